@@ -1,0 +1,102 @@
+#include "base/base.h"
+
+#include <sched.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum kb_code kb_fail(struct kb_error *err, enum kb_code code, const char *fmt, ...)
+{
+    if (err) {
+        va_list args;
+        va_start(args, fmt);
+        vsnprintf(err->text, sizeof(err->text), fmt, args);
+        va_end(args);
+        err->code = code;
+    }
+    return code;
+}
+
+enum kb_code kb_wrap(struct kb_error *err, const char *fmt, ...)
+{
+    if (!err)
+        return KB_INTERNAL;
+    char cause[sizeof(err->text)];
+    memcpy(cause, err->text, sizeof(cause));
+
+    va_list args;
+    va_start(args, fmt);
+    int n = vsnprintf(err->text, sizeof(err->text), fmt, args);
+    va_end(args);
+    if (n >= 0 && (size_t)n < sizeof(err->text))
+        snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %s", cause);
+    return err->code;
+}
+
+enum kb_code kb_no_memory(struct kb_error *err)
+{
+    return kb_fail(err, KB_NO_SPACE, _("out of memory; close other programs or use a smaller video"));
+}
+
+void kb_freep(void *pointer_to_pointer)
+{
+    void **p = pointer_to_pointer;
+    free(*p);
+    *p = NULL;
+}
+
+void *kb_alloc(size_t size)
+{
+    void *p = calloc(1, size);
+    if (!p)
+        abort();
+    return p;
+}
+
+char *kb_strdup(const char *s)
+{
+    if (!s)
+        return NULL;
+    char *copy = strdup(s);
+    if (!copy)
+        abort();
+    return copy;
+}
+
+char *kb_printf(const char *fmt, ...)
+{
+    char *text = NULL;
+    va_list args;
+    va_start(args, fmt);
+    int n = vasprintf(&text, fmt, args);
+    va_end(args);
+    if (n < 0)
+        abort();
+    return text;
+}
+
+void *kb_calloc_checked(size_t n, size_t size)
+{
+    size_t total;
+    if (__builtin_mul_overflow(n, size, &total) || total > SIZE_MAX / 2)
+        return NULL;
+    return calloc(1, total ? total : 1);
+}
+
+int64_t kb_now_us(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+int kb_cpu_count(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof(set), &set) != 0)
+        return 1;
+    int n = CPU_COUNT(&set);
+    return n > 0 ? n : 1;
+}

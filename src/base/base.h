@@ -1,0 +1,72 @@
+// What every layer may use: errors as sentences, cleanup by scope, translation marks.
+// Thread-safety: everything here is safe from any thread.
+#ifndef BASE_BASE_H
+#define BASE_BASE_H
+
+#include <libintl.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// A local that is released at the end of its scope: CLEANUP(reader_close) struct reader *r = NULL;
+#define CLEANUP(fn) __attribute__((cleanup(fn)))
+
+// Hand a CLEANUP local over to somebody else: *ret = TAKE(r);
+// clang-format off
+#define TAKE(p) ({ __auto_type take_ = (p); (p) = NULL; take_; })
+// clang-format on
+
+#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+#define KB_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define KB_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define KB_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+
+// Text for people. _() translates now, N_() only marks a text that is translated where it is shown.
+#define _(text)  gettext(text)
+#define N_(text) (text)
+
+enum kb_code {
+    KB_OK,
+    KB_EOF,         // nothing more to read; not an error
+    KB_CANCELLED,   // the caller's cancel flag was raised
+    KB_BAD_INPUT,   // the user's file or option is wrong
+    KB_NOT_FOUND,   // a named thing does not exist
+    KB_NO_SPACE,    // memory or disk is used up
+    KB_UNAVAILABLE, // a needed program, model or device is missing here
+    KB_INTERNAL,    // koubo's own fault
+};
+
+// What went wrong, as a sentence. Lives in the caller's frame: reporting never allocates.
+// Untouched on success. Zero-initialise it.
+struct kb_error {
+    enum kb_code code;
+    char text[600];
+};
+
+// Fill *err (may be NULL) with a sentence and return code.
+enum kb_code kb_fail(struct kb_error *err, enum kb_code code, const char *fmt, ...) KB_PRINTF(3, 4);
+
+// Put "context: " before what *err already says and return its code (KB_INTERNAL if err is NULL).
+enum kb_code kb_wrap(struct kb_error *err, const char *fmt, ...) KB_PRINTF(2, 3);
+
+// The sentence for memory that ran out.
+enum kb_code kb_no_memory(struct kb_error *err);
+
+// For CLEANUP on a malloc'd pointer of any type: CLEANUP(kb_freep) char *s = …;
+void kb_freep(void *pointer_to_pointer);
+
+// malloc for small fixed sizes and strings, where running out means the process is lost anyway.
+void *kb_alloc(size_t size);                   // zeroed, aborts when memory is out
+char *kb_strdup(const char *s);                // s may be NULL, then NULL
+char *kb_printf(const char *fmt, ...) KB_PRINTF(1, 2); // a new string, free()
+
+// Memory whose size comes from a file: zeroed n * size bytes, or NULL on overflow or when out.
+void *kb_calloc_checked(size_t n, size_t size);
+
+// Monotonic time in microseconds, for durations only.
+int64_t kb_now_us(void);
+
+// Number of processors this process may run on (its affinity mask), at least 1.
+int kb_cpu_count(void);
+
+#endif

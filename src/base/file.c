@@ -1,0 +1,206 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+enum kb_code file_map(struct file_map *ret, const char *path, struct kb_error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return kb_fail(err, errno == ENOENT ? KB_NOT_FOUND : KB_BAD_INPUT,
+                       _("cannot open '%s': %s"), path, strerror(errno));
+    struct stat st;
+    enum kb_code code = KB_OK;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        code = kb_fail(err, KB_BAD_INPUT, _("'%s' is not a regular file"), path);
+    } else if (st.st_size == 0) {
+        code = kb_fail(err, KB_BAD_INPUT, _("'%s' is empty (0 bytes)"), path);
+    } else {
+        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED) {
+            code = kb_fail(err, KB_NO_SPACE, _("cannot map '%s': %s"), path, strerror(errno));
+        } else {
+            ret->data = p;
+            ret->size = (size_t)st.st_size;
+        }
+    }
+    close(fd);
+    return code;
+}
+
+void file_unmap(struct file_map *m)
+{
+    if (m->data)
+        munmap((void *)m->data, m->size);
+    *m = (struct file_map){0};
+}
+
+enum kb_code file_hash(char ret_hex[33], const char *path, struct kb_error *err)
+{
+    CLEANUP(file_unmap) struct file_map m = {0};
+    enum kb_code code = file_map(&m, path, err);
+    if (code != KB_OK)
+        return code;
+    XXH128_hash_t h = XXH3_128bits(m.data, m.size);
+    snprintf(ret_hex, 33, "%016llx%016llx", (unsigned long long)h.high64,
+             (unsigned long long)h.low64);
+    return KB_OK;
+}
+
+static bool write_all(int fd, const char *data, size_t size)
+{
+    while (size > 0) {
+        ssize_t n = write(fd, data, size);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        data += n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
+enum kb_code file_write_atomic(const char *path, const void *data, size_t size,
+                               struct kb_error *err)
+{
+    // The process number keeps two writers of the same file apart.
+    CLEANUP(kb_freep) char *part = kb_printf("%s.%d.part", path, (int)getpid());
+    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return kb_fail(err, KB_BAD_INPUT, _("cannot write '%s': %s"), path, strerror(errno));
+    bool ok = write_all(fd, data, size) && fsync(fd) == 0;
+    int saved = errno;
+    if (close(fd) != 0 && ok) {
+        ok = false;
+        saved = errno;
+    }
+    if (ok && rename(part, path) != 0) {
+        ok = false;
+        saved = errno;
+    }
+    if (ok)
+        return KB_OK;
+    unlink(part);
+    return kb_fail(err, saved == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT, _("cannot write '%s': %s"),
+                   path, strerror(saved));
+}
+
+enum kb_code file_check_writable(const char *path, int64_t min_free, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *folder = path_folder(path);
+    if (!file_is_dir(folder))
+        return kb_fail(err, KB_NOT_FOUND, _("the output folder '%s' does not exist; create it first"),
+                       folder);
+    if (file_is_dir(path))
+        return kb_fail(err, KB_BAD_INPUT, _("'%s' is a folder; give a file name for the output"),
+                       path);
+    // A real file, because permissions alone do not tell (root, read-only mounts, quotas).
+    CLEANUP(kb_freep) char *probe = kb_printf("%s/.koubo-%d.part", folder, (int)getpid());
+    int fd = open(probe, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT,
+                       _("cannot write into the folder '%s': %s; choose another output folder"),
+                       folder, strerror(errno));
+    close(fd);
+    unlink(probe);
+
+    struct statvfs vfs;
+    if (statvfs(folder, &vfs) == 0) {
+        int64_t available = (int64_t)vfs.f_bavail * (int64_t)vfs.f_frsize;
+        if (available < min_free)
+            return kb_fail(err, KB_NO_SPACE,
+                           _("only %lld MB are free in '%s' and at least %lld MB are needed; "
+                             "free some space or choose another output folder"),
+                           (long long)(available >> 20), folder, (long long)(min_free >> 20));
+    }
+    return KB_OK;
+}
+
+enum kb_code file_make_dirs(const char *path, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *copy = kb_strdup(path);
+    for (char *p = copy + 1; *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = '\0';
+        mkdir(copy, 0755); // a failure shows at the last folder
+        *p = '/';
+    }
+    if (mkdir(copy, 0755) != 0 && !file_is_dir(path))
+        return kb_fail(err, KB_BAD_INPUT, _("cannot create the folder '%s': %s"), path,
+                       strerror(errno));
+    return KB_OK;
+}
+
+bool file_exists(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) && access(path, R_OK) == 0;
+}
+
+bool file_is_dir(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+char *path_join(const char *folder, const char *name)
+{
+    size_t n = strlen(folder);
+    return kb_printf("%s%s%s", folder, n > 0 && folder[n - 1] == '/' ? "" : "/", name);
+}
+
+char *path_folder(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return kb_strdup(".");
+    return slash == path ? kb_strdup("/") : kb_printf("%.*s", (int)(slash - path), path);
+}
+
+const char *path_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+char *path_stem(const char *path)
+{
+    const char *name = path_name(path);
+    const char *dot = strrchr(name, '.');
+    return dot && dot != name ? kb_printf("%.*s", (int)(dot - name), name) : kb_strdup(name);
+}
+
+enum kb_code model_locate(char **ret, const char *name, struct kb_error *err)
+{
+    char exe[4096];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+    exe[n > 0 ? n : 0] = '\0';
+    CLEANUP(kb_freep) char *bin = path_folder(exe);
+    CLEANUP(kb_freep) char *beside = path_join(bin, "../models");
+    CLEANUP(kb_freep) char *shared = path_join(bin, "../share/koubo/models");
+    const char *folders[] = {getenv("KOUBO_MODELS"), beside, shared};
+
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+        if (!folders[i])
+            continue;
+        CLEANUP(kb_freep) char *path = path_join(folders[i], name);
+        if (file_exists(path)) {
+            *ret = TAKE(path);
+            return KB_OK;
+        }
+    }
+    return kb_fail(err, KB_NOT_FOUND,
+                   _("the model file '%s' is missing; run ./start.sh once to fetch it, or set "
+                     "KOUBO_MODELS to the folder that holds it"),
+                   name);
+}

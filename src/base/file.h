@@ -1,0 +1,45 @@
+// Files: mapping, hashing, atomic replacement, free space. Thread-safe.
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+
+#include "base/base.h"
+
+// A whole file mapped read-only. Zero-initialise; release with file_unmap().
+struct file_map {
+    const uint8_t *data;
+    size_t size;
+};
+
+// Map path (a regular file of at least one byte). KB_NOT_FOUND, KB_BAD_INPUT, KB_NO_SPACE.
+enum kb_code file_map(struct file_map *ret, const char *path, struct kb_error *err);
+void file_unmap(struct file_map *m); // an empty map is fine; clears it
+
+// XXH3-128 of the whole content as 32 lower-case hex digits and a NUL.
+enum kb_code file_hash(char ret_hex[33], const char *path, struct kb_error *err);
+
+// Write size bytes as path.part, sync, rename to path. On failure nothing new is left behind.
+enum kb_code file_write_atomic(const char *path, const void *data, size_t size,
+                               struct kb_error *err);
+
+// Can a file be created in the folder of path? The folder is not created. KB_NOT_FOUND when it is
+// missing, KB_BAD_INPUT when it cannot be written, KB_NO_SPACE when less than min_free bytes are free.
+enum kb_code file_check_writable(const char *path, int64_t min_free, struct kb_error *err);
+
+// Create a folder and its parents. An existing folder is fine.
+enum kb_code file_make_dirs(const char *path, struct kb_error *err);
+
+bool file_exists(const char *path); // a regular file that can be read
+bool file_is_dir(const char *path);
+
+// Pieces of a path, each a new string for free().
+char *path_join(const char *folder, const char *name);
+char *path_folder(const char *path); // "a/b.mp4" -> "a"; "b.mp4" -> "."
+char *path_stem(const char *path);   // "a/b.mp4" -> "b"; ".x" -> ".x"
+const char *path_name(const char *path); // points into path
+
+// Where a shipped file (for instance "koubo-lips.safetensors", "face/face_landmark.tflite") lies:
+// $KOUBO_MODELS, then ../models and ../share/koubo/models beside the program. Free the result.
+// KB_NOT_FOUND with a sentence that says how to get it.
+enum kb_code model_locate(char **ret, const char *name, struct kb_error *err);
+
+#endif

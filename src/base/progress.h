@@ -1,0 +1,20 @@
+// How long work tells where it is.
+#ifndef BASE_PROGRESS_H
+#define BASE_PROGRESS_H
+
+#include <stdint.h>
+
+// The stages a job goes through, in order. STAGE_LOADING is the loading of models.
+enum stage { STAGE_LOADING, STAGE_AUDIO, STAGE_PREPROCESSING, STAGE_GENERATING, STAGE_FINISHING };
+
+// Units are frames; total is 0 while unknown and may be an estimate that is corrected later.
+struct progress {
+    enum stage stage;
+    int64_t done, total;
+};
+
+// Called from the thread that called the work, or from one of its stage threads, never two at once.
+// It must return quickly. NULL is allowed wherever one is taken.
+typedef void progress_fn(void *opaque, const struct progress *p);
+
+#endif

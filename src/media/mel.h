@@ -1,0 +1,39 @@
+// Mel spectrogram exactly as Wav2Lip's hparams and audio.py (which follow librosa):
+// pre-emphasis 0.97, |STFT| with n_fft 800, hop 200, Hann window 800 (periodic), centred with
+// reflect padding, 80 Slaney mel bands 55-7600 Hz (area-normalised), 20*log10(max(1e-5, x)) - 20 dB,
+// then (8 * (dB + 100) / 100) - 4 clipped to -4..4.
+// Not thread-safe while it is being filled; read-only and safe from any thread afterwards.
+#ifndef MEDIA_MEL_H
+#define MEDIA_MEL_H
+
+#include "base/base.h"
+#include "base/cancel.h"
+#include "base/progress.h"
+#include "media/audio.h"
+
+#define MEL_BANDS   80
+#define MEL_HOP     200
+#define MEL_RATE_HZ 16000
+#define MEL_PER_S   80 // columns a second
+
+struct mel;
+
+// Streaming: feed samples (16 kHz mono) in pieces of any size, then finish.
+struct mel *mel_create(void); // never NULL
+enum kb_code mel_feed(struct mel *m, const float *samples, int n, struct kb_error *err);
+// Fails with KB_BAD_INPUT when fewer than 800 samples (50 ms) came.
+enum kb_code mel_finish(struct mel *m, struct kb_error *err);
+void mel_free(struct mel **m);
+
+// The whole sound of a file. Progress: STAGE_AUDIO, in columns.
+enum kb_code mel_from_file(struct mel **ret, const char *path, const struct audio_params *params,
+                           progress_fn *progress, void *opaque, struct kb_error *err);
+
+int mel_columns(const struct mel *m);              // 1 + samples / 200
+int64_t mel_duration_us(const struct mel *m);      // of the sound
+const float *mel_column(const struct mel *m, int i); // MEL_BANDS values; i is clamped to the ends
+// Write the window of n columns that starts at column first as the networks want it: band-major,
+// ret[band * n + k], columns clamped to the ends.
+void mel_window(const struct mel *m, int first, int n, float *ret);
+
+#endif

@@ -1,0 +1,49 @@
+// Writes one mp4: H.264 pictures and AAC sound, as "path.part", renamed to path when whole.
+// Not thread-safe; may move between threads.
+#ifndef MEDIA_WRITER_H
+#define MEDIA_WRITER_H
+
+#include "base/base.h"
+#include "base/cancel.h"
+#include "media/reader.h"
+
+struct writer;
+
+struct writer_params {
+    int width, height;          // even
+    AVRational frame_rate;      // nominal, a hint for the encoder and players
+    AVRational sample_aspect;
+    enum AVColorRange range;
+    enum AVColorSpace space;
+    enum AVColorPrimaries primaries;
+    enum AVColorTransferCharacteristic transfer;
+    int crf;                    // 0..51; used when bitrate is 0
+    int64_t bitrate;            // bits per second, or 0 for crf
+    const char *preset;         // libx264's names; NULL = "veryfast"
+    int threads;                // encoder threads; 0 = library's choice
+    const char *audio_path;     // file whose best audio stream becomes the sound; NULL = none
+    bool loudnorm;              // normalise it (then it is re-encoded)
+    int64_t max_duration_us;    // cut sound and picture there; 0 = no limit
+    const struct cancel *cancel;
+};
+
+// Opens path.part and writes the header. AAC sound is copied as it is when no filter or resampling
+// is asked for and the container carries it, else encoded to AAC at 192 kbit/s, sample rate and up
+// to two channels kept. KB_BAD_INPUT, KB_NO_SPACE, KB_NOT_FOUND (folder missing), KB_UNAVAILABLE
+// (no libx264).
+enum kb_code writer_open(struct writer **ret, const char *path, const struct writer_params *params,
+                         struct kb_error *err);
+
+// Encode one picture (yuv420p of the given size). frame->pts and pkt_duration in microseconds from
+// the start, pts strictly increasing. The frame stays the caller's. Sound up to the same time is
+// written along, so memory does not grow. KB_NO_SPACE when the disk is full: says so.
+enum kb_code writer_put(struct writer *w, AVFrame *frame, struct kb_error *err);
+
+// Drain, write the sound that is left (up to the end of the last picture, or max_duration_us),
+// trailer with faststart, sync, rename. On failure the .part file is gone.
+enum kb_code writer_finish(struct writer *w, struct kb_error *err);
+
+// Without writer_finish() before: gives up and deletes the .part file.
+void writer_close(struct writer **w);
+
+#endif

@@ -1,0 +1,102 @@
+// A network as a list of operations on named values. Importers build it, passes rewrite it,
+// a session runs it.
+//
+// Every value is a dense batch of images in NHWC order: n images of height h, width w, channels c.
+// Flat things are images too (a vector of k numbers is h = w = 1, c = k). Shapes are stored for one
+// image (n = 1); the session multiplies the batch in.
+//
+// Weights belong to the graph, always as f32 in OIHW order (O = outputs, I = inputs per group).
+//
+// Not thread-safe while being built; read-only afterwards and then safe from any thread.
+#ifndef NN_GRAPH_H
+#define NN_GRAPH_H
+
+#include "base/base.h"
+
+enum op_kind {
+    OP_INPUT,
+    OP_CONV,        // grouped convolution, fused with bias, residual and activation
+    OP_DECONV,      // transposed convolution as PyTorch's; split into OP_CONV + OP_INTERLEAVE
+    OP_BATCHNORM,   // y = scale * x + bias per channel; folded into the convolution before it
+    OP_ACTIVATION,  // alone
+    OP_ADD,         // in[0] + in[1], same shape, then activation
+    OP_CONCAT,      // along axis: 'h', 'w' or 'c'
+    OP_MAX_POOL,    // kernel, stride, pads (padding counts as minus infinity)
+    OP_RESIZE_BILINEAR, // to out_h x out_w, half-pixel centres
+    OP_UPSAMPLE_NEAREST, // by factor
+    OP_PIXEL_SHUFFLE,   // by factor, PyTorch's channel order
+    OP_PIXEL_UNSHUFFLE, // by factor, PyTorch's channel order
+    OP_BROADCAST,   // 1x1 to out_h x out_w
+    OP_LOWER_HALF,  // rows h/2 … h-1
+    OP_PAD,         // zeros: pad_top … pad_right, and pad_channels after the last channel
+    OP_RESHAPE,     // same elements in NHWC order, new out_h, out_w, out_c
+    OP_INTERLEAVE,  // four values (phases 00 01 10 11) to one of twice the height and width
+};
+
+enum activation { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_PRELU, ACT_SIGMOID, ACT_LEAKY_RELU };
+
+struct op {
+    enum op_kind kind;
+    char *name;      // for messages; may be NULL
+    int n_in;
+    int in[8];       // values read
+    int out;         // value written
+    // OP_CONV, OP_DECONV, OP_MAX_POOL
+    int groups;      // OP_CONV only, >= 1
+    int kernel_h, kernel_w, stride_h, stride_w;
+    int pad_top, pad_left, pad_bottom, pad_right; // OP_DECONV: top/left = PyTorch's padding
+    int out_pad_h, out_pad_w;                     // OP_DECONV: PyTorch's output_padding
+    float *weight;   // owned. OP_CONV (out_c, in_c / groups, kh, kw); OP_DECONV (in_c, out_c, kh, kw)
+    float *bias;     // owned, out_c floats; NULL means zeros. OP_BATCHNORM: the shift
+    float *scale;    // owned, out_c floats; OP_BATCHNORM only
+    int residual;    // OP_CONV: value added before the activation, or -1
+    enum activation act;
+    float *slope;    // owned, out_c floats, for ACT_PRELU
+    float alpha;     // for ACT_LEAKY_RELU
+    char axis;       // OP_CONCAT
+    int factor;      // OP_UPSAMPLE_NEAREST, OP_PIXEL_*
+    int out_h, out_w, out_c; // OP_RESIZE_BILINEAR, OP_BROADCAST, OP_RESHAPE
+    int pad_channels;        // OP_PAD
+};
+
+struct value {
+    char *name;  // owned; may be NULL for inner values
+    int h, w, c; // set by graph_finish()
+};
+
+struct graph {
+    int n_values, n_ops, n_inputs, n_outputs;
+    struct value *values;
+    struct op *ops;         // in an order that can be run
+    int inputs[8], outputs[8]; // values
+};
+
+struct graph *graph_create(void); // never NULL
+void graph_free(struct graph **g);
+
+// A new value; the name (may be NULL) is copied. Returns its index.
+int graph_add_value(struct graph *g, const char *name);
+int graph_find_value(const struct graph *g, const char *name); // or -1
+
+// An input of the network of known shape. Returns its value.
+int graph_add_input(struct graph *g, const char *name, int h, int w, int c);
+void graph_add_output(struct graph *g, int value);
+
+// Append an operation; the graph takes over the arrays that *op owns and copies the name.
+// A zero-initialised op with kind, in, out and what its kind needs is right: graph_add_op turns
+// groups, strides, kernel and factor of 0 into 1. NOTE: residual 0 is value 0, so set it to -1.
+void graph_add_op(struct graph *g, const struct op *op);
+
+// Work out every shape and check that operations fit together. KB_BAD_INPUT with a sentence.
+enum kb_code graph_finish(struct graph *g, struct kb_error *err);
+
+// The rewriting that every session wants, once, after graph_finish(): batch norm folded into its
+// convolution, residual additions and activations fused into it, OP_DECONV of stride 2 split by
+// output phase into convolutions and of stride 1 turned into one.
+enum kb_code graph_optimize(struct graph *g, struct kb_error *err);
+
+// Multiply-accumulates and parameters for one image.
+int64_t graph_macs(const struct graph *g);
+int64_t graph_params(const struct graph *g);
+
+#endif

@@ -1,0 +1,44 @@
+// A graph made ready to run with one batch size, precision and backend: weights packed, memory
+// planned. Several sessions of one graph may exist.
+// Not thread-safe, but may move between threads; two sessions run side by side without trouble.
+#ifndef NN_SESSION_H
+#define NN_SESSION_H
+
+#include "nn/graph.h"
+
+enum precision { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16 };
+
+const char *precision_name(enum precision p);
+// "auto", "f32", "bf16". False if text is none of them.
+bool precision_parse(const char *text, enum precision *ret);
+// What PRECISION_AUTO means on this processor: bf16 where AVX512_BF16 is native, else f32.
+enum precision precision_resolve(enum precision p);
+
+struct session_params {
+    int batch;                 // images per run, default 1
+    enum precision precision;  // default auto
+    int threads;               // default 1
+};
+
+struct session;
+
+// The graph must be finished; it is optimized here if it was not, and may be freed afterwards.
+enum kb_code session_create(struct session **ret, struct graph *g,
+                            const struct session_params *params, struct kb_error *err);
+void session_free(struct session **s);
+
+// Input and output buffers: batch * h * w * c floats in NHWC order, owned by the session, valid
+// until it is freed. Fill the inputs, run, read the outputs. Index order is the graph's.
+float *session_input(struct session *s, int i);
+const float *session_output(const struct session *s, int i);
+// Shape of one image of an input or output.
+struct value session_input_shape(const struct session *s, int i);  // .name stays the session's
+struct value session_output_shape(const struct session *s, int i);
+int session_n_inputs(const struct session *s);
+int session_n_outputs(const struct session *s);
+int session_batch(const struct session *s);
+size_t session_memory_bytes(const struct session *s); // weights and activations
+
+enum kb_code session_run(struct session *s, struct kb_error *err);
+
+#endif
