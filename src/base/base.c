@@ -37,7 +37,8 @@ enum kb_code kb_wrap(struct kb_error *err, const char *fmt, ...)
 
 enum kb_code kb_no_memory(struct kb_error *err)
 {
-    return kb_fail(err, KB_NO_SPACE, _("out of memory; close other programs or use a smaller video"));
+    return kb_fail(err, KB_NO_SPACE,
+                   _("out of memory; close other programs or use a smaller video"));
 }
 
 void kb_freep(void *pointer_to_pointer)

@@ -16,9 +16,9 @@
 #define TAKE(p) ({ __auto_type take_ = (p); (p) = NULL; take_; })
 // clang-format on
 
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define KB_MIN(a, b) ((a) < (b) ? (a) : (b))
-#define KB_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define ARRAY_LEN(a)         (sizeof(a) / sizeof((a)[0]))
+#define KB_MIN(a, b)         ((a) < (b) ? (a) : (b))
+#define KB_MAX(a, b)         ((a) > (b) ? (a) : (b))
 #define KB_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
 // Text for people. _() translates now, N_() only marks a text that is translated where it is shown.
@@ -56,8 +56,8 @@ enum kb_code kb_no_memory(struct kb_error *err);
 void kb_freep(void *pointer_to_pointer);
 
 // malloc for small fixed sizes and strings, where running out means the process is lost anyway.
-void *kb_alloc(size_t size);                   // zeroed, aborts when memory is out
-char *kb_strdup(const char *s);                // s may be NULL, then NULL
+void *kb_alloc(size_t size);                           // zeroed, aborts when memory is out
+char *kb_strdup(const char *s);                        // s may be NULL, then NULL
 char *kb_printf(const char *fmt, ...) KB_PRINTF(1, 2); // a new string, free()
 
 // Memory whose size comes from a file: zeroed n * size bytes, or NULL on overflow or when out.

@@ -98,8 +98,8 @@ enum kb_code file_check_writable(const char *path, int64_t min_free, struct kb_e
 {
     CLEANUP(kb_freep) char *folder = path_folder(path);
     if (!file_is_dir(folder))
-        return kb_fail(err, KB_NOT_FOUND, _("the output folder '%s' does not exist; create it first"),
-                       folder);
+        return kb_fail(err, KB_NOT_FOUND,
+                       _("the output folder '%s' does not exist; create it first"), folder);
     if (file_is_dir(path))
         return kb_fail(err, KB_BAD_INPUT, _("'%s' is a folder; give a file name for the output"),
                        path);

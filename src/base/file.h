@@ -22,7 +22,8 @@ enum kb_code file_write_atomic(const char *path, const void *data, size_t size,
                                struct kb_error *err);
 
 // Can a file be created in the folder of path? The folder is not created. KB_NOT_FOUND when it is
-// missing, KB_BAD_INPUT when it cannot be written, KB_NO_SPACE when less than min_free bytes are free.
+// missing, KB_BAD_INPUT when it cannot be written, KB_NO_SPACE when less than min_free bytes are
+// free.
 enum kb_code file_check_writable(const char *path, int64_t min_free, struct kb_error *err);
 
 // Create a folder and its parents. An existing folder is fine.
@@ -33,8 +34,8 @@ bool file_is_dir(const char *path);
 
 // Pieces of a path, each a new string for free().
 char *path_join(const char *folder, const char *name);
-char *path_folder(const char *path); // "a/b.mp4" -> "a"; "b.mp4" -> "."
-char *path_stem(const char *path);   // "a/b.mp4" -> "b"; ".x" -> ".x"
+char *path_folder(const char *path);     // "a/b.mp4" -> "a"; "b.mp4" -> "."
+char *path_stem(const char *path);       // "a/b.mp4" -> "b"; ".x" -> ".x"
 const char *path_name(const char *path); // points into path
 
 // Where a shipped file (for instance "koubo-lips.safetensors", "face/face_landmark.tflite") lies:

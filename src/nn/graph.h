@@ -15,46 +15,46 @@
 
 enum op_kind {
     OP_INPUT,
-    OP_CONV,        // grouped convolution, fused with bias, residual and activation
-    OP_DECONV,      // transposed convolution as PyTorch's; split into OP_CONV + OP_INTERLEAVE
-    OP_BATCHNORM,   // y = scale * x + bias per channel; folded into the convolution before it
-    OP_ACTIVATION,  // alone
-    OP_ADD,         // in[0] + in[1], same shape, then activation
-    OP_CONCAT,      // along axis: 'h', 'w' or 'c'
-    OP_MAX_POOL,    // kernel, stride, pads (padding counts as minus infinity)
-    OP_RESIZE_BILINEAR, // to out_h x out_w, half-pixel centres
+    OP_CONV,             // grouped convolution, fused with bias, residual and activation
+    OP_DECONV,           // transposed convolution as PyTorch's; split into OP_CONV + OP_INTERLEAVE
+    OP_BATCHNORM,        // y = scale * x + bias per channel; folded into the convolution before it
+    OP_ACTIVATION,       // alone
+    OP_ADD,              // in[0] + in[1], same shape, then activation
+    OP_CONCAT,           // along axis: 'h', 'w' or 'c'
+    OP_MAX_POOL,         // kernel, stride, pads (padding counts as minus infinity)
+    OP_RESIZE_BILINEAR,  // to out_h x out_w, half-pixel centres
     OP_UPSAMPLE_NEAREST, // by factor
-    OP_PIXEL_SHUFFLE,   // by factor, PyTorch's channel order
-    OP_PIXEL_UNSHUFFLE, // by factor, PyTorch's channel order
-    OP_BROADCAST,   // 1x1 to out_h x out_w
-    OP_LOWER_HALF,  // rows h/2 … h-1
-    OP_PAD,         // zeros: pad_top … pad_right, and pad_channels after the last channel
-    OP_RESHAPE,     // same elements in NHWC order, new out_h, out_w, out_c
-    OP_INTERLEAVE,  // four values (phases 00 01 10 11) to one of twice the height and width
+    OP_PIXEL_SHUFFLE,    // by factor, PyTorch's channel order
+    OP_PIXEL_UNSHUFFLE,  // by factor, PyTorch's channel order
+    OP_BROADCAST,        // 1x1 to out_h x out_w
+    OP_LOWER_HALF,       // rows h/2 … h-1
+    OP_PAD,              // zeros: pad_top … pad_right, and pad_channels after the last channel
+    OP_RESHAPE,          // same elements in NHWC order, new out_h, out_w, out_c
+    OP_INTERLEAVE,       // four values (phases 00 01 10 11) to one of twice the height and width
 };
 
 enum activation { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_PRELU, ACT_SIGMOID, ACT_LEAKY_RELU };
 
 struct op {
     enum op_kind kind;
-    char *name;      // for messages; may be NULL
+    char *name; // for messages; may be NULL
     int n_in;
-    int in[8];       // values read
-    int out;         // value written
+    int in[8]; // values read
+    int out;   // value written
     // OP_CONV, OP_DECONV, OP_MAX_POOL
-    int groups;      // OP_CONV only, >= 1
+    int groups; // OP_CONV only, >= 1
     int kernel_h, kernel_w, stride_h, stride_w;
     int pad_top, pad_left, pad_bottom, pad_right; // OP_DECONV: top/left = PyTorch's padding
     int out_pad_h, out_pad_w;                     // OP_DECONV: PyTorch's output_padding
-    float *weight;   // owned. OP_CONV (out_c, in_c / groups, kh, kw); OP_DECONV (in_c, out_c, kh, kw)
-    float *bias;     // owned, out_c floats; NULL means zeros. OP_BATCHNORM: the shift
-    float *scale;    // owned, out_c floats; OP_BATCHNORM only
-    int residual;    // OP_CONV: value added before the activation, or -1
+    float *weight; // owned. OP_CONV (out_c, in_c / groups, kh, kw); OP_DECONV (in_c, out_c, kh, kw)
+    float *bias;   // owned, out_c floats; NULL means zeros. OP_BATCHNORM: the shift
+    float *scale;  // owned, out_c floats; OP_BATCHNORM only
+    int residual;  // OP_CONV: value added before the activation, or -1
     enum activation act;
-    float *slope;    // owned, out_c floats, for ACT_PRELU
-    float alpha;     // for ACT_LEAKY_RELU
-    char axis;       // OP_CONCAT
-    int factor;      // OP_UPSAMPLE_NEAREST, OP_PIXEL_*
+    float *slope;            // owned, out_c floats, for ACT_PRELU
+    float alpha;             // for ACT_LEAKY_RELU
+    char axis;               // OP_CONCAT
+    int factor;              // OP_UPSAMPLE_NEAREST, OP_PIXEL_*
     int out_h, out_w, out_c; // OP_RESIZE_BILINEAR, OP_BROADCAST, OP_RESHAPE
     int pad_channels;        // OP_PAD
 };
@@ -67,7 +67,7 @@ struct value {
 struct graph {
     int n_values, n_ops, n_inputs, n_outputs;
     struct value *values;
-    struct op *ops;         // in an order that can be run
+    struct op *ops;            // in an order that can be run
     int inputs[8], outputs[8]; // values
 };
 

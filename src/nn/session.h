@@ -15,9 +15,9 @@ bool precision_parse(const char *text, enum precision *ret);
 enum precision precision_resolve(enum precision p);
 
 struct session_params {
-    int batch;                 // images per run, default 1
-    enum precision precision;  // default auto
-    int threads;               // default 1
+    int batch;                // images per run, default 1
+    enum precision precision; // default auto
+    int threads;              // default 1
 };
 
 struct session;
@@ -32,7 +32,7 @@ void session_free(struct session **s);
 float *session_input(struct session *s, int i);
 const float *session_output(const struct session *s, int i);
 // Shape of one image of an input or output.
-struct value session_input_shape(const struct session *s, int i);  // .name stays the session's
+struct value session_input_shape(const struct session *s, int i); // .name stays the session's
 struct value session_output_shape(const struct session *s, int i);
 int session_n_inputs(const struct session *s);
 int session_n_outputs(const struct session *s);

@@ -9,8 +9,8 @@
 
 enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_I64, DTYPE_I32, DTYPE_U8, DTYPE_S8 };
 
-size_t dtype_size(enum dtype t);        // bytes per element
-const char *dtype_name(enum dtype t);   // "f32", "bf16", …
+size_t dtype_size(enum dtype t);      // bytes per element
+const char *dtype_name(enum dtype t); // "f32", "bf16", …
 
 // A dense row-major array. data points into memory that the tensor_set owns.
 struct tensor {
@@ -22,8 +22,8 @@ struct tensor {
 };
 
 int64_t tensor_count(const struct tensor *t); // elements
-// A new array of tensor_count() floats, free() it; NULL when memory is out or the type is an integer
-// other than I64/I32/U8/S8 (those are converted). Half types are widened exactly.
+// A new array of tensor_count() floats, free() it; NULL when memory is out or the type is an
+// integer other than I64/I32/U8/S8 (those are converted). Half types are widened exactly.
 float *tensor_to_f32(const struct tensor *t);
 // "[64, 32, 3, 3]" in a static-size buffer of the caller.
 struct tensor_shape_text {

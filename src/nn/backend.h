@@ -1,0 +1,26 @@
+// What a backend gives a session: one table of functions. Internal to nn/.
+#ifndef NN_BACKEND_H
+#define NN_BACKEND_H
+
+#include "nn/session.h"
+
+struct plan; // a compiled graph; each backend defines its own
+
+struct backend {
+    const char *name;
+    // Can it run here? Cheap, called before plan_create.
+    bool (*available)(void);
+    // Compile an optimized graph. params are resolved (batch >= 1, threads >= 1, no AUTO).
+    // inputs and outputs are the session's NHWC f32 buffers, one per input and output of the graph;
+    // the plan reads and writes them on every run.
+    enum kb_code (*plan_create)(struct plan **ret, const struct graph *g,
+                                const struct session_params *params, float *const *inputs,
+                                float *const *outputs, struct kb_error *err);
+    enum kb_code (*plan_run)(struct plan *p, struct kb_error *err);
+    size_t (*plan_memory)(const struct plan *p); // bytes of weights and activations
+    void (*plan_free)(struct plan **p);
+};
+
+extern const struct backend backend_onednn;
+
+#endif

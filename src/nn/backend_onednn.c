@@ -1,0 +1,735 @@
+// The CPU backend: convolutions, pooling and element-wise arithmetic by oneDNN 2.6's C API, moving
+// of numbers by kernels.c. Every dnnl_ name of koubo stands in this file.
+//
+// Layout. All values are NHWC: oneDNN's fastest convolutions for AVX-512 (brgconv) want it, and a
+// concatenation over channels needs no pass of its own: an operation that only moves numbers writes
+// straight into its slice of the concatenated value (struct slot: a root that owns the memory, an
+// offset and a pixel stride). Convolutions themselves must write dense values: given a strided
+// destination the library falls back to its reference code.
+//
+// Residuals. A full-tensor binary post-op would leave brgconv for an older kernel; the sum post-op
+// does not, so the residual is copied to the destination first.
+//
+// Memory. One arena for all inner values, planned by first fit over lifetimes; one scratchpad of
+// the largest size (user mode: in the library's default mode a primitive must run in the thread
+// that created it).
+#include "nn/backend.h"
+#include "nn/kernels.h"
+
+#include <dnnl.h>
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct slot {
+    int root;             // value that owns the memory (itself for most)
+    int64_t offset;       // elements from the root's start
+    int64_t pixel_stride; // elements
+    bool is_f32;          // else bf16
+    int first, last;      // steps between which the root's memory is in use
+    size_t bytes, at;     // of a root in the arena
+    void *external;       // the session's buffer, for f32 inputs and outputs
+};
+
+// Where a primitive's argument lies: a value, or memory of the plan's own.
+struct binding {
+    int arg;
+    int value; // -1: fixed
+    dnnl_memory_t memory;
+};
+
+struct step {
+    enum { STEP_PRIMITIVE, STEP_MOVE, STEP_PRELU } kind;
+    dnnl_primitive_t primitive;
+    int n_bindings;
+    struct binding bindings[6];
+    struct move move; // pointers are filled in when memory is planned
+    int src[4], dst;  // values of move; dst_offset elements into dst's slot
+    int64_t dst_offset;
+    float *slope; // STEP_PRELU, owned
+};
+
+struct plan {
+    dnnl_engine_t engine;
+    dnnl_stream_t stream;
+    int batch, threads;
+    bool bf16;
+    int n_steps, n_slots;
+    struct step *steps;
+    struct slot *slots;
+    char *arena, *scratch;
+    size_t arena_bytes, scratch_bytes, weight_bytes;
+    dnnl_memory_t *owned; // weights and biases
+    int n_owned;
+};
+
+static enum kb_code check(dnnl_status_t s, const char *what, struct kb_error *err)
+{
+    if (s == dnnl_success)
+        return KB_OK;
+    return kb_fail(err, s == dnnl_out_of_memory ? KB_NO_SPACE : KB_INTERNAL,
+                   _("the inference library failed at '%s' (oneDNN status %d)"), what, (int)s);
+}
+
+#define DNNL_CHECK(call)                                                                           \
+    do {                                                                                           \
+        enum kb_code code_ = check(call, #call, err);                                              \
+        if (code_ != KB_OK)                                                                        \
+            return code_;                                                                          \
+    } while (0)
+#define CHECK(call)                                                                                \
+    do {                                                                                           \
+        enum kb_code code_ = call;                                                                 \
+        if (code_ != KB_OK)                                                                        \
+            return code_;                                                                          \
+    } while (0)
+
+static dnnl_data_type_t type_of(const struct plan *p, int value)
+{
+    return p->slots[value].is_f32 ? dnnl_f32 : dnnl_bf16;
+}
+
+// NHWC memory of a value, dense. Logical dims are NCHW as the library wants them.
+static dnnl_memory_desc_t desc_of(const struct plan *p, const struct graph *g, int value,
+                                  dnnl_data_type_t type)
+{
+    const struct value *v = &g->values[value];
+    dnnl_memory_desc_t md;
+    dnnl_dims_t dims = {p->batch, v->c, v->h, v->w};
+    dnnl_memory_desc_init_by_tag(&md, 4, dims, type, dnnl_nhwc);
+    return md;
+}
+
+static struct step *new_step(struct plan *p, int kind)
+{
+    struct step *s = &p->steps[p->n_steps++];
+    *s = (struct step){.kind = kind, .dst = -1, .src = {-1, -1, -1, -1}};
+    return s;
+}
+
+static enum kb_code bind(struct plan *p, struct step *s, int arg, const dnnl_memory_desc_t *md,
+                         int value, struct kb_error *err)
+{
+    struct binding *b = &s->bindings[s->n_bindings];
+    DNNL_CHECK(dnnl_memory_create(&b->memory, md, p->engine, DNNL_MEMORY_NONE));
+    b->arg = arg;
+    b->value = value;
+    s->n_bindings++;
+    return KB_OK;
+}
+
+// Memory of the plan's own with this content, in the layout the primitive asked for.
+static enum kb_code bind_constant(struct plan *p, struct step *s, int arg, const float *data,
+                                  const dnnl_memory_desc_t *user, const dnnl_memory_desc_t *wanted,
+                                  struct kb_error *err)
+{
+    dnnl_memory_t from = NULL, to = NULL;
+    DNNL_CHECK(dnnl_memory_create(&to, wanted, p->engine, DNNL_MEMORY_ALLOCATE));
+    p->owned[p->n_owned++] = to;
+    p->weight_bytes += dnnl_memory_desc_get_size(wanted);
+    DNNL_CHECK(dnnl_memory_create(&from, user, p->engine, (void *)data));
+
+    dnnl_primitive_desc_t pd = NULL;
+    dnnl_primitive_t reorder = NULL;
+    dnnl_status_t st =
+        dnnl_reorder_primitive_desc_create(&pd, user, p->engine, wanted, p->engine, NULL);
+    if (st == dnnl_success)
+        st = dnnl_primitive_create(&reorder, pd);
+    if (st == dnnl_success) {
+        dnnl_exec_arg_t args[] = {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}};
+        st = dnnl_primitive_execute(reorder, p->stream, 2, args);
+    }
+    if (st == dnnl_success)
+        st = dnnl_stream_wait(p->stream);
+    dnnl_primitive_destroy(reorder);
+    dnnl_primitive_desc_destroy(pd);
+    dnnl_memory_destroy(from);
+    DNNL_CHECK(st);
+    s->bindings[s->n_bindings++] = (struct binding){arg, -1, to};
+    return KB_OK;
+}
+
+// Make the primitive of a step from its descriptor and remember its scratchpad.
+static enum kb_code finish_primitive(struct plan *p, struct step *s, dnnl_primitive_desc_t pd,
+                                     struct kb_error *err)
+{
+    const dnnl_memory_desc_t *scratch =
+        dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+    size_t bytes = dnnl_memory_desc_get_size(scratch);
+    p->scratch_bytes = KB_MAX(p->scratch_bytes, bytes);
+    if (bytes > 0)
+        CHECK(bind(p, s, DNNL_ARG_SCRATCHPAD, scratch, -1, err));
+    DNNL_CHECK(dnnl_primitive_create(&s->primitive, pd));
+    return KB_OK;
+}
+
+// Post-ops of one operation: the residual already in the destination, then the activation.
+static enum kb_code make_attr(dnnl_primitive_attr_t *ret, bool sum, const struct op *op,
+                              struct kb_error *err)
+{
+    dnnl_post_ops_t post = NULL;
+    DNNL_CHECK(dnnl_primitive_attr_create(ret));
+    DNNL_CHECK(dnnl_primitive_attr_set_scratchpad_mode(*ret, dnnl_scratchpad_mode_user));
+    DNNL_CHECK(dnnl_post_ops_create(&post));
+    if (sum)
+        dnnl_post_ops_append_sum(post, 1.0f);
+    if (op && op->act == ACT_RELU)
+        dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_relu, 0, 0);
+    else if (op && op->act == ACT_LEAKY_RELU)
+        dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_relu, op->alpha, 0);
+    else if (op && op->act == ACT_RELU6)
+        dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_clip, 0, 6);
+    else if (op && op->act == ACT_SIGMOID)
+        dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_logistic, 0, 0);
+    dnnl_status_t st = dnnl_primitive_attr_set_post_ops(*ret, post);
+    dnnl_post_ops_destroy(post);
+    DNNL_CHECK(st);
+    return KB_OK;
+}
+
+static void add_move(struct plan *p, const struct op *op, int src, int dst)
+{
+    struct step *s = new_step(p, STEP_MOVE);
+    s->src[0] = src;
+    s->dst = dst;
+    s->move = (struct move){.kind = op->kind,
+                            .factor = op->factor,
+                            .n_src = 1,
+                            .top = op->pad_top,
+                            .left = op->pad_left};
+}
+
+// A dense copy of one value into another of the same shape and type.
+static void add_copy(struct plan *p, int src, int dst)
+{
+    struct op copy = {.kind = OP_CONCAT};
+    add_move(p, &copy, src, dst);
+}
+
+static void add_prelu(struct plan *p, const struct graph *g, const struct op *op)
+{
+    size_t bytes = (size_t)g->values[op->out].c * sizeof(float);
+    struct step *s = new_step(p, STEP_PRELU);
+    s->dst = op->out;
+    s->slope = kb_alloc(bytes);
+    memcpy(s->slope, op->slope, bytes);
+}
+
+static enum kb_code add_conv(struct plan *p, const struct graph *g, const struct op *op,
+                             struct kb_error *err)
+{
+    const struct value *x = &g->values[op->in[0]], *y = &g->values[op->out];
+    dnnl_data_type_t weight_type = p->bf16 ? dnnl_bf16 : dnnl_f32;
+    int gr = op->groups;
+    dnnl_memory_desc_t src = desc_of(p, g, op->in[0], type_of(p, op->in[0]));
+    dnnl_memory_desc_t dst = desc_of(p, g, op->out, type_of(p, op->out));
+    dnnl_memory_desc_t user, any, bias;
+    dnnl_dims_t plain = {y->c, x->c, op->kernel_h, op->kernel_w};
+    dnnl_dims_t grouped = {gr, y->c / gr, x->c / gr, op->kernel_h, op->kernel_w};
+    dnnl_dims_t channels = {y->c};
+    int nd = gr > 1 ? 5 : 4;
+    DNNL_CHECK(dnnl_memory_desc_init_by_tag(&user, nd, gr > 1 ? grouped : plain, dnnl_f32,
+                                            gr > 1 ? dnnl_goihw : dnnl_oihw));
+    DNNL_CHECK(dnnl_memory_desc_init_by_tag(&any, nd, gr > 1 ? grouped : plain, weight_type,
+                                            dnnl_format_tag_any));
+    DNNL_CHECK(dnnl_memory_desc_init_by_tag(&bias, 1, channels, dnnl_f32, dnnl_x));
+
+    if (op->residual >= 0)
+        add_copy(p, op->residual, op->out);
+    struct step *s = new_step(p, STEP_PRIMITIVE);
+    dnnl_dims_t strides = {op->stride_h, op->stride_w}, dilates = {0, 0};
+    dnnl_dims_t before = {op->pad_top, op->pad_left}, after = {op->pad_bottom, op->pad_right};
+    dnnl_convolution_desc_t desc;
+    DNNL_CHECK(dnnl_dilated_convolution_forward_desc_init(
+        &desc, dnnl_forward_inference, dnnl_convolution_direct, &src, &any, op->bias ? &bias : NULL,
+        &dst, strides, dilates, before, after));
+
+    dnnl_primitive_attr_t attr = NULL;
+    enum kb_code code = make_attr(&attr, op->residual >= 0, op, err);
+    dnnl_primitive_desc_t pd = NULL;
+    if (code == KB_OK)
+        code = check(dnnl_primitive_desc_create(&pd, &desc, attr, p->engine, NULL),
+                     op->name ? op->name : "conv", err);
+    if (attr)
+        dnnl_primitive_attr_destroy(attr);
+    if (code == KB_OK)
+        code = bind(p, s, DNNL_ARG_SRC, &src, op->in[0], err);
+    if (code == KB_OK)
+        code = bind(p, s, DNNL_ARG_DST, &dst, op->out, err);
+    if (code == KB_OK)
+        code = bind_constant(p, s, DNNL_ARG_WEIGHTS, op->weight, &user,
+                             dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), err);
+    if (code == KB_OK && op->bias)
+        code = bind_constant(p, s, DNNL_ARG_BIAS, op->bias, &bias, &bias, err);
+    if (code == KB_OK)
+        code = finish_primitive(p, s, pd, err);
+    if (pd)
+        dnnl_primitive_desc_destroy(pd);
+    if (code == KB_OK && op->act == ACT_PRELU)
+        add_prelu(p, g, op);
+    return code;
+}
+
+// A primitive of one source (or two: src1 >= 0) and one destination from its descriptor.
+static enum kb_code add_simple(struct plan *p, const struct graph *g, const void *desc,
+                               const struct op *act, int src, int src1, int dst,
+                               struct kb_error *err)
+{
+    struct step *s = new_step(p, STEP_PRIMITIVE);
+    dnnl_memory_desc_t src_md = desc_of(p, g, src, type_of(p, src));
+    dnnl_memory_desc_t dst_md = desc_of(p, g, dst, type_of(p, dst));
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_primitive_desc_t pd = NULL;
+    enum kb_code code = make_attr(&attr, false, act, err);
+    if (code == KB_OK)
+        code =
+            check(dnnl_primitive_desc_create(&pd, desc, attr, p->engine, NULL), "primitive", err);
+    if (attr)
+        dnnl_primitive_attr_destroy(attr);
+    if (code == KB_OK)
+        code = bind(p, s, DNNL_ARG_SRC_0, &src_md, src, err);
+    if (code == KB_OK && src1 >= 0)
+        code = bind(p, s, DNNL_ARG_SRC_1, &src_md, src1, err);
+    if (code == KB_OK)
+        code = bind(p, s, DNNL_ARG_DST, &dst_md, dst, err);
+    if (code == KB_OK)
+        code = finish_primitive(p, s, pd, err);
+    if (pd)
+        dnnl_primitive_desc_destroy(pd);
+    if (code == KB_OK && act && act->act == ACT_PRELU)
+        add_prelu(p, g, act);
+    return code;
+}
+
+static enum kb_code add_add(struct plan *p, const struct graph *g, const struct op *op,
+                            struct kb_error *err)
+{
+    dnnl_memory_desc_t md = desc_of(p, g, op->in[0], type_of(p, op->in[0]));
+    dnnl_memory_desc_t out = desc_of(p, g, op->out, type_of(p, op->out));
+    dnnl_binary_desc_t desc;
+    DNNL_CHECK(dnnl_binary_desc_init(&desc, dnnl_binary_add, &md, &md, &out));
+    return add_simple(p, g, &desc, op, op->in[0], op->in[1], op->out, err);
+}
+
+static enum kb_code add_activation(struct plan *p, const struct graph *g, const struct op *op,
+                                   struct kb_error *err)
+{
+    if (op->act == ACT_PRELU) {
+        add_copy(p, op->in[0], op->out);
+        add_prelu(p, g, op);
+        return KB_OK;
+    }
+    dnnl_memory_desc_t md = desc_of(p, g, op->in[0], type_of(p, op->in[0]));
+    dnnl_alg_kind_t alg = dnnl_eltwise_relu;
+    float alpha = 0, beta = 0;
+    if (op->act == ACT_SIGMOID)
+        alg = dnnl_eltwise_logistic;
+    else if (op->act == ACT_LEAKY_RELU)
+        alpha = op->alpha;
+    else if (op->act == ACT_RELU6) {
+        alg = dnnl_eltwise_clip;
+        beta = 6;
+    } else if (op->act == ACT_NONE) {
+        add_copy(p, op->in[0], op->out);
+        return KB_OK;
+    }
+    dnnl_eltwise_desc_t desc;
+    DNNL_CHECK(
+        dnnl_eltwise_forward_desc_init(&desc, dnnl_forward_inference, alg, &md, alpha, beta));
+    return add_simple(p, g, &desc, NULL, op->in[0], -1, op->out, err);
+}
+
+static enum kb_code add_pool(struct plan *p, const struct graph *g, const struct op *op,
+                             struct kb_error *err)
+{
+    dnnl_memory_desc_t src = desc_of(p, g, op->in[0], type_of(p, op->in[0]));
+    dnnl_memory_desc_t dst = desc_of(p, g, op->out, type_of(p, op->out));
+    dnnl_dims_t strides = {op->stride_h, op->stride_w}, kernel = {op->kernel_h, op->kernel_w};
+    dnnl_dims_t before = {op->pad_top, op->pad_left}, after = {op->pad_bottom, op->pad_right};
+    dnnl_pooling_desc_t desc;
+    DNNL_CHECK(dnnl_pooling_forward_desc_init(&desc, dnnl_forward_inference, dnnl_pooling_max, &src,
+                                              &dst, strides, kernel, before, after));
+    return add_simple(p, g, &desc, NULL, op->in[0], -1, op->out, err);
+}
+
+static enum kb_code add_resize(struct plan *p, const struct graph *g, const struct op *op,
+                               struct kb_error *err)
+{
+    dnnl_memory_desc_t src = desc_of(p, g, op->in[0], type_of(p, op->in[0]));
+    dnnl_memory_desc_t dst = desc_of(p, g, op->out, type_of(p, op->out));
+    dnnl_resampling_desc_t desc;
+    DNNL_CHECK(dnnl_resampling_forward_desc_init(&desc, dnnl_forward_inference,
+                                                 dnnl_resampling_linear, NULL, &src, &dst));
+    return add_simple(p, g, &desc, NULL, op->in[0], -1, op->out, err);
+}
+
+// f32 <-> bf16 between a value and the session's buffer, which is f32.
+static enum kb_code add_convert(struct plan *p, const struct graph *g, int value, float *buffer,
+                                bool to_value, struct kb_error *err)
+{
+    struct step *s = new_step(p, STEP_PRIMITIVE);
+    dnnl_memory_desc_t inner = desc_of(p, g, value, type_of(p, value));
+    dnnl_memory_desc_t outer = desc_of(p, g, value, dnnl_f32);
+    dnnl_primitive_attr_t attr = NULL;
+    CHECK(make_attr(&attr, false, NULL, err));
+    dnnl_primitive_desc_t pd = NULL;
+    dnnl_status_t st = dnnl_reorder_primitive_desc_create(
+        &pd, to_value ? &outer : &inner, p->engine, to_value ? &inner : &outer, p->engine, attr);
+    dnnl_primitive_attr_destroy(attr);
+    DNNL_CHECK(st);
+    enum kb_code code = bind(p, s, to_value ? DNNL_ARG_TO : DNNL_ARG_FROM, &inner, value, err);
+    if (code == KB_OK) {
+        dnnl_memory_t mem = NULL;
+        code = check(dnnl_memory_create(&mem, &outer, p->engine, buffer), "buffer", err);
+        if (code == KB_OK) {
+            p->owned[p->n_owned++] = mem;
+            s->bindings[s->n_bindings++] =
+                (struct binding){to_value ? DNNL_ARG_FROM : DNNL_ARG_TO, -1, mem};
+            code = finish_primitive(p, s, pd, err);
+        }
+    }
+    dnnl_primitive_desc_destroy(pd);
+    return code;
+}
+
+static bool is_move(enum op_kind k)
+{
+    return k == OP_UPSAMPLE_NEAREST || k == OP_LOWER_HALF || k == OP_BROADCAST ||
+           k == OP_INTERLEAVE || k == OP_PIXEL_SHUFFLE || k == OP_PIXEL_UNSHUFFLE || k == OP_PAD;
+}
+
+static void add_concat(struct plan *p, const struct graph *g, const struct op *op)
+{
+    int64_t channel = 0;
+    int row = 0, column = 0;
+    for (int i = 0; i < op->n_in; i++) {
+        const struct value *x = &g->values[op->in[i]];
+        if (p->slots[op->in[i]].root != p->slots[op->out].root) { // else it is already in place
+            struct op part = {.kind = OP_CONCAT, .pad_top = row, .pad_left = column};
+            add_move(p, &part, op->in[i], op->out);
+            p->steps[p->n_steps - 1].dst_offset = channel;
+            p->steps[p->n_steps - 1].move.dst.c = op->axis == 'c' ? x->c : 0;
+        }
+        channel += op->axis == 'c' ? x->c : 0;
+        row += op->axis == 'h' ? x->h : 0;
+        column += op->axis == 'w' ? x->w : 0;
+    }
+}
+
+static enum kb_code add_op(struct plan *p, const struct graph *g, const struct op *op,
+                           struct kb_error *err)
+{
+    switch (op->kind) {
+    case OP_CONV:
+        return add_conv(p, g, op, err);
+    case OP_ADD:
+        return add_add(p, g, op, err);
+    case OP_ACTIVATION:
+        return add_activation(p, g, op, err);
+    case OP_MAX_POOL:
+        return add_pool(p, g, op, err);
+    case OP_RESIZE_BILINEAR:
+        return add_resize(p, g, op, err);
+    case OP_CONCAT:
+        add_concat(p, g, op);
+        return KB_OK;
+    case OP_RESHAPE: // the same memory
+        return KB_OK;
+    default:
+        break;
+    }
+    if (!is_move(op->kind))
+        return kb_fail(err, KB_INTERNAL, _("operation %d cannot run on this backend"),
+                       (int)op->kind);
+    add_move(p, op, op->in[0], op->out);
+    struct step *s = &p->steps[p->n_steps - 1];
+    s->move.n_src = op->n_in;
+    for (int i = 1; i < op->n_in; i++)
+        s->src[i] = op->in[i];
+    return KB_OK;
+}
+
+// --- slots, lifetimes, arena ---
+
+// In bf16 the outputs of the network stay f32, and so do the values on the way to them that only
+// one movement or activation separates from the convolution that makes them.
+static void choose_types(struct plan *p, const struct graph *g)
+{
+    for (int v = 0; v < g->n_values; v++)
+        p->slots[v].is_f32 = !p->bf16;
+    if (!p->bf16)
+        return;
+    for (int i = 0; i < g->n_outputs; i++)
+        p->slots[g->outputs[i]].is_f32 = true;
+    for (int i = g->n_ops - 1; i >= 0; i--) {
+        const struct op *op = &g->ops[i];
+        if (!p->slots[op->out].is_f32)
+            continue;
+        int producer = -1, uses = 0;
+        for (int k = 0; k < g->n_ops; k++) {
+            producer = g->ops[k].out == op->in[0] ? k : producer;
+            for (int j = 0; j < g->ops[k].n_in; j++)
+                uses += g->ops[k].in[j] == op->in[0];
+            uses += g->ops[k].kind == OP_CONV && g->ops[k].residual == op->in[0];
+        }
+        bool carries =
+            op->kind == OP_PIXEL_SHUFFLE || op->kind == OP_ACTIVATION || op->kind == OP_RESHAPE;
+        if (carries && producer >= 0 && uses == 1)
+            p->slots[op->in[0]].is_f32 = true;
+        else if (op->kind != OP_CONV || op->residual >= 0)
+            p->slots[op->out].is_f32 = false; // converted when it is copied out
+    }
+    // A value that lost its f32 in the middle takes the chain behind it along.
+    for (int i = 0; i < g->n_ops; i++) {
+        const struct op *op = &g->ops[i];
+        if (op->kind != OP_CONV && p->slots[op->out].is_f32 && !p->slots[op->in[0]].is_f32)
+            p->slots[op->out].is_f32 = false;
+    }
+}
+
+// Values that share another's memory: reshapes, and slices of a channel concatenation.
+static void choose_roots(struct plan *p, const struct graph *g)
+{
+    for (int v = 0; v < g->n_values; v++) {
+        p->slots[v].root = v;
+        p->slots[v].pixel_stride = g->values[v].c;
+    }
+    for (int i = 0; i < g->n_ops; i++)
+        if (g->ops[i].kind == OP_RESHAPE)
+            p->slots[g->ops[i].out].root = p->slots[g->ops[i].in[0]].root;
+
+    for (int i = 0; i < g->n_ops; i++) {
+        const struct op *op = &g->ops[i];
+        if (op->kind != OP_CONCAT || op->axis != 'c')
+            continue;
+        int64_t offset = 0;
+        for (int k = 0; k < op->n_in; k++) {
+            int v = op->in[k], uses = 0, producer = -1;
+            for (int j = 0; j < g->n_ops; j++) {
+                producer = g->ops[j].out == v ? j : producer;
+                for (int m = 0; m < g->ops[j].n_in; m++)
+                    uses += g->ops[j].in[m] == v;
+                uses += g->ops[j].kind == OP_CONV && g->ops[j].residual == v;
+            }
+            if (producer >= 0 && uses == 1 && is_move(g->ops[producer].kind) &&
+                g->ops[producer].kind != OP_PAD && p->slots[v].root == v) {
+                p->slots[v].root = op->out;
+                p->slots[v].offset = offset;
+                p->slots[v].pixel_stride = g->values[op->out].c;
+            }
+            offset += g->values[v].c;
+        }
+    }
+}
+
+static void use(struct plan *p, int value, int step)
+{
+    if (value < 0)
+        return;
+    struct slot *root = &p->slots[p->slots[value].root];
+    root->first = KB_MIN(root->first, step);
+    root->last = KB_MAX(root->last, step);
+}
+
+// First fit: every root gets the lowest place that no root alive at the same time covers.
+static void place_roots(struct plan *p, const struct graph *g)
+{
+    int *order = kb_alloc((size_t)p->n_slots * sizeof(*order));
+    int n = 0;
+    for (int v = 0; v < p->n_slots; v++) {
+        struct slot *s = &p->slots[v];
+        if (s->root != v || s->external || s->last < 0)
+            continue;
+        const struct value *x = &g->values[v];
+        s->bytes =
+            ((size_t)p->batch * (size_t)x->h * (size_t)x->w * (size_t)x->c * (s->is_f32 ? 4 : 2) +
+             63) &
+            ~(size_t)63;
+        s->at = 0;
+        for (bool moved = true; moved;) {
+            moved = false;
+            for (int i = 0; i < n; i++) {
+                const struct slot *o = &p->slots[order[i]];
+                bool together = o->first <= s->last && s->first <= o->last;
+                if (together && o->at < s->at + s->bytes && s->at < o->at + o->bytes) {
+                    s->at = o->at + o->bytes;
+                    moved = true;
+                }
+            }
+        }
+        order[n++] = v;
+        p->arena_bytes = KB_MAX(p->arena_bytes, s->at + s->bytes);
+    }
+    free(order);
+}
+
+static char *address(const struct plan *p, int value)
+{
+    const struct slot *s = &p->slots[value], *root = &p->slots[s->root];
+    char *base = root->external ? root->external : p->arena + root->at;
+    return base + s->offset * (s->is_f32 ? 4 : 2);
+}
+
+static struct image image_of(const struct plan *p, const struct graph *g, int value)
+{
+    const struct value *v = &g->values[value];
+    return (struct image){address(p, value),           p->batch, v->h, v->w, v->c,
+                          p->slots[value].pixel_stride};
+}
+
+static enum kb_code plan_memory_map(struct plan *p, const struct graph *g, struct kb_error *err)
+{
+    for (int v = 0; v < p->n_slots; v++) {
+        p->slots[v].first = p->n_steps;
+        p->slots[v].last = -1;
+    }
+    for (int i = 0; i < p->n_steps; i++) {
+        const struct step *s = &p->steps[i];
+        for (int k = 0; k < s->n_bindings; k++)
+            use(p, s->bindings[k].value, i);
+        for (int k = 0; k < 4; k++)
+            use(p, s->src[k], i);
+        use(p, s->dst, i);
+    }
+    for (int i = 0; i < g->n_outputs; i++)
+        use(p, g->outputs[i], p->n_steps);
+    place_roots(p, g);
+    p->arena = aligned_alloc(64, KB_MAX(p->arena_bytes, 64));
+    p->scratch_bytes = (p->scratch_bytes + 63) & ~(size_t)63;
+    p->scratch = aligned_alloc(64, KB_MAX(p->scratch_bytes, 64));
+    if (!p->arena || !p->scratch)
+        return kb_no_memory(err);
+    memset(p->arena, 0, p->arena_bytes);
+
+    for (int i = 0; i < p->n_steps; i++) {
+        struct step *s = &p->steps[i];
+        for (int k = 0; k < s->n_bindings; k++) {
+            struct binding *b = &s->bindings[k];
+            if (b->value >= 0)
+                DNNL_CHECK(dnnl_memory_set_data_handle(b->memory, address(p, b->value)));
+            else if (b->arg == DNNL_ARG_SCRATCHPAD)
+                DNNL_CHECK(dnnl_memory_set_data_handle(b->memory, p->scratch));
+        }
+        if (s->kind == STEP_PRIMITIVE)
+            continue;
+        int channels = s->move.dst.c; // of a part of a concatenation
+        s->move.elem_size = p->slots[s->dst].is_f32 ? 4 : 2;
+        s->move.dst = image_of(p, g, s->dst);
+        s->move.dst.data = (char *)s->move.dst.data + s->dst_offset * s->move.elem_size;
+        s->move.dst.c = channels ? channels : s->move.dst.c;
+        for (int k = 0; k < s->move.n_src; k++)
+            s->move.src[k] = image_of(p, g, s->src[k]);
+    }
+    return KB_OK;
+}
+
+static void plan_free(struct plan **pp)
+{
+    struct plan *p = *pp;
+    if (!p)
+        return;
+    for (int i = 0; i < p->n_steps; i++) {
+        struct step *s = &p->steps[i];
+        for (int k = 0; k < s->n_bindings; k++)
+            if (s->bindings[k].value >= 0 || s->bindings[k].arg == DNNL_ARG_SCRATCHPAD)
+                dnnl_memory_destroy(s->bindings[k].memory);
+        if (s->primitive)
+            dnnl_primitive_destroy(s->primitive);
+        free(s->slope);
+    }
+    for (int i = 0; i < p->n_owned; i++)
+        dnnl_memory_destroy(p->owned[i]);
+    if (p->stream)
+        dnnl_stream_destroy(p->stream);
+    if (p->engine)
+        dnnl_engine_destroy(p->engine);
+    free(p->owned);
+    free(p->steps);
+    free(p->slots);
+    free(p->arena);
+    free(p->scratch);
+    free(p);
+    *pp = NULL;
+}
+
+static enum kb_code plan_create(struct plan **ret, const struct graph *g,
+                                const struct session_params *params, float *const *inputs,
+                                float *const *outputs, struct kb_error *err)
+{
+    CLEANUP(plan_free) struct plan *p = kb_alloc(sizeof(*p));
+    p->batch = params->batch;
+    p->threads = params->threads;
+    p->bf16 = params->precision == PRECISION_BF16;
+    omp_set_num_threads(p->threads); // the calling thread's own setting
+    DNNL_CHECK(dnnl_engine_create(&p->engine, dnnl_cpu, 0));
+    DNNL_CHECK(dnnl_stream_create(&p->stream, p->engine, dnnl_stream_default_flags));
+
+    // At most: a copy, a primitive and a PReLU an operation, eight parts a concatenation.
+    size_t n_steps = 2 * ARRAY_LEN(g->inputs);
+    for (int i = 0; i < g->n_ops; i++)
+        n_steps += KB_MAX(3, (size_t)g->ops[i].n_in);
+    p->steps = kb_alloc(n_steps * sizeof(p->steps[0]));
+    p->n_slots = g->n_values;
+    p->slots = kb_alloc((size_t)p->n_slots * sizeof(p->slots[0]));
+    p->owned = kb_alloc((2 * (size_t)g->n_ops + 16) * sizeof(p->owned[0]));
+
+    choose_types(p, g);
+    choose_roots(p, g);
+    for (int i = 0; i < g->n_inputs; i++) {
+        if (p->slots[g->inputs[i]].is_f32)
+            p->slots[g->inputs[i]].external = inputs[i];
+        else
+            CHECK(add_convert(p, g, g->inputs[i], inputs[i], true, err));
+    }
+    for (int i = 0; i < g->n_ops; i++)
+        CHECK(add_op(p, g, &g->ops[i], err));
+    for (int i = 0; i < g->n_outputs; i++) {
+        struct slot *s = &p->slots[g->outputs[i]];
+        if (s->is_f32 && s->root == g->outputs[i] && !s->external)
+            s->external = outputs[i];
+        else
+            CHECK(add_convert(p, g, g->outputs[i], outputs[i], false, err));
+    }
+    CHECK(plan_memory_map(p, g, err));
+    *ret = TAKE(p);
+    return KB_OK;
+}
+
+static enum kb_code plan_run(struct plan *p, struct kb_error *err)
+{
+    omp_set_num_threads(p->threads);
+    for (int i = 0; i < p->n_steps; i++) {
+        struct step *s = &p->steps[i];
+        if (s->kind == STEP_MOVE) {
+            move_run(&s->move);
+        } else if (s->kind == STEP_PRELU) {
+            prelu_run(&s->move.dst, s->slope, !p->slots[s->dst].is_f32);
+        } else {
+            dnnl_exec_arg_t args[ARRAY_LEN(s->bindings)];
+            for (int k = 0; k < s->n_bindings; k++)
+                args[k] = (dnnl_exec_arg_t){s->bindings[k].arg, s->bindings[k].memory};
+            DNNL_CHECK(dnnl_primitive_execute(s->primitive, p->stream, s->n_bindings, args));
+        }
+    }
+    DNNL_CHECK(dnnl_stream_wait(p->stream));
+    return KB_OK;
+}
+
+static size_t plan_memory(const struct plan *p)
+{
+    return p->arena_bytes + p->scratch_bytes + p->weight_bytes;
+}
+
+static bool available(void)
+{
+    return true; // oneDNN runs on any x86-64 and picks kernels by what the processor has
+}
+
+const struct backend backend_onednn = {
+    .name = "onednn",
+    .available = available,
+    .plan_create = plan_create,
+    .plan_run = plan_run,
+    .plan_memory = plan_memory,
+    .plan_free = plan_free,
+};

@@ -1,0 +1,278 @@
+#include "nn/graph.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct graph *graph_create(void)
+{
+    return kb_alloc(sizeof(struct graph));
+}
+
+static void op_clear(struct op *op)
+{
+    free(op->name);
+    free(op->weight);
+    free(op->bias);
+    free(op->scale);
+    free(op->slope);
+}
+
+void graph_free(struct graph **g)
+{
+    if (!*g)
+        return;
+    for (int i = 0; i < (*g)->n_ops; i++)
+        op_clear(&(*g)->ops[i]);
+    for (int i = 0; i < (*g)->n_values; i++)
+        free((*g)->values[i].name);
+    free((*g)->ops);
+    free((*g)->values);
+    free(*g);
+    *g = NULL;
+}
+
+// Room for one more element; the arrays double, so appending is cheap.
+static void *grow(void *array, int n, size_t size)
+{
+    if (n > 0 && (n & (n - 1)) != 0)
+        return array;
+    array = realloc(array, (n ? (size_t)n * 2 : 1) * size);
+    if (!array)
+        abort();
+    return array;
+}
+
+int graph_add_value(struct graph *g, const char *name)
+{
+    g->values = grow(g->values, g->n_values, sizeof(g->values[0]));
+    g->values[g->n_values] = (struct value){.name = kb_strdup(name)};
+    return g->n_values++;
+}
+
+int graph_find_value(const struct graph *g, const char *name)
+{
+    for (int i = 0; i < g->n_values; i++)
+        if (g->values[i].name && strcmp(g->values[i].name, name) == 0)
+            return i;
+    return -1;
+}
+
+int graph_add_input(struct graph *g, const char *name, int h, int w, int c)
+{
+    int v = graph_add_value(g, name);
+    g->values[v].h = h;
+    g->values[v].w = w;
+    g->values[v].c = c;
+    if (g->n_inputs < (int)ARRAY_LEN(g->inputs))
+        g->inputs[g->n_inputs] = v;
+    g->n_inputs++; // too many is reported by graph_finish()
+    return v;
+}
+
+void graph_add_output(struct graph *g, int value)
+{
+    if (g->n_outputs < (int)ARRAY_LEN(g->outputs))
+        g->outputs[g->n_outputs] = value;
+    g->n_outputs++;
+}
+
+void graph_add_op(struct graph *g, const struct op *op)
+{
+    g->ops = grow(g->ops, g->n_ops, sizeof(g->ops[0]));
+    struct op *o = &g->ops[g->n_ops++];
+    *o = *op;
+    o->name = kb_strdup(op->name);
+    int *ones[] = {&o->groups, &o->kernel_h, &o->kernel_w, &o->stride_h, &o->stride_w, &o->factor};
+    for (size_t i = 0; i < ARRAY_LEN(ones); i++)
+        if (*ones[i] == 0)
+            *ones[i] = 1;
+}
+
+// --- shapes ---
+
+static enum kb_code misfit(const struct op *op, const char *why, struct kb_error *err)
+{
+    return kb_fail(err, KB_BAD_INPUT, _("the network does not fit together at '%s': %s"),
+                   op->name ? op->name : "?", why);
+}
+
+static bool same_shape(const struct value *a, const struct value *b)
+{
+    return a->h == b->h && a->w == b->w && a->c == b->c;
+}
+
+static enum kb_code shape_window(const struct op *op, const struct value *x, struct value *y,
+                                 struct kb_error *err)
+{
+    if (op->kernel_h < 1 || op->kernel_w < 1 || op->stride_h < 1 || op->stride_w < 1 ||
+        op->pad_top < 0 || op->pad_left < 0 || op->pad_bottom < 0 || op->pad_right < 0)
+        return misfit(op, _("bad kernel, stride or padding"), err);
+    if (op->kind == OP_DECONV) {
+        y->h = (x->h - 1) * op->stride_h - 2 * op->pad_top + op->kernel_h + op->out_pad_h;
+        y->w = (x->w - 1) * op->stride_w - 2 * op->pad_left + op->kernel_w + op->out_pad_w;
+    } else {
+        y->h = (x->h + op->pad_top + op->pad_bottom - op->kernel_h) / op->stride_h + 1;
+        y->w = (x->w + op->pad_left + op->pad_right - op->kernel_w) / op->stride_w + 1;
+    }
+    return KB_OK;
+}
+
+static enum kb_code shape_concat(const struct graph *g, const struct op *op, struct value *y,
+                                 struct kb_error *err)
+{
+    *y = (struct value){.name = y->name,
+                        .h = g->values[op->in[0]].h,
+                        .w = g->values[op->in[0]].w,
+                        .c = g->values[op->in[0]].c};
+    for (int i = 1; i < op->n_in; i++) {
+        const struct value *x = &g->values[op->in[i]];
+        if ((op->axis != 'h' && x->h != y->h) || (op->axis != 'w' && x->w != y->w) ||
+            (op->axis != 'c' && x->c != y->c))
+            return misfit(op, _("concatenated values differ in shape"), err);
+        y->h += op->axis == 'h' ? x->h : 0;
+        y->w += op->axis == 'w' ? x->w : 0;
+        y->c += op->axis == 'c' ? x->c : 0;
+    }
+    return KB_OK;
+}
+
+static enum kb_code infer_shape(const struct graph *g, const struct op *op, struct kb_error *err)
+{
+    const struct value *x = op->n_in > 0 ? &g->values[op->in[0]] : NULL;
+    struct value *y = &g->values[op->out];
+    int f = op->factor;
+
+    y->h = x->h;
+    y->w = x->w;
+    y->c = x->c;
+    switch (op->kind) {
+    case OP_CONV:
+    case OP_DECONV:
+        if (!op->weight || op->out_c < 1 || op->groups < 1 || x->c % op->groups != 0 ||
+            op->out_c % op->groups != 0)
+            return misfit(op, _("weights and channels do not match"), err);
+        y->c = op->out_c;
+        return shape_window(op, x, y, err);
+    case OP_MAX_POOL:
+        return shape_window(op, x, y, err);
+    case OP_ADD:
+        return op->n_in == 2 && same_shape(x, &g->values[op->in[1]])
+                   ? KB_OK
+                   : misfit(op, _("added values differ in shape"), err);
+    case OP_CONCAT:
+        return shape_concat(g, op, y, err);
+    case OP_RESIZE_BILINEAR:
+        y->h = op->out_h;
+        y->w = op->out_w;
+        return KB_OK;
+    case OP_BROADCAST:
+        y->h = op->out_h;
+        y->w = op->out_w;
+        return x->h == 1 && x->w == 1 ? KB_OK : misfit(op, _("only 1x1 can be broadcast"), err);
+    case OP_UPSAMPLE_NEAREST:
+        y->h = x->h * f;
+        y->w = x->w * f;
+        return KB_OK;
+    case OP_PIXEL_SHUFFLE:
+        y->h = x->h * f;
+        y->w = x->w * f;
+        y->c = x->c / (f * f);
+        return x->c % (f * f) == 0 ? KB_OK : misfit(op, _("channels do not divide"), err);
+    case OP_PIXEL_UNSHUFFLE:
+        y->h = x->h / f;
+        y->w = x->w / f;
+        y->c = x->c * f * f;
+        return x->h % f == 0 && x->w % f == 0 ? KB_OK : misfit(op, _("size does not divide"), err);
+    case OP_LOWER_HALF:
+        y->h = x->h / 2;
+        return x->h % 2 == 0 ? KB_OK : misfit(op, _("size does not divide"), err);
+    case OP_PAD:
+        y->h = x->h + op->pad_top + op->pad_bottom;
+        y->w = x->w + op->pad_left + op->pad_right;
+        y->c = x->c + op->pad_channels;
+        return KB_OK;
+    case OP_RESHAPE:
+        y->h = op->out_h;
+        y->w = op->out_w;
+        y->c = op->out_c;
+        return (int64_t)x->h * x->w * x->c == (int64_t)y->h * y->w * y->c
+                   ? KB_OK
+                   : misfit(op, _("reshaped value has another number of elements"), err);
+    case OP_INTERLEAVE:
+        y->h = x->h * 2;
+        y->w = x->w * 2;
+        return op->n_in == 4 ? KB_OK : misfit(op, _("needs four phases"), err);
+    case OP_INPUT:
+    case OP_BATCHNORM:
+    case OP_ACTIVATION:
+        return KB_OK;
+    }
+    return misfit(op, _("unknown operation"), err);
+}
+
+enum kb_code graph_finish(struct graph *g, struct kb_error *err)
+{
+    if (g->n_inputs < 1 || g->n_inputs > (int)ARRAY_LEN(g->inputs) || g->n_outputs < 1 ||
+        g->n_outputs > (int)ARRAY_LEN(g->outputs))
+        return kb_fail(err, KB_BAD_INPUT, _("the network needs 1 to 8 inputs and 1 to 8 outputs"));
+    CLEANUP(kb_freep) bool *known = kb_alloc((size_t)g->n_values);
+    for (int i = 0; i < g->n_inputs; i++)
+        known[g->inputs[i]] = true;
+
+    for (int i = 0; i < g->n_ops; i++) {
+        const struct op *op = &g->ops[i];
+        if (op->n_in < 1 || op->n_in > (int)ARRAY_LEN(op->in))
+            return misfit(op, _("wrong number of inputs"), err);
+        for (int k = 0; k < op->n_in; k++)
+            if (op->in[k] < 0 || op->in[k] >= g->n_values || !known[op->in[k]])
+                return misfit(op, _("an input is not computed before it is used"), err);
+        if (op->out < 0 || op->out >= g->n_values || known[op->out])
+            return misfit(op, _("its output is computed twice"), err);
+        enum kb_code code = infer_shape(g, op, err);
+        if (code != KB_OK)
+            return code;
+        const struct value *y = &g->values[op->out];
+        // 2^28 elements bounds what a hostile file can make us allocate for one value.
+        if (y->h < 1 || y->w < 1 || y->c < 1 || (int64_t)y->h * y->w > (1 << 28) ||
+            (int64_t)y->h * y->w * y->c > (1 << 28))
+            return misfit(op, _("its output has an impossible size"), err);
+        if (op->kind == OP_CONV && op->residual >= 0 &&
+            (op->residual >= g->n_values || !known[op->residual] ||
+             !same_shape(&g->values[op->residual], y)))
+            return misfit(op, _("the added value has another shape"), err);
+        known[op->out] = true;
+    }
+    for (int i = 0; i < g->n_outputs; i++)
+        if (g->outputs[i] < 0 || g->outputs[i] >= g->n_values || !known[g->outputs[i]])
+            return kb_fail(err, KB_BAD_INPUT, _("output %d of the network is never computed"), i);
+    return KB_OK;
+}
+
+int64_t graph_macs(const struct graph *g)
+{
+    int64_t total = 0;
+    for (int i = 0; i < g->n_ops; i++) {
+        const struct op *op = &g->ops[i];
+        // A transposed convolution spends its kernel on every input pixel, a convolution on every
+        // output pixel.
+        const struct value *at = &g->values[op->kind == OP_DECONV ? op->in[0] : op->out];
+        if (op->kind == OP_CONV || op->kind == OP_DECONV)
+            total += (int64_t)at->h * at->w * op->out_c * g->values[op->in[0]].c / op->groups *
+                     op->kernel_h * op->kernel_w;
+    }
+    return total;
+}
+
+int64_t graph_params(const struct graph *g)
+{
+    int64_t total = 0;
+    for (int i = 0; i < g->n_ops; i++) {
+        const struct op *op = &g->ops[i];
+        int c = g->values[op->out].c;
+        if (op->weight)
+            total += (int64_t)op->out_c * (g->values[op->in[0]].c / op->groups) * op->kernel_h *
+                     op->kernel_w;
+        total += (op->bias ? c : 0) + (op->scale ? c : 0) + (op->slope ? c : 0);
+    }
+    return total;
+}

@@ -1,0 +1,142 @@
+#include "nn/kernels.h"
+
+#include <string.h>
+
+static char *pixel(const struct image *im, int n, int y, int x, int elem_size)
+{
+    int64_t index = ((int64_t)n * im->h + y) * im->w + x;
+    return (char *)im->data + index * im->pixel_stride * elem_size;
+}
+
+// Copy count pixels; one memcpy where both sides are dense.
+static void copy_pixels(const struct image *dst, char *d, const struct image *src, const char *s,
+                        int count, int elem_size)
+{
+    size_t bytes = (size_t)src->c * (size_t)elem_size;
+    if (dst->pixel_stride == src->c && src->pixel_stride == src->c) {
+        memcpy(d, s, bytes * (size_t)count);
+        return;
+    }
+    for (int x = 0; x < count; x++)
+        memcpy(d + x * dst->pixel_stride * elem_size, s + x * src->pixel_stride * elem_size, bytes);
+}
+
+static void copy_element(char *d, const char *s, int elem_size)
+{
+    if (elem_size == 2)
+        memcpy(d, s, 2);
+    else
+        memcpy(d, s, 4);
+}
+
+static void shuffle_row(const struct move *m, int n, int y)
+{
+    const struct image *src = &m->src[0], *dst = &m->dst;
+    int f = m->factor, es = m->elem_size;
+    for (int x = 0; x < dst->w; x++) {
+        const char *s = pixel(src, n, y / f, x / f, es) + ((y % f) * f + x % f) * es;
+        char *d = pixel(dst, n, y, x, es);
+        for (int c = 0; c < dst->c; c++)
+            copy_element(d + c * es, s + c * f * f * es, es);
+    }
+}
+
+static void unshuffle_row(const struct move *m, int n, int y)
+{
+    const struct image *src = &m->src[0], *dst = &m->dst;
+    int f = m->factor, es = m->elem_size;
+    for (int i = 0; i < f; i++) {
+        const char *row = pixel(src, n, y * f + i, 0, es);
+        for (int x = 0; x < src->w; x++) {
+            const char *s = row + x * src->pixel_stride * es;
+            char *d = pixel(dst, n, y, x / f, es) + (i * f + x % f) * es;
+            for (int c = 0; c < src->c; c++)
+                copy_element(d + c * f * f * es, s + c * es, es);
+        }
+    }
+}
+
+static void one_row(const struct move *m, int n, int y)
+{
+    const struct image *src = &m->src[0], *dst = &m->dst;
+    int es = m->elem_size;
+    size_t bytes = (size_t)src->c * (size_t)es;
+    char *d = pixel(dst, n, y, 0, es);
+    int64_t step = dst->pixel_stride * es;
+
+    switch (m->kind) {
+    case OP_UPSAMPLE_NEAREST:
+        for (int x = 0; x < dst->w; x++)
+            memcpy(d + x * step, pixel(src, n, y / m->factor, x / m->factor, es), bytes);
+        break;
+    case OP_BROADCAST:
+        for (int x = 0; x < dst->w; x++)
+            memcpy(d + x * step, pixel(src, n, 0, 0, es), bytes);
+        break;
+    case OP_INTERLEAVE:
+        for (int x = 0; x < dst->w; x++)
+            memcpy(d + x * step, pixel(&m->src[(y & 1) * 2 + (x & 1)], n, y / 2, x / 2, es), bytes);
+        break;
+    case OP_LOWER_HALF:
+        copy_pixels(dst, d, src, pixel(src, n, y + src->h / 2, 0, es), dst->w, es);
+        break;
+    case OP_PIXEL_SHUFFLE:
+        shuffle_row(m, n, y);
+        break;
+    case OP_PIXEL_UNSHUFFLE:
+        unshuffle_row(m, n, y);
+        break;
+    case OP_PAD:
+        memset(d, 0, (size_t)dst->w * (size_t)step);
+        if (y < m->top || y >= m->top + src->h)
+            break;
+        copy_pixels(dst, d + m->left * step, src, pixel(src, n, y - m->top, 0, es), src->w, es);
+        break;
+    case OP_CONCAT: // dst is already the slice of channels; only rows and columns shift
+        if (y < m->top || y >= m->top + src->h)
+            break;
+        copy_pixels(dst, d + m->left * step, src, pixel(src, n, y - m->top, 0, es), src->w, es);
+        break;
+    default:
+        break;
+    }
+}
+
+void move_run(const struct move *m)
+{
+    int rows = m->dst.n * m->dst.h;
+#pragma omp parallel for schedule(static) if (rows >= 16)
+    for (int i = 0; i < rows; i++)
+        one_row(m, i / m->dst.h, i % m->dst.h);
+}
+
+static void prelu_f32(float *x, const float *slope, int c)
+{
+    for (int i = 0; i < c; i++)
+        x[i] = x[i] > 0 ? x[i] : slope[i] * x[i];
+}
+
+// bf16 is the upper half of an f32; rounding to nearest even on the way back.
+static void prelu_bf16(uint16_t *x, const float *slope, int c)
+{
+    for (int i = 0; i < c; i++) {
+        uint32_t bits = (uint32_t)x[i] << 16;
+        float v;
+        memcpy(&v, &bits, 4);
+        v = v > 0 ? v : slope[i] * v;
+        memcpy(&bits, &v, 4);
+        x[i] = (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+    }
+}
+
+void prelu_run(const struct image *x, const float *slope, bool is_bf16)
+{
+    int64_t pixels = (int64_t)x->n * x->h * x->w;
+#pragma omp parallel for schedule(static) if (pixels >= 256)
+    for (int64_t i = 0; i < pixels; i++) {
+        if (is_bf16)
+            prelu_bf16((uint16_t *)x->data + i * x->pixel_stride, slope, x->c);
+        else
+            prelu_f32((float *)x->data + i * x->pixel_stride, slope, x->c);
+    }
+}

@@ -1,0 +1,35 @@
+// The operations that only move numbers, on NHWC data of 2- or 4-byte elements, and PReLU, which
+// the library can fuse only into its slow reference convolution. Internal to nn/. Parallel over
+// rows with OpenMP; otherwise no state.
+#ifndef NN_KERNELS_H
+#define NN_KERNELS_H
+
+#include "nn/graph.h"
+
+// A batch of images in memory. A pixel's channels are dense; pixels of a row stand pixel_stride
+// elements apart (more than c where the image is a slice of the channels of a wider one); rows
+// and images follow each other without gaps.
+struct image {
+    void *data;
+    int n, h, w, c;
+    int64_t pixel_stride; // elements
+};
+
+// One operation. elem_size: bytes per element.
+struct move {
+    enum op_kind kind; // UPSAMPLE_NEAREST, LOWER_HALF, BROADCAST, INTERLEAVE, CONCAT, PAD,
+                       // PIXEL_SHUFFLE, PIXEL_UNSHUFFLE
+    int elem_size;
+    int factor;
+    int n_src; // INTERLEAVE: 4, else 1
+    struct image src[4];
+    struct image dst;
+    int top, left; // CONCAT and PAD: where src lies in dst, rows and columns
+};
+
+void move_run(const struct move *m);
+
+// y = x > 0 ? x : slope[c] * x, in place.
+void prelu_run(const struct image *x, const float *slope, bool is_bf16);
+
+#endif
