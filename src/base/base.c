@@ -31,7 +31,8 @@ enum kb_code kb_wrap(struct kb_error *err, const char *fmt, ...)
     int n = vsnprintf(err->text, sizeof(err->text), fmt, args);
     va_end(args);
     if (n >= 0 && (size_t)n < sizeof(err->text))
-        snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %s", cause);
+        snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %.*s",
+                 (int)sizeof(err->text) - n, cause);
     return err->code;
 }
 

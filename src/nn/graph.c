@@ -136,6 +136,19 @@ static enum kb_code shape_concat(const struct graph *g, const struct op *op, str
     return KB_OK;
 }
 
+// Numbers of a file must stay so small that shape arithmetic cannot overflow an int.
+static bool is_bounded(const struct op *op)
+{
+    const int numbers[] = {op->groups,    op->kernel_h,  op->kernel_w,   op->stride_h,
+                           op->stride_w,  op->pad_top,   op->pad_left,   op->pad_bottom,
+                           op->pad_right, op->out_pad_h, op->out_pad_w,  op->pad_channels,
+                           op->out_h,     op->out_w,     op->out_c,      op->factor};
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        if (numbers[i] < 0 || numbers[i] > 1 << 20)
+            return false;
+    return op->factor <= 64 && op->stride_h > 0 && op->stride_w > 0 && op->groups > 0;
+}
+
 static enum kb_code infer_shape(const struct graph *g, const struct op *op, struct kb_error *err)
 {
     const struct value *x = op->n_in > 0 ? &g->values[op->in[0]] : NULL;
@@ -226,6 +239,8 @@ enum kb_code graph_finish(struct graph *g, struct kb_error *err)
         for (int k = 0; k < op->n_in; k++)
             if (op->in[k] < 0 || op->in[k] >= g->n_values || !known[op->in[k]])
                 return misfit(op, _("an input is not computed before it is used"), err);
+        if (!is_bounded(op))
+            return misfit(op, _("a number is negative or far too large"), err);
         if (op->out < 0 || op->out >= g->n_values || known[op->out])
             return misfit(op, _("its output is computed twice"), err);
         enum kb_code code = infer_shape(g, op, err);

@@ -1,0 +1,91 @@
+// One job: one speech with one video, from files to a file. A batch calls this for each of its
+// videos with the same loaded models and the same mel.
+//
+//   decode ──► crop + network ──► paste ──► encode + mux      four threads, bounded queues between
+//
+// Not thread-safe: one job at a time per struct engine.
+#ifndef LIPSYNC_JOB_H
+#define LIPSYNC_JOB_H
+
+#include "base/cancel.h"
+#include "base/progress.h"
+#include "face/models.h"
+#include "face/track.h"
+#include "lipsync/lips.h"
+#include "media/mel.h"
+
+// What a process loads once: the mouth network and the face networks.
+struct engine {
+    struct lips *lips;
+    struct face_models *faces;
+};
+
+struct engine_params {
+    const char *model;        // NULL = bundled
+    enum precision precision;
+    int batch;                // 0 = default
+    int threads;              // for the whole process; 0 = all processors
+    progress_fn *progress;    // STAGE_LOADING, 0..2
+    void *opaque;
+};
+
+enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
+                         struct kb_error *err);
+void engine_free(struct engine *e); // an all-zero engine is fine
+
+// What fills the time when the speech is longer than the video.
+enum loop_mode { LOOP_PINGPONG, LOOP_RESTART, LOOP_FREEZE, LOOP_NONE };
+bool loop_mode_parse(const char *text, enum loop_mode *ret); // "pingpong", "restart", "freeze", "none"
+
+struct job_params {
+    const char *audio, *video, *output; // paths
+    const struct mel *mel;     // of audio, shared by a batch; NULL: computed here
+    const char *track_folder;  // cache of face tracks; NULL = none
+
+    enum face_choice face;
+    int face_number;
+    enum loop_mode loop;
+    bool keep_video;           // speech shorter than the video: keep the rest of it, untouched
+    int64_t start_us;          // begin there in the video
+    int64_t duration_us;       // of the output at most; 0 = no limit
+    int height;                // scale down to; 0 = as it is
+    bool denoise, loudnorm;
+
+    int crf;                   // -1 = 18
+    bool bitrate_source;       // the video's own bitrate instead of crf
+    const char *preset;        // NULL = "veryfast"
+
+    int pads[4];               // top, bottom, left, right, in pixels; box crops only
+    bool pads_set;             // else 0 10 0 0
+    bool nosmooth;             // no smoothing of the crop over time
+    float mask_feather;        // width of the soft rim, fraction of the face's width; < 0 = 0.06
+    float mask_dilate;         // grow the mask, fraction of the face's width; < 0 = 0.04
+    float sharpen;             // amount of the unsharp mask, 0 = none
+
+    int threads;               // 0 = all processors
+    const struct cancel *cancel;
+    progress_fn *progress;
+    void *opaque;
+};
+// Defaults for all that is not zero: crf -1, mask_* -1.
+struct job_params job_defaults(void);
+
+struct job_result {
+    int64_t frames;            // written
+    int64_t frames_animated;   // of them with a face whose mouth was replaced
+    double seconds;            // length of the output
+    bool track_cached;
+    int width, height;
+    double stage_s[STAGE_FINISHING + 1]; // wall clock per stage
+};
+
+// Check what can be checked before any work: inputs exist and open, output can be written, room for
+// it. Cheap. The same codes as job_run.
+enum kb_code job_check(const struct job_params *p, struct kb_error *err);
+
+// Runs the whole job. The output appears under its name only when it is whole. A video without any
+// face is KB_BAD_INPUT. KB_CANCELLED leaves nothing behind.
+enum kb_code job_run(struct engine *e, const struct job_params *p, struct job_result *ret,
+                     struct kb_error *err);
+
+#endif
