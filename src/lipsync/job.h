@@ -21,11 +21,11 @@ struct engine {
 };
 
 struct engine_params {
-    const char *model;        // NULL = bundled
+    const char *model; // NULL = bundled
     enum precision precision;
-    int batch;                // 0 = default
-    int threads;              // for the whole process; 0 = all processors
-    progress_fn *progress;    // STAGE_LOADING, 0..2
+    int batch;             // 0 = default
+    int threads;           // for the whole process; 0 = all processors
+    progress_fn *progress; // STAGE_LOADING, 0..2
     void *opaque;
 };
 
@@ -35,34 +35,35 @@ void engine_free(struct engine *e); // an all-zero engine is fine
 
 // What fills the time when the speech is longer than the video.
 enum loop_mode { LOOP_PINGPONG, LOOP_RESTART, LOOP_FREEZE, LOOP_NONE };
-bool loop_mode_parse(const char *text, enum loop_mode *ret); // "pingpong", "restart", "freeze", "none"
+bool loop_mode_parse(const char *text,
+                     enum loop_mode *ret); // "pingpong", "restart", "freeze", "none"
 
 struct job_params {
     const char *audio, *video, *output; // paths
-    const struct mel *mel;     // of audio, shared by a batch; NULL: computed here
-    const char *track_folder;  // cache of face tracks; NULL = none
+    const struct mel *mel;              // of audio, shared by a batch; NULL: computed here
+    const char *track_folder;           // cache of face tracks; NULL = none
 
     enum face_choice face;
     int face_number;
     enum loop_mode loop;
-    bool keep_video;           // speech shorter than the video: keep the rest of it, untouched
-    int64_t start_us;          // begin there in the video
-    int64_t duration_us;       // of the output at most; 0 = no limit
-    int height;                // scale down to; 0 = as it is
+    bool keep_video;     // speech shorter than the video: keep the rest of it, untouched
+    int64_t start_us;    // begin there in the video
+    int64_t duration_us; // of the output at most; 0 = no limit
+    int height;          // scale down to; 0 = as it is
     bool denoise, loudnorm;
 
-    int crf;                   // -1 = 18
-    bool bitrate_source;       // the video's own bitrate instead of crf
-    const char *preset;        // NULL = "veryfast"
+    int crf;             // -1 = 18
+    bool bitrate_source; // the video's own bitrate instead of crf
+    const char *preset;  // NULL = "veryfast"
 
-    int pads[4];               // top, bottom, left, right, in pixels; box crops only
-    bool pads_set;             // else 0 10 0 0
-    bool nosmooth;             // no smoothing of the crop over time
-    float mask_feather;        // width of the soft rim, fraction of the face's width; < 0 = 0.06
-    float mask_dilate;         // grow the mask, fraction of the face's width; < 0 = 0.04
-    float sharpen;             // amount of the unsharp mask, 0 = none
+    int pads[4];        // top, bottom, left, right, in pixels; box crops only
+    bool pads_set;      // else 0 10 0 0
+    bool nosmooth;      // no smoothing of the crop over time
+    float mask_feather; // width of the soft rim, fraction of the face's width; < 0 = 0.06
+    float mask_dilate;  // grow the mask, fraction of the face's width; < 0 = 0.04
+    float sharpen;      // amount of the unsharp mask, 0 = none
 
-    int threads;               // 0 = all processors
+    int threads; // 0 = all processors
     const struct cancel *cancel;
     progress_fn *progress;
     void *opaque;
@@ -71,9 +72,9 @@ struct job_params {
 struct job_params job_defaults(void);
 
 struct job_result {
-    int64_t frames;            // written
-    int64_t frames_animated;   // of them with a face whose mouth was replaced
-    double seconds;            // length of the output
+    int64_t frames;          // written
+    int64_t frames_animated; // of them with a face whose mouth was replaced
+    double seconds;          // length of the output
     bool track_cached;
     int width, height;
     double stage_s[STAGE_FINISHING + 1]; // wall clock per stage

@@ -13,24 +13,26 @@ struct lips_spec {
     int out_width, out_height; // of what it gives, rows out_top … of the face
     int out_top;
     bool bgr;
-    int mask_top;              // rows mask_top … height-1 of the target are set to 0
+    int mask_top; // rows mask_top … height-1 of the target are set to 0
     int mel_columns;
-    double mel_offset_s;       // the window starts at 80 * (t + mel_offset_s) columns
-    bool mel_round;            // to the nearest column; else down, as published Wav2Lip does
-    bool reference_is_self;    // the frame itself (Wav2Lip); else one chosen frame of the person
+    double mel_offset_s; // the window starts at 80 * (t + mel_offset_s) columns
+    bool mel_round;      // to the nearest column; else down, as published Wav2Lip does
+    bool mel_inside;     // a window past the end is moved back inside, as published Wav2Lip does;
+                         // else the last column is repeated
+    bool reference_is_self; // the frame itself (Wav2Lip); else one chosen frame of the person
     // The crop: a similarity through these points (n_points > 0), else the landmarks' box.
     int n_points;
-    int points[16];            // positions among the track's points
-    float canonical[16][2];    // where they go, fractions of the crop's side
+    int points[16];         // positions among the track's points
+    float canonical[16][2]; // where they go, fractions of the crop's side
 };
 
 struct lips;
 
 struct lips_params {
-    const char *model;         // a path, or NULL / "koubo-lips" for the bundled weights
+    const char *model; // a path, or NULL / "koubo-lips" for the bundled weights
     enum precision precision;
-    int batch;                 // frames per run; 0 = 8
-    int threads;               // 0 = 1
+    int batch;   // frames per run; 0 = 8
+    int threads; // 0 = 1
 };
 
 // KB_NOT_FOUND, KB_BAD_INPUT (another network: names the missing tensors), KB_NO_SPACE.
@@ -41,8 +43,8 @@ const struct lips_spec *lips_spec(const struct lips *l);
 enum precision lips_precision(const struct lips *l);
 int lips_batch(const struct lips *l);
 // Where frame i of the batch wants its mel window (mel_columns * 80 floats, band-major as
-// mel_window() writes it), and its face: height * width pixels of 6 floats, 0..1: the target with the
-// rows from mask_top on at 0, then the reference.
+// mel_window() writes it), and its face: height * width pixels of 6 floats, 0..1: the target with
+// the rows from mask_top on at 0, then the reference.
 float *lips_mel(struct lips *l, int i);
 float *lips_face(struct lips *l, int i);
 // Run all of the batch (unused places cost as much as used ones).

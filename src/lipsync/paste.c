@@ -1,0 +1,305 @@
+// The way back is short because everything expensive happens in the small crop: mask, colour match
+// and sharpening are done there, the patch is turned to YUV there (a linear map, so it commutes
+// with the bilinear resampling), and each pixel of the frame takes one sample of it.
+#include "lipsync/paste.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct paster {
+    struct paste_params params;
+    int width, height; // of the patch
+    float *mask;       // 0..1
+    float *patch;      // width * height * 3, R G B
+    float *blurred;    // scratch of the sharpening
+    float *yuva;       // width * height * 4: Y, U, V of the patch and the mask
+};
+
+struct paster *paster_create(const struct paste_params *params)
+{
+    struct paster *p = kb_alloc(sizeof(*p));
+    p->params = *params;
+    p->width = params->spec->out_width;
+    p->height = params->spec->out_height;
+    size_t n = (size_t)p->width * (size_t)p->height;
+    p->mask = kb_alloc(n * sizeof(float));
+    p->patch = kb_alloc(n * 3 * sizeof(float));
+    p->blurred = kb_alloc(n * 3 * sizeof(float));
+    p->yuva = kb_alloc(n * 4 * sizeof(float));
+    return p;
+}
+
+void paster_free(struct paster **p)
+{
+    if (!*p)
+        return;
+    free((*p)->mask);
+    free((*p)->patch);
+    free((*p)->blurred);
+    free((*p)->yuva);
+    free(*p);
+    *p = NULL;
+}
+
+// --- mask ---
+
+// The face oval runs clockwise from the top of the forehead (as seen in the picture); these of its
+// 36 points go from the cheek at the height of the mouth's corner, round the chin, to the other.
+#define JAW_FIRST 9
+#define JAW_LAST  27
+
+#define POLYGON_MAX (JAW_LAST - JAW_FIRST + 1 + 1)
+
+// The lower face: the jaw line, closed over the base of the nose.
+static int lower_face(const float (*points)[2], float (*ret)[2])
+{
+    int n = 0;
+    for (int i = JAW_FIRST; i <= JAW_LAST; i++, n++)
+        memcpy(ret[n], points[TRACK_OVAL_FIRST + i], sizeof(ret[n]));
+    int base_of_nose = track_point_of(2);
+    memcpy(ret[n++], points[base_of_nose], sizeof(ret[0]));
+    return n;
+}
+
+// Distance to the polygon's rim, positive inside.
+static float signed_distance(const float (*poly)[2], int n, float x, float y)
+{
+    float best = INFINITY;
+    bool inside = false;
+    for (int i = 0, j = n - 1; i < n; j = i++) {
+        float ax = poly[j][0], ay = poly[j][1], bx = poly[i][0], by = poly[i][1];
+        float ex = bx - ax, ey = by - ay, px = x - ax, py = y - ay;
+        float t = (px * ex + py * ey) / fmaxf(ex * ex + ey * ey, 1e-6f);
+        t = fminf(fmaxf(t, 0), 1);
+        float dx = px - t * ex, dy = py - t * ey;
+        best = fminf(best, dx * dx + dy * dy);
+        if ((ay > y) != (by > y) && x < ax + (y - ay) / (by - ay) * ex)
+            inside = !inside;
+    }
+    return inside ? sqrtf(best) : -sqrtf(best);
+}
+
+static float smoothstep(float t)
+{
+    t = fminf(fmaxf(t, 0), 1);
+    return t * t * (3 - 2 * t);
+}
+
+const float *paster_mask(struct paster *p, const float (*points)[2])
+{
+    const struct lips_spec *spec = p->params.spec;
+    float poly[POLYGON_MAX][2];
+    int n = lower_face(points, poly);
+    float left = points[TRACK_OVAL_FIRST + JAW_LAST][0],
+          right = points[TRACK_OVAL_FIRST + JAW_FIRST][0];
+    float face_width = fmaxf(fabsf(right - left), 1);
+    float feather = fmaxf(p->params.feather * face_width, 1), grow = p->params.dilate * face_width;
+
+    for (int y = 0; y < p->height; y++)
+        for (int x = 0; x < p->width; x++) {
+            float cx = (float)x + 0.5f, cy = (float)(y + spec->out_top) + 0.5f;
+            float d = signed_distance((const float(*)[2])poly, n, cx, cy) + grow;
+            // Nothing may show the edge of the patch itself. Its upper edge is real picture on both
+            // sides, so half the rim is enough there.
+            float edge = fminf(fminf(cx, (float)p->width - cx) - 1, (float)spec->height - cy - 1);
+            edge = fminf(edge, 2 * ((float)y - 0.5f));
+            p->mask[y * p->width + x] = smoothstep(fminf(d, edge) / feather);
+        }
+    return p->mask;
+}
+
+// --- colour ---
+
+// Solve the symmetric 3x3 system a * ret = b; false if it is singular.
+static bool solve3(const double a[3][3], const double b[3], double ret[3])
+{
+    double det = a[0][0] * (a[1][1] * a[2][2] - a[1][2] * a[2][1]) -
+                 a[0][1] * (a[1][0] * a[2][2] - a[1][2] * a[2][0]) +
+                 a[0][2] * (a[1][0] * a[2][1] - a[1][1] * a[2][0]);
+    if (fabs(det) < 1e-9)
+        return false;
+    for (int k = 0; k < 3; k++) { // Cramer's rule
+        double m[3][3];
+        memcpy(m, a, sizeof(m));
+        for (int i = 0; i < 3; i++)
+            m[i][k] = b[i];
+        ret[k] = (m[0][0] * (m[1][1] * m[2][2] - m[1][2] * m[2][1]) -
+                  m[0][1] * (m[1][0] * m[2][2] - m[1][2] * m[2][0]) +
+                  m[0][2] * (m[1][0] * m[2][1] - m[1][1] * m[2][0])) /
+                 det;
+    }
+    return true;
+}
+
+// Shift the patch by a plane in x and y per channel, fitted by least squares to the difference
+// between the real picture and the patch along the mask's rim, so that no seam shows.
+static void match_colour(struct paster *p, const float *target)
+{
+    double a[3][3] = {{0}}, b[3][3] = {{0}}; // b[channel]
+    for (int y = 0; y < p->height; y++)
+        for (int x = 0; x < p->width; x++) {
+            size_t i = (size_t)y * (size_t)p->width + (size_t)x;
+            double w = p->mask[i] * (1 - p->mask[i]);
+            if (w <= 0)
+                continue;
+            double at[3] = {1, (double)x / p->width - 0.5, (double)y / p->height - 0.5};
+            for (int c = 0; c < 3; c++) {
+                // A jaw that has moved differs by much more than lighting: it counts no more than
+                // it.
+                double d = fmin(
+                    fmax(target[i * 3 + (size_t)c] - p->patch[i * 3 + (size_t)c], -0.12), 0.12);
+                for (int k = 0; k < 3; k++)
+                    b[c][k] += w * d * at[k];
+            }
+            for (int k = 0; k < 3; k++)
+                for (int l = 0; l < 3; l++)
+                    a[k][l] += w * at[k] * at[l];
+        }
+    for (int k = 0; k < 3; k++)
+        a[k][k] += 1e-3; // no rim: no shift
+
+    for (int c = 0; c < 3; c++) {
+        double plane[3];
+        if (!solve3(a, b[c], plane))
+            continue;
+        for (int y = 0; y < p->height; y++)
+            for (int x = 0; x < p->width; x++)
+                p->patch[((size_t)y * (size_t)p->width + (size_t)x) * 3 + (size_t)c] +=
+                    (float)(plane[0] + plane[1] * ((double)x / p->width - 0.5) +
+                            plane[2] * ((double)y / p->height - 0.5));
+    }
+}
+
+// Unsharp mask with a 3x3 binomial blur.
+static void sharpen(struct paster *p)
+{
+    static const float kernel[3] = {0.25f, 0.5f, 0.25f};
+    int w = p->width, h = p->height;
+    for (int y = 0; y < h; y++)
+        for (int x = 0; x < w; x++)
+            for (int c = 0; c < 3; c++) {
+                float sum = 0;
+                for (int k = 0; k < 9; k++) {
+                    int sx = KB_MIN(KB_MAX(x + k % 3 - 1, 0), w - 1);
+                    int sy = KB_MIN(KB_MAX(y + k / 3 - 1, 0), h - 1);
+                    sum += kernel[k % 3] * kernel[k / 3] * p->patch[(sy * w + sx) * 3 + c];
+                }
+                p->blurred[(y * w + x) * 3 + c] = sum;
+            }
+    for (int i = 0; i < w * h * 3; i++)
+        p->patch[i] += p->params.sharpen * (p->patch[i] - p->blurred[i]);
+}
+
+static void to_yuv(struct paster *p, const struct yuv_matrix *m)
+{
+    int n = p->width * p->height;
+    for (int i = 0; i < n; i++) {
+        float r = fminf(fmaxf(p->patch[i * 3], 0), 1);
+        float g = fminf(fmaxf(p->patch[i * 3 + 1], 0), 1);
+        float b = fminf(fmaxf(p->patch[i * 3 + 2], 0), 1);
+        p->yuva[i * 4] = m->y_offset + m->to_y[0] * r + m->to_y[1] * g + m->to_y[2] * b;
+        p->yuva[i * 4 + 1] = 128 + m->to_u[0] * r + m->to_u[1] * g + m->to_u[2] * b;
+        p->yuva[i * 4 + 2] = 128 + m->to_v[0] * r + m->to_v[1] * g + m->to_v[2] * b;
+        p->yuva[i * 4 + 3] = p->mask[i];
+    }
+}
+
+// --- into the frame ---
+
+// Y, U, V, mask of the patch at a position in crop pixels; mask 0 outside.
+static bool sample(const struct paster *p, float x, float y, float ret[4])
+{
+    x -= 0.5f;
+    y -= 0.5f + (float)p->params.spec->out_top;
+    if (!(x >= 0 && y >= 0 && x < (float)(p->width - 1) && y < (float)(p->height - 1)))
+        return false;
+    int x0 = (int)x, y0 = (int)y;
+    float tx = x - (float)x0, ty = y - (float)y0;
+    const float *a = p->yuva + ((size_t)y0 * (size_t)p->width + (size_t)x0) * 4;
+    const float *b = a + (size_t)p->width * 4;
+    if (a[3] + a[7] + b[3] + b[7] <= 0)
+        return false;
+    for (int i = 0; i < 4; i++) {
+        float top = a[i] + (a[4 + i] - a[i]) * tx, low = b[i] + (b[4 + i] - b[i]) * tx;
+        ret[i] = top + (low - top) * ty;
+    }
+    return true;
+}
+
+static uint8_t mix(uint8_t old, float value, float alpha)
+{
+    float v = (float)old + (value - (float)old) * alpha + 0.5f;
+    return (uint8_t)fminf(fmaxf(v, 0), 255);
+}
+
+// Rows and columns of the frame that the patch can touch.
+static void bounds(const struct paster *p, const AVFrame *frame, const struct affine *to_frame,
+                   int ret[4])
+{
+    const struct lips_spec *spec = p->params.spec;
+    float x0 = INFINITY, y0 = INFINITY, x1 = -INFINITY, y1 = -INFINITY;
+    for (int k = 0; k < 4; k++) {
+        float x, y;
+        affine_apply(to_frame, (float)((k & 1) * spec->width),
+                     (float)(spec->out_top + (k >> 1) * spec->out_height), &x, &y);
+        x0 = fminf(x0, x);
+        y0 = fminf(y0, y);
+        x1 = fmaxf(x1, x);
+        y1 = fmaxf(y1, y);
+    }
+    // Even corners, so that a chroma sample belongs to one block of four.
+    ret[0] = (int)fminf(fmaxf(x0, 0), (float)frame->width) & ~1;
+    ret[1] = (int)fminf(fmaxf(y0, 0), (float)frame->height) & ~1;
+    ret[2] = (int)fminf(fmaxf(x1 + 2, 0), (float)frame->width) & ~1;
+    ret[3] = (int)fminf(fmaxf(y1 + 2, 0), (float)frame->height) & ~1;
+}
+
+static void blend(const struct paster *p, AVFrame *frame, const struct affine *to_frame)
+{
+    struct affine to_crop = affine_invert(to_frame);
+    int area[4];
+    float s[4], x, y;
+    bounds(p, frame, to_frame, area);
+
+    for (int fy = area[1]; fy < area[3]; fy++) {
+        uint8_t *row = frame->data[0] + (ptrdiff_t)fy * frame->linesize[0];
+        for (int fx = area[0]; fx < area[2]; fx++) {
+            affine_apply(&to_crop, (float)fx + 0.5f, (float)fy + 0.5f, &x, &y);
+            if (sample(p, x, y, s))
+                row[fx] = mix(row[fx], s[0], s[3]);
+        }
+    }
+    for (int cy = area[1] / 2; cy < area[3] / 2; cy++) {
+        uint8_t *u = frame->data[1] + (ptrdiff_t)cy * frame->linesize[1];
+        uint8_t *v = frame->data[2] + (ptrdiff_t)cy * frame->linesize[2];
+        for (int cx = area[0] / 2; cx < area[2] / 2; cx++) {
+            affine_apply(&to_crop, (float)cx * 2 + 1, (float)cy * 2 + 1, &x, &y);
+            if (!sample(p, x, y, s))
+                continue;
+            u[cx] = mix(u[cx], s[1], s[3]);
+            v[cx] = mix(v[cx], s[2], s[3]);
+        }
+    }
+}
+
+void paste(struct paster *p, AVFrame *frame, const struct affine *to_frame, const float *target,
+           const float *output, const float (*points)[2])
+{
+    const struct lips_spec *spec = p->params.spec;
+    size_t n = (size_t)p->width * (size_t)p->height;
+    memcpy(p->patch, output, n * 3 * sizeof(float));
+    paster_mask(p, points);
+    match_colour(p, target + (size_t)spec->out_top * (size_t)spec->width * 3);
+    if (p->params.sharpen > 0)
+        sharpen(p);
+    if (spec->bgr)
+        for (size_t i = 0; i < n; i++) {
+            float b = p->patch[i * 3];
+            p->patch[i * 3] = p->patch[i * 3 + 2];
+            p->patch[i * 3 + 2] = b;
+        }
+    struct yuv_matrix m = yuv_matrix_of(frame);
+    to_yuv(p, &m);
+    blend(p, frame, to_frame);
+}

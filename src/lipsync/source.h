@@ -1,0 +1,32 @@
+// The frames of a job in the order they are shown: the video from its start point on, then, when
+// the speech is longer, again in the way the loop mode says. Internal to lipsync/. Not thread-safe;
+// may move between threads.
+#ifndef LIPSYNC_SOURCE_H
+#define LIPSYNC_SOURCE_H
+
+#include "face/track.h"
+#include "lipsync/job.h"
+#include "media/reader.h"
+
+struct source;
+
+struct source_params {
+    struct reader *reader;     // borrowed
+    const struct track *track; // borrowed; tells the time stamps
+    enum loop_mode loop;
+    int64_t start_us;  // first frame: the one shown at this time of the video
+    int64_t length_us; // frames are given until this time of the output
+};
+
+struct shown_frame {
+    AVFrame *frame;              // the caller's; maybe shared with others: make it writable first
+    int track_frame;             // its place in the track
+    int64_t pts_us, duration_us; // in the output
+};
+
+struct source *source_create(const struct source_params *p); // never NULL
+// KB_EOF when length_us is reached, or at the video's end if the loop mode is none.
+enum kb_code source_next(struct source *s, struct shown_frame *ret, struct kb_error *err);
+void source_free(struct source **s);
+
+#endif

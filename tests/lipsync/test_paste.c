@@ -1,0 +1,217 @@
+// The way into the crop and back into the frame, on synthetic pictures.
+#include "tests/test.h"
+
+#include <math.h>
+
+#include "lipsync/crop.h"
+#include "lipsync/paste.h"
+
+#define SIZE 128
+
+static const struct lips_spec spec = {.width = SIZE, .height = SIZE, .out_width = SIZE,
+                                      .out_height = SIZE / 2, .out_top = SIZE / 2,
+                                      .mask_top = SIZE / 2};
+
+// A smooth coloured picture with some detail.
+static AVFrame *picture(int width, int height)
+{
+    AVFrame *f = av_frame_alloc();
+    f->format = AV_PIX_FMT_YUV420P;
+    f->width = width;
+    f->height = height;
+    f->colorspace = AVCOL_SPC_BT709;
+    assert_int_equal(av_frame_get_buffer(f, 0), 0);
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++)
+            f->data[0][y * f->linesize[0] + x] = (uint8_t)(120 + 50 * sin(x * 0.03) * cos(y * 0.04));
+    for (int y = 0; y < height / 2; y++)
+        for (int x = 0; x < width / 2; x++) {
+            f->data[1][y * f->linesize[1] + x] = (uint8_t)(118 + 10 * sin(x * 0.05));
+            f->data[2][y * f->linesize[2] + x] = (uint8_t)(140 + 10 * cos(y * 0.05));
+        }
+    return f;
+}
+
+// An oval of landmarks in crop pixels, as a frontal face has them.
+static void face_points(float (*points)[2])
+{
+    memset(points, 0, TRACK_N_POINTS * sizeof(points[0]));
+    for (int i = 0; i < TRACK_N_OVAL; i++) {
+        double a = 2 * M_PI * i / TRACK_N_OVAL; // from the forehead, clockwise
+        points[TRACK_OVAL_FIRST + i][0] = (float)(64 + 40 * sin(a));
+        points[TRACK_OVAL_FIRST + i][1] = (float)(62 - 55 * cos(a));
+    }
+    points[track_point_of(2)][0] = 64;
+    points[track_point_of(2)][1] = 68;
+}
+
+static const struct affine turned = {1.6f, 0.3f, 90, -0.3f, 1.6f, 110};
+
+static struct paster *make_paster(float sharpen)
+{
+    struct paste_params pp = {.spec = &spec, .feather = 0.08f, .dilate = 0.02f, .sharpen = sharpen};
+    return paster_create(&pp);
+}
+
+static void test_mask_covers_the_mouth_and_fades_out(void **state)
+{
+    float points[TRACK_N_POINTS][2];
+    face_points(points);
+    struct paster *p = make_paster(0);
+    const float *m = paster_mask(p, (const float(*)[2])points);
+    assert_true(m[(88 - 64) * SIZE + 64] > 0.99f); // the mouth
+    for (int x = 0; x < SIZE; x++) {
+        assert_true(m[x] < 0.2f);                      // at the upper edge of the patch
+        assert_true(m[63 * SIZE + x] == 0);            // at its lower edge
+    }
+    for (int y = 0; y < 64; y++)
+        assert_true(m[y * SIZE] == 0 && m[y * SIZE + SIZE - 1] == 0);
+    for (int i = 0; i < 64 * SIZE; i++)
+        assert_true(m[i] >= 0 && m[i] <= 1);
+    paster_free(&p);
+}
+
+static void test_own_crop_pasted_back_changes_next_to_nothing(void **state)
+{
+    float points[TRACK_N_POINTS][2];
+    face_points(points);
+    AVFrame *f = picture(480, 400), *before = picture(480, 400);
+    float *target = malloc(SIZE * SIZE * 3 * sizeof(float));
+    struct warp_params wp = {SIZE, SIZE, 3, false, 0, 1};
+    warp_crop(f, &turned, &wp, target);
+    struct paster *p = make_paster(0);
+    paste(p, f, &turned, target, target + SIZE * SIZE / 2 * 3, (const float(*)[2])points);
+
+    int worst = 0, changed = 0;
+    for (int y = 0; y < f->height; y++)
+        for (int x = 0; x < f->width; x++) {
+            int d = abs(f->data[0][y * f->linesize[0] + x] - before->data[0][y * before->linesize[0] + x]);
+            worst = KB_MAX(worst, d);
+            changed += d > 0;
+        }
+    assert_true(worst <= 3);
+    (void)changed;
+    free(target);
+    paster_free(&p);
+    av_frame_free(&f);
+    av_frame_free(&before);
+}
+
+static void test_outside_the_mask_not_a_byte_changes(void **state)
+{
+    float points[TRACK_N_POINTS][2];
+    face_points(points);
+    AVFrame *f = picture(480, 400), *before = picture(480, 400);
+    float *target = malloc(SIZE * SIZE * 3 * sizeof(float));
+    float *red = malloc(SIZE * SIZE / 2 * 3 * sizeof(float));
+    for (int i = 0; i < SIZE * SIZE / 2; i++) {
+        red[i * 3] = 0.9f;
+        red[i * 3 + 1] = red[i * 3 + 2] = 0.05f;
+    }
+    struct warp_params wp = {SIZE, SIZE, 3, false, 0, 1};
+    warp_crop(f, &turned, &wp, target);
+    struct paster *p = make_paster(0.5f);
+    paste(p, f, &turned, target, red, (const float(*)[2])points);
+    const float *m = paster_mask(p, (const float(*)[2])points);
+
+    struct affine to_crop = affine_invert(&turned);
+    int changed = 0;
+    for (int y = 0; y < f->height; y++)
+        for (int x = 0; x < f->width; x++) {
+            bool differs = f->data[0][y * f->linesize[0] + x] !=
+                           before->data[0][y * before->linesize[0] + x];
+            changed += differs;
+            float cx, cy;
+            affine_apply(&to_crop, (float)x + 0.5f, (float)y + 0.5f, &cx, &cy);
+            int mx = (int)floorf(cx - 0.5f), my = (int)floorf(cy - 0.5f) - spec.out_top;
+            bool near = false;
+            for (int k = 0; k < 4; k++) {
+                int px = mx + (k & 1), py = my + (k >> 1);
+                near |= px >= 0 && py >= 0 && px < SIZE && py < SIZE / 2 && m[py * SIZE + px] > 0;
+            }
+            assert_false(differs && !near);
+        }
+    assert_true(changed > 3000);
+    // In the middle of the mouth it is red: V far above its former 140.
+    float fx, fy;
+    affine_apply(&turned, 64, 90, &fx, &fy);
+    assert_true(f->data[2][(int)(fy / 2) * f->linesize[2] + (int)(fx / 2)] > 180);
+    free(target);
+    free(red);
+    paster_free(&p);
+    av_frame_free(&f);
+    av_frame_free(&before);
+}
+
+static void test_a_face_half_outside_the_frame_is_safe(void **state)
+{
+    static const struct affine places[] = {{3, 0, -200, 0, 3, -150}, {3, 0, 300, 0, 3, 250},
+                                           {0.2f, 0, 5, 0, 0.2f, 5}, {20, 3, -900, -3, 20, -900},
+                                           {1, 0, 100000, 0, 1, -100000}};
+    float points[TRACK_N_POINTS][2];
+    face_points(points);
+    float *target = calloc(SIZE * SIZE * 3, sizeof(float));
+    struct paster *p = make_paster(0);
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        AVFrame *f = picture(322, 242);
+        struct warp_params wp = {SIZE, SIZE, 3, true, 0, 1};
+        warp_crop(f, &places[i], &wp, target);
+        paste(p, f, &places[i], target, target, (const float(*)[2])points);
+        av_frame_free(&f);
+    }
+    paster_free(&p);
+    free(target);
+}
+
+static void test_colour_is_matched_at_the_rim(void **state)
+{
+    // The network's picture is right but 0.08 too bright: the pasted frame must not show it.
+    float points[TRACK_N_POINTS][2];
+    face_points(points);
+    AVFrame *f = picture(480, 400), *before = picture(480, 400);
+    float *target = malloc(SIZE * SIZE * 3 * sizeof(float));
+    float *bright = malloc(SIZE * SIZE / 2 * 3 * sizeof(float));
+    struct warp_params wp = {SIZE, SIZE, 3, false, 0, 1};
+    warp_crop(f, &turned, &wp, target);
+    for (int i = 0; i < SIZE * SIZE / 2 * 3; i++)
+        bright[i] = target[SIZE * SIZE / 2 * 3 + i] + 0.08f;
+    struct paster *p = make_paster(0);
+    paste(p, f, &turned, target, bright, (const float(*)[2])points);
+    for (int y = 0; y < f->height; y++)
+        for (int x = 0; x < f->width; x++)
+            assert_true(abs(f->data[0][y * f->linesize[0] + x] -
+                            before->data[0][y * before->linesize[0] + x]) <= 4);
+    free(target);
+    free(bright);
+    paster_free(&p);
+    av_frame_free(&f);
+    av_frame_free(&before);
+}
+
+static void test_interleave_masks_the_lower_half(void **state)
+{
+    static float target[SIZE * SIZE * 3], reference[SIZE * SIZE * 3], out[SIZE * SIZE * 6];
+    for (int i = 0; i < SIZE * SIZE * 3; i++) {
+        target[i] = 0.25f;
+        reference[i] = 0.75f;
+    }
+    crop_interleave(&spec, target, reference, out);
+    for (int y = 0; y < SIZE; y++)
+        for (int i = 0; i < SIZE * 6; i++) {
+            float want = i % 6 >= 3 ? 0.75f : y < SIZE / 2 ? 0.25f : 0;
+            assert_true(out[y * SIZE * 6 + i] == want);
+        }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mask_covers_the_mouth_and_fades_out),
+        cmocka_unit_test(test_own_crop_pasted_back_changes_next_to_nothing),
+        cmocka_unit_test(test_outside_the_mask_not_a_byte_changes),
+        cmocka_unit_test(test_a_face_half_outside_the_frame_is_safe),
+        cmocka_unit_test(test_colour_is_matched_at_the_rim),
+        cmocka_unit_test(test_interleave_masks_the_lower_half),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
