@@ -1,0 +1,117 @@
+#define _XOPEN_SOURCE 700 // wcswidth
+#include "cli/cli.h"
+
+#include "base/log.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <wchar.h>
+
+// A signal handler reaches nothing else.
+static struct cancel process_cancel;
+
+struct cancel *cli_cancel(void)
+{
+    return &process_cancel;
+}
+
+static void on_signal(int number)
+{
+    if (cancel_requested(&process_cancel))
+        _exit(EXIT_CANCELLED);
+    cancel_request(&process_cancel);
+}
+
+void cli_catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    // A closed pipe or a file over the size limit is an error of the write, not a death that leaves
+    // half a file behind.
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, NULL);
+    sigaction(SIGXFSZ, &action, NULL);
+}
+
+int cli_report(enum kb_code code, const struct kb_error *err)
+{
+    switch (code) {
+    case KB_OK:
+        return EXIT_OK;
+    case KB_CANCELLED:
+        log_warn("%s", _("cancelled; nothing half done was left behind"));
+        return EXIT_CANCELLED;
+    case KB_EOF:
+    case KB_INTERNAL:
+        break;
+    case KB_BAD_INPUT:
+    case KB_NOT_FOUND:
+        log_error("%s", err->text);
+        return EXIT_BAD_INPUT;
+    case KB_NO_SPACE:
+        log_error("%s", err->text);
+        return EXIT_NO_SPACE;
+    case KB_UNAVAILABLE:
+        log_error("%s", err->text);
+        return EXIT_UNAVAILABLE;
+    }
+    log_error("%s", err->text[0] ? err->text : _("an internal error without a description"));
+    return EXIT_FAILED;
+}
+
+// Levenshtein distance, for words of fewer than 32 letters.
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t row[33], n = strlen(b);
+    for (size_t j = 0; j <= n; j++)
+        row[j] = j;
+    for (size_t i = 0; a[i]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i + 1;
+        for (size_t j = 0; j < n; j++) {
+            size_t change = diagonal + (a[i] != b[j]);
+            diagonal = row[j + 1];
+            row[j + 1] = KB_MIN(change, KB_MIN(row[j], diagonal) + 1);
+        }
+    }
+    return row[n];
+}
+
+const char *cli_nearest(const char *word, const char *const *names, size_t n_names)
+{
+    size_t best = (strlen(word) + 2) / 3 + 1;
+    const char *nearest = NULL;
+    for (size_t i = 0; i < n_names && strlen(word) < 32; i++) {
+        size_t d = strlen(names[i]) < 32 ? edit_distance(word, names[i]) : SIZE_MAX;
+        if (d < best) {
+            best = d;
+            nearest = names[i];
+        }
+    }
+    return nearest;
+}
+
+bool cli_same_file(const char *a, const char *b)
+{
+    struct stat sa, sb;
+    return stat(a, &sa) == 0 && stat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
+           sa.st_ino == sb.st_ino;
+}
+
+int cli_text_width(const char *text)
+{
+    wchar_t wide[512];
+    size_t n = mbstowcs(wide, text, ARRAY_LEN(wide));
+    int width = n == (size_t)-1 || n == ARRAY_LEN(wide) ? -1 : wcswidth(wide, n);
+    return width >= 0 ? width : (int)strlen(text); // not of this encoding: bytes are all we know
+}
+
+void cli_print_padded(FILE *f, const char *text, int width)
+{
+    int missing = width - cli_text_width(text);
+    fprintf(f, "%s%*s", text, KB_MAX(missing, 0), "");
+}

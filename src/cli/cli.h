@@ -1,0 +1,52 @@
+// What the subcommands share: exit codes, the cancel flag of the process, reporting.
+// Thread-safety: cli_cancel() from anywhere, the rest from the main thread.
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include "base/base.h"
+#include "base/cancel.h"
+
+#include <stdio.h>
+
+// What the program says to its caller; docs/cli.md explains them.
+enum exit_code {
+    EXIT_OK = 0,
+    EXIT_FAILED = 1,      // koubo's own fault
+    EXIT_USAGE = 2,       // wrong options
+    EXIT_BAD_INPUT = 3,   // a file is missing, damaged or of the wrong kind
+    EXIT_NO_SPACE = 4,    // disk or memory used up
+    EXIT_UNAVAILABLE = 5, // a model or library is missing here
+    EXIT_SOME_FAILED = 6, // some videos of several failed
+    EXIT_CANCELLED = 130, // Ctrl-C, as shells count it
+};
+
+// Raised by SIGINT and SIGTERM; a second signal ends the process at once.
+struct cancel *cli_cancel(void);
+void cli_catch_signals(void);
+
+// The sentence of *err on stderr, and the exit code that goes with code. KB_OK says nothing.
+int cli_report(enum kb_code code, const struct kb_error *err);
+
+// The name nearest to word (at most a third of its letters differ), or NULL.
+const char *cli_nearest(const char *word, const char *const *names, size_t n_names);
+
+// Do both paths name one file? Paths that do not exist are never the same.
+bool cli_same_file(const char *a, const char *b);
+
+// Print text and spaces up to width columns of the terminal (Chinese letters take two).
+void cli_print_padded(FILE *f, const char *text, int width);
+int cli_text_width(const char *text);
+
+// Choose language and catalogue. lang: "zh", "en", or NULL = by locale. False: no such language.
+bool cli_set_language(const char *lang);
+
+// The subcommands: argv[0] is "koubo NAME". Each returns an exit code.
+int cmd_generate(int argc, char **argv);
+int cmd_batch(int argc, char **argv);
+int cmd_preprocess(int argc, char **argv);
+int cmd_model(int argc, char **argv);
+int cmd_eval(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
+int cmd_demo(int argc, char **argv);
+
+#endif

@@ -1,0 +1,144 @@
+// koubo eval: how well lips follow, as figures.
+#include "cli/options.h"
+
+#include "lipsync/eval.h"
+
+#include <jansson.h>
+#include <math.h>
+
+enum { OPT_TRUTH = 600, OPT_JSON, OPT_THREADS };
+
+struct eval_options {
+    struct common_options common;
+    const char *truth, *test;
+    int threads;
+    bool json;
+};
+
+static const struct argp_option eval_options[] = {
+    {"truth", OPT_TRUTH, "FILE", 0, N_("the video in which the person really says it"), 10},
+    {"json", OPT_JSON, NULL, 0, N_("print one JSON object"), 10},
+    {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
+    {0},
+};
+
+static error_t eval_parse(int key, char *arg, struct argp_state *state)
+{
+    struct eval_options *o = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->common;
+        return 0;
+    case OPT_TRUTH:
+        o->truth = arg;
+        return 0;
+    case OPT_JSON:
+        o->json = true;
+        return 0;
+    case OPT_THREADS:
+        o->threads = option_int(state, "--threads", arg, 1, 1024);
+        return 0;
+    case ARGP_KEY_ARG:
+        if (o->test)
+            argp_error(state, _("'%s' is one argument too many; name one video"), arg);
+        o->test = arg;
+        return 0;
+    case ARGP_KEY_END:
+        if (!o->truth)
+            argp_error(state, "%s", _("no true video: give it with --truth FILE"));
+        if (!o->test)
+            argp_error(state, "%s", _("no video: name the one to measure after the options"));
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_child eval_children[] = {{&common_argp, 0, NULL, 0}, {0}};
+
+static const struct argp eval_argp = {
+    eval_options,
+    eval_parse,
+    "--truth TRUE.mp4 OUT.mp4",
+    N_("Measure how well the lips of a video follow those of the true video: both are looked at "
+       "with FaceMesh, frame by frame."),
+    eval_children,
+    NULL,
+    "koubo",
+};
+
+// JSON has no infinity and no NaN.
+static json_t *real_or_null(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+static void print_json(const struct eval_result *r)
+{
+    json_t *object =
+        json_pack("{s:o, s:i, s:o, s:o, s:o, s:o, s:I}", "aperture_correlation",
+                  real_or_null(r->aperture_correlation), "lag_frames", r->lag_frames,
+                  "amplitude_ratio", real_or_null(r->amplitude_ratio), "lip_landmark_distance",
+                  real_or_null(r->lip_landmark_distance), "psnr_outside_mask",
+                  real_or_null(r->psnr_outside_mask), "jitter_ratio", real_or_null(r->jitter_ratio),
+                  "frames", (json_int_t)r->frames);
+    json_dumpf(object, stdout, JSON_REAL_PRECISION(6));
+    putchar('\n');
+    json_decref(object);
+}
+
+static void print_row(const char *title, const char *value, const char *meaning)
+{
+    cli_print_padded(stdout, title, 30);
+    cli_print_padded(stdout, value, 12);
+    printf("%s\n", meaning);
+}
+
+static void print_text(const struct eval_result *r)
+{
+    char text[64];
+    snprintf(text, sizeof(text), "%.3f", r->aperture_correlation);
+    print_row(_("aperture correlation"), text, _("1 = the mouth opens exactly as in truth"));
+    snprintf(text, sizeof(text), "%+d", r->lag_frames);
+    print_row(_("lag in frames"), text, _("more than 0 = late"));
+    snprintf(text, sizeof(text), "%.2f", r->amplitude_ratio);
+    print_row(_("amplitude ratio"), text, _("1 = the mouth opens as wide as in truth"));
+    snprintf(text, sizeof(text), "%.4f", r->lip_landmark_distance);
+    print_row(_("lip landmark distance"), text, _("in widths of the face"));
+    snprintf(text, sizeof(text), "%.1f dB", r->psnr_outside_mask);
+    print_row(_("PSNR outside the mask"), text, _("over 40 dB nobody sees a difference"));
+    snprintf(text, sizeof(text), "%.2f", r->jitter_ratio);
+    print_row(_("jitter ratio"), text, _("1 = lips as steady as in truth"));
+    snprintf(text, sizeof(text), "%lld", (long long)r->frames);
+    print_row(_("frames compared"), text, _("both videos show the face"));
+}
+
+int cmd_eval(int argc, char **argv)
+{
+    struct eval_options o = {0};
+    options_parse(&eval_argp, argc, argv, &o);
+    struct kb_error err = {0};
+    CLEANUP(face_models_free) struct face_models *models = NULL;
+    enum kb_code code = face_models_load(&models, o.threads ? o.threads : kb_cpu_count(), &err);
+    if (code != KB_OK)
+        return cli_report(code, &err);
+
+    // One object on the standard output is what --json promises.
+    enum progress_mode mode =
+        o.json && o.common.progress == PROGRESS_JSON ? PROGRESS_NONE : o.common.progress;
+    struct progress_view *view = progress_start(mode, NULL);
+    struct eval_params params = {
+        .cancel = cli_cancel(), .progress = progress_update, .opaque = view};
+    struct eval_result result = {0};
+    code = eval_run(&result, o.truth, o.test, models, &params, &err);
+    if (code != KB_OK) {
+        progress_stop(&view);
+        return cli_report(code, &err);
+    }
+    progress_done(&view);
+    if (o.json)
+        print_json(&result);
+    else
+        print_text(&result);
+    return EXIT_OK;
+}

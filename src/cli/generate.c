@@ -1,0 +1,165 @@
+// koubo generate: one speech, one video, one result.
+#include "cli/options.h"
+
+#include "base/file.h"
+#include "base/log.h"
+
+#include <string.h>
+
+struct generate_options {
+    struct common_options common;
+    struct engine_params engine;
+    struct speech_options speech;
+    struct video_options video;
+    bool overwrite;
+};
+
+static const struct argp_option generate_options[] = {
+    {"input", 'i', "FILE", 0, N_("the video or the picture of the person"), 11},
+    {"output", 'o', "FILE", 0, N_("the mp4 to write"), 11},
+    {"overwrite", 'y', NULL, 0, N_("replace the output if it exists"), 11},
+    {0},
+};
+
+static error_t generate_parse(int key, char *arg, struct argp_state *state)
+{
+    struct generate_options *o = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->speech;
+        state->child_inputs[1] = &o->video;
+        state->child_inputs[2] = &o->engine;
+        state->child_inputs[3] = &o->common;
+        return 0;
+    case 'i':
+        o->video.job.video = option_path(arg);
+        return 0;
+    case 'o':
+        o->video.job.output = option_path(arg);
+        return 0;
+    case 'y':
+        o->overwrite = true;
+        return 0;
+    case ARGP_KEY_ARG: // as ffmpeg: a bare name is the output
+        if (o->video.job.output)
+            argp_error(state, _("'%s' is one argument too many; koubo batch takes several videos"),
+                       arg);
+        o->video.job.output = arg;
+        return 0;
+    case ARGP_KEY_END:
+        if (!o->video.job.video)
+            argp_error(state, "%s", _("no video: give the person's video or picture with -i FILE"));
+        if (!o->video.job.output)
+            argp_error(state, "%s", _("no output: give the name of the result with -o FILE"));
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_child generate_children[] = {
+    {&speech_argp, 0, NULL, 0},
+    {&video_argp, 0, NULL, 0},
+    {&engine_argp, 0, NULL, 0},
+    {&common_argp, 0, NULL, 0},
+    {0},
+};
+
+static const struct argp generate_argp = {
+    generate_options,
+    generate_parse,
+    "-a SPEECH -i VIDEO -o OUT.mp4",
+    N_("Make the person in a video say a speech. Frames without a face stay as they are."),
+    generate_children,
+    NULL,
+    "koubo",
+};
+
+static enum kb_code check_output(const struct generate_options *o, struct kb_error *err)
+{
+    const struct job_params *job = &o->video.job;
+    if (cli_same_file(job->output, job->video) ||
+        (job->audio && cli_same_file(job->output, job->audio)))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the output '%s' is also an input; choose another name for the output"),
+                       job->output);
+    if (!o->overwrite && file_exists(job->output))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the output '%s' exists; replace it with -y or choose another name"),
+                       job->output);
+    return KB_OK;
+}
+
+static void print_result(const struct job_params *job, const struct job_result *r,
+                         enum progress_mode progress)
+{
+    log_info(_("'%s': %.2f s, %lld frames of %dx%d, mouth replaced in %lld"), job->output,
+             r->seconds, (long long)r->frames, r->width, r->height, (long long)r->frames_animated);
+    for (int i = STAGE_AUDIO; i <= STAGE_FINISHING; i++)
+        log_verbose(_("%s took %.2f s%s"), stage_title((enum stage)i), r->stage_s[i],
+                    i == STAGE_PREPROCESSING && r->track_cached ? _(" (face track from the cache)")
+                                                                : "");
+    if (progress == PROGRESS_JSON) {
+        printf("{\"stage\":\"done\",\"frames\":%lld,\"frames_animated\":%lld,\"seconds\":%.3f,"
+               "\"track_cached\":%s}\n",
+               (long long)r->frames, (long long)r->frames_animated, r->seconds,
+               r->track_cached ? "true" : "false");
+        fflush(stdout);
+    }
+}
+
+static enum kb_code run(struct generate_options *o, struct progress_view *view,
+                        struct job_result *result, struct kb_error *err)
+{
+    struct job_params *job = &o->video.job;
+    enum kb_code code = check_output(o, err);
+    if (code != KB_OK)
+        return code;
+    code = speech_prepare(&o->speech, err);
+    if (code != KB_OK)
+        return code;
+    job->audio = o->speech.audio;
+    code = job_check(job, err);
+    if (code != KB_OK)
+        return code;
+
+    o->engine.progress = progress_update;
+    o->engine.opaque = view;
+    CLEANUP(engine_free) struct engine engine = {0};
+    code = engine_load(&engine, &o->engine, err);
+    if (code == KB_OK)
+        code = cancel_check(job->cancel, err);
+    return code == KB_OK ? job_run(&engine, job, result, err) : code;
+}
+
+static int generate_run(struct generate_options *o)
+{
+    CLEANUP(kb_freep) char *folder = video_track_folder(&o->video);
+    struct job_params *job = &o->video.job;
+    struct progress_view *view = progress_start(o->common.progress, NULL);
+    job->audio = o->speech.audio;
+    job->track_folder = folder;
+    job->threads = o->engine.threads;
+    job->cancel = cli_cancel();
+    job->progress = progress_update;
+    job->opaque = view;
+
+    struct kb_error err = {0};
+    struct job_result result = {0};
+    enum kb_code code = run(o, view, &result, &err);
+    speech_cleanup(&o->speech);
+    if (code == KB_OK) {
+        progress_done(&view);
+        print_result(job, &result, o->common.progress);
+    } else {
+        progress_stop(&view);
+    }
+    return cli_report(code, &err);
+}
+
+int cmd_generate(int argc, char **argv)
+{
+    struct generate_options o = {.video = video_defaults()};
+    options_parse(&generate_argp, argc, argv, &o);
+    return generate_run(&o);
+}

@@ -1,0 +1,22 @@
+// The files a user named, folders opened. Main thread only.
+#ifndef CLI_INPUTS_H
+#define CLI_INPUTS_H
+
+#include "base/base.h"
+
+// Zero-initialise; release with inputs_free().
+struct inputs {
+    char **paths;
+    size_t n;
+};
+
+// Add path as it is, or, if it is a folder, the videos and pictures in it (by their extension,
+// sorted by name, hidden files and folders inside left out). KB_BAD_INPUT when a folder has none.
+enum kb_code inputs_add(struct inputs *in, const char *path, struct kb_error *err);
+void inputs_free(struct inputs *in);
+
+// A name for the result of each input: folder/STEM.mp4; from the second of equal stems on
+// folder/STEM-2.mp4 and so on. An array of in->n new strings; inputs_free() releases it as paths.
+struct inputs inputs_outputs(const struct inputs *in, const char *folder);
+
+#endif

@@ -1,0 +1,85 @@
+// Which language the program speaks, and where its catalogue lies.
+//
+// gettext looks at LANGUAGE only when the locale is not "C", and in a container the locale that
+// LANG names is often not installed: setlocale() then fails and nothing would be translated.
+// "C.UTF-8" is always there, so it stands in, and LANGUAGE carries the language.
+#include "cli/cli.h"
+
+#include "base/file.h"
+
+#include <locale.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+// Texts that glibc's argp looks up in this program's catalogue.
+static const char *const argp_texts[] __attribute__((unused)) = {
+    N_("Usage:"),
+    N_("  or: "),
+    N_(" [OPTION...]"),
+    N_("Try `%s --help' or `%s --usage' for more information.\n"),
+    N_("Mandatory or optional arguments to long options are also mandatory or optional for any "
+       "corresponding short options."),
+    N_("%s: Too many arguments\n"),
+};
+
+static const char *wanted_locale(void)
+{
+    static const char *const names[] = {"LC_ALL", "LC_MESSAGES", "LANG"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        const char *value = getenv(names[i]);
+        if (value && *value)
+            return value;
+    }
+    return "C";
+}
+
+// Beside the program in the build tree (po/), else where it is installed.
+static char *catalogue_folder(const char *uninstalled, const char *installed)
+{
+    char exe[4096];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+    exe[n > 0 ? n : 0] = '\0';
+    CLEANUP(kb_freep) char *bin = path_folder(exe);
+    CLEANUP(kb_freep) char *built = path_join(bin, uninstalled);
+    return file_is_dir(built) ? TAKE(built) : path_join(bin, installed);
+}
+
+// glibc's own sentences (strerror, getopt) are in the package "locales" and its language packs. If
+// they are missing, a small catalogue of ours has the ones a user of this program meets.
+static void translate_libc(void)
+{
+    static const char probe[] = "No such file or directory";
+    if (strcmp(dgettext("libc", probe), probe) != 0)
+        return;
+    CLEANUP(kb_freep) char *folder = catalogue_folder("po/libc", "../share/koubo/locale");
+    bindtextdomain("libc", folder);
+}
+
+bool cli_set_language(const char *lang)
+{
+    if (lang && strcmp(lang, "zh") != 0 && strcmp(lang, "en") != 0)
+        return false;
+    const char *wanted = wanted_locale();
+    const char *set = setlocale(LC_ALL, "");
+    bool plain = strcmp(wanted, "C") == 0 || strcmp(wanted, "POSIX") == 0;
+    if (!set || plain)
+        setlocale(LC_ALL, "C.UTF-8");
+    setlocale(LC_NUMERIC, "C"); // numbers in options, JSON and files have a point
+
+    bool chinese = strncmp(wanted, "zh", 2) == 0;
+    if (lang)
+        setenv("LANGUAGE", strcmp(lang, "zh") == 0 ? "zh_CN" : "en", 1);
+    else if (plain)
+        setenv("LANGUAGE", "en", 1); // LANG=C asks for the texts as they are
+    else if (chinese && !getenv("LANGUAGE"))
+        setenv("LANGUAGE", "zh_CN", 1);
+
+    CLEANUP(kb_freep) char *folder = catalogue_folder("po", "../share/locale");
+    bindtextdomain("koubo", folder);
+    textdomain("koubo");
+    const char *language = getenv("LANGUAGE");
+    if (language && strncmp(language, "zh", 2) == 0)
+        translate_libc();
+    return true;
+}

@@ -1,0 +1,126 @@
+// koubo: makes people in videos say what an audio file says. This file only picks the subcommand.
+#include "cli/cli.h"
+
+#include "base/log.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    {"generate", cmd_generate, N_("one speech and one video to one lip-synced video")},
+    {"batch", cmd_batch, N_("one speech, many videos")},
+    {"preprocess", cmd_preprocess, N_("find the faces of videos ahead of time")},
+    {"model", cmd_model, N_("list, inspect, convert and run model files")},
+    {"eval", cmd_eval, N_("measure how well lips follow, against the true video")},
+    {"bench", cmd_bench, N_("measure how fast this machine is")},
+    {"demo", cmd_demo, N_("make a talking picture, without any file of yours")},
+};
+
+static const struct command *command_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static void print_help(void)
+{
+    printf("%s\n\n", _("koubo makes people in videos say what an audio file says."));
+    printf("%s koubo [--lang zh|en] %s\n\n", _("Usage:"), _("COMMAND [OPTION...]"));
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        printf("  %-12s %s\n", commands[i].name, _(commands[i].help));
+    printf("\n%s\n  koubo generate -a speech.wav -i person.mp4 -o out.mp4\n"
+           "  koubo batch -a speech.mp3 videos/*.mp4 -o outputs/\n\n",
+           _("For example:"));
+    printf("%s\n", _("koubo COMMAND --help tells the options of a command."));
+}
+
+static int unknown_command(const char *name)
+{
+    const char *names[ARRAY_LEN(commands)];
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        names[i] = commands[i].name;
+    const char *nearest = cli_nearest(name, names, ARRAY_LEN(names));
+    if (nearest)
+        log_error(_("there is no command '%s'; did you mean '%s'? koubo --help lists them all"),
+                  name, nearest);
+    else
+        log_error(_("there is no command '%s'; koubo --help lists them all"), name);
+    return EXIT_USAGE;
+}
+
+// Take --lang X or --lang=X out of argv, wherever it stands before "--". Returns X or NULL; a
+// missing X is "".
+static const char *take_language(int *argc, char **argv)
+{
+    const char *lang = NULL;
+    int n = 0;
+    bool options = true;
+    for (int i = 0; i < *argc; i++) {
+        options = options && strcmp(argv[i], "--") != 0;
+        if (options && strcmp(argv[i], "--lang") == 0)
+            lang = i + 1 < *argc ? argv[++i] : "";
+        else if (options && strncmp(argv[i], "--lang=", 7) == 0)
+            lang = argv[i] + 7;
+        else
+            argv[n++] = argv[i];
+    }
+    argv[n] = NULL;
+    *argc = n;
+    return lang;
+}
+
+// Threads of libgomp spin while they wait, which takes the processor from decoder and encoder. The
+// library reads this setting before main(), so it can only be given to a new process image.
+static void start_again_with_quiet_threads(char **argv)
+{
+    if (getenv("OMP_WAIT_POLICY"))
+        return;
+    setenv("OMP_WAIT_POLICY", "passive", 1);
+    execv("/proc/self/exe", argv); // if this fails the program is only slower
+}
+
+int main(int argc, char **argv)
+{
+    char **original = kb_alloc(((size_t)argc + 1) * sizeof(*original));
+    memcpy(original, argv, (size_t)argc * sizeof(*original));
+    const char *lang = take_language(&argc, argv);
+    const struct command *command = argc > 1 ? command_find(argv[1]) : NULL;
+    if (command)
+        start_again_with_quiet_threads(original);
+    free(original);
+
+    bool known = cli_set_language(lang);
+    if (!known) {
+        cli_set_language(NULL);
+        log_error(_("there is no language '%s'; --lang takes zh or en"), lang);
+        return EXIT_USAGE;
+    }
+    if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        strcmp(argv[1], "help") == 0) {
+        print_help();
+        return EXIT_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
+        printf("koubo %s\n", KOUBO_VERSION);
+        return EXIT_OK;
+    }
+    if (!command)
+        return unknown_command(argv[1]);
+
+    cli_catch_signals();
+    CLEANUP(kb_freep) char *name = kb_printf("koubo %s", command->name);
+    argv[1] = name;
+    int status = command->run(argc - 1, argv + 1);
+    if (fflush(stdout) != 0 && status == EXIT_OK) {
+        log_error("%s", _("cannot write to the standard output; is the disk full?"));
+        status = EXIT_NO_SPACE;
+    }
+    return status;
+}

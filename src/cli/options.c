@@ -1,0 +1,448 @@
+#include "cli/options.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "media/speech.h"
+
+#include <errno.h>
+#include <libavutil/parseutils.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+// Long options without a letter.
+enum {
+    OPT_PROGRESS = 256,
+    OPT_USAGE,
+    OPT_LANG,
+    OPT_MODEL,
+    OPT_PRECISION,
+    OPT_BATCH_SIZE,
+    OPT_THREADS,
+    OPT_TEXT,
+    OPT_VOICE,
+    OPT_FACE,
+    OPT_PADS,
+    OPT_NOSMOOTH,
+    OPT_LOOP,
+    OPT_KEEP_VIDEO,
+    OPT_START,
+    OPT_DURATION,
+    OPT_HEIGHT,
+    OPT_DENOISE,
+    OPT_LOUDNORM,
+    OPT_CRF,
+    OPT_PRESET,
+    OPT_BITRATE,
+    OPT_MASK_FEATHER,
+    OPT_MASK_DILATE,
+    OPT_SHARPEN,
+    OPT_TRACK_DIR,
+    OPT_NO_CACHE,
+};
+
+void options_parse(const struct argp *argp, int argc, char **argv, void *input)
+{
+    argp_err_exit_status = EXIT_USAGE;
+    // argp's own --help speaks glibc's catalogue; common_argp has ours.
+    if (argp_parse(argp, argc, argv, ARGP_NO_HELP, NULL, input) != 0)
+        exit(EXIT_USAGE);
+}
+
+char *option_path(char *arg)
+{
+    return arg[0] == '=' ? arg + 1 : arg;
+}
+
+int option_int(struct argp_state *state, const char *option, const char *arg, int low, int high)
+{
+    char *end;
+    errno = 0;
+    long value = strtol(arg, &end, 10);
+    if (end == arg || *end || errno || value < low || value > high)
+        argp_error(state, _("%s takes a whole number from %d to %d, not '%s'"), option, low, high,
+                   arg);
+    return (int)value;
+}
+
+float option_float(struct argp_state *state, const char *option, const char *arg, float low,
+                   float high)
+{
+    char *end;
+    float value = strtof(arg, &end);
+    if (end == arg || *end || !(value >= low && value <= high))
+        argp_error(state, _("%s takes a number from %g to %g, not '%s'"), option, (double)low,
+                   (double)high, arg);
+    return value;
+}
+
+static int64_t option_time(struct argp_state *state, const char *option, const char *arg)
+{
+    int64_t us;
+    if (av_parse_time(&us, arg, 1) < 0 || us < 0)
+        argp_error(state, _("%s takes seconds (12.5) or HH:MM:SS.m, not '%s'"), option, arg);
+    return us;
+}
+
+// One of the words of a list, or the end of the process with a sentence that lists them.
+static size_t option_word(struct argp_state *state, const char *option, const char *arg,
+                          const char *const *words, size_t n_words)
+{
+    char list[256] = "";
+    for (size_t i = 0; i < n_words; i++) {
+        if (strcmp(arg, words[i]) == 0)
+            return i;
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof(list) - used, "%s%s", i ? ", " : "", words[i]);
+    }
+    argp_error(state, _("%s takes one of %s, not '%s'"), option, list, arg);
+    return 0;
+}
+
+// --- what every subcommand takes
+
+static const struct argp_option common_options[] = {
+    {"progress", OPT_PROGRESS, "MODE", 0,
+     N_("how to show progress: bar, lines, json (one object a line on the standard output) or "
+        "none (default: bar on a terminal, else lines)"),
+     90},
+    {"verbose", 'v', NULL, 0, N_("say more"), 90},
+    {"quiet", 'q', NULL, 0, N_("say nothing but warnings and errors"), 90},
+    {"lang", OPT_LANG, "zh|en", 0, N_("language of the messages (default: by locale)"), 90},
+    {"help", 'h', NULL, 0, N_("show this help"), 91},
+    {"usage", OPT_USAGE, NULL, 0, N_("show the options in short"), 91},
+    {0},
+};
+
+static error_t common_parse(int key, char *arg, struct argp_state *state)
+{
+    static const char *const modes[] = {"auto", "bar", "lines", "json", "none"};
+    struct common_options *o = state->input;
+    switch (key) {
+    case OPT_PROGRESS:
+        o->progress =
+            (enum progress_mode)option_word(state, "--progress", arg, modes, ARRAY_LEN(modes));
+        return 0;
+    case 'v':
+        o->verbose = true;
+        log_set_level(LOG_VERBOSE);
+        return 0;
+    case 'q':
+        o->quiet = true;
+        o->progress = PROGRESS_NONE;
+        log_set_level(LOG_WARN);
+        return 0;
+    case 'h':
+        argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
+        return 0;
+    case OPT_USAGE:
+        argp_state_help(state, stdout, ARGP_HELP_USAGE | ARGP_HELP_EXIT_OK);
+        return 0;
+    default: // --lang was taken out by main()
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp common_argp = {
+    .options = common_options, .parser = common_parse, .argp_domain = "koubo"};
+
+// --- the networks
+
+static const struct argp_option engine_options[] = {
+    {NULL, 0, NULL, 0, N_("Network and computing:"), 50},
+    {"model", OPT_MODEL, "FILE", 0,
+     N_("the mouth network: koubo-lips, or the file of a Wav2Lip checkpoint or koubo model "
+        "(default: koubo-lips)"),
+     50},
+    {"precision", OPT_PRECISION, "P", 0,
+     N_("auto, f32 or bf16 (default: auto = bf16 where the processor has it)"), 50},
+    {"batch-size", OPT_BATCH_SIZE, "N", 0, N_("frames per run of the network (default: 8)"), 50},
+    {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
+    {0},
+};
+
+static error_t engine_parse(int key, char *arg, struct argp_state *state)
+{
+    struct engine_params *o = state->input;
+    switch (key) {
+    case OPT_MODEL:
+        o->model = arg;
+        return 0;
+    case OPT_PRECISION:
+        if (!precision_parse(arg, &o->precision))
+            argp_error(state, _("%s takes one of %s, not '%s'"), "--precision", "auto, f32, bf16",
+                       arg);
+        return 0;
+    case OPT_BATCH_SIZE:
+        o->batch = option_int(state, "--batch-size", arg, 1, 256);
+        return 0;
+    case OPT_THREADS:
+        o->threads = option_int(state, "--threads", arg, 1, 1024);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp engine_argp = {
+    .options = engine_options, .parser = engine_parse, .argp_domain = "koubo"};
+
+// --- the speech
+
+static const struct argp_option speech_options[] = {
+    {"audio", 'a', "FILE", 0, N_("the speech: any file with sound"), 10},
+    {"text", OPT_TEXT, "TEXT", 0, N_("speak this text instead of a file"), 10},
+    {"voice", OPT_VOICE, "NAME", 0,
+     N_("voice for --text, a name of espeak-ng: zh, en, en-us… (default: by the text)"), 10},
+    {0},
+};
+
+static error_t speech_parse(int key, char *arg, struct argp_state *state)
+{
+    struct speech_options *o = state->input;
+    switch (key) {
+    case 'a':
+        o->audio = option_path(arg);
+        return 0;
+    case OPT_TEXT:
+        o->text = arg;
+        return 0;
+    case OPT_VOICE:
+        o->voice = arg;
+        return 0;
+    case ARGP_KEY_END:
+        if (!o->audio && !o->text)
+            argp_error(state, "%s", _("no speech: give a file with -a FILE or a text with --text"));
+        if (o->audio && o->text)
+            argp_error(state, "%s", _("-a and --text are two speeches; give one of them"));
+        if (o->voice && !o->text)
+            argp_error(state, "%s", _("--voice needs --text"));
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp speech_argp = {
+    .options = speech_options, .parser = speech_parse, .argp_domain = "koubo"};
+
+enum kb_code speech_prepare(struct speech_options *s, struct kb_error *err)
+{
+    if (!s->text)
+        return KB_OK;
+    const char *temporary = getenv("TMPDIR");
+    CLEANUP(kb_freep)
+    char *folder = path_join(temporary && *temporary ? temporary : "/tmp", "koubo-XXXXXX");
+    if (!mkdtemp(folder))
+        return kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT,
+                       _("cannot make a temporary folder like '%s': %s; set TMPDIR to another one"),
+                       folder, strerror(errno));
+    s->folder = TAKE(folder);
+    s->file = path_join(s->folder, "speech.wav");
+    s->audio = s->file;
+    return speech_synthesize(s->file, s->text, s->voice, 0, err);
+}
+
+void speech_cleanup(struct speech_options *s)
+{
+    if (s->file)
+        unlink(s->file);
+    if (s->folder)
+        rmdir(s->folder);
+    kb_freep(&s->file);
+    kb_freep(&s->folder);
+}
+
+// --- the video
+
+static const struct argp_option video_options[] = {
+    {NULL, 0, NULL, 0, N_("Which part, which face:"), 20},
+    {"start", OPT_START, "TIME", 0,
+     N_("begin there in the video: seconds or HH:MM:SS.m (default: 0)"), 20},
+    {"duration", OPT_DURATION, "TIME", 0, N_("make no more than this (default: all)"), 20},
+    {"face", OPT_FACE, "WHICH", 0,
+     N_("who speaks: largest, left, right, center, or a number from 1 in order of size (default: "
+        "largest)"),
+     20},
+    {"loop", OPT_LOOP, "HOW", 0,
+     N_("when the speech is longer than the video: pingpong, restart, freeze or none (default: "
+        "pingpong)"),
+     20},
+    {"keep-video", OPT_KEEP_VIDEO, NULL, 0,
+     N_("when the speech is shorter: keep the rest of the video untouched (default: end with the "
+        "speech)"),
+     20},
+    {"track-dir", OPT_TRACK_DIR, "FOLDER", 0,
+     N_("where koubo preprocess put the face tracks (default: the cache in the home folder)"), 20},
+    {"preprocessed", OPT_TRACK_DIR, NULL, OPTION_ALIAS, NULL, 20},
+    {"no-cache", OPT_NO_CACHE, NULL, 0, N_("neither look for face tracks nor keep them"), 20},
+
+    {NULL, 0, NULL, 0, N_("Mouth:"), 30},
+    {"pads", OPT_PADS, "T B L R", 0,
+     N_("grow the face box at top, bottom, left and right, in pixels; for Wav2Lip checkpoints "
+        "(default: 0 10 0 0)"),
+     30},
+    {"nosmooth", OPT_NOSMOOTH, NULL, 0, N_("do not smooth the face's place over time"), 30},
+    {"mask-feather", OPT_MASK_FEATHER, "X", 0,
+     N_("soft rim of the mouth's mask, as a fraction of the face's width (default: 0.06)"), 30},
+    {"mask-dilate", OPT_MASK_DILATE, "X", 0,
+     N_("grow the mask by this fraction of the face's width (default: 0.04)"), 30},
+    {"sharpen", OPT_SHARPEN, "X", 0, N_("sharpen the mouth, 0 to 5 (default: 0)"), 30},
+
+    {NULL, 0, NULL, 0, N_("Picture and sound:"), 40},
+    {"height", OPT_HEIGHT, "N", 0, N_("scale down to N rows (default: as the video)"), 40},
+    {"denoise", OPT_DENOISE, NULL, 0, N_("take noise out of the picture"), 40},
+    {"loudnorm", OPT_LOUDNORM, NULL, 0, N_("bring the speech to -16 LUFS"), 40},
+    {"crf", OPT_CRF, "N", 0, N_("quality of H.264, 0 (best) to 51 (default: 18)"), 40},
+    {"preset", OPT_PRESET, "NAME", 0,
+     N_("effort of x264: ultrafast to placebo (default: veryfast)"), 40},
+    {"bitrate", OPT_BITRATE, "source", 0, N_("use the video's own bitrate instead of --crf"), 40},
+    {0},
+};
+
+static bool parse_whole(const char *text, int *ret)
+{
+    char *end;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    if (end == text || *end || errno || value < -10000 || value > 10000)
+        return false;
+    *ret = (int)value;
+    return true;
+}
+
+// "--pads 0 10 0 0" as Wav2Lip takes it, or one argument "0,10,0,0" or "0 10 0 0".
+static void parse_pads(struct argp_state *state, const char *arg, int pads[4])
+{
+    int n = 0;
+    if (strpbrk(arg, ", ")) {
+        CLEANUP(kb_freep) char *copy = kb_strdup(arg);
+        char *rest = NULL;
+        for (char *word = strtok_r(copy, ", ", &rest); word; word = strtok_r(NULL, ", ", &rest)) {
+            if (n == 4 || !parse_whole(word, &pads[n])) {
+                n = 0;
+                break;
+            }
+            n++;
+        }
+    } else if (parse_whole(arg, &pads[0])) {
+        for (n = 1; n < 4 && state->next < state->argc; n++)
+            if (!parse_whole(state->argv[state->next++], &pads[n]))
+                break;
+    }
+    if (n != 4)
+        argp_error(state, "%s",
+                   _("--pads takes four whole numbers: top, bottom, left, right; for instance "
+                     "--pads 0 10 0 0"));
+}
+
+static const char *parse_preset(struct argp_state *state, const char *arg)
+{
+    static const char *const presets[] = {"ultrafast", "superfast", "veryfast", "faster",
+                                          "fast",      "medium",    "slow",     "slower",
+                                          "veryslow",  "placebo"};
+    return presets[option_word(state, "--preset", arg, presets, ARRAY_LEN(presets))];
+}
+
+static error_t video_parse_face(int key, char *arg, struct argp_state *state)
+{
+    struct video_options *o = state->input;
+    switch (key) {
+    case OPT_START:
+        o->job.start_us = option_time(state, "--start", arg);
+        return 0;
+    case OPT_DURATION:
+        o->job.duration_us = option_time(state, "--duration", arg);
+        if (o->job.duration_us == 0)
+            argp_error(state, _("%s must be more than 0"), "--duration");
+        return 0;
+    case OPT_FACE:
+        if (!face_choice_parse(arg, &o->job.face, &o->job.face_number))
+            argp_error(state, _("%s takes one of %s, not '%s'"), "--face",
+                       "largest, left, right, center, 1, 2, 3…", arg);
+        return 0;
+    case OPT_LOOP:
+        if (!loop_mode_parse(arg, &o->job.loop))
+            argp_error(state, _("%s takes one of %s, not '%s'"), "--loop",
+                       "pingpong, restart, freeze, none", arg);
+        return 0;
+    case OPT_KEEP_VIDEO:
+        o->job.keep_video = true;
+        return 0;
+    case OPT_TRACK_DIR:
+        o->track_folder = arg;
+        return 0;
+    case OPT_NO_CACHE:
+        o->no_cache = true;
+        return 0;
+    case OPT_PADS:
+        parse_pads(state, arg, o->job.pads);
+        o->job.pads_set = true;
+        return 0;
+    case OPT_NOSMOOTH:
+        o->job.nosmooth = true;
+        return 0;
+    case OPT_MASK_FEATHER:
+        o->job.mask_feather = option_float(state, "--mask-feather", arg, 0, 1);
+        return 0;
+    case OPT_MASK_DILATE:
+        o->job.mask_dilate = option_float(state, "--mask-dilate", arg, 0, 1);
+        return 0;
+    case OPT_SHARPEN:
+        o->job.sharpen = option_float(state, "--sharpen", arg, 0, 5);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static error_t video_parse(int key, char *arg, struct argp_state *state)
+{
+    struct video_options *o = state->input;
+    switch (key) {
+    case OPT_HEIGHT:
+        o->job.height = option_int(state, "--height", arg, 64, 16384);
+        return 0;
+    case OPT_DENOISE:
+        o->job.denoise = true;
+        return 0;
+    case OPT_LOUDNORM:
+        o->job.loudnorm = true;
+        return 0;
+    case OPT_CRF:
+        o->job.crf = option_int(state, "--crf", arg, 0, 51);
+        return 0;
+    case OPT_PRESET:
+        o->job.preset = parse_preset(state, arg);
+        return 0;
+    case OPT_BITRATE:
+        if (strcmp(arg, "source") != 0)
+            argp_error(state, _("%s takes one of %s, not '%s'"), "--bitrate", "source", arg);
+        o->job.bitrate_source = true;
+        return 0;
+    case ARGP_KEY_END:
+        if (o->job.bitrate_source && o->job.crf >= 0)
+            argp_error(state, "%s", _("--crf and --bitrate exclude each other; give one of them"));
+        if (o->no_cache && o->track_folder)
+            argp_error(state, "%s",
+                       _("--no-cache and --track-dir exclude each other; give one of them"));
+        return 0;
+    default:
+        return video_parse_face(key, arg, state);
+    }
+}
+
+const struct argp video_argp = {
+    .options = video_options, .parser = video_parse, .argp_domain = "koubo"};
+
+struct video_options video_defaults(void)
+{
+    return (struct video_options){.job = job_defaults()};
+}
+
+char *video_track_folder(const struct video_options *v)
+{
+    if (v->no_cache)
+        return NULL;
+    return v->track_folder ? kb_strdup(v->track_folder) : track_cache_folder();
+}

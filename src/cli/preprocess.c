@@ -1,0 +1,176 @@
+// koubo preprocess: find the faces of videos once, so that later jobs with them start at once.
+#include "cli/inputs.h"
+#include "cli/options.h"
+
+#include "base/file.h"
+#include "base/log.h"
+
+#include <stdlib.h>
+
+struct preprocess_options {
+    struct common_options common;
+    const char *folder;
+    int threads;
+    bool force;
+    struct inputs inputs;
+};
+
+enum { OPT_THREADS = 600 };
+
+static const struct argp_option preprocess_options[] = {
+    {"input", 'i', "FILE|FOLDER", 0,
+     N_("a video, or a folder of videos; the same as naming it without -i"), 11},
+    {"output", 'o', "FOLDER", 0,
+     N_("where the face tracks (.kbt) go; made if it is missing (default: the cache, where "
+        "generate and batch look by themselves)"),
+     11},
+    {"force", 'f', NULL, 0, N_("find the faces again even if a track is there"), 11},
+    {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
+    {0},
+};
+
+static void add_input(struct preprocess_options *o, const char *path)
+{
+    struct kb_error err = {0};
+    if (inputs_add(&o->inputs, path, &err) != KB_OK)
+        exit(cli_report(err.code, &err));
+}
+
+static error_t preprocess_parse(int key, char *arg, struct argp_state *state)
+{
+    struct preprocess_options *o = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->common;
+        return 0;
+    case 'i':
+        add_input(o, option_path(arg));
+        return 0;
+    case 'o':
+        o->folder = option_path(arg);
+        return 0;
+    case 'f':
+        o->force = true;
+        return 0;
+    case OPT_THREADS:
+        o->threads = option_int(state, "--threads", arg, 1, 1024);
+        return 0;
+    case ARGP_KEY_ARG:
+        add_input(o, arg);
+        return 0;
+    case ARGP_KEY_END:
+        if (o->inputs.n == 0)
+            argp_error(state, "%s", _("no videos: name them after the options"));
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_child preprocess_children[] = {{&common_argp, 0, NULL, 0}, {0}};
+
+static const struct argp preprocess_argp = {
+    preprocess_options,
+    preprocess_parse,
+    "--input VIDEO|FOLDER... --output FOLDER",
+    N_("Find the faces of videos and keep them as track files, one for each video, named by the "
+       "hash of its content. Give the folder to generate or batch with --track-dir."),
+    preprocess_children,
+    NULL,
+    "koubo",
+};
+
+static void print_result(const char *video, const struct track *t, bool cached, double seconds)
+{
+    const struct track_info *info = track_info(t);
+    const char *how = cached ? _("was there already") : _("made");
+    CLEANUP(kb_freep)
+    char *covered = info->covered_us == INT64_MAX
+                        ? kb_strdup(_("whole video"))
+                        : kb_printf(_("first %.1f s"), (double)info->covered_us / 1e6);
+    if (info->n_faces == 0)
+        log_warn(_("there is no face in '%s'; it cannot be used for speech"), video);
+    printf(_("%s  faces: %d, frames: %d, %s, %s in %.1f s, %s.kbt\n"), video, info->n_faces,
+           info->n_frames, covered, how, seconds, info->video_hash);
+    fflush(stdout);
+}
+
+static enum kb_code track_one(const struct preprocess_options *o, const char *video,
+                              struct face_models *models, const char *label, struct kb_error *err)
+{
+    char hash[33];
+    enum kb_code code = file_hash(hash, video, err);
+    if (code != KB_OK)
+        return code;
+    CLEANUP(kb_freep) char *name = kb_printf("%s.kbt", hash);
+    CLEANUP(kb_freep) char *path = path_join(o->folder, name);
+    if (o->force)
+        remove(path);
+
+    CLEANUP(progress_stop) struct progress_view *view = progress_start(o->common.progress, label);
+    struct track_params params = {.decoder_threads = o->threads,
+                                  .cancel = cli_cancel(),
+                                  .progress = progress_update,
+                                  .opaque = view};
+    CLEANUP(track_free) struct track *track = NULL;
+    bool cached = false;
+    int64_t began_us = kb_now_us();
+    code = track_obtain(&track, video, o->folder, models, &params, &cached, err);
+    if (code != KB_OK)
+        return code;
+    progress_done(&view);
+    // For a job a cache that cannot be written is no error; here it is all there was to do.
+    if (!file_exists(path))
+        return kb_fail(err, KB_NO_SPACE, _("cannot write the face track '%s'; is the disk full?"),
+                       path);
+    if (o->common.progress != PROGRESS_JSON)
+        print_result(video, track, cached, (double)(kb_now_us() - began_us) / 1e6);
+    return KB_OK;
+}
+
+static int run(struct preprocess_options *o)
+{
+    struct kb_error err = {0};
+    CLEANUP(kb_freep) char *cache = NULL;
+    if (!o->folder)
+        o->folder = cache = track_cache_folder();
+    if (o->threads == 0)
+        o->threads = kb_cpu_count();
+    CLEANUP(kb_freep) char *probe = path_join(o->folder, "track.kbt");
+    enum kb_code code = file_make_dirs(o->folder, &err);
+    if (code == KB_OK)
+        code = file_check_writable(probe, 1 << 20, &err);
+    if (code != KB_OK)
+        return cli_report(code, &err);
+
+    CLEANUP(face_models_free) struct face_models *models = NULL;
+    code = face_models_load(&models, o->threads, &err);
+    if (code != KB_OK)
+        return cli_report(code, &err);
+
+    size_t failed = 0;
+    for (size_t i = 0; i < o->inputs.n; i++) {
+        const char *video = o->inputs.paths[i];
+        CLEANUP(kb_freep)
+        char *label = kb_printf("[%zu/%zu] %s", i + 1, o->inputs.n, path_name(video));
+        code = track_one(o, video, models, label, &err);
+        if (code == KB_CANCELLED || (code != KB_OK && o->inputs.n == 1))
+            return cli_report(code, &err);
+        if (code != KB_OK) {
+            cli_report(code, &err);
+            failed++;
+        }
+    }
+    if (failed > 0)
+        log_error(_("%zu of %zu videos failed; the lines above say why"), failed, o->inputs.n);
+    return failed ? EXIT_SOME_FAILED : EXIT_OK;
+}
+
+int cmd_preprocess(int argc, char **argv)
+{
+    struct preprocess_options o = {0};
+    options_parse(&preprocess_argp, argc, argv, &o);
+    int status = run(&o);
+    inputs_free(&o.inputs);
+    return status;
+}
