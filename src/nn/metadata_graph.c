@@ -264,8 +264,14 @@ static enum kb_code check_shapes(struct reading *r, const json_t *outputs)
     const struct graph *g = r->graph;
     for (int i = 0; i < g->n_ops; i++) {
         const struct op *op = &g->ops[i];
-        if (op->kind == OP_CONV && (int64_t)r->weight_in[i] * op->groups != g->values[op->in[0]].c)
+        const struct value *x = &g->values[op->in[0]];
+        if (op->kind != OP_CONV)
+            continue;
+        if ((int64_t)r->weight_in[i] * op->groups != x->c)
             return bad(r, _("the weight has other channels than the input of"), op->name);
+        if (x->h + op->pad_top + op->pad_bottom < op->kernel_h ||
+            x->w + op->pad_left + op->pad_right < op->kernel_w)
+            return bad(r, _("the kernel is larger than the input of"), op->name);
     }
     for (int i = 0; i < g->n_outputs; i++) {
         const struct value *v = &g->values[g->outputs[i]];

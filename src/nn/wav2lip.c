@@ -316,7 +316,7 @@ static double random_next(uint64_t *state)
 struct tensor_set *wav2lip_random(uint64_t seed)
 {
     // Centre and half width of each part. Residual layers add up, so batch norm's gain is low.
-    static const double centre[N_PARTS] = {[GAMMA] = 0.6, [VARIANCE] = 1};
+    static const double centre[N_PARTS] = {[GAMMA] = 0.7, [VARIANCE] = 1};
     static const double width[N_PARTS] = {
         [BIAS] = 0.1, [GAMMA] = 0.2, [BETA] = 0.1, [MEAN] = 0.1, [VARIANCE] = 0.2};
     struct tensor_set *set = tensor_set_create();
