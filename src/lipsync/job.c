@@ -243,7 +243,7 @@ static enum kb_code run_stages(struct engine *e, const struct job_params *p, con
                    .start_us = p->start_us,
                    .length_us = length_us},
         .paste = {.spec = lips_spec(e->lips),
-                  .feather = p->mask_feather >= 0 ? p->mask_feather : 0.06f,
+                  .feather = p->mask_feather >= 0 ? p->mask_feather : 0.10f,
                   .dilate = p->mask_dilate >= 0 ? p->mask_dilate : 0.04f,
                   .sharpen = p->sharpen},
         .writer = writer,

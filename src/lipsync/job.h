@@ -59,7 +59,7 @@ struct job_params {
     int pads[4];        // top, bottom, left, right, in pixels; box crops only
     bool pads_set;      // else 0 10 0 0
     bool nosmooth;      // no smoothing of the crop over time
-    float mask_feather; // width of the soft rim, fraction of the face's width; < 0 = 0.06
+    float mask_feather; // width of the soft rim, fraction of the face's width; < 0 = 0.10
     float mask_dilate;  // grow the mask, fraction of the face's width; < 0 = 0.04
     float sharpen;      // amount of the unsharp mask, 0 = none
 
