@@ -1,0 +1,150 @@
+// Errors, files, the queue between threads.
+#include "tests/test.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include "base/cancel.h"
+#include "base/file.h"
+#include "base/queue.h"
+
+static void test_errors_are_sentences(void **state)
+{
+    struct kb_error err = {0};
+    assert_int_equal(kb_fail(&err, KB_BAD_INPUT, "no %s", "face"), KB_BAD_INPUT);
+    assert_int_equal(kb_wrap(&err, "video '%s'", "a.mp4"), KB_BAD_INPUT);
+    assert_string_equal(err.text, "video 'a.mp4': no face");
+    assert_int_equal(kb_fail(NULL, KB_NO_SPACE, "x"), KB_NO_SPACE);
+
+    char deep[2 * sizeof(err.text)];
+    memset(deep, 'x', sizeof(deep) - 1);
+    deep[sizeof(deep) - 1] = '\0';
+    kb_wrap(&err, "%s", deep); // cut, never overrun
+    assert_int_equal(strlen(err.text), sizeof(err.text) - 1);
+}
+
+static void test_paths(void **state)
+{
+    static const struct {
+        const char *path, *folder, *stem, *name;
+    } cases[] = {
+        {"a/b.mp4", "a", "b", "b.mp4"},        {"b.mp4", ".", "b", "b.mp4"},
+        {"/b", "/", "b", "b"},                 {"/x/.hidden", "/x", ".hidden", ".hidden"},
+        {"课程/第 1 讲.v2.mov", "课程", "第 1 讲.v2", "第 1 讲.v2.mov"}, {"a.b/c", "a.b", "c", "c"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(kb_freep) char *folder = path_folder(cases[i].path);
+        CLEANUP(kb_freep) char *stem = path_stem(cases[i].path);
+        assert_string_equal(folder, cases[i].folder);
+        assert_string_equal(stem, cases[i].stem);
+        assert_string_equal(path_name(cases[i].path), cases[i].name);
+    }
+}
+
+static void test_files(void **state)
+{
+    struct kb_error err = {0};
+    char folder[] = "/tmp/koubo-base-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    CLEANUP(kb_freep) char *path = path_join(folder, "a b.txt");
+    CLEANUP(kb_freep) char *nested = path_join(folder, "x/y/z");
+
+    assert_ok(err, file_write_atomic(path, "hello", 5, &err));
+    struct file_map m = {0};
+    assert_ok(err, file_map(&m, path, &err));
+    assert_int_equal(m.size, 5);
+    assert_memory_equal(m.data, "hello", 5);
+    file_unmap(&m);
+    char hex[33], again[33];
+    assert_ok(err, file_hash(hex, path, &err));
+    assert_ok(err, file_write_atomic(path, "hellp", 5, &err));
+    assert_ok(err, file_hash(again, path, &err));
+    assert_int_equal(strlen(hex), 32);
+    assert_string_not_equal(hex, again);
+
+    assert_ok(err, file_make_dirs(nested, &err));
+    assert_ok(err, file_make_dirs(nested, &err));
+    assert_true(file_is_dir(nested));
+    assert_ok(err, file_check_writable(path, 0, &err));
+    assert_fails(err, KB_NO_SPACE, "MB are free", file_check_writable(path, INT64_MAX, &err));
+    assert_fails(err, KB_BAD_INPUT, "is a folder", file_check_writable(nested, 0, &err));
+    assert_fails(err, KB_NOT_FOUND, "does not exist", file_check_writable("/no/such/f.mp4", 0, &err));
+    assert_fails(err, KB_NOT_FOUND, "cannot open", file_map(&m, "/no/such", &err));
+    assert_fails(err, KB_BAD_INPUT, "not a regular file", file_map(&m, folder, &err));
+    assert_fails(err, KB_BAD_INPUT, "cannot write", file_write_atomic("/proc/nothing", "x", 1, &err));
+    assert_ok(err, file_write_atomic(path, "", 0, &err));
+    assert_fails(err, KB_BAD_INPUT, "empty", file_map(&m, path, &err));
+    assert_fails(err, KB_NOT_FOUND, "start.sh", ({ char *p = NULL; model_locate(&p, "nope.bin", &err); }));
+
+    CLEANUP(kb_freep) char *y = path_join(folder, "x/y");
+    CLEANUP(kb_freep) char *x = path_join(folder, "x");
+    unlink(path);
+    rmdir(nested);
+    rmdir(y);
+    rmdir(x);
+    assert_int_equal(rmdir(folder), 0); // nothing else was left behind
+}
+
+static void *produce(void *q)
+{
+    for (int i = 1; i <= 1000; i++) {
+        char *item = kb_printf("%d", i);
+        if (!queue_push(q, item)) {
+            free(item); // a refused item stays its producer's
+            return NULL;
+        }
+    }
+    queue_close(q);
+    return NULL;
+}
+
+static void test_queue_keeps_order(void **state)
+{
+    struct queue *q = queue_create(3, free);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, produce, q), 0);
+    for (int i = 1; i <= 1000; i++) {
+        CLEANUP(kb_freep) char *item = queue_pop(q);
+        assert_non_null(item);
+        assert_int_equal(atoi(item), i);
+    }
+    assert_null(queue_pop(q));
+    pthread_join(thread, NULL);
+    queue_free(&q);
+    queue_free(&q);
+}
+
+static void test_queue_abort_wakes_a_blocked_producer(void **state)
+{
+    struct queue *q = queue_create(2, free);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, produce, q), 0);
+    free(queue_pop(q));
+    queue_abort(q);
+    assert_null(queue_pop(q));
+    pthread_join(thread, NULL);
+    queue_free(&q); // frees what was still inside
+}
+
+static void test_cancel(void **state)
+{
+    struct kb_error err = {0};
+    struct cancel batch = {0}, job = {.parent = &batch};
+    assert_false(cancel_requested(NULL));
+    assert_ok(err, cancel_check(&job, &err));
+    cancel_request(&batch);
+    assert_fails(err, KB_CANCELLED, "cancelled", cancel_check(&job, &err));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_errors_are_sentences),
+        cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_queue_keeps_order),
+        cmocka_unit_test(test_queue_abort_wakes_a_blocked_producer),
+        cmocka_unit_test(test_cancel),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,119 @@
+// What the pipeline learns about a network from its file.
+#include "tests/test.h"
+
+#include <math.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "lipsync/lips.h"
+#include "nn/import.h"
+
+static void test_bundled_spec(void **state)
+{
+    struct kb_error err = {0};
+    struct lips *l = NULL;
+    assert_ok(err, lips_load(&l, &(struct lips_params){.batch = 2}, &err));
+    const struct lips_spec *s = lips_spec(l);
+    assert_string_equal(s->name, "koubo-lips");
+    assert_int_equal(s->width, 128);
+    assert_int_equal(s->height, 128);
+    assert_int_equal(s->out_top, 64);
+    assert_int_equal(s->out_height, 64);
+    assert_int_equal(s->mask_top, 64);
+    assert_int_equal(s->mel_columns, 16);
+    assert_false(s->bgr);
+    assert_false(s->reference_is_self);
+    assert_true(fabs(s->mel_offset_s + 0.08) < 1e-9 && s->mel_round);
+    assert_int_equal(s->n_points, 10);
+    for (int i = 0; i < s->n_points; i++)
+        if (track_point_ids[s->points[i]] == 263)
+            assert_true(fabsf(s->canonical[i][0] - 0.72f) < 1e-6f);
+    assert_int_equal(lips_batch(l), 2);
+    assert_int_not_equal(lips_precision(l), PRECISION_AUTO);
+
+    // It runs, and two different mels give two different mouths.
+    for (int i = 0; i < 2; i++) {
+        for (int k = 0; k < 128 * 128 * 6; k++)
+            lips_face(l, i)[k] = 0.5f;
+        for (int k = 0; k < 80 * 16; k++)
+            lips_mel(l, i)[k] = i ? 2.0f : -4.0f;
+    }
+    assert_ok(err, lips_run(l, &err));
+    double difference = 0;
+    for (int k = 0; k < 64 * 128 * 3; k++) {
+        assert_true(lips_output(l, 0)[k] >= 0 && lips_output(l, 0)[k] <= 1);
+        difference += fabs(lips_output(l, 0)[k] - lips_output(l, 1)[k]);
+    }
+    assert_true(difference > 1);
+    lips_free(&l);
+}
+
+static void with_file(struct tensor_set *set, const char *file, struct kb_error *err,
+                      enum kb_code *ret, struct lips **ret_lips)
+{
+    assert_ok(*err, safetensors_write(file, set, err));
+    *ret = lips_load(ret_lips, &(struct lips_params){.model = file, .batch = 1}, err);
+    unlink(file);
+}
+
+static void test_published_wav2lip_spec(void **state)
+{
+    char file[] = "/tmp/koubo-lips-XXXXXX";
+    close(mkstemp(file));
+    struct kb_error err = {0};
+    struct lips *l = NULL;
+    enum kb_code code;
+    struct tensor_set *set = wav2lip_random(1);
+    with_file(set, file, &err, &code, &l);
+    tensor_set_free(&set);
+    if (code != KB_OK)
+        fail_msg("%s", err.text);
+    const struct lips_spec *s = lips_spec(l);
+    assert_int_equal(s->width, 96);
+    assert_int_equal(s->out_height, 96);
+    assert_int_equal(s->out_top, 0);
+    assert_int_equal(s->mask_top, 48);
+    assert_true(s->bgr && s->reference_is_self && s->mel_inside && !s->mel_round);
+    assert_int_equal(s->n_points, 0);
+    assert_true(lips_params_count(l) > 36000000 && lips_params_count(l) < 36500000);
+    lips_free(&l);
+}
+
+static void test_another_network_is_named(void **state)
+{
+    char file[] = "/tmp/koubo-lips-XXXXXX";
+    close(mkstemp(file));
+    struct kb_error err = {0};
+    struct lips *l = NULL;
+    enum kb_code code;
+    struct tensor_set *set = tensor_set_create();
+    int64_t dims[] = {8, 3, 3, 3};
+    assert_ok(err, tensor_set_add(set, "backbone.conv.weight", DTYPE_F32, 4, dims, NULL, NULL, &err));
+    with_file(set, file, &err, &code, &l);
+    tensor_set_free(&set);
+    assert_int_equal(code, KB_BAD_INPUT);
+    assert_non_null(strstr(err.text, "face_encoder_blocks"));
+    assert_non_null(strstr(err.text, file));
+    assert_null(l);
+}
+
+static void test_missing_model(void **state)
+{
+    struct kb_error err = {0};
+    struct lips *l = NULL;
+    assert_fails(err, KB_NOT_FOUND, "no-such-model",
+                 lips_load(&l, &(struct lips_params){.model = "no-such-model"}, &err));
+    assert_fails(err, KB_NOT_FOUND, "./nothing.pth",
+                 lips_load(&l, &(struct lips_params){.model = "./nothing.pth"}, &err));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bundled_spec),
+        cmocka_unit_test(test_published_wav2lip_spec),
+        cmocka_unit_test(test_another_network_is_named),
+        cmocka_unit_test(test_missing_model),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
