@@ -1,0 +1,38 @@
+#!/bin/sh
+# Sets everything up the first time, then runs koubo with the given arguments:
+#
+#   ./start.sh demo
+#   ./start.sh generate -a speech.wav -i person.mp4 -o out.mp4
+#
+# Arguments name files as seen from the folder it is called in.
+called_from=$PWD
+cd "$(dirname "$0")" || exit 5
+here=$PWD
+program=$here/build/koubo
+stamp=build/set-up-done
+
+set_up()
+{
+    . tools/setup.sh
+    say "第一次运行，先做准备（几分钟）" "first run: setting up, this takes some minutes"
+    install_packages $build_packages
+    install_models
+    configure build --buildtype=release -Dtests=false
+    say "编译" "compiling"
+    build build
+    touch "$stamp"
+    say "准备完毕" "set-up is done"
+}
+
+if [ ! -e "$stamp" ] || [ package-lock.json -nt "$stamp" ] || [ tools/setup.sh -nt "$stamp" ]; then
+    set_up
+elif [ -n "$(find src po meson.build -newer "$stamp" -print -quit)" ]; then
+    . tools/setup.sh
+    say "源码有改动，重新编译" "the sources have changed: compiling"
+    build build
+    touch "$stamp"
+fi
+
+cd "$called_from" || exit 5
+[ $# -gt 0 ] || set -- --help
+exec "$program" "$@"
