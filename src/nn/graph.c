@@ -111,6 +111,9 @@ static enum kb_code shape_window(const struct op *op, const struct value *x, str
         y->h = (x->h - 1) * op->stride_h - 2 * op->pad_top + op->kernel_h + op->out_pad_h;
         y->w = (x->w - 1) * op->stride_w - 2 * op->pad_left + op->kernel_w + op->out_pad_w;
     } else {
+        if (op->kernel_h > x->h + op->pad_top + op->pad_bottom ||
+            op->kernel_w > x->w + op->pad_left + op->pad_right)
+            return misfit(op, _("the kernel is larger than its padded input"), err);
         y->h = (x->h + op->pad_top + op->pad_bottom - op->kernel_h) / op->stride_h + 1;
         y->w = (x->w + op->pad_left + op->pad_right - op->kernel_w) / op->stride_w + 1;
     }

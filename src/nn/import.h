@@ -22,7 +22,8 @@ enum kb_code safetensors_write(const char *path, const struct tensor_set *set,
                                struct kb_error *err);
 
 // NumPy .npy (version 1 and 2, C order, f4 f8 f2 i4 i8 u1 i1; f8 becomes f32, kept dims).
-enum kb_code npy_read(struct tensor_set **ret, const char *path, struct kb_error *err); // one tensor, "array"
+enum kb_code npy_read(struct tensor_set **ret, const char *path,
+                      struct kb_error *err); // one tensor, "array"
 enum kb_code npy_write(const char *path, int n_dims, const int64_t *dims, const float *data,
                        struct kb_error *err);
 

@@ -211,6 +211,7 @@ static int conv(struct graph *g, int x, int in_c, struct op o)
     int n = o.out_c * in_c / KB_MAX(o.groups, 1) * KB_MAX(o.kernel_h, 1) * KB_MAX(o.kernel_w, 1);
     o.n_in = 1;
     o.in[0] = x;
+    o.residual = o.residual ? o.residual : -1; // value 0 is the input, never a residual here
     o.name = "conv";
     o.weight = noises(n, 1.7f / sqrtf((float)n / (float)o.out_c));
     o.bias = noises(o.out_c, 0.3f);
@@ -231,7 +232,7 @@ static int unary(struct graph *g, int x, struct op o)
     return o.out;
 }
 
-#define CONV(g, x, in_c, ...) conv(g, x, in_c, (struct op){.kind = OP_CONV, .residual = -1, __VA_ARGS__})
+#define CONV(g, x, in_c, ...) conv(g, x, in_c, (struct op){.kind = OP_CONV, __VA_ARGS__})
 #define OP(g, x, ...)         unary(g, x, (struct op){__VA_ARGS__})
 
 static struct graph *build_unet(void)
@@ -393,6 +394,13 @@ static void test_bad_graphs_are_refused(void **state)
     y = OP(g, x, .kind = OP_UPSAMPLE_NEAREST, .factor = 1 << 20, .name = "big");
     graph_add_output(g, y);
     assert_fails(err, KB_BAD_INPUT, "'big'", graph_finish(g, &err));
+    graph_free(&g);
+
+    g = graph_create();
+    x = graph_add_input(g, "x", 4, 4, 3);
+    y = CONV(g, x, 3, .out_c = 4, .kernel_h = 5, .kernel_w = 1);
+    graph_add_output(g, y);
+    assert_fails(err, KB_BAD_INPUT, "larger than its padded input", graph_finish(g, &err));
     graph_free(&g);
 
     g = graph_create();
