@@ -1,0 +1,313 @@
+// Whole jobs on real clips: audio and video in, lip-synced video out.
+#include "tests/test.h"
+
+#include <dirent.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "lipsync/job.h"
+#include "media/reader.h"
+#include "nn/import.h"
+
+static struct engine engine;
+static char folder[] = "/tmp/koubo-job-XXXXXX";
+
+static int load(void **state)
+{
+    struct kb_error err = {0};
+    if (!mkdtemp(folder))
+        return -1;
+    struct engine_params ep = {.batch = 4, .threads = 2};
+    if (engine_load(&engine, &ep, &err) != KB_OK)
+        print_message("skipped: %s\n", err.text);
+    return 0;
+}
+
+static int unload(void **state)
+{
+    engine_free(&engine);
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        CLEANUP(kb_freep) char *path = path_join(folder, e->d_name);
+        unlink(path);
+    }
+    closedir(d);
+    return rmdir(folder);
+}
+
+// A job on two clips, or skip. The paths live until the next call.
+static struct job_params clips_or_skip(const char *audio, const char *video)
+{
+    static char a[4096], v[4096], o[4096];
+    const char *path = clip_path(audio);
+    if (!path || !engine.lips)
+        skip();
+    snprintf(a, sizeof(a), "%s", path);
+    path = clip_path(video);
+    if (!path)
+        skip();
+    snprintf(v, sizeof(v), "%s", path);
+    snprintf(o, sizeof(o), "%s/out.mp4", folder);
+    struct job_params p = job_defaults();
+    p.audio = a;
+    p.video = v;
+    p.output = o;
+    p.threads = 2;
+    p.preset = "ultrafast";
+    p.track_folder = folder;
+    p.duration_us = 1000000;
+    return p;
+}
+
+static int count_files(const char *ending)
+{
+    int n = 0;
+    DIR *d = opendir(folder);
+    for (struct dirent *e; (e = readdir(d));) {
+        size_t have = strlen(e->d_name), want = strlen(ending);
+        n += have >= want && strcmp(e->d_name + have - want, ending) == 0;
+    }
+    closedir(d);
+    return n;
+}
+
+static void test_lips_change_and_nothing_else(void **state)
+{
+    struct kb_error err = {0};
+    struct job_params p = clips_or_skip("grid_brbk7n.mpg", "speaker_512.mp4");
+    p.crf = 1;
+    struct job_result r;
+    assert_ok(err, job_run(&engine, &p, &r, &err));
+    assert_int_equal(r.frames, 25);
+    assert_int_equal(r.frames_animated, 25);
+    assert_false(r.track_cached);
+
+    struct track *t = NULL;
+    bool cached = false;
+    struct track_params tp = {.limit_us = 900000};
+    assert_ok(err, track_obtain(&t, p.video, folder, engine.faces, &tp, &cached, &err));
+    assert_true(cached);
+    struct reader *in = NULL, *out = NULL;
+    assert_ok(err, reader_open(&in, p.video, NULL, &err));
+    assert_ok(err, reader_open(&out, p.output, NULL, &err));
+    assert_int_equal(reader_info(out)->width, reader_info(in)->width);
+    double mouth = 0, mouth_n = 0, rest = 0, rest_n = 0;
+    for (int k = 0; k < 25; k++) {
+        CLEANUP(av_frame_free) AVFrame *a = NULL;
+        CLEANUP(av_frame_free) AVFrame *b = NULL;
+        assert_ok(err, reader_next(in, &a, &err));
+        assert_ok(err, reader_next(out, &b, &err));
+        assert_true(llabs(a->pts - b->pts) < 1000);
+        struct track_face f;
+        track_face(t, 0, k, &f);
+        assert_true(f.present);
+        const float *box = f.box;
+        for (int y = 0; y < a->height; y++)
+            for (int x = 0; x < a->width; x++) {
+                double d =
+                    abs(a->data[0][y * a->linesize[0] + x] - b->data[0][y * b->linesize[0] + x]);
+                // The upper half of the face and all that is well away from it is "the rest".
+                bool far = x < box[0] - 20 || x > box[2] + 20 || y < (box[1] + box[3]) / 2 ||
+                           y > box[3] + 30;
+                *(far ? &rest : &mouth) += d;
+                *(far ? &rest_n : &mouth_n) += 1;
+            }
+    }
+    // Elsewhere only what the encoder at crf 1 loses; the lower face is another.
+    if (!(rest / rest_n < 1.0 && mouth / mouth_n > 4 * rest / rest_n))
+        fail_msg("changed by %.2f levels at the mouth, %.2f elsewhere", mouth / mouth_n,
+                 rest / rest_n);
+    reader_close(&in);
+    reader_close(&out);
+    track_free(&t);
+}
+
+// Mean absolute luma difference to the source over columns from x0 to x1 (fractions), first frame.
+static double difference(const struct job_params *p, double x0, double x1)
+{
+    struct kb_error err = {0};
+    CLEANUP(reader_close) struct reader *in = NULL;
+    CLEANUP(reader_close) struct reader *out = NULL;
+    CLEANUP(av_frame_free) AVFrame *a = NULL;
+    CLEANUP(av_frame_free) AVFrame *b = NULL;
+    assert_ok(err, reader_open(&in, p->video, NULL, &err));
+    assert_ok(err, reader_open(&out, p->output, NULL, &err));
+    if (p->start_us > 0)
+        assert_ok(err, reader_seek(in, p->start_us, &err));
+    assert_ok(err, reader_next(in, &a, &err));
+    assert_ok(err, reader_next(out, &b, &err));
+    double sum = 0;
+    int n = 0;
+    for (int y = 0; y < a->height; y++)
+        for (int x = (int)(x0 * a->width); x < (int)(x1 * a->width); x++, n++)
+            sum += abs(a->data[0][y * a->linesize[0] + x] - b->data[0][y * b->linesize[0] + x]);
+    return sum / n;
+}
+
+static void test_chosen_face(void **state)
+{
+    struct kb_error err = {0};
+    struct job_params p = clips_or_skip("grid_brbk7n.mpg", "two_people_720p.mp4");
+    struct job_result r;
+    p.duration_us = 400000;
+    p.crf = 1;
+    p.face = FACE_LEFT;
+    assert_ok(err, job_run(&engine, &p, &r, &err));
+    double left = difference(&p, 0, 0.5), right = difference(&p, 0.5, 1);
+    p.face = FACE_RIGHT;
+    assert_ok(err, job_run(&engine, &p, &r, &err));
+    assert_true(r.track_cached);
+    assert_true(left > difference(&p, 0, 0.5));
+    assert_true(right < difference(&p, 0.5, 1));
+    p.face = FACE_NUMBER;
+    p.face_number = 9;
+    assert_int_equal(job_run(&engine, &p, &r, &err), KB_NOT_FOUND);
+    assert_int_equal(count_files(".part"), 0);
+}
+
+static void test_start_height_and_loops(void **state)
+{
+    struct kb_error err = {0};
+    struct job_params p = clips_or_skip("speaker_512.mp4", "grid_brbk7n.mpg");
+    struct job_result r;
+    p.duration_us = 0;
+    p.start_us = 2000000; // one second of video is left for five of speech
+    p.height = 144;
+    assert_ok(err, job_run(&engine, &p, &r, &err));
+    assert_int_equal(r.height, 144);
+    assert_true(r.seconds > 4.9 && r.seconds < 5.1);
+    assert_true(r.frames >= 124 && r.frames <= 127);
+
+    p.loop = LOOP_NONE;
+    assert_ok(err, job_run(&engine, &p, &r, &err));
+    assert_true(r.frames >= 24 && r.frames <= 26);
+    p.loop = LOOP_FREEZE;
+    p.duration_us = 2000000;
+    assert_ok(err, job_run(&engine, &p, &r, &err));
+    assert_int_equal(r.frames, 50);
+
+    p.start_us = 60000000;
+    assert_fails(err, KB_BAD_INPUT, "behind the end", job_run(&engine, &p, &r, &err));
+}
+
+static void test_keep_video(void **state)
+{
+    struct kb_error err = {0};
+    struct job_params p = clips_or_skip("grid_brbk7n.mpg", "speaker_512.mp4");
+    struct job_result r;
+    p.duration_us = 0;
+    p.keep_video = true;
+    assert_ok(err, job_run(&engine, &p, &r, &err));
+    assert_true(r.frames >= 124 && r.frames <= 127);                 // all five seconds
+    assert_true(r.frames_animated >= 74 && r.frames_animated <= 76); // the three with speech
+}
+
+static void test_published_wav2lip(void **state)
+{
+    struct kb_error err = {0};
+    struct job_params p = clips_or_skip("grid_brbk7n.mpg", "speaker_512.mp4");
+    CLEANUP(kb_freep) char *path = path_join(folder, "wav2lip.safetensors");
+    CLEANUP(tensor_set_free) struct tensor_set *set = wav2lip_random(3);
+    assert_ok(err, safetensors_write(path, set, &err));
+    struct engine other = {0};
+    struct engine_params ep = {.model = path, .batch = 2, .threads = 2};
+    assert_ok(err, engine_load(&other, &ep, &err));
+    struct job_result r;
+    p.duration_us = 200000;
+    p.pads_set = true;
+    p.pads[1] = 20;
+    p.nosmooth = true;
+    p.sharpen = 0.5f;
+    p.bitrate_source = true;
+    assert_ok(err, job_run(&other, &p, &r, &err));
+    assert_int_equal(r.frames_animated, 5);
+    engine_free(&other);
+}
+
+struct watch {
+    struct cancel cancel;
+    int64_t last_done[STAGE_FINISHING + 1], calls;
+    enum stage last;
+    int64_t cancel_at;
+    bool backwards;
+};
+
+static void watch_progress(void *opaque, const struct progress *p)
+{
+    struct watch *w = opaque;
+    w->backwards |= p->stage < w->last || p->done < w->last_done[p->stage];
+    w->last = p->stage;
+    w->last_done[p->stage] = p->done;
+    w->calls++;
+    if (w->cancel_at > 0 && p->stage == STAGE_GENERATING && p->done >= w->cancel_at)
+        cancel_request(&w->cancel);
+}
+
+static void test_progress_moves_on(void **state)
+{
+    struct kb_error err = {0};
+    struct job_params p = clips_or_skip("grid_brbk7n.mpg", "speaker_512.mp4");
+    struct watch w = {0};
+    struct job_result r;
+    p.progress = watch_progress;
+    p.opaque = &w;
+    p.track_folder = NULL;
+    assert_ok(err, job_run(&engine, &p, &r, &err));
+    assert_false(w.backwards);
+    assert_int_equal(w.last, STAGE_FINISHING);
+    assert_int_equal(w.last_done[STAGE_GENERATING], 25);
+    assert_true(w.last_done[STAGE_PREPROCESSING] >= 25);
+}
+
+static void test_cancel_leaves_nothing(void **state)
+{
+    struct kb_error err = {0};
+    struct job_params p = clips_or_skip("grid_brbk7n.mpg", "speaker_512.mp4");
+    struct watch w = {.cancel_at = 5};
+    struct job_result r;
+    unlink(p.output);
+    p.progress = watch_progress;
+    p.opaque = &w;
+    p.cancel = &w.cancel;
+    assert_int_equal(job_run(&engine, &p, &r, &err), KB_CANCELLED);
+    assert_false(file_exists(p.output));
+    assert_int_equal(count_files(".part"), 0);
+}
+
+static void test_bad_jobs_are_refused_before_the_work(void **state)
+{
+    struct kb_error err = {0};
+    struct job_params good = clips_or_skip("grid_brbk7n.mpg", "speaker_512.mp4"), p = good;
+    struct job_result r;
+    p.output = p.video;
+    assert_fails(err, KB_BAD_INPUT, "one of the inputs", job_run(&engine, &p, &r, &err));
+    p = good;
+    p.output = "/no/such/folder/out.mp4";
+    assert_fails(err, KB_NOT_FOUND, "/no/such/folder", job_run(&engine, &p, &r, &err));
+    p = good;
+    p.video = "/no/such.mp4";
+    assert_fails(err, KB_NOT_FOUND, "/no/such.mp4", job_run(&engine, &p, &r, &err));
+    p = good;
+    const char *silent = clip_path("portrait_silent.mp4");
+    if (silent) {
+        p.audio = silent;
+        assert_int_equal(job_run(&engine, &p, &r, &err), KB_BAD_INPUT);
+        assert_non_null(strstr(err.text, "portrait_silent.mp4"));
+    }
+    assert_int_equal(count_files(".part"), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lips_change_and_nothing_else),
+        cmocka_unit_test(test_chosen_face),
+        cmocka_unit_test(test_start_height_and_loops),
+        cmocka_unit_test(test_keep_video),
+        cmocka_unit_test(test_published_wav2lip),
+        cmocka_unit_test(test_progress_moves_on),
+        cmocka_unit_test(test_cancel_leaves_nothing),
+        cmocka_unit_test(test_bad_jobs_are_refused_before_the_work),
+    };
+    return cmocka_run_group_tests(tests, load, unload);
+}
