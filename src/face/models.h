@@ -24,8 +24,9 @@ struct detection {
 };
 
 // Faces of a frame, best first, overlaps merged (weighted non-maximum suppression as in
-// MediaPipe). Short range first; the full-range network runs when that finds nothing. Writes at
-// most capacity, returns the number through *ret_n.
+// MediaPipe). Thorough, some 15 ms: the short-range and the full-range network over the whole
+// picture, and the latter over overlapping squares of it for small faces. Writes at most capacity,
+// returns the number through *ret_n.
 enum kb_code face_detect(struct face_models *m, const AVFrame *frame, struct detection *ret,
                          int capacity, int *ret_n, struct kb_error *err);
 

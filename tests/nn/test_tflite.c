@@ -1,5 +1,5 @@
-// The .tflite importer, on the three face networks it is for: their structure, their outputs against
-// an independent run (tools/golden/tflite.py), and files that are cut or damaged.
+// The .tflite importer, on the three face networks it is for: their structure, their outputs
+// against an independent run (tools/golden/tflite.py), and files that are cut or damaged.
 #include "tests/test.h"
 
 #include "base/file.h"
@@ -10,7 +10,7 @@
 
 static const struct network {
     const char *name;
-    int size;            // of the square input
+    int size;             // of the square input
     int n_rows, n_values; // of the first output
     int convolutions, depthwise, pools;
 } networks[] = {
@@ -106,7 +106,8 @@ static void test_golden(void **state)
             const float *have = session_output(s, out);
             for (size_t k = 0; k < (size_t)v.w * (size_t)v.c; k += (size_t)step, at++) {
                 assert_true(at < golden.size / sizeof(float));
-                worst = fmax(worst, fabs((double)(have[k] - want[at])) / (1 + fabs((double)want[at])));
+                worst =
+                    fmax(worst, fabs((double)(have[k] - want[at])) / (1 + fabs((double)want[at])));
             }
         }
         assert_int_equal(at * sizeof(float), golden.size);

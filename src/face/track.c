@@ -1,0 +1,256 @@
+#include "face/track_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+// Indices are FaceMesh's, as MediaPipe publishes them; all rings run clockwise in the picture of a
+// person who faces the camera. Oval from the top of the forehead; lips from the picture's left
+// corner along the upper edge.
+const uint16_t track_point_ids[TRACK_N_POINTS] = {
+    // oval
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
+    148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+    // outer lips
+    61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146,
+    // inner lips
+    78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95,
+    // corners of the eyes, ridge of the nose
+    33, 133, 362, 263, 168, 6, 197, 195, 5, 4,
+    // tip and foot of the nose, lids, outer end and middle of the brows
+    1, 2, 159, 145, 386, 374, 70, 105, 300, 334};
+
+int track_point_of(int mesh_index)
+{
+    for (int i = 0; i < TRACK_N_POINTS; i++)
+        if (track_point_ids[i] == mesh_index)
+            return i;
+    return -1;
+}
+
+// --- one face in one frame ---
+
+void mesh_box(const struct mesh *mesh, float ret[4])
+{
+    const float *first = mesh->points[0];
+    ret[0] = ret[2] = first[0];
+    ret[1] = ret[3] = first[1];
+    for (int i = 1; i < MESH_POINTS; i++) {
+        ret[0] = fminf(ret[0], mesh->points[i][0]);
+        ret[1] = fminf(ret[1], mesh->points[i][1]);
+        ret[2] = fmaxf(ret[2], mesh->points[i][0]);
+        ret[3] = fmaxf(ret[3], mesh->points[i][1]);
+    }
+}
+
+void mesh_angles(const struct mesh *mesh, float ret[3])
+{
+    // Across the face from eye to eye, down the face from forehead to chin; z grows away from the
+    // camera.
+    const float *right = mesh->points[33], *left = mesh->points[263];
+    const float *top = mesh->points[10], *chin = mesh->points[152];
+    float x = left[0] - right[0], y = left[1] - right[1];
+    ret[0] = atan2f(left[2] - right[2], hypotf(x, y));
+    ret[1] = atan2f(chin[2] - top[2], hypotf(chin[0] - top[0], chin[1] - top[1]));
+    ret[2] = atan2f(y, x);
+}
+
+static float span(float a, float b)
+{
+    return fmaxf(b - a, 1e-3f);
+}
+
+void record_pack(struct track_record *ret, const struct mesh *mesh)
+{
+    mesh_box(mesh, ret->box);
+    for (int i = 0; i < TRACK_N_POINTS; i++) {
+        for (int k = 0; k < 2; k++) {
+            float at = (mesh->points[track_point_ids[i]][k] - ret->box[k]) /
+                       span(ret->box[k], ret->box[k + 2]);
+            ret->points[i][k] = (uint16_t)lrintf(fminf(fmaxf(at, 0), 1) * 65535);
+        }
+    }
+    float angles[3];
+    mesh_angles(mesh, angles);
+    for (int k = 0; k < 3; k++)
+        ret->angles[k] = (int16_t)lrintf(angles[k] * 10000);
+    ret->score = (uint16_t)lrintf(fminf(fmaxf(mesh->score, 0), 1) * 65535);
+}
+
+void record_points(const struct track_record *r, float (*ret)[2])
+{
+    float w = span(r->box[0], r->box[2]) / 65535, h = span(r->box[1], r->box[3]) / 65535;
+    for (int i = 0; i < TRACK_N_POINTS; i++) {
+        ret[i][0] = r->box[0] + (float)r->points[i][0] * w;
+        ret[i][1] = r->box[1] + (float)r->points[i][1] * h;
+    }
+}
+
+void record_unpack(const struct track_record *r, struct track_face *ret)
+{
+    ret->present = true;
+    ret->score = (float)r->score / 65535;
+    ret->yaw = (float)r->angles[0] / 10000;
+    ret->pitch = (float)r->angles[1] / 10000;
+    ret->roll = (float)r->angles[2] / 10000;
+    memcpy(ret->box, r->box, sizeof(ret->box));
+    record_points(r, ret->points);
+}
+
+// --- the track ---
+
+const struct track_info *track_info(const struct track *t)
+{
+    return &t->info;
+}
+
+int64_t track_pts_us(const struct track *t, int frame)
+{
+    return t->pts[frame];
+}
+
+static const struct track_record *record_at(const struct track *t, int face, int frame)
+{
+    if (frame < 0 || frame >= t->info.n_frames || face < 0 || face >= t->info.n_faces)
+        return NULL;
+    const struct track_identity *f = &t->faces[face];
+    return f->at[frame] < 0 ? NULL : &f->records[f->at[frame]];
+}
+
+void track_face(const struct track *t, int face, int frame, struct track_face *ret)
+{
+    const struct track_record *r = record_at(t, face, frame);
+    if (r)
+        record_unpack(r, ret);
+    else
+        *ret = (struct track_face){0};
+}
+
+bool track_points_smooth(const struct track *t, int face, int frame, float sigma, float (*ret)[2])
+{
+    const struct track_record *r = record_at(t, face, frame);
+    if (!r)
+        return false;
+    record_points(r, ret);
+    if (!(sigma > 0))
+        return true;
+
+    // 3 sigma hold 99.7 % of a Gaussian.
+    int radius = (int)ceilf(fminf(sigma * 3, 1000));
+    double sum[TRACK_N_POINTS][2], weights = 1;
+    for (int i = 0; i < TRACK_N_POINTS; i++)
+        for (int k = 0; k < 2; k++)
+            sum[i][k] = (double)ret[i][k];
+    for (int side = -1; side <= 1; side += 2) {
+        for (int d = 1; d <= radius && (r = record_at(t, face, frame + side * d)); d++) {
+            double weight = exp(-0.5 * (double)(d * d) / ((double)sigma * (double)sigma));
+            float points[TRACK_N_POINTS][2];
+            record_points(r, points);
+            for (int i = 0; i < TRACK_N_POINTS; i++)
+                for (int k = 0; k < 2; k++)
+                    sum[i][k] += weight * (double)points[i][k];
+            weights += weight;
+        }
+    }
+    for (int i = 0; i < TRACK_N_POINTS; i++)
+        for (int k = 0; k < 2; k++)
+            ret[i][k] = (float)(sum[i][k] / weights);
+    return true;
+}
+
+bool track_box_smooth(const struct track *t, int face, int frame, int n, float ret[4])
+{
+    if (!record_at(t, face, frame))
+        return false;
+    n = KB_MAX(n, 1);
+    int end = frame + 1, first = frame;
+    while (end < frame + n && record_at(t, face, end))
+        end++;
+    while (first > end - n && record_at(t, face, first - 1))
+        first--;
+    double sum[4] = {0};
+    for (int i = first; i < end; i++)
+        for (int k = 0; k < 4; k++)
+            sum[k] += (double)record_at(t, face, i)->box[k];
+    for (int k = 0; k < 4; k++)
+        ret[k] = (float)(sum[k] / (end - first));
+    return true;
+}
+
+void track_reference(const struct track *t, int face, struct track_reference *ret)
+{
+    *ret = t->faces[face].reference;
+}
+
+void track_free(struct track **t)
+{
+    if (!*t)
+        return;
+    for (int i = 0; (*t)->faces && i < (*t)->info.n_faces; i++) {
+        struct track_identity *f = &(*t)->faces[i];
+        free(f->at);
+        free(f->records);
+        free((void *)f->reference.rgb);
+    }
+    free((*t)->faces);
+    free((*t)->pts);
+    free(*t);
+    *t = NULL;
+}
+
+// --- which face ---
+
+bool face_choice_parse(const char *text, enum face_choice *ret, int *ret_number)
+{
+    static const char *const names[] = {"largest", "left", "right", "center"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *ret = (enum face_choice)i;
+            *ret_number = 0;
+            return true;
+        }
+    }
+    char *end;
+    long number = strtol(text, &end, 10);
+    if (end == text || *end || number < 1 || number > 1000)
+        return false;
+    *ret = FACE_NUMBER;
+    *ret_number = (int)number;
+    return true;
+}
+
+// Mean over the frames where it is seen of the middle of the face, left to right.
+static double mean_x(const struct track_identity *f)
+{
+    double sum = 0;
+    for (int i = 0; i < f->n_records; i++)
+        sum += (double)(f->records[i].box[0] + f->records[i].box[2]) / 2;
+    return sum / KB_MAX(f->n_records, 1);
+}
+
+int track_choose(const struct track *t, enum face_choice choice, int number, struct kb_error *err)
+{
+    int n = t->info.n_faces, best = 0;
+    if (n == 0) {
+        kb_fail(err, KB_NOT_FOUND, _("no face was found in the video"));
+        return -1;
+    }
+    if (choice == FACE_NUMBER && (number < 1 || number > n)) {
+        kb_fail(err, KB_NOT_FOUND,
+                ngettext("there is no face number %d: the video has %d face",
+                         "there is no face number %d: the video has %d faces", (unsigned long)n),
+                number, n);
+        return -1;
+    }
+    if (choice == FACE_NUMBER)
+        return number - 1; // faces are kept in order of size
+    for (int i = 1; i < n && choice != FACE_LARGEST; i++) {
+        double x = mean_x(&t->faces[i]), x_best = mean_x(&t->faces[best]);
+        double middle = (double)t->info.width / 2;
+        if (choice == FACE_LEFT    ? x < x_best
+            : choice == FACE_RIGHT ? x > x_best
+                                   : fabs(x - middle) < fabs(x_best - middle))
+            best = i;
+    }
+    return best;
+}

@@ -1,0 +1,300 @@
+// The .kbt file: docs/track-file.md. Written whole, read whole, believed only when everything fits.
+#include "face/track_internal.h"
+
+#include "base/file.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "numbers are stored as they lie in memory");
+
+#define TRACK_MAGIC   "KBTRACK"
+#define TRACK_VERSION 1
+#define MAX_FRAMES    (1 << 24) // 77 hours at 60 frames a second
+
+struct file_header {
+    char magic[8];
+    uint32_t version, header_size;
+    int32_t width, height, n_frames, n_faces;
+    int64_t covered_us;
+    char video_hash[32];
+    uint64_t file_size;
+    uint64_t checksum; // XXH3-64 of the file with this field zero
+};
+
+struct file_face {
+    int32_t n_records, reference_frame, reference_width, reference_height;
+    float reference_box[4];
+    float reference_points[TRACK_N_POINTS][2];
+};
+_Static_assert(sizeof(struct file_header) == 88 && sizeof(struct file_face) == 800,
+               "the file format has no gaps");
+
+// --- writing ---
+
+struct output {
+    uint8_t *data;
+    size_t size, capacity;
+};
+
+static bool put(struct output *o, const void *data, size_t size)
+{
+    if (size > o->capacity - o->size) {
+        size_t capacity = KB_MAX(o->capacity * 2, o->size + size + 4096);
+        uint8_t *grown = realloc(o->data, capacity);
+        if (!grown)
+            return false;
+        o->data = grown;
+        o->capacity = capacity;
+    }
+    if (size > 0)
+        memcpy(o->data + o->size, data, size);
+    o->size += size;
+    return true;
+}
+
+static size_t to_multiple_of_8(size_t n)
+{
+    return (n + 7) & ~(size_t)7;
+}
+
+// A block, filled up with zeros so that the next one is aligned.
+static bool put_block(struct output *o, const void *data, size_t size)
+{
+    static const uint8_t zeros[8];
+    return put(o, data, size) && put(o, zeros, to_multiple_of_8(size) - size);
+}
+
+static bool put_face(struct output *o, const struct track *t, const struct track_identity *f)
+{
+    const struct track_reference *r = &f->reference;
+    struct file_face head = {.n_records = f->n_records,
+                             .reference_frame = r->frame,
+                             .reference_width = r->width,
+                             .reference_height = r->height};
+    memcpy(head.reference_box, r->box, sizeof(head.reference_box));
+    memcpy(head.reference_points, r->points, sizeof(head.reference_points));
+    return put_block(o, &head, sizeof(head)) &&
+           put_block(o, f->at, (size_t)t->info.n_frames * sizeof(f->at[0])) &&
+           put_block(o, f->records, (size_t)f->n_records * sizeof(f->records[0])) &&
+           put_block(o, r->rgb, (size_t)r->width * (size_t)r->height * 3);
+}
+
+enum kb_code track_save(const struct track *t, const char *path, struct kb_error *err)
+{
+    struct output o = {0};
+    struct file_header head = {.magic = TRACK_MAGIC,
+                               .version = TRACK_VERSION,
+                               .header_size = sizeof(head),
+                               .width = t->info.width,
+                               .height = t->info.height,
+                               .n_frames = t->info.n_frames,
+                               .n_faces = t->info.n_faces,
+                               .covered_us = t->info.covered_us};
+    memcpy(head.video_hash, t->info.video_hash, sizeof(head.video_hash));
+    bool ok = put_block(&o, &head, sizeof(head)) &&
+              put_block(&o, t->pts, (size_t)t->info.n_frames * sizeof(t->pts[0]));
+    for (int i = 0; ok && i < t->info.n_faces; i++)
+        ok = put_face(&o, t, &t->faces[i]);
+
+    enum kb_code code = ok ? KB_OK : kb_no_memory(err);
+    if (ok) {
+        head.file_size = o.size;
+        memcpy(o.data, &head, sizeof(head));
+        head.checksum = XXH3_64bits(o.data, o.size);
+        memcpy(o.data, &head, sizeof(head));
+        code = file_write_atomic(path, o.data, o.size, err);
+    }
+    free(o.data);
+    return code;
+}
+
+// --- reading ---
+
+struct input {
+    const uint8_t *data;
+    size_t size, at;
+};
+
+// The next block of n items, copied; NULL when the file is too short or memory is out.
+static void *take_block(struct input *in, size_t n, size_t item_size)
+{
+    size_t size;
+    if (__builtin_mul_overflow(n, item_size, &size) || size > in->size - in->at)
+        return NULL;
+    void *copy = malloc(KB_MAX(size, 1));
+    if (copy)
+        memcpy(copy, in->data + in->at, size);
+    in->at += KB_MIN(to_multiple_of_8(size), in->size - in->at);
+    return copy;
+}
+
+// Neither infinite nor beyond what any picture could hold.
+static bool sane(const float *values, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!(fabsf(values[i]) < 1e6f))
+            return false;
+    return true;
+}
+
+static bool take_face(struct input *in, const struct track *t, struct track_identity *f)
+{
+    CLEANUP(kb_freep) struct file_face *head = take_block(in, 1, sizeof(*head));
+    if (!head || head->n_records < 1 || head->n_records > t->info.n_frames)
+        return false;
+    struct track_reference *r = &f->reference;
+    r->frame = head->reference_frame;
+    r->width = head->reference_width;
+    r->height = head->reference_height;
+    memcpy(r->box, head->reference_box, sizeof(r->box));
+    memcpy(r->points, head->reference_points, sizeof(r->points));
+    if (r->frame < 0 || r->frame >= t->info.n_frames || r->width < 1 || r->height < 1 ||
+        r->width > REFERENCE_MAX_SIDE || r->height > REFERENCE_MAX_SIDE || !sane(r->box, 4) ||
+        !sane(r->points[0], 2 * TRACK_N_POINTS))
+        return false;
+
+    f->n_records = head->n_records;
+    f->at = take_block(in, (size_t)t->info.n_frames, sizeof(f->at[0]));
+    f->records = f->at ? take_block(in, (size_t)f->n_records, sizeof(f->records[0])) : NULL;
+    r->rgb = f->records ? take_block(in, (size_t)r->width * (size_t)r->height, 3) : NULL;
+    if (!r->rgb)
+        return false;
+    int next = 0; // records lie in the order of frames
+    for (int i = 0; i < t->info.n_frames; i++)
+        if (f->at[i] != -1 && f->at[i] != next++)
+            return false;
+    for (int i = 0; i < f->n_records; i++) {
+        const float *box = f->records[i].box;
+        if (!sane(box, 4) || box[2] < box[0] || box[3] < box[1])
+            return false;
+    }
+    return next == f->n_records;
+}
+
+static bool header_fits(const struct file_header *h, size_t size)
+{
+    if (memcmp(h->magic, TRACK_MAGIC, sizeof(h->magic)) != 0 || h->version != TRACK_VERSION ||
+        h->header_size != sizeof(*h) || h->file_size != size)
+        return false;
+    for (size_t i = 0; i < sizeof(h->video_hash); i++)
+        if (!h->video_hash[i] || !strchr("0123456789abcdef", h->video_hash[i]))
+            return false;
+    return h->width > 0 && h->height > 0 && h->width <= 1 << 16 && h->height <= 1 << 16 &&
+           h->n_frames > 0 && h->n_frames <= MAX_FRAMES && h->n_faces >= 0 &&
+           h->n_faces <= TRACK_MAX_FACES && h->covered_us > 0;
+}
+
+static bool checksum_fits(const struct file_map *m, const struct file_header *h)
+{
+    struct file_header zeroed = *h;
+    zeroed.checksum = 0;
+    XXH3_state_t *state = XXH3_createState();
+    if (!state)
+        return false;
+    XXH3_64bits_reset(state);
+    XXH3_64bits_update(state, &zeroed, sizeof(zeroed));
+    XXH3_64bits_update(state, m->data + sizeof(zeroed), m->size - sizeof(zeroed));
+    uint64_t sum = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return sum == h->checksum;
+}
+
+static bool parse(struct track *t, const struct file_map *m)
+{
+    struct file_header h;
+    if (m->size < sizeof(h))
+        return false;
+    memcpy(&h, m->data, sizeof(h));
+    if (!header_fits(&h, m->size) || !checksum_fits(m, &h))
+        return false;
+    t->info = (struct track_info){.width = h.width,
+                                  .height = h.height,
+                                  .n_frames = h.n_frames,
+                                  .n_faces = h.n_faces,
+                                  .covered_us = h.covered_us};
+    memcpy(t->info.video_hash, h.video_hash, sizeof(h.video_hash));
+
+    struct input in = {m->data, m->size, sizeof(h)};
+    t->pts = take_block(&in, (size_t)h.n_frames, sizeof(t->pts[0]));
+    t->faces = kb_alloc(TRACK_MAX_FACES * sizeof(t->faces[0]));
+    for (int i = 1; t->pts && i < h.n_frames; i++)
+        if (t->pts[i] <= t->pts[i - 1])
+            return false;
+    for (int i = 0; t->pts && i < h.n_faces; i++)
+        if (!take_face(&in, t, &t->faces[i]))
+            return false;
+    return t->pts && in.at == m->size;
+}
+
+enum kb_code track_load(struct track **ret, const char *path, struct kb_error *err)
+{
+    CLEANUP(file_unmap) struct file_map m = {0};
+    enum kb_code code = file_map(&m, path, err);
+    if (code != KB_OK)
+        return code;
+    CLEANUP(track_free) struct track *t = kb_alloc(sizeof(*t));
+    if (!parse(t, &m))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("'%s' is not a track file of this version of koubo, or it is damaged; "
+                         "delete it and it is made anew"),
+                       path);
+    *ret = TAKE(t);
+    return KB_OK;
+}
+
+// --- the cache ---
+
+char *track_cache_folder(void)
+{
+    const char *own = getenv("KOUBO_CACHE"), *shared = getenv("XDG_CACHE_HOME");
+    const char *home = getenv("HOME");
+    if (own && *own)
+        return kb_strdup(own);
+    if (shared && *shared)
+        return path_join(shared, "koubo/tracks");
+    return kb_printf("%s/.cache/koubo/tracks", home && *home ? home : "/tmp");
+}
+
+static bool covers(const struct track *t, int64_t limit_us)
+{
+    return t->info.covered_us == INT64_MAX || (limit_us > 0 && t->info.covered_us >= limit_us);
+}
+
+enum kb_code track_obtain(struct track **ret, const char *video_path, const char *folder,
+                          struct face_models *models, const struct track_params *params,
+                          bool *ret_cached, struct kb_error *err)
+{
+    CLEANUP(track_free) struct track *t = NULL;
+    CLEANUP(kb_freep) char *path = NULL;
+    if (ret_cached)
+        *ret_cached = false;
+    if (folder) {
+        char hash[33];
+        enum kb_code code = file_hash(hash, video_path, err);
+        if (code != KB_OK)
+            return code;
+        CLEANUP(kb_freep) char *name = kb_printf("%s.kbt", hash);
+        path = path_join(folder, name);
+        // Missing, damaged, too short or of another video: made anew below.
+        if (track_load(&t, path, NULL) == KB_OK && strcmp(t->info.video_hash, hash) == 0 &&
+            covers(t, params ? params->limit_us : 0)) {
+            if (ret_cached)
+                *ret_cached = true;
+            *ret = TAKE(t);
+            return KB_OK;
+        }
+        track_free(&t);
+    }
+    enum kb_code code = track_make(&t, video_path, models, params, err);
+    if (code != KB_OK)
+        return code;
+    if (path && file_make_dirs(folder, NULL) == KB_OK)
+        track_save(t, path, NULL); // only a cache: the job goes on without it
+    *ret = TAKE(t);
+    return KB_OK;
+}

@@ -1,0 +1,315 @@
+// Tracks made from videos: real clips, and y4m files written here.
+#include "tests/test.h"
+
+#include "base/file.h"
+#include "face/track_internal.h"
+#include "media/reader.h"
+
+#include <math.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct face_models *models; // loaded once for all tests; NULL where they were not fetched
+static char folder[] = "/tmp/koubo-tracker-XXXXXX";
+
+static int set_up(void **state)
+{
+    struct kb_error err = {0};
+    enum kb_code code = face_models_load(&models, 1, &err);
+    if (code != KB_OK)
+        print_message("skipped: %s\n", err.text);
+    return (code == KB_OK || code == KB_NOT_FOUND) && mkdtemp(folder) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    face_models_free(&models);
+    return rmdir(folder);
+}
+
+// Frames where the face is there, and its mean step from frame to frame as a part of its height.
+static int seen(const struct track *t, int face, float *ret_motion)
+{
+    struct track_face now, before = {0};
+    int n = 0, n_steps = 0;
+    double motion = 0;
+    for (int i = 0; i < track_info(t)->n_frames; i++) {
+        track_face(t, face, i, &now);
+        n += now.present;
+        if (now.present && before.present) {
+            for (int k = 0; k < TRACK_N_POINTS; k++)
+                motion += (double)hypotf(now.points[k][0] - before.points[k][0],
+                                         now.points[k][1] - before.points[k][1]) /
+                          TRACK_N_POINTS / (double)(now.box[3] - now.box[1]);
+            n_steps++;
+        }
+        before = now;
+    }
+    *ret_motion = (float)(motion / KB_MAX(n_steps, 1));
+    return n;
+}
+
+static void check_reference(const struct track *t, int face)
+{
+    struct track_reference r;
+    struct track_face there;
+    track_reference(t, face, &r);
+    track_face(t, face, r.frame, &there);
+    assert_true(there.present);
+    assert_true(r.width >= 16 && r.width <= 512 && r.height >= 16 && r.height <= 512);
+    // The picture is an upright cut: its points are the frame's, scaled and shifted.
+    float scale = (r.box[2] - r.box[0]) / (there.box[2] - there.box[0]);
+    assert_true(scale > 0 && scale <= 1.001f);
+    for (int k = 0; k < TRACK_N_POINTS; k++) {
+        assert_float_equal(r.points[k][0] - r.box[0], (there.points[k][0] - there.box[0]) * scale,
+                           0.1);
+        assert_float_equal(r.points[k][1] - r.box[1], (there.points[k][1] - there.box[1]) * scale,
+                           0.1);
+    }
+    long sum = 0;
+    for (int i = 0; i < r.width * r.height * 3; i++)
+        sum += r.rgb[i];
+    assert_true(sum / (r.width * r.height * 3) > 20); // there is something to see
+}
+
+static void test_clips(void **state)
+{
+    static const struct {
+        const char *name;
+        int64_t limit_us;
+        int n_frames, n_faces;
+        float max_motion;
+    } clips[] = {
+        {"speaker_512.mp4", 2000000, 50, 1, 0.02f},
+        {"grid_lbax4n.mpg", 2000000, 50, 1, 0.01f},
+        {"studio_1080p.mp4", 1000000, 24, 1, 0.01f},
+        {"two_people_720p.mp4", 1000000, 25, 2, 0.05f},
+    };
+    if (!models || !clip_path(clips[0].name))
+        skip();
+    for (size_t i = 0; i < ARRAY_LEN(clips); i++) {
+        struct kb_error err = {0};
+        CLEANUP(track_free) struct track *t = NULL;
+        const struct track_params p = {.limit_us = clips[i].limit_us};
+        assert_ok(err, track_make(&t, clip_path(clips[i].name), models, &p, &err));
+        const struct track_info *info = track_info(t);
+        assert_int_equal(info->n_faces, clips[i].n_faces);
+        assert_true(abs(info->n_frames - clips[i].n_frames) <= 1);
+        assert_int_equal(info->covered_us, clips[i].limit_us);
+        for (int f = 0; f < info->n_faces; f++) {
+            float motion;
+            assert_int_equal(seen(t, f, &motion), info->n_frames);
+            assert_true(motion < clips[i].max_motion);
+            check_reference(t, f);
+        }
+    }
+}
+
+// Two faces stay apart to the end, and the choices mean what they say.
+static void test_two_people(void **state)
+{
+    struct kb_error err = {0};
+    const char *clip = models ? clip_path("two_people_720p.mp4") : NULL;
+    if (!clip)
+        skip();
+    CLEANUP(track_free) struct track *t = NULL;
+    const struct track_params p = {.limit_us = 4000000};
+    assert_ok(err, track_make(&t, clip, models, &p, &err));
+    assert_int_equal(track_info(t)->n_faces, 2);
+    int left = track_choose(t, FACE_LEFT, 0, &err), right = track_choose(t, FACE_RIGHT, 0, &err);
+    assert_int_equal(track_choose(t, FACE_LARGEST, 0, &err), 0);
+    assert_int_equal(track_choose(t, FACE_NUMBER, 2, &err), 1);
+    assert_int_not_equal(left, right);
+    for (int i = 0; i < track_info(t)->n_frames; i++) {
+        struct track_face a, b;
+        track_face(t, left, i, &a);
+        track_face(t, right, i, &b);
+        assert_true(a.present && b.present);
+        assert_true(a.box[2] < 640 && b.box[0] > 640);
+    }
+}
+
+// Grey frames with, from `first` to `last`, a face of a clip pasted at (x, y); 25 frames a second.
+static void write_y4m(const char *path, int n, int first, int last, const AVFrame *face, int x,
+                      int y)
+{
+    enum { W = 320, H = 240 };
+    static uint8_t planes[W * H * 3 / 2];
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    fprintf(f, "YUV4MPEG2 W%d H%d F25:1 Ip A1:1 C420jpeg\n", W, H);
+    for (int i = 0; i < n; i++) {
+        memset(planes, 128, sizeof(planes));
+        for (int k = 0; k < 3 && face && i >= first && i < last; k++) {
+            int half = k ? 1 : 0, stride = W >> half;
+            uint8_t *to = planes + (k ? W * H + (k - 1) * W * H / 4 : 0);
+            for (int r = 0; r < (face->height >> half); r++)
+                for (int c = 0; c < (face->width >> half); c++)
+                    if ((y >> half) + r < (H >> half) && (x >> half) + c < stride)
+                        to[((y >> half) + r) * stride + (x >> half) + c] =
+                            face->data[k][r * face->linesize[k] + c];
+        }
+        fprintf(f, "FRAME\n");
+        assert_int_equal(fwrite(planes, 1, sizeof(planes), f), sizeof(planes));
+    }
+    fclose(f);
+}
+
+struct seen_progress {
+    int calls;
+    int64_t last;
+    struct cancel *cancel; // raised at the fifth call
+};
+
+static void on_progress(void *opaque, const struct progress *p)
+{
+    struct seen_progress *s = opaque;
+    assert_int_equal(p->stage, STAGE_PREPROCESSING);
+    assert_true(p->done >= s->last && p->total >= p->done);
+    s->last = p->done;
+    if (++s->calls == 5 && s->cancel)
+        cancel_request(s->cancel);
+}
+
+static void test_no_face(void **state)
+{
+    struct kb_error err = {0};
+    if (!models)
+        skip();
+    CLEANUP(kb_freep) char *path = path_join(folder, "grey.y4m");
+    CLEANUP(track_free) struct track *t = NULL, *back = NULL, *none = NULL;
+    write_y4m(path, 30, 0, 0, NULL, 0, 0);
+    struct seen_progress s = {0};
+    struct track_params p = {.progress = on_progress, .opaque = &s};
+    assert_ok(err, track_make(&t, path, models, &p, &err));
+    assert_int_equal(track_info(t)->n_faces, 0);
+    assert_int_equal(track_info(t)->n_frames, 30);
+    assert_int_equal(track_info(t)->covered_us, INT64_MAX);
+    assert_int_equal(s.last, 30);
+    assert_int_equal(track_choose(t, FACE_LARGEST, 0, &err), -1);
+    // Also such a track can be kept.
+    CLEANUP(kb_freep) char *kept = path_join(folder, "grey.kbt");
+    assert_ok(err, track_save(t, kept, &err));
+    assert_ok(err, track_load(&back, kept, &err));
+    assert_int_equal(track_info(back)->n_faces, 0);
+
+    struct cancel cancel = {0};
+    s = (struct seen_progress){.cancel = &cancel};
+    p.cancel = &cancel;
+    assert_fails(err, KB_CANCELLED, "", track_make(&none, path, models, &p, &err));
+    assert_null(none);
+    assert_int_equal(s.calls, 5);
+    assert_fails(err, KB_NOT_FOUND, "nothing.mp4",
+                 track_make(&none, "/tmp/nothing.mp4", models, NULL, &err));
+    unlink(path);
+    unlink(kept);
+}
+
+static AVFrame *small_face(void)
+{
+    struct kb_error err = {0};
+    CLEANUP(reader_close) struct reader *r = NULL;
+    AVFrame *f = NULL;
+    const struct reader_params p = {.height = 200};
+    assert_ok(err, reader_open(&r, clip_path("speaker_512.mp4"), &p, &err));
+    assert_ok(err, reader_next(r, &f, &err));
+    return f;
+}
+
+// Gone for half a second it is the same face; two frames of something are no face.
+static void test_losses(void **state)
+{
+    struct kb_error err = {0};
+    if (!models || !clip_path("speaker_512.mp4"))
+        skip();
+    AVFrame *face = small_face();
+    CLEANUP(kb_freep) char *path = path_join(folder, "loss.y4m");
+    CLEANUP(track_free) struct track *t = NULL, *brief = NULL;
+    write_y4m(path, 60, 5, 25, face, 20, 20);
+    CLEANUP(kb_freep) char *again = path_join(folder, "loss2.y4m");
+    write_y4m(again, 20, 0, 20, face, 26, 24);
+    // Frames 45 … 59 show it again a little further on: the files' frames are of equal size.
+    FILE *f = fopen(path, "r+b"), *g = fopen(again, "rb");
+    const long header = (long)strlen("YUV4MPEG2 W320 H240 F25:1 Ip A1:1 C420jpeg\n");
+    const long frame = (long)strlen("FRAME\n") + 320 * 240 * 3 / 2;
+    CLEANUP(kb_freep) uint8_t *bytes = malloc((size_t)frame * 15);
+    fseek(g, header, SEEK_SET);
+    assert_int_equal(fread(bytes, 1, (size_t)frame * 15, g), frame * 15);
+    fseek(f, header + 35 * frame, SEEK_SET);
+    assert_int_equal(fwrite(bytes, 1, (size_t)frame * 15, f), frame * 15);
+    fclose(f);
+    fclose(g);
+
+    assert_ok(err, track_make(&t, path, models, NULL, &err));
+    assert_int_equal(track_info(t)->n_faces, 1);
+    for (int i = 0; i < 60; i++) {
+        struct track_face at;
+        track_face(t, 0, i, &at);
+        assert_int_equal(at.present, (i >= 5 && i < 25) || (i >= 35 && i < 50));
+    }
+    write_y4m(path, 60, 20, 22, face, 20, 20);
+    assert_ok(err, track_make(&brief, path, models, NULL, &err));
+    assert_int_equal(track_info(brief)->n_faces, 0);
+    av_frame_free(&face);
+    unlink(path);
+    unlink(again);
+}
+
+static void test_cache(void **state)
+{
+    struct kb_error err = {0};
+    if (!models)
+        skip();
+    CLEANUP(kb_freep) char *video = path_join(folder, "grey.y4m");
+    CLEANUP(kb_freep) char *cache = path_join(folder, "cache/deep");
+    write_y4m(video, 30, 0, 0, NULL, 0, 0);
+    static const struct {
+        int64_t limit_us;
+        bool cached;
+        int n_frames;
+    } steps[] = {
+        {400000, false, 10},                     // made
+        {400000, true, 10},  {200000, true, 10}, // a shorter look is covered
+        {800000, false, 20},                     // a longer one is not
+        {0, false, 30},      {0, true, 30},      {400000, true, 30},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        CLEANUP(track_free) struct track *t = NULL;
+        const struct track_params p = {.limit_us = steps[i].limit_us};
+        bool cached = !steps[i].cached;
+        assert_ok(err, track_obtain(&t, video, cache, models, &p, &cached, &err));
+        assert_int_equal(cached, steps[i].cached);
+        assert_int_equal(track_info(t)->n_frames, steps[i].n_frames);
+    }
+    // A damaged file is made anew.
+    char hash[33];
+    assert_ok(err, file_hash(hash, video, &err));
+    CLEANUP(kb_freep) char *name = kb_printf("%s/%s.kbt", cache, hash);
+    assert_true(file_exists(name));
+    assert_int_equal(truncate(name, 100), 0);
+    for (int i = 0; i < 3; i++) {
+        CLEANUP(track_free) struct track *t = NULL;
+        bool cached = false;
+        // The third time without a cache.
+        assert_ok(err, track_obtain(&t, video, i < 2 ? cache : NULL, models, NULL, &cached, &err));
+        assert_int_equal(cached, i == 1);
+    }
+    // A cache that cannot be written is not an error.
+    CLEANUP(track_free) struct track *t = NULL;
+    assert_ok(err, track_obtain(&t, video, "/proc/nowhere", models, NULL, NULL, &err));
+    unlink(name);
+    unlink(video);
+    rmdir(cache);
+    CLEANUP(kb_freep) char *parent = path_folder(cache);
+    rmdir(parent);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_clips),   cmocka_unit_test(test_two_people),
+        cmocka_unit_test(test_no_face), cmocka_unit_test(test_losses),
+        cmocka_unit_test(test_cache),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
