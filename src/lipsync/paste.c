@@ -13,6 +13,7 @@ struct paster {
     float *mask;       // 0..1
     float *patch;      // width * height * 3, R G B
     float *blurred;    // scratch of the sharpening
+    float *row;        // scratch of the mask: two rows
     float *yuva;       // width * height * 4: Y, U, V of the patch and the mask
 };
 
@@ -26,6 +27,7 @@ struct paster *paster_create(const struct paste_params *params)
     p->mask = kb_alloc(n * sizeof(float));
     p->patch = kb_alloc(n * 3 * sizeof(float));
     p->blurred = kb_alloc(n * 3 * sizeof(float));
+    p->row = kb_alloc(2 * (size_t)p->width * sizeof(float));
     p->yuva = kb_alloc(n * 4 * sizeof(float));
     return p;
 }
@@ -37,6 +39,7 @@ void paster_free(struct paster **p)
     free((*p)->mask);
     free((*p)->patch);
     free((*p)->blurred);
+    free((*p)->row);
     free((*p)->yuva);
     free(*p);
     *p = NULL;
@@ -64,27 +67,39 @@ static int lower_face(const float (*points)[2], float (*ret)[2])
     return n;
 }
 
-// Distance to the polygon's rim, positive inside.
-static float signed_distance(const float (*poly)[2], int n, float x, float y)
+// Plain comparisons: fminf() and fmaxf() must care for NaN, which keeps loops from being
+// vectorised.
+static inline float min_f(float a, float b)
 {
-    float best = INFINITY;
-    bool inside = false;
-    for (int i = 0, j = n - 1; i < n; j = i++) {
-        float ax = poly[j][0], ay = poly[j][1], bx = poly[i][0], by = poly[i][1];
-        float ex = bx - ax, ey = by - ay, px = x - ax, py = y - ay;
-        float t = (px * ex + py * ey) / fmaxf(ex * ex + ey * ey, 1e-6f);
-        t = fminf(fmaxf(t, 0), 1);
+    return a < b ? a : b;
+}
+
+static inline float max_f(float a, float b)
+{
+    return a > b ? a : b;
+}
+
+// Squared distance of the pixels of one row to an edge a-b where that is less than what stands in
+// nearest; and whether a ray to the right of them crosses it, counted in crossings.
+static void row_to_edge(const float a[2], const float b[2], float y, int width,
+                        float *restrict nearest, float *restrict crossings)
+{
+    float ex = b[0] - a[0], ey = b[1] - a[1], py = y - a[1];
+    float scale = 1 / max_f(ex * ex + ey * ey, 1e-6f);
+    bool spans = (a[1] > y) != (b[1] > y);
+    float cross_x = spans ? a[0] + py / ey * ex : -1;
+    for (int x = 0; x < width; x++) {
+        float px = (float)x + 0.5f - a[0];
+        float t = min_f(max_f((px * ex + py * ey) * scale, 0), 1);
         float dx = px - t * ex, dy = py - t * ey;
-        best = fminf(best, dx * dx + dy * dy);
-        if ((ay > y) != (by > y) && x < ax + (y - ay) / (by - ay) * ex)
-            inside = !inside;
+        nearest[x] = min_f(nearest[x], dx * dx + dy * dy);
+        crossings[x] += (float)x + 0.5f < cross_x ? 1.0f : 0.0f;
     }
-    return inside ? sqrtf(best) : -sqrtf(best);
 }
 
 static float smoothstep(float t)
 {
-    t = fminf(fmaxf(t, 0), 1);
+    t = min_f(max_f(t, 0), 1);
     return t * t * (3 - 2 * t);
 }
 
@@ -92,22 +107,32 @@ const float *paster_mask(struct paster *p, const float (*points)[2])
 {
     const struct lips_spec *spec = p->params.spec;
     float poly[POLYGON_MAX][2];
-    int n = lower_face(points, poly);
-    float left = points[TRACK_OVAL_FIRST + JAW_LAST][0],
-          right = points[TRACK_OVAL_FIRST + JAW_FIRST][0];
-    float face_width = fmaxf(fabsf(right - left), 1);
-    float feather = fmaxf(p->params.feather * face_width, 1), grow = p->params.dilate * face_width;
+    int n = lower_face(points, poly), width = p->width;
+    float left = points[TRACK_OVAL_FIRST + JAW_LAST][0];
+    float right = points[TRACK_OVAL_FIRST + JAW_FIRST][0];
+    float face_width = max_f(fabsf(right - left), 1);
+    float feather = max_f(p->params.feather * face_width, 1);
+    float grow = p->params.dilate * face_width;
+    float *nearest = p->row, *crossings = p->row + width;
 
-    for (int y = 0; y < p->height; y++)
-        for (int x = 0; x < p->width; x++) {
-            float cx = (float)x + 0.5f, cy = (float)(y + spec->out_top) + 0.5f;
-            float d = signed_distance((const float(*)[2])poly, n, cx, cy) + grow;
-            // Nothing may show the edge of the patch itself. Its upper edge is real picture on both
-            // sides, so half the rim is enough there.
-            float edge = fminf(fminf(cx, (float)p->width - cx) - 1, (float)spec->height - cy - 1);
-            edge = fminf(edge, 2 * ((float)y - 0.5f));
-            p->mask[y * p->width + x] = smoothstep(fminf(d, edge) / feather);
+    for (int y = 0; y < p->height; y++) {
+        float cy = (float)(y + spec->out_top) + 0.5f;
+        for (int x = 0; x < width; x++) {
+            nearest[x] = INFINITY;
+            crossings[x] = 0;
         }
+        for (int i = 0; i < n; i++)
+            row_to_edge(poly[i], poly[(i + 1) % n], cy, width, nearest, crossings);
+        // Nothing may show the edge of the patch itself. Its upper edge is real picture on both
+        // sides, so half the rim is enough there.
+        float edge_y = min_f((float)spec->height - cy - 1, 2 * ((float)y - 0.5f));
+        for (int x = 0; x < width; x++) {
+            float cx = (float)x + 0.5f;
+            float d = ((int)crossings[x] & 1 ? sqrtf(nearest[x]) : -sqrtf(nearest[x])) + grow;
+            float edge = min_f(min_f(cx, (float)width - cx) - 1, edge_y);
+            p->mask[y * width + x] = smoothstep(min_f(d, edge) / feather);
+        }
+    }
     return p->mask;
 }
 
@@ -197,9 +222,9 @@ static void to_yuv(struct paster *p, const struct yuv_matrix *m)
 {
     int n = p->width * p->height;
     for (int i = 0; i < n; i++) {
-        float r = fminf(fmaxf(p->patch[i * 3], 0), 1);
-        float g = fminf(fmaxf(p->patch[i * 3 + 1], 0), 1);
-        float b = fminf(fmaxf(p->patch[i * 3 + 2], 0), 1);
+        float r = min_f(max_f(p->patch[i * 3], 0), 1);
+        float g = min_f(max_f(p->patch[i * 3 + 1], 0), 1);
+        float b = min_f(max_f(p->patch[i * 3 + 2], 0), 1);
         p->yuva[i * 4] = m->y_offset + m->to_y[0] * r + m->to_y[1] * g + m->to_y[2] * b;
         p->yuva[i * 4 + 1] = 128 + m->to_u[0] * r + m->to_u[1] * g + m->to_u[2] * b;
         p->yuva[i * 4 + 2] = 128 + m->to_v[0] * r + m->to_v[1] * g + m->to_v[2] * b;
@@ -232,7 +257,7 @@ static bool sample(const struct paster *p, float x, float y, float ret[4])
 static uint8_t mix(uint8_t old, float value, float alpha)
 {
     float v = (float)old + (value - (float)old) * alpha + 0.5f;
-    return (uint8_t)fminf(fmaxf(v, 0), 255);
+    return (uint8_t)min_f(max_f(v, 0), 255);
 }
 
 // Rows and columns of the frame that the patch can touch.
@@ -245,16 +270,16 @@ static void bounds(const struct paster *p, const AVFrame *frame, const struct af
         float x, y;
         affine_apply(to_frame, (float)((k & 1) * spec->width),
                      (float)(spec->out_top + (k >> 1) * spec->out_height), &x, &y);
-        x0 = fminf(x0, x);
-        y0 = fminf(y0, y);
-        x1 = fmaxf(x1, x);
-        y1 = fmaxf(y1, y);
+        x0 = min_f(x0, x);
+        y0 = min_f(y0, y);
+        x1 = max_f(x1, x);
+        y1 = max_f(y1, y);
     }
     // Even corners, so that a chroma sample belongs to one block of four.
-    ret[0] = (int)fminf(fmaxf(x0, 0), (float)frame->width) & ~1;
-    ret[1] = (int)fminf(fmaxf(y0, 0), (float)frame->height) & ~1;
-    ret[2] = (int)fminf(fmaxf(x1 + 2, 0), (float)frame->width) & ~1;
-    ret[3] = (int)fminf(fmaxf(y1 + 2, 0), (float)frame->height) & ~1;
+    ret[0] = (int)min_f(max_f(x0, 0), (float)frame->width) & ~1;
+    ret[1] = (int)min_f(max_f(y0, 0), (float)frame->height) & ~1;
+    ret[2] = (int)min_f(max_f(x1 + 2, 0), (float)frame->width) & ~1;
+    ret[3] = (int)min_f(max_f(y1 + 2, 0), (float)frame->height) & ~1;
 }
 
 static void blend(const struct paster *p, AVFrame *frame, const struct affine *to_frame)

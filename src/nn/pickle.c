@@ -217,7 +217,7 @@ static enum kb_code make_tuple(struct pickle *p, size_t n)
 {
     if (available(p) < n)
         return damaged(p, _("a tuple of values that are not there"));
-    struct pickle_value *tuple;
+    struct pickle_value *tuple = NULL;
     enum kb_code code = push_new(p, PICKLE_TUPLE, &tuple);
     if (code != KB_OK)
         return code;

@@ -28,9 +28,12 @@ static void test_paths(void **state)
     static const struct {
         const char *path, *folder, *stem, *name;
     } cases[] = {
-        {"a/b.mp4", "a", "b", "b.mp4"},        {"b.mp4", ".", "b", "b.mp4"},
-        {"/b", "/", "b", "b"},                 {"/x/.hidden", "/x", ".hidden", ".hidden"},
-        {"课程/第 1 讲.v2.mov", "课程", "第 1 讲.v2", "第 1 讲.v2.mov"}, {"a.b/c", "a.b", "c", "c"},
+        {"a/b.mp4", "a", "b", "b.mp4"},
+        {"b.mp4", ".", "b", "b.mp4"},
+        {"/b", "/", "b", "b"},
+        {"/x/.hidden", "/x", ".hidden", ".hidden"},
+        {"课程/第 1 讲.v2.mov", "课程", "第 1 讲.v2", "第 1 讲.v2.mov"},
+        {"a.b/c", "a.b", "c", "c"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         CLEANUP(kb_freep) char *folder = path_folder(cases[i].path);
@@ -68,13 +71,18 @@ static void test_files(void **state)
     assert_ok(err, file_check_writable(path, 0, &err));
     assert_fails(err, KB_NO_SPACE, "MB are free", file_check_writable(path, INT64_MAX, &err));
     assert_fails(err, KB_BAD_INPUT, "is a folder", file_check_writable(nested, 0, &err));
-    assert_fails(err, KB_NOT_FOUND, "does not exist", file_check_writable("/no/such/f.mp4", 0, &err));
+    assert_fails(err, KB_NOT_FOUND, "does not exist",
+                 file_check_writable("/no/such/f.mp4", 0, &err));
     assert_fails(err, KB_NOT_FOUND, "cannot open", file_map(&m, "/no/such", &err));
     assert_fails(err, KB_BAD_INPUT, "not a regular file", file_map(&m, folder, &err));
-    assert_fails(err, KB_BAD_INPUT, "cannot write", file_write_atomic("/proc/nothing", "x", 1, &err));
+    assert_fails(err, KB_BAD_INPUT, "cannot write",
+                 file_write_atomic("/proc/nothing", "x", 1, &err));
     assert_ok(err, file_write_atomic(path, "", 0, &err));
     assert_fails(err, KB_BAD_INPUT, "empty", file_map(&m, path, &err));
-    assert_fails(err, KB_NOT_FOUND, "start.sh", ({ char *p = NULL; model_locate(&p, "nope.bin", &err); }));
+    assert_fails(err, KB_NOT_FOUND, "start.sh", ({
+                     char *p = NULL;
+                     model_locate(&p, "nope.bin", &err);
+                 }));
 
     CLEANUP(kb_freep) char *y = path_join(folder, "x/y");
     CLEANUP(kb_freep) char *x = path_join(folder, "x");

@@ -88,7 +88,8 @@ static void test_another_network_is_named(void **state)
     enum kb_code code;
     struct tensor_set *set = tensor_set_create();
     int64_t dims[] = {8, 3, 3, 3};
-    assert_ok(err, tensor_set_add(set, "backbone.conv.weight", DTYPE_F32, 4, dims, NULL, NULL, &err));
+    assert_ok(err,
+              tensor_set_add(set, "backbone.conv.weight", DTYPE_F32, 4, dims, NULL, NULL, &err));
     with_file(set, file, &err, &code, &l);
     tensor_set_free(&set);
     assert_int_equal(code, KB_BAD_INPUT);

@@ -8,8 +8,11 @@
 
 #define SIZE 128
 
-static const struct lips_spec spec = {.width = SIZE, .height = SIZE, .out_width = SIZE,
-                                      .out_height = SIZE / 2, .out_top = SIZE / 2,
+static const struct lips_spec spec = {.width = SIZE,
+                                      .height = SIZE,
+                                      .out_width = SIZE,
+                                      .out_height = SIZE / 2,
+                                      .out_top = SIZE / 2,
                                       .mask_top = SIZE / 2};
 
 // A smooth coloured picture with some detail.
@@ -23,7 +26,8 @@ static AVFrame *picture(int width, int height)
     assert_int_equal(av_frame_get_buffer(f, 0), 0);
     for (int y = 0; y < height; y++)
         for (int x = 0; x < width; x++)
-            f->data[0][y * f->linesize[0] + x] = (uint8_t)(120 + 50 * sin(x * 0.03) * cos(y * 0.04));
+            f->data[0][y * f->linesize[0] + x] =
+                (uint8_t)(120 + 50 * sin(x * 0.03) * cos(y * 0.04));
     for (int y = 0; y < height / 2; y++)
         for (int x = 0; x < width / 2; x++) {
             f->data[1][y * f->linesize[1] + x] = (uint8_t)(118 + 10 * sin(x * 0.05));
@@ -61,8 +65,8 @@ static void test_mask_covers_the_mouth_and_fades_out(void **state)
     const float *m = paster_mask(p, (const float(*)[2])points);
     assert_true(m[(88 - 64) * SIZE + 64] > 0.99f); // the mouth
     for (int x = 0; x < SIZE; x++) {
-        assert_true(m[x] < 0.2f);                      // at the upper edge of the patch
-        assert_true(m[63 * SIZE + x] == 0);            // at its lower edge
+        assert_true(m[x] < 0.2f);           // at the upper edge of the patch
+        assert_true(m[63 * SIZE + x] == 0); // at its lower edge
     }
     for (int y = 0; y < 64; y++)
         assert_true(m[y * SIZE] == 0 && m[y * SIZE + SIZE - 1] == 0);
@@ -85,7 +89,8 @@ static void test_own_crop_pasted_back_changes_next_to_nothing(void **state)
     int worst = 0, changed = 0;
     for (int y = 0; y < f->height; y++)
         for (int x = 0; x < f->width; x++) {
-            int d = abs(f->data[0][y * f->linesize[0] + x] - before->data[0][y * before->linesize[0] + x]);
+            int d = abs(f->data[0][y * f->linesize[0] + x] -
+                        before->data[0][y * before->linesize[0] + x]);
             worst = KB_MAX(worst, d);
             changed += d > 0;
         }
@@ -118,8 +123,8 @@ static void test_outside_the_mask_not_a_byte_changes(void **state)
     int changed = 0;
     for (int y = 0; y < f->height; y++)
         for (int x = 0; x < f->width; x++) {
-            bool differs = f->data[0][y * f->linesize[0] + x] !=
-                           before->data[0][y * before->linesize[0] + x];
+            bool differs =
+                f->data[0][y * f->linesize[0] + x] != before->data[0][y * before->linesize[0] + x];
             changed += differs;
             float cx, cy;
             affine_apply(&to_crop, (float)x + 0.5f, (float)y + 0.5f, &cx, &cy);
@@ -145,8 +150,10 @@ static void test_outside_the_mask_not_a_byte_changes(void **state)
 
 static void test_a_face_half_outside_the_frame_is_safe(void **state)
 {
-    static const struct affine places[] = {{3, 0, -200, 0, 3, -150}, {3, 0, 300, 0, 3, 250},
-                                           {0.2f, 0, 5, 0, 0.2f, 5}, {20, 3, -900, -3, 20, -900},
+    static const struct affine places[] = {{3, 0, -200, 0, 3, -150},
+                                           {3, 0, 300, 0, 3, 250},
+                                           {0.2f, 0, 5, 0, 0.2f, 5},
+                                           {20, 3, -900, -3, 20, -900},
                                            {1, 0, 100000, 0, 1, -100000}};
     float points[TRACK_N_POINTS][2];
     face_points(points);

@@ -1,5 +1,5 @@
-// The order in which frames are shown, for every loop mode, on a video whose frames tell their number
-// by their brightness.
+// The order in which frames are shown, for every loop mode, on a video whose frames tell their
+// number by their brightness.
 #include "tests/test.h"
 
 #include <stdlib.h>
@@ -22,8 +22,12 @@ static int make_video(void **state)
         return -1;
     snprintf(video, sizeof(video), "%s/numbers.mp4", folder);
     struct writer *w = NULL;
-    struct writer_params wp = {.width = 64, .height = 48, .frame_rate = {25, 1}, .crf = 10,
-                               .preset = "ultrafast", .threads = 1};
+    struct writer_params wp = {.width = 64,
+                               .height = 48,
+                               .frame_rate = {25, 1},
+                               .crf = 10,
+                               .preset = "ultrafast",
+                               .threads = 1};
     assert_ok(err, writer_open(&w, video, &wp, &err));
     for (int k = 0; k < N_FRAMES; k++) {
         AVFrame *f = av_frame_alloc();

@@ -49,8 +49,10 @@ static void plain_conv(const struct op *op, const struct plain *x, const struct 
                             int ix = ox * op->stride_w + kx - op->pad_left;
                             if (iy < 0 || ix < 0 || iy >= x->h || ix >= x->w)
                                 continue;
-                            int w = ((o * in_per_group + i) * op->kernel_h + ky) * op->kernel_w + kx;
-                            sum += op->weight[w] * *at(x, iy, ix, o / out_per_group * in_per_group + i);
+                            int w =
+                                ((o * in_per_group + i) * op->kernel_h + ky) * op->kernel_w + kx;
+                            sum += op->weight[w] *
+                                   *at(x, iy, ix, o / out_per_group * in_per_group + i);
                         }
                 *at(y, oy, ox, o) = (float)sum;
             }
@@ -246,15 +248,16 @@ static struct graph *build_unet(void)
                  .pad_bottom = 1, .pad_right = 1, .residual = e, .act = ACT_RELU);
     int d = CONV(g, f, 20, .out_c = 16, .kernel_h = 3, .kernel_w = 3, .stride_h = 2, .stride_w = 2,
                  .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .act = ACT_PRELU);
-    int pooled = OP(g, d, .kind = OP_MAX_POOL, .kernel_h = 4, .kernel_w = 6, .stride_h = 4, .stride_w = 6);
+    int pooled =
+        OP(g, d, .kind = OP_MAX_POOL, .kernel_h = 4, .kernel_w = 6, .stride_h = 4, .stride_w = 6);
     int a = OP(g, pooled, .kind = OP_BROADCAST, .out_h = 2, .out_w = 6);
     int low = OP(g, d, .kind = OP_LOWER_HALF);
     int c = OP(g, low, .kind = OP_CONCAT, .n_in = 2, .in = {0, a}, .axis = 'c');
     int up = OP(g, c, .kind = OP_UPSAMPLE_NEAREST, .factor = 2);
     int flow = OP(g, f, .kind = OP_LOWER_HALF);
     int c2 = OP(g, up, .kind = OP_CONCAT, .n_in = 2, .in = {0, flow}, .axis = 'c');
-    int out = CONV(g, c2, 52, .out_c = 12, .kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1,
-                   .pad_bottom = 1, .pad_right = 1);
+    int out = CONV(g, c2, 52, .out_c = 12, .kernel_h = 3, .kernel_w = 3, .pad_top = 1,
+                   .pad_left = 1, .pad_bottom = 1, .pad_right = 1);
     int ps = OP(g, out, .kind = OP_PIXEL_SHUFFLE, .factor = 2);
     int y = OP(g, ps, .kind = OP_ACTIVATION, .act = ACT_SIGMOID);
     graph_add_output(g, y);
@@ -267,15 +270,30 @@ static struct graph *build_wav2lip_like(void)
     int x = graph_add_input(g, "x", 3, 3, 16);
     for (int stride = 1; stride <= 2; stride++) { // stride 1, then 2, then 2 with a 4x4 kernel
         int k = 3;
-        struct op de = {.kind = OP_DECONV, .kernel_h = k, .kernel_w = k, .stride_h = stride,
-                        .stride_w = stride, .pad_top = stride - 1, .pad_left = stride - 1,
-                        .out_pad_h = stride - 1, .out_pad_w = stride - 1, .out_c = 16, .residual = -1};
+        struct op de = {.kind = OP_DECONV,
+                        .kernel_h = k,
+                        .kernel_w = k,
+                        .stride_h = stride,
+                        .stride_w = stride,
+                        .pad_top = stride - 1,
+                        .pad_left = stride - 1,
+                        .out_pad_h = stride - 1,
+                        .out_pad_w = stride - 1,
+                        .out_c = 16,
+                        .residual = -1};
         int y = conv(g, x, 16, de);
         y = OP(g, y, .kind = OP_BATCHNORM, .scale = noises(16, 1), .bias = noises(16, 1));
         x = OP(g, y, .kind = OP_ACTIVATION, .act = ACT_RELU);
     }
-    struct op de4 = {.kind = OP_DECONV, .kernel_h = 4, .kernel_w = 4, .stride_h = 2, .stride_w = 2,
-                     .pad_top = 1, .pad_left = 1, .out_c = 16, .residual = -1};
+    struct op de4 = {.kind = OP_DECONV,
+                     .kernel_h = 4,
+                     .kernel_w = 4,
+                     .stride_h = 2,
+                     .stride_w = 2,
+                     .pad_top = 1,
+                     .pad_left = 1,
+                     .out_c = 16,
+                     .residual = -1};
     x = conv(g, x, 16, de4);
     int y = CONV(g, x, 16, .out_c = 16, .kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1,
                  .pad_bottom = 1, .pad_right = 1);
@@ -297,12 +315,14 @@ static struct graph *build_mediapipe_like(void)
     int b = CONV(g, a, 8, .groups = 8, .out_c = 8, .kernel_h = 3, .kernel_w = 3, .stride_h = 2,
                  .stride_w = 2, .pad_bottom = 1, .pad_right = 1);
     int c = CONV(g, b, 8, .out_c = 12);
-    int p = OP(g, a, .kind = OP_MAX_POOL, .kernel_h = 2, .kernel_w = 2, .stride_h = 2, .stride_w = 2);
+    int p =
+        OP(g, a, .kind = OP_MAX_POOL, .kernel_h = 2, .kernel_w = 2, .stride_h = 2, .stride_w = 2);
     int q = OP(g, p, .kind = OP_PAD, .pad_channels = 4);
     int s = OP(g, c, .kind = OP_ADD, .n_in = 2, .in = {0, q}, .act = ACT_RELU);
     int t = OP(g, s, .kind = OP_ACTIVATION, .act = ACT_PRELU, .slope = noises(12, 0.4f));
     int r = OP(g, t, .kind = OP_RESIZE_BILINEAR, .out_h = 8, .out_w = 8);
-    int pad = OP(g, r, .kind = OP_PAD, .pad_top = 1, .pad_left = 2, .pad_bottom = 3, .pad_right = 0);
+    int pad =
+        OP(g, r, .kind = OP_PAD, .pad_top = 1, .pad_left = 2, .pad_bottom = 3, .pad_right = 0);
     int l1 = OP(g, s, .kind = OP_RESHAPE, .out_h = 1, .out_w = 48, .out_c = 4);
     int l2 = OP(g, pad, .kind = OP_RESHAPE, .out_h = 1, .out_w = 360, .out_c = 4);
     int cat = OP(g, l1, .kind = OP_CONCAT, .n_in = 2, .in = {0, l2}, .axis = 'w');
