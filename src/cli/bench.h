@@ -1,0 +1,52 @@
+// What the files of koubo bench share: the folder of one run, the materials made in it, and the
+// measurements. Main thread of one process each; every measurement and every material has a process
+// of its own, so nothing that one of them loads or caches helps the next.
+#ifndef CLI_BENCH_H
+#define CLI_BENCH_H
+
+#include "base/base.h"
+#include "nn/session.h"
+
+// Files that measurements read. Made when first needed.
+enum material {
+    MATERIAL_SPEECH = 1 << 0,  // speech.wav: at least 60 s
+    MATERIAL_CLIP = 1 << 1,    // clip.mp4: 60 s, 1280x720, 25 frames a second, one face
+    MATERIAL_FULL_HD = 1 << 2, // full_hd.mp4: 5 s, 1920x1080
+    MATERIAL_WAV2LIP = 1 << 3, // wav2lip.safetensors: the published network, random weights
+    MATERIAL_TRACK = 1 << 4,   // the clip's face track, in the cache
+};
+#define N_MATERIALS 5
+
+struct bench {
+    const char *folder;    // private, removed at the end
+    const char *user_clip; // --clip, or NULL: a clip is made
+};
+
+// Where a file of this name lies in the folder; free(). bench_clip: the user's clip or ours.
+char *bench_path(const struct bench *b, const char *name);
+char *bench_clip(const struct bench *b);
+
+enum kb_code bench_make(const struct bench *b, enum material m, struct kb_error *err);
+const char *bench_material_title(enum material m);
+
+// Where the number of a measurement comes from.
+enum bench_source {
+    BENCH_RETURNED, // run() gives it
+    BENCH_WALL,     // run() becomes another program: seconds until that ends
+    BENCH_MEMORY,   // the same, but its peak of resident memory in MB (2^20 bytes)
+};
+
+struct bench_part {
+    const char *key, *unit;
+    enum kb_code (*run)(const struct bench *b, const struct bench_part *part, double *ret,
+                        struct kb_error *err);
+    enum bench_source source;
+    unsigned needs, leaves; // sets of enum material
+    bool expensive;         // run once unless --repeat is given
+    bool wav2lip;           // else the bundled network
+    enum precision precision;
+};
+extern const struct bench_part bench_parts[];
+extern const size_t bench_n_parts;
+
+#endif

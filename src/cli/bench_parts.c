@@ -1,0 +1,330 @@
+// The measurements. Each runs in a fresh process (see bench.c), so it may load what it likes and
+// need not tidy up behind it.
+#include "cli/bench.h"
+
+#include "base/file.h"
+#include "cli/cli.h"
+#include "face/track.h"
+#include "lipsync/crop.h"
+#include "lipsync/lips.h"
+#include "lipsync/paste.h"
+#include "media/mel.h"
+#include "media/reader.h"
+#include "media/writer.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PER_S(n, us) ((double)(n)*1e6 / (double)KB_MAX(us, 1))
+
+// --- networks ---
+
+static enum kb_code load_lips(struct lips **ret, const struct bench *b,
+                              const struct bench_part *part, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *wav2lip = bench_path(b, "wav2lip.safetensors");
+    struct lips_params lp = {.model = part->wav2lip ? wav2lip : NULL,
+                             .precision = part->precision,
+                             .threads = kb_cpu_count()};
+    return lips_load(ret, &lp, err);
+}
+
+static enum kb_code run_load(const struct bench *b, const struct bench_part *part, double *ret,
+                             struct kb_error *err)
+{
+    CLEANUP(lips_free) struct lips *lips = NULL;
+    int64_t since = kb_now_us();
+    enum kb_code code = load_lips(&lips, b, part, err);
+    *ret = (double)(kb_now_us() - since) / 1e6;
+    return code;
+}
+
+// Numbers between 0 and 1, so that no branch or denormal favours a network.
+static void fill(float *data, size_t n)
+{
+    uint32_t state = 1;
+    for (size_t i = 0; i < n; i++) {
+        state = state * 1664525 + 1013904223;
+        data[i] = (float)(state >> 8) / (1 << 24);
+    }
+}
+
+#define NETWORK_US 1000000
+
+static enum kb_code run_network(const struct bench *b, const struct bench_part *part, double *ret,
+                                struct kb_error *err)
+{
+    CLEANUP(lips_free) struct lips *lips = NULL;
+    enum kb_code code = load_lips(&lips, b, part, err);
+    if (code != KB_OK)
+        return code;
+    const struct lips_spec *spec = lips_spec(lips);
+    for (int i = 0; i < lips_batch(lips); i++) {
+        fill(lips_face(lips, i), (size_t)spec->width * (size_t)spec->height * 6);
+        fill(lips_mel(lips, i), (size_t)spec->mel_columns * MEL_BANDS);
+    }
+    code = lips_run(lips, err); // the first run touches all memory
+    int64_t since = kb_now_us(), frames = 0;
+    while (code == KB_OK && kb_now_us() - since < NETWORK_US) {
+        code = cancel_check(cli_cancel(), err);
+        if (code == KB_OK)
+            code = lips_run(lips, err);
+        frames += lips_batch(lips);
+    }
+    *ret = PER_S(frames, kb_now_us() - since);
+    return code;
+}
+
+// --- stages ---
+
+static enum kb_code open_clip(struct reader **ret, const struct bench *b, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *clip = bench_clip(b);
+    struct reader_params rp = {.threads = kb_cpu_count(), .cancel = cli_cancel()};
+    return reader_open(ret, clip, &rp, err);
+}
+
+static enum kb_code run_decode(const struct bench *b, const struct bench_part *part, double *ret,
+                               struct kb_error *err)
+{
+    CLEANUP(reader_close) struct reader *reader = NULL;
+    enum kb_code code = open_clip(&reader, b, err);
+    int64_t since = kb_now_us(), frames = 0;
+    while (code == KB_OK && frames < 750) {
+        CLEANUP(av_frame_free) AVFrame *frame = NULL;
+        code = reader_next(reader, &frame, err);
+        frames += code == KB_OK;
+    }
+    *ret = PER_S(frames, kb_now_us() - since);
+    return code == KB_EOF ? KB_OK : code;
+}
+
+static enum kb_code run_mel(const struct bench *b, const struct bench_part *part, double *ret,
+                            struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *speech = bench_path(b, "speech.wav");
+    CLEANUP(mel_free) struct mel *mel = NULL;
+    struct audio_params ap = {.cancel = cli_cancel()};
+    int64_t since = kb_now_us();
+    enum kb_code code = mel_from_file(&mel, speech, &ap, NULL, NULL, err);
+    if (code == KB_OK)
+        *ret = (double)mel_duration_us(mel) / (double)KB_MAX(kb_now_us() - since, 1);
+    return code;
+}
+
+static enum kb_code make_track(struct track **ret, const struct bench *b, int64_t limit_us,
+                               int64_t *ret_us, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *clip = bench_clip(b);
+    CLEANUP(face_models_free) struct face_models *models = NULL;
+    enum kb_code code = face_models_load(&models, kb_cpu_count(), err);
+    if (code != KB_OK)
+        return code;
+    struct track_params tp = {
+        .limit_us = limit_us, .decoder_threads = kb_cpu_count(), .cancel = cli_cancel()};
+    int64_t since = kb_now_us();
+    code = track_make(ret, clip, models, &tp, err);
+    *ret_us = kb_now_us() - since;
+    return code;
+}
+
+static enum kb_code run_track(const struct bench *b, const struct bench_part *part, double *ret,
+                              struct kb_error *err)
+{
+    CLEANUP(track_free) struct track *track = NULL;
+    int64_t us;
+    enum kb_code code = make_track(&track, b, 12000000, &us, err);
+    if (code == KB_OK)
+        *ret = PER_S(track_info(track)->n_frames, us);
+    return code;
+}
+
+// The first frames of the clip, decoded.
+struct frames {
+    AVFrame *at[48];
+    int n;
+};
+
+static void frames_free(struct frames *f)
+{
+    while (f->n > 0)
+        av_frame_free(&f->at[--f->n]);
+}
+
+static enum kb_code decode_frames(struct frames *f, struct reader *reader, struct kb_error *err)
+{
+    enum kb_code code = KB_OK;
+    while (code == KB_OK && f->n < (int)ARRAY_LEN(f->at)) {
+        code = reader_next(reader, &f->at[f->n], err);
+        f->n += code == KB_OK;
+    }
+    return code == KB_EOF && f->n > 0 ? KB_OK : code;
+}
+
+// Warp every frame's face out and paste its own mouth back, as the job does around the network.
+static enum kb_code crop_and_paste(const struct frames *frames, const struct cropper *c, int *ret_n,
+                                   struct kb_error *err)
+{
+    const struct lips_spec *spec = c->spec;
+    struct paste_params pp = {.spec = spec, .feather = 0.06f, .dilate = 0.04f};
+    CLEANUP(paster_free) struct paster *paster = paster_create(&pp);
+    size_t floats = (size_t)spec->width * (size_t)spec->height * 3;
+    CLEANUP(kb_freep) float *target = kb_alloc(floats * sizeof(*target));
+    CLEANUP(kb_freep) float *input = kb_alloc(2 * floats * sizeof(*input));
+    struct warp_params wp = {spec->width, spec->height, 3, spec->bgr, 0, 1};
+    for (int i = 0; i < frames->n; i++) {
+        struct affine to_frame;
+        float points[TRACK_N_POINTS][2];
+        AVFrame *frame = frames->at[i];
+        if (!crop_of(c, i, &to_frame) || !crop_points(c, i, &to_frame, points))
+            continue;
+        if (av_frame_make_writable(frame) < 0)
+            return kb_no_memory(err);
+        warp_crop(frame, &to_frame, &wp, target);
+        crop_interleave(spec, target, target, input);
+        paste(paster, frame, &to_frame, target,
+              target + (size_t)spec->out_top * (size_t)spec->width * 3, (const float(*)[2])points);
+        ++*ret_n;
+    }
+    return KB_OK;
+}
+
+static enum kb_code run_crop_paste(const struct bench *b, const struct bench_part *part,
+                                   double *ret, struct kb_error *err)
+{
+    CLEANUP(lips_free) struct lips *lips = NULL;
+    CLEANUP(track_free) struct track *track = NULL;
+    CLEANUP(reader_close) struct reader *reader = NULL;
+    CLEANUP(frames_free) struct frames frames = {0};
+    int64_t us;
+    enum kb_code code = load_lips(&lips, b, part, err);
+    if (code == KB_OK)
+        code = make_track(&track, b, 3000000, &us, err);
+    if (code == KB_OK)
+        code = open_clip(&reader, b, err);
+    if (code == KB_OK)
+        code = decode_frames(&frames, reader, err);
+    if (code != KB_OK)
+        return code;
+    int face = track_choose(track, FACE_LARGEST, 0, err);
+    if (face < 0)
+        return KB_NOT_FOUND;
+    frames.n = KB_MIN(frames.n, track_info(track)->n_frames);
+
+    struct cropper c = {.spec = lips_spec(lips),
+                        .track = track,
+                        .face = face,
+                        .scale_x = 1,
+                        .scale_y = 1,
+                        .frame_width = reader_info(reader)->width,
+                        .frame_height = reader_info(reader)->height,
+                        .pads = {0, 10, 0, 0}};
+    int n = 0;
+    int64_t since = kb_now_us();
+    for (int turn = 0; turn < 4 && code == KB_OK; turn++)
+        code = crop_and_paste(&frames, &c, &n, err);
+    *ret = PER_S(n, kb_now_us() - since);
+    return code;
+}
+
+static enum kb_code run_encode(const struct bench *b, const struct bench_part *part, double *ret,
+                               struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *path = bench_path(b, "encoded.mp4");
+    CLEANUP(reader_close) struct reader *reader = NULL;
+    CLEANUP(writer_close) struct writer *writer = NULL;
+    CLEANUP(frames_free) struct frames frames = {0};
+    enum kb_code code = open_clip(&reader, b, err);
+    if (code == KB_OK)
+        code = decode_frames(&frames, reader, err);
+    if (code != KB_OK)
+        return code;
+    const struct reader_info *info = reader_info(reader);
+    struct writer_params wp = {.width = info->width,
+                               .height = info->height,
+                               .frame_rate = info->frame_rate,
+                               .range = info->range,
+                               .crf = 18,
+                               .threads = kb_cpu_count(),
+                               .cancel = cli_cancel()};
+    int64_t since = kb_now_us();
+    code = writer_open(&writer, path, &wp, err);
+    int n = 0;
+    for (; n < 300 && code == KB_OK; n++) { // forwards and backwards: no cut in the picture
+        int lap = n / frames.n, i = n % frames.n;
+        AVFrame *frame = frames.at[lap % 2 ? frames.n - 1 - i : i];
+        frame->pts = n * INT64_C(40000);
+        frame->pkt_duration = 40000;
+        code = writer_put(writer, frame, err);
+    }
+    if (code == KB_OK)
+        code = writer_finish(writer, err);
+    *ret = PER_S(n, kb_now_us() - since);
+    return code;
+}
+
+// --- whole jobs: koubo generate, as a user starts it ---
+
+static enum kb_code become_generate(const struct bench *b, const char *video, const char *duration,
+                                    const char *cache, struct kb_error *err)
+{
+    char *speech = bench_path(b, "speech.wav"), *output = bench_path(b, "job.mp4");
+    if (setenv("KOUBO_CACHE", cache, 1) != 0)
+        return kb_no_memory(err);
+    execl("/proc/self/exe", "koubo", "generate", "-q", "-y", "-a", speech, "-i", video, "-o",
+          output, "--duration", duration, (char *)NULL);
+    return kb_fail(err, KB_INTERNAL, _("cannot start koubo again"));
+}
+
+static enum kb_code run_cold(const struct bench *b, const struct bench_part *part, double *ret,
+                             struct kb_error *err)
+{
+    // A cache of its own for each run, the last under the name that run_cached() looks at.
+    CLEANUP(kb_freep) char *cache = bench_path(b, "cache"), *clip = bench_clip(b);
+    CLEANUP(kb_freep) char *old = kb_printf("%s-%d", cache, (int)getpid());
+    if (file_is_dir(cache) && rename(cache, old) != 0)
+        return kb_fail(err, KB_INTERNAL, _("cannot rename '%s'"), cache);
+    return become_generate(b, clip, "60", cache, err);
+}
+
+static enum kb_code run_cached(const struct bench *b, const struct bench_part *part, double *ret,
+                               struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *cache = bench_path(b, "cache"), *clip = bench_clip(b);
+    return become_generate(b, clip, "60", cache, err);
+}
+
+// Twice as long as its video: also the way back, which holds decoded frames.
+static enum kb_code run_memory(const struct bench *b, const struct bench_part *part, double *ret,
+                               struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *cache = bench_path(b, "cache-memory");
+    CLEANUP(kb_freep) char *video = bench_path(b, "full_hd.mp4");
+    return become_generate(b, video, "10", cache, err);
+}
+
+// clang-format off
+const struct bench_part bench_parts[] = {
+    {"network.koubo-lips.f32.fps", "fps", run_network, .precision = PRECISION_F32},
+    {"network.koubo-lips.bf16.fps", "fps", run_network, .precision = PRECISION_BF16},
+    {"network.wav2lip.f32.fps", "fps", run_network, .precision = PRECISION_F32, .wav2lip = true,
+     .needs = MATERIAL_WAV2LIP},
+    {"network.wav2lip.bf16.fps", "fps", run_network, .precision = PRECISION_BF16, .wav2lip = true,
+     .needs = MATERIAL_WAV2LIP},
+    {"load.koubo-lips_s", "s", run_load, .wav2lip = false},
+    {"load.wav2lip_s", "s", run_load, .wav2lip = true, .needs = MATERIAL_WAV2LIP},
+    {"stage.mel.x", "x", run_mel, .needs = MATERIAL_SPEECH},
+    {"stage.decode.fps", "fps", run_decode, .needs = MATERIAL_CLIP},
+    {"stage.track.fps", "fps", run_track, .needs = MATERIAL_CLIP},
+    {"stage.crop_paste.fps", "fps", run_crop_paste, .needs = MATERIAL_CLIP},
+    {"stage.encode.fps", "fps", run_encode, .needs = MATERIAL_CLIP},
+    {"job.720p_60s.cold_s", "s", run_cold, BENCH_WALL, .expensive = true,
+     .needs = MATERIAL_CLIP | MATERIAL_SPEECH, .leaves = MATERIAL_TRACK},
+    {"job.720p_60s.cached_s", "s", run_cached, BENCH_WALL, .expensive = true,
+     .needs = MATERIAL_CLIP | MATERIAL_SPEECH | MATERIAL_TRACK},
+    {"memory.peak_mb", "MB", run_memory, BENCH_MEMORY, .expensive = true,
+     .needs = MATERIAL_FULL_HD | MATERIAL_SPEECH},
+};
+// clang-format on
+const size_t bench_n_parts = ARRAY_LEN(bench_parts);

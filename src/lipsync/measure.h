@@ -1,0 +1,55 @@
+// The figures of koubo eval, as functions of landmarks, of curves and of two pictures. Internal to
+// lipsync/. Thread-safe (no state).
+//
+// points are always the TRACK_N_POINTS points of a struct track_face, in pixels.
+#ifndef LIPSYNC_MEASURE_H
+#define LIPSYNC_MEASURE_H
+
+#include "face/track.h"
+
+#define MEASURE_MAX_LAG    5  // frames
+#define MEASURE_MIN_FRAMES 12 // fewer pairs of frames say nothing
+
+// How far the mouth is open, in heights of the face. With d the vector from the top of the face
+// oval (FaceMesh 10) to the chin (152), and u_i, l_i the nine opposite pairs of inner-lip points:
+//     mean_i((l_i - u_i) . d) / (d . d)
+// so a head that leans over measures the same. 0 for a degenerate face.
+float measure_aperture(const float (*points)[2]);
+
+// Distance of the oval's points beside the ears (FaceMesh 234 and 454), pixels, at least 1.
+float measure_face_width(const float (*points)[2]);
+
+// Mean distance of the 40 lip points after the similarity that takes test's 20 points around eyes,
+// brows and nose to truth's (least squares), in widths of truth's face.
+float measure_lip_distance(const float (*truth)[2], const float (*test)[2]);
+
+// Mean length of p[k-1] - 2 p[k] + p[k+1] over the 40 lip points, in widths of the face at k.
+float measure_jitter(const float (*before)[2], const float (*at)[2], const float (*after)[2]);
+
+// The lag in -5..5 at which test[k + lag] follows truth[k] best (> 0: test is late), and Pearson's
+// correlation there:
+//     r = sum((a - mean a) (b - mean b)) / sqrt(sum((a - mean a)^2) sum((b - mean b)^2))
+// NAN marks frames without a face; a pair counts when both are numbers, a lag when it has at least
+// 12 pairs. The smallest lag wins a tie. No lag counts, or a curve is flat: lag 0 and r 0.
+int measure_lag(const float *truth, const float *test, int n, double *ret_r);
+
+// Standard deviation of test over that of truth, over the frames where both are numbers; 1 if both
+// are flat, INFINITY if truth alone is.
+double measure_amplitude(const float *truth, const float *test, int n);
+
+// Sum of squared differences of luma, and over how many pixels.
+struct luma_error {
+    double squares;
+    int64_t pixels;
+};
+
+// Add the pixels of two pictures of one size (8-bit luma) that lie further than grow pixels outside
+// the lower face: the jaw line from cheek to cheek, closed over the foot of the nose. points NULL:
+// all pixels.
+void measure_outside(struct luma_error *sum, const AVFrame *truth, const AVFrame *test,
+                     const float (*points)[2], float grow);
+
+// 10 log10(255^2 / mean square) in dB; INFINITY if all pixels are equal.
+double measure_psnr(const struct luma_error *sum);
+
+#endif

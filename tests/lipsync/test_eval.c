@@ -1,0 +1,170 @@
+#include "tests/test.h"
+
+#include "lipsync/eval.h"
+#include "media/reader.h"
+#include "media/writer.h"
+
+#include <math.h>
+#include <unistd.h>
+
+#define CLIP "grid_brbk7n.mpg" // 3 s, 25 frames a second, 360x288
+
+static struct face_models *models; // NULL where they were not fetched
+
+static int load_models(void **state)
+{
+    struct kb_error err = {0};
+    if (face_models_load(&models, kb_cpu_count(), &err) != KB_OK)
+        print_message("skipped: %s\n", err.text);
+    return 0;
+}
+
+static int free_models(void **state)
+{
+    face_models_free(&models);
+    return 0;
+}
+
+static const char *clip(void)
+{
+    const char *path = models ? clip_path(CLIP) : NULL;
+    if (!path)
+        skip();
+    return path;
+}
+
+// The first frames of a clip again, each shown delay frames later, the first one until then.
+static void write_late(const char *from, const char *to, int delay, int n_frames)
+{
+    struct kb_error err = {0};
+    CLEANUP(reader_close) struct reader *reader = NULL;
+    CLEANUP(writer_close) struct writer *writer = NULL;
+    CLEANUP(av_frame_free) AVFrame *frame = NULL;
+    assert_ok(err, reader_open(&reader, from, &(struct reader_params){0}, &err));
+    const struct reader_info *info = reader_info(reader);
+    struct writer_params wp = {.width = info->width,
+                               .height = info->height,
+                               .frame_rate = info->frame_rate,
+                               .sample_aspect = info->sample_aspect,
+                               .crf = 12};
+    assert_ok(err, writer_open(&writer, to, &wp, &err));
+    for (int i = 0; i < n_frames; i++) {
+        if (i == 0 || i > delay) {
+            av_frame_free(&frame);
+            assert_ok(err, reader_next(reader, &frame, &err));
+        }
+        frame->pts = i * INT64_C(40000);
+        frame->pkt_duration = 40000;
+        assert_ok(err, writer_put(writer, frame, &err));
+    }
+    assert_ok(err, writer_finish(writer, &err));
+}
+
+struct seen {
+    int calls;
+    int64_t last, total;
+    bool back;
+};
+
+static void on_progress(void *opaque, const struct progress *p)
+{
+    struct seen *seen = opaque;
+    seen->back |= p->done < seen->last;
+    seen->last = p->done;
+    seen->total = p->total;
+    seen->calls++;
+}
+
+static void test_self(void **state)
+{
+    const char *path = clip();
+    struct kb_error err = {0};
+    struct seen seen = {0};
+    struct eval_params params = {.progress = on_progress, .opaque = &seen};
+    struct eval_result r;
+    assert_ok(err, eval_run(&r, path, path, models, &params, &err));
+    assert_in_range(r.frames, 70, 76);
+    assert_float_equal(r.aperture_correlation, 1, 1e-6);
+    assert_int_equal(r.lag_frames, 0);
+    assert_float_equal(r.amplitude_ratio, 1, 1e-6);
+    assert_float_equal(r.lip_landmark_distance, 0, 1e-5);
+    assert_float_equal(r.jitter_ratio, 1, 1e-6);
+    assert_true(isinf(r.psnr_outside_mask));
+    assert_true(seen.calls > 3 && !seen.back);
+    assert_true(seen.total > 0 && seen.last == seen.total);
+}
+
+static void test_late(void **state)
+{
+    const char *path = clip();
+    static const char late[] = "test_eval_late.mp4";
+    struct kb_error err = {0};
+    struct eval_params params = {0};
+    struct eval_result r;
+    write_late(path, late, 2, 70);
+    assert_ok(err, eval_run(&r, path, late, models, &params, &err));
+    assert_int_equal(r.lag_frames, 2);
+    assert_true(r.aperture_correlation > 0.95);
+    assert_true(r.amplitude_ratio > 0.8 && r.amplitude_ratio < 1.2);
+    assert_true(r.lip_landmark_distance > 0.001 && r.lip_landmark_distance < 0.1);
+    assert_true(r.psnr_outside_mask > 25 && r.psnr_outside_mask < 60);
+
+    // The other way round it is early.
+    assert_ok(err, eval_run(&r, late, path, models, &params, &err));
+    assert_int_equal(r.lag_frames, -2);
+    unlink(late);
+}
+
+static void test_too_short(void **state)
+{
+    const char *path = clip();
+    static const char brief[] = "test_eval_brief.mp4";
+    struct kb_error err = {0};
+    struct eval_params params = {0};
+    struct eval_result r;
+    write_late(path, brief, 0, 11);
+    assert_fails(err, KB_BAD_INPUT, "11 frames", eval_run(&r, path, brief, models, &params, &err));
+    unlink(brief);
+}
+
+static void test_bad_input(void **state)
+{
+    const char *path = clip();
+    CLEANUP(kb_freep) char *truth = kb_strdup(path);
+    const char *other = clip_path("speaker_512.mp4");
+    struct kb_error err = {0};
+    struct eval_params params = {0};
+    struct eval_result r;
+    assert_fails(err, KB_NOT_FOUND, "nowhere.mp4",
+                 eval_run(&r, truth, "nowhere.mp4", models, &params, &err));
+    if (other)
+        assert_fails(err, KB_BAD_INPUT, "360x288",
+                     eval_run(&r, truth, other, models, &params, &err));
+}
+
+static void cancel_at_fifty(void *opaque, const struct progress *p)
+{
+    if (p->done >= 50)
+        cancel_request(opaque);
+}
+
+static void test_cancel(void **state)
+{
+    const char *path = clip();
+    struct kb_error err = {0};
+    struct cancel cancel = {0};
+    struct eval_params params = {.cancel = &cancel, .progress = cancel_at_fifty, .opaque = &cancel};
+    struct eval_result r = {.frames = 7};
+    assert_fails(err, KB_CANCELLED, "", eval_run(&r, path, path, models, &params, &err));
+    assert_int_equal(r.frames, 7); // untouched
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_self),      cmocka_unit_test(test_late),
+        cmocka_unit_test(test_too_short), cmocka_unit_test(test_bad_input),
+        cmocka_unit_test(test_cancel),
+    };
+    return cmocka_run_group_tests(tests, load_models, free_models);
+}
