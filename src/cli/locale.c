@@ -18,8 +18,6 @@ static const char *const argp_texts[] __attribute__((unused)) = {
     N_("  or: "),
     N_(" [OPTION...]"),
     N_("Try `%s --help' or `%s --usage' for more information.\n"),
-    N_("Mandatory or optional arguments to long options are also mandatory or optional for any "
-       "corresponding short options."),
     N_("%s: Too many arguments\n"),
 };
 
@@ -79,7 +77,11 @@ bool cli_set_language(const char *lang)
     bindtextdomain("koubo", folder);
     textdomain("koubo");
     const char *language = getenv("LANGUAGE");
-    if (language && strncmp(language, "zh", 2) == 0)
+    bool speaks_chinese = language && strncmp(language, "zh", 2) == 0;
+    if (speaks_chinese)
         translate_libc();
+    // argp breaks lines by bytes, and a Chinese letter has three of them for two columns.
+    setenv("ARGP_HELP_FMT", speaks_chinese ? "no-dup-args-note,rmargin=100" : "no-dup-args-note",
+           0);
     return true;
 }

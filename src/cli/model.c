@@ -101,7 +101,7 @@ static void list_file(const char *path, const char *name)
 }
 
 // Names in byte order, so that two runs print the same.
-static int list_folder(const char *folder, const char *prefix)
+static void list_folder(const char *folder, const char *prefix)
 {
     struct dirent **entries = NULL;
     int n = scandir(folder, &entries, NULL, alphasort);
@@ -114,7 +114,6 @@ static int list_folder(const char *folder, const char *prefix)
         free(entries[i]);
     }
     free(entries);
-    return n;
 }
 
 static const struct argp_child only_common[] = {{&common_argp, 0, NULL, 0}, {0}};
@@ -141,7 +140,8 @@ int model_list(int argc, char **argv)
         return cli_report(code, &err);
     CLEANUP(kb_freep) char *folder = path_folder(bundled);
     CLEANUP(kb_freep) char *faces = path_join(folder, "face");
-    printf("%s\n", folder);
+    CLEANUP(kb_freep) char *plain = realpath(folder, NULL);
+    printf("%s\n", plain ? plain : folder);
     list_folder(folder, "");
     list_folder(faces, "face/");
     return EXIT_OK;
@@ -214,14 +214,26 @@ static void print_graph(const struct graph *g)
     print_field(_("precision"), precision);
 }
 
+// Text out of a file: no control characters for the terminal, at most limit bytes.
+static void print_foreign(const char *text, size_t limit)
+{
+    size_t n = 0;
+    for (; text[n] && (n < limit || ((unsigned char)text[n] & 0xc0) == 0x80); n++)
+        putchar((unsigned char)text[n] < ' ' || text[n] == 0x7f ? '?' : text[n]);
+    if (text[n])
+        fputs("…", stdout);
+}
+
 static void print_weights(const struct tensor_set *set, bool verbose)
 {
     for (size_t i = 0; i < tensor_set_meta_count(set); i++) {
         const char *key, *value;
         tensor_set_meta_at(set, i, &key, &value);
-        bool longer = !verbose && strlen(value) > 60;
-        printf("%s %s = %.*s%s\n", _("metadata"), key, longer ? 60 : (int)strlen(value), value,
-               longer ? "…" : "");
+        printf("%s ", _("metadata"));
+        print_foreign(key, 60);
+        printf(" = ");
+        print_foreign(value, verbose ? SIZE_MAX : 60);
+        putchar('\n');
     }
     CLEANUP(kb_freep) char *n = kb_printf("%zu", tensor_set_count(set));
     print_field(_("tensors"), n);

@@ -1,0 +1,444 @@
+// Whole jobs with the built program: on a real clip where there is one, else on the photograph that
+// comes with the npm packages.
+#include "tests/cli/program.h"
+
+#include "base/file.h"
+#include "media/reader.h"
+#include "nn/import.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#define NEEDS_A_PERSON()                                                                           \
+    do {                                                                                           \
+        if (!person()) {                                                                           \
+            print_message("skipped: neither a clip nor the npm packages' photograph is here\n");   \
+            skip();                                                                                \
+        }                                                                                          \
+    } while (0)
+
+// The video that most tests drive: 256 rows, one second, made once.
+static const char *talking(void)
+{
+    const char *path = in_folder("talking.mp4");
+    return file_exists(path) ? path : make_talking_video("talking.mp4");
+}
+
+static const char *speech(void)
+{
+    const char *path = in_folder("speech.wav");
+    return file_exists(path) ? path : make_speech("speech.wav");
+}
+
+static void assert_video(const char *path, int height)
+{
+    struct kb_error err = {0};
+    struct reader *reader = NULL;
+    AVFrame *frame = NULL;
+    assert_ok(err, reader_open(&reader, path, &(struct reader_params){0}, &err));
+    assert_int_equal(reader_info(reader)->height, height);
+    assert_ok(err, reader_next(reader, &frame, &err));
+    av_frame_free(&frame);
+    reader_close(&reader);
+}
+
+static void generate_with_every_option(void **state)
+{
+    NEEDS_A_PERSON();
+    struct outcome r = {0};
+    const char *out = in_folder("every.mp4");
+    RUN(&r, "generate", "-a", speech(), "-i", talking(), "-o", out, "--start", "0.2", "--duration",
+        "00:00:00.5", "--height", "128", "--face", "1", "--loop", "restart", "--keep-video",
+        "--pads", "0", "10", "0", "0", "--nosmooth", "--mask-feather", "0.1", "--mask-dilate",
+        "0.05", "--sharpen", "0.5", "--denoise", "--loudnorm", "--crf", "30", "--preset",
+        "ultrafast", "--model", "koubo-lips", "--precision", "f32", "--batch-size", "2",
+        "--threads", "2", "--no-cache", "--progress", "lines", "-v", "-y");
+    assert_status(&r, 0);
+    assert_says(r.err, "loading models");
+    assert_says(r.err, "generating");
+    assert_says(r.err, "every.mp4");
+    assert_video(out, 128);
+    assert_nothing_half_done();
+    free(r.out);
+    free(r.err);
+}
+
+static void options_in_other_forms(void **state)
+{
+    NEEDS_A_PERSON();
+    static const char *const pads[] = {"--pads=0 10 0 0", "--pads=0,10,0,0"};
+    struct outcome r = {0};
+    for (size_t i = 0; i < ARRAY_LEN(pads); i++) {
+        RUN(&r, "generate", "-a", speech(), "-i", talking(), pads[i], "--duration", "0.2",
+            "--bitrate", "source", "-q", "-y", in_folder("forms.mp4"));
+        assert_status(&r, 0);
+        assert_string_equal(r.err, "");
+    }
+    free(r.out);
+    free(r.err);
+}
+
+// Every line is an object; every stage appears, the loading of the model first.
+static void progress_as_json(void **state)
+{
+    NEEDS_A_PERSON();
+    static const char *const stages[] = {"loading",    "audio",     "preprocessing",
+                                         "generating", "finishing", "done"};
+    struct outcome r = {0};
+    bool seen[ARRAY_LEN(stages)] = {false};
+    RUN(&r, "generate", "-a", speech(), "-i", talking(), "-o", in_folder("json.mp4"), "--duration",
+        "0.5", "--progress", "json", "--no-cache", "-y");
+    assert_status(&r, 0);
+    int n = 0;
+    char *rest = NULL;
+    for (char *line = strtok_r(r.out, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest), n++) {
+        json_error_t error;
+        json_t *object = json_loads(line, 0, &error);
+        if (!json_is_object(object))
+            fail_msg("not a JSON object: %s (%s)", line, error.text);
+        const char *stage = json_string_value(json_object_get(object, "stage"));
+        assert_non_null(stage);
+        if (n == 0)
+            assert_string_equal(stage, "loading");
+        for (size_t i = 0; i < ARRAY_LEN(stages); i++)
+            seen[i] |= strcmp(stage, stages[i]) == 0;
+        if (strcmp(stage, "done") != 0) {
+            assert_true(json_is_integer(json_object_get(object, "done")));
+            assert_true(json_is_integer(json_object_get(object, "total")));
+            assert_true(json_is_number(json_object_get(object, "fps")));
+            assert_true(json_is_number(json_object_get(object, "eta_s")));
+        }
+        json_decref(object);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(stages); i++)
+        if (!seen[i])
+            fail_msg("no line of the stage '%s'", stages[i]);
+    free(r.out);
+    free(r.err);
+}
+
+static void text_instead_of_a_file(void **state)
+{
+    NEEDS_A_PERSON();
+    struct outcome r = {0};
+    RUN(&r, "generate", "--text", "你好", "--voice", "zh", "-i", talking(), "-o",
+        in_folder("text.mp4"), "-q");
+    assert_status(&r, 0);
+    assert_video(in_folder("text.mp4"), 256);
+    assert_nothing_half_done();
+    free(r.out);
+    free(r.err);
+}
+
+static void unusual_names_from_end_to_end(void **state)
+{
+    NEEDS_A_PERSON();
+    char before[1024];
+    assert_non_null(getcwd(before, sizeof(before)));
+    const char *video = talking(), *sound = speech();
+    assert_int_equal(chdir(in_folder("")), 0);
+    make_cut("-说 \"video\".mp4", video, 1 << 30);
+    make_cut("-it's sound.wav", sound, 1 << 30);
+    struct outcome r = {0};
+    RUN(&r, "generate", "-q", "-a", "-it's sound.wav", "-i=-说 \"video\".mp4", "--duration", "0.2",
+        "--", "-out 结果.mp4");
+    assert_status(&r, 0);
+    assert_true(file_exists("./-out 结果.mp4"));
+    assert_int_equal(chdir(before), 0);
+    free(r.out);
+    free(r.err);
+}
+
+static void batch(void **state)
+{
+    NEEDS_A_PERSON();
+    struct outcome r = {0};
+    const char *one = talking(), *two = in_folder("more/talking.mp4");
+    struct kb_error err = {0};
+    assert_ok(err, file_make_dirs(in_folder("more"), &err));
+    make_cut("more/talking.mp4", one, 1 << 30);
+    const char *bad = make_text_file("bad.mp4", "not a video");
+    const char *out = in_folder("outputs");
+
+    RUN(&r, "batch", "-a", speech(), one, bad, two, "-o", out, "--duration", "0.4");
+    assert_status(&r, 6);
+    assert_says(r.out, "2 ok, 0 skipped, 1 failed");
+    assert_says(r.out, "bad.mp4");
+    assert_video(in_folder("outputs/talking.mp4"), 256);
+    assert_video(in_folder("outputs/talking-2.mp4"), 256);
+    assert_false(file_exists(in_folder("outputs/bad.mp4")));
+
+    RUN(&r, "batch", "-a", speech(), one, two, "-o", out, "--duration", "0.4");
+    assert_status(&r, 0);
+    assert_says(r.out, "0 ok, 2 skipped, 0 failed");
+    RUN(&r, "batch", "-a", speech(), "-i", in_folder("more"), "-o", out, "--force", "--duration",
+        "0.4");
+    assert_status(&r, 0);
+    assert_says(r.out, "1 ok, 0 skipped, 0 failed");
+    // The folder of the videos themselves.
+    RUN(&r, "batch", "-q", "-a", speech(), two, "-o", in_folder("more"), "--force");
+    assert_status(&r, 6);
+    assert_says(r.out, "replace its own video");
+    assert_nothing_half_done();
+    free(r.out);
+    free(r.err);
+}
+
+static void preprocess_then_generate(void **state)
+{
+    NEEDS_A_PERSON();
+    struct outcome r = {0};
+    const char *tracks = in_folder("tracks");
+    RUN(&r, "preprocess", "--input", talking(), "--output", tracks);
+    assert_status(&r, 0);
+    assert_says(r.out, "faces: 1");
+    assert_says(r.out, "whole video");
+    RUN(&r, "preprocess", "--input", talking(), "--output", tracks, "-q");
+    assert_status(&r, 0);
+    assert_says(r.out, "was there already");
+    RUN(&r, "preprocess", "--force", "--input", talking(), "--output", tracks, "-q");
+    assert_status(&r, 0);
+    assert_says(r.out, "made");
+
+    char hash[33];
+    struct kb_error err = {0};
+    assert_ok(err, file_hash(hash, talking(), &err));
+    CLEANUP(kb_freep) char *name = kb_printf("tracks/%s.kbt", hash);
+    assert_true(file_exists(in_folder(name)));
+    RUN(&r, "generate", "-a", speech(), "-i", talking(), "-o", in_folder("tracked.mp4"),
+        "--preprocessed", tracks, "--duration", "0.2", "--progress", "json", "-y");
+    assert_status(&r, 0);
+    assert_says(r.out, "\"track_cached\":true");
+    free(r.out);
+    free(r.err);
+}
+
+static void models(void **state)
+{
+    struct outcome r = {0};
+    RUN(&r, "model", "list");
+    assert_status(&r, 0);
+    assert_says(r.out, "koubo-lips.safetensors");
+    RUN(&r, "model", "info", source_path("models/koubo-lips.safetensors"), "-v");
+    assert_status(&r, 0);
+    assert_says(r.out, "face (n, 6, 128, 128)");
+    assert_says(r.out, "e0.0.weight");
+    assert_says(r.out, "safetensors");
+
+    const char *converted = in_folder("types.safetensors");
+    RUN(&r, "model", "convert", source_path("tests/golden/pth_types_zip.pth"), converted);
+    assert_status(&r, 0);
+    RUN(&r, "model", "info", converted);
+    assert_status(&r, 0);
+    assert_says(r.out, "metadata format = pt");
+    RUN(&r, "model", "convert", source_path("tests/golden/pth_types_zip.pth"), converted);
+    assert_status(&r, 3); // it exists
+    assert_nothing_half_done();
+    free(r.out);
+    free(r.err);
+}
+
+static void run_a_network(void **state)
+{
+    struct kb_error err = {0};
+    struct outcome r = {0};
+    float *zeros = kb_alloc(2 * 6 * 128 * 128 * sizeof(*zeros));
+    const int64_t mel[] = {2, 1, 80, 16}, face[] = {2, 6, 128, 128}, other[] = {3, 1, 80, 16};
+    const char *model = source_path("models/koubo-lips.safetensors");
+    assert_ok(err, npy_write(in_folder("mel.npy"), 4, mel, zeros, &err));
+    assert_ok(err, npy_write(in_folder("mel3.npy"), 4, other, zeros, &err));
+    assert_ok(err, npy_write(in_folder("face.npy"), 4, face, zeros, &err));
+    free(zeros);
+    CLEANUP(kb_freep) char *mel_input = kb_printf("mel=%s", in_folder("mel.npy"));
+    CLEANUP(kb_freep) char *face_input = kb_printf("face=%s", in_folder("face.npy"));
+    CLEANUP(kb_freep) char *mel3_input = kb_printf("mel=%s", in_folder("mel3.npy"));
+    CLEANUP(kb_freep) char *wrong = kb_printf("mel=%s", in_folder("face.npy"));
+
+    RUN(&r, "model", "run", model, "--input", mel_input, "--input", face_input, "-o",
+        in_folder("out.npy"), "--output-name", "lower_face", "--precision", "f32");
+    assert_status(&r, 0);
+    struct tensor_set *out = NULL;
+    assert_ok(err, npy_read(&out, in_folder("out.npy"), &err));
+    assert_string_equal(tensor_shape(tensor_set_at(out, 0)).text, "[2, 3, 64, 128]");
+    tensor_set_free(&out);
+
+    const struct {
+        const char *arguments[8];
+        const char *says;
+    } bad[] = {
+        {{"--input", mel_input}, "missing"},
+        {{"--input", wrong, "--input", face_input}, "wants (n, 1, 80, 16)"},
+        {{"--input", mel3_input, "--input", face_input}, "same number"},
+        {{"--input", mel_input, "--input", mel_input}, "twice"},
+        {{"--input", "x=y.npy"}, "it has: mel, face"},
+        {{"--output-name", "x"}, "it has: lower_face"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        const char *arguments[16] = {"model", "run", model, "-o", in_folder("bad.npy")};
+        memcpy(arguments + 5, bad[i].arguments, sizeof(bad[i].arguments));
+        program_run(&r, arguments);
+        assert_status(&r, 3);
+        assert_says(r.err, bad[i].says);
+    }
+    assert_false(file_exists(in_folder("bad.npy")));
+    free(r.out);
+    free(r.err);
+}
+
+static void eval_as_json(void **state)
+{
+    NEEDS_A_PERSON();
+    static const char *const keys[] = {"aperture_correlation",  "lag_frames",
+                                       "lip_landmark_distance", "psnr_outside_mask",
+                                       "jitter_ratio",          "frames"};
+    struct outcome r = {0};
+    RUN(&r, "eval", "--truth", talking(), talking(), "--json", "-q");
+    assert_status(&r, 0);
+    json_t *object = json_loads(r.out, 0, NULL);
+    assert_true(json_is_object(object));
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        if (!json_object_get(object, keys[i]))
+            fail_msg("no '%s' in %s", keys[i], r.out);
+    assert_int_equal(json_integer_value(json_object_get(object, "lag_frames")), 0);
+    assert_true(json_number_value(json_object_get(object, "aperture_correlation")) > 0.999);
+    json_decref(object);
+    RUN(&r, "eval", "--truth", talking(), talking(), "-q");
+    assert_status(&r, 0);
+    assert_says(r.out, "aperture correlation");
+    free(r.out);
+    free(r.err);
+}
+
+// Read lines of JSON progress until one names the stage.
+static bool wait_for_stage(int fd, const char *stage)
+{
+    FILE *f = fdopen(dup(fd), "r");
+    char line[512];
+    bool found = false;
+    while (!found && fgets(line, sizeof(line), f))
+        found = strstr(line, stage) != NULL;
+    fclose(f);
+    return found;
+}
+
+static void an_interrupted_job_leaves_nothing(void **state)
+{
+    NEEDS_A_PERSON();
+    static const struct {
+        const char *stage;
+        int signal;
+    } table[] = {{"preprocessing", SIGINT}, {"generating", SIGINT}, {"generating", SIGTERM}};
+    const char *out = in_folder("interrupted.mp4"), *sound = make_tone("long.wav", 60);
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        int progress;
+        int pid =
+            program_start((const char *const[]){"generate", "-a", sound, "-i", talking(), "-o", out,
+                                                "--no-cache", "--progress", "json", NULL},
+                          &progress);
+        assert_true(wait_for_stage(progress, table[i].stage));
+        kill(pid, table[i].signal);
+        int status = program_wait(pid);
+        close(progress);
+        assert_int_equal(status, 130);
+        assert_false(file_exists(out));
+        assert_nothing_half_done();
+    }
+}
+
+static void an_interrupted_batch_says_how_far_it_came(void **state)
+{
+    NEEDS_A_PERSON();
+    const char *sound = make_tone("long.wav", 60);
+    int progress;
+    int pid = program_start((const char *const[]){"batch", "-a", sound, talking(), talking(), "-o",
+                                                  in_folder("stopped"), "--progress", "json", NULL},
+                            &progress);
+    assert_true(wait_for_stage(progress, "generating"));
+    kill(pid, SIGINT);
+    int status = program_wait(pid);
+    close(progress);
+    assert_int_equal(status, 130);
+    assert_false(file_exists(in_folder("stopped/talking.mp4")));
+    assert_false(file_exists(in_folder("stopped/talking-2.mp4")));
+    assert_nothing_half_done();
+}
+
+static void fails_for_space(const char *out)
+{
+    struct outcome r = {0};
+    RUN(&r, "generate", "-q", "-a", in_folder("long.wav"), "-i", talking(), "-o", out, "--crf", "5",
+        "--preset", "ultrafast");
+    assert_status(&r, 4);
+    assert_int_equal(count_lines(r.err), 1);
+    assert_false(file_exists(out));
+    assert_nothing_half_done();
+    free(r.out);
+    free(r.err);
+}
+
+static void a_disk_that_fills_up(void **state)
+{
+    NEEDS_A_PERSON();
+    make_tone("long.wav", 10);
+    talking();
+    // Where nothing can be mounted, a limit on the size of files does nearly the same.
+    program_file_limit = 60000;
+    fails_for_space(in_folder("limited.mp4"));
+    program_file_limit = 0;
+
+    struct kb_error err = {0};
+    const char *full = in_folder("full");
+    assert_ok(err, file_make_dirs(full, &err));
+    if (mount("tmpfs", full, "tmpfs", 0, "size=8k") != 0) {
+        print_message("not mounting a small disk: %s\n", strerror(errno));
+        return;
+    }
+    struct outcome r = {0};
+    RUN(&r, "generate", "-q", "-a", in_folder("long.wav"), "-i", talking(), "-o",
+        in_folder("full/out.mp4"));
+    umount(full);
+    assert_status(&r, 4);
+    free(r.out);
+    free(r.err);
+}
+
+static void demo(void **state)
+{
+    if (!file_exists(source_path("node_modules/@vladmandic/face-api/demo/sample6.jpg"))) {
+        print_message("skipped: the photograph of the demo is not here\n");
+        skip();
+    }
+    struct outcome r = {0};
+    RUN(&r, "demo", "--text", "Hi", "-o", in_folder("new/demo.mp4"));
+    assert_status(&r, 0);
+    assert_says(r.err, "new/demo.mp4");
+    assert_video(in_folder("new/demo.mp4"), 720);
+    assert_nothing_half_done();
+    assert_int_not_equal(access(in_folder("new/.koubo-person.mp4"), F_OK), 0);
+    free(r.out);
+    free(r.err);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(generate_with_every_option),
+        cmocka_unit_test(options_in_other_forms),
+        cmocka_unit_test(progress_as_json),
+        cmocka_unit_test(text_instead_of_a_file),
+        cmocka_unit_test(unusual_names_from_end_to_end),
+        cmocka_unit_test(batch),
+        cmocka_unit_test(preprocess_then_generate),
+        cmocka_unit_test(models),
+        cmocka_unit_test(run_a_network),
+        cmocka_unit_test(eval_as_json),
+        cmocka_unit_test(an_interrupted_job_leaves_nothing),
+        cmocka_unit_test(an_interrupted_batch_says_how_far_it_came),
+        cmocka_unit_test(a_disk_that_fills_up),
+        cmocka_unit_test(demo),
+    };
+    return cmocka_run_group_tests(tests, folder_setup, folder_teardown);
+}
