@@ -19,15 +19,16 @@
 
 #include <libavutil/frame.h>
 
-#define MAX_PERSONS    32
-#define MIN_MESH_SCORE 0.5f
-#define MIN_FACE_PX    20.0f   // smaller faces give no usable landmarks
-#define CHECK_EVERY_US 1000000 // for new faces
-#define RETRY_EVERY_US 300000  // thorough search while there is no face at all
-#define SHORT_LOSS_US  1000000
-#define FALSE_FRACTION 0.05    // seen in less of the frames, and
-#define FALSE_US       400000  // for less time: not a face
-#define SHORT_VIDEO_US 1000000 // below this every face counts
+#define MAX_PERSONS     32
+#define MIN_MESH_SCORE  0.5f
+#define MIN_FACE_PX     20.0f   // smaller faces give no usable landmarks
+#define CHECK_EVERY_US  1000000 // for new faces
+#define SEARCH_EVERY_US 3000000 // the same thoroughly, for small ones
+#define RETRY_EVERY_US  300000  // thoroughly while there is no face at all
+#define SHORT_LOSS_US   1000000
+#define FALSE_FRACTION  0.05    // seen in less of the frames, and
+#define FALSE_US        400000  // for less time: not a face
+#define SHORT_VIDEO_US  1000000 // below this every face counts
 
 struct person {
     int n, capacity; // records
@@ -47,7 +48,7 @@ struct tracker {
     int n_persons;
     int n_frames, pts_capacity;
     int64_t *pts;
-    int64_t next_check_us, next_retry_us, last_loss_us;
+    int64_t next_check_us, next_search_us, next_retry_us, last_loss_us;
 };
 
 static void person_clear(struct person *p)
@@ -248,17 +249,20 @@ static enum kb_code track_frame(struct tracker *k, const AVFrame *frame, struct 
     enum kb_code code = follow(k, frame, number, err);
     if (code != KB_OK)
         return code;
-    bool lost_now = k->last_loss_us == frame->pts;
-    bool looking = n_active(k) == 0 || frame->pts - k->last_loss_us < SHORT_LOSS_US;
-    bool check = frame->pts >= k->next_check_us;
-    bool retry = (lost_now || n_active(k) == 0) && frame->pts >= k->next_retry_us;
-    if (check)
-        k->next_check_us = frame->pts + CHECK_EVERY_US;
-    if (check || retry)
-        k->next_retry_us = frame->pts + RETRY_EVERY_US;
-    if (check || retry || looking)
-        code = discover(k, frame, number, check || retry ? DETECT_THOROUGH : DETECT_QUICK, err);
-    return code;
+    int64_t now = frame->pts;
+    bool none = n_active(k) == 0;
+    bool look = none || now - k->last_loss_us < SHORT_LOSS_US || now >= k->next_check_us;
+    bool search =
+        now >= k->next_search_us || ((none || now == k->last_loss_us) && now >= k->next_retry_us);
+    if (!look && !search)
+        return KB_OK;
+    if (now >= k->next_check_us)
+        k->next_check_us = now + CHECK_EVERY_US;
+    if (search) {
+        k->next_search_us = now + SEARCH_EVERY_US;
+        k->next_retry_us = now + RETRY_EVERY_US;
+    }
+    return discover(k, frame, number, search ? DETECT_THOROUGH : DETECT_QUICK, err);
 }
 
 // --- the end ---
