@@ -11,12 +11,12 @@
 #include <string.h>
 #include <unistd.h>
 
-// One woman, frontal, her mouth closed, at the right of a group.
+// One woman, frontal, her mouth closed, at the left of a group.
 #define PHOTO "node_modules/@vladmandic/face-api/demo/sample6.jpg"
 static const struct {
     size_t x, y;
     int width, height;
-} person = {1400, 60, 520, 720};
+} person = {100, 450, 440, 420};
 
 enum { OPT_TEXT = 600 };
 

@@ -415,7 +415,7 @@ static void demo(void **state)
     RUN(&r, "demo", "--text", "Hi", "-o", in_folder("new/demo.mp4"));
     assert_status(&r, 0);
     assert_says(r.err, "new/demo.mp4");
-    assert_video(in_folder("new/demo.mp4"), 720);
+    assert_video(in_folder("new/demo.mp4"), 420);
     assert_nothing_half_done();
     assert_int_not_equal(access(in_folder("new/.koubo-person.mp4"), F_OK), 0);
     free(r.out);

@@ -78,7 +78,7 @@ static void wrong_options_are_exit_code_2(void **state)
         {{"xyzzy"}, "there is no command 'xyzzy'"},
         {{"--lang", "fr"}, "there is no language 'fr'"},
         {{"generate"}, "no"},
-        {{"generate", "-i", "v"}, "no output"},
+        {{"generate", "-a", "a", "-i", "v"}, "no output"},
         {{"generate", "-i", "v", "-o", "o"}, "no speech"},
         {{"generate", "-a", "a", "-o", "o"}, "no video"},
         {{"generate", "-a", "a", "--text", "t", "-i", "v", "-o", "o"}, "two speeches"},
