@@ -1,0 +1,115 @@
+#include "media/mux.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "media/source.h"
+
+static enum kb_code cannot_write(const struct mux *m, int e, struct kb_error *err)
+{
+    if (e == AVERROR(ENOMEM))
+        return kb_no_memory(err);
+    if (e == AVERROR_EXIT && cancel_requested(m->cancel))
+        return cancel_check(m->cancel, err);
+    if (ffmpeg_code(e) == KB_NO_SPACE)
+        return kb_fail(err, KB_NO_SPACE,
+                       _("the disk is full: '%s' cannot be written (%s); free some space or choose "
+                         "another output folder"),
+                       m->path, av_err2str(e));
+    return kb_fail(err, KB_BAD_INPUT, _("cannot write '%s': %s"), m->path, av_err2str(e));
+}
+
+static int interrupted(void *cancel)
+{
+    return cancel_requested(cancel);
+}
+
+enum kb_code mux_open(struct mux *m, const char *path, const struct cancel *cancel,
+                      struct kb_error *err)
+{
+    ffmpeg_init();
+    *m =
+        (struct mux){.path = kb_strdup(path), .part = kb_printf("%s.part", path), .cancel = cancel};
+    enum kb_code code = file_check_writable(path, 0, err);
+    if (code != KB_OK)
+        return code;
+    CLEANUP(kb_freep) char *url = kb_printf("file:%s", m->part);
+    int e = avformat_alloc_output_context2(&m->out, NULL, "mp4", url);
+    if (e < 0)
+        return kb_fail(err, KB_UNAVAILABLE, _("this FFmpeg cannot write mp4: %s"), av_err2str(e));
+    m->out->interrupt_callback = (AVIOInterruptCB){interrupted, (void *)cancel};
+    e = avio_open2(&m->out->pb, url, AVIO_FLAG_WRITE, &m->out->interrupt_callback, NULL);
+    if (e < 0)
+        return cannot_write(m, e, err);
+    m->created = true;
+    return KB_OK;
+}
+
+enum kb_code mux_start(struct mux *m, struct kb_error *err)
+{
+    AVDictionary *options = NULL;
+    av_dict_set(&options, "movflags", "+faststart", 0);
+    int e = avformat_write_header(m->out, &options);
+    av_dict_free(&options);
+    if (e >= 0)
+        e = m->out->pb->error;
+    return e < 0 ? cannot_write(m, e, err) : KB_OK;
+}
+
+enum kb_code mux_write(struct mux *m, AVPacket *packet, AVRational from, struct kb_error *err)
+{
+    av_packet_rescale_ts(packet, from, m->out->streams[packet->stream_index]->time_base);
+    int e = av_interleaved_write_frame(m->out, packet);
+    // The muxer does not pass on what happened when its buffer went to the disk.
+    if (m->out->pb->error < 0)
+        e = m->out->pb->error;
+    return e < 0 ? cannot_write(m, e, err) : KB_OK;
+}
+
+// A name is worth something after a power cut only when the data and the folder are on the disk.
+static int sync_path(const char *path, int flags)
+{
+    int fd = open(path, flags | O_CLOEXEC);
+    if (fd < 0)
+        return AVERROR(errno);
+    int e = fsync(fd) == 0 ? 0 : AVERROR(errno);
+    close(fd);
+    return e;
+}
+
+enum kb_code mux_finish(struct mux *m, struct kb_error *err)
+{
+    int e = av_write_trailer(m->out);
+    if (m->out->pb->error < 0)
+        e = m->out->pb->error;
+    int closed = avio_closep(&m->out->pb);
+    if (e >= 0)
+        e = closed;
+    if (e >= 0)
+        e = sync_path(m->part, O_RDONLY);
+    if (e >= 0 && rename(m->part, m->path) != 0)
+        e = AVERROR(errno);
+    if (e < 0)
+        return cannot_write(m, e, err);
+    m->created = false;
+    CLEANUP(kb_freep) char *folder = path_folder(m->path);
+    sync_path(folder, O_RDONLY | O_DIRECTORY); // some file systems refuse; the file itself is safe
+    return KB_OK;
+}
+
+void mux_close(struct mux *m)
+{
+    if (m->out)
+        avio_closep(&m->out->pb);
+    avformat_free_context(m->out);
+    if (m->created)
+        unlink(m->part);
+    free(m->path);
+    free(m->part);
+    *m = (struct mux){0};
+}

@@ -1,0 +1,261 @@
+#include "media/picture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libavfilter/buffersink.h>
+#include <libavfilter/buffersrc.h>
+#include <libavutil/mathematics.h>
+#include <libavutil/pixdesc.h>
+
+// FFmpeg still has names of their own for full-range formats; here the frame's color_range says it.
+static void drop_j_format(AVFrame *f)
+{
+    static const int pairs[][2] = {
+        {AV_PIX_FMT_YUVJ420P, AV_PIX_FMT_YUV420P}, {AV_PIX_FMT_YUVJ422P, AV_PIX_FMT_YUV422P},
+        {AV_PIX_FMT_YUVJ444P, AV_PIX_FMT_YUV444P}, {AV_PIX_FMT_YUVJ440P, AV_PIX_FMT_YUV440P},
+        {AV_PIX_FMT_YUVJ411P, AV_PIX_FMT_YUV411P},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+        if (f->format == pairs[i][0]) {
+            f->format = pairs[i][1];
+            f->color_range = AVCOL_RANGE_JPEG;
+        }
+    }
+}
+
+static int sign(int32_t v)
+{
+    return (v > 0) - (v < 0);
+}
+
+// The display matrix maps (x, y) to (a x + c y, b x + d y); only quarter turns and mirrors are
+// followed, as players do. Returns filters, each with a comma after it; *ret_swap: sides change.
+static const char *upright_filters(const int32_t *matrix, bool *ret_swap)
+{
+    *ret_swap = false;
+    if (!matrix)
+        return "";
+    int64_t a = matrix[0], b = matrix[1], c = matrix[3], d = matrix[4];
+    if (llabs(a) + llabs(d) >= llabs(b) + llabs(c)) {
+        if (sign(matrix[0]) < 0)
+            return sign(matrix[4]) < 0 ? "hflip,vflip," : "hflip,";
+        return sign(matrix[4]) < 0 ? "vflip," : "";
+    }
+    *ret_swap = true;
+    if (sign(matrix[3]) < 0)
+        return sign(matrix[1]) < 0 ? "transpose=clock_flip," : "transpose=clock,";
+    return sign(matrix[1]) < 0 ? "transpose=cclock," : "transpose=cclock_flip,";
+}
+
+static bool is_rgb(int format)
+{
+    const AVPixFmtDescriptor *d = av_pix_fmt_desc_get(format);
+    return d && (d->flags & (AV_PIX_FMT_FLAG_RGB | AV_PIX_FMT_FLAG_PAL | AV_PIX_FMT_FLAG_BAYER));
+}
+
+static bool is_gray(int format)
+{
+    const AVPixFmtDescriptor *d = av_pix_fmt_desc_get(format);
+    return d && !is_rgb(format) && d->nb_components <= 2;
+}
+
+static void choose_colour(struct shaper *s, const AVFrame *f, bool scaled)
+{
+    s->range = f->color_range;
+    s->space = f->colorspace;
+    s->primaries = f->color_primaries;
+    s->transfer = f->color_trc;
+    // What the source leaves open, players guess by size (BT.709 from 720 rows on). A picture that
+    // changes its size or was RGB must therefore say it.
+    bool hd = f->width >= 1280 || f->height >= 720;
+    if (is_rgb(f->format)) {
+        s->range = AVCOL_RANGE_MPEG;
+        s->space = AVCOL_SPC_BT709;
+    } else if (is_gray(f->format) && s->range == AVCOL_RANGE_UNSPECIFIED) {
+        s->range = AVCOL_RANGE_JPEG;
+    } else if (scaled && hd && s->space == AVCOL_SPC_UNSPECIFIED) {
+        s->space = AVCOL_SPC_BT709;
+    }
+    if (s->range == AVCOL_RANGE_JPEG && s->space == AVCOL_SPC_UNSPECIFIED)
+        s->space = AVCOL_SPC_BT470BG; // JFIF
+    if (s->space == AVCOL_SPC_BT709) {
+        if (s->primaries == AVCOL_PRI_UNSPECIFIED)
+            s->primaries = AVCOL_PRI_BT709;
+        if (s->transfer == AVCOL_TRC_UNSPECIFIED)
+            s->transfer = AVCOL_TRC_BT709;
+    }
+}
+
+enum kb_code shaper_init(struct shaper *s, const AVFrame *first, const int32_t *matrix, int height,
+                         bool denoise, int threads, struct kb_error *err)
+{
+    const AVFrameSideData *side = av_frame_get_side_data(first, AV_FRAME_DATA_DISPLAYMATRIX);
+    if (side && side->size >= sizeof(s->matrix))
+        matrix = (const int32_t *)side->data;
+    s->has_matrix = matrix != NULL;
+    if (matrix)
+        memcpy(s->matrix, matrix, sizeof(s->matrix));
+    s->denoise = denoise;
+    s->threads = KB_MAX(threads, 1);
+
+    bool swap;
+    upright_filters(s->has_matrix ? s->matrix : NULL, &swap);
+    int w = swap ? first->height : first->width;
+    int h = swap ? first->width : first->height;
+    AVRational aspect = first->sample_aspect_ratio;
+    s->sample_aspect = swap && aspect.num > 0 ? (AVRational){aspect.den, aspect.num} : aspect;
+    if (w < 2 || h < 2)
+        return kb_fail(err, KB_BAD_INPUT, _("the picture is only %dx%d pixels"), w, h);
+
+    bool scaled = height >= 2 && height < h;
+    if (scaled) {
+        s->height = height & ~1;
+        s->width = (int)KB_MAX(2 * av_rescale(w, s->height, 2 * (int64_t)h), 2);
+    } else {
+        s->height = h & ~1;
+        s->width = w & ~1;
+    }
+    AVFrame plain = {.format = first->format, .color_range = first->color_range};
+    drop_j_format(&plain);
+    plain.width = first->width;
+    plain.height = first->height;
+    plain.colorspace = first->colorspace;
+    plain.color_primaries = first->color_primaries;
+    plain.color_trc = first->color_trc;
+    choose_colour(s, &plain, scaled);
+    return KB_OK;
+}
+
+static const char *range_name(enum AVColorRange range)
+{
+    return range == AVCOL_RANGE_JPEG ? "full" : "limited";
+}
+
+static const char *matrix_name(enum AVColorSpace space)
+{
+    switch (space) {
+    case AVCOL_SPC_BT709:
+        return "bt709";
+    case AVCOL_SPC_FCC:
+        return "fcc";
+    case AVCOL_SPC_SMPTE240M:
+        return "smpte240m";
+    case AVCOL_SPC_BT2020_NCL:
+    case AVCOL_SPC_BT2020_CL:
+        return "bt2020";
+    default:
+        return "bt601";
+    }
+}
+
+// The filters for pictures like f, or "" when there is nothing to do.
+static void describe(const struct shaper *s, const AVFrame *f, char *ret, size_t size)
+{
+    bool swap;
+    const char *turn = upright_filters(s->has_matrix ? s->matrix : NULL, &swap);
+    int w = swap ? f->height : f->width, h = swap ? f->width : f->height;
+    bool convert = f->format != AV_PIX_FMT_YUV420P;
+    char crop[64] = "", scale[256] = "";
+    if ((w & ~1) == s->width && (h & ~1) == s->height) {
+        if (w != s->width || h != s->height)
+            snprintf(crop, sizeof(crop), "crop=%d:%d:0:0,", s->width, s->height);
+    } else {
+        convert = true;
+    }
+    if (convert) {
+        bool rgb = is_rgb(f->format);
+        bool unknown = f->color_range == AVCOL_RANGE_UNSPECIFIED;
+        enum AVColorRange range = rgb ? AVCOL_RANGE_JPEG : unknown ? s->range : f->color_range;
+        snprintf(scale, sizeof(scale),
+                 "scale=%d:%d:flags=bicubic+accurate_rnd+full_chroma_int:in_range=%s:out_range=%s:"
+                 "in_color_matrix=%s:out_color_matrix=%s,format=yuv420p,",
+                 s->width, s->height, range_name(range), range_name(s->range),
+                 matrix_name(s->space), matrix_name(s->space));
+    }
+    snprintf(ret, size, "%s%s%s%s", turn, crop, scale, s->denoise ? "hqdn3d," : "");
+    size_t n = strlen(ret);
+    if (n > 0)
+        ret[n - 1] = '\0'; // the last comma
+}
+
+static int build(struct shaper *s, const AVFrame *f, const char *filters)
+{
+    AVFilterInOut *from = avfilter_inout_alloc(), *to = avfilter_inout_alloc();
+    char args[128];
+    snprintf(args, sizeof(args), "video_size=%dx%d:pix_fmt=%d:time_base=1/1000000:pixel_aspect=1/1",
+             f->width, f->height, f->format);
+    s->graph = avfilter_graph_alloc();
+    int e = from && to && s->graph ? 0 : AVERROR(ENOMEM);
+    if (e >= 0) {
+        s->graph->nb_threads = s->threads;
+        e = avfilter_graph_create_filter(&s->in, avfilter_get_by_name("buffer"), "in", args, NULL,
+                                         s->graph);
+    }
+    if (e >= 0)
+        e = avfilter_graph_create_filter(&s->out, avfilter_get_by_name("buffersink"), "out", NULL,
+                                         NULL, s->graph);
+    if (e >= 0) {
+        *from = (AVFilterInOut){.name = av_strdup("in"), .filter_ctx = s->in};
+        *to = (AVFilterInOut){.name = av_strdup("out"), .filter_ctx = s->out};
+        e = avfilter_graph_parse_ptr(s->graph, filters, &to, &from, NULL);
+    }
+    if (e >= 0)
+        e = avfilter_graph_config(s->graph, NULL);
+    avfilter_inout_free(&from);
+    avfilter_inout_free(&to);
+    return e;
+}
+
+static int prepare(struct shaper *s, const AVFrame *f)
+{
+    if (s->ready && f->width == s->in_width && f->height == s->in_height &&
+        f->format == s->in_format)
+        return 0;
+    shaper_reset(s);
+    char filters[512];
+    describe(s, f, filters, sizeof(filters));
+    int e = filters[0] ? build(s, f, filters) : 0;
+    if (e < 0) {
+        shaper_reset(s);
+        return e;
+    }
+    s->in_width = f->width;
+    s->in_height = f->height;
+    s->in_format = f->format;
+    s->ready = true;
+    return 0;
+}
+
+enum kb_code shaper_apply(struct shaper *s, AVFrame *frame, struct kb_error *err)
+{
+    int64_t pts = frame->pts, duration = frame->pkt_duration;
+    drop_j_format(frame);
+    int e = prepare(s, frame);
+    if (e >= 0 && s->graph) {
+        e = av_buffersrc_add_frame(s->in, frame); // empties frame
+        if (e >= 0)
+            e = av_buffersink_get_frame(s->out, frame);
+    }
+    if (e == AVERROR(ENOMEM))
+        return kb_no_memory(err);
+    if (e < 0)
+        return kb_fail(err, KB_BAD_INPUT, _("a picture cannot be converted: %s"), av_err2str(e));
+    av_frame_remove_side_data(frame, AV_FRAME_DATA_DISPLAYMATRIX);
+    frame->pts = pts;
+    frame->pkt_duration = duration;
+    frame->sample_aspect_ratio = s->sample_aspect;
+    frame->color_range = s->range;
+    frame->colorspace = s->space;
+    frame->color_primaries = s->primaries;
+    frame->color_trc = s->transfer;
+    return KB_OK;
+}
+
+void shaper_reset(struct shaper *s)
+{
+    avfilter_graph_free(&s->graph);
+    s->in = s->out = NULL;
+    s->ready = false;
+}

@@ -1,0 +1,41 @@
+// Brings decoded pictures into one shape: upright, scaled, even, 8-bit yuv420p.
+// Not thread-safe; may move between threads.
+#ifndef MEDIA_PICTURE_H
+#define MEDIA_PICTURE_H
+
+#include "base/base.h"
+
+#include <libavfilter/avfilter.h>
+#include <libavutil/frame.h>
+
+// All-zero before shaper_init().
+struct shaper {
+    // The shape, fixed by the first picture.
+    int width, height;
+    AVRational sample_aspect;
+    enum AVColorRange range;
+    enum AVColorSpace space;
+    enum AVColorPrimaries primaries;
+    enum AVColorTransferCharacteristic transfer;
+    bool denoise;
+    int threads;
+    int32_t matrix[9]; // where the container says how to hold the picture
+    bool has_matrix;
+
+    // The graph and what goes into it; no graph = pictures pass through.
+    AVFilterGraph *graph;
+    AVFilterContext *in, *out;
+    int in_width, in_height, in_format;
+    bool ready;
+};
+
+// Fix the shape by a film's first picture. matrix: 9 values of the container's display matrix or
+// NULL (one in the picture itself wins). height, denoise, threads: see struct reader_params.
+enum kb_code shaper_init(struct shaper *s, const AVFrame *first, const int32_t *matrix, int height,
+                         bool denoise, int threads, struct kb_error *err);
+// *frame is replaced by the shaped picture; its pts and pkt_duration stay.
+enum kb_code shaper_apply(struct shaper *s, AVFrame *frame, struct kb_error *err);
+// Forget earlier pictures (the denoiser remembers them).
+void shaper_reset(struct shaper *s);
+
+#endif

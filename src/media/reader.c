@@ -1,0 +1,251 @@
+// One picture is decoded ahead: its time stamp is the end of the picture that is handed out, and
+// the first one tells on opening what the frames will look like.
+#include "media/reader.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libavutil/display.h>
+#include <libavutil/mathematics.h>
+
+#include "media/picture.h"
+#include "media/source.h"
+
+#define STILL_DURATION_US 40000           // 1/25 s
+#define MAX_TIME_US       100000000000000 // three years; beyond it a time stamp is garbage
+#define MAX_RATE          1000            // pictures a second
+#define JUMP_US           1000000 // a step back of more is a new clock, of less a wrong stamp
+
+static const AVRational us = {1, 1000000};
+
+struct reader {
+    struct source source;
+    struct shaper shaper;
+    struct reader_params params;
+    struct reader_info info;
+
+    AVFrame *ahead;   // decoded, pts in microseconds, not yet shaped; NULL at the end
+    int64_t frame_us; // of a frame at the nominal rate
+    int64_t origin;   // time stamp of the first picture, or AV_NOPTS_VALUE
+    int64_t shift_us; // added since a jump in the time stamps
+    int64_t last_us;  // pts of the picture decoded last, INT64_MIN before the first
+    bool guessed;     // time stamps were missing or wrong: they depend on the pictures before
+};
+
+static AVRational find_rate(struct source *s)
+{
+    AVRational rate = s->stream->avg_frame_rate;
+    if (rate.num <= 0 || rate.den <= 0 || av_q2d(rate) > MAX_RATE)
+        rate = av_guess_frame_rate(s->demux, s->stream, NULL);
+    if (rate.num <= 0 || rate.den <= 0 || av_q2d(rate) > MAX_RATE || source_is_still(s))
+        return (AVRational){25, 1};
+    return rate;
+}
+
+// Time of a decoded frame in microseconds from the first picture, greater than the one before.
+static int64_t frame_time(struct reader *r, const AVFrame *f)
+{
+    int64_t stamp = f->best_effort_timestamp, rel, t = INT64_MIN;
+    if (f->pts == AV_NOPTS_VALUE)
+        r->guessed = true;
+    if (stamp != AV_NOPTS_VALUE) {
+        if (r->origin == AV_NOPTS_VALUE)
+            r->origin = stamp;
+        if (!__builtin_sub_overflow(stamp, r->origin, &rel))
+            t = av_rescale_q(rel, r->source.stream->time_base, us);
+    }
+    bool first = r->last_us == INT64_MIN;
+    if (t < -MAX_TIME_US || t > MAX_TIME_US) {
+        r->guessed = true;
+        return first ? 0 : r->last_us + r->frame_us;
+    }
+    t += r->shift_us;
+    if (first || t > r->last_us)
+        return t;
+    r->guessed = true;
+    if (r->last_us - t < JUMP_US)
+        return r->last_us + KB_MIN(r->frame_us, 1000);
+    r->shift_us += r->last_us + r->frame_us - t;
+    return r->last_us + r->frame_us;
+}
+
+// Decode the next picture into r->ahead; KB_EOF leaves it NULL.
+static enum kb_code look_ahead(struct reader *r, struct kb_error *err)
+{
+    av_frame_free(&r->ahead);
+    CLEANUP(av_frame_free) AVFrame *f = av_frame_alloc();
+    if (!f)
+        return kb_no_memory(err);
+    enum kb_code code = source_decode(&r->source, f, err);
+    if (code != KB_OK)
+        return code;
+    f->pts = frame_time(r, f);
+    r->last_us = f->pts;
+    r->ahead = TAKE(f);
+    return KB_OK;
+}
+
+static enum kb_code no_picture(const struct reader *r, struct kb_error *err)
+{
+    return kb_fail(err, KB_BAD_INPUT,
+                   _("not one picture of '%s' can be decoded: the file is cut short or damaged, or "
+                     "its pictures are larger than 8192x8192; copy or export it again"),
+                   r->source.path);
+}
+
+// Open (again) and decode the first picture.
+static enum kb_code start(struct reader *r, const char *path, struct kb_error *err)
+{
+    enum kb_code code = source_open(&r->source, path, AVMEDIA_TYPE_VIDEO, r->params.cancel, err);
+    if (code == KB_OK)
+        code = source_open_decoder(&r->source, r->params.threads, err);
+    if (code != KB_OK)
+        return code;
+    r->origin = AV_NOPTS_VALUE;
+    r->shift_us = 0;
+    r->last_us = INT64_MIN;
+    r->info.frame_rate = find_rate(&r->source);
+    r->frame_us = av_rescale_q(1, av_inv_q(r->info.frame_rate), us);
+    code = look_ahead(r, err);
+    return code == KB_EOF ? no_picture(r, err) : code;
+}
+
+static int64_t video_bitrate(const struct source *s)
+{
+    if (s->stream->codecpar->bit_rate > 0)
+        return s->stream->codecpar->bit_rate;
+    int64_t rest = s->demux->bit_rate;
+    for (unsigned i = 0; i < s->demux->nb_streams; i++)
+        rest -= s->demux->streams[i]->codecpar->bit_rate;
+    return KB_MAX(rest, 0);
+}
+
+static void fill_info(struct reader *r)
+{
+    const struct source *s = &r->source;
+    const struct shaper *shape = &r->shaper;
+    struct reader_info *info = &r->info;
+    info->width = shape->width;
+    info->height = shape->height;
+    info->sample_aspect = shape->sample_aspect;
+    info->range = shape->range;
+    info->space = shape->space;
+    info->primaries = shape->primaries;
+    info->transfer = shape->transfer;
+    info->is_still = source_is_still(s);
+    info->duration_us = info->is_still ? STILL_DURATION_US : source_duration_us(s);
+    info->n_frames_estimate = info->is_still ? 1
+                              : s->stream->nb_frames > 0
+                                  ? s->stream->nb_frames
+                                  : av_rescale_q(info->duration_us, us, av_inv_q(info->frame_rate));
+    info->bitrate = video_bitrate(s);
+    snprintf(info->codec, sizeof(info->codec), "%s", avcodec_get_name(s->codec->id));
+}
+
+enum kb_code reader_open(struct reader **ret, const char *path, const struct reader_params *params,
+                         struct kb_error *err)
+{
+    CLEANUP(reader_close) struct reader *r = kb_alloc(sizeof(*r));
+    if (params)
+        r->params = *params;
+    enum kb_code code = start(r, path, err);
+    if (code != KB_OK)
+        return code;
+    size_t size = 0;
+    const int32_t *matrix = (const int32_t *)av_stream_get_side_data(
+        r->source.stream, AV_PKT_DATA_DISPLAYMATRIX, &size);
+    code = shaper_init(&r->shaper, r->ahead, size >= 9 * sizeof(int32_t) ? matrix : NULL,
+                       r->params.height, r->params.denoise, r->params.threads, err);
+    if (code != KB_OK)
+        return kb_wrap(err, "'%s'", path);
+    fill_info(r);
+    *ret = TAKE(r);
+    return KB_OK;
+}
+
+const struct reader_info *reader_info(const struct reader *r)
+{
+    return &r->info;
+}
+
+// What the container says about the last picture, if it makes sense.
+static int64_t last_duration(const struct reader *r, const AVFrame *f)
+{
+    int64_t d = av_rescale_q(f->pkt_duration, r->source.stream->time_base, us);
+    return d > 0 && d <= 10 * r->frame_us ? d : r->frame_us;
+}
+
+enum kb_code reader_next(struct reader *r, AVFrame **ret, struct kb_error *err)
+{
+    CLEANUP(av_frame_free) AVFrame *f = TAKE(r->ahead);
+    if (!f)
+        return KB_EOF;
+    if (r->info.is_still) {
+        f->pts = 0;
+        f->pkt_duration = STILL_DURATION_US;
+    } else {
+        enum kb_code code = look_ahead(r, err);
+        if (code != KB_OK && code != KB_EOF)
+            return code;
+        f->pkt_duration = code == KB_OK ? r->ahead->pts - f->pts : last_duration(r, f);
+    }
+    enum kb_code code = shaper_apply(&r->shaper, f, err);
+    if (code != KB_OK)
+        return kb_wrap(err, "'%s'", r->source.path);
+    *ret = TAKE(f);
+    return KB_OK;
+}
+
+// Let the container jump to before from_us and decode up to a key frame. True if that lies at or
+// before to_us: then everything after it is what decoding from the start would have given.
+static bool jump(struct reader *r, int64_t from_us, int64_t to_us)
+{
+    int64_t stamp = r->origin + av_rescale_q(from_us, us, r->source.stream->time_base);
+    av_frame_free(&r->ahead);
+    if (!source_seek(&r->source, stamp))
+        return false;
+    r->last_us = INT64_MIN;
+    do {
+        if (look_ahead(r, NULL) != KB_OK)
+            return false;
+        if (r->ahead->key_frame)
+            return r->ahead->pts <= to_us && !r->guessed;
+    } while (r->ahead->pts <= to_us);
+    return false;
+}
+
+enum kb_code reader_seek(struct reader *r, int64_t pts_us, struct kb_error *err)
+{
+    // Containers index by decoding time or with gaps, so the first try may land too late.
+    static const int64_t steps_us[] = {0, 500000, 3000000, 15000000};
+    shaper_reset(&r->shaper);
+    bool found = false;
+    bool exact = !r->guessed && !r->info.is_still && r->origin != AV_NOPTS_VALUE;
+    for (size_t i = 0; i < ARRAY_LEN(steps_us) && exact && !found; i++) {
+        if (pts_us <= steps_us[i])
+            break;
+        found = jump(r, pts_us - steps_us[i], pts_us);
+    }
+    enum kb_code code = cancel_check(r->params.cancel, err);
+    if (code == KB_OK && !found) {
+        CLEANUP(kb_freep) char *path = kb_strdup(r->source.path);
+        source_close(&r->source);
+        av_frame_free(&r->ahead);
+        code = start(r, path, err);
+    }
+    while (code == KB_OK && r->ahead && r->ahead->pts < pts_us)
+        code = look_ahead(r, err);
+    return code == KB_EOF ? KB_OK : code; // reader_next() tells the end
+}
+
+void reader_close(struct reader **r)
+{
+    if (!*r)
+        return;
+    av_frame_free(&(*r)->ahead);
+    shaper_reset(&(*r)->shaper);
+    source_close(&(*r)->source);
+    free(*r);
+    *r = NULL;
+}

@@ -1,0 +1,223 @@
+#include "media/writer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <libavcodec/avcodec.h>
+#include <libavutil/mathematics.h>
+#include <libavutil/opt.h>
+
+#include "media/mux.h"
+#include "media/soundtrack.h"
+
+static const AVRational us = {1, 1000000};
+
+struct writer {
+    struct writer_params params;
+    struct mux mux;
+    AVCodecContext *encoder;
+    int stream; // index in mux
+    AVFrame *frame;
+    AVPacket *packet;
+    struct soundtrack *sound;
+
+    int64_t last;          // pts of the last picture, in units of the encoder; -1 before the first
+    int64_t last_duration; // its duration, in the same units
+    int64_t end_us;        // where the last picture ends
+};
+
+// Units in which every picture of a constant rate starts at a whole number (24000/1001 included)
+// and that are fine enough for microseconds of a variable one: a multiple of the rate near 90 kHz,
+// the clock of MPEG.
+static AVRational time_units(AVRational rate)
+{
+    if (rate.num <= 0 || rate.num > 1000000)
+        return (AVRational){1, 90000};
+    return (AVRational){1, rate.num * ((90000 + rate.num - 1) / rate.num)};
+}
+
+static enum kb_code check_params(const struct writer_params *p, struct kb_error *err)
+{
+    static const char presets[] = " ultrafast superfast veryfast faster fast medium slow slower "
+                                  "veryslow placebo ";
+    if (p->width < 2 || p->height < 2 || p->width % 2 || p->height % 2)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("cannot encode pictures of %dx%d: the sides must be even"), p->width,
+                       p->height);
+    if (p->bitrate < 0 || (p->bitrate == 0 && (p->crf < 0 || p->crf > 51)))
+        return kb_fail(err, KB_BAD_INPUT, _("the quality (crf) is %d; it must be 0 to 51"), p->crf);
+    if (p->preset) {
+        CLEANUP(kb_freep) char *word = kb_printf(" %s ", p->preset);
+        if (strchr(p->preset, ' ') || !strstr(presets, word))
+            return kb_fail(err, KB_BAD_INPUT, _("there is no preset '%s'; choose one of:%s"),
+                           p->preset, presets);
+    }
+    return KB_OK;
+}
+
+static void set_up_encoder(AVCodecContext *c, const struct writer_params *p)
+{
+    c->width = p->width;
+    c->height = p->height;
+    c->pix_fmt = AV_PIX_FMT_YUV420P;
+    c->time_base = time_units(p->frame_rate);
+    if (p->frame_rate.num > 0 && p->frame_rate.den > 0)
+        c->framerate = p->frame_rate;
+    if (p->sample_aspect.num > 0 && p->sample_aspect.den > 0)
+        c->sample_aspect_ratio = p->sample_aspect;
+    c->color_range = p->range;
+    c->colorspace = p->space;
+    c->color_primaries = p->primaries;
+    c->color_trc = p->transfer;
+    c->thread_count = p->threads;
+    c->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
+    av_opt_set(c->priv_data, "preset", p->preset ? p->preset : "veryfast", 0);
+    if (p->bitrate > 0)
+        c->bit_rate = p->bitrate;
+    else
+        av_opt_set_double(c->priv_data, "crf", p->crf, 0);
+}
+
+static enum kb_code open_encoder(struct writer *w, const struct writer_params *params,
+                                 struct kb_error *err)
+{
+    const AVCodec *codec = avcodec_find_encoder_by_name("libx264");
+    if (!codec)
+        return kb_fail(err, KB_UNAVAILABLE,
+                       _("this FFmpeg has no H.264 encoder (libx264); install one that has"));
+    w->encoder = avcodec_alloc_context3(codec);
+    if (!w->encoder)
+        return kb_no_memory(err);
+    set_up_encoder(w->encoder, params);
+    int e = avcodec_open2(w->encoder, codec, NULL);
+    if (e == AVERROR(ENOMEM))
+        return kb_no_memory(err);
+    if (e < 0)
+        return kb_fail(err, KB_BAD_INPUT, _("the H.264 encoder refuses pictures of %dx%d: %s"),
+                       params->width, params->height, av_err2str(e));
+
+    AVStream *stream = avformat_new_stream(w->mux.out, NULL);
+    if (!stream || avcodec_parameters_from_context(stream->codecpar, w->encoder) < 0)
+        return kb_no_memory(err);
+    stream->time_base = w->encoder->time_base;
+    stream->avg_frame_rate = w->encoder->framerate;
+    stream->sample_aspect_ratio = w->encoder->sample_aspect_ratio;
+    w->stream = stream->index;
+    return KB_OK;
+}
+
+enum kb_code writer_open(struct writer **ret, const char *path, const struct writer_params *params,
+                         struct kb_error *err)
+{
+    enum kb_code code = check_params(params, err);
+    if (code != KB_OK)
+        return code;
+    CLEANUP(writer_close) struct writer *w = kb_alloc(sizeof(*w));
+    w->params = *params;
+    w->params.preset = w->params.audio_path = NULL; // the caller's, good only until we return
+    w->last = -1;
+    w->frame = av_frame_alloc();
+    w->packet = av_packet_alloc();
+    if (!w->frame || !w->packet)
+        return kb_no_memory(err);
+    code = mux_open(&w->mux, path, params->cancel, err);
+    if (code == KB_OK)
+        code = open_encoder(w, params, err);
+    if (code == KB_OK && params->audio_path)
+        code = soundtrack_open(&w->sound, &w->mux, params->audio_path, params->loudnorm, err);
+    if (code == KB_OK)
+        code = mux_start(&w->mux, err);
+    if (code == KB_OK)
+        *ret = TAKE(w);
+    return code;
+}
+
+// frame NULL: drain.
+static enum kb_code encode(struct writer *w, AVFrame *frame, struct kb_error *err)
+{
+    int e = avcodec_send_frame(w->encoder, frame);
+    while (e >= 0) {
+        e = avcodec_receive_packet(w->encoder, w->packet);
+        if (e < 0)
+            break;
+        w->packet->stream_index = w->stream;
+        if (w->packet->pts == w->last)
+            w->packet->duration = w->last_duration; // the muxer has no next picture to tell it
+        enum kb_code code = mux_write(&w->mux, w->packet, w->encoder->time_base, err);
+        if (code != KB_OK)
+            return code;
+    }
+    if (e == AVERROR(EAGAIN) || e == AVERROR_EOF)
+        return KB_OK;
+    if (e == AVERROR(ENOMEM))
+        return kb_no_memory(err);
+    return kb_fail(err, KB_INTERNAL, _("a picture cannot be encoded: %s"), av_err2str(e));
+}
+
+enum kb_code writer_put(struct writer *w, AVFrame *frame, struct kb_error *err)
+{
+    enum kb_code code = cancel_check(w->params.cancel, err);
+    if (code != KB_OK)
+        return code;
+    if (frame->width != w->params.width || frame->height != w->params.height ||
+        frame->format != AV_PIX_FMT_YUV420P)
+        return kb_fail(err, KB_INTERNAL, _("a picture of %dx%d does not fit a video of %dx%d"),
+                       frame->width, frame->height, w->params.width, w->params.height);
+    int64_t limit_us = w->params.max_duration_us;
+    if (limit_us > 0 && frame->pts >= limit_us)
+        return KB_OK;
+
+    AVRational units = w->encoder->time_base;
+    int64_t duration_us = frame->pkt_duration;
+    if (duration_us <= 0)
+        duration_us = w->encoder->framerate.num > 0
+                          ? av_rescale_q(1, av_inv_q(w->encoder->framerate), us)
+                          : 40000;
+    w->end_us = frame->pts + duration_us;
+    if (limit_us > 0)
+        w->end_us = KB_MIN(w->end_us, limit_us);
+    w->last = KB_MAX(av_rescale_q(frame->pts, us, units), w->last + 1);
+    w->last_duration = KB_MAX(av_rescale_q(w->end_us, us, units) - w->last, 1);
+
+    if (av_frame_ref(w->frame, frame) < 0)
+        return kb_no_memory(err);
+    // What the source's decoder noted about the picture would steer this encoder.
+    w->frame->pts = w->last;
+    w->frame->pict_type = AV_PICTURE_TYPE_NONE;
+    while (w->frame->nb_side_data > 0)
+        av_frame_remove_side_data(w->frame, w->frame->side_data[0]->type);
+    code = encode(w, w->frame, err);
+    av_frame_unref(w->frame);
+    if (code == KB_OK && w->sound)
+        code = soundtrack_write(w->sound, frame->pts, err);
+    return code;
+}
+
+enum kb_code writer_finish(struct writer *w, struct kb_error *err)
+{
+    enum kb_code code = cancel_check(w->params.cancel, err);
+    if (code == KB_OK && w->last < 0)
+        code = kb_fail(err, KB_BAD_INPUT, _("there is no picture to write to '%s'"), w->mux.path);
+    if (code == KB_OK)
+        code = encode(w, NULL, err);
+    if (code == KB_OK && w->sound)
+        code = soundtrack_finish(w->sound, w->end_us, err);
+    if (code == KB_OK)
+        code = mux_finish(&w->mux, err);
+    mux_close(&w->mux);
+    return code;
+}
+
+void writer_close(struct writer **w)
+{
+    if (!*w)
+        return;
+    soundtrack_close(&(*w)->sound);
+    avcodec_free_context(&(*w)->encoder);
+    av_frame_free(&(*w)->frame);
+    av_packet_free(&(*w)->packet);
+    mux_close(&(*w)->mux);
+    free(*w);
+    *w = NULL;
+}
