@@ -54,7 +54,9 @@ enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
     enum kb_code code = lips_load(&e.lips, &lips, err);
     if (code == KB_OK) {
         report(params->progress, params->opaque, STAGE_LOADING, 1, 2);
-        code = face_models_load(&e.faces, thread_count(params->threads), err);
+        // One thread: the networks are small, and beside busy decoder and encoder threads a second
+        // one costs more in waiting for it than it gives (docs/performance.md).
+        code = face_models_load(&e.faces, 1, err);
     }
     if (code != KB_OK) {
         engine_free(&e);

@@ -32,7 +32,7 @@ struct lips_params {
     const char *model; // a path, or NULL / "koubo-lips" for the bundled weights
     enum precision precision;
     int batch;   // frames per run; 0 = 8
-    int threads; // 0 = 1
+    int threads; // at most; 0 = 1. Networks under 1 GMAC a frame use one
 };
 
 // KB_NOT_FOUND, KB_BAD_INPUT (another network: names the missing tensors), KB_NO_SPACE.

@@ -110,14 +110,14 @@ void move_run(const struct move *m)
         one_row(m, i / m->dst.h, i % m->dst.h);
 }
 
-static void prelu_f32(float *x, const float *slope, int c)
+static void prelu_f32(float *restrict x, const float *restrict slope, int c)
 {
     for (int i = 0; i < c; i++)
         x[i] = x[i] > 0 ? x[i] : slope[i] * x[i];
 }
 
 // bf16 is the upper half of an f32; rounding to nearest even on the way back.
-static void prelu_bf16(uint16_t *x, const float *slope, int c)
+static void prelu_bf16(uint16_t *restrict x, const float *restrict slope, int c)
 {
     for (int i = 0; i < c; i++) {
         uint32_t bits = (uint32_t)x[i] << 16;
