@@ -194,11 +194,12 @@ static void print_summary(const struct item *items, size_t n, FILE *f)
         cli_print_padded(f, path_name(items[i].video), widths[1] + 2);
         fprintf(f, "%s\n", items[i].why);
     }
-    fprintf(f, _("%zu ok, %zu skipped, %zu failed"), count(items, n, OUTCOME_OK),
-            count(items, n, OUTCOME_SKIPPED), count(items, n, OUTCOME_FAILED));
-    if (count(items, n, OUTCOME_OPEN) > 0)
-        fprintf(f, _(", %zu not begun or cancelled"), count(items, n, OUTCOME_OPEN));
-    fputc('\n', f);
+    CLEANUP(kb_freep)
+    char *done = kb_printf(_("%zu ok, %zu skipped, %zu failed"), count(items, n, OUTCOME_OK),
+                           count(items, n, OUTCOME_SKIPPED), count(items, n, OUTCOME_FAILED));
+    CLEANUP(kb_freep)
+    char *open = kb_printf(_(", %zu not begun or cancelled"), count(items, n, OUTCOME_OPEN));
+    fprintf(f, "%s%s\n", done, count(items, n, OUTCOME_OPEN) ? open : "");
 }
 
 static enum kb_code run(struct batch_options *o, struct item *items, size_t n, struct kb_error *err)
