@@ -15,21 +15,12 @@
 // that created it).
 #include "nn/backend.h"
 #include "nn/kernels.h"
+#include "nn/layout.h"
 
 #include <dnnl.h>
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct slot {
-    int root;             // value that owns the memory (itself for most)
-    int64_t offset;       // elements from the root's start
-    int64_t pixel_stride; // elements
-    bool is_f32;          // else bf16
-    int first, last;      // steps between which the root's memory is in use
-    size_t bytes, at;     // of a root in the arena
-    void *external;       // the session's buffer, for f32 inputs and outputs
-};
 
 // Where a primitive's argument lies: a value, or memory of the plan's own.
 struct binding {
@@ -392,12 +383,6 @@ static enum kb_code add_convert(struct plan *p, const struct graph *g, int value
     return code;
 }
 
-static bool is_move(enum op_kind k)
-{
-    return k == OP_UPSAMPLE_NEAREST || k == OP_LOWER_HALF || k == OP_BROADCAST ||
-           k == OP_INTERLEAVE || k == OP_PIXEL_SHUFFLE || k == OP_PIXEL_UNSHUFFLE || k == OP_PAD;
-}
-
 static void add_concat(struct plan *p, const struct graph *g, const struct op *op)
 {
     int64_t channel = 0;
@@ -438,7 +423,7 @@ static enum kb_code add_op(struct plan *p, const struct graph *g, const struct o
     default:
         break;
     }
-    if (!is_move(op->kind))
+    if (!layout_is_move(op->kind))
         return kb_fail(err, KB_INTERNAL, _("operation %d cannot run on this backend"),
                        (int)op->kind);
     add_move(p, op, op->in[0], op->out);
@@ -449,78 +434,7 @@ static enum kb_code add_op(struct plan *p, const struct graph *g, const struct o
     return KB_OK;
 }
 
-// --- slots, lifetimes, arena ---
-
-// In bf16 the outputs of the network stay f32, and so do the values on the way to them that only
-// one movement or activation separates from the convolution that makes them.
-static void choose_types(struct plan *p, const struct graph *g)
-{
-    for (int v = 0; v < g->n_values; v++)
-        p->slots[v].is_f32 = !p->bf16;
-    if (!p->bf16)
-        return;
-    for (int i = 0; i < g->n_outputs; i++)
-        p->slots[g->outputs[i]].is_f32 = true;
-    for (int i = g->n_ops - 1; i >= 0; i--) {
-        const struct op *op = &g->ops[i];
-        if (!p->slots[op->out].is_f32)
-            continue;
-        int producer = -1, uses = 0;
-        for (int k = 0; k < g->n_ops; k++) {
-            producer = g->ops[k].out == op->in[0] ? k : producer;
-            for (int j = 0; j < g->ops[k].n_in; j++)
-                uses += g->ops[k].in[j] == op->in[0];
-            uses += g->ops[k].kind == OP_CONV && g->ops[k].residual == op->in[0];
-        }
-        bool carries =
-            op->kind == OP_PIXEL_SHUFFLE || op->kind == OP_ACTIVATION || op->kind == OP_RESHAPE;
-        if (carries && producer >= 0 && uses == 1)
-            p->slots[op->in[0]].is_f32 = true;
-        else if (op->kind != OP_CONV || op->residual >= 0)
-            p->slots[op->out].is_f32 = false; // converted when it is copied out
-    }
-    // A value that lost its f32 in the middle takes the chain behind it along.
-    for (int i = 0; i < g->n_ops; i++) {
-        const struct op *op = &g->ops[i];
-        if (op->kind != OP_CONV && p->slots[op->out].is_f32 && !p->slots[op->in[0]].is_f32)
-            p->slots[op->out].is_f32 = false;
-    }
-}
-
-// Values that share another's memory: reshapes, and slices of a channel concatenation.
-static void choose_roots(struct plan *p, const struct graph *g)
-{
-    for (int v = 0; v < g->n_values; v++) {
-        p->slots[v].root = v;
-        p->slots[v].pixel_stride = g->values[v].c;
-    }
-    for (int i = 0; i < g->n_ops; i++)
-        if (g->ops[i].kind == OP_RESHAPE)
-            p->slots[g->ops[i].out].root = p->slots[g->ops[i].in[0]].root;
-
-    for (int i = 0; i < g->n_ops; i++) {
-        const struct op *op = &g->ops[i];
-        if (op->kind != OP_CONCAT || op->axis != 'c')
-            continue;
-        int64_t offset = 0;
-        for (int k = 0; k < op->n_in; k++) {
-            int v = op->in[k], uses = 0, producer = -1;
-            for (int j = 0; j < g->n_ops; j++) {
-                producer = g->ops[j].out == v ? j : producer;
-                for (int m = 0; m < g->ops[j].n_in; m++)
-                    uses += g->ops[j].in[m] == v;
-                uses += g->ops[j].kind == OP_CONV && g->ops[j].residual == v;
-            }
-            if (producer >= 0 && uses == 1 && is_move(g->ops[producer].kind) &&
-                g->ops[producer].kind != OP_PAD && p->slots[v].root == v) {
-                p->slots[v].root = op->out;
-                p->slots[v].offset = offset;
-                p->slots[v].pixel_stride = g->values[op->out].c;
-            }
-            offset += g->values[v].c;
-        }
-    }
-}
+// --- lifetimes, arena ---
 
 static void use(struct plan *p, int value, int step)
 {
@@ -529,38 +443,6 @@ static void use(struct plan *p, int value, int step)
     struct slot *root = &p->slots[p->slots[value].root];
     root->first = KB_MIN(root->first, step);
     root->last = KB_MAX(root->last, step);
-}
-
-// First fit: every root gets the lowest place that no root alive at the same time covers.
-static void place_roots(struct plan *p, const struct graph *g)
-{
-    int *order = kb_alloc((size_t)p->n_slots * sizeof(*order));
-    int n = 0;
-    for (int v = 0; v < p->n_slots; v++) {
-        struct slot *s = &p->slots[v];
-        if (s->root != v || s->external || s->last < 0)
-            continue;
-        const struct value *x = &g->values[v];
-        s->bytes =
-            ((size_t)p->batch * (size_t)x->h * (size_t)x->w * (size_t)x->c * (s->is_f32 ? 4 : 2) +
-             63) &
-            ~(size_t)63;
-        s->at = 0;
-        for (bool moved = true; moved;) {
-            moved = false;
-            for (int i = 0; i < n; i++) {
-                const struct slot *o = &p->slots[order[i]];
-                bool together = o->first <= s->last && s->first <= o->last;
-                if (together && o->at < s->at + s->bytes && s->at < o->at + o->bytes) {
-                    s->at = o->at + o->bytes;
-                    moved = true;
-                }
-            }
-        }
-        order[n++] = v;
-        p->arena_bytes = KB_MAX(p->arena_bytes, s->at + s->bytes);
-    }
-    free(order);
 }
 
 static char *address(const struct plan *p, int value)
@@ -593,7 +475,7 @@ static enum kb_code plan_memory_map(struct plan *p, const struct graph *g, struc
     }
     for (int i = 0; i < g->n_outputs; i++)
         use(p, g->outputs[i], p->n_steps);
-    place_roots(p, g);
+    p->arena_bytes = layout_place(p->slots, g, p->batch);
     p->arena = aligned_alloc(64, KB_MAX(p->arena_bytes, 64));
     p->scratch_bytes = (p->scratch_bytes + 63) & ~(size_t)63;
     p->scratch = aligned_alloc(64, KB_MAX(p->scratch_bytes, 64));
@@ -673,8 +555,7 @@ static enum kb_code plan_create(struct plan **ret, const struct graph *g,
     p->slots = kb_alloc((size_t)p->n_slots * sizeof(p->slots[0]));
     p->owned = kb_alloc((2 * (size_t)g->n_ops + 16) * sizeof(p->owned[0]));
 
-    choose_types(p, g);
-    choose_roots(p, g);
+    layout_choose(p->slots, g, p->bf16);
     for (int i = 0; i < g->n_inputs; i++) {
         if (p->slots[g->inputs[i]].is_f32)
             p->slots[g->inputs[i]].external = inputs[i];

@@ -142,10 +142,10 @@ static enum kb_code shape_concat(const struct graph *g, const struct op *op, str
 // Numbers of a file must stay so small that shape arithmetic cannot overflow an int.
 static bool is_bounded(const struct op *op)
 {
-    const int numbers[] = {op->groups,    op->kernel_h,  op->kernel_w,   op->stride_h,
-                           op->stride_w,  op->pad_top,   op->pad_left,   op->pad_bottom,
-                           op->pad_right, op->out_pad_h, op->out_pad_w,  op->pad_channels,
-                           op->out_h,     op->out_w,     op->out_c,      op->factor};
+    const int numbers[] = {op->groups,    op->kernel_h,  op->kernel_w,  op->stride_h,
+                           op->stride_w,  op->pad_top,   op->pad_left,  op->pad_bottom,
+                           op->pad_right, op->out_pad_h, op->out_pad_w, op->pad_channels,
+                           op->out_h,     op->out_w,     op->out_c,     op->factor};
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         if (numbers[i] < 0 || numbers[i] > 1 << 20)
             return false;
@@ -264,6 +264,27 @@ enum kb_code graph_finish(struct graph *g, struct kb_error *err)
         if (g->outputs[i] < 0 || g->outputs[i] >= g->n_values || !known[g->outputs[i]])
             return kb_fail(err, KB_BAD_INPUT, _("output %d of the network is never computed"), i);
     return KB_OK;
+}
+
+int graph_uses(const struct graph *g, int value)
+{
+    int uses = 0;
+    for (int i = 0; i < g->n_ops; i++) {
+        for (int k = 0; k < g->ops[i].n_in; k++)
+            uses += g->ops[i].in[k] == value;
+        uses += g->ops[i].kind == OP_CONV && g->ops[i].residual == value;
+    }
+    for (int i = 0; i < g->n_outputs; i++)
+        uses += g->outputs[i] == value;
+    return uses;
+}
+
+int graph_producer(const struct graph *g, int value)
+{
+    for (int i = 0; i < g->n_ops; i++)
+        if (g->ops[i].out == value)
+            return i;
+    return -1;
 }
 
 int64_t graph_macs(const struct graph *g)

@@ -95,6 +95,11 @@ enum kb_code graph_finish(struct graph *g, struct kb_error *err);
 // output phase into convolutions and of stride 1 turned into one.
 enum kb_code graph_optimize(struct graph *g, struct kb_error *err);
 
+// How often a value is read, as an output of the network too; and the operation that writes it, or
+// -1.
+int graph_uses(const struct graph *g, int value);
+int graph_producer(const struct graph *g, int value);
+
 // Multiply-accumulates and parameters for one image.
 int64_t graph_macs(const struct graph *g);
 int64_t graph_params(const struct graph *g);

@@ -13,29 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-// How often a value is read, outputs of the network included.
-static int *count_uses(const struct graph *g)
-{
-    int *uses = kb_alloc((size_t)g->n_values * sizeof(*uses));
-    for (int i = 0; i < g->n_ops; i++) {
-        for (int k = 0; k < g->ops[i].n_in; k++)
-            uses[g->ops[i].in[k]]++;
-        if (g->ops[i].kind == OP_CONV && g->ops[i].residual >= 0)
-            uses[g->ops[i].residual]++;
-    }
-    for (int i = 0; i < g->n_outputs; i++)
-        uses[g->outputs[i]]++;
-    return uses;
-}
-
-static int producer_of(const struct graph *g, int value)
-{
-    for (int i = 0; i < g->n_ops; i++)
-        if (g->ops[i].out == value)
-            return i;
-    return -1;
-}
-
 // Remove op i, whose only effect is now done by the producer of its input: that one writes i's
 // output.
 static void absorb(struct graph *g, int producer, int i)
@@ -75,11 +52,11 @@ static void fold_batchnorm(struct graph *g)
         struct op *bn = &g->ops[i];
         if (bn->kind != OP_BATCHNORM)
             continue;
-        CLEANUP(kb_freep) int *uses = count_uses(g);
-        int p = producer_of(g, bn->in[0]);
+        int p = graph_producer(g, bn->in[0]);
         struct op *conv = p >= 0 ? &g->ops[p] : NULL;
-        if (!conv || (conv->kind != OP_CONV && conv->kind != OP_DECONV) || uses[bn->in[0]] != 1 ||
-            conv->act != ACT_NONE || (conv->kind == OP_CONV && conv->residual >= 0)) {
+        if (!conv || (conv->kind != OP_CONV && conv->kind != OP_DECONV) ||
+            graph_uses(g, bn->in[0]) != 1 || conv->act != ACT_NONE ||
+            (conv->kind == OP_CONV && conv->residual >= 0)) {
             // Alone it is a 1x1 convolution with one weight per channel.
             int c = g->values[bn->in[0]].c;
             bn->kind = OP_CONV;
@@ -258,9 +235,8 @@ static void fuse_activations(struct graph *g)
         struct op *act = &g->ops[i];
         if (act->kind != OP_ACTIVATION)
             continue;
-        CLEANUP(kb_freep) int *uses = count_uses(g);
-        int p = producer_of(g, act->in[0]);
-        if (p < 0 || uses[act->in[0]] != 1 || !can_take_activation(&g->ops[p]))
+        int p = graph_producer(g, act->in[0]);
+        if (p < 0 || graph_uses(g, act->in[0]) != 1 || !can_take_activation(&g->ops[p]))
             continue;
         g->ops[p].act = act->act;
         g->ops[p].alpha = act->alpha;
@@ -277,12 +253,11 @@ static void fuse_residuals(struct graph *g)
         struct op *add = &g->ops[i];
         if (add->kind != OP_ADD)
             continue;
-        CLEANUP(kb_freep) int *uses = count_uses(g);
-        int a = producer_of(g, add->in[0]), b = producer_of(g, add->in[1]);
+        int a = graph_producer(g, add->in[0]), b = graph_producer(g, add->in[1]);
         int side = a > b ? 0 : 1;
         int p = KB_MAX(a, b);
         if (p < 0 || a == b || g->ops[p].kind != OP_CONV || g->ops[p].act != ACT_NONE ||
-            g->ops[p].residual >= 0 || uses[add->in[side]] != 1)
+            g->ops[p].residual >= 0 || graph_uses(g, add->in[side]) != 1)
             continue;
         g->ops[p].residual = add->in[1 - side];
         g->ops[p].act = add->act;
