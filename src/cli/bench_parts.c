@@ -167,7 +167,7 @@ static enum kb_code crop_and_paste(const struct frames *frames, const struct cro
                                    struct kb_error *err)
 {
     const struct lips_spec *spec = c->spec;
-    struct paste_params pp = {.spec = spec, .feather = 0.06f, .dilate = 0.04f};
+    struct paste_params pp = {.spec = spec, .feather = 0.10f, .dilate = 0.04f};
     CLEANUP(paster_free) struct paster *paster = paster_create(&pp);
     size_t floats = (size_t)spec->width * (size_t)spec->height * 3;
     CLEANUP(kb_freep) float *target = kb_alloc(floats * sizeof(*target));

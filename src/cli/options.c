@@ -284,7 +284,7 @@ static const struct argp_option video_options[] = {
      30},
     {"nosmooth", OPT_NOSMOOTH, NULL, 0, N_("do not smooth the face's place over time"), 30},
     {"mask-feather", OPT_MASK_FEATHER, "X", 0,
-     N_("soft rim of the mouth's mask, as a fraction of the face's width (default: 0.06)"), 30},
+     N_("soft rim of the mouth's mask, as a fraction of the face's width (default: 0.10)"), 30},
     {"mask-dilate", OPT_MASK_DILATE, "X", 0,
      N_("grow the mask by this fraction of the face's width (default: 0.04)"), 30},
     {"sharpen", OPT_SHARPEN, "X", 0, N_("sharpen the mouth, 0 to 5 (default: 0)"), 30},
