@@ -105,7 +105,7 @@ static enum kb_code window_of(struct window *ret, const AVFrame *picture, struct
     CLEANUP(face_models_free) struct face_models *models = NULL;
     struct detection found[8];
     int n = 0, best = 0;
-    enum kb_code code = face_models_load(&models, 1, err);
+    enum kb_code code = face_models_load(&models, err);
     if (code == KB_OK)
         code = face_detect(models, picture, found, ARRAY_LEN(found), &n, err);
     if (code != KB_OK)
@@ -263,7 +263,7 @@ static enum kb_code make_track(const struct bench *b, struct kb_error *err)
     CLEANUP(face_models_free) struct face_models *models = NULL;
     CLEANUP(track_free) struct track *track = NULL;
     struct track_params tp = {.decoder_threads = kb_cpu_count(), .cancel = cli_cancel()};
-    enum kb_code code = face_models_load(&models, 1, err);
+    enum kb_code code = face_models_load(&models, err);
     return code == KB_OK ? track_obtain(&track, clip, cache, models, &tp, NULL, err) : code;
 }
 

@@ -118,7 +118,7 @@ static enum kb_code make_track(struct track **ret, const struct bench *b, int64_
 {
     CLEANUP(kb_freep) char *clip = bench_clip(b);
     CLEANUP(face_models_free) struct face_models *models = NULL;
-    enum kb_code code = face_models_load(&models, 1, err);
+    enum kb_code code = face_models_load(&models, err);
     if (code != KB_OK)
         return code;
     struct track_params tp = {

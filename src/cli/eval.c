@@ -119,7 +119,7 @@ int cmd_eval(int argc, char **argv)
     options_parse(&eval_argp, argc, argv, &o);
     struct kb_error err = {0};
     CLEANUP(face_models_free) struct face_models *models = NULL;
-    enum kb_code code = face_models_load(&models, o.threads ? o.threads : kb_cpu_count(), &err);
+    enum kb_code code = face_models_load(&models, &err);
     if (code != KB_OK)
         return cli_report(code, &err);
 
@@ -128,7 +128,7 @@ int cmd_eval(int argc, char **argv)
         o.json && o.common.progress == PROGRESS_JSON ? PROGRESS_NONE : o.common.progress;
     struct progress_view *view = progress_start(mode, NULL);
     struct eval_params params = {
-        .cancel = cli_cancel(), .progress = progress_update, .opaque = view};
+        .threads = o.threads, .cancel = cli_cancel(), .progress = progress_update, .opaque = view};
     struct eval_result result = {0};
     code = eval_run(&result, o.truth, o.test, models, &params, &err);
     if (code != KB_OK) {

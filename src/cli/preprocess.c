@@ -144,7 +144,7 @@ static int run(struct preprocess_options *o)
         return cli_report(code, &err);
 
     CLEANUP(face_models_free) struct face_models *models = NULL;
-    code = face_models_load(&models, o->threads, &err);
+    code = face_models_load(&models, &err);
     if (code != KB_OK)
         return cli_report(code, &err);
 

@@ -11,7 +11,7 @@
 // Load one network and check that it is the one we know how to read: a square input, two outputs of
 // the given numbers of elements.
 static enum kb_code load_network(struct session **ret, const char *name, int input, int n_first,
-                                 int n_second, int threads, struct kb_error *err)
+                                 int n_second, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *path = NULL;
     CLEANUP(file_unmap) struct file_map file = {0};
@@ -26,8 +26,7 @@ static enum kb_code load_network(struct session **ret, const char *name, int inp
     if (code != KB_OK)
         return kb_wrap(err, _("cannot read the face model '%s'"), path);
     // f32: the networks are small, and landmarks in bf16 would jitter by a pixel.
-    const struct session_params params = {
-        .batch = 1, .precision = PRECISION_F32, .threads = threads};
+    const struct session_params params = {.batch = 1, .precision = PRECISION_F32, .threads = 1};
     code = session_create(&s, graph, &params, err);
     if (code != KB_OK)
         return code;
@@ -43,18 +42,17 @@ static enum kb_code load_network(struct session **ret, const char *name, int inp
     return KB_OK;
 }
 
-enum kb_code face_models_load(struct face_models **ret, int threads, struct kb_error *err)
+enum kb_code face_models_load(struct face_models **ret, struct kb_error *err)
 {
     CLEANUP(face_models_free) struct face_models *m = kb_alloc(sizeof(*m));
-    threads = KB_MAX(threads, 1);
     enum kb_code code = load_network(&m->short_range, "face/face_detection_short_range.tflite", 128,
-                                     896 * 16, 896, threads, err);
+                                     896 * 16, 896, err);
     if (code == KB_OK)
         code = load_network(&m->full_range, "face/face_detection_full_range.tflite", 192, 2304 * 16,
-                            2304, threads, err);
+                            2304, err);
     if (code == KB_OK)
         code = load_network(&m->mesh, "face/face_landmark.tflite", MESH_INPUT, MESH_POINTS * 3, 1,
-                            threads, err);
+                            err);
     if (code == KB_OK)
         *ret = TAKE(m);
     return code;

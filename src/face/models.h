@@ -12,15 +12,17 @@
 
 struct face_models;
 
-// Load all three. threads: for the networks, 0 = 1. KB_NOT_FOUND when the files were not fetched.
-enum kb_code face_models_load(struct face_models **ret, int threads, struct kb_error *err);
+// Load all three. They run on one thread: they are small, and beside busy decoder and encoder
+// threads a second one costs far more in waiting for it than it gives (docs/performance.md).
+// KB_NOT_FOUND when the files were not fetched.
+enum kb_code face_models_load(struct face_models **ret, struct kb_error *err);
 void face_models_free(struct face_models **m);
 
 // A found face, in pixels of the frame.
 struct detection {
-    float x, y, width, height;   // box
-    float points[6][2];          // right eye, left eye, nose, mouth, right ear, left ear
-    float score;                 // 0..1
+    float x, y, width, height; // box
+    float points[6][2];        // right eye, left eye, nose, mouth, right ear, left ear
+    float score;               // 0..1
 };
 
 // Faces of a frame, best first, overlaps merged (weighted non-maximum suppression as in
@@ -38,12 +40,12 @@ struct mesh {
 
 // The region FaceMesh looks at: a rotated square.
 struct face_region {
-    float cx, cy, size, angle;  // pixels, radians
+    float cx, cy, size, angle; // pixels, radians
 };
 struct face_region region_from_detection(const struct detection *d);
 struct face_region region_from_mesh(const struct mesh *mesh); // for the next frame
 
-enum kb_code face_mesh(struct face_models *m, const AVFrame *frame, const struct face_region *region,
-                       struct mesh *ret, struct kb_error *err);
+enum kb_code face_mesh(struct face_models *m, const AVFrame *frame,
+                       const struct face_region *region, struct mesh *ret, struct kb_error *err);
 
 #endif

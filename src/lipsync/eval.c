@@ -246,10 +246,15 @@ static enum kb_code compare_pixels(struct eval_result *ret, struct side *truth, 
 
 // --- all of it ---
 
+static int decoder_threads(const struct eval_params *params)
+{
+    return params->threads > 0 ? params->threads : kb_cpu_count();
+}
+
 static enum kb_code open_both(struct side *truth, struct side *test,
                               const struct eval_params *params, struct kb_error *err)
 {
-    struct reader_params rp = {.threads = kb_cpu_count(), .cancel = params->cancel};
+    struct reader_params rp = {.threads = decoder_threads(params), .cancel = params->cancel};
     enum kb_code code = reader_open(&truth->reader, truth->path, &rp, err);
     if (code == KB_OK)
         code = reader_open(&test->reader, test->path, &rp, err);
@@ -267,7 +272,7 @@ static enum kb_code open_both(struct side *truth, struct side *test,
 static enum kb_code make_track(struct side *s, struct face_models *models, struct passes *passes,
                                struct kb_error *err)
 {
-    struct track_params tp = {.decoder_threads = kb_cpu_count(),
+    struct track_params tp = {.decoder_threads = decoder_threads(passes->params),
                               .cancel = passes->params->cancel,
                               .progress = on_pass_progress,
                               .opaque = passes};

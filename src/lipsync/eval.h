@@ -21,6 +21,7 @@ struct eval_result {
 };
 
 struct eval_params {
+    int threads; // of the decoders; 0 = all processors
     const struct cancel *cancel;
     progress_fn *progress;
     void *opaque;

@@ -54,9 +54,7 @@ enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
     enum kb_code code = lips_load(&e.lips, &lips, err);
     if (code == KB_OK) {
         report(params->progress, params->opaque, STAGE_LOADING, 1, 2);
-        // One thread: the networks are small, and beside busy decoder and encoder threads a second
-        // one costs more in waiting for it than it gives (docs/performance.md).
-        code = face_models_load(&e.faces, 1, err);
+        code = face_models_load(&e.faces, err);
     }
     if (code != KB_OK) {
         engine_free(&e);

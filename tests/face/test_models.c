@@ -12,7 +12,7 @@ static struct face_models *load_models(void)
 {
     struct kb_error err = {0};
     struct face_models *m = NULL;
-    enum kb_code code = face_models_load(&m, 1, &err);
+    enum kb_code code = face_models_load(&m, &err);
     if (code == KB_NOT_FOUND)
         print_message("skipped: %s\n", err.text);
     else if (code != KB_OK)

@@ -15,7 +15,7 @@ static char folder[] = "/tmp/koubo-tracker-XXXXXX";
 static int set_up(void **state)
 {
     struct kb_error err = {0};
-    enum kb_code code = face_models_load(&models, 1, &err);
+    enum kb_code code = face_models_load(&models, &err);
     if (code != KB_OK)
         print_message("skipped: %s\n", err.text);
     return (code == KB_OK || code == KB_NOT_FOUND) && mkdtemp(folder) ? 0 : -1;

@@ -14,7 +14,7 @@ static struct face_models *models; // NULL where they were not fetched
 static int load_models(void **state)
 {
     struct kb_error err = {0};
-    if (face_models_load(&models, kb_cpu_count(), &err) != KB_OK)
+    if (face_models_load(&models, &err) != KB_OK)
         print_message("skipped: %s\n", err.text);
     return 0;
 }

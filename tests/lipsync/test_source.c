@@ -47,7 +47,7 @@ static int make_video(void **state)
     writer_close(&w);
 
     struct face_models *models = NULL;
-    if (face_models_load(&models, 1, &err) != KB_OK) {
+    if (face_models_load(&models, &err) != KB_OK) {
         print_message("skipped: %s\n", err.text);
         return 0;
     }

@@ -111,7 +111,7 @@ static void test_golden(void **state)
             }
         }
         assert_int_equal(at * sizeof(float), golden.size);
-        print_message("%s: largest difference from the reference %.2g\n", net->name, worst);
+        print_message("# %s: largest difference from the reference %.2g\n", net->name, worst);
         assert_true(worst < 2e-4); // sums of some thousand f32 products in another order
     }
 }
