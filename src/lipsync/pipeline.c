@@ -203,13 +203,21 @@ static void *paste_thread(void *opaque)
 
 // --- encode, in the calling thread ---
 
+// How many frames the output will have, from the video's mean frame duration.
+static int64_t frames_expected(const struct source_params *s)
+{
+    int n = track_info(s->track)->n_frames;
+    double span = n > 1 ? (double)track_pts_us(s->track, n - 1) / (n - 1) : 40000;
+    return (int64_t)((double)s->length_us / KB_MAX(span, 1.0) + 0.999);
+}
+
 static void encode_all(struct pipeline *pl, int64_t *ret_frames, int64_t *ret_animated,
                        double *ret_seconds)
 {
     const struct pipeline_params *p = pl->p;
     struct kb_error err = {0};
     struct item *it;
-    int64_t end_us = 0;
+    int64_t end_us = 0, total = frames_expected(&p->source);
     while ((it = queue_pop(pl->pasted))) {
         AVFrame *frame = it->shown.frame;
         frame->pts = it->shown.pts_us;
@@ -223,13 +231,9 @@ static void encode_all(struct pipeline *pl, int64_t *ret_frames, int64_t *ret_an
             return;
         }
         ++*ret_frames;
-        if (p->progress) {
-            // Frames so far, scaled to the whole length: right for any frame rate.
-            int64_t length = p->source.length_us;
-            int64_t total = (int64_t)((double)*ret_frames * (double)length / (double)end_us + 0.5);
+        if (p->progress)
             p->progress(p->opaque, &(struct progress){STAGE_GENERATING, *ret_frames,
                                                       KB_MAX(total, *ret_frames)});
-        }
     }
     *ret_seconds = (double)KB_MIN(end_us, p->source.length_us) / 1e6;
 }
