@@ -49,7 +49,8 @@ enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
     struct lips_params lips = {.model = params->model,
                                .precision = params->precision,
                                .batch = params->batch,
-                               .threads = thread_count(params->threads)};
+                               .threads = thread_count(params->threads),
+                               .beside_others = true};
     report(params->progress, params->opaque, STAGE_LOADING, 0, 2);
     enum kb_code code = lips_load(&e.lips, &lips, err);
     if (code == KB_OK) {

@@ -159,12 +159,11 @@ enum kb_code lips_load(struct lips **ret, const struct lips_params *params, stru
     l->macs = graph_macs(g);
     l->params = graph_params(g);
     tensor_set_free(&set); // the graph has its own copy
-    // A small network leaves the other processors to decoder and encoder, which run at the same
-    // time; a large one is where the time goes and gets them all.
-    bool is_small = l->macs < SMALL_NETWORK_MACS;
+    // A large network is where the time goes and gets all processors in any case.
+    bool leaves_room = params->beside_others && l->macs < SMALL_NETWORK_MACS;
     struct session_params sp = {.batch = params->batch > 0 ? params->batch : 8,
                                 .precision = params->precision,
-                                .threads = is_small ? 1 : params->threads};
+                                .threads = leaves_room ? 1 : params->threads};
     l->precision = precision_resolve(params->precision);
     code = session_create(&l->session, g, &sp, err);
     if (code == KB_OK)

@@ -31,8 +31,10 @@ struct lips;
 struct lips_params {
     const char *model; // a path, or NULL / "koubo-lips" for the bundled weights
     enum precision precision;
-    int batch;   // frames per run; 0 = 8
-    int threads; // at most; 0 = 1. Networks under 1 GMAC a frame use one
+    int batch;          // frames per run; 0 = 8
+    int threads;        // 0 = 1
+    bool beside_others; // decoder and encoder run at the same time: a network under 1 GMAC a
+                        // frame then takes one thread and leaves them the rest
 };
 
 // KB_NOT_FOUND, KB_BAD_INPUT (another network: names the missing tensors), KB_NO_SPACE.

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#define CHUNK_BYTES (96 << 20)
+#define CHUNK_BYTES (48 << 20)
 #define CHUNK_MAX   64
 
 struct source {

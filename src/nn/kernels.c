@@ -2,6 +2,14 @@
 
 #include <string.h>
 
+// Compiled once for each of these, the best that the processor has is chosen when the program
+// starts.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define VECTORISED __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
+#else
+#define VECTORISED
+#endif
+
 static char *pixel(const struct image *im, int n, int y, int x, int elem_size)
 {
     int64_t index = ((int64_t)n * im->h + y) * im->w + x;
@@ -110,22 +118,25 @@ void move_run(const struct move *m)
         one_row(m, i / m->dst.h, i % m->dst.h);
 }
 
-static void prelu_f32(float *restrict x, const float *restrict slope, int c)
+VECTORISED static void prelu_f32(float *restrict x, const float *restrict slope, int c)
 {
-    for (int i = 0; i < c; i++)
-        x[i] = x[i] > 0 ? x[i] : slope[i] * x[i];
+    for (int i = 0; i < c; i++) {
+        float scaled = slope[i] * x[i];
+        x[i] = x[i] > 0 ? x[i] : scaled;
+    }
 }
 
 // bf16 is the upper half of an f32; rounding to nearest even on the way back.
-static void prelu_bf16(uint16_t *restrict x, const float *restrict slope, int c)
+VECTORISED static void prelu_bf16(uint16_t *restrict x, const float *restrict slope, int c)
 {
     for (int i = 0; i < c; i++) {
-        uint32_t bits = (uint32_t)x[i] << 16;
-        float v;
-        memcpy(&v, &bits, 4);
-        v = v > 0 ? v : slope[i] * v;
-        memcpy(&bits, &v, 4);
-        x[i] = (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+        union {
+            uint32_t bits;
+            float value;
+        } v = {.bits = (uint32_t)x[i] << 16};
+        float scaled = slope[i] * v.value;
+        v.value = v.value > 0 ? v.value : scaled;
+        x[i] = (uint16_t)((v.bits + 0x7fff + ((v.bits >> 16) & 1)) >> 16);
     }
 }
 

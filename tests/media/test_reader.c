@@ -573,6 +573,11 @@ static void test_cancel(void **state)
     av_frame_free(&f);
     assert_fails(err, KB_CANCELLED, "cancelled", reader_next(r, &f, &err));
     assert_fails(err, KB_CANCELLED, "cancelled", reader_seek(r, 1000000, &err));
+    // Already cancelled when a file is opened: nothing is read, nothing freed twice.
+    struct reader *none = NULL;
+    assert_fails(err, KB_CANCELLED, "cancelled",
+                 reader_open(&none, film(0), &(struct reader_params){.cancel = &cancel}, &err));
+    assert_null(none);
 }
 
 // Bytes that were changed anywhere may give an error or pictures, never a crash.
