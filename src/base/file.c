@@ -180,14 +180,19 @@ char *path_stem(const char *path)
     return dot && dot != name ? kb_printf("%.*s", (int)(dot - name), name) : kb_strdup(name);
 }
 
-enum kb_code model_locate(char **ret, const char *name, struct kb_error *err)
+char *path_beside_program(const char *relative)
 {
     char exe[4096];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
     exe[n > 0 ? n : 0] = '\0';
     CLEANUP(kb_freep) char *bin = path_folder(exe);
-    CLEANUP(kb_freep) char *beside = path_join(bin, "../models");
-    CLEANUP(kb_freep) char *shared = path_join(bin, "../share/koubo/models");
+    return path_join(bin, relative);
+}
+
+enum kb_code model_locate(char **ret, const char *name, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *beside = path_beside_program("../models");
+    CLEANUP(kb_freep) char *shared = path_beside_program("../share/koubo/models");
     const char *folders[] = {getenv("KOUBO_MODELS"), beside, shared};
 
     for (size_t i = 0; i < ARRAY_LEN(folders); i++) {

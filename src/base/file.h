@@ -37,6 +37,8 @@ char *path_join(const char *folder, const char *name);
 char *path_folder(const char *path);     // "a/b.mp4" -> "a"; "b.mp4" -> "."
 char *path_stem(const char *path);       // "a/b.mp4" -> "b"; ".x" -> ".x"
 const char *path_name(const char *path); // points into path
+char *
+path_beside_program(const char *relative); // "../models" -> folder of the running program + it
 
 // Where a shipped file (for instance "koubo-lips.safetensors", "face/face_landmark.tflite") lies:
 // $KOUBO_MODELS, then ../models and ../share/koubo/models beside the program. Free the result.

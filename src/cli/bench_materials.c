@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "cli/cli.h"
+#include "cli/photo.h"
 #include "face/models.h"
 #include "face/track.h"
 #include "media/audio.h"
@@ -203,49 +204,13 @@ static enum kb_code read_picture(AVFrame **ret, const char *path, struct kb_erro
     return code == KB_OK ? reader_next(reader, ret, err) : code;
 }
 
-// The demo's photograph, cut to the one woman at its left. It lies beside the build folder.
-#define PHOTO "node_modules/@vladmandic/face-api/demo/sample6.jpg"
-static const struct {
-    int x, y, width, height;
-} person = {100, 450, 440, 420};
-
-static enum kb_code read_photo(AVFrame **ret, struct kb_error *err)
-{
-    char exe[4096];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-    exe[n > 0 ? n : 0] = '\0';
-    CLEANUP(kb_freep) char *bin = path_folder(exe);
-    CLEANUP(kb_freep) char *path = path_join(bin, "../" PHOTO);
-    if (!file_exists(path))
-        return kb_fail(err, KB_UNAVAILABLE,
-                       _("the demo's photograph '%s' is missing; run ./start.sh demo to fetch it, "
-                         "or give a film with --clip FILE"),
-                       PHOTO);
-    CLEANUP(av_frame_free) AVFrame *photo = NULL;
-    enum kb_code code = read_picture(&photo, path, err);
-    if (code != KB_OK)
-        return code;
-    int right = photo->width - person.x - person.width;
-    int bottom = photo->height - person.y - person.height;
-    if (right >= 0 && bottom >= 0) {
-        photo->crop_left = (size_t)person.x;
-        photo->crop_top = (size_t)person.y;
-        photo->crop_right = (size_t)right;
-        photo->crop_bottom = (size_t)bottom;
-        if (av_frame_apply_cropping(photo, AV_FRAME_CROP_UNALIGNED) < 0)
-            return kb_no_memory(err);
-    }
-    *ret = TAKE(photo);
-    return KB_OK;
-}
-
 static enum kb_code make_clip(const struct bench *b, const char *name, int width, int height,
                               int seconds, struct kb_error *err)
 {
     CLEANUP(av_frame_free) AVFrame *picture = NULL;
     CLEANUP(kb_freep) char *path = bench_path(b, name);
     enum kb_code code =
-        b->user_clip ? read_picture(&picture, b->user_clip, err) : read_photo(&picture, err);
+        b->user_clip ? read_picture(&picture, b->user_clip, err) : photo_read(&picture, err);
     return code == KB_OK ? make_film(path, picture, width, height, seconds, err) : code;
 }
 

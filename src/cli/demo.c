@@ -4,19 +4,12 @@
 #include "cli/options.h"
 
 #include "base/file.h"
-#include "media/reader.h"
+#include "cli/photo.h"
 #include "media/writer.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-// One woman, frontal, her mouth closed, at the left of a group.
-#define PHOTO "node_modules/@vladmandic/face-api/demo/sample6.jpg"
-static const struct {
-    size_t x, y;
-    int width, height;
-} person = {100, 450, 440, 420};
 
 enum { OPT_TEXT = 600 };
 
@@ -60,54 +53,22 @@ static const struct argp demo_argp = {
     demo_children, NULL,       "koubo",
 };
 
-// The photograph lies beside the build folder, like the models.
-static enum kb_code find_photo(char **ret, struct kb_error *err)
+// Write the person of the photograph as a video of one frame.
+static enum kb_code cut_person(const char *path, struct kb_error *err)
 {
-    char exe[4096];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-    exe[n > 0 ? n : 0] = '\0';
-    CLEANUP(kb_freep) char *bin = path_folder(exe);
-    CLEANUP(kb_freep) char *beside = path_join(bin, "../" PHOTO);
-    if (!file_exists(beside))
-        return kb_fail(err, KB_UNAVAILABLE,
-                       _("the demo's photograph '%s' is missing; run ./start.sh demo to fetch it, "
-                         "or give a picture with -i FILE"),
-                       PHOTO);
-    *ret = TAKE(beside);
-    return KB_OK;
-}
-
-// Write the person's part of the photograph as a video of one frame.
-static enum kb_code cut_person(const char *photo, const char *path, struct kb_error *err)
-{
-    CLEANUP(reader_close) struct reader *reader = NULL;
     CLEANUP(writer_close) struct writer *writer = NULL;
     CLEANUP(av_frame_free) AVFrame *frame = NULL;
-    enum kb_code code = reader_open(&reader, photo, &(struct reader_params){0}, err);
-    if (code == KB_OK)
-        code = reader_next(reader, &frame, err);
+    enum kb_code code = photo_read(&frame, err);
     if (code != KB_OK)
         return code;
-    if (frame->width < (int)person.x + person.width ||
-        frame->height < (int)person.y + person.height)
-        return kb_fail(
-            err, KB_BAD_INPUT,
-            _("the photograph '%s' is not the expected one; give a picture with -i FILE"), photo);
-
-    const struct reader_info *info = reader_info(reader);
-    frame->crop_left = person.x;
-    frame->crop_top = person.y;
-    frame->crop_right = (size_t)frame->width - person.x - (size_t)person.width;
-    frame->crop_bottom = (size_t)frame->height - person.y - (size_t)person.height;
-    av_frame_apply_cropping(frame, AV_FRAME_CROP_UNALIGNED);
-    struct writer_params params = {.width = person.width,
-                                   .height = person.height,
-                                   .frame_rate = info->frame_rate,
+    struct writer_params params = {.width = frame->width,
+                                   .height = frame->height,
+                                   .frame_rate = {25, 1},
                                    .sample_aspect = {1, 1},
-                                   .range = info->range,
-                                   .space = info->space,
-                                   .primaries = info->primaries,
-                                   .transfer = info->transfer,
+                                   .range = frame->color_range,
+                                   .space = frame->colorspace,
+                                   .primaries = frame->color_primaries,
+                                   .transfer = frame->color_trc,
                                    .crf = 10};
     code = writer_open(&writer, path, &params, err);
     if (code == KB_OK)
@@ -149,11 +110,8 @@ int cmd_demo(int argc, char **argv)
     CLEANUP(kb_freep) char *cut = NULL;
     enum kb_code code = file_make_dirs(folder, &err);
     if (code == KB_OK && !o.input) {
-        CLEANUP(kb_freep) char *photo = NULL;
         cut = kb_printf("%s/.koubo-person-%d.mp4", folder, (int)getpid());
-        code = find_photo(&photo, &err);
-        if (code == KB_OK)
-            code = cut_person(photo, cut, &err);
+        code = cut_person(cut, &err);
     }
     if (code != KB_OK)
         return cli_report(code, &err);

@@ -35,12 +35,8 @@ static const char *wanted_locale(void)
 // Beside the program in the build tree (po/), else where it is installed.
 static char *catalogue_folder(const char *uninstalled, const char *installed)
 {
-    char exe[4096];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-    exe[n > 0 ? n : 0] = '\0';
-    CLEANUP(kb_freep) char *bin = path_folder(exe);
-    CLEANUP(kb_freep) char *built = path_join(bin, uninstalled);
-    return file_is_dir(built) ? TAKE(built) : path_join(bin, installed);
+    CLEANUP(kb_freep) char *built = path_beside_program(uninstalled);
+    return file_is_dir(built) ? TAKE(built) : path_beside_program(installed);
 }
 
 // glibc's own sentences (strerror, getopt) are in the package "locales" and its language packs. If
