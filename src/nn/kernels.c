@@ -2,9 +2,9 @@
 
 #include <string.h>
 
-// Compiled once for each of these, the best that the processor has is chosen when the program
-// starts.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+// Compiled once for each of these; the best that the processor has is chosen when the program
+// starts, which is before ThreadSanitizer is ready.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
 #define VECTORISED __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
 #else
 #define VECTORISED
