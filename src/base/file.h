@@ -31,6 +31,7 @@ enum kb_code file_make_dirs(const char *path, struct kb_error *err);
 
 bool file_exists(const char *path); // a regular file that can be read
 bool file_is_dir(const char *path);
+bool file_same(const char *a, const char *b); // both exist and are one file, whatever their names
 
 // Pieces of a path, each a new string for free().
 char *path_join(const char *folder, const char *name);

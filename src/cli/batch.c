@@ -106,7 +106,7 @@ static void item_check(struct item *item, const struct batch_options *o)
     struct kb_error err = {0};
     job.video = item->video;
     job.output = item->output;
-    if (cli_same_file(item->output, item->video)) {
+    if (file_same(item->output, item->video)) {
         kb_fail(&err, KB_BAD_INPUT,
                 _("the result would replace its own video; choose another folder with -o"));
         item_fail(item, &err);

@@ -30,9 +30,6 @@ int cli_report(enum kb_code code, const struct kb_error *err);
 // The name nearest to word (at most a third of its letters differ), or NULL.
 const char *cli_nearest(const char *word, const char *const *names, size_t n_names);
 
-// Do both paths name one file? Paths that do not exist are never the same.
-bool cli_same_file(const char *a, const char *b);
-
 // Print text and spaces up to width columns of the terminal (Chinese letters take two).
 void cli_print_padded(FILE *f, const char *text, int width);
 int cli_text_width(const char *text);

@@ -78,8 +78,7 @@ static const struct argp generate_argp = {
 static enum kb_code check_output(const struct generate_options *o, struct kb_error *err)
 {
     const struct job_params *job = &o->video.job;
-    if (cli_same_file(job->output, job->video) ||
-        (job->audio && cli_same_file(job->output, job->audio)))
+    if (file_same(job->output, job->video) || (job->audio && file_same(job->output, job->audio)))
         return kb_fail(err, KB_BAD_INPUT,
                        _("the output '%s' is also an input; choose another name for the output"),
                        job->output);

@@ -68,7 +68,7 @@ static enum kb_code convert(const struct convert_options *o, struct kb_error *er
         return kb_fail(err, KB_BAD_INPUT,
                        _("'%s' does not end in .safetensors, the only format that is written"),
                        o->out);
-    if (cli_same_file(o->in, o->out))
+    if (file_same(o->in, o->out))
         return kb_fail(err, KB_BAD_INPUT,
                        _("the output '%s' is also an input; choose another name for the output"),
                        o->out);

@@ -9,7 +9,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define SPARE_BYTES (16 << 20) // room that must be free beside the estimated output
 
@@ -74,12 +73,6 @@ void engine_free(struct engine *e)
 
 // --- before the work ---
 
-static bool same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 // A generous guess of the output's size in bytes.
 static int64_t estimate_bytes(const struct reader_info *v, int64_t length_us)
 {
@@ -120,7 +113,7 @@ static enum kb_code check_inputs(const struct job_params *p, int64_t *ret_bytes,
 enum kb_code job_check(const struct job_params *p, struct kb_error *err)
 {
     int64_t bytes = 0;
-    if (same_file(p->video, p->output) || same_file(p->audio, p->output))
+    if (file_same(p->video, p->output) || file_same(p->audio, p->output))
         return kb_fail(err, KB_BAD_INPUT,
                        _("the output '%s' is one of the inputs; choose another name"), p->output);
     enum kb_code code = check_inputs(p, &bytes, err);

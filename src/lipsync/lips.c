@@ -17,7 +17,7 @@ struct lips {
     struct session *session;
     enum precision precision;
     int mel_input, face_input; // which of the session's inputs
-    int64_t macs, params;
+    int64_t params;
 };
 
 // --- the spec out of a file ---
@@ -140,27 +140,23 @@ enum kb_code lips_load(struct lips **ret, const struct lips_params *params, stru
     if (code != KB_OK)
         return code;
 
-    bool is_wav2lip = wav2lip_recognize(set) && !tensor_set_meta(set, "graph");
-    if (is_wav2lip) {
-        spec_of_wav2lip(&l->spec);
-        code = wav2lip_graph(&g, set, err);
-    } else if (!tensor_set_meta(set, "graph")) {
-        code = wav2lip_graph(&g, set, err); // fails with the list of what is missing
-    } else {
+    if (tensor_set_meta(set, "graph")) {
         code = spec_from_metadata(&l->spec, set, err);
         if (code == KB_OK)
             code = graph_from_metadata(&g, set, err);
+    } else { // Wav2Lip, or else the list of what it lacks to be that
+        spec_of_wav2lip(&l->spec);
+        code = wav2lip_graph(&g, set, err);
     }
     if (code == KB_OK)
         code = spec_from_graph(l, g, err);
     if (code != KB_OK)
         return kb_wrap(err, _("model '%s'"), path);
 
-    l->macs = graph_macs(g);
     l->params = graph_params(g);
     tensor_set_free(&set); // the graph has its own copy
     // A large network is where the time goes and gets all processors in any case.
-    bool leaves_room = params->beside_others && l->macs < SMALL_NETWORK_MACS;
+    bool leaves_room = params->beside_others && graph_macs(g) < SMALL_NETWORK_MACS;
     struct session_params sp = {.batch = params->batch > 0 ? params->batch : 8,
                                 .precision = params->precision,
                                 .threads = leaves_room ? 1 : params->threads};
@@ -216,11 +212,6 @@ const float *lips_output(const struct lips *l, int i)
 {
     return session_output(l->session, 0) +
            (size_t)i * (size_t)l->spec.out_height * (size_t)l->spec.out_width * 3;
-}
-
-int64_t lips_macs(const struct lips *l)
-{
-    return l->macs;
 }
 
 int64_t lips_params_count(const struct lips *l)

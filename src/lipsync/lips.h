@@ -54,8 +54,6 @@ enum kb_code lips_run(struct lips *l, struct kb_error *err);
 // out_height * out_width pixels of 3 floats, 0..1, in the spec's channel order.
 const float *lips_output(const struct lips *l, int i);
 
-// Number of the network in the graph that a spec was read from; for `model list` and logs.
-int64_t lips_macs(const struct lips *l);
-int64_t lips_params_count(const struct lips *l);
+int64_t lips_params_count(const struct lips *l); // numbers the network learnt
 
 #endif

@@ -182,30 +182,10 @@ static void describe(const struct shaper *s, const AVFrame *f, char *ret, size_t
 
 static int build(struct shaper *s, const AVFrame *f, const char *filters)
 {
-    AVFilterInOut *from = avfilter_inout_alloc(), *to = avfilter_inout_alloc();
     char args[128];
     snprintf(args, sizeof(args), "video_size=%dx%d:pix_fmt=%d:time_base=1/1000000:pixel_aspect=1/1",
              f->width, f->height, f->format);
-    s->graph = avfilter_graph_alloc();
-    int e = from && to && s->graph ? 0 : AVERROR(ENOMEM);
-    if (e >= 0) {
-        s->graph->nb_threads = s->threads;
-        e = avfilter_graph_create_filter(&s->in, avfilter_get_by_name("buffer"), "in", args, NULL,
-                                         s->graph);
-    }
-    if (e >= 0)
-        e = avfilter_graph_create_filter(&s->out, avfilter_get_by_name("buffersink"), "out", NULL,
-                                         NULL, s->graph);
-    if (e >= 0) {
-        *from = (AVFilterInOut){.name = av_strdup("in"), .filter_ctx = s->in};
-        *to = (AVFilterInOut){.name = av_strdup("out"), .filter_ctx = s->out};
-        e = avfilter_graph_parse_ptr(s->graph, filters, &to, &from, NULL);
-    }
-    if (e >= 0)
-        e = avfilter_graph_config(s->graph, NULL);
-    avfilter_inout_free(&from);
-    avfilter_inout_free(&to);
-    return e;
+    return filters_build(&s->filters, "buffer", "buffersink", args, filters, s->threads);
 }
 
 static int prepare(struct shaper *s, const AVFrame *f)
@@ -233,10 +213,10 @@ enum kb_code shaper_apply(struct shaper *s, AVFrame *frame, struct kb_error *err
     int64_t pts = frame->pts, duration = frame->pkt_duration;
     drop_j_format(frame);
     int e = prepare(s, frame);
-    if (e >= 0 && s->graph) {
-        e = av_buffersrc_add_frame(s->in, frame); // empties frame
+    if (e >= 0 && s->filters.graph) {
+        e = av_buffersrc_add_frame(s->filters.in, frame); // empties frame
         if (e >= 0)
-            e = av_buffersink_get_frame(s->out, frame);
+            e = av_buffersink_get_frame(s->filters.out, frame);
     }
     if (e == AVERROR(ENOMEM))
         return kb_no_memory(err);
@@ -255,7 +235,7 @@ enum kb_code shaper_apply(struct shaper *s, AVFrame *frame, struct kb_error *err
 
 void shaper_reset(struct shaper *s)
 {
-    avfilter_graph_free(&s->graph);
-    s->in = s->out = NULL;
+    avfilter_graph_free(&s->filters.graph);
+    s->filters.in = s->filters.out = NULL;
     s->ready = false;
 }

@@ -5,8 +5,9 @@
 
 #include "base/base.h"
 
-#include <libavfilter/avfilter.h>
 #include <libavutil/frame.h>
+
+#include "media/filters.h"
 
 // All-zero before shaper_init().
 struct shaper {
@@ -23,8 +24,7 @@ struct shaper {
     bool has_matrix;
 
     // The graph and what goes into it; no graph = pictures pass through.
-    AVFilterGraph *graph;
-    AVFilterContext *in, *out;
+    struct filters filters;
     int in_width, in_height, in_format;
     bool ready;
 };

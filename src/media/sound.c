@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <libavfilter/avfilter.h>
 #include <libavfilter/buffersink.h>
 #include <libavfilter/buffersrc.h>
 #include <libavutil/channel_layout.h>
 #include <libavutil/mathematics.h>
 
+#include "media/filters.h"
 #include "media/source.h"
 
 #define MAX_LATE_S      3600 // a start later than this is a broken time stamp
@@ -22,10 +22,9 @@ struct sound {
     struct source source;
     struct sound_params params;
 
-    AVFrame *waiting;     // decoded, not yet in the graph
-    int64_t silence;      // samples that still go before it
-    AVFilterGraph *graph; // NULL: to be built for waiting
-    AVFilterContext *in, *out;
+    AVFrame *waiting;       // decoded, not yet in the graph
+    int64_t silence;        // samples that still go before it
+    struct filters filters; // .graph NULL: to be built for waiting
     int in_rate, in_format;
     AVChannelLayout in_layout;
     bool drained; // the graph was told that no more comes
@@ -62,35 +61,16 @@ static int build(struct sound *s)
              f->sample_rate, f->sample_rate, av_get_sample_fmt_name(f->format), layout);
     describe(s, filters, sizeof(filters));
 
-    AVFilterInOut *from = avfilter_inout_alloc(), *to = avfilter_inout_alloc();
-    s->graph = avfilter_graph_alloc();
-    e = from && to && s->graph ? 0 : AVERROR(ENOMEM);
-    if (e >= 0) {
-        s->graph->nb_threads = 1;
-        e = avfilter_graph_create_filter(&s->in, avfilter_get_by_name("abuffer"), "in", args, NULL,
-                                         s->graph);
-    }
-    if (e >= 0)
-        e = avfilter_graph_create_filter(&s->out, avfilter_get_by_name("abuffersink"), "out", NULL,
-                                         NULL, s->graph);
-    if (e >= 0) {
-        *from = (AVFilterInOut){.name = av_strdup("in"), .filter_ctx = s->in};
-        *to = (AVFilterInOut){.name = av_strdup("out"), .filter_ctx = s->out};
-        e = avfilter_graph_parse_ptr(s->graph, filters, &to, &from, NULL);
-    }
-    if (e >= 0)
-        e = avfilter_graph_config(s->graph, NULL);
-    avfilter_inout_free(&from);
-    avfilter_inout_free(&to);
+    e = filters_build(&s->filters, "abuffer", "abuffersink", args, filters, 1);
     s->drained = false;
     return e;
 }
 
 static void drop_graph(struct sound *s)
 {
-    avfilter_graph_free(&s->graph);
+    avfilter_graph_free(&s->filters.graph);
     av_channel_layout_uninit(&s->in_layout);
-    s->in = s->out = NULL;
+    s->filters.in = s->filters.out = NULL;
 }
 
 // Decode the next frame with samples into s->waiting. KB_EOF leaves it NULL.
@@ -135,7 +115,7 @@ static int push_silence(struct sound *s)
                                f->format);
         s->silence -= f->nb_samples;
         f->pts = AV_NOPTS_VALUE;
-        e = av_buffersrc_add_frame(s->in, f);
+        e = av_buffersrc_add_frame(s->filters.in, f);
     }
     av_frame_free(&f);
     return e;
@@ -152,12 +132,12 @@ static enum kb_code push(struct sound *s, struct kb_error *err)
     int e;
     if (!s->waiting || !fits_graph(s, s->waiting)) {
         s->drained = true;
-        e = av_buffersrc_add_frame(s->in, NULL);
+        e = av_buffersrc_add_frame(s->filters.in, NULL);
     } else if (s->silence > 0) {
         e = push_silence(s);
     } else {
         s->waiting->pts = AV_NOPTS_VALUE; // samples are counted, gaps in the stamps are ignored
-        e = av_buffersrc_add_frame(s->in, s->waiting);
+        e = av_buffersrc_add_frame(s->filters.in, s->waiting);
         av_frame_free(&s->waiting);
     }
     return e < 0 ? cannot_convert(s, e, err) : KB_OK;
@@ -169,7 +149,7 @@ enum kb_code sound_next(struct sound *s, AVFrame *frame, struct kb_error *err)
         enum kb_code code = cancel_check(s->params.cancel, err);
         if (code != KB_OK)
             return code;
-        if (!s->graph) {
+        if (!s->filters.graph) {
             if (!s->waiting)
                 return KB_EOF;
             int e = build(s);
@@ -178,7 +158,7 @@ enum kb_code sound_next(struct sound *s, AVFrame *frame, struct kb_error *err)
                 return cannot_convert(s, e, err);
             }
         }
-        int e = av_buffersink_get_frame(s->out, frame);
+        int e = av_buffersink_get_frame(s->filters.out, frame);
         if (e >= 0)
             return KB_OK;
         if (e == AVERROR_EOF || (e == AVERROR(EAGAIN) && s->drained)) {

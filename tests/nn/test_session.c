@@ -80,8 +80,7 @@ static void plain_deconv(const struct op *op, const struct plain *x, const struc
 }
 
 // Source element of one output element for the operations that only move numbers.
-static float moved(const struct graph *g, const struct op *op, const struct plain *v, int y, int x,
-                   int c)
+static float moved(const struct op *op, const struct plain *v, int y, int x, int c)
 {
     const struct plain *a = &v[op->in[0]];
     int f = op->factor;
@@ -113,12 +112,11 @@ static float moved(const struct graph *g, const struct op *op, const struct plai
         }
         return NAN;
     default:
-        (void)g;
         return NAN;
     }
 }
 
-static void plain_rest(const struct graph *g, const struct op *op, const struct plain *v)
+static void plain_rest(const struct op *op, const struct plain *v)
 {
     const struct plain *a = &v[op->in[0]], *y = &v[op->out];
     for (int oy = 0; oy < y->h; oy++)
@@ -148,7 +146,7 @@ static void plain_rest(const struct graph *g, const struct op *op, const struct 
                     *out = (*at(a, y0, x0, c) * (1 - tx) + *at(a, y0, x1, c) * tx) * (1 - ty) +
                            (*at(a, y1, x0, c) * (1 - tx) + *at(a, y1, x1, c) * tx) * ty;
                 } else {
-                    *out = moved(g, op, v, oy, ox, c);
+                    *out = moved(op, v, oy, ox, c);
                 }
             }
 }
@@ -173,7 +171,7 @@ static struct plain *plain_run(const struct graph *g, const float *const *inputs
         else if (op->kind == OP_DECONV)
             plain_deconv(op, &v[op->in[0]], y);
         else
-            plain_rest(g, op, v);
+            plain_rest(op, v);
         for (int64_t k = 0; k < (int64_t)y->h * y->w * y->c; k++) {
             if (op->kind == OP_CONV && op->residual >= 0)
                 y->data[k] += v[op->residual].data[k];
