@@ -10,7 +10,9 @@ lower()
     nn | media) echo "base" ;;
     face) echo "base nn media" ;;
     lipsync) echo "base nn media face" ;;
-    cli) echo "base nn media face lipsync" ;;
+    job) echo "base nn media face lipsync" ;;
+    server) echo "base nn media face lipsync job" ;;
+    cli) echo "base nn media face lipsync job server" ;;
     *) echo "?" ;;
     esac
 }

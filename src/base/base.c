@@ -5,7 +5,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
+
+static _Atomic enum kb_language process_language;
+static _Thread_local enum kb_language thread_language;
+
+void kb_language_set_process(enum kb_language language)
+{
+    process_language = language;
+}
+
+void kb_language_set_thread(enum kb_language language)
+{
+    thread_language = language;
+}
+
+const char *kb_text(const char *text)
+{
+    enum kb_language language = thread_language ? thread_language : process_language;
+    return language == KB_LANGUAGE_SOURCE ? text : gettext(text);
+}
 
 enum kb_code kb_fail(struct kb_error *err, enum kb_code code, const char *fmt, ...)
 {
@@ -31,8 +51,8 @@ enum kb_code kb_wrap(struct kb_error *err, const char *fmt, ...)
     int n = vsnprintf(err->text, sizeof(err->text), fmt, args);
     va_end(args);
     if (n >= 0 && (size_t)n < sizeof(err->text))
-        snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %.*s",
-                 (int)sizeof(err->text) - n, cause);
+        snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %.*s", (int)sizeof(err->text) - n,
+                 cause);
     return err->code;
 }
 
@@ -101,4 +121,24 @@ int kb_cpu_count(void)
         return 1;
     int n = CPU_COUNT(&set);
     return n > 0 ? n : 1;
+}
+
+int64_t kb_wall_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+void kb_random_hex(char *ret, size_t n)
+{
+    for (size_t i = 0; i < n; i += 2) {
+        uint8_t byte;
+        if (getrandom(&byte, 1, 0) != 1)
+            abort(); // never on Linux once the machine has started
+        char digits[3];
+        snprintf(digits, sizeof(digits), "%02x", byte);
+        memcpy(ret + i, digits, KB_MIN(n - i, (size_t)2));
+    }
+    ret[n] = '\0';
 }

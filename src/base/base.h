@@ -22,8 +22,19 @@
 #define KB_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 
 // Text for people. _() translates now, N_() only marks a text that is translated where it is shown.
-#define _(text)  gettext(text)
+#define _(text)  kb_text(text)
 #define N_(text) (text)
+
+// The text in the language of this thread, else of the process. The sources are in English, so
+// English is the text as it stands and every other language comes from the catalogue.
+const char *kb_text(const char *text) __attribute__((format_arg(1)));
+
+// Which language _() speaks: SOURCE = English, CATALOGUE = what gettext was set up for. A thread
+// that has not chosen (or chose DEFAULT) speaks the process's language. A server answers each of
+// its users so; a worker speaks the language of the batch.
+enum kb_language { KB_LANGUAGE_DEFAULT, KB_LANGUAGE_SOURCE, KB_LANGUAGE_CATALOGUE };
+void kb_language_set_process(enum kb_language language); // DEFAULT = CATALOGUE
+void kb_language_set_thread(enum kb_language language);
 
 enum kb_code {
     KB_OK,
@@ -62,6 +73,12 @@ char *kb_printf(const char *fmt, ...) KB_PRINTF(1, 2); // a new string, free()
 
 // Memory whose size comes from a file: zeroed n * size bytes, or NULL on overflow or when out.
 void *kb_calloc_checked(size_t n, size_t size);
+
+// n lower-case hex digits from the system's random source, and a NUL: ret holds n + 1 bytes.
+void kb_random_hex(char *ret, size_t n);
+
+// Wall clock in milliseconds since 1970, for what is stored.
+int64_t kb_wall_ms(void);
 
 // Monotonic time in microseconds, for durations only.
 int64_t kb_now_us(void);

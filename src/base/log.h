@@ -1,5 +1,6 @@
-// Lines for people, on stderr and (when opened) in one file. The only global state of the program.
-// Only cli/, server/ and job/ log; lower layers return errors. Thread-safe.
+// Lines for people, on stderr and (when opened) in one file that several processes share.
+// The only global state of the program. Only cli/, server/ and job/ log; lower layers return
+// errors. Thread-safe.
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
@@ -18,5 +19,30 @@ void log_line(enum log_level level, const char *fmt, ...) KB_PRINTF(2, 3);
 #define log_info(...)    log_line(LOG_INFO, __VA_ARGS__)
 #define log_verbose(...) log_line(LOG_VERBOSE, __VA_ARGS__)
 #define log_debug(...)   log_line(LOG_DEBUG, __VA_ARGS__)
+
+// Who writes, on every line of the file from now on: "serve", "w1", … and while a job runs its
+// number (0 = none). For the process; copied.
+void log_set_source(const char *source);
+void log_set_job(int64_t job);
+
+// Append every line to path too. json: one object a line,
+//   {"time":"2026-11-23T06:29:31.123Z","level":"info","source":"w1","job":12,"text":"…"}
+// else  2026-11-23T06:29:31.123Z info  w1 #12 …   ("#-" where there is no job).
+// Several processes may append to one path: a line is one write. Whoever set max_bytes > 0 renames
+// a file that has grown beyond it to path.1 (path.1 to path.2 … up to path.4); the others notice
+// and follow. KB_BAD_INPUT, KB_NO_SPACE when it cannot be opened. A disk that fills up later loses
+// lines and nothing else.
+enum kb_code log_open(const char *path, bool json, int64_t max_bytes, struct kb_error *err);
+void log_close(void);
+
+// One line of the file taken apart, either form; the strings point into line, which is changed.
+struct log_entry {
+    const char *time, *source, *text;
+    enum log_level level;
+    int64_t job;
+};
+bool log_parse(char *line, struct log_entry *ret);
+const char *log_level_name(enum log_level level); // "error", "warn", "info", "verbose", "debug"
+bool log_level_parse(const char *name, enum log_level *ret);
 
 #endif

@@ -1,0 +1,26 @@
+// A string that grows. Not thread-safe. Running out of memory aborts: callers bound what they add.
+#ifndef BASE_TEXT_H
+#define BASE_TEXT_H
+
+#include "base/base.h"
+
+// Zero-initialise; release with text_free(). data is NULL while nothing was added, else it ends
+// with a NUL that size does not count.
+struct text {
+    char *data;
+    size_t size, capacity;
+};
+
+void text_add(struct text *t, const char *s);
+void text_add_bytes(struct text *t, const void *bytes, size_t n);
+void text_addf(struct text *t, const char *fmt, ...) KB_PRINTF(2, 3);
+void text_clear(struct text *t); // empty, memory kept
+void text_free(struct text *t);
+
+// The string itself, "" if nothing was added.
+static inline const char *text_get(const struct text *t)
+{
+    return t->data ? t->data : "";
+}
+
+#endif

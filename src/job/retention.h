@@ -1,0 +1,27 @@
+// Keeping the data folder small. Never touches what a job that has not ended needs.
+#ifndef JOB_RETENTION_H
+#define JOB_RETENTION_H
+
+#include "job/store.h"
+
+struct retention_params {
+    int keep_days;      // results, batches and assets older than this go; 0 = keep
+    int64_t keep_bytes; // then the oldest results, assets and tracks, until the folder is smaller;
+                        // 0 = no limit
+    bool dry_run;
+};
+
+// Called for everything that goes (or would): a path below the data folder and its size.
+typedef void retention_fn(void *opaque, const char *name, int64_t size_bytes);
+
+struct retention_report {
+    int n_removed;
+    int64_t bytes_removed, bytes_left;
+};
+
+// Also removes what nobody refers to: half outputs of lost attempts, contents without an asset,
+// uploads without a row, all older than 10 minutes.
+enum kb_code retention_run(struct store *s, const struct retention_params *p, retention_fn *each,
+                           void *opaque, struct retention_report *ret, struct kb_error *err);
+
+#endif

@@ -1,0 +1,115 @@
+// The tables. docs/store.md tells the story; JSON views are in views.c.
+//
+// Every change of an asset, batch or job gets the next number of clock.rev by trigger (SQLite's
+// recursive triggers are off, so a trigger's own UPDATE does not fire it again); what is deleted
+// leaves a row in gone. A reader that knows revision N asks for rev > N and has missed nothing.
+#include "job/store_internal.h"
+
+#define REVISION(table, kind)                                                                      \
+    "CREATE INDEX " table "_rev ON " table "(rev);"                                                \
+    "CREATE TRIGGER " table "_insert AFTER INSERT ON " table " BEGIN"                              \
+    " UPDATE clock SET rev = rev + 1;"                                                             \
+    " UPDATE " table " SET rev = (SELECT rev FROM clock) WHERE rowid = NEW.rowid; END;"            \
+    "CREATE TRIGGER " table "_update AFTER UPDATE ON " table " BEGIN"                              \
+    " UPDATE clock SET rev = rev + 1;"                                                             \
+    " UPDATE " table " SET rev = (SELECT rev FROM clock) WHERE rowid = NEW.rowid; END;"            \
+    "CREATE TRIGGER " table "_delete AFTER DELETE ON " table " BEGIN"                              \
+    " UPDATE clock SET rev = rev + 1;"                                                             \
+    " INSERT INTO gone(rev, kind, id) VALUES ((SELECT rev FROM clock), '" kind "', OLD.id);"       \
+    " END;"
+
+const char store_schema[] =
+    "CREATE TABLE clock(rev INTEGER NOT NULL, oldest INTEGER NOT NULL);" // gone is complete after
+                                                                        // revision oldest
+    "INSERT INTO clock VALUES (0, 0);"
+    "CREATE TABLE gone(rev INTEGER PRIMARY KEY, kind TEXT NOT NULL, id NOT NULL);"
+    "CREATE TABLE setting(name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;"
+
+    "CREATE TABLE asset("
+    " id TEXT PRIMARY KEY,"
+    " state TEXT NOT NULL," // uploading fetching making new ready bad
+    " kind TEXT NOT NULL DEFAULT '',"
+    " name TEXT NOT NULL,"
+    " size INTEGER NOT NULL," // -1 unknown
+    " received INTEGER NOT NULL DEFAULT 0,"
+    " sha256 TEXT," // of the content, files/<sha256>
+    " source TEXT," // address to fetch, text to speak
+    " voice TEXT,"
+    " client TEXT,"
+    " lang TEXT NOT NULL DEFAULT 'zh',"
+    " duration_ms INTEGER, width INTEGER, height INTEGER, fps REAL, codec TEXT, faces INTEGER,"
+    " warnings TEXT NOT NULL DEFAULT '[]'," // JSON array of codes
+    " peaks TEXT,"                          // JSON array of 0..255
+    " thumbnail INTEGER NOT NULL DEFAULT 0,"
+    " error TEXT,"
+    " worker TEXT, lease_ms INTEGER, attempts INTEGER NOT NULL DEFAULT 0," // of the inspector
+    " expires_ms INTEGER,"
+    " created_ms INTEGER NOT NULL,"
+    " rev INTEGER NOT NULL DEFAULT 0);"
+    "CREATE INDEX asset_state ON asset(state);"
+    "CREATE INDEX asset_sha256 ON asset(sha256);"
+    "CREATE INDEX asset_created ON asset(created_ms);"
+
+    "CREATE TABLE batch("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " name TEXT NOT NULL,"
+    " audio TEXT NOT NULL,"      // asset
+    " audio_name TEXT NOT NULL," // kept when the asset is deleted
+    " options TEXT NOT NULL,"
+    " notify TEXT,"
+    " priority INTEGER NOT NULL,"
+    " turn REAL NOT NULL,"
+    " paused INTEGER NOT NULL DEFAULT 0,"
+    " client TEXT, lang TEXT NOT NULL,"
+    " created_ms INTEGER NOT NULL,"
+    " ended_ms INTEGER," // all jobs have ended; NULL again after a retry
+    " rev INTEGER NOT NULL DEFAULT 0);"
+    "CREATE INDEX batch_audio ON batch(audio);"
+
+    "CREATE TABLE job("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " batch INTEGER NOT NULL REFERENCES batch(id),"
+    " video TEXT NOT NULL," // asset
+    " name TEXT NOT NULL,"  // of the video
+    " result_name TEXT NOT NULL,"
+    " position REAL NOT NULL,"
+    " state TEXT NOT NULL DEFAULT 'queued',"
+    " waiting TEXT DEFAULT 'worker'," // why it is still queued
+    " attempts INTEGER NOT NULL DEFAULT 0,"
+    " not_before_ms INTEGER NOT NULL DEFAULT 0,"
+    " cancel INTEGER NOT NULL DEFAULT 0,"
+    " lease INTEGER, worker TEXT, worker_pid INTEGER,"
+    " done INTEGER NOT NULL DEFAULT 0, total INTEGER NOT NULL DEFAULT 0, fps REAL,"
+    " heartbeat_ms INTEGER, progressed_ms INTEGER, state_since_ms INTEGER NOT NULL,"
+    " created_ms INTEGER NOT NULL, started_ms INTEGER, ended_ms INTEGER,"
+    " stage_s TEXT," // JSON object
+    " error_code TEXT, error TEXT,"
+    // the result; result is the name below results/, NULL when there is none (any more)
+    " result TEXT, result_thumb INTEGER NOT NULL DEFAULT 0, result_size INTEGER,"
+    " result_ms INTEGER, result_width INTEGER, result_height INTEGER, result_frames INTEGER,"
+    " result_animated INTEGER,"
+    " rev INTEGER NOT NULL DEFAULT 0);"
+    "CREATE INDEX job_batch ON job(batch, position);"
+    "CREATE INDEX job_state ON job(state);"
+    "CREATE INDEX job_video ON job(video);"
+    "CREATE INDEX job_result ON job(ended_ms) WHERE result IS NOT NULL;"
+
+    "CREATE TABLE worker("
+    " id TEXT PRIMARY KEY, kind TEXT NOT NULL, pid INTEGER NOT NULL, state TEXT NOT NULL,"
+    " model TEXT, precision TEXT, rss INTEGER, started_ms INTEGER NOT NULL,"
+    " heartbeat_ms INTEGER NOT NULL, restarts INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
+
+    "CREATE TABLE notice(" // the outbox of notify.c
+    " id INTEGER PRIMARY KEY,"
+    " target TEXT NOT NULL,"  // JSON: the configuration of one target
+    " message TEXT NOT NULL," // JSON: what happened
+    " attempts INTEGER NOT NULL DEFAULT 0,"
+    " next_ms INTEGER NOT NULL,"
+    " state TEXT NOT NULL DEFAULT 'due'," // due, sent, given_up
+    " error TEXT);"
+    "CREATE INDEX notice_due ON notice(state, next_ms);"
+
+    "CREATE TABLE easy(" // the Duix API's codes
+    " code TEXT PRIMARY KEY, job INTEGER, error TEXT, created_ms INTEGER NOT NULL) WITHOUT ROWID;"
+
+    REVISION("asset", "asset") REVISION("batch", "batch") REVISION("job", "job");
