@@ -1,6 +1,9 @@
 #!/bin/sh
-# Sets everything up the first time, then runs koubo with the given arguments:
+# Sets everything up the first time, then serves the page on http://127.0.0.1:7860, or runs koubo
+# with the given arguments:
 #
+#   ./start.sh
+#   ./start.sh serve --port 8000
 #   ./start.sh demo
 #   ./start.sh generate -a speech.wav -i person.mp4 -o out.mp4
 #
@@ -20,19 +23,23 @@ set_up()
     configure build --buildtype=release -Dtests=false
     say "编译" "compiling"
     build build
+    build_page
     touch "$stamp"
     say "准备完毕" "set-up is done"
 }
 
 if [ ! -e "$stamp" ] || [ package-lock.json -nt "$stamp" ] || [ tools/setup.sh -nt "$stamp" ]; then
     set_up
-elif [ -n "$(find src po meson.build -newer "$stamp" -print -quit)" ]; then
+elif [ -n "$(find src po meson.build web/src web/package-lock.json -newer "$stamp" -print -quit)" ]; then
     . tools/setup.sh
     say "源码有改动，重新编译" "the sources have changed: compiling"
     build build
+    build_page
     touch "$stamp"
 fi
 
 cd "$called_from" || exit 5
-[ $# -gt 0 ] || set -- --help
+[ $# -gt 0 ] || set -- serve
+# Uploads, results and the queue; koubo serve, doctor and clean all look there.
+export KOUBO_DATA="${KOUBO_DATA:-$here/data}"
 exec "$program" "$@"

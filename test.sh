@@ -7,6 +7,7 @@ exec </dev/null
 
 install_packages $build_packages $test_packages
 install_models
+build_page
 configure build-test -Dwerror=true
 configure build-asan -Dwerror=true -Db_sanitize=address,undefined -Db_lundef=false
 

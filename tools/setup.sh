@@ -17,8 +17,10 @@ die()
 
 build_packages="gcc libc6-dev meson ninja-build pkg-config gettext
     libavformat-dev libavcodec-dev libavfilter-dev libavutil-dev
-    libkissfft-dev libespeak-ng-dev espeak-ng-data libdnnl-dev libjansson-dev libxxhash-dev"
-test_packages="libcmocka-dev ffmpeg espeak-ng"
+    libkissfft-dev libespeak-ng-dev espeak-ng-data libdnnl-dev libjansson-dev libxxhash-dev
+    libsqlite3-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libarchive-dev libseccomp-dev
+    zlib1g-dev"
+test_packages="libcmocka-dev ffmpeg espeak-ng chromium"
 
 # install_packages NAME...: those of Debian's packages that are missing.
 install_packages()
@@ -52,18 +54,37 @@ install_packages()
             "the packages could not be installed (see above); check the network and try again"
 }
 
+# install_from_npm FOLDER CHINESE ENGLISH: what its package-lock.json names, once.
+install_from_npm()
+{
+    [ ! "$1/node_modules/.package-lock.json" -nt "$1/package-lock.json" ] || return 0
+    say "$2" "$3"
+    npm --prefix "$1" ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2 ||
+        die "npm 下载失败（见上面的信息），请检查网络后重试" \
+            "npm failed (see above); check the network and try again"
+}
+
 # The face models and the demo's photograph.
 install_models()
 {
-    if [ ! -d node_modules/@mediapipe/face_mesh ] ||
-        [ ! node_modules/.package-lock.json -nt package-lock.json ]; then
-        say "从 npm 下载人脸模型" "fetching the face models from npm"
-        npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2 ||
-            die "npm 下载失败（见上面的信息），请检查网络后重试" \
-                "npm failed (see above); check the network and try again"
-    fi
+    install_from_npm . "从 npm 下载人脸模型" "fetching the face models from npm"
     [ models/face/face_landmark.tflite -nt package-lock.json ] ||
         node tools/fetch_models.mjs node_modules models >&2 || exit 5
+}
+
+# The page, when it is missing or older than its sources.
+build_page()
+{
+    install_from_npm web "从 npm 下载网页所需的库" "fetching the page's libraries from npm"
+    [ -e web/dist/index.html ] &&
+        [ -z "$(find web -path web/node_modules -prune -o -path web/dist -prune -o \
+            -type f -newer web/dist/index.html -print -quit)" ] && return 0
+    say "生成网页" "building the page"
+    npm --prefix web run --silent build >web/build.log 2>&1 || {
+        tail -20 web/build.log >&2
+        die "网页生成失败（见上面的信息）" "the page could not be built (see above)"
+    }
+    rm -f web/build.log
 }
 
 # configure FOLDER OPTION...: once for each folder.

@@ -21,10 +21,20 @@ void kb_language_set_thread(enum kb_language language)
     thread_language = language;
 }
 
+static bool speaks_source(void)
+{
+    return (thread_language ? thread_language : process_language) == KB_LANGUAGE_SOURCE;
+}
+
 const char *kb_text(const char *text)
 {
-    enum kb_language language = thread_language ? thread_language : process_language;
-    return language == KB_LANGUAGE_SOURCE ? text : gettext(text);
+    return speaks_source() ? text : gettext(text);
+}
+
+const char *kb_strerror(int number)
+{
+    const char *text = speaks_source() ? strerrordesc_np(number) : strerror(number);
+    return text ? text : "?";
 }
 
 enum kb_code kb_fail(struct kb_error *err, enum kb_code code, const char *fmt, ...)

@@ -36,6 +36,9 @@ enum kb_language { KB_LANGUAGE_DEFAULT, KB_LANGUAGE_SOURCE, KB_LANGUAGE_CATALOGU
 void kb_language_set_process(enum kb_language language); // DEFAULT = CATALOGUE
 void kb_language_set_thread(enum kb_language language);
 
+// strerror() in the language of _().
+const char *kb_strerror(int number);
+
 enum kb_code {
     KB_OK,
     KB_EOF,         // nothing more to read; not an error

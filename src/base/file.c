@@ -16,7 +16,7 @@ enum kb_code file_map(struct file_map *ret, const char *path, struct kb_error *e
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return kb_fail(err, errno == ENOENT ? KB_NOT_FOUND : KB_BAD_INPUT,
-                       _("cannot open '%s': %s"), path, strerror(errno));
+                       _("cannot open '%s': %s"), path, kb_strerror(errno));
     struct stat st;
     enum kb_code code = KB_OK;
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
@@ -26,7 +26,7 @@ enum kb_code file_map(struct file_map *ret, const char *path, struct kb_error *e
     } else {
         void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (p == MAP_FAILED) {
-            code = kb_fail(err, KB_NO_SPACE, _("cannot map '%s': %s"), path, strerror(errno));
+            code = kb_fail(err, KB_NO_SPACE, _("cannot map '%s': %s"), path, kb_strerror(errno));
         } else {
             ret->data = p;
             ret->size = (size_t)st.st_size;
@@ -76,7 +76,7 @@ enum kb_code file_write_atomic(const char *path, const void *data, size_t size,
     CLEANUP(kb_freep) char *part = kb_printf("%s.%d.part", path, (int)getpid());
     int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0)
-        return kb_fail(err, KB_BAD_INPUT, _("cannot write '%s': %s"), path, strerror(errno));
+        return kb_fail(err, KB_BAD_INPUT, _("cannot write '%s': %s"), path, kb_strerror(errno));
     bool ok = write_all(fd, data, size) && fsync(fd) == 0;
     int saved = errno;
     if (close(fd) != 0 && ok) {
@@ -91,7 +91,7 @@ enum kb_code file_write_atomic(const char *path, const void *data, size_t size,
         return KB_OK;
     unlink(part);
     return kb_fail(err, saved == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT, _("cannot write '%s': %s"),
-                   path, strerror(saved));
+                   path, kb_strerror(saved));
 }
 
 enum kb_code file_check_writable(const char *path, int64_t min_free, struct kb_error *err)
@@ -109,7 +109,7 @@ enum kb_code file_check_writable(const char *path, int64_t min_free, struct kb_e
     if (fd < 0)
         return kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT,
                        _("cannot write into the folder '%s': %s; choose another output folder"),
-                       folder, strerror(errno));
+                       folder, kb_strerror(errno));
     close(fd);
     unlink(probe);
 
@@ -137,7 +137,7 @@ enum kb_code file_make_dirs(const char *path, struct kb_error *err)
     }
     if (mkdir(copy, 0755) != 0 && !file_is_dir(path))
         return kb_fail(err, KB_BAD_INPUT, _("cannot create the folder '%s': %s"), path,
-                       strerror(errno));
+                       kb_strerror(errno));
     return KB_OK;
 }
 

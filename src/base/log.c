@@ -150,7 +150,7 @@ enum kb_code log_open(const char *path, bool json, int64_t max_bytes, struct kb_
     if (fd < 0)
         return kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT,
                        _("cannot write the log '%s': %s; choose another data folder with --data"),
-                       path, strerror(errno));
+                       path, kb_strerror(errno));
     log_close();
     pthread_mutex_lock(&file.lock);
     file.path = kb_strdup(path);

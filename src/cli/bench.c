@@ -175,7 +175,7 @@ static enum kb_code in_child(const struct bench *b, child_fn *fn, const void *wh
 {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
-        return kb_fail(err, KB_NO_SPACE, _("cannot make a pipe: %s"), strerror(errno));
+        return kb_fail(err, KB_NO_SPACE, _("cannot make a pipe: %s"), kb_strerror(errno));
     fflush(stdout);
     int64_t since = kb_now_us();
     pid_t pid = fork();
@@ -186,7 +186,7 @@ static enum kb_code in_child(const struct bench *b, child_fn *fn, const void *wh
     close(ends[1]);
     if (pid < 0) {
         close(ends[0]);
-        return kb_fail(err, KB_NO_SPACE, _("cannot start a process: %s"), strerror(errno));
+        return kb_fail(err, KB_NO_SPACE, _("cannot start a process: %s"), kb_strerror(errno));
     }
     struct answer a;
     struct rusage usage = {0};
@@ -408,7 +408,7 @@ static enum kb_code make_folder(char **ret, struct kb_error *err)
     if (!mkdtemp(folder))
         return kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT,
                        _("cannot make a temporary folder like '%s': %s; set TMPDIR to another one"),
-                       folder, strerror(errno));
+                       folder, kb_strerror(errno));
     *ret = TAKE(folder);
     return KB_OK;
 }

@@ -36,6 +36,10 @@ int cli_text_width(const char *text);
 
 // Choose language and catalogue. lang: "zh", "en", or NULL = by locale. False: no such language.
 bool cli_set_language(const char *lang);
+// For programs that answer people of both languages (kb_language_set_thread): from now on the
+// catalogue is the Chinese one, and the process goes on in its language, which is returned: "zh"
+// or "en". After the options were parsed, before threads are started.
+const char *cli_speak_both_languages(void);
 
 // The subcommands: argv[0] is "koubo NAME". Each returns an exit code.
 int cmd_generate(int argc, char **argv);

@@ -41,7 +41,7 @@ static enum kb_code add_folder(struct inputs *in, const char *folder, struct kb_
     DIR *dir = opendir(folder);
     if (!dir)
         return kb_fail(err, KB_BAD_INPUT, _("cannot read the folder '%s': %s"), folder,
-                       strerror(errno));
+                       kb_strerror(errno));
     size_t first = in->n;
     for (const struct dirent *entry = readdir(dir); entry; entry = readdir(dir)) {
         CLEANUP(kb_freep) char *path = path_join(folder, entry->d_name);

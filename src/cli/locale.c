@@ -81,3 +81,14 @@ bool cli_set_language(const char *lang)
            0);
     return true;
 }
+
+const char *cli_speak_both_languages(void)
+{
+    const char *language = getenv("LANGUAGE");
+    bool chinese = language && strncmp(language, "zh", 2) == 0;
+    setenv("LANGUAGE", "zh_CN", 1);
+    textdomain("koubo"); // forget what was looked up under another LANGUAGE
+    translate_libc();
+    kb_language_set_process(chinese ? KB_LANGUAGE_CATALOGUE : KB_LANGUAGE_SOURCE);
+    return chinese ? "zh" : "en";
+}

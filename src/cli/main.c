@@ -12,6 +12,7 @@ static const struct command {
     int (*run)(int argc, char **argv);
     const char *help;
 } commands[] = {
+    {"serve", cmd_serve, N_("the web page, the API and the queue of batches")},
     {"generate", cmd_generate, N_("one speech and one video to one lip-synced video")},
     {"batch", cmd_batch, N_("one speech, many videos")},
     {"preprocess", cmd_preprocess, N_("find the faces of videos ahead of time")},
@@ -19,6 +20,9 @@ static const struct command {
     {"eval", cmd_eval, N_("measure how well lips follow, against the true video")},
     {"bench", cmd_bench, N_("measure how fast this machine is")},
     {"demo", cmd_demo, N_("make a talking picture, without any file of yours")},
+    {"doctor", cmd_doctor, N_("say whether all is well here, and what to do if not")},
+    {"clean", cmd_clean, N_("remove what the server no longer needs")},
+    {"worker", cmd_worker, N_("work through the queue; started by koubo serve")},
 };
 
 static const struct command *command_find(const char *name)

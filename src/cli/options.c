@@ -236,7 +236,7 @@ enum kb_code speech_prepare(struct speech_options *s, struct kb_error *err)
     if (!mkdtemp(folder))
         return kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT,
                        _("cannot make a temporary folder like '%s': %s; set TMPDIR to another one"),
-                       folder, strerror(errno));
+                       folder, kb_strerror(errno));
     s->folder = TAKE(folder);
     s->file = path_join(s->folder, "speech.wav");
     s->audio = s->file;

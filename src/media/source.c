@@ -57,7 +57,7 @@ static enum kb_code check_file(const char *path, struct kb_error *err)
     struct stat st;
     if (stat(path, &st) != 0)
         return kb_fail(err, errno == ENOENT || errno == ENOTDIR ? KB_NOT_FOUND : KB_BAD_INPUT,
-                       _("cannot open '%s': %s"), path, strerror(errno));
+                       _("cannot open '%s': %s"), path, kb_strerror(errno));
     if (S_ISDIR(st.st_mode))
         return kb_fail(err, KB_BAD_INPUT, _("'%s' is a folder; give a file in it"), path);
     if (!S_ISREG(st.st_mode))
