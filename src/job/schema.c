@@ -20,7 +20,7 @@
 
 const char store_schema[] =
     "CREATE TABLE clock(rev INTEGER NOT NULL, oldest INTEGER NOT NULL);" // gone is complete after
-                                                                        // revision oldest
+                                                                         // revision oldest
     "INSERT INTO clock VALUES (0, 0);"
     "CREATE TABLE gone(rev INTEGER PRIMARY KEY, kind TEXT NOT NULL, id NOT NULL);"
     "CREATE TABLE setting(name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;"
@@ -79,7 +79,9 @@ const char store_schema[] =
     " not_before_ms INTEGER NOT NULL DEFAULT 0,"
     " cancel INTEGER NOT NULL DEFAULT 0,"
     " lease INTEGER, worker TEXT, worker_pid INTEGER,"
+    " stage INTEGER NOT NULL DEFAULT 0," // enum stage of a running one, since state_since_ms
     " done INTEGER NOT NULL DEFAULT 0, total INTEGER NOT NULL DEFAULT 0, fps REAL,"
+    " progress REAL NOT NULL DEFAULT 0," // 0..1 of the whole job, never backwards in an attempt
     " heartbeat_ms INTEGER, progressed_ms INTEGER, state_since_ms INTEGER NOT NULL,"
     " created_ms INTEGER NOT NULL, started_ms INTEGER, ended_ms INTEGER,"
     " stage_s TEXT," // JSON object
@@ -90,9 +92,13 @@ const char store_schema[] =
     " result_animated INTEGER,"
     " rev INTEGER NOT NULL DEFAULT 0);"
     "CREATE INDEX job_batch ON job(batch, position);"
-    "CREATE INDEX job_state ON job(state);"
+    "CREATE INDEX job_state ON job(state, batch);"
     "CREATE INDEX job_video ON job(video);"
     "CREATE INDEX job_result ON job(ended_ms) WHERE result IS NOT NULL;"
+
+    // What was ever done, whatever was deleted since.
+    "CREATE TABLE tally(done INTEGER NOT NULL, failed INTEGER NOT NULL, seconds REAL NOT NULL);"
+    "INSERT INTO tally VALUES (0, 0, 0);"
 
     "CREATE TABLE worker("
     " id TEXT PRIMARY KEY, kind TEXT NOT NULL, pid INTEGER NOT NULL, state TEXT NOT NULL,"

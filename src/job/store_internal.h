@@ -23,6 +23,10 @@ extern const char store_schema[];
 // Temporary views that build JSON. Made by every connection for itself, so they need no migration.
 extern const char store_views[];
 
+// Lists for SQL's IN.
+#define JOB_STATES_RUNNING "('loading', 'preprocessing', 'generating', 'finishing')"
+#define JOB_STATES_ENDED   "('done', 'failed', 'cancelled')"
+
 // A statement of a string literal, prepared once per connection and kept (looked up by address).
 // Reset with its bindings cleared, so one text cannot be walked twice at a time. NULL: *err is
 // filled.
