@@ -1,6 +1,8 @@
 // The server: does it run, answer and move? Its database, log, workers and jobs.
 #include "cli/doctor.h"
 
+#include "cli/progress.h"
+
 #include "base/file.h"
 #include "base/log.h"
 #include "base/port.h"
@@ -215,6 +217,15 @@ static void look_at_workers(struct doctor *d, struct store *s, bool running)
     json_decref(workers);
 }
 
+// The stage's name for people; the queue calls a stage as progress in JSON does.
+static const char *state_title(const char *state)
+{
+    for (enum stage stage = STAGE_LOADING; stage <= STAGE_FINISHING; stage++)
+        if (strcmp(stage_id(stage), state) == 0)
+            return stage_title(stage);
+    return state;
+}
+
 // One running job against what its stage usually takes.
 static void look_at_job(struct doctor *d, json_t *job, json_t *averages)
 {
@@ -230,7 +241,7 @@ static void look_at_job(struct doctor *d, json_t *job, json_t *averages)
                       : NULL,
                _("#%lld '%s': %s for %.0f s (usually %.0f s), last progress %.0f s ago"),
                (long long)json_integer_value(json_object_get(job, "id")), string_of(job, "name"),
-               state, in_stage, average, (double)KB_MAX(still, 0) / 1e3);
+               state_title(state), in_stage, average, (double)KB_MAX(still, 0) / 1e3);
 }
 
 static void look_at_queue(struct doctor *d, struct store *s, json_t *counts)
