@@ -23,7 +23,7 @@ struct asset {
     char kind[8];    // "audio", "video" or "" while unknown
     char name[256];
     char sha256[65]; // "" until whole
-    char source[2100]; // address of a fetched one, text of a made one, else ""
+    char source[8200]; // address of a fetched one, text of a made one, else ""
     char voice[64];
     char lang[4];
     int64_t size_bytes, received_bytes, expires_ms, duration_ms;
@@ -82,6 +82,8 @@ enum kb_code asset_next_fetch(struct store *s, struct asset *ret, struct kb_erro
 // For inspectors: claim the next asset that is "new" or "making" for a lease of 60 s. KB_EOF: none.
 enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
                          struct kb_error *err);
+// This inspector has ended (or starts anew): what it had claimed can be claimed at once.
+enum kb_code asset_worker_lost(struct store *s, const char *worker, struct kb_error *err);
 // What an inspector found. Fields that do not apply stay 0 / NULL.
 struct asset_facts {
     const char *kind;                 // "audio" or "video"
