@@ -1,1 +1,212 @@
-// (being written)
+// koubo serve: the page, the API, the queue and its workers, until Ctrl-C.
+#include "cli/options.h"
+
+#include "base/log.h"
+#include "job/store.h"
+#include "server/server.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define TOKEN_DIGITS 32
+
+struct serve_options {
+    struct common_options common;
+    struct server_params server;
+};
+
+enum {
+    OPT_PORT = 1000,
+    OPT_DATA,
+    OPT_LISTEN,
+    OPT_TOKEN,
+    OPT_WORKERS,
+    OPT_MIN_FREE,
+    OPT_KEEP_DAYS,
+    OPT_KEEP_GB,
+    OPT_HANG_TIMEOUT,
+    OPT_MAX_UPLOAD,
+    OPT_MEMORY,
+    OPT_THREADS,
+    OPT_PRECISION,
+    OPT_SHARE,
+    OPT_PAGE,
+    OPT_LOG_FORMAT,
+    OPT_NO_SANDBOX,
+};
+
+static const struct argp_option serve_options[] = {
+    {"port", OPT_PORT, "N", 0, N_("port of the page and the API (default: 7860)"), 10},
+    {"listen", OPT_LISTEN, "ADDRESS", 0,
+     N_("address to listen on (default: 127.0.0.1, this machine alone; 0.0.0.0 = all, needs a "
+        "token)"),
+     10},
+    {"token", OPT_TOKEN, "TOKEN", 0,
+     N_("what clients must know (default: $KOUBO_TOKEN; else one is made up and printed when other "
+        "machines may connect)"),
+     10},
+    {"page", OPT_PAGE, "FOLDER", 0, N_("the built page (default: beside the program)"), 10},
+    {"data", OPT_DATA, "FOLDER", 0,
+     N_("where uploads, queue, results and log are kept (default: $KOUBO_DATA, else koubo in the "
+        "home folder's .local/share)"),
+     11},
+    {"share", OPT_SHARE, "FOLDER", 0,
+     N_("folder whose files clients of the Duix API may name; results go to temp in it"), 11},
+    {"min-free", OPT_MIN_FREE, "GB", 0,
+     N_("new jobs wait while less than this is free on the disk (default: 10)"), 11},
+    {"keep-days", OPT_KEEP_DAYS, "N", 0,
+     N_("remove results and uploads that are older (default: keep)"), 11},
+    {"keep-gb", OPT_KEEP_GB, "N", 0,
+     N_("remove the oldest while the data folder is larger (default: keep)"), 11},
+    {"max-upload", OPT_MAX_UPLOAD, "GB", 0, N_("largest file that is taken (default: 20)"), 11},
+    {"workers", OPT_WORKERS, "N|auto", 0,
+     N_("jobs that run at a time (default: auto, by processors and memory)"), 12},
+    {"threads", OPT_THREADS, "N", 0, N_("threads of each worker (default: processors / workers)"),
+     12},
+    {"memory", OPT_MEMORY, "GB", 0, N_("most memory that a worker may take (default: no limit)"),
+     12},
+    {"precision", OPT_PRECISION, "P", 0,
+     N_("arithmetic of the network: auto, f32 or bf16 (default: auto)"), 12},
+    {"hang-timeout", OPT_HANG_TIMEOUT, "SECONDS", 0,
+     N_("a job without any progress for so long is stopped and tried again (default: 60)"), 12},
+    {"no-sandbox", OPT_NO_SANDBOX, NULL, 0,
+     N_("do not confine workers (only where the kernel refuses it)"), 12},
+    {"log-format", OPT_LOG_FORMAT, "FORMAT", 0, N_("of the log file: text or json (default: text)"),
+     13},
+    {0},
+};
+
+static int64_t option_gb(struct argp_state *state, const char *option, const char *arg)
+{
+    return (int64_t)option_int(state, option, arg, 1, 1000000) << 30;
+}
+
+static void parse_limits(int key, char *arg, struct argp_state *state, struct server_params *p)
+{
+    struct supervisor_params *s = &p->supervisor;
+    if (key == OPT_MIN_FREE)
+        s->worker.min_free_bytes = (int64_t)option_int(state, "--min-free", arg, 0, 1000000) << 30;
+    else if (key == OPT_KEEP_DAYS)
+        s->keep_days = option_int(state, "--keep-days", arg, 1, 36500);
+    else if (key == OPT_KEEP_GB)
+        s->keep_bytes = option_gb(state, "--keep-gb", arg);
+    else if (key == OPT_MAX_UPLOAD)
+        p->upload_bytes = option_gb(state, "--max-upload", arg);
+    else if (key == OPT_HANG_TIMEOUT)
+        s->hang_ms = 1000LL * option_int(state, "--hang-timeout", arg, 5, 86400);
+    else if (key == OPT_MEMORY)
+        s->worker.memory_bytes = option_gb(state, "--memory", arg);
+    else if (key == OPT_THREADS)
+        s->worker.threads = option_int(state, "--threads", arg, 1, 1024);
+    else if (key == OPT_WORKERS)
+        s->n_workers = strcmp(arg, "auto") == 0 ? 0 : option_int(state, "--workers", arg, 1, 64);
+    else if (key == OPT_NO_SANDBOX)
+        s->worker.confined = false;
+    else if (key == OPT_PRECISION && !precision_parse(arg, &s->worker.precision))
+        argp_error(state, _("%s takes one of %s, not '%s'"), "--precision", "auto, f32, bf16", arg);
+}
+
+static error_t serve_parse(int key, char *arg, struct argp_state *state)
+{
+    struct serve_options *o = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->common;
+        return 0;
+    case OPT_PORT:
+        o->server.port = option_int(state, "--port", arg, 0, 65535);
+        return 0;
+    case OPT_LISTEN:
+        o->server.listen = arg;
+        return 0;
+    case OPT_TOKEN:
+        o->server.token = arg;
+        return 0;
+    case OPT_PAGE:
+        o->server.page = arg;
+        return 0;
+    case OPT_DATA:
+        o->server.data = arg;
+        return 0;
+    case OPT_SHARE:
+        o->server.share = arg;
+        return 0;
+    case OPT_LOG_FORMAT:
+        o->server.log_json = strcmp(arg, "json") == 0;
+        if (!o->server.log_json && strcmp(arg, "text") != 0)
+            argp_error(state, _("%s takes one of %s, not '%s'"), "--log-format", "text, json", arg);
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, _("'%s' is one argument too many"), arg);
+        return 0;
+    default:
+        if (key < OPT_PORT || key > OPT_NO_SANDBOX)
+            return ARGP_ERR_UNKNOWN;
+        parse_limits(key, arg, state, &o->server);
+        return 0;
+    }
+}
+
+static const struct argp_child serve_children[] = {{&common_argp, 0, NULL, 0}, {0}};
+
+static const struct argp serve_argp = {
+    serve_options,
+    serve_parse,
+    "",
+    N_("Serve the web page and the HTTP API, and work through the queue. Everything is kept in the "
+       "data folder, so that stopping, crashing or switching off loses no job."),
+    serve_children,
+    NULL,
+    "koubo",
+};
+
+// A server that other machines can reach needs a token. *made is the one made up here.
+static void choose_token(struct server_params *p, char made[TOKEN_DIGITS + 1])
+{
+    if (!p->token)
+        p->token = getenv("KOUBO_TOKEN");
+    if (p->token && !*p->token)
+        p->token = NULL;
+    if (p->token || !p->listen || server_is_loopback(p->listen))
+        return;
+    kb_random_hex(made, TOKEN_DIGITS);
+    p->token = made;
+}
+
+static void wait_for_signal(void)
+{
+    const struct timespec moment = {.tv_nsec = 100000000};
+    while (!cancel_requested(cli_cancel()))
+        nanosleep(&moment, NULL); // a signal ends it early
+}
+
+int cmd_serve(int argc, char **argv)
+{
+    struct serve_options o = {.server = {.port = 7860}};
+    o.server.supervisor.worker.min_free_bytes = 10LL << 30;
+    o.server.supervisor.worker.confined = true;
+    o.server.supervisor.worker.parent_fd = -1;
+    options_parse(&serve_argp, argc, argv, &o);
+
+    char made[TOKEN_DIGITS + 1] = "";
+    CLEANUP(kb_freep) char *folder = NULL;
+    if (!o.server.data)
+        o.server.data = folder = store_default_folder();
+    choose_token(&o.server, made);
+    o.server.lang = cli_speak_both_languages();
+
+    struct server *server = NULL;
+    struct kb_error err = {0};
+    enum kb_code code = server_start(&server, &o.server, &err);
+    if (code != KB_OK)
+        return cli_report(code, &err);
+    if (*made) // to the terminal alone, not into the log file
+        fprintf(stderr,
+                _("koubo: the token of this server, made for this run (--token sets your "
+                  "own): %s\n"),
+                made);
+    wait_for_signal();
+    server_stop(&server);
+    return EXIT_OK;
+}

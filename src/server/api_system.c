@@ -1,1 +1,462 @@
-// (being written)
+// The machine and the server: system view, health, metrics, doctor, notification settings.
+#include "server/internal.h"
+
+#include "job/jobs.h"
+#include "job/notify.h"
+#include "server/errand.h"
+#include "server/system.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define DOCTOR_MAX_AGE_US 5000000
+#define DOCTOR_WAIT_US    60000000
+#define DOCTOR_MAX_BYTES  (1 << 20)
+
+static void health(struct request *r)
+{
+    reply_json(r, 200, "{\"status\":\"ok\",\"version\":\"" KOUBO_VERSION "\"}");
+}
+
+// --- the system view
+
+static enum kb_code load_stats(struct store *store, json_t **ret, struct kb_error *err)
+{
+    CLEANUP(text_free) struct text text = {0};
+    enum kb_code code = store_stats_json(store, &text, err);
+    if (code == KB_OK && !(*ret = json_loads(text_get(&text), 0, NULL)))
+        code = kb_fail(err, KB_INTERNAL, "%s", _("the statistics are not valid JSON"));
+    return code;
+}
+
+static void system_show(struct request *r)
+{
+    struct server *s = request_server(r);
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text workers = {0};
+    json_t *stats = NULL;
+    if (workers_json(request_store(r), &workers, &err) != KB_OK ||
+        load_stats(request_store(r), &stats, &err) != KB_OK) {
+        reply_error(r, &err);
+        return;
+    }
+    json_t *all = json_pack(
+        "{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:{s:I, s:i}, s:o, s:o, s:o}", "version",
+        KOUBO_VERSION, "started", (json_int_t)s->started_ms, "now", (json_int_t)kb_wall_ms(), "cpu",
+        system_cpu_json(true), "memory", system_memory_json(), "disk",
+        system_disk_json(s->params.data, s->params.supervisor.worker.min_free_bytes), "gpu",
+        system_gpus_json(), "server", "rss", (json_int_t)system_rss_bytes(), "connections",
+        http_connections(s->http), "workers", json_loads(text_get(&workers), 0, NULL), "models",
+        system_models_json(), "stats", stats);
+    CLEANUP(kb_freep) char *json = all ? json_dumps(all, JSON_COMPACT) : NULL;
+    json_decref(all);
+    if (json) {
+        reply_json(r, 200, json);
+    } else {
+        kb_fail(&err, KB_INTERNAL, "%s", _("the list of workers is not valid JSON"));
+        reply_error(r, &err);
+    }
+}
+
+// --- metrics: the text format of Prometheus, version 0.0.4
+
+static void metric(struct text *t, const char *name, const char *type, const char *help)
+{
+    text_addf(t, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void metric_one(struct text *t, const char *name, const char *type, const char *help,
+                       double value)
+{
+    metric(t, name, type, help);
+    text_addf(t, "%s %.17g\n", name, value);
+}
+
+// One sample for each number of a JSON object.
+static void metric_object(struct text *t, const char *name, const char *label, json_t *object)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(object, key, value)
+    {
+        if (json_is_number(value))
+            text_addf(t, "%s{%s=\"%s\"} %.17g\n", name, label, key, json_number_value(value));
+    }
+}
+
+static double stat_number(json_t *stats, const char *name)
+{
+    return json_number_value(json_object_get(stats, name));
+}
+
+static void metrics_of_store(struct text *t, json_t *stats, json_t *workers)
+{
+    metric(t, "koubo_jobs", "gauge", "Jobs by state.");
+    metric_object(t, "koubo_jobs", "state", json_object_get(stats, "jobs"));
+    metric(t, "koubo_job_stage_seconds", "gauge", "Mean wall clock of a stage, done jobs.");
+    metric_object(t, "koubo_job_stage_seconds", "stage", json_object_get(stats, "stage_average_s"));
+    metric_one(t, "koubo_jobs_done_total", "counter", "Jobs that were done.",
+               stat_number(stats, "done_total"));
+    metric_one(t, "koubo_jobs_failed_total", "counter", "Jobs that failed.",
+               stat_number(stats, "failed_total"));
+    metric_one(t, "koubo_job_seconds_total", "counter", "Wall clock of all jobs that were done.",
+               stat_number(stats, "seconds_total"));
+    metric_one(t, "koubo_batches", "gauge", "Batches.", stat_number(stats, "batches"));
+    metric_one(t, "koubo_assets", "gauge", "Uploaded, fetched and made files.",
+               stat_number(stats, "assets"));
+    metric_one(t, "koubo_results", "gauge", "Results kept.", stat_number(stats, "results"));
+    metric(t, "koubo_data_bytes", "gauge", "Size of parts of the data folder.");
+    metric_object(t, "koubo_data_bytes", "part", json_object_get(stats, "bytes"));
+
+    size_t i;
+    json_t *worker;
+    metric(t, "koubo_workers", "gauge", "Worker processes by kind and state.");
+    static const char *const kinds[] = {"generate", "inspect"};
+    static const char *const states[] = {"starting", "idle", "busy", "stopped"};
+    for (size_t k = 0; k < ARRAY_LEN(kinds) * ARRAY_LEN(states); k++) {
+        const char *kind = kinds[k / ARRAY_LEN(states)], *state = states[k % ARRAY_LEN(states)];
+        int n = 0;
+        json_array_foreach(workers, i, worker)
+        {
+            const char *its_kind = json_string_value(json_object_get(worker, "kind"));
+            const char *its_state = json_string_value(json_object_get(worker, "state"));
+            n += its_kind && its_state && strcmp(its_kind, kind) == 0 &&
+                 strcmp(its_state, state) == 0;
+        }
+        text_addf(t, "koubo_workers{kind=\"%s\",state=\"%s\"} %d\n", kind, state, n);
+    }
+}
+
+static void metrics(struct request *r)
+{
+    struct server *s = request_server(r);
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text text = {0};
+    CLEANUP(text_free) struct text workers_text = {0};
+    json_t *stats = NULL;
+    if (workers_json(request_store(r), &workers_text, &err) != KB_OK ||
+        load_stats(request_store(r), &stats, &err) != KB_OK) {
+        reply_error(r, &err);
+        return;
+    }
+    json_t *workers = json_loads(text_get(&workers_text), 0, NULL);
+    metric(&text, "koubo_build_info", "gauge", "Which koubo this is.");
+    text_addf(&text, "koubo_build_info{version=\"%s\"} 1\n", KOUBO_VERSION);
+    metrics_of_store(&text, stats, workers);
+    metric_one(&text, "koubo_connections", "gauge", "Open HTTP connections.",
+               http_connections(s->http));
+    metric_one(&text, "koubo_disk_free_bytes", "gauge", "Free on the disk of the data folder.",
+               (double)system_disk_free(s->params.data));
+    metric_one(&text, "koubo_disk_min_free_bytes", "gauge", "Below this new jobs wait.",
+               (double)s->params.supervisor.worker.min_free_bytes);
+    metric_one(&text, "process_resident_memory_bytes", "gauge", "Memory of the server process.",
+               (double)system_rss_bytes());
+    metric_one(&text, "process_start_time_seconds", "gauge", "When the server was started.",
+               (double)s->started_ms / 1e3);
+    json_decref(workers);
+    json_decref(stats);
+    reply_text(r, 200, "text/plain; version=0.0.4; charset=utf-8", text_get(&text));
+}
+
+// --- koubo doctor, run as a process of its own
+
+// What it said lately, by language. Outlives the server while an errand still holds it.
+struct doctor_cache {
+    pthread_mutex_t lock; // held while it runs, so that others wait for its answer
+    char *json[2];
+    int64_t made_us[2];
+    pthread_mutex_t refs_lock;
+    int refs;
+};
+
+struct doctor_cache *doctor_cache_create(void)
+{
+    struct doctor_cache *c = kb_alloc(sizeof(*c));
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_mutex_init(&c->refs_lock, NULL);
+    c->refs = 1;
+    return c;
+}
+
+static struct doctor_cache *doctor_cache_ref(struct doctor_cache *c)
+{
+    pthread_mutex_lock(&c->refs_lock);
+    c->refs++;
+    pthread_mutex_unlock(&c->refs_lock);
+    return c;
+}
+
+void doctor_cache_unref(struct doctor_cache **cache)
+{
+    struct doctor_cache *c = TAKE(*cache);
+    if (!c)
+        return;
+    pthread_mutex_lock(&c->refs_lock);
+    bool last = --c->refs == 0;
+    pthread_mutex_unlock(&c->refs_lock);
+    if (!last)
+        return;
+    free(c->json[0]);
+    free(c->json[1]);
+    pthread_mutex_destroy(&c->lock);
+    pthread_mutex_destroy(&c->refs_lock);
+    free(c);
+}
+
+struct doctor_errand {
+    struct doctor_cache *cache;
+    char *program, *data, *port;
+    bool chinese;
+};
+
+static void doctor_errand_free(void *ctx)
+{
+    struct doctor_errand *d = ctx;
+    doctor_cache_unref(&d->cache);
+    free(d->program);
+    free(d->data);
+    free(d->port);
+    free(d);
+}
+
+// Its standard output is the write end of a pipe. -1: not started.
+static pid_t doctor_spawn(const struct doctor_errand *d, int output)
+{
+    char lang[] = "--lang=zh", command[] = "doctor", json[] = "--json", name[] = "koubo";
+    char data_option[] = "--data", port_option[] = "--port";
+    if (!d->chinese)
+        memcpy(lang, "--lang=en", sizeof(lang));
+    char *arguments[] = {name,    lang,        command, json, data_option,
+                         d->data, port_option, d->port, NULL};
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t signals;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    posix_spawnattr_init(&attributes);
+    sigemptyset(&signals);
+    posix_spawnattr_setsigmask(&attributes, &signals);
+    sigaddset(&signals, SIGPIPE);
+    posix_spawnattr_setsigdefault(&attributes, &signals);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    pid_t pid = -1;
+    if (posix_spawn(&pid, d->program, &actions, &attributes, arguments, environ) != 0)
+        pid = -1;
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+    return pid;
+}
+
+// All that comes until the end of file. False: too much, too late, or cancelled.
+static bool read_output(int fd, const struct cancel *cancel, struct text *ret)
+{
+    int64_t until = kb_now_us() + DOCTOR_WAIT_US;
+    while (ret->size < DOCTOR_MAX_BYTES && kb_now_us() < until && !cancel_requested(cancel)) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        char buffer[4096];
+        if (poll(&p, 1, 200) <= 0)
+            continue;
+        ssize_t n = read(fd, buffer, sizeof(buffer));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n == 0;
+        text_add_bytes(ret, buffer, (size_t)n);
+    }
+    return false;
+}
+
+// True: ret holds a JSON object.
+static bool doctor_ask(const struct doctor_errand *d, const struct cancel *cancel, struct text *ret)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return false;
+    pid_t pid = doctor_spawn(d, ends[1]);
+    close(ends[1]);
+    bool whole = pid > 0 && read_output(ends[0], cancel, ret);
+    close(ends[0]);
+    if (pid > 0) {
+        if (!whole)
+            kill(pid, SIGKILL);
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+        }
+    }
+    json_t *object = whole ? json_loads(text_get(ret), 0, NULL) : NULL;
+    bool good = json_is_object(object);
+    json_decref(object);
+    return good;
+}
+
+static void doctor_work(void *ctx, const struct cancel *cancel, struct text *ret)
+{
+    struct doctor_errand *d = ctx;
+    struct doctor_cache *c = d->cache;
+    pthread_mutex_lock(&c->lock);
+    if (!c->json[d->chinese] || kb_now_us() - c->made_us[d->chinese] > DOCTOR_MAX_AGE_US) {
+        CLEANUP(text_free) struct text text = {0};
+        kb_freep(&c->json[d->chinese]);
+        if (doctor_ask(d, cancel, &text)) {
+            c->json[d->chinese] = kb_strdup(text_get(&text));
+            c->made_us[d->chinese] = kb_now_us();
+        }
+    }
+    if (c->json[d->chinese]) {
+        text_add(ret, c->json[d->chinese]);
+    } else {
+        json_t *problem =
+            json_pack("{s:{s:s, s:s}, s:[]}", "verdict", "level", "problem", "text",
+                      _("koubo doctor gave no answer; run it in a terminal to see why"), "checks");
+        char *json = json_dumps(problem, JSON_COMPACT);
+        text_add(ret, json);
+        free(json);
+        json_decref(problem);
+    }
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void doctor(struct request *r)
+{
+    struct server *s = request_server(r);
+    struct doctor_errand *d = kb_alloc(sizeof(*d));
+    const char *program = s->params.supervisor.program;
+    d->cache = doctor_cache_ref(s->doctor);
+    d->program = kb_strdup(program ? program : "/proc/self/exe");
+    d->data = kb_strdup(s->params.data);
+    d->port = kb_printf("%d", server_port(s));
+    d->chinese = strcmp(request_lang(r), "zh") == 0;
+    reply_errand(r, s->errands, doctor_work, doctor_errand_free, d);
+}
+
+// --- notification settings
+
+// The stored document, "{}" when there is none.
+static enum kb_code load_notify(struct store *store, struct text *ret, struct kb_error *err)
+{
+    enum kb_code code = setting_get(store, "notify", ret, err);
+    if (code == KB_OK && ret->size == 0)
+        text_add(ret, "{}");
+    return code;
+}
+
+static void reply_masked(struct request *r, const char *json)
+{
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text masked = {0};
+    if (notify_mask(json, &masked, &err) != KB_OK)
+        reply_error(r, &err);
+    else
+        reply_json(r, 200, text_get(&masked));
+}
+
+static void notify_show(struct request *r)
+{
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text json = {0};
+    if (load_notify(request_store(r), &json, &err) != KB_OK)
+        reply_error(r, &err);
+    else
+        reply_masked(r, text_get(&json));
+}
+
+// The document of the body with its secrets filled in from the stored one, checked.
+static bool take_notify(struct request *r, json_t *document, struct text *ret)
+{
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text old = {0};
+    CLEANUP(kb_freep) char *json = json_dumps(document, JSON_COMPACT);
+    if (load_notify(request_store(r), &old, &err) == KB_OK &&
+        notify_unmask(json, text_get(&old), ret, &err) == KB_OK &&
+        notify_check(text_get(ret), &err) == KB_OK)
+        return true;
+    reply_error(r, &err);
+    return false;
+}
+
+static void notify_put(struct request *r)
+{
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text json = {0};
+    json_t *body = request_json(r);
+    if (!body || !take_notify(r, body, &json))
+        return;
+    if (setting_put(request_store(r), "notify", text_get(&json), &err) != KB_OK)
+        reply_error(r, &err);
+    else
+        reply_masked(r, text_get(&json));
+}
+
+struct notify_errand {
+    char *json, *base_url;
+};
+
+static void notify_errand_free(void *ctx)
+{
+    struct notify_errand *n = ctx;
+    free(n->json);
+    free(n->base_url);
+    free(n);
+}
+
+static void notify_work(void *ctx, const struct cancel *cancel, struct text *ret)
+{
+    struct notify_errand *n = ctx;
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text items = {0};
+    if (notify_test(n->json, n->base_url, &items, &err) == KB_OK) {
+        text_addf(ret, "{\"items\":%s}", text_get(&items));
+        return;
+    }
+    json_t *failed =
+        json_pack("{s:[{s:s, s:b, s:s}]}", "items", "target", "notify", "ok", 0, "error", err.text);
+    char *json = failed ? json_dumps(failed, JSON_COMPACT) : NULL;
+    text_add(ret, json ? json : "{\"items\":[]}");
+    free(json);
+    json_decref(failed);
+}
+
+// The body is the document to try, which need not be saved yet; empty = the saved one.
+static void notify_try(struct request *r)
+{
+    struct server *s = request_server(r);
+    CLEANUP(text_free) struct text json = {0};
+    json_t *body = request_json(r);
+    if (!body)
+        return;
+    if (json_object_size(body) > 0) {
+        if (!take_notify(r, body, &json))
+            return;
+    } else {
+        struct kb_error err = {0};
+        if (load_notify(request_store(r), &json, &err) != KB_OK) {
+            reply_error(r, &err);
+            return;
+        }
+    }
+    struct notify_errand *n = kb_alloc(sizeof(*n));
+    n->json = kb_strdup(text_get(&json));
+    n->base_url = kb_strdup(s->base_url);
+    reply_errand(r, s->errands, notify_work, notify_errand_free, n);
+}
+
+const struct route api_system_routes[] = {
+    {"GET", "/healthz", health, ROUTE_OPEN, NULL},
+    {"GET", "/metrics", metrics, 0, NULL},
+    {"GET", "/api/v1/system", system_show, 0, NULL},
+    {"GET", "/api/v1/doctor", doctor, 0, NULL},
+    {"GET", "/api/v1/settings/notify", notify_show, 0, NULL},
+    {"PUT", "/api/v1/settings/notify", notify_put, 0, NULL},
+    {"POST", "/api/v1/settings/notify/test", notify_try, 0, NULL},
+    {0},
+};

@@ -8,6 +8,9 @@
 struct events;  // server/events.h: the stream of changes
 struct fetcher; // server/fetcher.h: the thread that downloads addresses and sends notices
 struct page;    // server/page.h: the built page in memory
+struct errands; // server/errand.h
+struct followers;
+struct doctor_cache;
 
 struct server {
     struct server_params params; // strings owned
@@ -16,16 +19,35 @@ struct server {
     struct events *events;
     struct fetcher *fetcher;
     struct page *page;
-    char *base_url; // "http://127.0.0.1:7860"
+    struct errands *errands;     // server/errand.h: work that is too long for a network thread
+    struct followers *followers; // api_logs.c: who reads the log as it grows
+    struct doctor_cache *doctor; // api_system.c: what koubo doctor said lately
+    char *base_url;              // "http://127.0.0.1:7860"
     int lock_fd;
     int64_t started_ms;
 };
+
+// What changes every few seconds, one object for the stream of events and the system view:
+// {"now","cpu":{"load":[…]},"memory":{…},"disk":{…},"workers":[…],"counts":{"queued","running"}}.
+// Any thread; store is the caller's.
+enum kb_code system_heartbeat_json(struct server *s, struct store *store, struct text *ret,
+                                   struct kb_error *err);
+
+// The log below the data folder, a new string.
+char *server_log_path(const struct server *s);
+// Wakes those who follow the log when it has grown. One thread, which sleeps while nobody does.
+enum kb_code followers_start(struct followers **ret, const char *log_path, struct kb_error *err);
+void followers_stop(struct followers **f); // after http_stop()
+
+struct doctor_cache *doctor_cache_create(void);
+void doctor_cache_unref(struct doctor_cache **c);
 
 // The route tables, one per file, each ended by {0}.
 extern const struct route api_uploads_routes[]; // tus, multipart, assets
 extern const struct route api_batches_routes[]; // batches and jobs
 extern const struct route api_results_routes[]; // results, zip
-extern const struct route api_system_routes[];  // system, logs, settings, session, health, metrics
+extern const struct route api_system_routes[];  // system, settings, session, health, metrics
+extern const struct route api_logs_routes[];
 extern const struct route api_events_routes[];  // server-sent events
 extern const struct route api_easy_routes[];    // the Duix engine's API
 extern const struct route page_routes[];        // the page, docs/openapi.yaml

@@ -1,1 +1,284 @@
-// (being written)
+#include "server/server.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "job/store.h"
+#include "server/errand.h"
+#include "server/events.h"
+#include "server/fetcher.h"
+#include "server/internal.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#define LOG_BYTES        (10 << 20)
+#define UPLOAD_BYTES     ((int64_t)20 << 30)
+#define UPLOADS          200
+#define ERRANDS_WAIT_MS  3000
+#define DEFAULT_LANGUAGE "zh"
+
+static const struct route *const tables[] = {
+    api_uploads_routes, api_batches_routes, api_results_routes,
+    api_system_routes,  api_logs_routes,    api_events_routes,
+    api_easy_routes,    page_routes,        NULL,
+};
+
+// --- parameters: a copy with defaults filled in
+
+static void params_copy(struct server_params *to, const struct server_params *from)
+{
+    *to = *from;
+    to->data = kb_strdup(from->data);
+    to->listen = kb_strdup(from->listen ? from->listen : "127.0.0.1");
+    to->token = kb_strdup(from->token);
+    to->page = kb_strdup(from->page);
+    to->share = kb_strdup(from->share);
+    to->lang = kb_strdup(from->lang ? from->lang : DEFAULT_LANGUAGE);
+    to->upload_bytes = from->upload_bytes > 0 ? from->upload_bytes : UPLOAD_BYTES;
+    to->uploads_per_client = from->uploads_per_client > 0 ? from->uploads_per_client : UPLOADS;
+    to->supervisor.data = to->data;
+    to->supervisor.worker.data = to->data;
+    to->supervisor.program = kb_strdup(from->supervisor.program);
+}
+
+static void params_free(struct server_params *p)
+{
+    free((void *)p->data);
+    free((void *)p->listen);
+    free((void *)p->token);
+    free((void *)p->page);
+    free((void *)p->share);
+    free((void *)p->lang);
+    free((void *)p->supervisor.program);
+}
+
+bool server_is_loopback(const char *listen)
+{
+    return strncmp(listen, "127.", 4) == 0 || strcmp(listen, "::1") == 0 ||
+           strcmp(listen, "localhost") == 0;
+}
+
+static enum kb_code params_check(const struct server_params *p, struct kb_error *err)
+{
+    if (!p->token && !server_is_loopback(p->listen))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("listening on %s lets other machines in, so a token is needed: give one "
+                         "with --token"),
+                       p->listen);
+    if (p->share && !file_is_dir(p->share))
+        return kb_fail(err, KB_NOT_FOUND,
+                       _("the shared folder '%s' does not exist; create it or change --share"),
+                       p->share);
+    return KB_OK;
+}
+
+// --- the lock: "PID\nADDRESS\n" in a file that a running server holds locked
+
+static enum kb_code lock_take(struct server *s, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *path = path_join(s->params.data, "lock");
+    s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (s->lock_fd < 0)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("cannot write into the data folder '%s': %s; choose another with --data"),
+                       s->params.data, kb_strerror(errno));
+    if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
+        return KB_OK;
+    char content[300] = "";
+    ssize_t n = pread(s->lock_fd, content, sizeof(content) - 1, 0);
+    content[KB_MAX(n, 0)] = '\0';
+    long pid = strtol(content, NULL, 10);
+    const char *address = strchr(content, '\n');
+    close(s->lock_fd);
+    s->lock_fd = -1;
+    return kb_fail(err, KB_UNAVAILABLE,
+                   _("a koubo server (process %ld) already uses the data folder '%s'; its page is "
+                     "%.*s. Stop it first, or choose another folder with --data"),
+                   pid, s->params.data, address ? (int)strcspn(address + 1, "\n") : 1,
+                   address ? address + 1 : "?");
+}
+
+static void lock_write(struct server *s)
+{
+    CLEANUP(kb_freep) char *content = kb_printf("%ld\n%s\n", (long)getpid(), s->base_url);
+    if (ftruncate(s->lock_fd, 0) != 0 ||
+        pwrite(s->lock_fd, content, strlen(content), 0) != (ssize_t)strlen(content))
+        log_warn(_("cannot write the file 'lock' in '%s'; koubo doctor will not find this server"),
+                 s->params.data);
+}
+
+static void lock_drop(struct server *s)
+{
+    if (s->lock_fd < 0)
+        return;
+    if (ftruncate(s->lock_fd, 0) != 0)
+        log_verbose("lock: %s", kb_strerror(errno));
+    close(s->lock_fd);
+}
+
+// --- the address
+
+static bool is_wildcard(const char *listen)
+{
+    return strcmp(listen, "0.0.0.0") == 0 || strcmp(listen, "::") == 0;
+}
+
+// An address by which other machines reach this one, or NULL.
+static char *outside_address(void)
+{
+    struct ifaddrs *all = NULL;
+    char *found = NULL;
+    if (getifaddrs(&all) != 0)
+        return NULL;
+    for (struct ifaddrs *a = all; a && !found; a = a->ifa_next) {
+        char host[NI_MAXHOST];
+        if (a->ifa_addr && a->ifa_addr->sa_family == AF_INET && (a->ifa_flags & IFF_UP) &&
+            !(a->ifa_flags & IFF_LOOPBACK) &&
+            getnameinfo(a->ifa_addr, sizeof(struct sockaddr_in), host, sizeof(host), NULL, 0,
+                        NI_NUMERICHOST) == 0)
+            found = kb_strdup(host);
+    }
+    freeifaddrs(all);
+    return found;
+}
+
+static char *make_url(const char *host, int port)
+{
+    bool v6 = strchr(host, ':') != NULL;
+    return kb_printf("http://%s%s%s:%d", v6 ? "[" : "", host, v6 ? "]" : "", port);
+}
+
+static void say_hello(const struct server *s)
+{
+    int port = server_port(s);
+    log_info(_("koubo %s is ready. Open this address in a browser: %s"), KOUBO_VERSION,
+             s->base_url);
+    if (is_wildcard(s->params.listen)) {
+        CLEANUP(kb_freep) char *host = outside_address();
+        CLEANUP(kb_freep) char *url = host ? make_url(host, port) : NULL;
+        if (url)
+            log_info(_("from other machines: %s (the page asks for the token)"), url);
+    } else if (server_is_loopback(s->params.listen) && !getenv("DISPLAY") &&
+               !getenv("WAYLAND_DISPLAY")) {
+        log_info(_("no screen on this machine? On yours, run: ssh -N -L %d:127.0.0.1:%d "
+                   "USER@THIS-MACHINE, and open the same address there"),
+                 port, port);
+    }
+}
+
+// --- start and stop
+
+static enum kb_code open_folder(struct server *s, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *logs = path_join(s->params.data, "logs");
+    CLEANUP(kb_freep) char *log = server_log_path(s);
+    CLEANUP(store_close) struct store *store = NULL;
+    enum kb_code code = file_make_dirs(logs, err);
+    if (code == KB_OK)
+        code = lock_take(s, err);
+    if (code == KB_OK)
+        code = log_open(log, s->params.log_json, LOG_BYTES, err);
+    if (code != KB_OK)
+        return code;
+    log_set_source("serve");
+    return store_open(&store, s->params.data, true, err);
+}
+
+static enum kb_code listen_to_network(struct server *s, struct kb_error *err)
+{
+    struct http_params p = {
+        .listen = s->params.listen,
+        .port = s->params.port,
+        .token = s->params.token,
+        .server = s,
+        .tables = tables,
+    };
+    enum kb_code code = http_start(&s->http, &p, err);
+    if (code != KB_OK)
+        return code;
+    const char *host = s->params.listen;
+    if (is_wildcard(host))
+        host = strchr(host, ':') ? "::1" : "127.0.0.1";
+    s->base_url = make_url(host, http_port(s->http));
+    lock_write(s);
+    return KB_OK;
+}
+
+enum kb_code server_start(struct server **ret, const struct server_params *p, struct kb_error *err)
+{
+    CLEANUP(server_stop) struct server *s = kb_alloc(sizeof(*s));
+    s->lock_fd = -1;
+    s->started_ms = kb_wall_ms();
+    params_copy(&s->params, p);
+    enum kb_code code = params_check(&s->params, err);
+    if (code == KB_OK)
+        code = open_folder(s, err);
+    if (code != KB_OK)
+        return code;
+
+    signal(SIGPIPE, SIG_IGN); // a client that goes away is an error of the write
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    CLEANUP(kb_freep) char *log = server_log_path(s);
+    // All that a request may reach is there before the first one can come.
+    s->errands = errands_create();
+    s->doctor = doctor_cache_create();
+    s->fetcher = fetcher_create(s);
+    code = followers_start(&s->followers, log, err);
+    if (code == KB_OK)
+        code = page_load(&s->page, s->params.page, err);
+    if (code == KB_OK)
+        code = events_start(&s->events, s, err);
+    if (code == KB_OK)
+        code = listen_to_network(s, err);
+    if (code == KB_OK && s->params.supervisor.n_workers >= 0)
+        code = supervisor_start(&s->supervisor, &s->params.supervisor, err);
+    if (code == KB_OK)
+        code = fetcher_start(s->fetcher, err);
+    if (code != KB_OK)
+        return code;
+    say_hello(s);
+    *ret = TAKE(s);
+    return KB_OK;
+}
+
+int server_port(const struct server *s)
+{
+    return s->http ? http_port(s->http) : s->params.port;
+}
+
+const char *server_url(const struct server *s)
+{
+    return s->base_url;
+}
+
+void server_stop(struct server **server)
+{
+    struct server *s = TAKE(*server);
+    if (!s)
+        return;
+    http_stop(&s->http); // first: requests reach all of the others
+    events_stop(&s->events);
+    fetcher_stop(&s->fetcher);
+    supervisor_stop(&s->supervisor);
+    followers_stop(&s->followers);
+    errands_stop(&s->errands, ERRANDS_WAIT_MS);
+    doctor_cache_unref(&s->doctor);
+    page_free(&s->page);
+    if (s->base_url)
+        log_info("%s", _("koubo has stopped; waiting jobs go on when it is started again"));
+    log_close();
+    lock_drop(s);
+    params_free(&s->params);
+    free(s->base_url);
+    free(s);
+}

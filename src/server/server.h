@@ -15,14 +15,21 @@ struct server_params {
     int64_t upload_bytes; // largest upload; 0 = 20 GiB
     int uploads_per_client; // unfinished ones at a time; 0 = 200
     struct supervisor_params supervisor;
-    const char *lang; // "zh" or "en" for clients that do not say
+    const char *lang; // "zh" or "en" for clients that do not say; NULL = "zh"
+    bool log_json;    // the log file as JSON objects, one a line
 };
 
 struct server;
-// Opens the store, takes the folder's lock (KB_UNAVAILABLE when another server has it, with its
-// pid), listens, starts workers and threads. Logs the address.
+// Makes the data folder, takes its lock (KB_UNAVAILABLE when another server has it, with its pid),
+// opens log and store, listens, starts workers and threads. Logs the address. With
+// supervisor.n_workers < 0 no worker is started (tests play them).
 enum kb_code server_start(struct server **ret, const struct server_params *p, struct kb_error *err);
 int server_port(const struct server *s);
+const char *server_url(const struct server *s); // to open in a browser on this machine
+// Within seconds: running jobs are given back to the queue, downloads begin again next time.
 void server_stop(struct server **s);
+
+// Only reached from this machine: 127.x.y.z, ::1, localhost.
+bool server_is_loopback(const char *listen);
 
 #endif

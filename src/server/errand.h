@@ -1,0 +1,25 @@
+// Answers that take longer than a network thread may wait: each is worked out on a thread of its
+// own while the connection sleeps.
+#ifndef SERVER_ERRAND_H
+#define SERVER_ERRAND_H
+
+#include "base/cancel.h"
+#include "base/text.h"
+#include "server/http.h"
+
+struct errands;
+
+// Works the body of the answer out. Speaks the language of the request. ctx holds all that it
+// needs: an errand that does not end in time is left to itself when the server stops, so it must
+// not reach into struct server. cancel is raised then.
+typedef void errand_fn(void *ctx, const struct cancel *cancel, struct text *ret);
+
+struct errands *errands_create(void);
+// Answers 200 with JSON when work has returned; free_ctx(ctx) afterwards in any case. At most 64 at
+// a time, else 503.
+void reply_errand(struct request *r, struct errands *e, errand_fn *work, void (*free_ctx)(void *),
+                  void *ctx);
+// No new ones; raise cancel, wait at most wait_ms. After http_stop().
+void errands_stop(struct errands **e, int wait_ms);
+
+#endif

@@ -1,0 +1,185 @@
+#include "server/system.h"
+
+#include "base/file.h"
+#include "job/jobs.h"
+#include "server/internal.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+// The value behind "NAME" and a colon on the first line of a /proc file that begins so.
+static bool read_proc(const char *path, const char *name, char *ret, size_t size)
+{
+    char line[256];
+    bool found = false;
+    FILE *f = fopen(path, "re");
+    while (f && !found && fgets(line, sizeof(line), f)) {
+        size_t n = strlen(name);
+        char *value = line + n;
+        if (strncmp(line, name, n) != 0)
+            continue;
+        value += strspn(value, " \t");
+        if (*value != ':')
+            continue;
+        value += 1 + strspn(value + 1, " \t");
+        value[strcspn(value, "\n")] = '\0';
+        snprintf(ret, size, "%s", value);
+        found = true;
+    }
+    if (f)
+        fclose(f);
+    return found;
+}
+
+json_t *system_cpu_json(bool whole)
+{
+    double load[3] = {0};
+    if (getloadavg(load, 3) != 3)
+        memset(load, 0, sizeof(load));
+    json_t *cpu = json_pack("{s:[f,f,f]}", "load", load[0], load[1], load[2]);
+    if (whole) {
+        char model[128];
+        bool known = read_proc("/proc/cpuinfo", "model name", model, sizeof(model));
+        json_object_set_new(cpu, "cores", json_integer(kb_cpu_count()));
+        json_t *name = known ? json_string(model) : NULL;
+        json_object_set_new(cpu, "model", name ? name : json_null());
+    }
+    return cpu;
+}
+
+static int64_t memory_bytes(const char *name)
+{
+    char text[64];
+    return read_proc("/proc/meminfo", name, text, sizeof(text)) ? strtoll(text, NULL, 10) * 1024
+                                                                : 0;
+}
+
+json_t *system_memory_json(void)
+{
+    return json_pack("{s:I, s:I}", "total", (json_int_t)memory_bytes("MemTotal"), "available",
+                     (json_int_t)memory_bytes("MemAvailable"));
+}
+
+int64_t system_disk_free(const char *folder)
+{
+    struct statvfs vfs;
+    return statvfs(folder, &vfs) == 0 ? (int64_t)vfs.f_bavail * (int64_t)vfs.f_frsize : -1;
+}
+
+json_t *system_disk_json(const char *folder, int64_t min_free_bytes)
+{
+    struct statvfs vfs = {0};
+    if (statvfs(folder, &vfs) != 0)
+        vfs = (struct statvfs){0};
+    return json_pack("{s:I, s:I, s:I}", "total",
+                     (json_int_t)((int64_t)vfs.f_blocks * (int64_t)vfs.f_frsize), "free",
+                     (json_int_t)((int64_t)vfs.f_bavail * (int64_t)vfs.f_frsize), "min_free",
+                     (json_int_t)min_free_bytes);
+}
+
+json_t *system_gpus_json(void)
+{
+    static const char folder[] = "/proc/driver/nvidia/gpus";
+    json_t *names = json_array();
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char name[128];
+        CLEANUP(kb_freep) char *path = kb_printf("%s/%s/information", folder, e->d_name);
+        if (e->d_name[0] != '.' && read_proc(path, "Model", name, sizeof(name)))
+            json_array_append_new(names, json_string(name));
+    }
+    if (d)
+        closedir(d);
+    return names;
+}
+
+static bool has_ending(const char *name, const char *ending)
+{
+    size_t n = strlen(name), k = strlen(ending);
+    return n > k && strcmp(name + n - k, ending) == 0;
+}
+
+json_t *system_models_json(void)
+{
+    static const char bundled[] = "koubo-lips.safetensors";
+    json_t *models = json_array();
+    CLEANUP(kb_freep) char *path = NULL;
+    if (model_locate(&path, bundled, NULL) != KB_OK)
+        return models;
+    CLEANUP(kb_freep) char *folder = path_folder(path);
+    struct dirent **entries = NULL;
+    int n = scandir(folder, &entries, NULL, alphasort);
+    for (int i = 0; i < n; i++) {
+        const char *name = entries[i]->d_name;
+        struct stat st;
+        CLEANUP(kb_freep) char *file = path_join(folder, name);
+        if ((has_ending(name, ".safetensors") || has_ending(name, ".pth")) &&
+            stat(file, &st) == 0 && S_ISREG(st.st_mode)) {
+            json_t *model =
+                json_pack("{s:s, s:I, s:b}", "name", name, "size", (json_int_t)st.st_size,
+                          "default", strcmp(name, bundled) == 0);
+            if (model) // a name may be no UTF-8
+                json_array_append_new(models, model);
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    return models;
+}
+
+int64_t system_rss_bytes(void)
+{
+    long long size, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f && fscanf(f, "%lld %lld", &size, &resident) != 2)
+        resident = 0;
+    if (f)
+        fclose(f);
+    return resident * sysconf(_SC_PAGESIZE);
+}
+
+// --- the heartbeat
+
+static enum kb_code count_jobs(struct store *s, const char *state, json_int_t *ret,
+                               struct kb_error *err)
+{
+    CLEANUP(text_free) struct text text = {0};
+    struct jobs_filter f = {.state = state, .limit = 1};
+    enum kb_code code = jobs_list_json(s, &f, &text, err);
+    if (code != KB_OK)
+        return code;
+    json_t *list = json_loads(text_get(&text), 0, NULL);
+    *ret = json_integer_value(json_object_get(list, "total"));
+    json_decref(list);
+    return KB_OK;
+}
+
+enum kb_code system_heartbeat_json(struct server *s, struct store *store, struct text *ret,
+                                   struct kb_error *err)
+{
+    CLEANUP(text_free) struct text workers = {0};
+    json_int_t queued, running;
+    enum kb_code code = workers_json(store, &workers, err);
+    if (code == KB_OK)
+        code = count_jobs(store, "queued", &queued, err);
+    if (code == KB_OK)
+        code = count_jobs(store, "running", &running, err);
+    if (code != KB_OK)
+        return code;
+    json_t *beat = json_pack(
+        "{s:I, s:o, s:o, s:o, s:o, s:{s:I, s:I}}", "now", (json_int_t)kb_wall_ms(), "cpu",
+        system_cpu_json(false), "memory", system_memory_json(), "disk",
+        system_disk_json(s->params.data, s->params.supervisor.worker.min_free_bytes), "workers",
+        json_loads(text_get(&workers), 0, NULL), "counts", "queued", queued, "running", running);
+    CLEANUP(kb_freep) char *json = beat ? json_dumps(beat, JSON_COMPACT) : NULL;
+    json_decref(beat);
+    if (!json)
+        return kb_fail(err, KB_INTERNAL, "%s", _("the list of workers is not valid JSON"));
+    text_add(ret, json);
+    return KB_OK;
+}

@@ -1,0 +1,17 @@
+// Facts about this machine, this process and the models folder, as JSON. Any thread.
+#ifndef SERVER_SYSTEM_H
+#define SERVER_SYSTEM_H
+
+#include "base/base.h"
+
+#include <jansson.h>
+
+json_t *system_cpu_json(bool whole); // {"load":[3]}, whole: and "cores", "model"
+json_t *system_memory_json(void);    // {"total","available"}
+json_t *system_disk_json(const char *folder, int64_t min_free_bytes); // {"total","free","min_free"}
+json_t *system_gpus_json(void);               // names; [] where there is none
+json_t *system_models_json(void);             // [{"name","size","default"}]
+int64_t system_rss_bytes(void);               // of this process
+int64_t system_disk_free(const char *folder); // -1 = unknown
+
+#endif
