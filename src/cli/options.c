@@ -336,14 +336,6 @@ static void parse_pads(struct argp_state *state, const char *arg, int pads[4])
                      "--pads 0 10 0 0"));
 }
 
-static const char *parse_preset(struct argp_state *state, const char *arg)
-{
-    static const char *const presets[] = {"ultrafast", "superfast", "veryfast", "faster",
-                                          "fast",      "medium",    "slow",     "slower",
-                                          "veryslow",  "placebo"};
-    return presets[option_word(state, "--preset", arg, presets, ARRAY_LEN(presets))];
-}
-
 static error_t video_parse_face(int key, char *arg, struct argp_state *state)
 {
     struct video_options *o = state->input;
@@ -413,7 +405,8 @@ static error_t video_parse(int key, char *arg, struct argp_state *state)
         o->job.crf = option_int(state, "--crf", arg, 0, 51);
         return 0;
     case OPT_PRESET:
-        o->job.preset = parse_preset(state, arg);
+        o->job.preset =
+            job_presets[option_word(state, "--preset", arg, job_presets, N_JOB_PRESETS)];
         return 0;
     case OPT_BITRATE:
         if (strcmp(arg, "source") != 0)

@@ -116,6 +116,7 @@ const char store_schema[] =
     "CREATE INDEX notice_due ON notice(state, next_ms);"
 
     "CREATE TABLE easy(" // the Duix API's codes
-    " code TEXT PRIMARY KEY, job INTEGER, error TEXT, created_ms INTEGER NOT NULL) WITHOUT ROWID;"
+    " code TEXT PRIMARY KEY, job INTEGER, error TEXT, created_ms INTEGER NOT NULL,"
+    " delivered INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;" // the result is in the shared folder
 
     REVISION("asset", "asset") REVISION("batch", "batch") REVISION("job", "job");

@@ -11,10 +11,11 @@ struct store {
     char *folder;
     struct store_statement *statements; // prepared ones
     int n_statements;
-    int depth;    // of begin
-    bool doomed;  // an inner rollback happened
-    bool durable; // wanted
-    bool synced;  // what the connection is set to
+    int depth;        // of begin
+    bool doomed;      // an inner rollback happened
+    bool durable;     // wanted
+    bool synced;      // what the connection is set to
+    int64_t hung_job; // that jobs_hung() named last
 };
 
 // The tables and triggers of the present version; PRAGMA user_version is STORE_VERSION.

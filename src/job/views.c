@@ -68,11 +68,4 @@ const char store_views[] =
     "   'total', count(*)) FROM job j WHERE j.batch = b.id)),"
     " 'progress', (SELECT round(coalesce(avg(iif(state IN " JOB_STATES_ENDED
     ", 1, progress)), 0), 4)"
-    "   FROM job j WHERE j.batch = b.id)) FROM batch b;"
-
-    // What a job will probably write, in bytes: 0.15 bits a pixel at 25 frames a second, which CRF
-    // 18 seldom needs, and 192 kbit/s of sound; 200 MB while its files have not been looked at.
-    "CREATE TEMP VIEW job_need(id, state, bytes) AS SELECT j.id, j.state,"
-    " coalesce(a.duration_ms / 1000.0 * (v.width * v.height * 0.15 * 25 / 8 + 24000), 200e6)"
-    " FROM job j JOIN batch b ON b.id = j.batch LEFT JOIN asset a ON a.id = b.audio"
-    " LEFT JOIN asset v ON v.id = j.video;";
+    "   FROM job j WHERE j.batch = b.id)) FROM batch b;";

@@ -12,6 +12,10 @@
 
 #define SPARE_BYTES (16 << 20) // room that must be free beside the estimated output
 
+const char *const job_presets[N_JOB_PRESETS] = {"ultrafast", "superfast", "veryfast", "faster",
+                                                "fast",      "medium",    "slow",     "slower",
+                                                "veryslow",  "placebo"};
+
 bool loop_mode_parse(const char *text, enum loop_mode *ret)
 {
     static const char *const names[] = {"pingpong", "restart", "freeze", "none"};

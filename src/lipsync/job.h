@@ -38,6 +38,10 @@ enum loop_mode { LOOP_PINGPONG, LOOP_RESTART, LOOP_FREEZE, LOOP_NONE };
 bool loop_mode_parse(const char *text,
                      enum loop_mode *ret); // "pingpong", "restart", "freeze", "none"
 
+// Efforts of x264, quickest first.
+#define N_JOB_PRESETS 10
+extern const char *const job_presets[N_JOB_PRESETS];
+
 struct job_params {
     const char *audio, *video, *output; // paths
     const struct mel *mel;              // of audio, shared by a batch; NULL: computed here
@@ -54,7 +58,7 @@ struct job_params {
 
     int crf;             // -1 = 18
     bool bitrate_source; // the video's own bitrate instead of crf
-    const char *preset;  // NULL = "veryfast"
+    const char *preset;  // one of job_presets; NULL = "veryfast"
 
     int pads[4];        // top, bottom, left, right, in pixels; box crops only
     bool pads_set;      // else 0 10 0 0
