@@ -1,32 +1,9 @@
 // Names as users call their files. They are shown, logged and offered for downloads, and never
 // become paths; still nothing in them may fool a reader or a program behind us.
 #include "job/assets_internal.h"
+#include "job/utf8.h"
 
 #include <string.h>
-
-// One character of UTF-8 (Unicode 15, table 3-7), its length in *ret_length; -1 and length 1 for a
-// byte that does not belong to one. s ends with a NUL, which no continuation byte equals.
-static int32_t next_character(const char *s, int *ret_length)
-{
-    const unsigned char *b = (const unsigned char *)s;
-    *ret_length = 1;
-    if (b[0] < 0x80)
-        return b[0];
-    int length = b[0] >= 0xf0 ? 4 : b[0] >= 0xe0 ? 3 : 2;
-    if (b[0] < 0xc2 || b[0] > 0xf4)
-        return -1;
-    int32_t c = b[0] & (0x7f >> length);
-    for (int i = 1; i < length; i++) {
-        if ((b[i] & 0xc0) != 0x80)
-            return -1;
-        c = c << 6 | (b[i] & 0x3f);
-    }
-    static const int32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (c < smallest[length] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
-        return -1;
-    *ret_length = length;
-    return c;
-}
 
 static bool is_left_out(int32_t c)
 {
@@ -44,7 +21,7 @@ void asset_clean_name(char ret[256], const char *name)
             name = p + 1;
     while (*name) {
         int length;
-        int32_t c = next_character(name, &length);
+        int32_t c = utf8_next(name, &length);
         const char *bytes = c < 0 ? "\xef\xbf\xbd" : name;
         size_t size = c < 0 ? 3 : (size_t)length;
         name += length;

@@ -1,5 +1,6 @@
 // The rows of assets. Their bytes are in asset_upload.c.
 #include "job/assets_internal.h"
+#include "job/utf8.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -238,9 +239,9 @@ static enum kb_code find_user(struct store *s, const char *id, char **ret_batch,
     enum kb_code code = store_query(
         s, &q, err,
         "SELECT b.name FROM job j JOIN batch b ON b.id = j.batch WHERE j.video = ?1"
-        " AND j.state NOT IN ('done', 'failed', 'cancelled')"
+        " AND j.state NOT IN " JOB_STATES_ENDED
         " UNION ALL SELECT b.name FROM batch b JOIN job j ON j.batch = b.id WHERE b.audio = ?1"
-        " AND j.state NOT IN ('done', 'failed', 'cancelled') LIMIT 1",
+        " AND j.state NOT IN " JOB_STATES_ENDED " LIMIT 1",
         "t", id);
     if (code == KB_OK)
         *ret_batch = store_column(q, 0);
@@ -299,11 +300,12 @@ enum kb_code asset_fail(struct store *s, const char *id, const struct kb_error *
                         struct kb_error *err)
 {
     int n = 0;
+    CLEANUP(kb_freep) char *text = utf8_clean(why->text); // may have been cut inside a character
     enum kb_code code =
         store_exec(s, &n, err,
                    "UPDATE asset SET state = 'bad', error = ?, worker = NULL, lease_ms = NULL"
                    " WHERE id = ? AND state NOT IN ('ready', 'bad')",
-                   "tt", why->text, id);
+                   "tt", text, id);
     if (code == KB_OK && n > 0)
         upload_part_remove(s, id);
     return code;
