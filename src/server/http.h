@@ -31,10 +31,13 @@ struct body_sink {
     void (*done)(struct request *r, void *ctx);
     void (*abort)(struct server *s, void *ctx);
 };
+// After a piece that failed no more pieces come; done is still called at the end (for ctx) and need
+// not answer again. open that answers and returns a ctx all the same gets abort for it.
 
 struct route {
     const char *method;  // "GET" serves HEAD too
-    const char *pattern; // "/api/v1/batches/{id}/cancel": at most 3 parts in braces
+    const char *pattern; // "/api/v1/batches/{id}/cancel": at most 3 parts in braces. "/*": any GET
+                         // that nothing else matches. Words go before braces, whatever their order
     void (*handle)(struct request *r); // NULL with a sink
     int flags;
     const struct body_sink *sink;
@@ -43,7 +46,9 @@ struct route {
 // --- reading the request
 
 struct server *request_server(const struct request *r);
-// A connection of the pool, the same one all through the handler; given back afterwards.
+// A connection of the pool, the same one all through the handler; given back afterwards. Never NULL,
+// as a request is answered 503 when none can be had; but NULL without params.server->params.data,
+// and routes with ROUTE_OPEN (they must answer without a database) have to check.
 struct store *request_store(struct request *r);
 const char *request_method(const struct request *r);
 const char *request_path(const struct request *r); // decoded, no query
@@ -99,6 +104,17 @@ void reply_stream(struct request *r, const char *type, stream_read_fn *read, str
                   void *ctx, struct stream **ret);
 void stream_wake(struct stream *s); // from any thread; also after the client has gone
 void stream_unref(struct stream **s);
+
+// --- the session: for the routes of /api/v1/session
+
+bool http_needs_token(const struct request *r);
+// Does this request carry the token or the cookie, or is none needed? Answers nothing.
+bool http_session_ok(struct request *r);
+// Is token (may be NULL) the right one? False: answered 401, or 429 after ten wrong ones within a
+// minute from one client.
+bool http_token_ok(struct request *r, const char *token);
+// The value for a header Set-Cookie that begins or ends a session, a new string.
+char *http_session_cookie(const struct request *r, bool end);
 
 // --- the daemon
 
