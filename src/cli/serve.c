@@ -62,10 +62,9 @@ static const struct argp_option serve_options[] = {
     {"max-upload", OPT_MAX_UPLOAD, "GB", 0, N_("largest file that is taken (default: 20)"), 11},
     {"workers", OPT_WORKERS, "N|auto", 0,
      N_("jobs that run at a time (default: auto, by processors and memory)"), 12},
-    {"threads", OPT_THREADS, "N", 0, N_("threads of each worker (default: processors / workers)"),
-     12},
-    {"memory", OPT_MEMORY, "GB", 0, N_("most memory that a worker may take (default: no limit)"),
-     12},
+    {"threads", OPT_THREADS, "N", 0,
+     N_("threads of each worker (default: by processors and workers)"), 12},
+    {"memory", OPT_MEMORY, "GB", 0, N_("most memory that a worker may take (default: 8)"), 12},
     {"precision", OPT_PRECISION, "P", 0,
      N_("arithmetic of the network: auto, f32 or bf16 (default: auto)"), 12},
     {"hang-timeout", OPT_HANG_TIMEOUT, "SECONDS", 0,
@@ -77,26 +76,26 @@ static const struct argp_option serve_options[] = {
     {0},
 };
 
-static int64_t option_gb(struct argp_state *state, const char *option, const char *arg)
+static int64_t option_gb(struct argp_state *state, const char *option, const char *arg, float low)
 {
-    return (int64_t)option_int(state, option, arg, 1, 1000000) << 30;
+    return (int64_t)((double)option_float(state, option, arg, low, 1e6f) * (1 << 30));
 }
 
 static void parse_limits(int key, char *arg, struct argp_state *state, struct server_params *p)
 {
     struct supervisor_params *s = &p->supervisor;
     if (key == OPT_MIN_FREE)
-        s->worker.min_free_bytes = (int64_t)option_int(state, "--min-free", arg, 0, 1000000) << 30;
+        s->worker.min_free_bytes = option_gb(state, "--min-free", arg, 0);
     else if (key == OPT_KEEP_DAYS)
         s->keep_days = option_int(state, "--keep-days", arg, 1, 36500);
     else if (key == OPT_KEEP_GB)
-        s->keep_bytes = option_gb(state, "--keep-gb", arg);
+        s->keep_bytes = option_gb(state, "--keep-gb", arg, 0.01f);
     else if (key == OPT_MAX_UPLOAD)
-        p->upload_bytes = option_gb(state, "--max-upload", arg);
+        p->upload_bytes = option_gb(state, "--max-upload", arg, 0.001f);
     else if (key == OPT_HANG_TIMEOUT)
         s->hang_ms = 1000LL * option_int(state, "--hang-timeout", arg, 5, 86400);
     else if (key == OPT_MEMORY)
-        s->worker.memory_bytes = option_gb(state, "--memory", arg);
+        s->worker.memory_bytes = option_gb(state, "--memory", arg, 0.5f);
     else if (key == OPT_THREADS)
         s->worker.threads = option_int(state, "--threads", arg, 1, 1024);
     else if (key == OPT_WORKERS)
@@ -185,6 +184,7 @@ int cmd_serve(int argc, char **argv)
 {
     struct serve_options o = {.server = {.port = 7860}};
     o.server.supervisor.worker.min_free_bytes = 10LL << 30;
+    o.server.supervisor.worker.memory_bytes = 8LL << 30;
     o.server.supervisor.worker.confined = true;
     o.server.supervisor.worker.parent_fd = -1;
     options_parse(&serve_argp, argc, argv, &o);
