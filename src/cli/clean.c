@@ -1,1 +1,110 @@
-// (being written)
+// koubo clean: make the data folder of a server small, also while it runs.
+#include "cli/options.h"
+
+#include "job/retention.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+
+struct clean_options {
+    struct common_options common;
+    const char *data;
+    struct retention_params keep;
+};
+
+enum { OPT_DATA = 700, OPT_KEEP_DAYS, OPT_KEEP_GB, OPT_DRY_RUN };
+
+static const struct argp_option clean_options[] = {
+    {"data", OPT_DATA, "DIR", 0, N_("the server's data folder (default: where koubo serve has it)"),
+     11},
+    {"keep-days", OPT_KEEP_DAYS, "N", 0,
+     N_("remove results, batches, uploaded files and face tracks that are older than N days"), 11},
+    {"keep-gb", OPT_KEEP_GB, "X", 0,
+     N_("then remove the oldest until the folder is smaller than X gigabytes"), 11},
+    {"dry-run", OPT_DRY_RUN, NULL, 0, N_("only show what would be removed"), 11},
+    {0},
+};
+
+// Gigabytes as people and disks count them: 10^9 bytes.
+static int64_t gigabytes(struct argp_state *state, const char *arg)
+{
+    char *end;
+    errno = 0;
+    double value = strtod(arg, &end);
+    if (end == arg || *end || errno || !isfinite(value) || value < 0.001 || value > 1e6)
+        argp_error(state, _("--keep-gb is '%s'; it must be a number from 0.001 to 1000000"), arg);
+    return (int64_t)(value * 1e9);
+}
+
+static error_t clean_parse(int key, char *arg, struct argp_state *state)
+{
+    struct clean_options *o = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->common;
+        return 0;
+    case OPT_DATA:
+        o->data = option_path(arg);
+        return 0;
+    case OPT_KEEP_DAYS:
+        o->keep.keep_days = option_int(state, "--keep-days", arg, 1, 36500);
+        return 0;
+    case OPT_KEEP_GB:
+        o->keep.keep_bytes = gigabytes(state, arg);
+        return 0;
+    case OPT_DRY_RUN:
+        o->keep.dry_run = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, _("'%s' is not needed; koubo clean takes options only"), arg);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_child clean_children[] = {{&common_argp, 0, NULL, 0}, {0}};
+
+static const struct argp clean_argp = {
+    clean_options,
+    clean_parse,
+    "[--keep-days N] [--keep-gb X] [--dry-run]",
+    N_("Remove what the server's data folder does not need: leftovers of interrupted work and "
+       "uploads that expired; with --keep-days and --keep-gb old results and files, too. What "
+       "unfinished jobs need always stays. The server may be running."),
+    clean_children,
+    NULL,
+    "koubo",
+};
+
+static void print_removed(void *opaque, const char *name, int64_t size_bytes)
+{
+    const struct clean_options *o = opaque;
+    if (!o->common.quiet)
+        printf("%12lld  %s\n", (long long)size_bytes, name);
+}
+
+static int run(struct clean_options *o)
+{
+    struct kb_error err = {0};
+    struct retention_report report;
+    CLEANUP(kb_freep) char *own = o->data ? NULL : store_default_folder();
+    CLEANUP(store_close) struct store *s = NULL;
+    enum kb_code code = store_open(&s, o->data ? o->data : own, false, &err);
+    if (code == KB_OK)
+        code = retention_run(s, &o->keep, print_removed, o, &report, &err);
+    if (code != KB_OK)
+        return cli_report(code, &err);
+    printf(o->keep.dry_run ? _("would remove %d files, %.1f MB; %.1f MB would be left\n")
+                           : _("removed %d files, %.1f MB; %.1f MB are left\n"),
+           report.n_removed, (double)report.bytes_removed / 1e6, (double)report.bytes_left / 1e6);
+    return EXIT_OK;
+}
+
+int cmd_clean(int argc, char **argv)
+{
+    struct clean_options o = {0};
+    options_parse(&clean_argp, argc, argv, &o);
+    return run(&o);
+}

@@ -5,7 +5,8 @@
 #include "job/store.h"
 
 struct retention_params {
-    int keep_days;      // results, batches and assets older than this go; 0 = keep
+    int keep_days;      // results, batches, assets and tracks older than this go; 0 = keep. An
+                        // asset is as old as the newest batch that uses it
     int64_t keep_bytes; // then the oldest results, assets and tracks, until the folder is smaller;
                         // 0 = no limit
     bool dry_run;
