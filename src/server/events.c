@@ -125,24 +125,16 @@ static struct chunk *chunk_make(int64_t from, int64_t to, const char *event, str
     return c;
 }
 
-// Everything after revision from. A revision that is yet to come is of another database.
+// Everything after revision from; NULL when that is nothing.
 static enum kb_code chunk_of_changes(struct chunk **ret, struct store *s, int64_t from,
                                      struct kb_error *err)
 {
     CLEANUP(text_free) struct text json = {0};
-    int64_t to = changes_revision(s);
-    if (from > to) {
-        text_addf(&json,
-                  "{\"rev\":%lld,\"now\":%lld,\"batches\":[],\"jobs\":[],\"assets\":[],"
-                  "\"gone\":[],\"reset\":true}",
-                  (long long)to, (long long)kb_wall_ms());
-    } else {
-        enum kb_code code = changes_json(s, from, &json, &to, err);
-        if (code != KB_OK)
-            return code;
-    }
-    *ret = from == to ? NULL : chunk_make(from, to, "change", &json);
-    return KB_OK;
+    int64_t to = from;
+    enum kb_code code = changes_json(s, from, &json, &to, err);
+    if (code == KB_OK)
+        *ret = from == to ? NULL : chunk_make(from, to, "change", &json);
+    return code;
 }
 
 // --- the ring; under events.lock
@@ -509,7 +501,8 @@ void listener_unref(struct listener *l)
     pthread_mutex_unlock(&e->lock);
     if (!last)
         return;
-    stream_unref(&l->stream);
+    if (l->stream)
+        stream_unref(&l->stream);
     free(l);
     events_unref(e);
 }

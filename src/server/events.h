@@ -1,7 +1,7 @@
 // Everything that changes, told to every page that listens (server-sent events).
 //
 // One thread polls the database, writes each change once and hands it to all listeners through a
-// ring; the network threads only copy bytes. The format of the stream: docs/openapi.yaml.
+// ring; the network threads only copy bytes. docs/openapi.yaml has the format of the stream.
 #ifndef SERVER_EVENTS_H
 #define SERVER_EVENTS_H
 

@@ -23,9 +23,4 @@ void upload_reply_error(struct request *r, const struct kb_error *err, int too_l
 // is opened for it, as there is no request any more.
 void upload_abandon(struct server *s, struct asset_upload **u, const char *id, bool keep);
 
-// The n characters of a base64 text (RFC 4648, with padding), decoded: a new string with a NUL
-// behind its *ret_size bytes. NULL if it is not base64.
-char *base64_decode(const char *text, size_t n, size_t *ret_size);
-char *base64_encode(const char *bytes, size_t n); // a new string
-
 #endif

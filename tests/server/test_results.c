@@ -1,0 +1,393 @@
+// Results over HTTP, and zips of them read back with a reader that knows nothing of ours.
+#include "tests/server/site.h"
+
+#include "job/jobs.h"
+#include "server/zip.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <unistd.h>
+
+#define ASK(r, ...)                                                                                \
+    CLEANUP(reply_clear) struct reply r = {0};                                                     \
+    site_ask(&site, &r, __VA_ARGS__)
+
+static struct site site;
+static const struct route *const tables[] = {api_results_routes, NULL};
+
+static int start(void **state)
+{
+    site = (struct site){0};
+    site_open(&site);
+    site_start(&site, tables);
+    return 0;
+}
+
+static int stop(void **state)
+{
+    site_stop(&site);
+    return 0;
+}
+
+static const char *result_path(int64_t job, const char *tail)
+{
+    static char path[100];
+    snprintf(path, sizeof(path), "/api/v1/results/%lld%s", (long long)job, tail);
+    return path;
+}
+
+// Do the bytes look like those of site_result()?
+static void assert_bytes(const char *data, size_t n, int64_t job)
+{
+    for (size_t i = 0; i < n; i++)
+        if (data[i] != (char)((int64_t)i * 7 + job))
+            fail_msg("byte %zu of job %lld differs", i, (long long)job);
+}
+
+// --- one by one
+
+static void test_show(void **state)
+{
+    int64_t job = site_result(&site, "批次", "主播 一号.mov", 5000);
+    ASK(list, "GET", "/api/v1/results?search=%E4%B8%BB", NULL, NULL, 0);
+    assert_status(&list, 200);
+    json_auto_t *page = reply_object(&list);
+    assert_int_equal(json_integer_value(json_object_get(page, "total")), 1);
+    ASK(one, "GET", result_path(job, ""), NULL, NULL, 0);
+    assert_status(&one, 200);
+    json_auto_t *result = reply_object(&one);
+    assert_int_equal(json_integer_value(json_object_get(result, "job")), job);
+    assert_int_equal(json_integer_value(json_object_get(result, "size")), 5000);
+    assert_string_equal(json_string_value(json_object_get(result, "name")), "主播 一号.mp4");
+    assert_true(json_equal(result, json_array_get(json_object_get(page, "items"), 0)));
+
+    ASK(video, "GET", result_path(job, "/video"), NULL, NULL, 0);
+    assert_status(&video, 200);
+    assert_string_equal(reply_value(&video, "Content-Type"), "video/mp4");
+    assert_int_equal(video.size, 5000);
+    assert_bytes(video.body, video.size, job);
+    ASK(part, "GET", result_path(job, "/video"), "Range: bytes=4990-\r\n", NULL, 0);
+    assert_status(&part, 206);
+    assert_int_equal(part.size, 10);
+    CLEANUP(kb_freep) char *tag = kb_printf("If-None-Match: %s\r\n", reply_value(&video, "ETag"));
+    ASK(same, "GET", result_path(job, "/video"), tag, NULL, 0);
+    assert_status(&same, 304);
+
+    ASK(download, "GET", result_path(job, "/download"), NULL, NULL, 0);
+    assert_status(&download, 200);
+    const char *disposition = reply_value(&download, "Content-Disposition");
+    assert_memory_equal(disposition, "attachment", 10);
+    assert_non_null(
+        strstr(disposition, "filename*=UTF-8''%E4%B8%BB%E6%92%AD%20%E4%B8%80%E5%8F%B7.mp4"));
+    for (const char *c = disposition; *c; c++)
+        assert_in_range(*c, 0x20, 0x7e);
+    ASK(picture, "GET", result_path(job, "/thumbnail"), NULL, NULL, 0);
+    assert_status(&picture, 404); // none was made
+}
+
+static void test_delete(void **state)
+{
+    int64_t jobs[4];
+    for (int i = 0; i < 4; i++)
+        jobs[i] = site_result(&site, "b", "v.mp4", 100);
+    ASK(one, "DELETE", result_path(jobs[0], ""), NULL, NULL, 0);
+    assert_status(&one, 204);
+    ASK(again, "DELETE", result_path(jobs[0], ""), NULL, NULL, 0);
+    assert_status(&again, 404);
+    ASK(gone, "GET", result_path(jobs[0], ""), NULL, NULL, 0);
+    assert_status(&gone, 404);
+    ASK(video, "GET", result_path(jobs[0], "/video"), NULL, NULL, 0);
+    assert_status(&video, 404);
+
+    char body[100];
+    snprintf(body, sizeof(body), "{\"jobs\":[%lld,%lld,%lld,999999]}", (long long)jobs[0],
+             (long long)jobs[1], (long long)jobs[2]);
+    ASK(many, "POST", "/api/v1/results/delete", "Content-Type: application/json\r\n", body,
+        strlen(body));
+    assert_status(&many, 200);
+    assert_string_equal(many.body, "{\"deleted\":2}");
+    ASK(list, "GET", "/api/v1/results", NULL, NULL, 0);
+    json_auto_t *page = reply_object(&list);
+    assert_int_equal(json_integer_value(json_object_get(page, "total")), 1);
+    assert_int_equal(site_count_files(&site, "results"), 1);
+}
+
+static void test_refusals(void **state)
+{
+    static const struct {
+        const char *method, *path, *body;
+        int status;
+    } cases[] = {
+        {"GET", "/api/v1/results?limit=0x", NULL, 400},
+        {"GET", "/api/v1/results?batch=-1", NULL, 400},
+        {"GET", "/api/v1/results/9", NULL, 404},
+        {"GET", "/api/v1/results/x", NULL, 404},
+        {"GET", "/api/v1/results/../../koubo.db", NULL, 404},
+        {"GET", "/api/v1/results/%2e%2e%2fkoubo.db/video", NULL, 404},
+        {"GET", "/api/v1/results/zip", NULL, 404},
+        {"GET", "/api/v1/results/zip?batch=7", NULL, 404},
+        {"GET", "/api/v1/results/zip?jobs=7", NULL, 404},
+        {"GET", "/api/v1/results/zip?jobs=", NULL, 400},
+        {"GET", "/api/v1/results/zip?jobs=1,", NULL, 400},
+        {"GET", "/api/v1/results/zip?jobs=1,,2", NULL, 400},
+        {"GET", "/api/v1/results/zip?jobs=-1", NULL, 400},
+        {"GET", "/api/v1/results/zip?jobs=99999999999999999999", NULL, 400},
+        {"POST", "/api/v1/results/zip", "{\"jobs\":[]}", 400},
+        {"POST", "/api/v1/results/zip", "{\"jobs\":[7]}", 404},
+        {"POST", "/api/v1/results/zip", "{\"jobs\":[\"7\"]}", 400},
+        {"POST", "/api/v1/results/zip", "{\"jobs\":7}", 400},
+        {"POST", "/api/v1/results/delete", "{}", 400},
+        {"POST", "/api/v1/results/delete", "{\"jobs\":[0]}", 400},
+        {"POST", "/api/v1/results/delete", "{\"job\":[1]}", 400},
+        {"POST", "/api/v1/results/delete", "[", 400},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        ASK(r, cases[i].method, cases[i].path,
+            cases[i].body ? "Content-Type: application/json\r\n" : NULL, cases[i].body,
+            cases[i].body ? strlen(cases[i].body) : 0);
+        if (r.status != cases[i].status)
+            fail_msg("%s %s %s: %d %s", cases[i].method, cases[i].path,
+                     cases[i].body ? cases[i].body : "", r.status, r.body);
+    }
+}
+
+// --- zip
+
+// Read the zip with libarchive; each entry must be one of names (NULL-terminated, in any order) and
+// hold what its job left.
+static void check_zip(const struct reply *r, const char *const *names, const int64_t *jobs,
+                      size_t size)
+{
+    assert_status(r, 200);
+    assert_true(r->whole);
+    struct archive *a = archive_read_new();
+    archive_read_support_format_zip_seekable(a); // by its directory, as unzip does
+    archive_read_set_options(a, "zip:hdrcharset=UTF-8");
+    assert_int_equal(archive_read_open_memory(a, r->body, r->size), ARCHIVE_OK);
+    struct archive_entry *entry;
+    char *data = malloc(size + 1);
+    int n = 0, n_wanted = 0;
+    while (names[n_wanted])
+        n_wanted++;
+    while (archive_read_next_header(a, &entry) == ARCHIVE_OK) {
+        const char *name = archive_entry_pathname_utf8(entry);
+        int i = 0;
+        while (names[i] && strcmp(names[i], name) != 0)
+            i++;
+        if (!names[i])
+            fail_msg("'%s' should not be in the zip", name);
+        assert_int_equal(archive_entry_size(entry), size);
+        assert_int_equal(archive_read_data(a, data, size + 1), size);
+        assert_bytes(data, size, jobs[i]);
+        n++;
+    }
+    assert_int_equal(n, n_wanted);
+    assert_int_equal(archive_read_free(a), ARCHIVE_OK);
+    free(data);
+}
+
+static void test_zip(void **state)
+{
+    enum { SIZE = 200000 };
+    int64_t jobs[4] = {
+        site_result(&site, "第一批", "主播.mov", SIZE),
+        site_result(&site, "a/b\\..", "主播.mp4", SIZE),
+        site_result(&site, "A/B\\..", "主播.mp4", SIZE), // the same folder for Windows
+        site_result(&site, "第一批", "x.mp4", SIZE),
+    };
+    ASK(all, "GET", "/api/v1/results/zip", NULL, NULL, 0);
+    // newest first: the third is there before the second
+    static const char *const names[] = {"第一批/主播.mp4", "a_b_/主播-2.mp4", "A_B_/主播.mp4",
+                                        "第一批/x.mp4", NULL};
+    check_zip(&all, names, jobs, SIZE);
+    assert_string_equal(reply_value(&all, "Content-Type"), "application/zip");
+    const char *disposition = reply_value(&all, "Content-Disposition");
+    assert_memory_equal(disposition, "attachment; filename=\"koubo-20", 30);
+    assert_non_null(strstr(disposition, ".zip\""));
+
+    char path[100], body[100];
+    snprintf(path, sizeof(path), "/api/v1/results/zip?jobs=%lld", (long long)jobs[0]);
+    ASK(one, "GET", path, NULL, NULL, 0);
+    check_zip(&one, (const char *const[]){"主播.mp4", NULL}, jobs, SIZE);
+    snprintf(body, sizeof(body), "{\"jobs\":[%lld,%lld]}", (long long)jobs[0], (long long)jobs[3]);
+    ASK(two, "POST", "/api/v1/results/zip", "Content-Type: application/json\r\n", body,
+        strlen(body));
+    check_zip(&two, (const char *const[]){"第一批/主播.mp4", "第一批/x.mp4", NULL},
+              (int64_t[]){jobs[0], jobs[3]}, SIZE);
+    ASK(found, "GET", "/api/v1/results/zip?search=x.mp4", NULL, NULL, 0);
+    check_zip(&found, (const char *const[]){"x.mp4", NULL}, &jobs[3], SIZE);
+}
+
+static char *read_zip(struct zip *z, size_t limit, size_t *ret_size, int64_t *ret_end)
+{
+    struct text t = {0};
+    char buffer[10000];
+    int64_t n = 0;
+    while (t.size < limit && (n = zip_read(z, buffer, sizeof(buffer))) > 0)
+        text_add_bytes(&t, buffer, (size_t)n);
+    *ret_size = t.size;
+    *ret_end = n;
+    return t.data;
+}
+
+static void test_zip_names(void **state)
+{
+    static const struct {
+        const char *folder, *name, *wanted;
+    } cases[] = {
+        {NULL, "a.mp4", "a.mp4"},
+        {NULL, "a.mp4", "a-2.mp4"},
+        {NULL, "A.MP4", "A-3.MP4"},
+        {NULL, "a-2.mp4", "a-2-2.mp4"},
+        {NULL, "../../etc/passwd", ".._.._etc_passwd"},
+        {NULL, "..", "_"},
+        {NULL, "", "_-2"},
+        {NULL, "a:b?c\n.mp4", "a_b_c_.mp4"},
+        {NULL, ".hidden", ".hidden"},
+        {NULL, ".hidden", ".hidden-2"},
+        {"..", "x", "_/x"},
+        {"C:\\dir ", "新. .", "C__dir/新"},
+        {"b.c", "x", "b.c/x"},
+        {"b.c", "x", "b.c/x-2"},
+    };
+    int64_t job = site_result(&site, "b", "v.mp4", 10);
+    struct zip *z = zip_create(site.folder);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        zip_add(z, job, cases[i].folder, cases[i].name);
+    assert_int_equal(zip_count(z), ARRAY_LEN(cases));
+    size_t size;
+    int64_t end;
+    setlocale(LC_ALL, "C"); // names do not depend on it
+    CLEANUP(kb_freep) char *data = read_zip(z, SIZE_MAX, &size, &end);
+    zip_free(z);
+    assert_int_equal(end, -1);
+    const char *at = data;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) { // local headers are in order
+        at = memmem(at, size - (size_t)(at - data), "PK\3\4", 4);
+        assert_non_null(at);
+        size_t n = strlen(cases[i].wanted);
+        assert_int_equal((uint8_t)at[26] | (uint8_t)at[27] << 8, n);
+        if (memcmp(at + 30, cases[i].wanted, n) != 0)
+            fail_msg("'%.*s', wanted '%s'", (int)n, at + 30, cases[i].wanted);
+        bool ascii = strspn(cases[i].wanted, "新") == 0 && !strstr(cases[i].wanted, "新");
+        if (!ascii)
+            assert_true(at[7] & 8); // bit 11: the name is UTF-8
+        at += 30;
+    }
+}
+
+// A result that goes while the zip is sent: the zip does not end well.
+static void test_zip_broken(void **state)
+{
+    struct kb_error err = {0};
+    int64_t first = site_result(&site, "b", "v.mp4", 300000);
+    int64_t second = site_result(&site, "b", "w.mp4", 300000);
+    struct zip *z = zip_create(site.folder);
+    zip_add(z, first, NULL, "v");
+    zip_add(z, second, NULL, "w");
+    size_t size;
+    int64_t end;
+    CLEANUP(kb_freep) char *some = read_zip(z, 100000, &size, &end);
+    assert_true(end > 0);
+    assert_ok(err, result_delete(site.store, second, &err));
+    CLEANUP(kb_freep) char *rest = read_zip(z, SIZE_MAX, &size, &end);
+    assert_int_equal(end, -2);
+    assert_int_equal(zip_read(z, some, 1), -2); // and stays so
+    zip_free(z);
+
+    // The same over HTTP: what arrives is not whole.
+    int64_t third = site_result(&site, "c", "w.mp4", 8 << 20);
+    int64_t fourth = site_result(&site, "c", "x.mp4", 1000);
+    int fd = site_connect(&site);
+    site_sendf(fd,
+               "GET /api/v1/results/zip?jobs=%lld,%lld HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
+               "Connection: close\r\n\r\n",
+               (long long)third, (long long)fourth, site.port);
+    char one;
+    assert_int_equal(read(fd, &one, 1), 1); // it has begun
+    assert_ok(err, result_delete(site.store, fourth, &err));
+    CLEANUP(reply_clear) struct reply r = {0};
+    site_receive(fd, &r, "GET");
+    assert_false(r.whole);
+}
+
+static int count_open_files(void)
+{
+    int n = 0;
+    for (int fd = 0; fd < 1024; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+static bool files_closed(void *before)
+{
+    return count_open_files() <= *(int *)before;
+}
+
+// Whoever walks away from a large download leaves nothing open.
+static void test_zip_cancelled(void **state)
+{
+    int64_t job = site_result(&site, "b", "v.mp4", 64 << 20);
+    ASK(list, "GET", "/api/v1/results", NULL, NULL, 0); // the server has its connections now
+    int before = count_open_files();
+    for (int i = 0; i < 3; i++) {
+        int fd = site_connect(&site);
+        site_sendf(fd, "GET /api/v1/results/zip?jobs=%lld HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n",
+                   (long long)job, site.port);
+        char some[1000];
+        assert_true(read(fd, some, sizeof(some)) > 0);
+        close(fd);
+    }
+    before += 4; // connections to the store that other network threads may have opened
+    assert_true(site_wait(files_closed, &before));
+}
+
+// More than 4 GiB: offsets and sizes of 64 bits. The file is a hole, so only its sum takes time.
+static void test_zip64(void **state)
+{
+    int64_t large = site_result(&site, "b", "large.mp4", (4LL << 30) + 10);
+    int64_t small = site_result(&site, "b", "small.mp4", 1000);
+    struct zip *z = zip_create(site.folder);
+    zip_add(z, large, NULL, "large.mp4");
+    zip_add(z, small, NULL, "small.mp4");
+    char *buffer = malloc(1 << 20), tail[4096];
+    size_t n_tail = 0;
+    int64_t n, total = 0;
+    while ((n = zip_read(z, buffer, 1 << 20)) > 0) {
+        total += n;
+        size_t keep = KB_MIN((size_t)n, sizeof(tail)), old = KB_MIN(n_tail, sizeof(tail) - keep);
+        memmove(tail, tail + n_tail - old, old);
+        memcpy(tail + old, buffer + n - keep, keep);
+        n_tail = old + keep;
+    }
+    free(buffer);
+    zip_free(z);
+    assert_int_equal(n, -1);
+    assert_true(total > (4LL << 30) + 1010);
+    assert_non_null(memmem(tail, n_tail, "PK\6\6", 4)); // the end of a ZIP64 directory
+    const char *entry = memmem(tail, n_tail, "PK\1\2", 4);
+    const char *second = memmem(entry + 4, n_tail - (size_t)(entry + 4 - tail), "PK\1\2", 4);
+    assert_memory_equal(second + 46, "small.mp4", 9);
+    // Its offset, beyond 32 bits, is in the extra field 1.
+    assert_memory_equal(second + 42, "\xff\xff\xff\xff", 4);
+    const char *extra = memmem(second + 55, 60, "\1\0", 2);
+    int64_t offset = 0;
+    assert_non_null(extra);
+    uint16_t n_extra;
+    memcpy(&n_extra, extra + 2, 2);
+    memcpy(&offset, extra + 4 + n_extra - 8, 8);
+    assert_in_range(offset, (4LL << 30) + 10, (4LL << 30) + 400);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_show),      TEST(test_delete),     TEST(test_refusals),      TEST(test_zip),
+        TEST(test_zip_names), TEST(test_zip_broken), TEST(test_zip_cancelled), TEST(test_zip64),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,696 @@
+// Sending files over HTTP: tus 1.0.0 request by request, forms, and what goes wrong on the way.
+#include "tests/server/site.h"
+
+#include "job/assets.h"
+#include "job/jobs.h"
+
+#include <ctype.h>
+#include <openssl/evp.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TUS  "Tus-Resumable: 1.0.0\r\n"
+#define BODY "Content-Type: application/offset+octet-stream\r\n"
+#define ASK(r, ...)                                                                                \
+    CLEANUP(reply_clear) struct reply r = {0};                                                     \
+    site_ask(&site, &r, __VA_ARGS__)
+
+static struct site site;
+static const struct route *const tables[] = {api_uploads_routes, NULL};
+
+static int start(void **state)
+{
+    site = (struct site){0};
+    site_open(&site);
+    site_start(&site, tables);
+    return 0;
+}
+
+static int stop(void **state)
+{
+    site_stop(&site);
+    return 0;
+}
+
+// Creates an upload of that size; its address in ret.
+static void create(char ret[64], size_t size)
+{
+    char headers[200];
+    snprintf(headers, sizeof(headers),
+             TUS "Upload-Length: %zu\r\nUpload-Metadata: filename 5paw5bu6Lm1wNA==\r\n", size);
+    ASK(r, "POST", "/api/v1/uploads", headers, "", 0);
+    assert_status(&r, 201);
+    snprintf(ret, 64, "%s", reply_value(&r, "Location"));
+    assert_memory_equal(ret, "/api/v1/uploads/", 16);
+    assert_int_equal(strlen(ret), 16 + 32);
+}
+
+static int patch(struct reply *r, const char *path, int64_t offset, const char *more,
+                 const void *data, size_t n)
+{
+    char headers[400];
+    snprintf(headers, sizeof(headers), TUS BODY "Upload-Offset: %lld\r\n%s", (long long)offset,
+             more);
+    site_ask(&site, r, "PATCH", path, headers, data, n);
+    return r->status;
+}
+
+static int patch_status(const char *path, int64_t offset, const char *more, const void *data,
+                        size_t n)
+{
+    CLEANUP(reply_clear) struct reply r = {0};
+    return patch(&r, path, offset, more, data, n);
+}
+
+// -1 while it is locked.
+static int64_t offset_of(const char *path)
+{
+    ASK(r, "HEAD", path, TUS, NULL, 0);
+    if (r.status == 423)
+        return -1;
+    assert_status(&r, 200);
+    assert_string_equal(reply_value(&r, "Cache-Control"), "no-store");
+    return atoll(reply_value(&r, "Upload-Offset"));
+}
+
+static bool is_unlocked(void *path)
+{
+    return offset_of(path) >= 0;
+}
+
+static void fill(char *data, size_t n, unsigned seed)
+{
+    for (size_t i = 0; i < n; i++, seed = seed * 1103515245 + 12345)
+        data[i] = (char)(seed >> 16);
+}
+
+// The content that the server gives back for the asset of an upload's address.
+static void assert_content(const char *path, const void *data, size_t n)
+{
+    char content[100];
+    snprintf(content, sizeof(content), "/api/v1/assets/%s/content", path + 16);
+    ASK(r, "GET", content, NULL, NULL, 0);
+    assert_status(&r, 200);
+    assert_int_equal(r.size, n);
+    assert_memory_equal(r.body, data, n);
+}
+
+// --- tus
+
+static void test_options(void **state)
+{
+    ASK(r, "OPTIONS", "/api/v1/uploads", NULL, NULL, 0);
+    assert_status(&r, 204);
+    assert_string_equal(reply_value(&r, "Tus-Resumable"), "1.0.0");
+    assert_string_equal(reply_value(&r, "Tus-Version"), "1.0.0");
+    assert_string_equal(reply_value(&r, "Tus-Extension"),
+                        "creation,creation-with-upload,termination,expiration,checksum");
+    assert_string_equal(reply_value(&r, "Tus-Max-Size"), "21474836480");
+    assert_string_equal(reply_value(&r, "Tus-Checksum-Algorithm"), "sha1,md5,sha256");
+}
+
+// Every request that is refused, with its status, in one table. The path "U" is an upload of 10
+// bytes of which 4 are there.
+static void test_refusals(void **state)
+{
+    static const struct {
+        const char *method, *path, *headers, *body;
+        int status;
+    } cases[] = {
+        // the version
+        {"POST", "/api/v1/uploads", "Upload-Length: 5\r\n", "", 412},
+        {"POST", "/api/v1/uploads", "Tus-Resumable: 0.2.2\r\nUpload-Length: 5\r\n", "", 412},
+        {"HEAD", "U", "", NULL, 412},
+        {"PATCH", "U", BODY "Upload-Offset: 4\r\n", "x", 412},
+        {"DELETE", "U", "Tus-Resumable: 2\r\n", NULL, 412},
+        // creating
+        {"POST", "/api/v1/uploads", TUS, "", 400},
+        {"POST", "/api/v1/uploads", TUS "Upload-Defer-Length: 1\r\n", "", 400},
+        {"POST", "/api/v1/uploads", TUS "Upload-Length: -1\r\n", "", 400},
+        {"POST", "/api/v1/uploads", TUS "Upload-Length: 1x\r\n", "", 400},
+        {"POST", "/api/v1/uploads", TUS "Upload-Length: 0\r\n", "", 400},
+        {"POST", "/api/v1/uploads", TUS "Upload-Length: 99999999999999999999\r\n", "", 400},
+        {"POST", "/api/v1/uploads", TUS "Upload-Length: 999999999999999999\r\n", "", 413},
+        {"POST", "/api/v1/uploads", TUS "Upload-Length: 21474836481\r\n", "", 413},
+        {"POST", "/api/v1/uploads", TUS "Upload-Length: 5\r\nUpload-Metadata: filename ?\r\n", "",
+         400},
+        {"POST", "/api/v1/uploads", TUS "Upload-Length: 5\r\nUpload-Metadata: filename //79\r\n",
+         "", 400},
+        {"POST", "/api/v1/uploads", TUS "Upload-Length: 5\r\nContent-Type: text/plain\r\n", "abc",
+         415},
+        {"POST", "/api/v1/uploads", TUS "Upload-Length: 2\r\n" BODY, "abc", 413},
+        // going on
+        {"PATCH", "U", TUS "Upload-Offset: 4\r\nContent-Type: text/plain\r\n", "x", 415},
+        {"PATCH", "U", TUS "Upload-Offset: 4\r\n", "x", 415},
+        {"PATCH", "U", TUS BODY, "x", 400},
+        {"PATCH", "U", TUS BODY "Upload-Offset: four\r\n", "x", 400},
+        {"PATCH", "U", TUS BODY "Upload-Offset: 3\r\n", "x", 409},
+        {"PATCH", "U", TUS BODY "Upload-Offset: 5\r\n", "x", 409},
+        {"PATCH", "U", TUS BODY "Upload-Offset: 4\r\n", "1234567", 413},
+        {"PATCH", "U", TUS BODY "Upload-Offset: 4\r\nUpload-Checksum: crc32 AAAA\r\n", "x", 400},
+        {"PATCH", "U", TUS BODY "Upload-Offset: 4\r\nUpload-Checksum: md5 AAAA\r\n", "x", 400},
+        {"PATCH", "U", TUS BODY "Upload-Offset: 4\r\nUpload-Checksum: md5\r\n", "x", 400},
+        // no such upload
+        {"HEAD", "/api/v1/uploads/00000000000000000000000000000000", TUS, NULL, 404},
+        {"PATCH", "/api/v1/uploads/00000000000000000000000000000000",
+         TUS BODY "Upload-Offset: 0\r\n", "x", 404},
+        {"DELETE", "/api/v1/uploads/..%2f..%2fkoubo.db", TUS, NULL, 404},
+        {"HEAD", "/api/v1/uploads/%2e%2e", TUS, NULL, 404},
+        {"DELETE", "/api/v1/uploads/%00", TUS, NULL, 400},
+        // a POST to an upload
+        {"POST", "U", TUS, "", 405},
+        {"POST", "U", TUS "X-HTTP-Method-Override: PUT\r\n", "", 405},
+    };
+    char upload[64];
+    create(upload, 10);
+    assert_int_equal(patch_status(upload, 0, "", "1234", 4), 204);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *path = strcmp(cases[i].path, "U") == 0 ? upload : cases[i].path;
+        ASK(r, cases[i].method, path, cases[i].headers, cases[i].body,
+            cases[i].body ? strlen(cases[i].body) : 0);
+        if (r.status != cases[i].status &&
+            !(cases[i].status == 400 && r.status == 404 && strstr(path, "%00")))
+            fail_msg("case %zu: %s %s: %d, wanted %d: %s", i, cases[i].method, path, r.status,
+                     cases[i].status, r.body);
+        if (strcmp(cases[i].method, "HEAD") != 0 && r.status != 404 && !strstr(path, "%"))
+            assert_non_null(strstr(r.body, "\"detail\":\""));
+        if (r.status == 412)
+            assert_string_equal(reply_value(&r, "Tus-Version"), "1.0.0");
+    }
+    assert_int_equal(offset_of(upload), 4); // none of them moved anything
+    assert_int_equal(site_count_files(&site, "uploads"), 1);
+}
+
+static void test_whole_life(void **state)
+{
+    char upload[64];
+    create(upload, 10);
+    assert_int_equal(offset_of(upload), 0);
+    CLEANUP(reply_clear) struct reply r = {0}, head = {0}, last = {0};
+    assert_int_equal(patch(&r, upload, 0, "", "1234", 4), 204);
+    assert_string_equal(reply_value(&r, "Upload-Offset"), "4");
+    assert_string_equal(reply_value(&r, "Tus-Resumable"), "1.0.0");
+    struct tm t = {0};
+    const char *expires = reply_value(&r, "Upload-Expires");
+    assert_non_null(strptime(expires, "%a, %d %b %Y %H:%M:%S GMT", &t));
+    assert_in_range(timegm(&t) - time(NULL), 24 * 3600 - 60, 24 * 3600);
+
+    site_ask(&site, &head, "HEAD", upload, TUS, NULL, 0);
+    assert_string_equal(reply_value(&head, "Upload-Offset"), "4");
+    assert_string_equal(reply_value(&head, "Upload-Length"), "10");
+    assert_non_null(strstr(reply_value(&head, "Upload-Metadata"), "filename 5paw5bu6Lm1wNA=="));
+
+    assert_int_equal(patch_status(upload, 4, "", "", 0), 204); // nothing is fine too
+    assert_int_equal(patch(&last, upload, 4, "", "567890", 6), 204);
+    assert_string_equal(reply_value(&last, "Upload-Offset"), "10");
+    assert_string_equal(reply_value(&last, "Upload-Expires"), "");
+    assert_int_equal(offset_of(upload), 10);
+    assert_content(upload, "1234567890", 10);
+    assert_int_equal(patch_status(upload, 10, "", "", 0), 204);
+    assert_int_equal(patch_status(upload, 10, "", "x", 1), 413);
+    assert_int_equal(patch_status(upload, 4, "", "x", 1), 409);
+    assert_int_equal(site_count_files(&site, "uploads"), 0);
+
+    struct asset a;
+    struct kb_error err = {0};
+    assert_ok(err, asset_find(site.store, upload + 16, &a, &err));
+    assert_string_equal(a.state, "new");
+    assert_string_equal(a.name, "新建.mp4");
+    assert_string_equal(a.lang, "en");
+
+    ASK(gone, "DELETE", upload, TUS, NULL, 0);
+    assert_status(&gone, 204);
+    ASK(after, "HEAD", upload, TUS, NULL, 0);
+    assert_status(&after, 404);
+    assert_int_equal(site_count_files(&site, "files"), 0);
+}
+
+static void test_created_with_content(void **state)
+{
+    ASK(r, "POST", "/api/v1/uploads", TUS BODY "Upload-Length: 6\r\n", "abc", 3);
+    assert_status(&r, 201);
+    assert_string_equal(reply_value(&r, "Upload-Offset"), "3");
+    char upload[64];
+    snprintf(upload, sizeof(upload), "%s", reply_value(&r, "Location"));
+    // Through a network that knows only GET and POST.
+    ASK(rest, "POST", upload, TUS BODY "X-HTTP-Method-Override: PATCH\r\nUpload-Offset: 3\r\n",
+        "def", 3);
+    assert_status(&rest, 204);
+    assert_content(upload, "abcdef", 6);
+    ASK(gone, "POST", upload, TUS "X-HTTP-Method-Override: DELETE\r\n", "", 0);
+    assert_status(&gone, 204);
+
+    ASK(all, "POST", "/api/v1/uploads", TUS BODY "Upload-Length: 3\r\n", "abc", 3);
+    assert_status(&all, 201);
+    assert_content(reply_value(&all, "Location"), "abc", 3);
+    // Bytes that are not those that were sent: nothing of it stays.
+    ASK(bad, "POST", "/api/v1/uploads",
+        TUS BODY "Upload-Length: 6\r\nUpload-Checksum: md5 AAAAAAAAAAAAAAAAAAAAAA==\r\n", "abc", 3);
+    assert_status(&bad, 460);
+    assert_int_equal(asset_count_uploads(site.store, "127.0.0.1"), 0);
+}
+
+// The connection breaks in the middle of each request, at a place that chance chooses.
+static void test_cut_and_resumed(void **state)
+{
+    enum { SIZE = 3 << 20 };
+    CLEANUP(kb_freep) char *data = malloc(SIZE);
+    fill(data, SIZE, 7);
+    char upload[64];
+    create(upload, SIZE);
+    unsigned seed = (unsigned)time(NULL);
+    print_message("seed %u\n", seed);
+    int64_t offset = 0;
+    for (int i = 0; i < 12 && offset < SIZE; i++) {
+        int fd = site_connect(&site);
+        site_sendf(fd,
+                   "PATCH %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" TUS BODY
+                   "Upload-Offset: %lld\r\nContent-Length: %lld\r\n\r\n",
+                   upload, site.port, (long long)offset, (long long)(SIZE - offset));
+        seed = seed * 1103515245 + 12345;
+        size_t n = (size_t)KB_MIN((seed >> 8) % (SIZE / 6), SIZE - offset - 1);
+        site_send(fd, data + offset, n);
+        if (i % 2) // half of the time as a process that is killed, which resets the connection
+            setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
+        close(fd);
+        assert_true(site_wait(is_unlocked, upload));
+        int64_t now = offset_of(upload);
+        assert_in_range(now, offset, offset + (int64_t)n);
+        if (i % 2 == 0) // closed in order: every byte that was sent is kept
+            assert_int_equal(now, offset + (int64_t)n);
+        offset = now;
+    }
+    assert_int_equal(patch_status(upload, offset, "", data + offset, (size_t)(SIZE - offset)), 204);
+    assert_content(upload, data, SIZE);
+}
+
+static void checksum_header(char *ret, size_t size, const char *name, const void *data, size_t n)
+{
+    unsigned char digest[EVP_MAX_MD_SIZE], text[2 * EVP_MAX_MD_SIZE];
+    unsigned n_digest;
+    EVP_Digest(data, n, digest, &n_digest, EVP_get_digestbyname(name), NULL);
+    EVP_EncodeBlock(text, digest, (int)n_digest);
+    snprintf(ret, size, "Upload-Checksum: %s %s\r\n", name, text);
+}
+
+static void test_checksums(void **state)
+{
+    static const char *const names[] = {"sha1", "md5", "sha256"};
+    char upload[64], header[200];
+    create(upload, 30);
+    for (int i = 0; i < 3; i++) {
+        checksum_header(header, sizeof(header), names[i], "0123456789", 10);
+        assert_int_equal(patch_status(upload, i * 10, header, "0123456780", 10), 460);
+        assert_int_equal(offset_of(upload), i * 10);
+        assert_int_equal(patch_status(upload, i * 10, header, "0123456789", 10), 204);
+    }
+    assert_content(upload, "012345678901234567890123456789", 30);
+
+    // Half a part cannot be checked, so it is not kept.
+    create(upload, 20);
+    assert_int_equal(patch_status(upload, 0, "", "abcd", 4), 204);
+    int fd = site_connect(&site);
+    site_sendf(fd,
+               "PATCH %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" TUS BODY
+               "Upload-Offset: 4\r\n%sContent-Length: 10\r\n\r\n01234",
+               upload, site.port, header);
+    close(fd);
+    assert_true(site_wait(is_unlocked, upload));
+    assert_int_equal(offset_of(upload), 4);
+}
+
+static bool is_locked(void *path)
+{
+    return offset_of(path) < 0;
+}
+
+static void test_two_at_once(void **state)
+{
+    char upload[64];
+    create(upload, 10);
+    int fd = site_connect(&site);
+    site_sendf(fd,
+               "PATCH %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n" TUS BODY
+               "Upload-Offset: 0\r\nContent-Length: 5\r\n\r\n12",
+               upload, site.port);
+    assert_true(site_wait(is_locked, upload));
+    assert_int_equal(patch_status(upload, 0, "", "ab", 2), 423);
+    ASK(r, "DELETE", upload, TUS, NULL, 0);
+    assert_status(&r, 423);
+    site_send(fd, "345", 3);
+    CLEANUP(reply_clear) struct reply first = {0};
+    site_receive(fd, &first, "PATCH");
+    assert_status(&first, 204);
+    assert_int_equal(patch_status(upload, 5, "", "67890", 5), 204);
+    assert_content(upload, "1234567890", 10);
+}
+
+static void test_limits(void **state)
+{
+    struct kb_error err = {0};
+    char upload[64], id[33];
+    site.server.params.upload_bytes = 1000;
+    ASK(large, "POST", "/api/v1/uploads", TUS "Upload-Length: 1001\r\n", "", 0);
+    assert_status(&large, 413);
+    create(upload, 1000);
+
+    site.server.params.uploads_per_client = 2;
+    create(upload, 1000);
+    ASK(many, "POST", "/api/v1/uploads", TUS "Upload-Length: 10\r\n", "", 0);
+    assert_status(&many, 429);
+    assert_true(atoi(reply_value(&many, "Retry-After")) > 0);
+    site.server.params.uploads_per_client = 0;
+
+    site.server.params.supervisor.worker.min_free_bytes = INT64_MAX / 4;
+    ASK(full, "POST", "/api/v1/uploads", TUS "Upload-Length: 10\r\n", "", 0);
+    assert_status(&full, 507);
+    assert_non_null(strstr(full.body, "must stay free"));
+    assert_int_equal(patch_status(upload, 0, "", "x", 1), 507);
+    site.server.params.supervisor.worker.min_free_bytes = 0;
+    assert_int_equal(offset_of(upload), 0);
+
+    struct asset_params p = {.name = "late", .size_bytes = 5, .expires_ms = kb_wall_ms() - 1};
+    assert_ok(err, asset_create(site.store, &p, id, &err));
+    snprintf(upload, sizeof(upload), "/api/v1/uploads/%s", id);
+    assert_int_equal(patch_status(upload, 0, "", "x", 1), 410);
+    ASK(late, "HEAD", upload, TUS, NULL, 0);
+    assert_status(&late, 410);
+    assert_ok(err, asset_sweep(site.store, &err));
+    assert_int_equal(patch_status(upload, 0, "", "x", 1), 404);
+}
+
+// All bytes came, then the server was killed: asking how much is there files them.
+static void test_killed_at_the_end(void **state)
+{
+    char upload[64], part[200];
+    create(upload, 5);
+    snprintf(part, sizeof(part), "%s/uploads/%s.part", site.folder, upload + 16);
+    FILE *f = fopen(part, "wb");
+    assert_non_null(f);
+    fputs("abcde", f);
+    fclose(f);
+    assert_int_equal(offset_of(upload), 5);
+    assert_content(upload, "abcde", 5);
+}
+
+// --- forms
+
+#define FORM "Content-Type: multipart/form-data; boundary=AaB\r\n"
+#define FILE_AS(name)                                                                              \
+    "--AaB\r\nContent-Disposition: form-data; name=\"file\"; filename=\"" name                     \
+    "\"\r\nContent-Type: video/mp4\r\n\r\n"
+
+static const char *item_text(json_t *answer, int i, const char *field)
+{
+    return json_string_value(
+        json_object_get(json_array_get(json_object_get(answer, "items"), (size_t)i), field));
+}
+
+static void test_form(void **state)
+{
+    static const char body[] = FILE_AS("主播 一号.mp4") "first\r\n" FILE_AS(
+        "..\\\\..\\\\x.mp4") "second\r\n--AaB\r\nContent-Disposition: form-data; "
+                             "name=\"note\"\r\n\r\nnone\r\n" FILE_AS("/etc/passwd") "third\r"
+                                                                                    "\n" FILE_AS("") "\r\n--AaB--\r\n";
+    ASK(r, "POST", "/api/v1/assets", FORM, body, sizeof(body) - 1);
+    assert_status(&r, 201);
+    json_auto_t *answer = reply_object(&r);
+    assert_int_equal(json_array_size(json_object_get(answer, "items")), 3);
+    static const char *const names[] = {"主播 一号.mp4", "x.mp4", "passwd"};
+    static const char *const contents[] = {"first", "second", "third"};
+    for (int i = 0; i < 3; i++) {
+        assert_string_equal(item_text(answer, i, "name"), names[i]);
+        assert_string_equal(item_text(answer, i, "state"), "new");
+        char address[100];
+        snprintf(address, sizeof(address), "/api/v1/uploads/%s", item_text(answer, i, "id"));
+        assert_content(address, contents[i], strlen(contents[i]));
+    }
+    assert_int_equal(site_count_files(&site, "uploads"), 0);
+}
+
+// One bad file of a form, and nothing of it stays.
+static void test_form_refused(void **state)
+{
+    static const struct {
+        const char *headers, *body;
+        int status;
+        const char *sentence;
+    } cases[] = {
+        {FORM, FILE_AS("a") "good\r\n" FILE_AS("b.mp4") "\r\n--AaB--", 400, "'b.mp4' is empty"},
+        {FORM, FILE_AS("a") "good\r\n" FILE_AS("b") "longer than the ten allowed\r\n--AaB--", 413,
+         "larger than"},
+        {FORM, FILE_AS("a") "good\r\n" FILE_AS("b") "cut", 400, "ends in the middle"},
+        {FORM, FILE_AS("a") "good\r\n--AaBB", 400, "boundary"},
+        {FORM, FILE_AS("\xff\xfe") "good\r\n--AaB--", 400, "UTF-8"},
+        {FORM, "--AaB\r\nContent-Disposition: form-data; name=file\r\n\r\nx\r\n--AaB--", 400,
+         "no file"},
+        {FORM, "--AaB--", 400, "no file"},
+        {"Content-Type: multipart/form-data\r\n", FILE_AS("a") "good\r\n--AaB--", 400, "boundary"},
+        {"Content-Type: multipart/form-data; boundary=\"\"\r\n", "x", 400, "boundary"},
+        {"Content-Type: text/plain\r\n", "x", 415, "multipart/form-data"},
+        {"", "x", 415, "multipart/form-data"},
+    };
+    site.server.params.upload_bytes = 10;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        ASK(r, "POST", "/api/v1/assets", cases[i].headers, cases[i].body, strlen(cases[i].body));
+        if (r.status != cases[i].status || !strstr(r.body, cases[i].sentence))
+            fail_msg("case %zu: %d %s", i, r.status, r.body);
+        ASK(list, "GET", "/api/v1/assets", NULL, NULL, 0);
+        json_auto_t *answer = reply_object(&list);
+        if (json_integer_value(json_object_get(answer, "total")) != 0)
+            fail_msg("case %zu left %s", i, list.body);
+        assert_int_equal(site_count_files(&site, "uploads"), 0);
+        assert_int_equal(site_count_files(&site, "files"), 0);
+    }
+}
+
+static bool nothing_left(void *opaque)
+{
+    return site_count_files(&site, "uploads") == 0 && site_count_files(&site, "files") == 0;
+}
+
+static void test_form_cut_off(void **state)
+{
+    int fd = site_connect(&site);
+    site_sendf(fd,
+               "POST /api/v1/assets HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n" FORM
+               "Content-Length: 100000\r\n\r\n" FILE_AS("a") "whole\r\n" FILE_AS("b") "half",
+               site.port);
+    for (int i = 0; i < 500 && nothing_left(NULL); i++)
+        usleep(10000);
+    assert_false(nothing_left(NULL));
+    close(fd);
+    assert_true(site_wait(nothing_left, NULL));
+}
+
+// A large one in odd pieces: the content is the same to the byte.
+static void test_form_large(void **state)
+{
+    enum { SIZE = 2 << 20 };
+    CLEANUP(kb_freep) char *data = malloc(SIZE);
+    fill(data, SIZE, 3);
+    for (size_t i = 0; i + 8 < SIZE; i += 1013)
+        memcpy(data + i, "\r\n--AaA", 7);
+    static const char head[] = FILE_AS("large.wav"), tail[] = "\r\n--AaB--\r\n";
+    int fd = site_connect(&site);
+    site_sendf(fd,
+               "POST /api/v1/assets HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n" FORM
+               "Content-Length: %zu\r\n\r\n%s",
+               site.port, sizeof(head) - 1 + SIZE + sizeof(tail) - 1, head);
+    for (size_t at = 0, n; at < SIZE; at += n) {
+        n = KB_MIN(1 + (at * 31 + 17) % 60000, SIZE - at);
+        site_send(fd, data + at, n);
+    }
+    site_send(fd, tail, sizeof(tail) - 1);
+    CLEANUP(reply_clear) struct reply r = {0};
+    site_receive(fd, &r, "POST");
+    assert_status(&r, 201);
+    json_auto_t *answer = reply_object(&r);
+    char address[100];
+    snprintf(address, sizeof(address), "/api/v1/uploads/%s", item_text(answer, 0, "id"));
+    assert_content(address, data, SIZE);
+}
+
+#define JSON "Content-Type: application/json\r\n"
+
+static void test_json(void **state)
+{
+    static const struct {
+        const char *body;
+        int status;
+        const char *part;
+    } cases[] = {
+        {"{\"text\":\"你好，世界\",\"voice\":\"zh\",\"name\":\"问候\"}", 201, "\"name\":\"问候\""},
+        {"{\"text\":\"first line\\nsecond\"}", 201, "\"state\":\"making\""},
+        {"{\"url\":\"https://example.org/a/b%20c.mp4?x=1\"}", 201, "\"state\":\"fetching\""},
+        {"{\"url\":\"file:///etc/passwd\"}", 400, "http"},
+        {"{\"url\":\"\"}", 400, "url"},
+        {"{\"url\":7}", 400, "url"},
+        {"{\"text\":\"  \\n \"}", 400, "nothing to speak"},
+        {"{\"text\":null}", 400, "nothing to speak"},
+        {"{\"text\":\"a\",\"voice\":\"../x\"}", 400, "no such voice"},
+        {"{\"text\":\"a\",\"url\":\"http://x\"}", 400, "either"},
+        {"{\"text\":\"a\",\"nmae\":\"x\"}", 400, "nmae"},
+        {"{}", 400, "either"},
+        {"[]", 400, "object"},
+        {"{\"text\":", 400, "line 1"},
+        {"", 400, "JSON"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        ASK(r, "POST", "/api/v1/assets", JSON, cases[i].body, strlen(cases[i].body));
+        if (r.status != cases[i].status || !strstr(r.body, cases[i].part))
+            fail_msg("case %zu (%s): %d %s", i, cases[i].body, r.status, r.body);
+    }
+    for (int letters = 5000; letters <= 5001; letters++) {
+        CLEANUP(text_free) struct text t = {0};
+        text_add(&t, "{\"text\":\"");
+        for (int i = 0; i < letters; i++)
+            text_add(&t, "说");
+        text_add(&t, "\"}");
+        ASK(r, "POST", "/api/v1/assets", JSON, t.data, t.size);
+        assert_status(&r, letters == 5000 ? 201 : 400);
+    }
+    CLEANUP(kb_freep) char *large = calloc(1, 100000);
+    memset(large, ' ', 100000);
+    ASK(refused, "POST", "/api/v1/assets", JSON, large, 100000);
+    assert_status(&refused, 413);
+
+    ASK(voices, "GET", "/api/v1/voices", NULL, NULL, 0);
+    json_auto_t *answer = reply_object(&voices);
+    assert_string_equal(item_text(answer, 0, "name"), "zh");
+    assert_string_equal(item_text(answer, 0, "title"), "Chinese (Mandarin)");
+}
+
+// --- assets
+
+static void test_content(void **state)
+{
+    static const struct {
+        const char *name, *type;
+    } names[] = {
+        {"a.mp4", "video/mp4"},
+        {"A.MP4", "video/mp4"},
+        {"speech.wav", "audio/wav"},
+        {"a.html", "application/octet-stream"},
+        {"a.svg", "application/octet-stream"},
+        {"a.mp4.js", "application/octet-stream"},
+        {"no extension", "application/octet-stream"},
+        {"mp4", "application/octet-stream"},
+    };
+    char id[33], path[100];
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        site_asset(&site, names[i].name, "0123456789", 10, id);
+        snprintf(path, sizeof(path), "/api/v1/assets/%s/content", id);
+        ASK(r, "GET", path, NULL, NULL, 0);
+        assert_status(&r, 200);
+        assert_string_equal(reply_value(&r, "Content-Type"), names[i].type);
+        assert_string_equal(reply_value(&r, "X-Content-Type-Options"), "nosniff");
+        bool unknown = strstr(names[i].type, "octet") != NULL;
+        assert_int_equal(strncmp(reply_value(&r, "Content-Disposition"), "attachment", 10) == 0,
+                         unknown);
+    }
+    ASK(range, "GET", path, "Range: bytes=2-4\r\n", NULL, 0);
+    assert_status(&range, 206);
+    assert_string_equal(range.body, "234");
+    assert_string_equal(reply_value(&range, "Content-Range"), "bytes 2-4/10");
+
+    snprintf(path, sizeof(path), "/api/v1/assets/%s/thumbnail", id);
+    ASK(none, "GET", path, NULL, NULL, 0);
+    assert_status(&none, 404);
+    char upload[64];
+    create(upload, 10);
+    snprintf(path, sizeof(path), "/api/v1/assets/%s/content", upload + 16);
+    ASK(half, "GET", path, NULL, NULL, 0);
+    assert_status(&half, 404);
+}
+
+static void test_assets(void **state)
+{
+    char audio[33], video[33], other[33], path[200];
+    site_asset(&site, "speech.wav", "RIFF", 4, audio);
+    site_asset(&site, "主播.mp4", "ftyp", 4, video);
+    site_asset(&site, "100%_x.mp4", "free", 4, other);
+    ASK(list, "GET", "/api/v1/assets?search=%E4%B8%BB&limit=1", NULL, NULL, 0);
+    assert_status(&list, 200);
+    json_auto_t *answer = reply_object(&list);
+    assert_int_equal(json_integer_value(json_object_get(answer, "total")), 1);
+    assert_string_equal(item_text(answer, 0, "name"), "主播.mp4");
+    ASK(literally, "GET", "/api/v1/assets?search=%25_", NULL, NULL, 0);
+    json_auto_t *one = reply_object(&literally);
+    assert_int_equal(json_integer_value(json_object_get(one, "total")), 1);
+    static const char *const wrong[] = {"?kind=text", "?state=gone", "?limit=0x", "?offset=-1",
+                                        "?limit=100000"};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        snprintf(path, sizeof(path), "/api/v1/assets%s", wrong[i]);
+        ASK(r, "GET", path, NULL, NULL, 0);
+        assert_status(&r, 400);
+    }
+
+    const char *videos[] = {video};
+    struct batch_params p = {.audio = audio, .videos = videos, .n_videos = 1, .priority = 5};
+    struct kb_error err = {0};
+    int64_t batch;
+    assert_ok(err, batch_create(site.store, &p, &batch, &err));
+    snprintf(path, sizeof(path), "/api/v1/assets/%s", video);
+    ASK(used, "DELETE", path, NULL, NULL, 0);
+    assert_status(&used, 409);
+    ASK(there, "GET", path, NULL, NULL, 0);
+    assert_status(&there, 200);
+    snprintf(path, sizeof(path), "/api/v1/assets/%s", other);
+    ASK(unused, "DELETE", path, NULL, NULL, 0);
+    assert_status(&unused, 204);
+    ASK(gone, "GET", path, NULL, NULL, 0);
+    assert_status(&gone, 404);
+}
+
+// No text of an address becomes a path.
+static void test_path_tricks(void **state)
+{
+    static const char *const ids[] = {"..",
+                                      "%2e%2e",
+                                      "..%2f..%2fkoubo.db",
+                                      "%2fetc%2fpasswd",
+                                      "%00",
+                                      "a%00b",
+                                      "....//....//koubo.db",
+                                      "%c0%ae%c0%ae",
+                                      "'; DROP TABLE asset; --",
+                                      "%ff"};
+    static const char *const tails[] = {"", "/content", "/thumbnail"};
+    char path[6000];
+    for (size_t i = 0; i <= ARRAY_LEN(ids); i++)
+        for (size_t k = 0; k < ARRAY_LEN(tails); k++) {
+            char id[5000] = "";
+            if (i < ARRAY_LEN(ids))
+                snprintf(id, sizeof(id), "%s", ids[i]);
+            else
+                memset(id, 'a', sizeof(id) - 1);
+            for (char *c = id; *c; c++)
+                *c = *c == ' ' ? '+' : *c;
+            snprintf(path, sizeof(path), "/api/v1/assets/%s%s", id, tails[k]);
+            ASK(r, "GET", path, NULL, NULL, 0);
+            if (r.status < 400 || r.status >= 500)
+                fail_msg("%.100s: %d %s", path, r.status, r.body ? r.body : "");
+        }
+    ASK(alive, "GET", "/api/v1/assets", NULL, NULL, 0);
+    assert_status(&alive, 200);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_options),           TEST(test_refusals),
+        TEST(test_whole_life),        TEST(test_created_with_content),
+        TEST(test_cut_and_resumed),   TEST(test_checksums),
+        TEST(test_two_at_once),       TEST(test_limits),
+        TEST(test_killed_at_the_end), TEST(test_form),
+        TEST(test_form_refused),      TEST(test_form_cut_off),
+        TEST(test_form_large),        TEST(test_json),
+        TEST(test_content),           TEST(test_assets),
+        TEST(test_path_tricks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
