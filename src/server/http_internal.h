@@ -9,9 +9,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define HTTP_HEADER_BYTES (16 << 10)   // of one request
-#define HTTP_THROW_BYTES  (256LL << 20) // of a refused body that is still read, so that the answer
-                                        // reaches a client that sends first and reads then
+#define HTTP_HEADER_BYTES (16 << 10) // of one request
+#define HTTP_THROW_BYTES                                                                           \
+    (256LL << 20) // of a refused body that is still read, so that the answer
+                  // reaches a client that sends first and reads then
 #define MAX_SEGMENTS 16
 #define MAX_PARTS    3
 #define MAX_QUERY    64
