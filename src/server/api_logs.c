@@ -319,6 +319,8 @@ static void logs_follow(struct request *r, const struct log_filter *filter)
     if (f->fd >= 0)
         lseek(f->fd, 0, SEEK_END);
     struct stream *stream = NULL;
+    reply_header(r, "Cache-Control", "no-store");
+    reply_header(r, "X-Accel-Buffering", "no"); // nginx would hold lines back
     reply_stream(r, "text/plain; charset=utf-8", follower_read, follower_gone, f, &stream);
     pthread_mutex_lock(&all->lock);
     f->stream = stream;

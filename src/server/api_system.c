@@ -1,9 +1,10 @@
-// The machine and the server: system view, health, metrics, doctor, notification settings.
+// The machine and the server: session, system view, health, metrics, doctor, notification settings.
 #include "server/internal.h"
 
 #include "job/jobs.h"
 #include "job/notify.h"
 #include "server/errand.h"
+#include "server/fields.h"
 #include "server/system.h"
 
 #include <errno.h>
@@ -27,7 +28,47 @@ static void health(struct request *r)
     reply_json(r, 200, "{\"status\":\"ok\",\"version\":\"" KOUBO_VERSION "\"}");
 }
 
+// --- the session
+
+static void session_show(struct request *r)
+{
+    CLEANUP(kb_freep)
+    char *json = kb_printf("{\"required\":%s,\"ok\":%s}", http_needs_token(r) ? "true" : "false",
+                           http_session_ok(r) ? "true" : "false");
+    reply_json(r, 200, json);
+}
+
+static void session_begin(struct request *r)
+{
+    static const char *const names[] = {"token", NULL};
+    const char *token = NULL;
+    json_t *body = request_json(r);
+    if (!body || !fields_known(r, body, names) ||
+        !field_text(r, body, "token", http_needs_token(r), 4096, &token))
+        return;
+    if (http_needs_token(r)) {
+        if (!http_token_ok(r, token))
+            return;
+        CLEANUP(kb_freep) char *cookie = http_session_cookie(r, false);
+        reply_header(r, "Set-Cookie", cookie);
+    }
+    reply_empty(r, 204);
+}
+
+static void session_end(struct request *r)
+{
+    CLEANUP(kb_freep) char *cookie = http_session_cookie(r, true);
+    reply_header(r, "Set-Cookie", cookie);
+    reply_empty(r, 204);
+}
+
 // --- the system view
+
+// A request may come while http_start() has not returned yet.
+static int count_connections(const struct server *s)
+{
+    return s->http ? http_connections(s->http) : 1;
+}
 
 static enum kb_code load_stats(struct store *store, json_t **ret, struct kb_error *err)
 {
@@ -55,7 +96,7 @@ static void system_show(struct request *r)
         system_cpu_json(true), "memory", system_memory_json(), "disk",
         system_disk_json(s->params.data, s->params.supervisor.worker.min_free_bytes), "gpu",
         system_gpus_json(), "server", "rss", (json_int_t)system_rss_bytes(), "connections",
-        http_connections(s->http), "workers", json_loads(text_get(&workers), 0, NULL), "models",
+        count_connections(s), "workers", json_loads(text_get(&workers), 0, NULL), "models",
         system_models_json(), "stats", stats);
     CLEANUP(kb_freep) char *json = all ? json_dumps(all, JSON_COMPACT) : NULL;
     json_decref(all);
@@ -152,8 +193,7 @@ static void metrics(struct request *r)
     metric(&text, "koubo_build_info", "gauge", "Which koubo this is.");
     text_addf(&text, "koubo_build_info{version=\"%s\"} 1\n", KOUBO_VERSION);
     metrics_of_store(&text, stats, workers);
-    metric_one(&text, "koubo_connections", "gauge", "Open HTTP connections.",
-               http_connections(s->http));
+    metric_one(&text, "koubo_connections", "gauge", "Open HTTP connections.", count_connections(s));
     metric_one(&text, "koubo_disk_free_bytes", "gauge", "Free on the disk of the data folder.",
                (double)system_disk_free(s->params.data));
     metric_one(&text, "koubo_disk_min_free_bytes", "gauge", "Below this new jobs wait.",
@@ -452,6 +492,9 @@ static void notify_try(struct request *r)
 
 const struct route api_system_routes[] = {
     {"GET", "/healthz", health, ROUTE_OPEN, NULL},
+    {"GET", "/api/v1/session", session_show, ROUTE_OPEN, NULL},
+    {"POST", "/api/v1/session", session_begin, ROUTE_OPEN, NULL},
+    {"DELETE", "/api/v1/session", session_end, ROUTE_OPEN, NULL},
     {"GET", "/metrics", metrics, 0, NULL},
     {"GET", "/api/v1/system", system_show, 0, NULL},
     {"GET", "/api/v1/doctor", doctor, 0, NULL},

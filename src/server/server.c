@@ -7,6 +7,7 @@
 #include "server/events.h"
 #include "server/fetcher.h"
 #include "server/internal.h"
+#include "server/page.h"
 
 #include <curl/curl.h>
 #include <errno.h>
