@@ -197,7 +197,7 @@ static void lists_check_their_questions(void **state)
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         live_refuses(*state, 400, "bad_input", table[i].part, "GET", table[i].path, NULL);
     live_refuses(*state, 404, "not_found", "", "GET", "/api/v1/batches/99999999999999999999", NULL);
-    live_refuses(*state, 404, "not_found", "", "GET", "/api/v1/jobs/..%2f1", NULL);
+    live_refuses(*state, 400, "bad_input", "address", "GET", "/api/v1/jobs/..%2f1", NULL);
 }
 
 // --- the log
