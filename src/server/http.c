@@ -206,12 +206,13 @@ static size_t leave_escapes(void *unused, struct MHD_Connection *connection, cha
 
 enum kb_code http_start(struct http **ret, const struct http_params *p, struct kb_error *err)
 {
-    int fd;
+    int fd = -1;
     struct http_params params = *p;
     if (!params.listen)
         params.listen = "127.0.0.1";
-    if (open_socket(&fd, &params, err) != KB_OK)
-        return err ? err->code : KB_UNAVAILABLE;
+    enum kb_code code = open_socket(&fd, &params, err);
+    if (code != KB_OK)
+        return code;
     signal(SIGPIPE, SIG_IGN); // a client that went away is an error of its connection only
     CLEANUP(http_free) struct http *h = http_create(&params);
     h->port = socket_port(fd);
@@ -257,7 +258,10 @@ void http_stop(struct http **http)
     struct http *h = TAKE(*http);
     if (!h)
         return;
+    int fd = MHD_quiesce_daemon(h->daemon); // nobody new
     streams_stop(h);
     MHD_stop_daemon(h->daemon);
+    if (fd >= 0)
+        close(fd);
     http_free(&h);
 }

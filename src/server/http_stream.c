@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define LOOK_EVERY_S 3
+#define LOOK_EVERY_MS 3000
+#define GOODBYE_MS    1000 // for clients to take the end of their streams
 
 struct stream {
     struct http *http; // valid while connection is not NULL
@@ -81,6 +82,8 @@ static void stream_over(void *opaque)
         s->previous->next = s->next;
     else
         h->streams = s->next;
+    if (!h->streams)
+        pthread_cond_broadcast(&h->watch);
     pthread_mutex_unlock(&h->lock);
 
     pthread_mutex_lock(&s->lock);
@@ -165,14 +168,25 @@ static void look_after(struct stream *s)
     pthread_mutex_unlock(&s->lock);
 }
 
+static struct timespec in_ms(int ms)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += ms / 1000;
+    t.tv_nsec += ms % 1000 * 1000000L;
+    if (t.tv_nsec >= 1000000000) {
+        t.tv_sec++;
+        t.tv_nsec -= 1000000000;
+    }
+    return t;
+}
+
 static void *watch_main(void *opaque)
 {
     struct http *h = opaque;
     pthread_mutex_lock(&h->lock);
     while (!atomic_load(&h->stopping)) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += LOOK_EVERY_S;
+        struct timespec until = in_ms(LOOK_EVERY_MS);
         if (!h->streams) {
             pthread_cond_wait(&h->watch, &h->lock);
         } else if (pthread_cond_timedwait(&h->watch, &h->lock, &until) != 0) {
@@ -194,9 +208,12 @@ void streams_stop(struct http *h)
 {
     pthread_mutex_lock(&h->lock);
     atomic_store(&h->stopping, true);
-    pthread_cond_signal(&h->watch);
+    pthread_cond_broadcast(&h->watch);
     for (struct stream *s = h->streams; s; s = s->next)
         stream_wake(s);
+    struct timespec until = in_ms(GOODBYE_MS);
+    while (h->streams && pthread_cond_timedwait(&h->watch, &h->lock, &until) == 0) {
+    }
     pthread_mutex_unlock(&h->lock);
     if (h->watching)
         pthread_join(h->watcher, NULL);
