@@ -66,8 +66,8 @@ static enum kb_code add_changes(struct store *s, int64_t rev, struct text *ret, 
                      " UNION SELECT batch FROM job WHERE rev > ?1)",
                      rev, ret, err);
     if (code == KB_OK)
-        code = add_array(s, "jobs", "SELECT json FROM job_json WHERE rev > ? ORDER BY id", rev, ret,
-                         err);
+        code = add_array(s, "jobs", "SELECT json FROM job_json WHERE rev > ? ORDER BY rev", rev,
+                         ret, err);
     if (code == KB_OK)
         code = add_array(s, "assets", "SELECT json FROM asset_json WHERE rev > ? ORDER BY rev", rev,
                          ret, err);

@@ -9,28 +9,26 @@
 
 // Queued jobs in the order of service: batches take turns, so the n-th job of one comes beside the
 // n-th of the others, later by what their batch has running.
-static const char page_sql[] =
-    "WITH busy AS (SELECT batch, count(*) n FROM job WHERE state IN " JOB_STATES_RUNNING
-    " GROUP BY batch),"
-    " served AS (SELECT j.id, row_number() OVER (PARTITION BY j.batch ORDER BY j.position, j.id)"
-    "  + coalesce((SELECT n FROM busy WHERE busy.batch = j.batch), 0) AS round"
-    "  FROM job j WHERE j.state = 'queued')"
-    " SELECT j.id FROM job j JOIN batch b ON b.id = j.batch LEFT JOIN served s ON s.id = j.id"
-    " WHERE (?1 = 0 OR j.batch = ?1)"
-    " AND (?2 IS NULL OR j.state = ?2"
-    "  OR (?2 = 'running' AND j.state IN " JOB_STATES_RUNNING ")"
-    "  OR (?2 = 'unfinished' AND j.state NOT IN " JOB_STATES_ENDED "))"
+#define CHOSEN                                                                                     \
+    " (?1 = 0 OR j.batch = ?1)"                                                                    \
+    " AND (?2 IS NULL OR j.state = ?2"                                                             \
+    "  OR (?2 = 'running' AND j.state IN " JOB_STATES_RUNNING ")"                                  \
+    "  OR (?2 = 'unfinished' AND j.state NOT IN " JOB_STATES_ENDED "))"                            \
     " AND (?3 IS NULL OR j.name LIKE ?3 ESCAPE '\\' OR b.name LIKE ?3 ESCAPE '\\')"
-    " ORDER BY j.ended_ms IS NOT NULL, j.ended_ms DESC, s.id IS NOT NULL, b.paused,"
-    " b.priority DESC, s.round, b.turn, j.batch, j.position, j.id"
-    " LIMIT ?4 OFFSET ?5";
+static const char page_sql[] =
+    "WITH busy AS MATERIALIZED (SELECT batch, count(*) n FROM job WHERE state IN "
+    " " JOB_STATES_RUNNING " GROUP BY batch),"
+    " ranked AS (SELECT id, batch, state, name, position, ended_ms,"
+    "  row_number() OVER (PARTITION BY batch ORDER BY position, id) AS rank"
+    "  FROM job WHERE state = 'queued'"
+    "  UNION ALL SELECT id, batch, state, name, position, ended_ms, 0"
+    "  FROM job WHERE state <> 'queued')"
+    " SELECT j.id FROM ranked j JOIN batch b ON b.id = j.batch WHERE" CHOSEN
+    " ORDER BY j.ended_ms IS NOT NULL, j.ended_ms DESC, j.rank > 0, b.paused, b.priority DESC,"
+    " j.rank + coalesce((SELECT n FROM busy WHERE busy.batch = j.batch), 0), b.turn, j.batch,"
+    " j.position, j.id LIMIT ?4 OFFSET ?5";
 static const char total_sql[] =
-    "SELECT count(*) FROM job j JOIN batch b ON b.id = j.batch"
-    " WHERE (?1 = 0 OR j.batch = ?1)"
-    " AND (?2 IS NULL OR j.state = ?2"
-    "  OR (?2 = 'running' AND j.state IN " JOB_STATES_RUNNING ")"
-    "  OR (?2 = 'unfinished' AND j.state NOT IN " JOB_STATES_ENDED "))"
-    " AND (?3 IS NULL OR j.name LIKE ?3 ESCAPE '\\' OR b.name LIKE ?3 ESCAPE '\\')";
+    "SELECT count(*) FROM job j JOIN batch b ON b.id = j.batch WHERE" CHOSEN;
 static const char one_sql[] = "SELECT json FROM job_json WHERE id = ?";
 
 enum kb_code jobs_list_json(struct store *s, const struct jobs_filter *f, struct text *ret,
