@@ -3,9 +3,7 @@
 
 #include "job/retention.h"
 
-#include <errno.h>
-#include <math.h>
-#include <stdlib.h>
+#include <stdio.h>
 
 struct clean_options {
     struct common_options common;
@@ -26,17 +24,6 @@ static const struct argp_option clean_options[] = {
     {0},
 };
 
-// Gigabytes as people and disks count them: 10^9 bytes.
-static int64_t gigabytes(struct argp_state *state, const char *arg)
-{
-    char *end;
-    errno = 0;
-    double value = strtod(arg, &end);
-    if (end == arg || *end || errno || !isfinite(value) || value < 0.001 || value > 1e6)
-        argp_error(state, _("--keep-gb is '%s'; it must be a number from 0.001 to 1000000"), arg);
-    return (int64_t)(value * 1e9);
-}
-
 static error_t clean_parse(int key, char *arg, struct argp_state *state)
 {
     struct clean_options *o = state->input;
@@ -51,7 +38,8 @@ static error_t clean_parse(int key, char *arg, struct argp_state *state)
         o->keep.keep_days = option_int(state, "--keep-days", arg, 1, 36500);
         return 0;
     case OPT_KEEP_GB:
-        o->keep.keep_bytes = gigabytes(state, arg);
+        o->keep.keep_bytes =
+            (int64_t)((double)option_float(state, "--keep-gb", arg, 0.01f, 1e6f) * (1 << 30));
         return 0;
     case OPT_DRY_RUN:
         o->keep.dry_run = true;
@@ -98,7 +86,8 @@ static int run(struct clean_options *o)
         return cli_report(code, &err);
     printf(o->keep.dry_run ? _("would remove %d files, %.1f MB; %.1f MB would be left\n")
                            : _("removed %d files, %.1f MB; %.1f MB are left\n"),
-           report.n_removed, (double)report.bytes_removed / 1e6, (double)report.bytes_left / 1e6);
+           report.n_removed, (double)report.bytes_removed / (1 << 20),
+           (double)report.bytes_left / (1 << 20));
     return EXIT_OK;
 }
 

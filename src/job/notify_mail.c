@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#define WORD_BYTES 45 // as base64 60 characters; an encoded word has at most 75
+#define WORD_BYTES 39 // as base64 52 characters; a line with an encoded word has at most 76
 #define LINE_BYTES 57 // as base64 76 characters
 
 char *base64(const void *data, size_t n)
