@@ -172,8 +172,8 @@ static void delete_results(struct request *r)
 // --- zip
 
 // Results of one batch lie side by side, those of several in a folder for each batch. Batches of
-// one name share a folder; zip_add() tells their files apart.
-static void add_all(struct zip *z, json_t *results)
+// one name share a folder; zip_stream_add() tells their files apart.
+static void add_all(struct zip_stream *z, json_t *results)
 {
     size_t i;
     json_t *result;
@@ -186,8 +186,8 @@ static void add_all(struct zip *z, json_t *results)
         const char *folder = json_string_value(json_object_get(result, "batch_name"));
         const char *name = json_string_value(json_object_get(result, "name"));
         if (name)
-            zip_add(z, json_integer_value(json_object_get(result, "job")),
-                    several && folder ? folder : NULL, name);
+            zip_stream_add(z, json_integer_value(json_object_get(result, "job")),
+                           several && folder ? folder : NULL, name);
     }
 }
 
@@ -197,7 +197,7 @@ static void send_zip(struct request *r, json_t *results)
         reply_problem(r, 404, "not_found", _("there are no results to pack"));
         return;
     }
-    struct zip *z = zip_create(request_server(r)->params.data);
+    struct zip_stream *z = zip_stream_create(request_server(r)->params.data);
     add_all(z, results);
     time_t now = time(NULL);
     struct tm t;
@@ -206,7 +206,7 @@ static void send_zip(struct request *r, json_t *results)
     strftime(value, sizeof(value), "attachment; filename=\"koubo-%Y%m%d-%H%M.zip\"", &t);
     reply_header(r, "Content-Disposition", value);
     reply_header(r, "Cache-Control", "no-store");
-    reply_stream(r, "application/zip", zip_read, zip_free, z, NULL);
+    reply_stream(r, "application/zip", zip_stream_read, zip_stream_free, z, NULL);
 }
 
 // What a zip must know of a result, which is little: there may be many.

@@ -99,6 +99,7 @@ static void events_unref(struct events *e)
 {
     pthread_mutex_lock(&e->lock);
     bool last = --e->refs == 0;
+    pthread_cond_signal(&e->wake); // who waits for the last listener
     pthread_mutex_unlock(&e->lock);
     if (last)
         events_free(e);
@@ -393,18 +394,38 @@ enum kb_code events_start(struct events **ret, struct server *s, struct kb_error
     return KB_OK;
 }
 
-void events_stop(struct events **pointer)
+// Until the streams have ended; not for those who do not read.
+static void await_last(struct events *e)
 {
-    struct events *e = TAKE(*pointer);
-    if (!e)
-        return;
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec++;
+    pthread_mutex_lock(&e->lock);
+    while (e->refs > 1)
+        if (pthread_cond_timedwait(&e->wake, &e->lock, &until) != 0)
+            break;
+    pthread_mutex_unlock(&e->lock);
+}
+
+void events_end(struct events *e)
+{
     pthread_mutex_lock(&e->lock);
     e->stopping = true;
     pthread_cond_signal(&e->wake);
     pthread_mutex_unlock(&e->lock);
     if (e->started)
         pthread_join(e->thread, NULL);
+    e->started = false;
     wake_all(e); // each finds that it is over
+    await_last(e);
+}
+
+void events_stop(struct events **pointer)
+{
+    struct events *e = TAKE(*pointer);
+    if (!e)
+        return;
+    events_end(e);
     events_unref(e);
 }
 

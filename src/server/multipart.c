@@ -175,7 +175,7 @@ static enum kb_code begin_part(struct multipart *m, struct kb_error *err)
     CLEANUP(kb_freep) char *name = NULL;
     CLEANUP(kb_freep) char *filename = NULL;
     static const char header[] = "content-disposition:";
-    for (char *line = m->headers; *line && !name; line += strcspn(line, "\r\n")) {
+    for (char *line = m->headers; *line; line += strcspn(line, "\r\n")) {
         line += strspn(line, "\r\n");
         if (strncasecmp(line, header, sizeof(header) - 1) != 0)
             continue;
@@ -189,6 +189,7 @@ static enum kb_code begin_part(struct multipart *m, struct kb_error *err)
             filename = header_parameter(value, "filename");
         }
         *end = kept;
+        break; // only the first one counts
     }
     if (!name)
         return kb_fail(err, KB_BAD_INPUT, _("a part of the form has no name"));

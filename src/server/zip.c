@@ -23,7 +23,7 @@ struct entry {
     char *name;
 };
 
-struct zip {
+struct zip_stream {
     char *folder;
     struct entry *entries;
     int n_entries, capacity;
@@ -40,18 +40,18 @@ struct zip {
     char block[BLOCK];
 };
 
-struct zip *zip_create(const char *folder)
+struct zip_stream *zip_stream_create(const char *folder)
 {
-    struct zip *z = kb_alloc(sizeof(*z));
+    struct zip_stream *z = kb_alloc(sizeof(*z));
     z->folder = kb_strdup(folder);
     z->names = json_object();
     z->fd = -1;
     return z;
 }
 
-void zip_free(void *zip)
+void zip_stream_free(void *zip)
 {
-    struct zip *z = zip;
+    struct zip_stream *z = zip;
     if (!z)
         return;
     for (int i = 0; i < z->n_entries; i++)
@@ -70,7 +70,7 @@ void zip_free(void *zip)
     free(z);
 }
 
-int zip_count(const struct zip *z)
+int zip_stream_count(const struct zip_stream *z)
 {
     return z->n_entries;
 }
@@ -95,7 +95,7 @@ static char *safe_name(const char *name)
 }
 
 // True: nobody had it, it is taken now. Small and capital letters are the same on many systems.
-static bool take_name(struct zip *z, const char *name)
+static bool take_name(struct zip_stream *z, const char *name)
 {
     CLEANUP(kb_freep) char *key = kb_strdup(name);
     for (char *c = key; *c; c++)
@@ -106,7 +106,7 @@ static bool take_name(struct zip *z, const char *name)
     return true;
 }
 
-void zip_add(struct zip *z, int64_t job, const char *directory, const char *name)
+void zip_stream_add(struct zip_stream *z, int64_t job, const char *directory, const char *name)
 {
     CLEANUP(kb_freep) char *safe_directory = directory ? safe_name(directory) : NULL;
     CLEANUP(kb_freep) char *file = safe_name(name);
@@ -133,18 +133,18 @@ void zip_add(struct zip *z, int64_t job, const char *directory, const char *name
 
 static la_ssize_t write_out(struct archive *a, void *ctx, const void *data, size_t n)
 {
-    struct zip *z = ctx;
+    struct zip_stream *z = ctx;
     text_add_bytes(&z->out, data, n);
     return (la_ssize_t)n;
 }
 
-static enum kb_code archive_error(struct zip *z, struct kb_error *err)
+static enum kb_code archive_error(struct zip_stream *z, struct kb_error *err)
 {
     return kb_fail(err, KB_INTERNAL, _("cannot write the zip: %s"),
                    archive_error_string(z->archive));
 }
 
-static enum kb_code begin_archive(struct zip *z, struct kb_error *err)
+static enum kb_code begin_archive(struct zip_stream *z, struct kb_error *err)
 {
     enum kb_code code = store_open(&z->store, z->folder, false, err);
     if (code != KB_OK)
@@ -161,7 +161,7 @@ static enum kb_code begin_archive(struct zip *z, struct kb_error *err)
     return KB_OK;
 }
 
-static enum kb_code begin_entry(struct zip *z, struct kb_error *err)
+static enum kb_code begin_entry(struct zip_stream *z, struct kb_error *err)
 {
     const struct entry *e = &z->entries[z->next];
     CLEANUP(result_free) struct result result = {0};
@@ -187,7 +187,7 @@ static enum kb_code begin_entry(struct zip *z, struct kb_error *err)
     return e_header == ARCHIVE_OK ? KB_OK : archive_error(z, err);
 }
 
-static enum kb_code continue_entry(struct zip *z, struct kb_error *err)
+static enum kb_code continue_entry(struct zip_stream *z, struct kb_error *err)
 {
     if (z->left == 0) {
         close(z->fd);
@@ -209,7 +209,7 @@ static enum kb_code continue_entry(struct zip *z, struct kb_error *err)
 }
 
 // Some more of the zip into out.
-static enum kb_code produce(struct zip *z, struct kb_error *err)
+static enum kb_code produce(struct zip_stream *z, struct kb_error *err)
 {
     if (!z->archive)
         return begin_archive(z, err);
@@ -221,9 +221,9 @@ static enum kb_code produce(struct zip *z, struct kb_error *err)
     return archive_write_close(z->archive) == ARCHIVE_OK ? KB_OK : archive_error(z, err);
 }
 
-int64_t zip_read(void *zip, char *buffer, size_t max)
+int64_t zip_stream_read(void *zip, char *buffer, size_t max)
 {
-    struct zip *z = zip;
+    struct zip_stream *z = zip;
     while (!z->broken && z->sent == z->out.size) {
         if (z->closed)
             return -1;

@@ -155,8 +155,8 @@ static void test_refusals(void **state)
         {"HEAD", "/api/v1/uploads/00000000000000000000000000000000", TUS, NULL, 404},
         {"PATCH", "/api/v1/uploads/00000000000000000000000000000000",
          TUS BODY "Upload-Offset: 0\r\n", "x", 404},
-        {"DELETE", "/api/v1/uploads/..%2f..%2fkoubo.db", TUS, NULL, 404},
-        {"HEAD", "/api/v1/uploads/%2e%2e", TUS, NULL, 404},
+        {"DELETE", "/api/v1/uploads/..%2f..%2fkoubo.db", TUS, NULL, 400},
+        {"HEAD", "/api/v1/uploads/%2e%2e", TUS, NULL, 400},
         {"DELETE", "/api/v1/uploads/%00", TUS, NULL, 400},
         // a POST to an upload
         {"POST", "U", TUS, "", 405},
@@ -169,8 +169,7 @@ static void test_refusals(void **state)
         const char *path = strcmp(cases[i].path, "U") == 0 ? upload : cases[i].path;
         ASK(r, cases[i].method, path, cases[i].headers, cases[i].body,
             cases[i].body ? strlen(cases[i].body) : 0);
-        if (r.status != cases[i].status &&
-            !(cases[i].status == 400 && r.status == 404 && strstr(path, "%00")))
+        if (r.status != cases[i].status)
             fail_msg("case %zu: %s %s: %d, wanted %d: %s", i, cases[i].method, path, r.status,
                      cases[i].status, r.body);
         if (strcmp(cases[i].method, "HEAD") != 0 && r.status != 404 && !strstr(path, "%"))
@@ -274,7 +273,8 @@ static void test_cut_and_resumed(void **state)
         if (i % 2) // half of the time as a process that is killed, which resets the connection
             setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){1, 0}, sizeof(struct linger));
         close(fd);
-        assert_true(site_wait(is_unlocked, upload));
+        if (!site_wait(is_unlocked, upload))
+            fail_msg("cut %d, after %zu bytes: still locked", i, n);
         int64_t now = offset_of(upload);
         assert_in_range(now, offset, offset + (int64_t)n);
         if (i % 2 == 0) // closed in order: every byte that was sent is kept
@@ -441,7 +441,7 @@ static void test_form_refused(void **state)
         {FORM, FILE_AS("a") "good\r\n" FILE_AS("b") "longer than the ten allowed\r\n--AaB--", 413,
          "larger than"},
         {FORM, FILE_AS("a") "good\r\n" FILE_AS("b") "cut", 400, "ends in the middle"},
-        {FORM, FILE_AS("a") "good\r\n--AaBB", 400, "boundary"},
+        {FORM, FILE_AS("a") "good\r\n--AaBBB", 400, "boundary"},
         {FORM, FILE_AS("\xff\xfe") "good\r\n--AaB--", 400, "UTF-8"},
         {FORM, "--AaB\r\nContent-Disposition: form-data; name=file\r\n\r\nx\r\n--AaB--", 400,
          "no file"},
@@ -546,7 +546,7 @@ static void test_json(void **state)
         CLEANUP(text_free) struct text t = {0};
         text_add(&t, "{\"text\":\"");
         for (int i = 0; i < letters; i++)
-            text_add(&t, "说");
+            text_add(&t, "s");
         text_add(&t, "\"}");
         ASK(r, "POST", "/api/v1/assets", JSON, t.data, t.size);
         assert_status(&r, letters == 5000 ? 201 : 400);
