@@ -84,6 +84,8 @@ static int run(struct clean_options *o)
         code = retention_run(s, &o->keep, print_removed, o, &report, &err);
     if (code != KB_OK)
         return cli_report(code, &err);
+    if (o->common.quiet)
+        return EXIT_OK;
     printf(o->keep.dry_run ? _("would remove %d files, %.1f MB; %.1f MB would be left\n")
                            : _("removed %d files, %.1f MB; %.1f MB are left\n"),
            report.n_removed, (double)report.bytes_removed / (1 << 20),
