@@ -460,7 +460,7 @@ static void test_room_is_shared(void **state)
         }
     }
     if (low == 0) {
-        print_message("skipped: less than 300 MB are free here\n");
+        print_message("# skipped: less than 300 MB are free here\n");
         skip();
     }
     assert_ok(t->err, jobs_claim(t->s, "w1", low, &c, &t->err));
