@@ -113,10 +113,7 @@ static void name_of_text(char ret[256], const char *text)
     asset_clean_name(ret, copy);
     if (strlen(ret) <= 60)
         return;
-    size_t n = 60;
-    while ((ret[n] & 0xc0) == 0x80) // not inside a character
-        n--;
-    memcpy(ret + n, "…", sizeof("…"));
+    memcpy(ret + utf8_fit(ret, 60), "…", sizeof("…"));
 }
 
 enum kb_code asset_create_speech(struct store *s, const struct asset_params *p, const char *text,

@@ -1,5 +1,6 @@
 // What a user may configure as targets of messages, and hiding the secrets in it.
 #include "job/notify_internal.h"
+#include "job/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -61,7 +62,8 @@ static enum kb_code check_mailbox(const char *address, struct kb_error *err)
     if (!at || at == address || !at[1] || !is_plain(address) || strpbrk(address, "<>,;:\"()\\") ||
         strlen(address) > 254)
         return kb_fail(err, KB_BAD_INPUT,
-                       _("'%.80s' is not a mail address; write it like name@example.com"), address);
+                       _("'%.*s' is not a mail address; write it like name@example.com"),
+                       utf8_fit(address, 80), address);
     return KB_OK;
 }
 
@@ -137,9 +139,9 @@ enum kb_code notify_parse(const char *json, json_t **ret, struct kb_error *err)
             code = check_target(name, value, err);
         else
             code = kb_fail(err, KB_BAD_INPUT,
-                           _("notifications know no '%.40s'; there are events, webhook, email, "
+                           _("notifications know no '%.*s'; there are events, webhook, email, "
                              "wecom, dingtalk and feishu"),
-                           name);
+                           utf8_fit(name, 40), name);
         if (code != KB_OK)
             return code;
     }

@@ -4,6 +4,7 @@
 // Addresses of robots hold their key, so no address is ever part of a sentence; curl's own texts
 // name at most the host.
 #include "job/notify_internal.h"
+#include "job/utf8.h"
 
 #include <curl/curl.h>
 #include <openssl/evp.h>
@@ -175,8 +176,9 @@ static enum kb_code check_robot(const struct text *answer, struct kb_error *err)
             continue;
         if (json_integer_value(number) == 0)
             return KB_OK;
-        return kb_fail(err, KB_UNAVAILABLE, _("the robot refused the message: %.300s (code %lld)"),
-                       field(root, texts[i]), (long long)json_integer_value(number));
+        const char *text = field(root, texts[i]);
+        return kb_fail(err, KB_UNAVAILABLE, _("the robot refused the message: %.*s (code %lld)"),
+                       utf8_fit(text, 300), text, (long long)json_integer_value(number));
     }
     return kb_fail(err, KB_UNAVAILABLE,
                    _("the address answered something else than a robot does; check the address"));

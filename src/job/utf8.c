@@ -2,6 +2,8 @@
 
 #include "base/text.h"
 
+#include <string.h>
+
 int32_t utf8_next(const char *s, int *ret_length)
 {
     // s ends with a NUL, which no continuation byte equals: nothing behind it is read.
@@ -40,4 +42,14 @@ char *utf8_clean(const char *s)
         s += length;
     }
     return ret.data;
+}
+
+int utf8_fit(const char *s, int n)
+{
+    int fits = (int)strnlen(s, (size_t)n);
+    if (s[fits] == '\0')
+        return fits;
+    while (fits > 0 && ((unsigned char)s[fits] & 0xc0) == 0x80)
+        fits--;
+    return fits;
 }

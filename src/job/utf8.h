@@ -11,4 +11,7 @@ int32_t utf8_next(const char *s, int *ret_length);
 // A new string in which every such byte is U+FFFD. NULL stays NULL.
 char *utf8_clean(const char *s);
 
+// The bytes of s that fit into n without cutting a character: for printf's %.*s.
+int utf8_fit(const char *s, int n);
+
 #endif

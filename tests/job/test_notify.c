@@ -657,6 +657,7 @@ static void test_check(void **state)
         {"{\"events\":[\"everything\"]}", "events"},
         {"{\"events\":\"job_failed\"}", "events"},
         {"{\"telegram\":{}}", "telegram"},
+        {"{\"电报电报电报电报电报电报电报\":{}}", "电报电报电报电报电报电报电'"},
         {"{\"webhook\":\"https://x\"}", "webhook"},
         {"{\"webhook\":{\"url\":7}}", "url"},
         {"{\"webhook\":{\"url\":\"file:///etc/passwd\"}}", "https://"},
