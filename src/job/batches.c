@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "job/notify.h"
+#include "job/utf8.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -27,7 +28,8 @@ static enum kb_code check_asset(struct store *s, const char *id, bool bad_is_fin
         store_query(s, &q, err, "SELECT name, state, error FROM asset WHERE id = ?", "t", id);
     if (code == KB_EOF)
         return kb_fail(err, KB_NOT_FOUND,
-                       _("there is no file '%.40s' here (any more); upload it again"), id);
+                       _("there is no file '%.*s' here (any more); upload it again"),
+                       utf8_fit(id, 40), id);
     if (code != KB_OK)
         return code;
     CLEANUP(kb_freep) char *name = store_column(q, 0);
@@ -47,13 +49,8 @@ static enum kb_code check_asset(struct store *s, const char *id, bool bad_is_fin
 // Cut at 255 bytes without halving a character; control characters become spaces.
 static char *clean_name(const char *name)
 {
-    size_t n = strnlen(name, 256);
-    if (n > 255)
-        for (n = 255; n > 0 && ((unsigned char)name[n] & 0xc0) == 0x80;)
-            n--;
-    char *clean = strndup(name, n);
-    if (!clean)
-        abort();
+    char *clean = utf8_clean(name);
+    clean[utf8_fit(clean, 255)] = '\0';
     for (char *c = clean; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = ' ';

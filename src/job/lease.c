@@ -3,6 +3,7 @@
 #include "job/jobs_internal.h"
 
 #include "base/file.h"
+#include "job/utf8.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -338,12 +339,13 @@ static enum kb_code failed(struct store *s, const struct job_claim *c, const str
         code = job_lap(s, c->job, kb_wall_ms(), err);
     if (code != KB_OK)
         return code;
+    CLEANUP(kb_freep) char *text = utf8_clean(why->text); // a long sentence was cut somewhere
     const char *name = job_error_code(why->code);
     if (why->code == KB_CANCELLED)
-        return job_end(s, c->job, "cancelled", name, why->text, err);
+        return job_end(s, c->job, "cancelled", name, text, err);
     if (why->code == KB_NO_SPACE && c->attempt < JOB_MAX_ATTEMPTS && !old.cancel)
-        return job_requeue(s, c->job, 10000LL * c->attempt, "retry", name, why->text, err);
-    return job_end(s, c->job, "failed", name, why->text, err);
+        return job_requeue(s, c->job, 10000LL * c->attempt, "retry", name, text, err);
+    return job_end(s, c->job, "failed", name, text, err);
 }
 
 enum kb_code jobs_failed(struct store *s, const struct job_claim *c, const struct kb_error *why,

@@ -2,6 +2,7 @@
 #include "job/jobs.h"
 
 #include "base/file.h"
+#include "job/utf8.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -247,7 +248,7 @@ static enum kb_code set_option(struct batch_options *o, const char *name, const 
     for (size_t i = 0; i < ARRAY_LEN(options); i++)
         if (strcmp(name, options[i].name) == 0)
             return json_is_null(v) ? KB_OK : options[i].set(o, v, err); // null: as if not there
-    return kb_fail(err, KB_BAD_INPUT, _("there is no option '%.60s'"), name);
+    return kb_fail(err, KB_BAD_INPUT, _("there is no option '%.*s'"), utf8_fit(name, 60), name);
 }
 
 enum kb_code batch_options_parse(const char *json, struct batch_options *ret, struct kb_error *err)
