@@ -19,10 +19,10 @@ struct asset_params {
 
 struct asset {
     char id[33];
-    char state[16];  // as above
-    char kind[8];    // "audio", "video" or "" while unknown
+    char state[16]; // as above
+    char kind[8];   // "audio", "video" or "" while unknown
     char name[256];
-    char sha256[65]; // "" until whole
+    char sha256[65];   // "" until whole
     char source[8200]; // address of a fetched one, text of a made one, else ""
     char voice[64];
     char lang[4];
@@ -86,16 +86,16 @@ enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
 enum kb_code asset_worker_lost(struct store *s, const char *worker, struct kb_error *err);
 // What an inspector found. Fields that do not apply stay 0 / NULL.
 struct asset_facts {
-    const char *kind;                 // "audio" or "video"
+    const char *kind; // "audio" or "video"
     int64_t duration_ms;
-    int width, height;                // of the video, upright
+    int width, height; // of the video, upright
     double fps;
     const char *codec;
-    int n_faces;                      // most seen in one of the frames looked at; -1 unknown
-    const char *warnings[8];          // codes, NULL-terminated: docs/openapi.yaml lists them
-    const uint8_t *peaks;             // wave form, 0..255
-    int n_peaks;                      // at most 400
-    bool thumbnail;                   // thumbs/<sha256>.jpg was written
+    int n_faces;             // most seen in one of the frames looked at; -1 unknown
+    const char *warnings[8]; // codes, NULL-terminated: docs/openapi.yaml lists them
+    const uint8_t *peaks;    // wave form, 0..255
+    int n_peaks;             // at most 400
+    bool thumbnail;          // thumbs/<sha256>.jpg was written
 };
 // State "ready".
 enum kb_code asset_set_facts(struct store *s, const char *id, const struct asset_facts *facts,
