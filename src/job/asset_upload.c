@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -325,6 +326,26 @@ static bool sync_folder(const char *folder)
     return ok;
 }
 
+// A worker's cage may forbid to link from one folder into another: then the bytes are copied.
+static bool place_copy(struct asset_upload *u, const char *path)
+{
+    CLEANUP(kb_freep) char *part = kb_printf("%s.part", path);
+    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    if (fd < 0)
+        return false;
+    off_t at = 0;
+    ssize_t n = 1;
+    while (at < u->offset && n > 0)
+        n = sendfile(fd, u->fd, &at, (size_t)KB_MIN(u->offset - at, (int64_t)1 << 30));
+    bool ok = at == u->offset && fsync(fd) == 0 && rename(part, path) == 0;
+    int number = n == 0 ? EIO : errno;
+    close(fd);
+    if (!ok)
+        unlink(part);
+    errno = number;
+    return ok;
+}
+
 // The part gets its name as a content too, or the content that is there already is taken.
 static enum kb_code place(struct asset_upload *u, struct store *s, const char *sha256,
                           struct kb_error *err)
@@ -335,7 +356,8 @@ static enum kb_code place(struct asset_upload *u, struct store *s, const char *s
     bool there = stat(path, &st) == 0 && st.st_size == u->offset;
     // One that is there with another size is damaged, and this one heals it: rename replaces. Disks
     // without links (exFAT, shared folders of virtual machines) have rename alone, too.
-    if (!there && link(u->path, path) != 0 && rename(u->path, path) != 0)
+    if (!there && link(u->path, path) != 0 && rename(u->path, path) != 0 &&
+        (errno != EXDEV || !place_copy(u, path)))
         return cannot_store(err, errno);
     return sync_folder(folder) ? KB_OK : cannot_store(err, errno);
 }

@@ -160,15 +160,19 @@ static enum kb_code result_in_use(struct run *r, const char *name, bool *ret, st
     return code;
 }
 
+// "<sha256>" and "<sha256>.jpg"; with another tail (".part") it was about to become one.
 static enum kb_code content_in_use(struct run *r, const char *name, bool *ret, struct kb_error *err)
 {
-    int64_t n = 1;
+    *ret = true;
+    if (!is_hex(name, 64))
+        return KB_OK; // not one of ours
+    const char *tail = name + 64;
+    CLEANUP(kb_freep) char *sha256 = kb_printf("%.64s", name);
+    int64_t n = 0;
     enum kb_code code = KB_OK;
-    if (is_hex(name, 64)) {
-        CLEANUP(kb_freep) char *sha256 = kb_printf("%.64s", name);
+    if (!*tail || strcmp(tail, ".jpg") == 0)
         code = store_query_int(r->s, &n, err, "SELECT count(*) FROM asset WHERE sha256 = ?", "t",
                                sha256);
-    }
     *ret = n > 0;
     return code;
 }

@@ -390,6 +390,28 @@ static void test_damaged_content_heals(void **state)
     assert_content(t, id, "content", 7);
 }
 
+// Contents behind a border that links cannot cross, as a worker's cage may draw one.
+static void test_content_on_other_disk(void **state)
+{
+    struct queue_test *t = *state;
+    char other[] = "/dev/shm/koubo-files-XXXXXX", id[33];
+    CLEANUP(kb_freep) char *files = path_join(t->folder, "files");
+    struct stat here, there;
+    if (stat(files, &here) != 0 || !mkdtemp(other))
+        skip();
+    if (stat(other, &there) != 0 || here.st_dev == there.st_dev) {
+        rmdir(other);
+        skip();
+    }
+    assert_int_equal(rmdir(files), 0);
+    assert_int_equal(symlink(other, files), 0);
+    upload(t, "x.mp4", "content", 7, id);
+    assert_content(t, id, "content", 7);
+    assert_int_equal(count_files(t, "files"), 1);
+    assert_ok(t->err, asset_delete(t->s, id, &t->err));
+    assert_int_equal(rmdir(other), 0); // empty
+}
+
 static void test_delete_needed(void **state)
 {
     struct queue_test *t = *state;
@@ -652,6 +674,7 @@ int main(void)
         TEST(test_disk_full),
         TEST(test_kept_once),
         TEST(test_damaged_content_heals),
+        TEST(test_content_on_other_disk),
         TEST(test_delete_needed),
         TEST(test_file_of_this_machine),
         TEST(test_names),

@@ -113,6 +113,7 @@ static void test_orphans(void **state)
     char hex[65], id[33];
     memset(hex, 'a', 64);
     hex[64] = '\0';
+    CLEANUP(kb_freep) char *half_content = kb_printf("files/%s.part", hex);
     int64_t done = add_result(t, 1, 50);
     struct asset_params upload = {.name = "u.mp4", .size_bytes = 100};
     assert_ok(t->err, asset_create(t->s, &upload, id, &t->err));
@@ -137,6 +138,7 @@ static void test_orphans(void **state)
         {lost_part, 7200, true},            // has no row
         {content, 7200, true},              // has no asset
         {thumb, 7200, true},                //
+        {half_content, 7200, true},         // about to become one
         {output, 7200, false},              // of a job that runs, however slow
         {lost, 7200, true},                 // of an attempt that ended
         {"results/999-1.mp4", 7200, true},  // of a job that was deleted
