@@ -36,7 +36,7 @@ struct zip_stream {
     int64_t left; // bytes of it
     struct text out;
     size_t sent; // of out
-    bool closed, broken;
+    bool closed, broken, dropped;
     char block[BLOCK];
 };
 
@@ -57,10 +57,8 @@ void zip_stream_free(void *zip)
     for (int i = 0; i < z->n_entries; i++)
         free(z->entries[i].name);
     free(z->entries);
-    if (z->archive) {
-        archive_write_fail(z->archive); // else it would write an end
-        archive_write_free(z->archive);
-    }
+    z->dropped = true; // what libarchive still writes goes nowhere
+    archive_write_free(z->archive);
     if (z->fd >= 0)
         close(z->fd);
     json_decref(z->names);
@@ -134,7 +132,8 @@ void zip_stream_add(struct zip_stream *z, int64_t job, const char *directory, co
 static la_ssize_t write_out(struct archive *a, void *ctx, const void *data, size_t n)
 {
     struct zip_stream *z = ctx;
-    text_add_bytes(&z->out, data, n);
+    if (!z->dropped)
+        text_add_bytes(&z->out, data, n);
     return (la_ssize_t)n;
 }
 
