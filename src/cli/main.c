@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 static const struct command {
@@ -95,6 +96,7 @@ int main(int argc, char **argv)
     char **original = kb_alloc(((size_t)argc + 1) * sizeof(*original));
     memcpy(original, argv, (size_t)argc * sizeof(*original));
     const char *lang = take_language(&argc, argv);
+    prctl(PR_SET_NAME, "koubo"); // started again by /proc/self/exe it would be called "exe"
     const struct command *command = argc > 1 ? command_find(argv[1]) : NULL;
     if (command)
         start_again_with_quiet_threads(original);

@@ -1,1 +1,145 @@
-// (being written)
+// koubo worker: what koubo serve starts. By hand it is of use for looking for faults.
+#include "cli/options.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "job/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum {
+    OPT_DATA = 1000,
+    OPT_ID,
+    OPT_INSPECT,
+    OPT_PRECISION,
+    OPT_THREADS,
+    OPT_MIN_FREE,
+    OPT_MEMORY,
+    OPT_OUTPUT,
+    OPT_CPU_FACTOR,
+    OPT_PARENT_FD,
+    OPT_NO_SANDBOX,
+    OPT_LOG_JSON,
+};
+
+struct worker_options {
+    struct common_options common;
+    struct worker_params worker;
+    bool log_json;
+};
+
+static const struct argp_option worker_options[] = {
+    {"data", OPT_DATA, "FOLDER", 0, N_("the data folder of koubo serve"), 10},
+    {"id", OPT_ID, "NAME", 0, N_("its name in the log and the queue (default: w1)"), 10},
+    {"inspect", OPT_INSPECT, NULL, 0, N_("look at uploads and speak texts instead of jobs"), 10},
+    {"precision", OPT_PRECISION, "P", 0, N_("auto, f32 or bf16 (default: auto)"), 10},
+    {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 10},
+    {"min-free-bytes", OPT_MIN_FREE, "N", 0, N_("take no job that leaves less disk than this"), 10},
+    {"memory-bytes", OPT_MEMORY, "N", 0, N_("address space it may use (default: no limit)"), 10},
+    {"output-bytes", OPT_OUTPUT, "N", 0, N_("largest file it may write (default: no limit)"), 10},
+    {"cpu-factor", OPT_CPU_FACTOR, "N", 0,
+     N_("processor seconds for each second of output, beside 600 (default: 60)"), 10},
+    {"parent-fd", OPT_PARENT_FD, "FD", 0, N_("end when this file ends"), 10},
+    {"no-sandbox", OPT_NO_SANDBOX, NULL, 0, N_("without Landlock and seccomp"), 10},
+    {"log-json", OPT_LOG_JSON, NULL, 0, N_("write JSON into the log"), 10},
+    {0},
+};
+
+static int64_t option_bytes(struct argp_state *state, const char *option, const char *arg)
+{
+    char *end;
+    errno = 0;
+    long long value = strtoll(arg, &end, 10);
+    if (end == arg || *end || errno || value < 0)
+        argp_error(state, _("%s takes a number of bytes, not '%s'"), option, arg);
+    return value;
+}
+
+static error_t worker_parse(int key, char *arg, struct argp_state *state)
+{
+    struct worker_options *o = state->input;
+    struct worker_params *w = &o->worker;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->common;
+        return 0;
+    case OPT_DATA:
+        w->data = arg;
+        return 0;
+    case OPT_ID:
+        w->id = arg;
+        return 0;
+    case OPT_INSPECT:
+        w->inspect = true;
+        return 0;
+    case OPT_PRECISION:
+        if (!precision_parse(arg, &w->precision))
+            argp_error(state, _("%s takes one of %s, not '%s'"), "--precision", "auto, f32, bf16",
+                       arg);
+        return 0;
+    case OPT_THREADS:
+        w->threads = option_int(state, "--threads", arg, 1, 1024);
+        return 0;
+    case OPT_MIN_FREE:
+        w->min_free_bytes = option_bytes(state, "--min-free-bytes", arg);
+        return 0;
+    case OPT_MEMORY:
+        w->memory_bytes = option_bytes(state, "--memory-bytes", arg);
+        return 0;
+    case OPT_OUTPUT:
+        w->output_bytes = option_bytes(state, "--output-bytes", arg);
+        return 0;
+    case OPT_CPU_FACTOR:
+        w->cpu_factor = option_int(state, "--cpu-factor", arg, 0, 1000000);
+        return 0;
+    case OPT_PARENT_FD:
+        w->parent_fd = option_int(state, "--parent-fd", arg, 0, 1024);
+        return 0;
+    case OPT_NO_SANDBOX:
+        w->confined = false;
+        return 0;
+    case OPT_LOG_JSON:
+        o->log_json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, _("'%s' is one argument too many"), arg);
+        return 0;
+    case ARGP_KEY_END:
+        if (!w->data)
+            argp_error(state, "%s", _("no data folder: give it with --data FOLDER"));
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_child worker_children[] = {{&common_argp, 0, NULL, 0}, {0}};
+
+static const struct argp worker_argp = {
+    worker_options,
+    worker_parse,
+    "--data FOLDER",
+    N_("Take jobs from the queue of a data folder and do them, one at a time, until the server "
+       "ends or Ctrl-C. koubo serve starts workers by itself."),
+    worker_children,
+    NULL,
+    "koubo",
+};
+
+int cmd_worker(int argc, char **argv)
+{
+    struct worker_options o = {.worker = {.id = "w1", .confined = true, .parent_fd = -1}};
+    options_parse(&worker_argp, argc, argv, &o);
+    cli_speak_both_languages();
+    o.worker.cancel = cli_cancel();
+
+    struct kb_error err = {0};
+    CLEANUP(kb_freep) char *logs = path_join(o.worker.data, "logs");
+    CLEANUP(kb_freep) char *log = path_join(logs, "koubo.log");
+    log_set_source(o.worker.id);
+    enum kb_code code = log_open(log, o.log_json, 0, &err);
+    if (code == KB_OK)
+        code = worker_run(&o.worker, &err);
+    return cli_report(code, &err);
+}

@@ -1,1 +1,378 @@
-// (being written)
+// Starts workers and keeps them going. One thread looks after all of them five times a second;
+// workers are told to end by closing the pipe that is their standard input.
+#include "job/supervisor.h"
+
+#include "job/assets.h"
+#include "job/jobs.h"
+#include "job/retention.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LOOK_US           200000
+#define SWEEP_US          1000000
+#define RETENTION_US      (3600LL * 1000000)
+#define STOP_WAIT_US      5000000
+#define KILL_WAIT_US      2000000
+#define YOUNG_US          5000000 // a worker that dies younger than this is started again later
+#define FIRST_PAUSE_US    100000
+#define LONGEST_PAUSE_US  30000000
+#define HANG_MS           60000
+#define MEMORY_PER_WORKER (1LL << 30)
+#define MAX_WORKERS       64
+
+struct slot {
+    char id[16];
+    bool inspect;
+    pid_t pid; // 0: not running
+    int pipe;  // the write end; -1
+    int64_t started_us, start_at_us, pause_us;
+    bool hung; // killed by us for that
+};
+
+struct supervisor {
+    struct supervisor_params params; // strings owned
+    struct store *store;
+    pthread_t thread;
+    struct cancel stop;
+    int n_slots;
+    struct slot slots[MAX_WORKERS + 1];
+};
+
+static int64_t available_memory(void)
+{
+    long long kib = 0;
+    char line[128];
+    FILE *f = fopen("/proc/meminfo", "re");
+    while (f && fgets(line, sizeof(line), f))
+        if (sscanf(line, "MemAvailable: %lld kB", &kib) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return kib * 1024;
+}
+
+int supervisor_auto_workers(void)
+{
+    int by_memory = (int)KB_MIN(available_memory() / MEMORY_PER_WORKER, (int64_t)MAX_WORKERS);
+    return KB_MAX(KB_MIN(kb_cpu_count() / 2, by_memory), 1);
+}
+
+// --- starting
+
+struct arguments {
+    char *list[40];
+    int n;
+};
+
+static void add(struct arguments *a, char *owned)
+{
+    a->list[a->n++] = owned;
+}
+
+static void add_option(struct arguments *a, const char *name, int64_t value)
+{
+    add(a, kb_strdup(name));
+    add(a, kb_printf("%lld", (long long)value));
+}
+
+static struct arguments worker_arguments(const struct supervisor *s, const struct slot *slot)
+{
+    const struct worker_params *w = &s->params.worker;
+    struct arguments a = {0};
+    int threads = w->threads > 0 ? w->threads : KB_MAX(kb_cpu_count() / (s->n_slots - 1), 1);
+    add(&a, kb_strdup("koubo"));
+    add(&a, kb_strdup("worker"));
+    add(&a, kb_strdup("--data"));
+    add(&a, kb_strdup(s->params.data));
+    add(&a, kb_strdup("--id"));
+    add(&a, kb_strdup(slot->id));
+    add(&a, kb_strdup("--precision"));
+    add(&a, kb_strdup(precision_name(w->precision)));
+    add_option(&a, "--threads", threads);
+    add_option(&a, "--min-free-bytes", w->min_free_bytes);
+    add_option(&a, "--memory-bytes", w->memory_bytes);
+    add_option(&a, "--output-bytes", w->output_bytes);
+    add_option(&a, "--cpu-factor", w->cpu_factor);
+    add_option(&a, "--parent-fd", STDIN_FILENO);
+    if (slot->inspect)
+        add(&a, kb_strdup("--inspect"));
+    if (!w->confined)
+        add(&a, kb_strdup("--no-sandbox"));
+    if (s->params.log_json)
+        add(&a, kb_strdup("--log-json"));
+    return a;
+}
+
+// A group of its own, so that Ctrl-C reaches the server alone and workers end in order.
+static int spawn_with(struct slot *slot, const char *program, char **argv, int input)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none, all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attributes);
+    posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
+                                              POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    int e = posix_spawn(&slot->pid, program, &actions, &attributes, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+    return e;
+}
+
+static void start(struct supervisor *s, struct slot *slot)
+{
+    int ends[2];
+    slot->started_us = kb_now_us();
+    slot->start_at_us = slot->started_us + LONGEST_PAUSE_US; // if it fails
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        log_error(_("worker %s cannot be started: %s"), slot->id, kb_strerror(errno));
+        return;
+    }
+    struct arguments a = worker_arguments(s, slot);
+    const char *program = s->params.program ? s->params.program : "/proc/self/exe";
+    int e = spawn_with(slot, program, a.list, ends[0]);
+    for (int i = 0; i < a.n; i++)
+        free(a.list[i]);
+    close(ends[0]);
+    if (e != 0) {
+        slot->pid = 0;
+        close(ends[1]);
+        log_error(_("worker %s cannot be started: %s"), slot->id, kb_strerror(e));
+        return;
+    }
+    slot->pipe = ends[1];
+    slot->hung = false;
+}
+
+// --- ending
+
+// Why a process ended, as a sentence's beginning; NULL: as it should.
+static const char *reason_of(const struct slot *slot, int status)
+{
+    if (slot->hung)
+        return N_("the worker made no progress for too long and was ended");
+    if (WIFEXITED(status))
+        return WEXITSTATUS(status) == 0 ? NULL : N_("the worker ended by itself");
+    switch (WTERMSIG(status)) {
+    case SIGKILL:
+        return N_("the system ended the worker, most likely because memory ran out,");
+    case SIGABRT:
+        return N_("the worker ran out of memory");
+    case SIGXCPU:
+        return N_("the worker used too much processor time");
+    case SIGSYS:
+        return N_("the worker tried something that its cage forbids");
+    default:
+        return N_("the worker crashed");
+    }
+}
+
+static void lose(struct supervisor *s, struct slot *slot, const char *reason)
+{
+    struct kb_error err = {0};
+    enum kb_code code = slot->inspect ? asset_worker_lost(s->store, slot->id, &err)
+                                      : jobs_worker_lost(s->store, slot->id, reason, &err);
+    if (code != KB_OK) // its lease runs out
+        log_warn("%s", err.text);
+}
+
+static void buried(struct supervisor *s, struct slot *slot, int status, const struct rusage *used)
+{
+    const char *reason = reason_of(slot, status);
+    bool young = kb_now_us() - slot->started_us < YOUNG_US;
+    slot->pid = 0;
+    close(slot->pipe);
+    slot->pipe = -1;
+    slot->pause_us = !young || slot->pause_us == 0
+                         ? FIRST_PAUSE_US
+                         : KB_MIN(slot->pause_us * 4, (int64_t)LONGEST_PAUSE_US);
+    slot->start_at_us = kb_now_us() + slot->pause_us;
+    if (reason)
+        log_error(_("%s (worker %s, %ld MB of memory at most); another one is started"), _(reason),
+                  slot->id, used->ru_maxrss / 1024);
+    lose(s, slot, reason);
+}
+
+static void look_at(struct supervisor *s, struct slot *slot)
+{
+    int status;
+    struct rusage used;
+    if (slot->pid && wait4(slot->pid, &status, WNOHANG, &used) == slot->pid)
+        buried(s, slot, status, &used);
+    if (!slot->pid && kb_now_us() >= slot->start_at_us)
+        start(s, slot);
+}
+
+static void end_hung(struct supervisor *s, struct slot *slot)
+{
+    char stage[16] = "";
+    int64_t limit = s->params.hang_ms;
+    if (slot->inspect || !slot->pid || slot->hung ||
+        jobs_hung(s->store, slot->id, limit, stage) == 0)
+        return;
+    log_warn(_("worker %s made no progress for %lld s (%s): it is ended and started again"),
+             slot->id, (long long)limit / 1000, stage);
+    slot->hung = true;
+    kill(slot->pid, SIGKILL);
+}
+
+static void sweep(struct supervisor *s)
+{
+    struct kb_error err = {0};
+    struct sweep_params p = {.min_free_bytes = s->params.worker.min_free_bytes};
+    for (int i = 0; i < s->n_slots; i++)
+        end_hung(s, &s->slots[i]);
+    enum kb_code code = jobs_sweep(s->store, &p, &err);
+    if (code == KB_OK)
+        code = asset_sweep(s->store, &err);
+    if (code != KB_OK)
+        log_warn("%s", err.text);
+}
+
+static void retain(struct supervisor *s)
+{
+    struct kb_error err = {0};
+    struct retention_report report = {0};
+    struct retention_params p = {.keep_days = s->params.keep_days,
+                                 .keep_bytes = s->params.keep_bytes};
+    if (retention_run(s->store, &p, NULL, NULL, &report, &err) != KB_OK)
+        log_warn("%s", err.text);
+    else if (report.n_removed)
+        log_info(_("cleaned up: %d things, %.1f MB"), report.n_removed,
+                 (double)report.bytes_removed / 1e6);
+}
+
+static void *supervise(void *opaque)
+{
+    struct supervisor *s = opaque;
+    int64_t swept_us = 0, retained_us = 0;
+    while (!cancel_requested(&s->stop)) {
+        for (int i = 0; i < s->n_slots; i++)
+            look_at(s, &s->slots[i]);
+        if (kb_now_us() - swept_us > SWEEP_US) {
+            sweep(s);
+            swept_us = kb_now_us();
+        }
+        if (!retained_us || kb_now_us() - retained_us > RETENTION_US) {
+            retain(s);
+            retained_us = kb_now_us();
+        }
+        usleep(LOOK_US);
+    }
+    return NULL;
+}
+
+// --- the whole
+
+static void make_slots(struct supervisor *s)
+{
+    int n = s->params.n_workers > 0 ? s->params.n_workers : supervisor_auto_workers();
+    s->n_slots = KB_MIN(n, MAX_WORKERS) + 1;
+    for (int i = 0; i < s->n_slots; i++) {
+        struct slot *slot = &s->slots[i];
+        slot->pipe = -1;
+        slot->inspect = i == s->n_slots - 1;
+        if (slot->inspect)
+            snprintf(slot->id, sizeof(slot->id), "i1");
+        else
+            snprintf(slot->id, sizeof(slot->id), "w%d", i + 1);
+    }
+}
+
+static void supervisor_free(struct supervisor *s)
+{
+    store_close(&s->store);
+    free((void *)s->params.data);
+    free((void *)s->params.program);
+    free(s);
+}
+
+enum kb_code supervisor_start(struct supervisor **ret, const struct supervisor_params *p,
+                              struct kb_error *err)
+{
+    struct supervisor *s = kb_alloc(sizeof(*s));
+    s->params = *p;
+    s->params.data = kb_strdup(p->data);
+    s->params.program = kb_strdup(p->program);
+    s->params.hang_ms = p->hang_ms > 0 ? p->hang_ms : HANG_MS;
+    make_slots(s);
+    enum kb_code code = store_open(&s->store, p->data, true, err);
+    if (code == KB_OK)
+        code = workers_remove(s->store, "", err);
+    int e = code == KB_OK ? pthread_create(&s->thread, NULL, supervise, s) : 0;
+    if (e != 0)
+        code = kb_fail(err, KB_NO_SPACE, _("no thread can be started: %s"), kb_strerror(e));
+    if (code != KB_OK) {
+        supervisor_free(s);
+        return code;
+    }
+    *ret = s;
+    return KB_OK;
+}
+
+int supervisor_worker_count(const struct supervisor *s)
+{
+    return s->n_slots - 1;
+}
+
+// Until all have ended or the time is over.
+static bool bury_all(struct supervisor *s, int64_t wait_us)
+{
+    int64_t end = kb_now_us() + wait_us;
+    bool any;
+    do {
+        any = false;
+        for (int i = 0; i < s->n_slots; i++) {
+            struct slot *slot = &s->slots[i];
+            int status;
+            if (slot->pid && waitpid(slot->pid, &status, WNOHANG) == slot->pid) {
+                slot->pid = 0;
+                lose(s, slot, NULL);
+            }
+            any = any || slot->pid;
+        }
+        if (any)
+            usleep(20000);
+    } while (any && kb_now_us() < end);
+    return !any;
+}
+
+void supervisor_stop(struct supervisor **sp)
+{
+    struct supervisor *s = *sp;
+    if (!s)
+        return;
+    *sp = NULL;
+    cancel_request(&s->stop);
+    pthread_join(s->thread, NULL);
+    for (int i = 0; i < s->n_slots; i++) {
+        if (s->slots[i].pipe >= 0)
+            close(s->slots[i].pipe);
+        s->slots[i].pipe = -1;
+    }
+    if (!bury_all(s, STOP_WAIT_US)) {
+        for (int i = 0; i < s->n_slots; i++)
+            if (s->slots[i].pid)
+                kill(s->slots[i].pid, SIGKILL);
+        bury_all(s, KILL_WAIT_US);
+    }
+    workers_remove(s->store, "", NULL);
+    supervisor_free(s);
+}

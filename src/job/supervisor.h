@@ -8,11 +8,13 @@ struct supervisor;
 
 struct supervisor_params {
     const char *data;
-    const char *program;    // the koubo to start; NULL = this one
-    int n_workers;          // 0 = auto: min(cores / 2, free memory / 1 GiB), at least 1
+    const char *program;         // the koubo to start; NULL = this one
+    int n_workers;               // 0 = auto: min(cores / 2, free memory / 1 GiB), at least 1;
+                                 // -1: the server starts no supervisor
     struct worker_params worker; // limits handed to each as options
-    int64_t hang_ms;        // without progress; 0 = 60000
-    int keep_days;          // retention, once an hour
+    int64_t hang_ms;             // without progress; 0 = 60000
+    bool log_json;               // workers write their lines of the log so
+    int keep_days;               // retention, once an hour
     int64_t keep_bytes;
 };
 
