@@ -413,7 +413,7 @@ static void test_garbage(void **state)
         "\r\n\r\nGARBAGE\r\n\r\n",
         "GET\r\n\r\n",
         "GET / HTTP/9.9\r\n\r\n",
-        "\x16\x03\x01\x02\x01\x01\xff\xff",
+        "\x16\x03\x01\x02\x01\x01\xff\xff\r\n\r\n",
         "GET /hello HTTP/1.1\r\nHost localhost\r\n\r\n",
         "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
         "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",

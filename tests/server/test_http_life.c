@@ -482,6 +482,22 @@ static void test_store(void **state)
     assert_int_equal(system(remove), 0);
 }
 
+// The end of the connection comes together with its last bytes: noticed all the same, at once.
+static void test_sink_cut(void **state)
+{
+    enum { N = 40 };
+    int64_t begin = kb_now_us();
+    for (int i = 0; i < N; i++) {
+        int fd = client_connect(port);
+        client_sendf(fd, "POST /sink HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n%s",
+                     i % 2 ? "half" : "");
+        close(fd);
+    }
+    wait_for(&n_aborted, N);
+    assert_int_equal(n_open, N);
+    assert_true(kb_now_us() - begin < 5000000);
+}
+
 static void test_sink_guarded(void **state)
 {
     http_stop(&http);
@@ -499,9 +515,9 @@ static void test_sink_guarded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_slow_loris),  TEST(test_idle),         TEST(test_streams), TEST(test_wake_storm),
-        TEST(test_stream_ends), TEST(test_sink),         TEST(test_full),    TEST(test_start),
-        TEST(test_store),       TEST(test_sink_guarded),
+        TEST(test_slow_loris),  TEST(test_idle),         TEST(test_streams),  TEST(test_wake_storm),
+        TEST(test_stream_ends), TEST(test_sink),         TEST(test_full),     TEST(test_start),
+        TEST(test_store),       TEST(test_sink_guarded), TEST(test_sink_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
