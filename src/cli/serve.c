@@ -185,6 +185,7 @@ int cmd_serve(int argc, char **argv)
     struct serve_options o = {.server = {.port = 7860}};
     o.server.supervisor.worker.min_free_bytes = 10LL << 30;
     o.server.supervisor.worker.memory_bytes = 8LL << 30;
+    o.server.supervisor.worker.output_bytes = 64LL << 30;
     o.server.supervisor.worker.confined = true;
     o.server.supervisor.worker.parent_fd = -1;
     options_parse(&serve_argp, argc, argv, &o);

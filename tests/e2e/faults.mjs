@@ -75,8 +75,8 @@ await run({
 
     async a_worker_killed_in_any_stage_costs_only_an_attempt() {
         await with_server(['--workers', '1'], async (server, folder) => {
-            const video = await server.upload('long.mp4', await make_video(folder, 20));
-            const audio = await server.upload('speech.wav', make_wav(20));
+            const video = await server.upload('long.mp4', await make_video(folder, 10));
+            const audio = await server.upload('speech.wav', make_wav(10));
             for (const stage of ['preprocessing', 'generating']) {
                 rmSync(path.join(server.data, 'tracks'), { recursive: true, force: true });
                 mkdirSync(path.join(server.data, 'tracks'), { recursive: true });
@@ -100,9 +100,9 @@ await run({
     },
 
     async a_worker_that_hangs_is_replaced() {
-        await with_server(['--workers', '1', '--hang-timeout', '3'], async (server, folder) => {
-            const video = await server.upload('long.mp4', await make_video(folder, 20));
-            const audio = await server.upload('speech.wav', make_wav(20));
+        await with_server(['--workers', '1', '--hang-timeout', '5'], async (server, folder) => {
+            const video = await server.upload('long.mp4', await make_video(folder, 10));
+            const audio = await server.upload('speech.wav', make_wav(10));
             await server.api('POST', '/batches', { audio: audio.id, videos: [video.id] });
             const job = await until('a job generating', async () => {
                 const [job] = await server.list('/jobs');
@@ -123,8 +123,8 @@ await run({
 
     async stopping_gives_jobs_back_without_counting_an_attempt() {
         await with_server(['--workers', '1'], async (server, folder) => {
-            const video = await server.upload('long.mp4', await make_video(folder, 20));
-            const audio = await server.upload('speech.wav', make_wav(20));
+            const video = await server.upload('long.mp4', await make_video(folder, 10));
+            const audio = await server.upload('speech.wav', make_wav(10));
             await server.api('POST', '/batches', { audio: audio.id, videos: [video.id] });
             await until('a job generating', async () => (await server.list('/jobs'))[0].state === 'generating');
             const begin = Date.now();
@@ -250,7 +250,7 @@ await run({
         server.errors = () => '';
         try {
             await server.start();
-            const audio = await server.upload('speech.wav', make_wav(20));
+            const audio = await server.upload('speech.wav', make_wav(10));
             const video = await server.upload('a.jpg', person());
             const big = await server.upload('big.mp4', Buffer.alloc(8 << 20)).catch((e) => e);
             holds(big instanceof Error && /507/.test(big.message), `an upload too large: ${big.message}`);

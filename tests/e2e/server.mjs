@@ -20,6 +20,8 @@ export async function until(what, answer, timeout_ms = 30000) {
     }
 }
 
+process.setMaxListeners(0); // one for each folder to be removed
+
 export function temporary_folder() {
     const folder = mkdtempSync(path.join(tmpdir(), 'koubo-e2e-'));
     process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
