@@ -20,7 +20,7 @@ build_packages="gcc libc6-dev meson ninja-build pkg-config gettext
     libkissfft-dev libespeak-ng-dev espeak-ng-data libdnnl-dev libjansson-dev libxxhash-dev
     libsqlite3-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libarchive-dev libseccomp-dev
     zlib1g-dev"
-test_packages="libcmocka-dev ffmpeg espeak-ng chromium"
+test_packages="libcmocka-dev ffmpeg espeak-ng chromium libyaml-dev"
 
 # install_packages NAME...: those of Debian's packages that are missing.
 install_packages()

@@ -37,6 +37,20 @@ const char *kb_strerror(int number)
     return text ? text : "?";
 }
 
+// A sentence that was cut must not end inside a character: it goes on as JSON.
+static void drop_cut_character(char *text, size_t capacity)
+{
+    size_t n = strlen(text), tail = 0;
+    if (n + 1 < capacity)
+        return;
+    while (tail < 3 && tail < n && ((uint8_t)text[n - 1 - tail] & 0xC0) == 0x80)
+        tail++;
+    uint8_t lead = tail < n ? (uint8_t)text[n - 1 - tail] : 0;
+    size_t wanted = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : lead >= 0xC0 ? 1 : 0;
+    if (tail < wanted)
+        text[n - 1 - tail] = '\0';
+}
+
 enum kb_code kb_fail(struct kb_error *err, enum kb_code code, const char *fmt, ...)
 {
     if (err) {
@@ -44,6 +58,7 @@ enum kb_code kb_fail(struct kb_error *err, enum kb_code code, const char *fmt, .
         va_start(args, fmt);
         vsnprintf(err->text, sizeof(err->text), fmt, args);
         va_end(args);
+        drop_cut_character(err->text, sizeof(err->text));
         err->code = code;
     }
     return code;

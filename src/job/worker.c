@@ -404,6 +404,8 @@ static void run_job(struct worker *w, const struct job_claim *c)
     } else {
         if (code == KB_CANCELLED)
             log_info(_("'%s' is cancelled"), c->video_name);
+        else if (code == KB_BAD_INPUT || code == KB_NOT_FOUND) // the user's to mend, not the server's
+            log_warn("%s", why.text);
         else
             log_error("%s", why.text);
         end_job(w, c, NULL, false, &why);

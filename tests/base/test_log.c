@@ -159,6 +159,24 @@ static void test_thread_language(void **state)
     kb_language_set_process(KB_LANGUAGE_DEFAULT);
 }
 
+static void test_a_long_sentence_ends_with_a_whole_character(void **state)
+{
+    char long_name[2000];
+    for (size_t shift = 0; shift < 4; shift++) { // each place of the cut inside a character
+        memset(long_name, 'a', shift);
+        long_name[shift] = '\0';
+        for (size_t i = shift; i + 4 < sizeof(long_name); i += 3)
+            memcpy(long_name + i, "视", 4);
+        struct kb_error err = {0};
+        kb_fail(&err, KB_BAD_INPUT, "%s", long_name);
+        size_t n = strlen(err.text);
+        assert_true(n > sizeof(err.text) - 4);
+        assert_int_equal((n - shift) % 3, 0);
+        kb_wrap(&err, "%s", "context");
+        assert_int_equal((strlen(err.text) - strlen("context: ") - shift) % 3, 0);
+    }
+}
+
 static void test_random_hex(void **state)
 {
     char a[33], b[33], odd[4];
@@ -177,6 +195,7 @@ int main(void)
         cmocka_unit_test(test_foreign_lines_are_refused),
         cmocka_unit_test_setup_teardown(test_processes_share_and_rotate, set_up, tear_down),
         cmocka_unit_test(test_thread_language),
+        cmocka_unit_test(test_a_long_sentence_ends_with_a_whole_character),
         cmocka_unit_test(test_random_hex),
     };
     return cmocka_run_group_tests_name("base/log", tests, NULL, NULL);

@@ -16,7 +16,7 @@ export default {
         replace: 'Another', remove: 'Remove', looking: 'looking at it…', notAudio: 'This file has no sound',
     },
     video: {
-        title: 'Videos', upload: 'Drop videos here or click to choose', hint: 'mp4 avi mov mkv webm flv, or photos; several at once',
+        title: 'Videos', upload: 'Drop videos here or click to choose', hint: 'mp4 avi mov mkv webm flv, or photos; several at once', hintOne: 'mp4 avi mov mkv webm flv, or a photo',
         files: 'Choose files', folder: 'Choose a folder', removeSelected: 'Remove selected', clear: 'Clear list', preview: 'Preview',
         previewHint: 'Click a name to preview it', selectAll: 'Select all', count: '{n} videos', one: 'Choose a video',
         uploading: 'uploading {percent}%', stalled: 'waiting for the network…', looking: 'looking…', empty: 'The file is empty', cannotPlay: 'The browser cannot play this kind of file; koubo can use it',

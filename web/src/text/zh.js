@@ -16,7 +16,7 @@ export default {
         replace: '换一个', remove: '移除', looking: '正在检查…', notAudio: '这个文件里没有声音',
     },
     video: {
-        title: '视频', upload: '拖放或点击选择视频文件', hint: 'mp4 avi mov mkv webm flv，也可以是照片；可多选',
+        title: '视频', upload: '拖放或点击选择视频文件', hint: 'mp4 avi mov mkv webm flv，也可以是照片；可多选', hintOne: 'mp4 avi mov mkv webm flv，也可以是照片',
         files: '选择文件', folder: '选择文件夹', removeSelected: '删除选中', clear: '清空列表', preview: '预览',
         previewHint: '点击左边的名称预览', selectAll: '全选', count: '{n} 个视频', one: '选择一个视频',
         uploading: '上传中 {percent}%', stalled: '等待网络…', looking: '检查中…', empty: '文件是空的', cannotPlay: '浏览器放不了这种格式，但可以处理',
