@@ -78,6 +78,7 @@ enum kb_code kb_wrap(struct kb_error *err, const char *fmt, ...)
     if (n >= 0 && (size_t)n < sizeof(err->text))
         snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %.*s", (int)sizeof(err->text) - n,
                  cause);
+    drop_cut_character(err->text, sizeof(err->text));
     return err->code;
 }
 

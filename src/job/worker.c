@@ -36,7 +36,8 @@ struct pulse {
     const struct worker_params *params;
     struct store *store;
     pthread_t thread;
-    struct cancel stop_work; // ends the job (or asset) in work
+    struct cancel leave;     // the server is gone or wants us to end
+    struct cancel stop_work; // ends the job or asset in work; its parent is leave
     pthread_mutex_t lock;
     // --- under the lock
     const struct job_claim *claim; // NULL: none
@@ -46,8 +47,7 @@ struct pulse {
     const char *state;             // "starting", "idle", "busy"
     const char *model, *precision; // of the loaded engine
     bool lost;                     // the lease: leave the job alone
-    bool leaving;                  // the server is gone or wants us to end
-    int64_t leaving_us;
+    int64_t leaving_us;            // since when we are to leave, 0 = we are not
     bool ended; // the pulse may stop
 };
 
@@ -128,12 +128,11 @@ static void look_after_leaving(struct pulse *p)
 {
     bool wanted = parent_gone(p->params->parent_fd) || cancel_requested(p->params->cancel);
     pthread_mutex_lock(&p->lock);
-    if (wanted && !p->leaving) {
-        p->leaving = true;
+    if (wanted && !p->leaving_us) {
         p->leaving_us = kb_now_us();
-        cancel_request(&p->stop_work);
+        cancel_request(&p->leave);
     }
-    bool late = p->leaving && kb_now_us() - p->leaving_us > GIVE_UP_US;
+    bool late = p->leaving_us && kb_now_us() - p->leaving_us > GIVE_UP_US;
     if (p->asset_since_us && kb_now_us() - p->asset_since_us > ASSET_LIMIT_US)
         cancel_request(&p->stop_work);
     pthread_mutex_unlock(&p->lock);
@@ -165,6 +164,7 @@ static enum kb_code pulse_start(struct pulse *p, const struct worker_params *par
                                 struct kb_error *err)
 {
     *p = (struct pulse){.params = params, .state = "starting"};
+    p->stop_work.parent = &p->leave;
     pthread_mutex_init(&p->lock, NULL);
     enum kb_code code = store_open(&p->store, params->data, false, err);
     if (code != KB_OK)
@@ -194,14 +194,6 @@ static void pulse_set_state(struct pulse *p, const char *state)
     p->state = state;
     pthread_mutex_unlock(&p->lock);
     tell_worker(p);
-}
-
-static bool pulse_leaving(struct pulse *p)
-{
-    pthread_mutex_lock(&p->lock);
-    bool leaving = p->leaving;
-    pthread_mutex_unlock(&p->lock);
-    return leaving;
 }
 
 // A progress_fn: remembers where the work is; the pulse tells it.
@@ -375,8 +367,7 @@ static void run_job(struct worker *w, const struct job_claim *c)
                                                        : KB_LANGUAGE_CATALOGUE);
     log_info(_("'%s' begins, attempt %d of %d"), c->video_name, c->attempt, JOB_MAX_ATTEMPTS);
     pthread_mutex_lock(&p->lock);
-    if (!p->leaving)
-        atomic_store(&p->stop_work.requested, false);
+    atomic_store(&p->stop_work.requested, false);
     p->claim = c;
     p->lost = false;
     p->report = (struct job_report){.stage = STAGE_LOADING};
@@ -388,7 +379,7 @@ static void run_job(struct worker *w, const struct job_claim *c)
 
     pthread_mutex_lock(&p->lock);
     p->claim = NULL;
-    bool lost = p->lost, leaving = p->leaving;
+    bool lost = p->lost;
     pthread_mutex_unlock(&p->lock);
     sentence_rename(&why, c->video_path, c->video_name);
     sentence_rename(&why, c->audio_path, c->audio_name);
@@ -398,7 +389,7 @@ static void run_job(struct worker *w, const struct job_claim *c)
         unlink(c->output);
     } else if (code == KB_OK) {
         finish_well(w, c, &result);
-    } else if (code == KB_CANCELLED && leaving) {
+    } else if (code == KB_CANCELLED && cancel_requested(&p->leave)) {
         log_info(_("'%s' goes back into the queue"), c->video_name);
         end_job(w, c, NULL, false, NULL);
     } else {
@@ -428,8 +419,7 @@ static enum kb_code take_asset(struct worker *w, struct kb_error *err)
 {
     struct pulse *p = &w->pulse;
     pthread_mutex_lock(&p->lock);
-    if (!p->leaving)
-        atomic_store(&p->stop_work.requested, false);
+    atomic_store(&p->stop_work.requested, false);
     p->asset_since_us = kb_now_us();
     pthread_mutex_unlock(&p->lock);
     enum kb_code code = inspect_next(w->store, w->params->id, w->engine.faces, &p->stop_work, err);
@@ -443,7 +433,7 @@ static void work_until_leaving(struct worker *w)
 {
     int64_t version = -1, looked_us = 0;
     bool complained = false;
-    while (!pulse_leaving(&w->pulse)) {
+    while (!cancel_requested(&w->pulse.leave)) {
         int64_t now_version = store_data_version(w->store);
         if (now_version == version && kb_now_us() - looked_us < IDLE_CLAIM_US) {
             usleep(IDLE_POLL_US);

@@ -26,7 +26,8 @@ struct worker_params {
 enum kb_code worker_run(const struct worker_params *p, struct kb_error *err);
 
 // What worker_run() does with inspect: job/inspect.c. Called in a loop; looks at one asset.
-// KB_EOF: there is none. Errors of one asset are stored with it and are not returned.
+// KB_EOF: there is none. Errors of one asset are stored with it and are not returned. cancel: this
+// asset takes too long; its parent: leave it to another inspector (KB_CANCELLED).
 struct face_models;
 enum kb_code inspect_next(struct store *s, const char *worker, struct face_models *faces,
                           const struct cancel *cancel, struct kb_error *err);

@@ -204,9 +204,7 @@ await run({
     },
 
     async jobs_wait_while_the_disk_is_low_and_say_so() {
-        const folder = temporary_folder();
-        const server = new Server(path.join(folder, 'data'), ['--workers', '1', '--min-free', '1000000']);
-        await server.start();
+        await with_server(['--workers', '1', '--min-free', '1000000'], async (server) => {
         // The server's own uploads would be refused: this disk never has that much free.
         const refused = await server.upload('speech.wav', make_wav(1)).catch((e) => e);
         holds(/507/.test(refused.message), `an upload to a full disk: ${refused.message}`);
@@ -237,7 +235,7 @@ await run({
             return jobs.every(ended) && jobs;
         });
         equal(done.state, 'done', JSON.stringify(done.error));
-        await server.kill('SIGTERM');
+        });
     },
 
     async a_really_full_disk_leaves_nothing_half_written() {

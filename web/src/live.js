@@ -14,6 +14,7 @@ export const loaded = ref(false);
 export const resultsVersion = ref(0); // counts up when results came or went
 export const clock = ref(Date.now()); // the server's, once a second
 
+const SHOWN = 20; // batches whose jobs are all loaded at once
 const HEARTBEAT_LIMIT_MS = 6000; // they come every 2 s
 let clockOffset = 0;
 let source = null;
@@ -42,7 +43,7 @@ function apply(change) {
 async function loadLists() {
     const [unfinished, recent, running] = await Promise.all([
         get('/batches?state=active&limit=200'),
-        get('/batches?limit=20'),
+        get(`/batches?limit=${SHOWN}`),
         get('/jobs?state=unfinished&limit=1000'),
     ]);
     batches.clear();
@@ -50,9 +51,9 @@ async function loadLists() {
     keep(batches, recent.items);
     keep(batches, unfinished.items);
     keep(jobs, running.items);
-    const ended = recent.items.filter((b) => b.state === 'ended').slice(0, 5);
-    const lists = await Promise.all(ended.map((b) => get(`/jobs?batch=${b.id}&limit=100`)));
-    lists.forEach((list) => keep(jobs, list.items));
+    // Ended jobs of the batches that are shown.
+    const shown = [...unfinished.items.slice(0, SHOWN), ...recent.items.filter((b) => b.state === 'ended').slice(0, 5)];
+    await Promise.all(shown.map((b) => loadJobs(b.id)));
     revision = Math.min(unfinished.rev, recent.rev, running.rev);
 }
 
