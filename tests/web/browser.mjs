@@ -6,12 +6,15 @@ import { root } from '../e2e/server.mjs';
 
 const { chromium } = createRequire(path.resolve(root, 'web/package.json'))('playwright-core');
 
+export const tabs = ['batch', 'single', 'queue', 'results', 'log', 'system'];
+
 export const holds = (value, what) => {
     if (!value) throw new Error(what);
 };
 
 let browser = null;
 
+// Playwright gives it a fresh profile.
 export async function open_browser() {
     browser ??= await chromium.launch({
         executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
@@ -26,9 +29,9 @@ export async function close_browser() {
     browser = null;
 }
 
-// A page of its own context (nothing remembered), open on the server. faults() lists what went
+// A page of its own context (nothing remembered), open on the server. faults() throws what went
 // wrong behind the page's back; quiet = true allows failed requests (a server that is killed).
-export async function open_page(server, options = {}) {
+export async function open_page(url, options = {}) {
     const context = await (await open_browser()).newContext({
         viewport: { width: 1280, height: 900 },
         locale: 'zh-CN',
@@ -38,10 +41,9 @@ export async function open_page(server, options = {}) {
     const page = await context.newPage();
     const faults = [];
     page.quiet = false;
-    page.transferred = 0;
     page.on('request', (request) => {
-        const url = new URL(request.url());
-        if (!['data:', 'blob:'].includes(url.protocol) && url.host !== new URL(server.url).host)
+        const to = new URL(request.url());
+        if (!['data:', 'blob:'].includes(to.protocol) && to.host !== new URL(url).host)
             faults.push(`request to ${request.url()}`);
     });
     page.on('console', (message) => {
@@ -49,7 +51,23 @@ export async function open_page(server, options = {}) {
     });
     page.on('pageerror', (error) => faults.push(`error: ${error.stack ?? error.message}`));
     page.faults = () => holds(faults.length === 0, faults.join('\n'));
-    await page.goto(server.url);
+    await page.goto(url);
     await page.getByTestId('start').waitFor();
     return page;
+}
+
+// Opens a view and waits until it shows what it loads.
+export async function open_tab(page, name) {
+    await page.getByTestId(`tab-${name}`).click();
+    await page.getByTestId(`tab-${name}`).and(page.locator('[aria-current]')).waitFor();
+    await page.locator('main .card').first().waitFor();
+    if (name === 'system') await page.locator('.verdict').waitFor();
+    await page.waitForLoadState('load');
+    await page.waitForTimeout(400);
+}
+
+export async function choose(page, audio, videos) {
+    await page.getByTestId('audio-input').setInputFiles(audio);
+    await page.getByTestId('video-input').setInputFiles(videos);
+    await page.locator('[data-testid=start]:enabled').waitFor();
 }

@@ -6,27 +6,25 @@ import 'element-plus/theme-chalk/el-message-box.css';
 import 'element-plus/theme-chalk/el-overlay.css';
 import 'element-plus/theme-chalk/el-button.css';
 import 'element-plus/theme-chalk/el-input.css';
-import { t } from './i18n.js';
+import { ApiError } from './api';
+import { t } from './i18n';
 
-export const tell = (text) => ElMessage({ message: text, type: 'success', showClose: true });
-export const warn = (text) => ElMessage({ message: text, type: 'warning', showClose: true });
-
-export function tellError(error) {
-    const text = error.status === 0 ? t('error.connection') : error.message;
-    ElMessage({ message: text, type: 'error', showClose: true, duration: 8000 });
-}
+export const tell = (text: string) => ElMessage({ message: text, type: 'success', showClose: true });
+export const warn = (text: string) => ElMessage({ message: text, type: 'warning', showClose: true });
 
 // Runs an action; its error becomes a message. The answer, or undefined.
-export async function attempt(action) {
+export async function attempt<T>(action: () => Promise<T>): Promise<T | undefined> {
     try {
         return await action();
     } catch (error) {
-        tellError(error);
+        if (!(error instanceof ApiError)) throw error;
+        if (error.status !== 401) // the dialog asks for the token
+            ElMessage({ message: error.status ? error.message : t('error.connection'), type: 'error', showClose: true, duration: 8000 });
         return undefined;
     }
 }
 
-export function ask(text, yes) {
+export function ask(text: string, yes: string): Promise<boolean> {
     return ElMessageBox.confirm(text, { confirmButtonText: yes, cancelButtonText: t('common.close'), type: 'warning' })
         .then(() => true, () => false);
 }

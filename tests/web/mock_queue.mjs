@@ -1,0 +1,228 @@
+// The state behind the mock server: rows, their changes, and workers that only pretend.
+import { EventEmitter } from 'node:events';
+
+const STAGES = [ // name, seconds, share of the whole bar
+    ['loading', 0.5, 0.03], ['preprocessing', 1.5, 0.27], ['generating', 3, 0.65], ['finishing', 0.5, 0.05],
+];
+export const RUNNING = STAGES.map(([name]) => name);
+export const ENDED = ['done', 'failed', 'cancelled'];
+const TICK_MS = 200;
+
+export class Queue extends EventEmitter {
+    constructor({ workers = 2, pace = 1 } = {}) {
+        super();
+        this.setMaxListeners(0);
+        this.pace = pace;
+        this.rev = 1;
+        this.rows = { batch: new Map(), job: new Map(), asset: new Map() };
+        this.changed = { batch: new Map(), job: new Map(), asset: new Map() };
+        this.gone = [];
+        this.log = [];
+        this.chinese = true;
+        this.lastId = 0;
+        this.workers = Array.from({ length: workers }, (_, i) => ({
+            id: `w${i + 1}`, kind: 'generate', state: 'idle', pid: 4200 + i, job: null, heartbeat: Date.now(),
+            started: Date.now(), restarts: 0, model: 'koubo-lips', precision: 'bf16', rss: 412e6 + i * 7e6,
+        }));
+        this.note('info', 'server', null, this.say('koubo 已启动，正在监听', 'koubo is listening'));
+    }
+
+    start() {
+        this.timer = setInterval(() => this.tick(), TICK_MS);
+    }
+
+    stop() {
+        clearInterval(this.timer);
+    }
+
+    say(zh, en) {
+        return this.chinese ? zh : en;
+    }
+
+    note(level, source, job, text) {
+        this.log.push({ time: Date.now(), level, source, job, text });
+        if (this.log.length > 4000) this.log.shift();
+    }
+
+    put(kind, row) {
+        this.rows[kind].set(row.id, row);
+        this.changed[kind].set(row.id, ++this.rev);
+        this.emit('change');
+        return row;
+    }
+
+    remove(kind, id) {
+        this.rows[kind].delete(id);
+        this.changed[kind].delete(id);
+        this.gone.push({ kind, id, rev: ++this.rev });
+        this.emit('change');
+    }
+
+    changesSince(rev) {
+        const after = (kind) => [...this.rows[kind].values()].filter((row) => this.changed[kind].get(row.id) > rev);
+        return {
+            rev: this.rev,
+            now: Date.now(),
+            batches: after('batch'),
+            jobs: after('job').map((job) => this.shown(job)),
+            assets: after('asset'),
+            gone: this.gone.filter((g) => g.rev > rev).map(({ kind, id }) => ({ kind, id })),
+            ...(rev > this.rev ? { reset: true } : {}),
+        };
+    }
+
+    shown(job) {
+        const { _, ...row } = job;
+        return row;
+    }
+
+    jobsOf(batch) {
+        return [...this.rows.job.values()].filter((j) => j.batch === batch).sort((a, b) => a.position - b.position);
+    }
+
+    createBatch({ name, audio, videos, options = {}, priority = 5 }) {
+        const speech = this.rows.asset.get(audio);
+        const id = ++this.lastId;
+        const batch = {
+            id, name: name || speech.name.replace(/\.[^.]*$/, ''), state: 'active', priority, turn: id,
+            audio: { id: audio, name: speech.name, duration: speech.duration }, options,
+            created: Date.now(), ended: null, counts: {}, progress: 0,
+        };
+        this.rows.batch.set(id, batch);
+        videos.forEach((video, i) => {
+            const asset = this.rows.asset.get(video);
+            this.put('job', {
+                id: ++this.lastId, batch: id, batch_name: batch.name, name: asset.name, video, state: 'queued',
+                position: i + 1, attempts: 0, max_attempts: 3, done: 0, total: 0, progress: 0, fps: null, eta: null,
+                worker: null, heartbeat: null, progressed: null, state_since: Date.now(), created: Date.now(),
+                started: null, ended: null, stage_s: null, error: null, waiting: 'worker', cancelling: false, result: null,
+                _: { spent: 0 },
+            });
+        });
+        this.note('info', 'queue', null, 
+            this.say(`新批次“${batch.name}”，${videos.length} 个视频`, `new batch "${batch.name}" of ${videos.length} videos`));
+        this.count(batch);
+        return batch;
+    }
+
+    count(batch) {
+        const jobs = this.jobsOf(batch.id);
+        const of = (...states) => jobs.filter((j) => states.includes(j.state)).length;
+        batch.counts = {
+            queued: of('queued'), running: of(...RUNNING), done: of('done'), failed: of('failed'),
+            cancelled: of('cancelled'), total: jobs.length,
+        };
+        batch.progress = jobs.reduce((sum, j) => sum + (ENDED.includes(j.state) ? 1 : j.progress), 0) / (jobs.length || 1);
+        const over = jobs.every((j) => ENDED.includes(j.state));
+        if (over && batch.state !== 'ended') {
+            batch.state = 'ended';
+            batch.ended = Date.now();
+            this.note('info', 'queue', null, 
+                this.say(`批次“${batch.name}”结束：成功 ${batch.counts.done}，失败 ${batch.counts.failed}`,
+                    `batch "${batch.name}" ended: ${batch.counts.done} done, ${batch.counts.failed} failed`));
+        } else if (!over && batch.state === 'ended') {
+            batch.state = 'active';
+            batch.ended = null;
+        }
+        this.put('batch', batch);
+    }
+
+    step(job, state) {
+        job.state = state;
+        job.state_since = Date.now();
+        job.progressed = Date.now();
+        job.done = 0;
+    }
+
+    end(job, state, error = null) {
+        this.step(job, state);
+        Object.assign(job, { ended: Date.now(), error, cancelling: false, waiting: null, fps: null, eta: null });
+        if (state === 'done') job.progress = 1;
+        const worker = this.workers.find((w) => w.job === job.id);
+        if (worker) Object.assign(worker, { job: null, state: 'idle' });
+        job.worker = null;
+        this.note(state === 'failed' ? 'error' : 'info', 'queue', job.id,
+            state === 'failed' ? error.text : `${job.name}: ${state === 'done' ? this.say('完成', 'done') : this.say('已取消', 'cancelled')}`);
+    }
+
+    retry(job) {
+        if (!['failed', 'cancelled'].includes(job.state)) return;
+        this.step(job, 'queued');
+        Object.assign(job, { attempts: 0, progress: 0, error: null, ended: null, started: null, waiting: 'worker', _: { spent: 0 } });
+        this.put('job', job);
+        this.count(this.rows.batch.get(job.batch));
+    }
+
+    cancel(job) {
+        if (ENDED.includes(job.state)) return;
+        if (job.state === 'queued') this.end(job, 'cancelled');
+        else job.cancelling = true;
+        this.put('job', job);
+        this.count(this.rows.batch.get(job.batch));
+    }
+
+    next() {
+        const open = [...this.rows.batch.values()].filter((b) => b.state === 'active' && b.counts.queued);
+        open.sort((a, b) => b.priority - a.priority || a.counts.running - b.counts.running || a.turn - b.turn);
+        return open[0] && this.jobsOf(open[0].id).find((j) => j.state === 'queued');
+    }
+
+    work(job) {
+        const asset = this.rows.asset.get(job.video);
+        if (job.cancelling) return this.end(job, 'cancelled');
+        if (asset.state === 'bad' && job.state === 'preprocessing')
+            return this.end(job, 'failed', { code: 'bad_input', text: asset.error });
+        const index = RUNNING.indexOf(job.state);
+        const [, seconds, share] = STAGES[index];
+        job._.spent += (TICK_MS / 1000) * this.pace;
+        const part = Math.min(1, job._.spent / (seconds * (job._.slow ?? 1)));
+        job.heartbeat = Date.now();
+        if (/慢|slow/i.test(asset.name) && job.state === 'preprocessing' && job._.spent < 14) {
+            this.put('job', job); // alive, and does not get on
+            return undefined;
+        }
+        job.total = index === 0 ? 1 : Math.max(1, Math.round((asset.duration ?? 1000) / 40));
+        job.done = Math.floor(job.total * part);
+        job.progressed = Date.now();
+        job.progress = STAGES.slice(0, index).reduce((sum, s) => sum + s[2], 0) + share * part;
+        job.fps = job.state === 'generating' ? job.total / (seconds / this.pace) : null;
+        job.eta = STAGES.slice(index).reduce((sum, s) => sum + s[1], -job._.spent) / this.pace;
+        job.eta = Math.max(0, Math.round(job.eta));
+        if (part < 1) return this.put('job', job);
+        job._.spent = 0;
+        job.stage_s = { ...job.stage_s, [job.state]: seconds };
+        if (index + 1 < STAGES.length) {
+            this.step(job, RUNNING[index + 1]);
+        } else {
+            const stem = job.name.replace(/\.[^.]*$/, '');
+            job.result = {
+                job: job.id, batch: job.batch, batch_name: job.batch_name, name: `${stem}.mp4`, size: asset.size,
+                duration: asset.duration, width: asset.width, height: asset.height, frames: job.total,
+                frames_animated: job.total, created: Date.now(), video: `/api/v1/results/${job.id}/video`,
+                download: `/api/v1/results/${job.id}/download`, thumbnail: asset.thumbnail && `/api/v1/results/${job.id}/thumbnail`,
+            };
+            this.end(job, 'done');
+        }
+        return undefined;
+    }
+
+    tick() {
+        for (const worker of this.workers) {
+            worker.heartbeat = Date.now();
+            let job = this.rows.job.get(worker.job);
+            if (!job) {
+                Object.assign(worker, { job: null, state: 'idle' });
+                job = this.next();
+                if (!job) continue;
+                Object.assign(worker, { job: job.id, state: 'busy' });
+                Object.assign(job, { worker: worker.id, attempts: job.attempts + 1, started: Date.now(), waiting: null });
+                this.step(job, 'loading');
+                this.note('info', worker.id, job.id, this.say(`开始处理 ${job.name}`, `working on ${job.name}`));
+            } else {
+                this.work(job);
+            }
+            this.put('job', job);
+            this.count(this.rows.batch.get(job.batch));
+        }
+    }
+}

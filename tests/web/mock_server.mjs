@@ -1,0 +1,519 @@
+// A server that answers as `koubo serve` does (docs/openapi.yaml) and generates nothing: for work
+// on the page and for its quick tests. Keeps everything in memory and in a temporary folder.
+//   node tests/web/mock_server.mjs [port]        MOCK_TOKEN=secret asks for a token
+import { randomBytes } from 'node:crypto';
+import { appendFileSync, createReadStream, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { spawnSync } from 'node:child_process';
+import { peaks, probe, thumbnail, zip } from './mock_media.mjs';
+import { Queue, RUNNING } from './mock_queue.mjs';
+
+const POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' blob:";
+const TYPES = { html: 'text/html; charset=utf-8', js: 'text/javascript', css: 'text/css', svg: 'image/svg+xml' };
+const SECRET = '********';
+
+class Problem extends Error {
+    constructor(status, code, zh, en) {
+        super(en);
+        Object.assign(this, { status, code, zh, en });
+    }
+}
+const notFound = () => new Problem(404, 'not_found', '没有这个东西，可能已经删除', 'it is not there; it may have been deleted');
+
+async function bodyOf(request) {
+    const parts = [];
+    for await (const part of request) parts.push(part);
+    return Buffer.concat(parts);
+}
+
+export class Mock {
+    constructor({ page = fileURLToPath(new URL('../../web/dist', import.meta.url)), token = '', workers = 2, pace = 1 } = {}) {
+        this.page = page;
+        this.token = token;
+        this.queue = new Queue({ workers, pace });
+        this.folder = mkdtempSync(path.join(tmpdir(), 'koubo-mock-'));
+        this.sockets = new Set();
+        this.settings = { events: ['batch_ended', 'job_failed'], webhook: { url: 'https://example.com/hook', secret: SECRET } };
+        this.started = Date.now();
+    }
+
+    async start(port = 0) {
+        this.server = http.createServer((request, response) => this.answer(request, response));
+        this.server.on('connection', (socket) => {
+            this.sockets.add(socket);
+            socket.on('close', () => this.sockets.delete(socket));
+        });
+        await new Promise((ok, no) => this.server.once('error', no).listen(port, '127.0.0.1', ok));
+        this.port = this.server.address().port;
+        this.url = `http://127.0.0.1:${this.port}`;
+        this.queue.start();
+        return this;
+    }
+
+    // As a kill: every connection breaks. start(port) continues with the same state.
+    async stop() {
+        this.queue.stop();
+        const closed = new Promise((ok) => this.server.close(ok));
+        this.sockets.forEach((socket) => socket.destroy());
+        await closed;
+    }
+
+    remove() {
+        rmSync(this.folder, { recursive: true, force: true });
+    }
+
+    file(name) {
+        return path.join(this.folder, name);
+    }
+
+    // --- answers
+
+    json(response, value, status = 200) {
+        response.writeHead(status, { 'Content-Type': 'application/json', 'Cache-Control': 'no-store' });
+        response.end(JSON.stringify(value));
+    }
+
+    list(response, rows, query) {
+        const offset = Number(query.get('offset') ?? 0);
+        const limit = Math.min(1000, Number(query.get('limit') ?? 50));
+        this.json(response, { total: rows.length, rev: this.queue.rev, items: rows.slice(offset, offset + limit) });
+    }
+
+    sendFile(request, response, file, type, headers = {}) {
+        if (!existsSync(file)) throw notFound();
+        const { size } = statSync(file);
+        const range = /^bytes=(\d+)-(\d*)$/.exec(request.headers.range ?? '');
+        const start = range ? Number(range[1]) : 0;
+        const end = range && range[2] ? Math.min(size - 1, Number(range[2])) : size - 1;
+        if (start > end && size) throw new Problem(416, 'range', '超出文件范围', 'beyond the end of the file');
+        response.writeHead(range ? 206 : 200, {
+            'Content-Type': type, 'Accept-Ranges': 'bytes', 'Content-Length': end - start + 1,
+            ...(range ? { 'Content-Range': `bytes ${start}-${end}/${size}` } : {}), ...headers,
+        });
+        createReadStream(file, { start, end }).pipe(response);
+    }
+
+    sendPage(request, response, name) {
+        const known = /^(index\.html|[\w.-]+\.svg|assets\/[\w.-]+\.(js|css))$/.test(name);
+        const file = path.join(this.page, name);
+        if (!known || !existsSync(file)) throw notFound();
+        const packed = existsSync(`${file}.gz`) && /\bgzip\b/.test(request.headers['accept-encoding'] ?? '');
+        response.writeHead(200, {
+            'Content-Type': TYPES[name.split('.').pop()],
+            'Content-Security-Policy': POLICY,
+            'Cache-Control': name.startsWith('assets/') ? 'max-age=31536000, immutable' : 'no-cache',
+            ...(packed ? { 'Content-Encoding': 'gzip' } : {}),
+        });
+        response.end(readFileSync(packed ? `${file}.gz` : file));
+    }
+
+    async answer(request, response) {
+        const url = new URL(request.url, 'http://localhost');
+        const chinese = (url.searchParams.get('lang') ?? request.headers['accept-language'] ?? 'zh').startsWith('zh');
+        try {
+            if (url.pathname === '/healthz') return this.json(response, { status: 'ok', version: '0.1.0' });
+            if (!url.pathname.startsWith('/api/v1/')) return this.sendPage(request, response, url.pathname.slice(1) || 'index.html');
+            this.queue.chinese = chinese;
+            const parts = url.pathname.slice('/api/v1/'.length).split('/').map(decodeURIComponent);
+            if (parts[0] !== 'session' && !this.allowed(request))
+                throw new Problem(401, 'unauthorized', '请先输入口令', 'give the token first');
+            const act = this[`${request.method} ${parts[0]}`];
+            if (!act) throw notFound();
+            await act.call(this, { request, response, query: url.searchParams, id: parts[1], verb: parts[2], chinese });
+        } catch (error) {
+            const status = error.status ?? 500;
+            if (!error.status) console.error(error);
+            if (response.headersSent) return response.destroy();
+            response.writeHead(status, { 'Content-Type': 'application/problem+json' });
+            response.end(JSON.stringify({
+                type: 'about:blank', title: http.STATUS_CODES[status] ?? '', status, code: error.code ?? 'internal',
+                detail: (chinese ? error.zh : error.en) ?? error.message,
+            }));
+        }
+        return undefined;
+    }
+
+    find(kind, id) {
+        const row = this.queue.rows[kind].get(kind === 'asset' ? id : Number(id));
+        if (!row) throw notFound();
+        return row;
+    }
+
+    async body(request) {
+        return JSON.parse((await bodyOf(request)).toString() || '{}');
+    }
+
+    // --- session
+
+    allowed(request) {
+        return !this.token || (request.headers.cookie ?? '').includes(`koubo_session=${this.token}`)
+            || request.headers.authorization === `Bearer ${this.token}`;
+    }
+
+    'GET session'({ request, response }) {
+        this.json(response, { required: !!this.token, ok: this.allowed(request) });
+    }
+
+    async 'POST session'({ request, response }) {
+        const { token } = await this.body(request);
+        if (token !== this.token) throw new Problem(401, 'unauthorized', '口令不对', 'that is not the token');
+        response.writeHead(204, { 'Set-Cookie': `koubo_session=${this.token}; Path=/; HttpOnly; SameSite=Strict` }).end();
+    }
+
+    // --- assets and uploads
+
+    async inspect(id) {
+        const asset = this.find('asset', id);
+        asset.state = 'new';
+        asset.content = `/api/v1/assets/${id}/content`;
+        this.queue.put('asset', asset);
+        const found = await probe(this.file(id));
+        if (!found) {
+            asset.state = 'bad';
+            asset.error = this.queue.say(`“${asset.name}”打不开：不是能识别的音频或视频，文件可能已损坏。请换一个能正常播放的文件。`,
+                `'${asset.name}' is neither audio nor video that koubo knows; it may be damaged. Use a file that plays.`);
+        } else {
+            const { silent, ...facts } = found;
+            Object.assign(asset, facts, { state: 'ready', faces: found.kind === 'video' ? 1 : null });
+            if (found.kind === 'video') {
+                await thumbnail(this.file(id), this.file(`${id}.jpg`));
+                asset.thumbnail = `/api/v1/assets/${id}/thumbnail`;
+                if (/空镜|scenery/i.test(asset.name)) asset.faces = 0;
+                if (asset.faces === 0) asset.warnings.push('no_face');
+                if (found.height < 360) asset.warnings.push('low_resolution');
+            }
+            if (!silent) asset.peaks = await peaks(this.file(id), 400);
+        }
+        if (this.queue.rows.asset.has(id)) this.queue.put('asset', asset);
+    }
+
+    newAsset(name, size, state) {
+        const id = randomBytes(16).toString('hex');
+        writeFileSync(this.file(id), '');
+        return this.queue.put('asset', {
+            id, name, kind: '', state, size, received: 0, duration: null, width: null, height: null, fps: null, codec: null,
+            faces: null, warnings: [], peaks: null, thumbnail: null, content: null, error: null, created: Date.now(),
+        });
+    }
+
+    receive(asset, bytes) {
+        appendFileSync(this.file(asset.id), bytes);
+        asset.received += bytes.length;
+        this.queue.put('asset', asset);
+        if (asset.received === asset.size) this.inspect(asset.id);
+    }
+
+    async 'POST uploads'({ request, response }) {
+        const size = Number(request.headers['upload-length']);
+        const metadata = Object.fromEntries((request.headers['upload-metadata'] ?? '').split(',').map((pair) => pair.trim().split(' ')));
+        const name = Buffer.from(metadata.filename ?? '', 'base64').toString() || 'upload';
+        const asset = this.newAsset(name, size, 'uploading');
+        const bytes = await bodyOf(request);
+        if (bytes.length) this.receive(asset, bytes);
+        response.writeHead(201, {
+            'Tus-Resumable': '1.0.0', Location: `/api/v1/uploads/${asset.id}`, 'Upload-Offset': asset.received,
+        }).end();
+    }
+
+    'HEAD uploads'({ response, id }) {
+        const asset = this.queue.rows.asset.get(id);
+        if (!asset) return response.writeHead(404, { 'Tus-Resumable': '1.0.0' }).end();
+        return response.writeHead(200, {
+            'Tus-Resumable': '1.0.0', 'Upload-Offset': asset.received, 'Upload-Length': asset.size, 'Cache-Control': 'no-store',
+        }).end();
+    }
+
+    async 'PATCH uploads'({ request, response, id }) {
+        const asset = this.find('asset', id);
+        if (Number(request.headers['upload-offset']) !== asset.received)
+            throw new Problem(409, 'offset', '上传位置不对，请重试', 'the offset is not where the upload stands');
+        try {
+            for await (const part of request) this.receive(asset, part);
+        } catch {
+            return; // the client left; what arrived stays
+        }
+        response.writeHead(204, { 'Tus-Resumable': '1.0.0', 'Upload-Offset': asset.received }).end();
+    }
+
+    'DELETE uploads'({ response, id }) {
+        this.queue.remove('asset', this.find('asset', id).id);
+        response.writeHead(204, { 'Tus-Resumable': '1.0.0' }).end();
+    }
+
+    async 'POST assets'({ request, response }) {
+        const { text, voice = 'zh', name = text } = await this.body(request);
+        if (!text) throw new Problem(400, 'bad_input', '请给出要说的话', 'give the text to speak');
+        const asset = this.newAsset(name, -1, 'making');
+        this.json(response, asset, 201);
+        const made = spawnSync('espeak-ng', ['-v', voice === 'zh' ? 'cmn' : voice, '-w', this.file(asset.id), text]);
+        if (made.status !== 0) return;
+        asset.size = statSync(this.file(asset.id)).size;
+        asset.received = asset.size;
+        setTimeout(() => this.inspect(asset.id), 600);
+    }
+
+    'GET assets'({ request, response, query, id, verb }) {
+        if (verb === 'thumbnail') return this.sendFile(request, response, this.file(`${id}.jpg`), 'image/jpeg');
+        if (verb === 'content') {
+            const { kind } = this.find('asset', id);
+            return this.sendFile(request, response, this.file(id), kind === 'audio' ? 'audio/wav' : 'video/mp4');
+        }
+        if (id) return this.json(response, this.find('asset', id));
+        const rows = [...this.queue.rows.asset.values()].filter((a) => !query.get('kind') || a.kind === query.get('kind'));
+        return this.list(response, rows.reverse(), query);
+    }
+
+    'DELETE assets'({ response, id }) {
+        this.queue.remove('asset', this.find('asset', id).id);
+        response.writeHead(204).end();
+    }
+
+    'GET voices'({ response, chinese }) {
+        const items = [['zh', '普通话', 'Mandarin'], ['yue', '粤语', 'Cantonese'], ['en', '英语', 'English']]
+            .map(([name, zh, en]) => ({ name, title: chinese ? zh : en }));
+        this.json(response, { total: items.length, items });
+    }
+
+    // --- batches and jobs
+
+    'GET batches'({ response, query, id }) {
+        if (id) return this.json(response, this.find('batch', id));
+        const rows = [...this.queue.rows.batch.values()].filter((b) =>
+            (!query.get('state') || b.state === query.get('state')) && b.name.includes(query.get('search') ?? ''));
+        const open = rows.filter((b) => b.state !== 'ended').sort((a, b) => b.priority - a.priority || a.turn - b.turn);
+        return this.list(response, [...open, ...rows.filter((b) => b.state === 'ended').sort((a, b) => b.id - a.id)], query);
+    }
+
+    async 'POST batches'({ request, response, id, verb }) {
+        const given = await this.body(request);
+        if (!id) {
+            [given.audio, ...given.videos].forEach((a) => this.find('asset', a));
+            return this.json(response, this.queue.createBatch(given), 201);
+        }
+        const batch = this.find('batch', id);
+        const jobs = this.queue.jobsOf(batch.id);
+        if (verb === 'cancel') jobs.forEach((j) => this.queue.cancel(j));
+        if (verb === 'retry') jobs.forEach((j) => this.queue.retry(j));
+        if (verb === 'pause' || verb === 'resume') {
+            batch.state = verb === 'pause' ? 'paused' : 'active';
+            jobs.filter((j) => j.state === 'queued').forEach((j) => {
+                j.waiting = verb === 'pause' ? 'paused' : 'worker';
+                this.queue.put('job', j);
+            });
+        }
+        if (verb === 'move') {
+            const turns = [...this.queue.rows.batch.values()].map((b) => b.turn);
+            if (given.before === 0) batch.turn = Math.max(...turns) + 1;
+            else if (given.before === -1) batch.turn = Math.min(...turns) - 1;
+            else {
+                const before = this.find('batch', given.before).turn;
+                batch.turn = (before + Math.max(before - 2, ...turns.filter((x) => x < before))) / 2;
+            }
+        }
+        this.queue.count(batch);
+        return this.json(response, batch);
+    }
+
+    async 'PATCH batches'({ request, response, id }) {
+        const batch = this.find('batch', id);
+        const { name, priority } = await this.body(request);
+        if (name !== undefined) batch.name = name;
+        if (priority !== undefined) batch.priority = priority;
+        this.json(response, this.queue.put('batch', batch));
+    }
+
+    'DELETE batches'({ response, id }) {
+        const batch = this.find('batch', id);
+        if (batch.counts.running)
+            throw new Problem(409, 'busy', '批次里还有正在处理的任务，请先取消', 'a job of this batch is running; cancel it first');
+        this.queue.jobsOf(batch.id).forEach((j) => this.queue.remove('job', j.id));
+        this.queue.remove('batch', batch.id);
+        response.writeHead(204).end();
+    }
+
+    'GET jobs'({ response, query, id }) {
+        if (id) return this.json(response, this.queue.shown(this.find('job', id)));
+        const state = query.get('state');
+        const states = { unfinished: ['queued', ...RUNNING], running: RUNNING }[state] ?? [state];
+        const rows = [...this.queue.rows.job.values()].filter((j) =>
+            (!query.get('batch') || j.batch === Number(query.get('batch'))) && (!state || states.includes(j.state)));
+        return this.list(response, rows.map((j) => this.queue.shown(j)), query);
+    }
+
+    async 'POST jobs'({ request, response, id, verb }) {
+        const job = this.find('job', id);
+        const { before } = await this.body(request);
+        if (verb === 'cancel') this.queue.cancel(job);
+        if (verb === 'retry') this.queue.retry(job);
+        if (verb === 'move') {
+            const at = this.queue.jobsOf(job.batch).filter((j) => j !== job);
+            const index = before === 0 ? at.length : before === -1 ? 0 : at.findIndex((j) => j.id === before);
+            at.splice(index, 0, job);
+            at.forEach((j, i) => {
+                j.position = i + 1;
+                this.queue.put('job', j);
+            });
+        }
+        this.json(response, this.queue.shown(job));
+    }
+
+    'DELETE jobs'({ response, id }) {
+        const job = this.find('job', id);
+        this.queue.remove('job', job.id);
+        this.queue.count(this.queue.rows.batch.get(job.batch));
+        response.writeHead(204).end();
+    }
+
+    // --- results
+
+    results(query) {
+        const words = (query.get('search') ?? '').toLowerCase();
+        const jobs = query.get('jobs')?.split(',').map(Number);
+        return [...this.queue.rows.job.values()].map((j) => j.result).filter((r) => r
+            && (!jobs || jobs.includes(r.job)) && (!query.get('batch') || r.batch === Number(query.get('batch')))
+            && `${r.name} ${r.batch_name}`.toLowerCase().includes(words)).sort((a, b) => b.created - a.created);
+    }
+
+    'GET results'({ request, response, query, id, verb }) {
+        if (!id) return this.list(response, this.results(query), query);
+        if (id === 'zip') {
+            const members = this.results(query).map((r) => ({
+                name: `${r.batch_name}/${r.name}`, bytes: readFileSync(this.file(this.find('job', r.job).video)),
+            }));
+            const stamp = new Date().toISOString().replace(/[-:]/g, '').replace('T', '-').slice(0, 13);
+            response.writeHead(200, { 'Content-Type': 'application/zip', 'Content-Disposition': `attachment; filename="koubo-${stamp}.zip"` });
+            return response.end(zip(members));
+        }
+        const { result, video } = this.find('job', id);
+        if (!result) throw notFound();
+        if (verb === 'thumbnail') return this.sendFile(request, response, this.file(`${video}.jpg`), 'image/jpeg');
+        if (verb === 'video') return this.sendFile(request, response, this.file(video), 'video/mp4');
+        if (verb === 'download') {
+            return this.sendFile(request, response, this.file(video), 'video/mp4',
+                { 'Content-Disposition': `attachment; filename*=UTF-8''${encodeURIComponent(result.name)}` });
+        }
+        return this.json(response, result);
+    }
+
+    dropResult(id) {
+        const job = this.find('job', id);
+        job.result = null;
+        this.queue.put('job', job);
+    }
+
+    'DELETE results'({ response, id }) {
+        this.dropResult(id);
+        response.writeHead(204).end();
+    }
+
+    async 'POST results'({ request, response }) {
+        const { jobs } = await this.body(request);
+        jobs.forEach((id) => this.dropResult(id));
+        this.json(response, { deleted: jobs.length });
+    }
+
+    // --- events, log, system
+
+    heartbeat() {
+        const jobs = [...this.queue.rows.job.values()];
+        return {
+            now: Date.now(), cpu: { load: [1.42, 1.1, 0.8] }, memory: { total: 16.6e9, available: 9.8e9 },
+            disk: { total: 512e9, free: 187e9, min_free: 10e9 }, workers: this.queue.workers,
+            counts: { queued: jobs.filter((j) => j.state === 'queued').length, running: jobs.filter((j) => RUNNING.includes(j.state)).length },
+        };
+    }
+
+    'GET events'({ request, response, query }) {
+        let rev = Number(request.headers['last-event-id'] ?? query.get('since') ?? 0);
+        let waiting = false;
+        response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
+        const send = () => {
+            waiting = false;
+            if (rev === this.queue.rev) return;
+            const change = this.queue.changesSince(rev);
+            rev = change.rev;
+            response.write(`id: ${rev}\nevent: change\ndata: ${JSON.stringify(change)}\n\n`);
+        };
+        const changed = () => {
+            if (!waiting) setTimeout(send, 250);
+            waiting = true;
+        };
+        const beat = () => response.write(`event: heartbeat\ndata: ${JSON.stringify(this.heartbeat())}\n\n`);
+        const timer = setInterval(beat, 2000);
+        this.queue.on('change', changed);
+        response.on('close', () => {
+            clearInterval(timer);
+            this.queue.off('change', changed);
+        });
+        beat();
+        send();
+    }
+
+    'GET logs'({ response, query }) {
+        const levels = ['error', 'warn', 'info', 'verbose'];
+        const upTo = levels.indexOf(query.get('level') ?? 'info');
+        const all = this.queue.log;
+        const items = all.slice(Number(query.get('after') ?? 0)).filter((l) =>
+            levels.indexOf(l.level) <= upTo && l.text.includes(query.get('search') ?? ''));
+        this.json(response, { items: items.slice(-Number(query.get('lines') ?? 200)), cursor: all.length });
+    }
+
+    'GET system'({ response }) {
+        const { cpu, now, counts, ...rest } = this.heartbeat();
+        const jobs = [...this.queue.rows.job.values()];
+        this.json(response, {
+            version: '0.1.0', started: this.started, now, cpu: { cores: 8, load: cpu.load, model: 'AMD Ryzen 7 5800X 8-Core Processor' },
+            gpu: [], server: { rss: 31e6, connections: this.sockets.size }, ...rest,
+            models: [{ name: 'koubo-lips', size: 9.3e6, default: true }, { name: 'wav2lip_gan', size: 436e6, default: false }],
+            stats: { jobs: { done: jobs.filter((j) => j.state === 'done').length, failed: jobs.filter((j) => j.state === 'failed').length } },
+        });
+    }
+
+    async 'GET doctor'({ response, chinese }) {
+        await new Promise((ok) => setTimeout(ok, 300));
+        const c = (name, level, zh, en, adviceZh = null, adviceEn = null) => ({
+            name, level, title: (chinese ? zh : en)[0], text: (chinese ? zh : en)[1], advice: chinese ? adviceZh : adviceEn,
+        });
+        this.json(response, {
+            verdict: chinese ? { level: 'warning', text: '可以正常使用，有 1 处需要留意。' } : { level: 'warning', text: 'It works; one thing to keep an eye on.' },
+            checks: [
+                c('server', 'ok', ['服务', '正在运行，回应用时 3 毫秒'], ['Server', 'is running and answers within 3 ms']),
+                c('log', 'ok', ['日志', '最后一行在 2 秒前；最近一小时没有错误'], ['Log', 'last line 2 s ago; no errors within the last hour']),
+                c('disk', 'ok', ['磁盘', '剩余 187 GB，写入 1.2 GB/s'], ['Disk', '187 GB are free; writes 1.2 GB/s']),
+                c('memory', 'ok', ['内存', '16.6 GB，可用 9.8 GB'], ['Memory', '16.6 GB, of which 9.8 GB are free']),
+                c('gpu', 'warning', ['显卡', '没有可用的显卡，使用处理器'], ['GPU', 'none can be used; the processor works instead'],
+                    '若有显卡，请检查驱动是否安装', 'if there is one, check that its driver is installed'),
+                c('models', 'ok', ['模型', 'koubo-lips 可以加载'], ['Models', 'koubo-lips can be loaded']),
+                c('ffmpeg', 'ok', ['编解码器', '需要的都有'], ['Codecs', 'all that are needed are there']),
+            ],
+        });
+    }
+
+    'GET settings'({ response }) {
+        this.json(response, this.settings);
+    }
+
+    async 'PUT settings'({ request, response }) {
+        this.settings = await this.body(request);
+        for (const target of Object.values(this.settings))
+            for (const name of ['secret', 'password']) if (target[name]) target[name] = SECRET;
+        this.json(response, this.settings);
+    }
+
+    async 'POST settings'({ request, response, chinese }) {
+        const given = await this.body(request);
+        const targets = Object.keys(given).filter((t) => t !== 'events');
+        const error = chinese ? '服务器没有回应（超时 15 秒）' : 'the server did not answer within 15 s';
+        this.json(response, { items: targets.map((target) => ({ target, ok: target === 'webhook', error: target === 'webhook' ? null : error })) });
+    }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+    const mock = await new Mock({ token: process.env.MOCK_TOKEN }).start(Number(process.argv[2] ?? 7861));
+    process.on('exit', () => mock.remove());
+    for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit());
+    console.log(mock.url);
+}

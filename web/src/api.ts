@@ -1,0 +1,47 @@
+// Talking to the server. Errors are ApiError with the sentence the server gave for the user.
+import { ref } from 'vue';
+import { language } from './i18n';
+
+export const needsToken = ref(false);
+
+export class ApiError extends Error {
+    // status 0: the server was not reached
+    constructor(readonly status: number, readonly code: string, sentence: string) {
+        super(sentence);
+    }
+}
+
+export async function api<T>(method: string, address: string, body?: unknown): Promise<T> {
+    const headers: Record<string, string> = { 'Accept-Language': language() };
+    if (body !== undefined) headers['Content-Type'] = 'application/json';
+    let response: Response;
+    let text: string;
+    try {
+        response = await fetch(`/api/v1${address}`, {
+            method,
+            headers,
+            body: body === undefined ? undefined : JSON.stringify(body),
+        });
+        text = await response.text();
+    } catch {
+        throw new ApiError(0, 'connection', '');
+    }
+    if (response.ok) return (text ? JSON.parse(text) : null) as T;
+    let problem: { code?: string; detail?: string } = {};
+    try {
+        problem = JSON.parse(text);
+    } catch {
+        // not from koubo itself; the status must do
+    }
+    if (response.status === 401 && address !== '/session') needsToken.value = true;
+    throw new ApiError(response.status, problem.code ?? '', problem.detail ?? `HTTP ${response.status}`);
+}
+
+export const get = <T>(address: string) => api<T>('GET', address);
+export const post = <T = unknown>(address: string, body: unknown = {}) => api<T>('POST', address, body);
+export const del = (address: string) => api<null>('DELETE', address);
+
+export function query(parameters: Record<string, string | number | undefined>): string {
+    const chosen = Object.entries(parameters).filter(([, v]) => v !== undefined && v !== '');
+    return chosen.length ? `?${new URLSearchParams(chosen.map(([k, v]) => [k, String(v)]))}` : '';
+}

@@ -1,0 +1,61 @@
+// The options of a batch as the form shows them. A value equal to the standard is not sent.
+import { t } from './i18n';
+import type { OptionValue } from './types';
+
+interface Common {
+    name: string;
+    standard: OptionValue;
+}
+export type Field = Common & (
+    | { kind: 'choice'; choices: (string | number)[]; label: (value: string | number) => string }
+    | { kind: 'number'; min: number; max?: number; step: number }
+    | { kind: 'switch'; on: OptionValue }
+    | { kind: 'pads' });
+
+const choice = (name: string, choices: (string | number)[], label: (v: string | number) => string): Field =>
+    ({ name, kind: 'choice', choices, standard: choices[0], label });
+const number = (name: string, standard: OptionValue, min: number, max: number | undefined, step: number): Field =>
+    ({ name, kind: 'number', standard, min, max, step });
+const onOff = (name: string, on: OptionValue = true): Field => ({ name, kind: 'switch', standard: false, on });
+const asIs = (v: string | number) => String(v);
+
+export const groups: { name: string; fields: Field[] }[] = [
+    {
+        name: 'who',
+        fields: [
+            choice('face', ['largest', 'left', 'center', 'right', '1', '2', '3', '4'],
+                (v) => (/^\d$/.test(String(v)) ? t('options.faceNumber', { n: v }) : t(`options.faces.${v}`))),
+        ],
+    },
+    {
+        name: 'time',
+        fields: [
+            choice('loop', ['pingpong', 'restart', 'freeze', 'none'], (v) => t(`options.loops.${v}`)),
+            number('start', '', 0, undefined, 0.1),
+            number('duration', '', 0.1, undefined, 0.1),
+            onOff('keep_video'),
+        ],
+    },
+    {
+        name: 'picture',
+        fields: [
+            choice('height', [0, 1080, 720, 480, 360], (v) => (v ? `${v}p` : t('options.original'))),
+            number('crf', 18, 0, 51, 1),
+            choice('preset', ['veryfast', 'ultrafast', 'superfast', 'faster', 'fast', 'medium', 'slow'], asIs),
+            onOff('bitrate', 'source'),
+            onOff('denoise'),
+            onOff('loudnorm'),
+        ],
+    },
+    {
+        name: 'mouth',
+        fields: [
+            number('sharpen', 0, 0, 5, 0.1),
+            number('mask_feather', 0.1, 0, 1, 0.01),
+            number('mask_dilate', 0.04, 0, 1, 0.01),
+            { name: 'pads', kind: 'pads', standard: [0, 10, 0, 0] },
+            onOff('nosmooth'),
+        ],
+    },
+    { name: 'compute', fields: [choice('precision', ['auto', 'bf16', 'f32'], asIs)] },
+];

@@ -1,0 +1,149 @@
+// What the API sends (docs/openapi.yaml), as far as the page uses it. Times are ms since 1970.
+export type Warning = 'no_face' | 'several_faces' | 'small_face' | 'very_long' | 'low_resolution' | 'silent' | 'short';
+
+export interface Asset {
+    id: string;
+    name: string;
+    kind: 'audio' | 'video' | '';
+    state: 'uploading' | 'fetching' | 'making' | 'new' | 'ready' | 'bad';
+    size: number; // -1 = not known yet
+    received: number;
+    duration: number | null;
+    width: number | null;
+    height: number | null;
+    fps: number | null;
+    faces: number | null;
+    warnings: Warning[];
+    peaks: number[] | null; // 0..255
+    thumbnail: string | null;
+    content: string | null;
+    error: string | null;
+    created: number;
+}
+
+export type OptionValue = string | number | boolean | number[];
+export type Options = Record<string, OptionValue>;
+
+export type BatchState = 'active' | 'paused' | 'ended';
+export interface Batch {
+    id: number;
+    name: string;
+    state: BatchState;
+    priority: number;
+    turn: number;
+    audio: { id: string; name: string; duration: number | null };
+    options: Options;
+    created: number;
+    ended: number | null;
+    counts: { queued: number; running: number; done: number; failed: number; cancelled: number; total: number };
+    progress: number;
+}
+
+export type RunningState = 'loading' | 'preprocessing' | 'generating' | 'finishing';
+export type JobState = 'queued' | RunningState | 'done' | 'failed' | 'cancelled';
+export interface Job {
+    id: number;
+    batch: number;
+    batch_name: string;
+    name: string;
+    video: string;
+    state: JobState;
+    position: number;
+    attempts: number;
+    done: number;
+    total: number;
+    progress: number;
+    fps: number | null;
+    eta: number | null; // seconds
+    worker: string | null;
+    heartbeat: number | null;
+    progressed: number | null;
+    state_since: number;
+    started: number | null;
+    ended: number | null;
+    error: { code: string; text: string } | null;
+    waiting: 'worker' | 'paused' | 'disk' | 'speech' | 'download' | 'retry' | null;
+    cancelling: boolean;
+    result: Result | null;
+}
+
+export interface Result {
+    job: number;
+    batch: number;
+    batch_name: string;
+    name: string;
+    size: number;
+    duration: number;
+    width: number;
+    height: number;
+    created: number;
+    video: string;
+    download: string;
+    thumbnail: string | null;
+}
+
+export interface List<T> {
+    total: number;
+    rev: number;
+    items: T[];
+}
+
+export interface Change {
+    rev: number;
+    now: number;
+    batches: Batch[];
+    jobs: Job[];
+    assets: Asset[];
+    gone: { kind: 'batch' | 'job' | 'asset'; id: number | string }[];
+    reset?: boolean;
+}
+
+export interface Worker {
+    id: string;
+    kind: 'generate' | 'inspect';
+    state: 'starting' | 'idle' | 'busy' | 'stopped';
+    job: number | null;
+    heartbeat: number | null;
+    restarts: number;
+    model: string | null;
+    precision: string | null;
+    rss: number;
+}
+
+export interface Heartbeat {
+    now: number;
+    cpu: { load: number[] };
+    memory: { total: number; available: number };
+    disk: { total: number; free: number; min_free: number };
+    workers: Worker[];
+    counts: { queued: number; running: number };
+}
+
+export interface Model {
+    name: string;
+    size: number;
+    default: boolean;
+}
+
+export interface System extends Omit<Heartbeat, 'cpu' | 'counts'> {
+    version: string;
+    started: number;
+    cpu: { cores: number; load: number[]; model: string };
+    gpu: string[];
+    models: Model[];
+    stats: { jobs: Partial<Record<JobState, number>> };
+}
+
+export type Level = 'ok' | 'warning' | 'problem';
+export interface Doctor {
+    verdict: { level: Level; text: string };
+    checks: { name: string; title: string; level: Level; text: string; advice: string | null }[];
+}
+
+export interface LogLine {
+    time: number;
+    level: string;
+    source: string;
+    job: number | null;
+    text: string;
+}
