@@ -112,7 +112,7 @@ export class Mock {
 
     async answer(request, response) {
         const url = new URL(request.url, 'http://localhost');
-        const chinese = (url.searchParams.get('lang') ?? request.headers['accept-language'] ?? 'zh').startsWith('zh');
+        const chinese = !(url.searchParams.get('lang') ?? request.headers['accept-language'] ?? '').startsWith('en');
         try {
             if (url.pathname === '/healthz') return this.json(response, { status: 'ok', version: '0.1.0' });
             if (!url.pathname.startsWith('/api/v1/')) return this.sendPage(request, response, url.pathname.slice(1) || 'index.html');
@@ -233,7 +233,8 @@ export class Mock {
         try {
             for await (const part of request) this.receive(asset, part);
         } catch {
-            return; // the client left; what arrived stays
+            request.destroy(); // the client left; what arrived stays
+            return;
         }
         response.writeHead(204, { 'Tus-Resumable': '1.0.0', 'Upload-Offset': asset.received }).end();
     }

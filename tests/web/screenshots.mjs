@@ -1,4 +1,4 @@
-// Pictures of every view in both languages, into the folder $SCREENSHOTS. See backend.mjs for the
+// Pictures of every view in both languages, into the folder $SCREENSHOTS or the one given. See backend.mjs for the
 // server; the mock (MOCK=1) shows more going on.
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
@@ -7,7 +7,7 @@ import { start_backend } from './backend.mjs';
 import { choose, close_browser, open_page, open_tab, tabs } from './browser.mjs';
 import { make_broken, make_clip, make_scenery, make_speech } from './materials.mjs';
 
-const out = process.env.SCREENSHOTS ?? 'screenshots';
+const out = process.env.SCREENSHOTS ?? process.argv.splice(2, 1)[0] ?? 'screenshots';
 mkdirSync(out, { recursive: true });
 const folder = temporary_folder();
 const names = {
@@ -46,6 +46,7 @@ async function shoot(language) {
     await page.locator('details.options summary').click();
     await page.waitForTimeout(300);
     await shot(page, 'options', { fullPage: true });
+    await page.locator('details.options summary').click();
     await fetch(`${server.url}/api/v1/batches`, {
         method: 'POST',
         headers: { 'Content-Type': 'application/json' },

@@ -8,6 +8,7 @@ import type { Asset } from './types';
 
 const PARALLEL = 3;
 const AGAIN_MS = 5000; // after tus gave up for now
+const SILENT_MS = 10000; // a connection that neither moves nor breaks is given up
 
 export interface Entry {
     key: number;
@@ -24,6 +25,7 @@ export interface Entry {
 }
 
 const waiting: Entry[] = [];
+const inUse = new Set<string>(); // addresses of uploads under way
 let running = 0;
 let lastKey = 0;
 
@@ -60,51 +62,80 @@ function sentence(error: Error): string {
 }
 
 async function begin(entry: Entry, file: File) {
+    let watch: number | undefined;
+    let isOver = false;
+    const over = () => {
+        if (isOver) return;
+        isOver = true;
+        clearTimeout(watch);
+        if (upload.url) inUse.delete(upload.url);
+        entry.stop = undefined;
+        ended();
+    };
+    const later = () => {
+        if (isOver) return;
+        entry.stalled = true;
+        setTimeout(() => enqueue(entry), AGAIN_MS);
+        over();
+    };
+    // Not once all is sent: then the server is at work.
+    const watchSilence = () => {
+        clearTimeout(watch);
+        if (entry.progress < 1) watch = window.setTimeout(() => upload.abort().then(later, later), SILENT_MS);
+    };
     const upload = new Upload(file, {
         endpoint: '/api/v1/uploads',
         retryDelays: [0, 1000, 3000],
         metadata: { filename: entry.name, filetype: file.type, lang: language() },
         headers: { 'Accept-Language': language() },
         removeFingerprintOnSuccess: true,
+        onUploadUrlAvailable: () => { inUse.add(upload.url!); },
         onProgress: (sent, total) => {
             entry.progress = total ? sent / total : 0;
             entry.stalled = false;
+            watchSilence();
         },
         onShouldRetry: (error) => {
+            clearTimeout(watch);
             entry.stalled = true;
             return passes(statusOf(error));
         },
         onError: (error) => {
-            entry.stop = undefined;
             if (passes(statusOf(error))) {
-                entry.stalled = true;
-                setTimeout(() => enqueue(entry), AGAIN_MS);
-            } else {
-                entry.stalled = false;
-                entry.error = sentence(error);
+                later();
+                return;
             }
-            ended();
+            entry.stalled = false;
+            entry.error = sentence(error);
+            over();
         },
         onSuccess: () => {
             entry.id = upload.url!.split('/').pop()!;
-            entry.stop = undefined;
             entry.progress = 1;
             entry.stalled = false;
             entry.file = null; // the server has it
             entry.changed();
             loadAsset(entry.id).catch(() => {}); // else the stream brings it
-            ended();
+            over();
         },
     });
-    entry.stop = () => upload.abort(true).catch(() => {}).finally(ended);
+    entry.stop = () => upload.abort(true).catch(() => {}).finally(over);
     try {
-        const [earlier] = await upload.findPreviousUploads();
-        if (earlier) upload.resumeFromPreviousUpload(earlier);
+        // The same file may be in the list twice: each goes to an upload of its own.
+        const earlier = (await upload.findPreviousUploads()).find((e) => e.uploadUrl && !inUse.has(e.uploadUrl));
+        if (earlier) {
+            inUse.add(earlier.uploadUrl!);
+            upload.resumeFromPreviousUpload(earlier);
+        }
     } catch {
         // a browser without storage starts from the beginning
     }
-    if (entry.removed) ended();
-    else upload.start();
+    if (entry.removed) {
+        over();
+        return;
+    }
+    upload.start();
+    watchSilence();
 }
 
 function make(known: Partial<Entry> & Pick<Entry, 'name' | 'size' | 'changed'>): Entry {

@@ -19,7 +19,7 @@ const en: Texts = {
         make: 'Make the speech', making: 'Making the speech…', replace: 'Change', looking: 'Checking…',
     },
     video: {
-        title: 'Videos', upload: 'Drop videos here or click to choose', hint: 'mp4 avi mov mkv webm flv, or photos; as many as you like',
+        title: 'Videos', titleOne: 'Video', upload: 'Drop videos here or click to choose', hint: 'mp4 avi mov mkv webm flv, or photos; as many as you like',
         hintOne: 'mp4 avi mov mkv webm flv, or a photo',
         folder: 'Choose a whole folder', removeSelected: 'Remove selected', clear: 'Clear list', previewHint: 'Click a name to preview it here',
         selectAll: 'Select all', count: '{n} videos', one: 'Drop a video here or click to choose', stalled: 'No connection; goes on by itself when it is back',

@@ -17,7 +17,7 @@ const zh = {
         replace: '换一个', looking: '正在检查…',
     },
     video: {
-        title: '视频', upload: '拖放或点击选择视频文件', hint: 'mp4 avi mov mkv webm flv，也可以是照片；可以一次选很多个', hintOne: 'mp4 avi mov mkv webm flv，也可以是照片',
+        title: '视频', titleOne: '视频', upload: '拖放或点击选择视频文件', hint: 'mp4 avi mov mkv webm flv，也可以是照片；可以一次选很多个', hintOne: 'mp4 avi mov mkv webm flv，也可以是照片',
         folder: '选择整个文件夹', removeSelected: '删除选中', clear: '清空列表', previewHint: '点击名称，在这里预览', selectAll: '全选',
         count: '{n} 个视频', one: '拖放或点击选择一个视频', stalled: '网络断开，恢复后自动继续', waiting: '等待上传', looking: '检查中…', empty: '文件是空的',
         cannotPlay: '浏览器放不了这种格式，但可以照常处理', missing: '上次没有传完，重新选择这个文件就会接着传', choose: '选择文件', tooMany: '一次最多 1000 个视频',

@@ -1,0 +1,204 @@
+// What the page does when the server is told to misbehave, which only the mock can be: uploads that
+// are cut, a job that hangs, a token, hundreds of jobs.
+//   node tests/web/mock.mjs [part of a test's name]
+import { randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { run, temporary_folder, until } from '../e2e/server.mjs';
+import { choose, close_browser, holds, open_browser, open_page, open_tab } from './browser.mjs';
+import { make_clip, make_speech } from './materials.mjs';
+import { Mock } from './mock_server.mjs';
+
+const folder = temporary_folder();
+const audio = make_speech(folder, '课程.wav', '大家好，我们开始吧。');
+const clip = make_clip(folder, '老师.mp4', 0, 3);
+const slow = make_clip(folder, '慢.mp4', 1, 3);
+
+async function with_mock(options, test) {
+    const mock = await new Mock(options).start();
+    try {
+        return await test(mock);
+    } finally {
+        await mock.stop();
+        mock.remove();
+    }
+}
+
+// A server whose uploads stop after so many bytes: the connection breaks, and then nobody answers.
+class Cutting extends Mock {
+    left = Infinity;
+
+    receive(asset, bytes) {
+        if (this.left < bytes.length) {
+            this.left = 0;
+            throw new Error('cut');
+        }
+        this.left -= bytes.length;
+        super.receive(asset, bytes);
+    }
+
+    'PATCH uploads'(context) {
+        if (this.left) return super['PATCH uploads'](context);
+        context.request.pause();
+        return new Promise(() => {});
+    }
+}
+
+await run({
+    async an_upload_goes_on_after_a_refresh_with_the_same_file() {
+        const big = path.join(folder, '大文件.mp4');
+        writeFileSync(big, randomBytes(12 << 20));
+        const mock = new Cutting();
+        await mock.start();
+        const page = await open_page(mock.url);
+        mock.left = 5 << 20;
+        page.quiet = true; // the browser reports what is cut
+        await page.getByTestId('video-input').setInputFiles([big, clip]);
+        await until('a part of the file', () => [...mock.queue.rows.asset.values()].some((a) => a.name === '大文件.mp4' && a.received > 1 << 20));
+        await page.getByText('网络断开').first().waitFor({ timeout: 20000 });
+        await page.reload();
+        const row = page.getByTestId('video-row').filter({ hasText: '大文件.mp4' });
+        await row.getByText('重新选择这个文件就会接着传').waitFor();
+        holds(await page.getByTestId('start').isDisabled(), 'nothing starts with half a file');
+        const before = [...mock.queue.rows.asset.values()].find((a) => a.name === '大文件.mp4');
+        const had = before.received;
+        mock.left = Infinity;
+        let sent = 0;
+        mock.receive = (asset, bytes) => {
+            if (asset.name === '大文件.mp4') sent += bytes.length;
+            Mock.prototype.receive.call(mock, asset, bytes);
+        };
+        await row.getByTestId('missing-input').setInputFiles(big);
+        await until('the rest', () => before.received === 12 << 20);
+        holds(sent === (12 << 20) - had, `only the rest is sent: ${sent} of ${(12 << 20) - had}`);
+        await row.getByText('打不开').waitFor(); // and it was looked at
+        page.faults();
+        await page.context().close();
+        await mock.stop();
+        mock.remove();
+    },
+
+    async the_same_file_twice_is_two_videos() {
+        await with_mock({}, async (mock) => {
+            const page = await open_page(mock.url);
+            const big = path.join(folder, '两次.mp4');
+            writeFileSync(big, randomBytes(12 << 20));
+            await page.getByTestId('video-input').setInputFiles([big]);
+            await page.getByTestId('video-input').setInputFiles([big]);
+            await until('both', () => [...mock.queue.rows.asset.values()].filter((a) => a.received === 12 << 20).length === 2);
+            await until('both in the list', async () => await page.getByTestId('video-row').getByText('打不开').count() === 2);
+            page.faults();
+            await page.context().close();
+        });
+    },
+
+    async an_upload_waits_for_a_lost_server() {
+        await with_mock({}, async (mock) => {
+            const page = await open_page(mock.url);
+            page.quiet = true;
+            await mock.stop();
+            await page.getByTestId('audio-input').setInputFiles(audio);
+            await page.getByText('网络断开').first().waitFor({ timeout: 15000 });
+            await mock.start(mock.port);
+            await page.locator('canvas.wave').waitFor({ timeout: 30000 });
+            page.faults();
+            await page.context().close();
+        });
+    },
+
+    async a_job_that_stands_still_says_what_it_does() {
+        await with_mock({ workers: 1 }, async (mock) => {
+            const page = await open_page(mock.url);
+            await choose(page, audio, [slow, clip]);
+            await page.getByTestId('start').click();
+            const jobs = page.getByTestId('job');
+            await jobs.filter({ hasText: '老师.mp4' }).getByText('等待空闲的工作进程').waitFor();
+            await jobs.filter({ hasText: '慢.mp4' }).getByText(/正在找人脸，1\d 秒没有新进展/).waitFor({ timeout: 20000 });
+            await jobs.filter({ hasText: '慢.mp4' }).getByText(/最近心跳 [0-2] 秒前/).waitFor();
+            page.faults();
+            await page.context().close();
+        });
+    },
+
+    async the_token_is_asked_for_once() {
+        await with_mock({ token: 'secret' }, async (mock) => {
+            const context = await (await open_browser()).newContext({ locale: 'zh-CN' });
+            const page = await context.newPage();
+            await page.goto(mock.url);
+            const field = page.locator('.el-dialog input');
+            await field.fill('wrong');
+            await field.press('Enter');
+            await page.getByText('口令不对').waitFor();
+            await field.fill('secret');
+            await field.press('Enter');
+            await page.getByText('已连接').waitFor();
+            await page.reload();
+            await page.getByText('已连接').waitFor();
+            holds(await page.locator('.el-dialog').count() === 0, 'the session is remembered');
+            await context.close();
+        });
+    },
+
+    async five_hundred_jobs_stay_quick() {
+        await with_mock({ pace: 20 }, async (mock) => {
+            const page = await open_page(mock.url);
+            await choose(page, audio, [clip]);
+            const of = (kind) => [...mock.queue.rows.asset.values()].find((a) => a.kind === kind && a.state === 'ready')?.id;
+            await until('both files', () => of('audio') && of('video'));
+            mock.queue.createBatch({ audio: of('audio'), videos: Array(500).fill(of('video')) });
+            await page.getByText('0 / 500').or(page.getByText(/\d+ \/ 500/)).first().waitFor();
+            await page.getByRole('button', { name: /更多/ }).click();
+            // How long the page does not answer while jobs run: the longest gap between timers.
+            const longest = await page.evaluate(() => new Promise((done) => {
+                let last = performance.now();
+                let gap = 0;
+                const timer = setInterval(() => {
+                    const now = performance.now();
+                    gap = Math.max(gap, now - last);
+                    last = now;
+                }, 10);
+                setTimeout(() => {
+                    clearInterval(timer);
+                    done(gap);
+                }, 5000);
+            }));
+            console.error(`longest pause: ${longest.toFixed(0)} ms`);
+            holds(longest < 1000, `the page stood still for ${longest} ms`);
+            page.faults();
+            await page.context().close();
+        });
+    },
+
+    async notifications_are_saved_and_tested() {
+        await with_mock({}, async (mock) => {
+            const page = await open_page(mock.url);
+            await open_tab(page, 'system');
+            const form = page.locator('form.notify');
+            await form.locator('summary').filter({ hasText: '已填写' }).waitFor();
+            await form.getByText('飞书').click();
+            await form.locator('details[open] input').first().fill('https://example.com/robot');
+            await form.getByRole('button', { name: '保存' }).click();
+            await until('the settings', () => mock.settings.feishu?.url === 'https://example.com/robot');
+            holds(mock.settings.webhook.secret === '********', 'a secret that was not touched goes back as it came');
+            await form.getByRole('button', { name: '发送测试' }).click();
+            await page.getByText('Webhook：发送成功').waitFor();
+            await page.getByText(/飞书：服务器没有回应/).waitFor();
+            page.faults();
+            await page.context().close();
+        });
+    },
+
+    async an_error_is_told_in_the_words_of_the_server() {
+        await with_mock({ workers: 1 }, async (mock) => {
+            const page = await open_page(mock.url);
+            await choose(page, audio, [clip]);
+            for (const asset of mock.queue.rows.asset.values()) mock.queue.remove('asset', asset.id);
+            page.quiet = true; // the browser reports the 404
+            await page.getByTestId('start').click();
+            await page.locator('.el-message').getByText('没有这个东西，可能已经删除').waitFor();
+            page.faults();
+            await page.context().close();
+            await close_browser();
+        });
+    },
+});
