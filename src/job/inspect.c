@@ -215,11 +215,15 @@ static bool has_picture(const char *path, const struct cancel *cancel)
 
 // --- one asset
 
-static enum kb_code speak(struct store *s, const struct asset *a, struct kb_error *err)
+static enum kb_code speak(struct store *s, const char *worker, const struct asset *a,
+                          struct kb_error *err)
 {
     CLEANUP(kb_freep) char *name = kb_printf("%s.wav", a->id);
-    CLEANUP(kb_freep) char *path = store_path(s, "work", name);
-    enum kb_code code = speech_synthesize(path, a->source, a->voice[0] ? a->voice : NULL, 0, err);
+    CLEANUP(kb_freep) char *folder = store_path(s, "work", worker);
+    CLEANUP(kb_freep) char *path = path_join(folder, name);
+    enum kb_code code = file_make_dirs(folder, err);
+    if (code == KB_OK)
+        code = speech_synthesize(path, a->source, a->voice[0] ? a->voice : NULL, 0, err);
     if (code == KB_OK)
         code = asset_set_content(s, a->id, path, err);
     unlink(path);
@@ -237,7 +241,7 @@ enum kb_code inspect_next(struct store *s, const char *worker, struct face_model
     CLEANUP(kb_freep) char *path = a.sha256[0] ? asset_path(s, a.sha256) : kb_strdup("");
     struct kb_error why = {0};
     if (strcmp(a.state, "making") == 0)
-        code = speak(s, &a, &why);
+        code = speak(s, worker, &a, &why);
     else if (has_picture(path, cancel))
         code = look_at_video(s, &a, path, faces, cancel, &why);
     else

@@ -11,6 +11,7 @@
 #include <seccomp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -21,6 +22,9 @@
 #define RIGHT_TRUNCATE (1ULL << 14) // version 3
 #define NET_BIND_TCP   (1ULL << 0)  // version 4
 #define NET_CONNECT    (1ULL << 1)
+
+// Newer than Debian 12's libseccomp; the same number everywhere.
+#define FCHMODAT2 452
 
 struct ruleset {
     uint64_t fs, net;
@@ -86,12 +90,19 @@ static const int refused[] = {
     SCMP_SYS(ptrace),
     SCMP_SYS(process_vm_readv),
     SCMP_SYS(process_vm_writev),
+    SCMP_SYS(process_madvise),
+    SCMP_SYS(rt_sigqueueinfo),
+    SCMP_SYS(rt_tgsigqueueinfo),
     SCMP_SYS(pidfd_open),
     SCMP_SYS(pidfd_send_signal),
     SCMP_SYS(kill),
     SCMP_SYS(tkill),
     SCMP_SYS(mount),
     SCMP_SYS(umount2),
+    SCMP_SYS(open_tree),
+    SCMP_SYS(move_mount),
+    SCMP_SYS(fsopen),
+    SCMP_SYS(fsmount),
     SCMP_SYS(pivot_root),
     SCMP_SYS(chroot),
     SCMP_SYS(setns),
@@ -103,6 +114,7 @@ static const int refused[] = {
     SCMP_SYS(add_key),
     SCMP_SYS(request_key),
     SCMP_SYS(kexec_load),
+    SCMP_SYS(kexec_file_load),
     SCMP_SYS(init_module),
     SCMP_SYS(finit_module),
     SCMP_SYS(delete_module),
@@ -110,13 +122,29 @@ static const int refused[] = {
     SCMP_SYS(reboot),
     SCMP_SYS(swapon),
     SCMP_SYS(swapoff),
+    SCMP_SYS(sethostname),
+    SCMP_SYS(setdomainname),
+    SCMP_SYS(settimeofday),
+    SCMP_SYS(clock_settime),
+    SCMP_SYS(clock_adjtime),
+    SCMP_SYS(adjtimex),
+    SCMP_SYS(syslog),
+    SCMP_SYS(acct),
+    SCMP_SYS(quotactl),
     SCMP_SYS(chmod),
+    SCMP_SYS(fchmod),
     SCMP_SYS(fchmodat),
+    FCHMODAT2,
     SCMP_SYS(chown),
+    SCMP_SYS(fchown),
     SCMP_SYS(lchown),
     SCMP_SYS(fchownat),
     SCMP_SYS(setxattr),
     SCMP_SYS(lsetxattr),
+    SCMP_SYS(fsetxattr),
+    SCMP_SYS(removexattr),
+    SCMP_SYS(lremovexattr),
+    SCMP_SYS(fremovexattr),
 };
 
 static bool confine_calls(void)
@@ -128,6 +156,14 @@ static bool confine_calls(void)
     // abort() signals its own thread; nobody else's.
     ok = ok && seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(tgkill), 1,
                                 SCMP_A0(SCMP_CMP_NE, (scmp_datum_t)getpid())) == 0;
+    // Limits of other processes; its own are read and raised by worker.c.
+    ok = ok && seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prlimit64), 1,
+                                SCMP_A0(SCMP_CMP_NE, 0)) == 0;
+    // Typing into the terminal that the server was started from.
+    ok = ok && seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
+                                SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffff, TIOCSTI)) == 0;
+    ok = ok && seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(ioctl), 1,
+                                SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffff, TIOCLINUX)) == 0;
     ok = ok && seccomp_load(filter) == 0;
     seccomp_release(filter);
     return ok;

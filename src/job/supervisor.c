@@ -5,6 +5,7 @@
 #include "job/assets.h"
 #include "job/jobs.h"
 #include "job/retention.h"
+#include "job/store_internal.h"
 
 #include "base/log.h"
 
@@ -29,6 +30,7 @@
 #define FIRST_PAUSE_US    100000
 #define LONGEST_PAUSE_US  30000000
 #define HANG_MS           60000
+#define CLOCK_LEAP_MS     3000
 #define MEMORY_PER_WORKER (1LL << 30)
 #define MAX_WORKERS       64
 
@@ -46,6 +48,8 @@ struct supervisor {
     struct store *store;
     pthread_t thread;
     struct cancel stop;
+    int64_t wall_ms, now_us; // when the clocks were last compared
+    int64_t patient_until_us;
     int n_slots;
     struct slot slots[MAX_WORKERS + 1];
 };
@@ -184,6 +188,19 @@ static const char *reason_of(const struct slot *slot, int status)
     }
 }
 
+// For the log: "SIGSEGV", "exit code 4".
+static const char *how_it_ended(int status)
+{
+    static _Thread_local char text[40];
+    if (WIFSIGNALED(status)) {
+        const char *name = sigabbrev_np(WTERMSIG(status));
+        snprintf(text, sizeof(text), "SIG%s", name ? name : "?");
+    } else {
+        snprintf(text, sizeof(text), _("exit code %d"), WEXITSTATUS(status));
+    }
+    return text;
+}
+
 static void lose(struct supervisor *s, struct slot *slot, const char *reason)
 {
     struct kb_error err = {0};
@@ -197,7 +214,6 @@ static void buried(struct supervisor *s, struct slot *slot, int status, const st
 {
     const char *reason = reason_of(slot, status);
     bool young = kb_now_us() - slot->started_us < YOUNG_US;
-    slot->pid = 0;
     close(slot->pipe);
     slot->pipe = -1;
     slot->pause_us = !young || slot->pause_us == 0
@@ -205,8 +221,16 @@ static void buried(struct supervisor *s, struct slot *slot, int status, const st
                          : KB_MIN(slot->pause_us * 4, (int64_t)LONGEST_PAUSE_US);
     slot->start_at_us = kb_now_us() + slot->pause_us;
     if (reason)
-        log_error(_("%s (worker %s, %ld MB of memory at most); another one is started"), _(reason),
-                  slot->id, used->ru_maxrss / 1024);
+        log_error(
+            _("%s (worker %s, %s, %ld MB of memory at most, %ld s of processor time); another "
+              "one is started"),
+            _(reason), slot->id, how_it_ended(status), used->ru_maxrss / 1024,
+            (long)(used->ru_utime.tv_sec + used->ru_stime.tv_sec));
+    struct worker_row row = {
+        .kind = slot->inspect ? "inspect" : "generate", .pid = slot->pid, .state = "stopped"};
+    snprintf(row.id, sizeof(row.id), "%s", slot->id);
+    workers_put(s->store, &row, NULL); // only a line in a list
+    slot->pid = 0;
     lose(s, slot, reason);
 }
 
@@ -220,24 +244,63 @@ static void look_at(struct supervisor *s, struct slot *slot)
         start(s, slot);
 }
 
+// A job that does not move, or a worker of which nothing is heard: one that hangs while it starts,
+// an idle one that could not take the next job, an inspector that was stopped. NULL: neither, else
+// what it was at.
+static const char *hangs_in(struct supervisor *s, const struct slot *slot, char stage[16])
+{
+    int64_t limit = s->params.hang_ms, heard_ms = 0, starting = 0;
+    bool old = kb_now_us() - slot->started_us > limit * 1000;
+    if (!slot->inspect && jobs_hung(s->store, slot->id, limit, stage) != 0)
+        return stage;
+    if (!old ||
+        store_query_int(s->store, &heard_ms, NULL,
+                        "SELECT heartbeat_ms FROM worker WHERE id = ? AND pid = ?", "ti", slot->id,
+                        (int64_t)slot->pid) != KB_OK ||
+        store_query_int(s->store, &starting, NULL,
+                        "SELECT count(*) FROM worker WHERE id = ? AND pid = ? AND state ="
+                        " 'starting'",
+                        "ti", slot->id, (int64_t)slot->pid) != KB_OK)
+        return NULL;
+    if (starting && kb_now_us() - slot->started_us > HANG_MS * 1000LL)
+        return "starting"; // models come from a slow disk at times, however patient jobs are
+    return kb_wall_ms() - heard_ms > limit ? "silent" : NULL;
+}
+
 static void end_hung(struct supervisor *s, struct slot *slot)
 {
     char stage[16] = "";
-    int64_t limit = s->params.hang_ms;
-    if (slot->inspect || !slot->pid || slot->hung ||
-        jobs_hung(s->store, slot->id, limit, stage) == 0)
+    if (!slot->pid || slot->hung)
+        return;
+    const char *where = hangs_in(s, slot, stage);
+    if (!where)
         return;
     log_warn(_("worker %s made no progress for %lld s (%s): it is ended and started again"),
-             slot->id, (long long)limit / 1000, stage);
+             slot->id, (long long)s->params.hang_ms / 1000, where);
     slot->hung = true;
     kill(slot->pid, SIGKILL);
+}
+
+// Heartbeats are wall clock. After a leap of it, or after the machine slept, every worker looks as
+// if it had been silent for long; they get the time to be heard again. True while they have it.
+static bool is_patient(struct supervisor *s)
+{
+    int64_t wall_ms = kb_wall_ms(), now_us = kb_now_us();
+    if (llabs((wall_ms - s->wall_ms) - (now_us - s->now_us) / 1000) > CLOCK_LEAP_MS ||
+        now_us - s->now_us > (SWEEP_US + CLOCK_LEAP_MS * 1000))
+        s->patient_until_us = now_us + s->params.hang_ms * 1000;
+    s->wall_ms = wall_ms;
+    s->now_us = now_us;
+    return now_us < s->patient_until_us;
 }
 
 static void sweep(struct supervisor *s)
 {
     struct kb_error err = {0};
     struct sweep_params p = {.min_free_bytes = s->params.worker.min_free_bytes};
-    for (int i = 0; i < s->n_slots; i++)
+    if (is_patient(s))
+        p.lease_ms = INT64_MAX;
+    for (int i = 0; i < s->n_slots && p.lease_ms == 0; i++)
         end_hung(s, &s->slots[i]);
     enum kb_code code = jobs_sweep(s->store, &p, &err);
     if (code == KB_OK)
@@ -263,6 +326,8 @@ static void *supervise(void *opaque)
 {
     struct supervisor *s = opaque;
     int64_t swept_us = 0, retained_us = 0;
+    s->wall_ms = kb_wall_ms();
+    s->now_us = kb_now_us();
     while (!cancel_requested(&s->stop)) {
         for (int i = 0; i < s->n_slots; i++)
             look_at(s, &s->slots[i]);

@@ -1,53 +1,58 @@
 // The worker process. Two threads: this one works, the other keeps the heart beating: it tells the
 // database where the job is, hears of cancelling, and notices when the server is gone. They share
-// struct pulse, under its lock; each has its own connection.
+// struct pulse; each has its own connection. The work never waits for a locked database: where it
+// is stands under a lock that is held for a moment only.
 #include "job/worker.h"
 
 #include "job/assets.h"
 #include "job/jobs.h"
+#include "job/worker_limits.h"
 #include "job/thumbnail.h"
 
 #include "base/file.h"
 #include "base/log.h"
 #include "media/audio.h"
+#include "media/source.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define BEAT_US         200000  // of the pulse
 #define WORKER_ROW_US   1000000 // how often the worker's own row is written
 #define IDLE_POLL_US    100000
 #define IDLE_CLAIM_US   1000000 // also without a change: pauses end and disks get free by time
-#define GIVE_UP_US      5000000 // after which a job that does not stop is left behind
+#define GIVE_UP_US      4000000 // after which a job that does not stop is left behind
 #define ASSET_LIMIT_US  30000000
-#define CPU_S_EVERY_JOB 600
-#define CPU_S_A_SECOND  60
+#define ASSET_STUCK_US  10000000 // after being told to stop
 #define THUMBNAIL_AT_US 1000000
 #define FPS_SMOOTHING   0.3
 #define ENDING_TRIES    30
 
 struct pulse {
     const struct worker_params *params;
-    struct store *store;
     pthread_t thread;
     struct cancel leave;     // the server is gone or wants us to end
     struct cancel stop_work; // ends the job or asset in work; its parent is leave
-    pthread_mutex_t lock;
-    // --- under the lock
+    int64_t leaving_us;      // since when we are to leave, 0 = we are not; the thread's alone
+
+    pthread_mutex_t telling; // taken before lock
+    // --- under telling, which is held while the database is spoken to
+    struct store *store;
     const struct job_claim *claim; // NULL: none
+    bool lost;                     // its lease: leave the job alone
+
+    pthread_mutex_t lock;
+    // --- under lock
     struct job_report report;
-    int64_t fps_done, fps_us;      // where report.fps was last measured
-    int64_t asset_since_us;        // an inspector's asset was begun then, 0 = none
-    const char *state;             // "starting", "idle", "busy"
-    const char *model, *precision; // of the loaded engine
-    bool lost;                     // the lease: leave the job alone
-    int64_t leaving_us;            // since when we are to leave, 0 = we are not
+    int64_t fps_done, fps_us; // where report.fps was last measured
+    int64_t asset_since_us;   // an inspector's asset was begun then, 0 = none
+    const char *state;        // "starting", "idle", "busy"
+    char model[64];           // of the loaded engine, "" = none
+    const char *precision;
     bool ended; // the pulse may stop
 };
 
@@ -72,18 +77,22 @@ static int64_t resident_bytes(void)
 
 static void tell_worker(struct pulse *p)
 {
+    char model[sizeof(p->model)];
     struct worker_row row = {
         .kind = p->params->inspect ? "inspect" : "generate",
         .pid = getpid(),
         .rss_bytes = resident_bytes(),
     };
     snprintf(row.id, sizeof(row.id), "%s", p->params->id);
+    pthread_mutex_lock(&p->telling);
     pthread_mutex_lock(&p->lock);
     row.state = p->state;
-    row.model = p->model;
+    memcpy(model, p->model, sizeof(model));
+    row.model = model[0] ? model : NULL;
     row.precision = p->precision;
     pthread_mutex_unlock(&p->lock);
     workers_put(p->store, &row, NULL); // the next beat tries again
+    pthread_mutex_unlock(&p->telling);
 }
 
 static void measure_fps(struct pulse *p)
@@ -101,24 +110,25 @@ static void measure_fps(struct pulse *p)
 
 static void tell_job(struct pulse *p)
 {
-    pthread_mutex_lock(&p->lock);
-    const struct job_claim *claim = p->claim;
-    if (claim) {
+    pthread_mutex_lock(&p->telling);
+    if (p->claim) {
+        pthread_mutex_lock(&p->lock);
         measure_fps(p);
+        struct job_report report = p->report;
+        pthread_mutex_unlock(&p->lock);
         bool cancel = false;
-        // The lock is kept, so that the job does not end, and its claim with it, meanwhile.
-        enum kb_code code = jobs_report(p->store, claim, &p->report, &cancel, NULL);
+        enum kb_code code = jobs_report(p->store, p->claim, &report, &cancel, NULL);
         p->lost = p->lost || code == KB_NOT_FOUND;
         if (cancel || p->lost)
             cancel_request(&p->stop_work);
     }
-    pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->telling);
 }
 
 // The job does not stop: hand it back and go, with whatever it still does.
 static void leave_by_force(struct pulse *p)
 {
-    pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->telling);
     if (p->claim && !p->lost)
         jobs_give_back(p->store, p->claim, NULL);
     _exit(0);
@@ -127,17 +137,25 @@ static void leave_by_force(struct pulse *p)
 static void look_after_leaving(struct pulse *p)
 {
     bool wanted = parent_gone(p->params->parent_fd) || cancel_requested(p->params->cancel);
-    pthread_mutex_lock(&p->lock);
     if (wanted && !p->leaving_us) {
         p->leaving_us = kb_now_us();
         cancel_request(&p->leave);
     }
-    bool late = p->leaving_us && kb_now_us() - p->leaving_us > GIVE_UP_US;
-    if (p->asset_since_us && kb_now_us() - p->asset_since_us > ASSET_LIMIT_US)
+    if (p->leaving_us && kb_now_us() - p->leaving_us > GIVE_UP_US)
+        leave_by_force(p);
+}
+
+// A file may keep its decoder from hearing that it is to stop. Then another process has to look at
+// the next one; the third that fails so gives the file up.
+static void look_after_asset(struct pulse *p)
+{
+    pthread_mutex_lock(&p->lock);
+    int64_t since = p->asset_since_us ? kb_now_us() - p->asset_since_us : 0;
+    if (since > ASSET_LIMIT_US)
         cancel_request(&p->stop_work);
     pthread_mutex_unlock(&p->lock);
-    if (late)
-        leave_by_force(p);
+    if (since > ASSET_LIMIT_US + ASSET_STUCK_US)
+        _exit(1);
 }
 
 static void *pulse_run(void *opaque)
@@ -146,6 +164,7 @@ static void *pulse_run(void *opaque)
     int64_t told_us = 0;
     for (;;) {
         look_after_leaving(p);
+        look_after_asset(p);
         tell_job(p);
         if (kb_now_us() - told_us > WORKER_ROW_US) {
             told_us = kb_now_us();
@@ -165,6 +184,7 @@ static enum kb_code pulse_start(struct pulse *p, const struct worker_params *par
 {
     *p = (struct pulse){.params = params, .state = "starting"};
     p->stop_work.parent = &p->leave;
+    pthread_mutex_init(&p->telling, NULL);
     pthread_mutex_init(&p->lock, NULL);
     enum kb_code code = store_open(&p->store, params->data, false, err);
     if (code != KB_OK)
@@ -186,6 +206,7 @@ static void pulse_stop(struct pulse *p)
     pthread_join(p->thread, NULL);
     store_close(&p->store);
     pthread_mutex_destroy(&p->lock);
+    pthread_mutex_destroy(&p->telling);
 }
 
 static void pulse_set_state(struct pulse *p, const char *state)
@@ -226,7 +247,18 @@ struct worker {
     struct mel *mel; // of the latest speech, for the next job of the batch
     char mel_sha256[65];
     bool mel_loudnorm;
+    bool worn; // its address space was used up once: leave the next job to a fresh process
 };
+
+static void unload_engine(struct worker *w)
+{
+    pthread_mutex_lock(&w->pulse.lock);
+    w->pulse.model[0] = '\0';
+    w->pulse.precision = NULL;
+    pthread_mutex_unlock(&w->pulse.lock);
+    engine_free(&w->engine);
+    w->loaded = false;
+}
 
 static enum kb_code load_engine(struct worker *w, const char *model, enum precision precision,
                                 struct kb_error *err)
@@ -234,8 +266,7 @@ static enum kb_code load_engine(struct worker *w, const char *model, enum precis
     bool same = w->model && model ? strcmp(w->model, model) == 0 : w->model == model;
     if (w->loaded && same && w->precision == precision)
         return KB_OK;
-    engine_free(&w->engine);
-    w->loaded = false;
+    unload_engine(w);
     struct engine_params ep = {.model = model,
                                .precision = precision,
                                .threads = w->params->threads,
@@ -246,7 +277,7 @@ static enum kb_code load_engine(struct worker *w, const char *model, enum precis
         return code;
     char *copy = kb_strdup(model);
     pthread_mutex_lock(&w->pulse.lock);
-    w->pulse.model = lips_spec(w->engine.lips)->name;
+    snprintf(w->pulse.model, sizeof(w->pulse.model), "%s", lips_spec(w->engine.lips)->name);
     w->pulse.precision = precision_name(precision_resolve(precision));
     pthread_mutex_unlock(&w->pulse.lock);
     free(w->model);
@@ -271,17 +302,28 @@ static enum kb_code hear_speech(struct worker *w, const struct job_claim *c, boo
     return KB_OK;
 }
 
-// The soft limit is moved along, so that it counts for each job; SIGXCPU then ends the process.
-static void limit_processor_time(const struct worker_params *p, int64_t output_us)
+// How long the result can become: as the speech, or as the video if the rest of it is kept.
+static int64_t longest_output_us(const struct job_params *p)
 {
-    struct rusage used;
-    struct rlimit limit;
-    if (getrusage(RUSAGE_SELF, &used) != 0 || getrlimit(RLIMIT_CPU, &limit) != 0)
+    int64_t longest = mel_duration_us(p->mel);
+    struct source video = {0};
+    if (p->keep_video &&
+        source_open(&video, p->video, AVMEDIA_TYPE_VIDEO, p->cancel, NULL) == KB_OK)
+        longest = KB_MAX(longest, source_duration_us(&video));
+    source_close(&video);
+    return p->duration_us > 0 ? KB_MIN(longest, p->duration_us) : longest;
+}
+
+static void blame_memory(struct worker *w, const struct job_claim *c, struct kb_error *why)
+{
+    int64_t limit = w->params->memory_bytes;
+    if (why->code == KB_CANCELLED || !limits_memory_was_short(w->params))
         return;
-    int factor = p->cpu_factor > 0 ? p->cpu_factor : CPU_S_A_SECOND;
-    limit.rlim_cur = (rlim_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) + CPU_S_EVERY_JOB +
-                     (rlim_t)(output_us / 1000000) * (rlim_t)factor;
-    setrlimit(RLIMIT_CPU, &limit);
+    w->worn = true;
+    kb_fail(why, KB_NO_SPACE,
+            _("'%s' needs more memory than the %.1f GB that a worker may take; choose a smaller "
+              "height in the options, or start the server with a larger --memory"),
+            c->video_name, (double)limit / (1 << 30));
 }
 
 static char *thumb_path(const char *output)
@@ -312,7 +354,7 @@ static enum kb_code run_claimed(struct worker *w, const struct job_claim *c,
     job.cancel = &w->pulse.stop_work;
     job.progress = note_progress;
     job.opaque = &w->pulse;
-    limit_processor_time(w->params, mel_duration_us(w->mel));
+    limits_processor_time(w->params, longest_output_us(&job));
     return job_run(&w->engine, &job, result, err);
 }
 
@@ -366,6 +408,7 @@ static void run_job(struct worker *w, const struct job_claim *c)
     kb_language_set_process(strcmp(c->lang, "en") == 0 ? KB_LANGUAGE_SOURCE
                                                        : KB_LANGUAGE_CATALOGUE);
     log_info(_("'%s' begins, attempt %d of %d"), c->video_name, c->attempt, JOB_MAX_ATTEMPTS);
+    pthread_mutex_lock(&p->telling);
     pthread_mutex_lock(&p->lock);
     atomic_store(&p->stop_work.requested, false);
     p->claim = c;
@@ -373,14 +416,15 @@ static void run_job(struct worker *w, const struct job_claim *c)
     p->report = (struct job_report){.stage = STAGE_LOADING};
     p->fps_us = 0;
     pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->telling);
     pulse_set_state(p, "busy");
 
     enum kb_code code = run_claimed(w, c, &result, &why);
 
-    pthread_mutex_lock(&p->lock);
+    pthread_mutex_lock(&p->telling);
     p->claim = NULL;
     bool lost = p->lost;
-    pthread_mutex_unlock(&p->lock);
+    pthread_mutex_unlock(&p->telling);
     sentence_rename(&why, c->video_path, c->video_name);
     sentence_rename(&why, c->audio_path, c->audio_name);
     sentence_rename(&why, c->output, path_name(c->output));
@@ -393,9 +437,12 @@ static void run_job(struct worker *w, const struct job_claim *c)
         log_info(_("'%s' goes back into the queue"), c->video_name);
         end_job(w, c, NULL, false, NULL);
     } else {
+        blame_memory(w, c, &why);
+        code = why.code;
         if (code == KB_CANCELLED)
             log_info(_("'%s' is cancelled"), c->video_name);
-        else if (code == KB_BAD_INPUT || code == KB_NOT_FOUND) // the user's to mend, not the server's
+        else if (code == KB_BAD_INPUT ||
+                 code == KB_NOT_FOUND) // the user's to mend, not the server's
             log_warn("%s", why.text);
         else
             log_error("%s", why.text);
@@ -433,7 +480,7 @@ static void work_until_leaving(struct worker *w)
 {
     int64_t version = -1, looked_us = 0;
     bool complained = false;
-    while (!cancel_requested(&w->pulse.leave)) {
+    while (!cancel_requested(&w->pulse.leave) && !w->worn) {
         int64_t now_version = store_data_version(w->store);
         if (now_version == version && kb_now_us() - looked_us < IDLE_CLAIM_US) {
             usleep(IDLE_POLL_US);
@@ -456,28 +503,6 @@ static void work_until_leaving(struct worker *w)
 
 // --- the process
 
-static void set_limit(int resource, int64_t bytes)
-{
-    if (bytes <= 0)
-        return;
-    struct rlimit limit = {(rlim_t)bytes, (rlim_t)bytes};
-    setrlimit((__rlimit_resource_t)resource, &limit);
-}
-
-static enum kb_code enter_cage(const struct worker_params *p, struct kb_error *err)
-{
-    CLEANUP(kb_freep) char *temporary = path_join(p->data, "work");
-    char missing[200] = "";
-    setenv("TMPDIR", temporary, 1);
-    set_limit(RLIMIT_AS, p->memory_bytes);
-    set_limit(RLIMIT_FSIZE, p->output_bytes);
-    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-    enum kb_code code = p->confined ? sandbox_enter(p->data, missing, err) : KB_OK;
-    if (missing[0])
-        log_warn(_("this kernel lacks %s; the worker is confined without it"), missing);
-    return code;
-}
-
 static enum kb_code load_all(struct worker *w, struct kb_error *err)
 {
     if (w->params->inspect)
@@ -488,7 +513,7 @@ static enum kb_code load_all(struct worker *w, struct kb_error *err)
 enum kb_code worker_run(const struct worker_params *p, struct kb_error *err)
 {
     struct worker w = {.params = p};
-    enum kb_code code = enter_cage(p, err);
+    enum kb_code code = limits_enter(p, err);
     if (code == KB_OK)
         code = store_open(&w.store, p->data, false, err);
     if (code == KB_OK)
@@ -512,10 +537,14 @@ enum kb_code worker_run(const struct worker_params *p, struct kb_error *err)
 
 void sentence_rename(struct kb_error *err, const char *path, const char *name)
 {
-    char *at = path && *path ? strstr(err->text, path) : NULL;
-    if (!at)
+    CLEANUP(text_free) struct text text = {0};
+    const char *from = err->text, *at;
+    if (!path || !*path || !strstr(from, path))
         return;
-    char rest[sizeof(err->text)];
-    snprintf(rest, sizeof(rest), "%s", at + strlen(path));
-    snprintf(at, sizeof(err->text) - (size_t)(at - err->text), "%s%s", name, rest);
+    for (; (at = strstr(from, path)); from = at + strlen(path)) {
+        text_add_bytes(&text, from, (size_t)(at - from));
+        text_add(&text, name);
+    }
+    text_add(&text, from);
+    kb_fail(err, err->code, "%s", text_get(&text)); // which cuts between characters
 }
