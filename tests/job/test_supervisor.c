@@ -222,9 +222,10 @@ static void test_too_little_memory_is_said(void **state)
 #endif
     if (!photo)
         skip();
-    const char *videos[] = {upload(t, "八千.mp4", make_huge_video(t)), upload(t, "b.jpg", photo)};
+    const char *videos[] = {upload(t, "八千.mp4", make_huge_video(t)),
+                            upload(t, "b.mp4", long_video)};
     start_batch(t, upload(t, "speech.wav", speech), videos, 2);
-    memory_bytes = 1000000000;
+    memory_bytes = 1100000000;
     start_supervisor(t, 0, NULL);
     memory_bytes = 0;
     WAIT_FOR(t, "SELECT state = 'queued' AND error IS NOT NULL FROM job WHERE id = 1");
