@@ -12,6 +12,7 @@ import { Mock } from './mock_server.mjs';
 const folder = temporary_folder();
 const audio = make_speech(folder, '课程.wav', '大家好，我们开始吧。');
 const clip = make_clip(folder, '老师.mp4', 0, 3);
+const SIZE = 32 << 20;
 const slow = make_clip(folder, '慢.mp4', 1, 3);
 
 async function with_mock(options, test) {
@@ -47,11 +48,11 @@ class Cutting extends Mock {
 await run({
     async an_upload_goes_on_after_a_refresh_with_the_same_file() {
         const big = path.join(folder, '大文件.mp4');
-        writeFileSync(big, randomBytes(12 << 20));
+        writeFileSync(big, randomBytes(SIZE));
         const mock = new Cutting();
         await mock.start();
         const page = await open_page(mock.url);
-        mock.left = 5 << 20;
+        mock.left = 5 << 20; // more is left than fits into the buffers between
         page.quiet = true; // the browser reports what is cut
         await page.getByTestId('video-input').setInputFiles([big, clip]);
         await until('a part of the file', () => [...mock.queue.rows.asset.values()].some((a) => a.name === '大文件.mp4' && a.received > 1 << 20));
@@ -69,8 +70,8 @@ await run({
             Mock.prototype.receive.call(mock, asset, bytes);
         };
         await row.getByTestId('missing-input').setInputFiles(big);
-        await until('the rest', () => before.received === 12 << 20);
-        holds(sent === (12 << 20) - had, `only the rest is sent: ${sent} of ${(12 << 20) - had}`);
+        await until('the rest', () => before.received === SIZE);
+        holds(sent === SIZE - had, `only the rest is sent: ${sent} of ${SIZE - had}`);
         await row.getByText('打不开').waitFor(); // and it was looked at
         page.faults();
         await page.context().close();

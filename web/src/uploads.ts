@@ -9,6 +9,7 @@ import type { Asset } from './types';
 const PARALLEL = 3;
 const AGAIN_MS = 5000; // after tus gave up for now
 const SILENT_MS = 10000; // a connection that neither moves nor breaks is given up
+const SILENT_END_MS = 60000; // all is sent: the server is at work, or it only went into buffers
 
 export interface Entry {
     key: number;
@@ -78,10 +79,9 @@ async function begin(entry: Entry, file: File) {
         setTimeout(() => enqueue(entry), AGAIN_MS);
         over();
     };
-    // Not once all is sent: then the server is at work.
     const watchSilence = () => {
         clearTimeout(watch);
-        if (entry.progress < 1) watch = window.setTimeout(() => upload.abort().then(later, later), SILENT_MS);
+        watch = window.setTimeout(() => upload.abort().then(later, later), entry.progress < 1 ? SILENT_MS : SILENT_END_MS);
     };
     const upload = new Upload(file, {
         endpoint: '/api/v1/uploads',
