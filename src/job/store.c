@@ -321,9 +321,14 @@ static enum kb_code make_folders(struct store *s, struct kb_error *err)
 }
 
 // The database holds passwords (for mail): made here, because SQLite would let everyone read it.
+// One that exists is not opened: closing it would take away every lock that this process has on it
+// (POSIX), whereupon another process that ends believes to be the last one and removes the WAL.
+// https://www.sqlite.org/howtocorrupt.html, 2.2
 static enum kb_code make_database(struct store *s, const char *path, struct kb_error *err)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 && errno == EEXIST)
+        return KB_OK;
     if (fd < 0)
         return errno == ENOSPC ? kb_fail(err, KB_NO_SPACE,
                                          _("no space left on the disk of '%s'; delete something "

@@ -193,6 +193,33 @@ static void test_opened_together(void **state)
     assert_int_equal(n, ARRAY_LEN(children));
 }
 
+// Opened again, the database is still locked by this process: one that comes and goes does not take
+// the WAL with it, and what is written then is seen by all.
+static void test_kept_by_locks(void **state)
+{
+    struct queue_test *t = *state;
+    CLEANUP(store_close) struct store *again = NULL, *fresh = NULL;
+    assert_ok(t->err, store_open(&again, t->folder, true, &t->err));
+    pid_t child = fork();
+    if (child == 0) {
+        struct store *s = NULL;
+        enum kb_code code = store_open(&s, t->folder, false, NULL);
+        store_close(&s);
+        _exit(code);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    CLEANUP(kb_freep) char *wal = path_join(t->folder, "koubo.db-wal");
+    assert_true(file_exists(wal));
+    assert_ok(t->err, store_setting_put(t->s, "kept", "yes", &t->err));
+    assert_ok(t->err, store_open(&fresh, t->folder, false, &t->err));
+    char *value = NULL;
+    assert_ok(t->err, store_setting_get(fresh, "kept", &value, &t->err));
+    assert_string_equal(value, "yes");
+    free(value);
+}
+
 static void test_settings(void **state)
 {
     struct queue_test *t = *state;
@@ -352,6 +379,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_permission, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_locked, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_opened_together, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(test_kept_by_locks, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_settings, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_transactions, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_durable, queue_setup, queue_teardown),
