@@ -359,6 +359,15 @@ enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
     return store_end(s, code, err);
 }
 
+enum kb_code asset_give_back(struct store *s, const char *id, const char *worker,
+                             struct kb_error *err)
+{
+    return store_exec(s, NULL, err,
+                      "UPDATE asset SET worker = NULL, lease_ms = NULL, attempts = attempts - 1"
+                      " WHERE id = ? AND worker = ? AND state IN ('new', 'making')",
+                      "tt", id, worker);
+}
+
 enum kb_code asset_worker_lost(struct store *s, const char *worker, struct kb_error *err)
 {
     return store_exec(s, NULL, err,

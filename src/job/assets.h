@@ -82,6 +82,9 @@ enum kb_code asset_next_fetch(struct store *s, struct asset *ret, struct kb_erro
 // For inspectors: claim the next asset that is "new" or "making" for a lease of 60 s. KB_EOF: none.
 enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
                          struct kb_error *err);
+// This inspector is to end before it knows: another one can claim it at once, and no attempt counts.
+enum kb_code asset_give_back(struct store *s, const char *id, const char *worker,
+                             struct kb_error *err);
 // This inspector has ended (or starts anew): what it had claimed can be claimed at once.
 enum kb_code asset_worker_lost(struct store *s, const char *worker, struct kb_error *err);
 // What an inspector found. Fields that do not apply stay 0 / NULL.

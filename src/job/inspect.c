@@ -252,7 +252,7 @@ enum kb_code inspect_next(struct store *s, const char *worker, struct face_model
         return KB_OK;
     }
     if (code == KB_CANCELLED && cancel_requested(cancel->parent))
-        return code; // the inspector is to end; another one looks at it
+        return asset_give_back(s, a.id, worker, err);
     if (code == KB_CANCELLED)
         kb_fail(&why, KB_BAD_INPUT, _("'%s' took too long to read; is it damaged?"), a.name);
     sentence_rename(&why, path, a.name);

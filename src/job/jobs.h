@@ -171,6 +171,9 @@ struct worker_row {
     int64_t rss_bytes;
 };
 enum kb_code workers_put(struct store *s, const struct worker_row *w, struct kb_error *err);
+// When this process last told of itself, and whether it still starts; 0: never.
+enum kb_code workers_heard(struct store *s, const char *id, int pid, int64_t *ret_ms,
+                           bool *ret_starting, struct kb_error *err);
 enum kb_code workers_remove(struct store *s, const char *id, struct kb_error *err); // "" = all
 enum kb_code workers_json(struct store *s, struct text *ret, struct kb_error *err); // an array
 

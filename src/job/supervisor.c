@@ -5,7 +5,7 @@
 #include "job/assets.h"
 #include "job/jobs.h"
 #include "job/retention.h"
-#include "job/store_internal.h"
+#include "job/store.h"
 
 #include "base/log.h"
 
@@ -226,6 +226,8 @@ static void buried(struct supervisor *s, struct slot *slot, int status, const st
               "one is started"),
             _(reason), slot->id, how_it_ended(status), used->ru_maxrss / 1024,
             (long)(used->ru_utime.tv_sec + used->ru_stime.tv_sec));
+    else
+        log_info(_("worker %s has ended; another one is started"), slot->id);
     struct worker_row row = {
         .kind = slot->inspect ? "inspect" : "generate", .pid = slot->pid, .state = "stopped"};
     snprintf(row.id, sizeof(row.id), "%s", slot->id);
@@ -249,20 +251,14 @@ static void look_at(struct supervisor *s, struct slot *slot)
 // what it was at.
 static const char *hangs_in(struct supervisor *s, const struct slot *slot, char stage[16])
 {
-    int64_t limit = s->params.hang_ms, heard_ms = 0, starting = 0;
-    bool old = kb_now_us() - slot->started_us > limit * 1000;
+    int64_t limit = s->params.hang_ms, age = kb_now_us() - slot->started_us, heard_ms;
+    bool starting;
     if (!slot->inspect && jobs_hung(s->store, slot->id, limit, stage) != 0)
         return stage;
-    if (!old ||
-        store_query_int(s->store, &heard_ms, NULL,
-                        "SELECT heartbeat_ms FROM worker WHERE id = ? AND pid = ?", "ti", slot->id,
-                        (int64_t)slot->pid) != KB_OK ||
-        store_query_int(s->store, &starting, NULL,
-                        "SELECT count(*) FROM worker WHERE id = ? AND pid = ? AND state ="
-                        " 'starting'",
-                        "ti", slot->id, (int64_t)slot->pid) != KB_OK)
+    if (age <= limit * 1000 ||
+        workers_heard(s->store, slot->id, slot->pid, &heard_ms, &starting, NULL) != KB_OK)
         return NULL;
-    if (starting && kb_now_us() - slot->started_us > HANG_MS * 1000LL)
+    if (starting && age > HANG_MS * 1000LL)
         return "starting"; // models come from a slow disk at times, however patient jobs are
     return kb_wall_ms() - heard_ms > limit ? "silent" : NULL;
 }
@@ -381,6 +377,8 @@ enum kb_code supervisor_start(struct supervisor **ret, const struct supervisor_p
     enum kb_code code = store_open(&s->store, p->data, true, err);
     if (code == KB_OK)
         code = workers_remove(s->store, "", err);
+    if (code == KB_OK) // what the inspector of a killed server was at
+        code = asset_worker_lost(s->store, s->slots[s->n_slots - 1].id, err);
     int e = code == KB_OK ? pthread_create(&s->thread, NULL, supervise, s) : 0;
     if (e != 0)
         code = kb_fail(err, KB_NO_SPACE, _("no thread can be started: %s"), kb_strerror(e));

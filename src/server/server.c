@@ -241,6 +241,7 @@ enum kb_code server_start(struct server **ret, const struct server_params *p, st
         code = events_start(&s->events, s, err);
     if (code == KB_OK)
         code = listen_to_network(s, err);
+    s->params.supervisor.log_json = s->params.log_json;
     if (code == KB_OK && s->params.supervisor.n_workers >= 0)
         code = supervisor_start(&s->supervisor, &s->params.supervisor, err);
     if (code == KB_OK)

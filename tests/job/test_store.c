@@ -212,12 +212,11 @@ static void test_kept_by_locks(void **state)
     assert_int_equal(status, 0);
     CLEANUP(kb_freep) char *wal = path_join(t->folder, "koubo.db-wal");
     assert_true(file_exists(wal));
-    assert_ok(t->err, store_setting_put(t->s, "kept", "yes", &t->err));
+    assert_ok(t->err, setting_put(t->s, "kept", "[1]", &t->err));
     assert_ok(t->err, store_open(&fresh, t->folder, false, &t->err));
-    char *value = NULL;
-    assert_ok(t->err, store_setting_get(fresh, "kept", &value, &t->err));
-    assert_string_equal(value, "yes");
-    free(value);
+    CLEANUP(text_free) struct text value = {0};
+    assert_ok(t->err, setting_get(fresh, "kept", &value, &t->err));
+    assert_string_equal(text_get(&value), "[1]");
 }
 
 static void test_settings(void **state)
