@@ -421,9 +421,10 @@ static enum kb_code record_offset(struct asset_upload *u, struct store *s, struc
     if (fdatasync(u->fd) != 0)
         return cannot_store(err, errno);
     enum kb_code code = store_exec(s, &n, err,
-                                   "UPDATE asset SET received = ? WHERE id = ?"
+                                   "UPDATE asset SET received = ?1, expires_ms ="
+                                   " iif(state = 'uploading', ?3, expires_ms) WHERE id = ?2"
                                    " AND state IN ('uploading', 'fetching')",
-                                   "it", u->offset, u->id);
+                                   "iti", u->offset, u->id, kb_wall_ms() + UPLOAD_KEEP_MS);
     if (code == KB_OK && n == 0) { // deleted meanwhile
         unlink(u->path);
         return kb_fail(err, KB_NOT_FOUND,

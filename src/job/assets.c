@@ -12,7 +12,7 @@
 #define LEASE_MS   60000
 #define MAX_CLAIMS 3
 #define MAX_URL    2048
-#define MAX_SPEECH 8192 // bytes; struct asset has room for them
+#define MAX_SPEECH ((int)sizeof(((struct asset *)0)->source) - 1) // bytes
 
 static enum kb_code not_found(struct kb_error *err)
 {

@@ -5,6 +5,8 @@
 
 #include "job/store.h"
 
+#define UPLOAD_KEEP_MS (24 * 3600 * 1000LL) // an unfinished upload, after its last byte
+
 // uploading ─┐
 // fetching  ─┼─► new ─► ready | bad       "new" is whole but not looked at yet by an inspector
 // making    ─┘                            (koubo worker --inspect); only it decodes.
@@ -23,7 +25,7 @@ struct asset {
     char kind[8];   // "audio", "video" or "" while unknown
     char name[256];
     char sha256[65];   // "" until whole
-    char source[8200]; // address of a fetched one, text of a made one, else ""
+    char source[20001]; // address of a fetched one, text of a made one (5000 letters), else ""
     char voice[64];
     char lang[4];
     int64_t size_bytes, received_bytes, expires_ms, duration_ms;

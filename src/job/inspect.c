@@ -256,6 +256,6 @@ enum kb_code inspect_next(struct store *s, const char *worker, struct face_model
     if (code == KB_CANCELLED)
         kb_fail(&why, KB_BAD_INPUT, _("'%s' took too long to read; is it damaged?"), a.name);
     sentence_rename(&why, path, a.name);
-    log_info("'%s': %s", a.name, why.text);
+    log_info("%s", why.text);
     return asset_fail(s, a.id, &why, err);
 }

@@ -268,7 +268,9 @@ void server_stop(struct server **server)
     struct server *s = TAKE(*server);
     if (!s)
         return;
-    http_stop(&s->http); // first: requests reach all of the others
+    if (s->events)
+        events_end(s->events); // so that its listeners do not keep the next line waiting
+    http_stop(&s->http);   // requests reach all of the others
     events_stop(&s->events);
     fetcher_stop(&s->fetcher);
     supervisor_stop(&s->supervisor);

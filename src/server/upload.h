@@ -5,8 +5,6 @@
 #include "job/assets.h"
 #include "server/http.h"
 
-#define UPLOAD_KEEP_MS (24 * 3600 * 1000LL) // an unfinished upload, after its last byte
-
 // The largest upload, bytes.
 int64_t upload_limit(const struct server *s);
 

@@ -132,6 +132,31 @@ await run({
         await page.context().close();
     },
 
+    // As notifications link to it. It is neither running nor among the latest.
+    async a_link_leads_to_its_batch() {
+        const page = await open();
+        await choose(page, audio, [broken]);
+        await page.getByTestId('video-row').getByRole('alert').waitFor();
+        const [sound] = (await server.list('/assets?kind=audio'));
+        const [bad] = (await server.list('/assets')).filter((a) => a.state === 'bad');
+        const ids = [];
+        for (let i = 0; i < 5; i++) {
+            const answer = await fetch(`${server.url}/api/v1/batches`, {
+                method: 'POST',
+                headers: { 'Content-Type': 'application/json' },
+                body: JSON.stringify({ name: `链接-${i}`, audio: sound.id, videos: [bad.id] }),
+            });
+            holds(answer.status === 201, `a batch by the API: ${await answer.clone().text()}`);
+            ids.push((await answer.json()).id);
+        }
+        await until('their end', async () => (await server.list('/batches')).every((b) => b.state === 'ended'));
+        await page.goto(`${server.url}/?batch=${ids[0]}`);
+        await until('the batch of the link', async () =>
+            (await newest(page).textContent().catch(() => '')).includes('链接-0'));
+        holds(await newest(page).getByTestId('job').count() === 1, 'with its job');
+        page.faults();
+        await page.context().close();
+    },
     async the_language_is_switched_and_remembered() {
         const page = await open();
         holds(await page.getByTestId('tab-batch').textContent() === '批量处理', 'Chinese first');

@@ -72,6 +72,11 @@ export async function loadJobs(batch: number) {
     keep(jobs, (await get<List<Job>>(`/jobs?batch=${batch}&limit=1000`)).items);
 }
 
+export async function loadBatch(id: number) {
+    keep(batches, [await get<Batch>(`/batches/${id}`)]);
+    await loadJobs(id);
+}
+
 export async function loadAsset(id: string) {
     const asset = await get<Asset>(`/assets/${id}`);
     assets.set(asset.id, asset);
