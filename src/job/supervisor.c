@@ -278,23 +278,26 @@ static void end_hung(struct supervisor *s, struct slot *slot)
 }
 
 // Heartbeats are wall clock. After a leap of it, or after the machine slept, every worker looks as
-// if it had been silent for long; they get the time to be heard again. True while they have it.
-static bool is_patient(struct supervisor *s)
+// if it had been silent for long; they get the time to be heard again. Whether it slept is seen at
+// our own sleep only: what we do besides may wait long for the database, which a worker that hangs
+// may hold.
+static void rest(struct supervisor *s)
 {
+    int64_t begin_us = kb_now_us();
+    usleep(LOOK_US);
     int64_t wall_ms = kb_wall_ms(), now_us = kb_now_us();
     if (llabs((wall_ms - s->wall_ms) - (now_us - s->now_us) / 1000) > CLOCK_LEAP_MS ||
-        now_us - s->now_us > (SWEEP_US + CLOCK_LEAP_MS * 1000))
+        now_us - begin_us > LOOK_US + CLOCK_LEAP_MS * 1000)
         s->patient_until_us = now_us + s->params.hang_ms * 1000;
     s->wall_ms = wall_ms;
     s->now_us = now_us;
-    return now_us < s->patient_until_us;
 }
 
 static void sweep(struct supervisor *s)
 {
     struct kb_error err = {0};
     struct sweep_params p = {.min_free_bytes = s->params.worker.min_free_bytes};
-    if (is_patient(s))
+    if (kb_now_us() < s->patient_until_us)
         p.lease_ms = INT64_MAX;
     for (int i = 0; i < s->n_slots && p.lease_ms == 0; i++)
         end_hung(s, &s->slots[i]);
@@ -335,7 +338,7 @@ static void *supervise(void *opaque)
             retain(s);
             retained_us = kb_now_us();
         }
-        usleep(LOOK_US);
+        rest(s);
     }
     return NULL;
 }

@@ -616,6 +616,9 @@ static void test_expired(void **state)
     assert_ok(t->err, asset_upload_open(&u, t->s, old, &t->err));
     assert_ok(t->err, asset_upload_write(u, "01", 2, &t->err));
     assert_ok(t->err, asset_upload_close(&u, t->s, false, NULL, &t->err));
+    assert_ok(t->err, asset_sweep(t->s, &t->err)); // a byte came just now
+    assert_int_equal((find(t, old).expires_ms - kb_wall_ms() + 60000) / 3600000, 24);
+    run_sql(t, "UPDATE asset SET expires_ms = 1 WHERE name = 'o.mp4' AND received = 2");
     assert_ok(t->err, asset_upload_open(&u, t->s, busy, &t->err)); // bytes are arriving
     assert_ok(t->err, asset_sweep(t->s, &t->err));
     assert_fails(t->err, KB_NOT_FOUND, "", asset_find(t->s, old, &(struct asset){0}, &t->err));
@@ -623,6 +626,7 @@ static void test_expired(void **state)
     assert_string_equal(find(t, busy).state, "uploading");
     assert_int_equal(count_files(t, "uploads"), 1);
     assert_ok(t->err, asset_upload_close(&u, t->s, false, NULL, &t->err));
+    run_sql(t, "UPDATE asset SET expires_ms = 1 WHERE rowid = 2"); 
     assert_ok(t->err, asset_sweep(t->s, &t->err));
     assert_int_equal(asset_count_uploads(t->s, "me"), 1);
     assert_int_equal(count_files(t, "uploads"), 0);

@@ -161,6 +161,21 @@ static void test_what_hangs_is_replaced(void **state)
     assert_int_equal(ask(t, "SELECT min(restarts) FROM worker"), 1);
 }
 
+// It holds the database, so that no sweep comes through; it is ended all the same.
+static void test_what_hangs_with_the_database_is_replaced(void **state)
+{
+    struct queue_test *t = *state;
+    start_supervisor(t, 4000, NULL);
+    int idle = worker_pid(t, "w1", 0);
+    run_sql(t, "BEGIN IMMEDIATE");
+    kill(idle, SIGSTOP);
+    for (int i = 0; i < 3000 && kill(idle, 0) == 0; i++)
+        usleep(10000);
+    assert_int_equal(kill(idle, 0), -1);
+    run_sql(t, "ROLLBACK");
+    worker_pid(t, "w1", idle);
+}
+
 static void test_stopping_gives_jobs_back(void **state)
 {
     struct queue_test *t = *state;
@@ -276,6 +291,7 @@ int main(void)
         CASE(test_a_death_while_generating_and_after_the_last_frame),
         CASE(test_the_last_attempt_fails_the_job_alone),
         CASE(test_what_hangs_is_replaced),
+        CASE(test_what_hangs_with_the_database_is_replaced),
 #ifndef __SANITIZE_ADDRESS__
         CASE(test_too_little_memory_is_said),
 #endif
