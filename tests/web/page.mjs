@@ -144,7 +144,7 @@ await run({
             const answer = await fetch(`${server.url}/api/v1/batches`, {
                 method: 'POST',
                 headers: { 'Content-Type': 'application/json' },
-                body: JSON.stringify({ name: `链接-${i}`, audio: sound.id, videos: [bad.id] }),
+                body: JSON.stringify({ name: `link-${i}`, audio: sound.id, videos: [bad.id] }),
             });
             holds(answer.status === 201, `a batch by the API: ${await answer.clone().text()}`);
             ids.push((await answer.json()).id);
@@ -152,7 +152,7 @@ await run({
         await until('their end', async () => (await server.list('/batches')).every((b) => b.state === 'ended'));
         await page.goto(`${server.url}/?batch=${ids[0]}`);
         await until('the batch of the link', async () =>
-            (await newest(page).textContent().catch(() => '')).includes('链接-0'));
+            (await newest(page).textContent().catch(() => '')).includes('link-0'));
         holds(await newest(page).getByTestId('job').count() === 1, 'with its job');
         page.faults();
         await page.context().close();

@@ -67,20 +67,25 @@ async function loadLists() {
     listsVersion.value++;
 }
 
+// Rows that were asked for, but for those of which the stream brought something newer meanwhile.
+async function load<K, T extends { id: K }>(map: Map<K, T>, ask: () => Promise<T[]>) {
+    const before = new Map(map);
+    const rows = await ask();
+    keep(map, rows.filter((row) => map.get(row.id) === before.get(row.id)));
+}
+
 // All jobs of a batch, for views that show them.
-export async function loadJobs(batch: number) {
-    keep(jobs, (await get<List<Job>>(`/jobs?batch=${batch}&limit=1000`)).items);
+export function loadJobs(batch: number) {
+    return load(jobs, async () => (await get<List<Job>>(`/jobs?batch=${batch}&limit=1000`)).items);
 }
 
 export async function loadBatch(id: number) {
-    keep(batches, [await get<Batch>(`/batches/${id}`)]);
+    await load(batches, async () => [await get<Batch>(`/batches/${id}`)]);
     await loadJobs(id);
 }
 
 export async function loadAsset(id: string) {
-    const asset = await get<Asset>(`/assets/${id}`);
-    assets.set(asset.id, asset);
-    return asset;
+    await load(assets, async () => [await get<Asset>(`/assets/${id}`)]);
 }
 
 function openStream() {
