@@ -106,10 +106,12 @@ static enum kb_code append(struct asset_upload *u, const char *data, size_t n, s
     if (u->hash)
         EVP_DigestUpdate(u->hash, data, n);
     u->offset = offset;
-    // A hint, so that the sync at the end does not find everything still in memory.
-    if (u->offset - u->written_back >= WRITE_BACK_BYTES) {
-        sync_file_range(u->fd, u->written_back, u->offset - u->written_back, SYNC_FILE_RANGE_WRITE);
-        u->written_back = u->offset;
+    // A hint, so that the sync at the end does not find everything still in memory. Not the page
+    // that is being filled: the next write would wait for it.
+    int64_t whole = u->offset - u->offset % WRITE_BACK_BYTES;
+    if (whole > u->written_back) {
+        sync_file_range(u->fd, u->written_back, whole - u->written_back, SYNC_FILE_RANGE_WRITE);
+        u->written_back = whole;
     }
     return KB_OK;
 }
