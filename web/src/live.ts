@@ -86,6 +86,7 @@ export async function loadBatch(id: number) {
 
 export async function loadAsset(id: string) {
     await load(assets, async () => [await get<Asset>(`/assets/${id}`)]);
+    return assets.get(id)!;
 }
 
 function openStream() {

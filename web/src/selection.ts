@@ -1,8 +1,8 @@
 // The speech and the videos chosen for the next batch, one set for each tab. They are remembered
 // by their asset's number, so a refresh shows the same list.
 import { reactive, watch } from 'vue';
-import { ApiError, get } from './api';
-import { assets, listsVersion, loadAsset } from './live';
+import { ApiError } from './api';
+import { listsVersion, loadAsset } from './live';
 import type { Asset, Options } from './types';
 import { type Entry, fits, giveFile, knownAsset, removeUpload, startUpload, unfinishedUpload } from './uploads';
 
@@ -41,9 +41,7 @@ function make(name: string) {
         if (!e?.name) return null;
         if (!e.id) return unfinishedUpload(e.name, e.size, save);
         try {
-            const asset = await get<Asset>(`/assets/${e.id}`);
-            assets.set(asset.id, asset);
-            return knownAsset(asset, save);
+            return knownAsset(await loadAsset(e.id), save);
         } catch (error) {
             if (error instanceof ApiError && error.status === 404) return null;
             // The server is away: what it knows comes when it is back.
