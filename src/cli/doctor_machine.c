@@ -2,6 +2,7 @@
 #include "cli/doctor.h"
 
 #include "base/file.h"
+#include "base/proc.h"
 #include "nn/session.h"
 
 #include <errno.h>
@@ -23,24 +24,6 @@
 #define MEMORY_NEEDED      (1LL << 30)
 #define DISK_USUAL_RESERVE 10 // GB, the server's --min-free
 
-// The value behind "key : value" in a file of /proc, "" if it is not there.
-static void read_value(const char *path, const char *key, char *ret, size_t size)
-{
-    char line[8192];
-    FILE *f = fopen(path, "re");
-    ret[0] = '\0';
-    while (f && fgets(line, sizeof(line), f)) {
-        char *colon = strchr(line, ':');
-        if (colon && strncmp(line, key, strlen(key)) == 0) {
-            colon += 1 + strspn(colon + 1, " \t");
-            snprintf(ret, size, "%.*s", (int)strcspn(colon, "\n"), colon);
-            break;
-        }
-    }
-    if (f)
-        fclose(f);
-}
-
 static bool has_word(const char *list, const char *word)
 {
     size_t n = strlen(word);
@@ -58,8 +41,8 @@ static void look_at_processor(struct doctor *d)
     };
     char model[256], flags[4096], list[128] = "";
     double load = 0;
-    read_value("/proc/cpuinfo", "model name", model, sizeof(model));
-    read_value("/proc/cpuinfo", "flags", flags, sizeof(flags));
+    proc_value("/proc/cpuinfo", "model name", model, sizeof(model));
+    proc_value("/proc/cpuinfo", "flags", flags, sizeof(flags));
     for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
         size_t used = strlen(list);
         if (has_word(flags, wanted[i][0]))
@@ -81,10 +64,8 @@ static void look_at_processor(struct doctor *d)
 
 static void look_at_memory(struct doctor *d)
 {
-    char available[64], total[64];
-    read_value("/proc/meminfo", "MemAvailable", available, sizeof(available));
-    read_value("/proc/meminfo", "MemTotal", total, sizeof(total));
-    double free_bytes = strtod(available, NULL) * 1024, all_bytes = strtod(total, NULL) * 1024;
+    double free_bytes = (double)proc_bytes("/proc/meminfo", "MemAvailable");
+    double all_bytes = (double)proc_bytes("/proc/meminfo", "MemTotal");
     bool low = free_bytes < (double)MEMORY_NEEDED;
     doctor_add(d, "memory", _("memory"), low ? FINDING_WARNING : FINDING_OK,
                low ? _("a worker needs about 0.5 GB; close other programs or use --workers 1")
@@ -97,7 +78,7 @@ static void look_at_gpu(struct doctor *d)
     glob_t found = {0};
     char model[128] = "";
     if (glob("/proc/driver/nvidia/gpus/*/information", 0, NULL, &found) == 0)
-        read_value(found.gl_pathv[0], "Model", model, sizeof(model));
+        proc_value(found.gl_pathv[0], "Model", model, sizeof(model));
     if (found.gl_pathc > 0)
         doctor_add(d, "gpu", _("GPU"), FINDING_OK, NULL,
                    _("%zu found (%s); this version of koubo computes on the processor"),

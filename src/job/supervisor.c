@@ -8,6 +8,7 @@
 #include "job/store.h"
 
 #include "base/log.h"
+#include "base/proc.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -54,22 +55,10 @@ struct supervisor {
     struct slot slots[MAX_WORKERS + 1];
 };
 
-static int64_t available_memory(void)
-{
-    long long kib = 0;
-    char line[128];
-    FILE *f = fopen("/proc/meminfo", "re");
-    while (f && fgets(line, sizeof(line), f))
-        if (sscanf(line, "MemAvailable: %lld kB", &kib) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return kib * 1024;
-}
-
 int supervisor_auto_workers(void)
 {
-    int by_memory = (int)KB_MIN(available_memory() / MEMORY_PER_WORKER, (int64_t)MAX_WORKERS);
+    int64_t available = proc_bytes("/proc/meminfo", "MemAvailable");
+    int by_memory = (int)KB_MIN(available / MEMORY_PER_WORKER, (int64_t)MAX_WORKERS);
     return KB_MAX(KB_MIN(kb_cpu_count() / 2, by_memory), 1);
 }
 

@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/proc.h"
 #include "media/audio.h"
 #include "media/source.h"
 
@@ -64,24 +65,13 @@ static bool parent_gone(int fd)
     return fd >= 0 && poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR | POLLIN));
 }
 
-static int64_t resident_bytes(void)
-{
-    long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    if (f && fscanf(f, "%*d %ld", &pages) != 1)
-        pages = 0;
-    if (f)
-        fclose(f);
-    return pages * sysconf(_SC_PAGESIZE);
-}
-
 static void tell_worker(struct pulse *p)
 {
     char model[sizeof(p->model)];
     struct worker_row row = {
         .kind = p->params->inspect ? "inspect" : "generate",
         .pid = getpid(),
-        .rss_bytes = resident_bytes(),
+        .rss_bytes = proc_resident_bytes(),
     };
     snprintf(row.id, sizeof(row.id), "%s", p->params->id);
     pthread_mutex_lock(&p->telling);

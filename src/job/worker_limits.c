@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/proc.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -82,20 +83,8 @@ void limits_processor_time(const struct worker_params *p, int64_t output_us)
     setrlimit(RLIMIT_CPU, &limit);
 }
 
-static int64_t largest_address_space(void)
-{
-    long long kib = 0;
-    char line[128];
-    FILE *f = fopen("/proc/self/status", "re");
-    while (f && fgets(line, sizeof(line), f))
-        if (sscanf(line, "VmPeak: %lld kB", &kib) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return kib * 1024;
-}
-
 bool limits_memory_was_short(const struct worker_params *p)
 {
-    return p->memory_bytes > 0 && largest_address_space() >= p->memory_bytes / 4 * 3;
+    return p->memory_bytes > 0 &&
+           proc_bytes("/proc/self/status", "VmPeak") >= p->memory_bytes / 4 * 3;
 }

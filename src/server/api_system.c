@@ -7,6 +7,8 @@
 #include "server/fields.h"
 #include "server/system.h"
 
+#include "base/proc.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -95,7 +97,7 @@ static void system_show(struct request *r)
         KOUBO_VERSION, "started", (json_int_t)s->started_ms, "now", (json_int_t)kb_wall_ms(), "cpu",
         system_cpu_json(true), "memory", system_memory_json(), "disk",
         system_disk_json(s->params.data, s->params.supervisor.worker.min_free_bytes), "gpu",
-        system_gpus_json(), "server", "rss", (json_int_t)system_rss_bytes(), "connections",
+        system_gpus_json(), "server", "rss", (json_int_t)proc_resident_bytes(), "connections",
         count_connections(s), "workers", json_loads(text_get(&workers), 0, NULL), "models",
         system_models_json(), "stats", stats);
     CLEANUP(kb_freep) char *json = all ? json_dumps(all, JSON_COMPACT) : NULL;
@@ -199,7 +201,7 @@ static void metrics(struct request *r)
     metric_one(&text, "koubo_disk_min_free_bytes", "gauge", "Below this new jobs wait.",
                (double)s->params.supervisor.worker.min_free_bytes);
     metric_one(&text, "process_resident_memory_bytes", "gauge", "Memory of the server process.",
-               (double)system_rss_bytes());
+               (double)proc_resident_bytes());
     metric_one(&text, "process_start_time_seconds", "gauge", "When the server was started.",
                (double)s->started_ms / 1e3);
     json_decref(workers);

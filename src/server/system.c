@@ -1,6 +1,7 @@
 #include "server/system.h"
 
 #include "base/file.h"
+#include "base/proc.h"
 #include "job/jobs.h"
 #include "server/internal.h"
 
@@ -12,30 +13,6 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-// The value behind "NAME" and a colon on the first line of a /proc file that begins so.
-static bool read_proc(const char *path, const char *name, char *ret, size_t size)
-{
-    char line[256];
-    bool found = false;
-    FILE *f = fopen(path, "re");
-    while (f && !found && fgets(line, sizeof(line), f)) {
-        size_t n = strlen(name);
-        char *value = line + n;
-        if (strncmp(line, name, n) != 0)
-            continue;
-        value += strspn(value, " \t");
-        if (*value != ':')
-            continue;
-        value += 1 + strspn(value + 1, " \t");
-        value[strcspn(value, "\n")] = '\0';
-        snprintf(ret, size, "%s", value);
-        found = true;
-    }
-    if (f)
-        fclose(f);
-    return found;
-}
-
 json_t *system_cpu_json(bool whole)
 {
     double load[3] = {0};
@@ -44,7 +21,7 @@ json_t *system_cpu_json(bool whole)
     json_t *cpu = json_pack("{s:[f,f,f]}", "load", load[0], load[1], load[2]);
     if (whole) {
         char model[128];
-        bool known = read_proc("/proc/cpuinfo", "model name", model, sizeof(model));
+        bool known = proc_value("/proc/cpuinfo", "model name", model, sizeof(model));
         json_object_set_new(cpu, "cores", json_integer(kb_cpu_count()));
         json_t *name = known ? json_string(model) : NULL;
         json_object_set_new(cpu, "model", name ? name : json_null());
@@ -52,17 +29,10 @@ json_t *system_cpu_json(bool whole)
     return cpu;
 }
 
-static int64_t memory_bytes(const char *name)
-{
-    char text[64];
-    return read_proc("/proc/meminfo", name, text, sizeof(text)) ? strtoll(text, NULL, 10) * 1024
-                                                                : 0;
-}
-
 json_t *system_memory_json(void)
 {
-    return json_pack("{s:I, s:I}", "total", (json_int_t)memory_bytes("MemTotal"), "available",
-                     (json_int_t)memory_bytes("MemAvailable"));
+    return json_pack("{s:I, s:I}", "total", (json_int_t)proc_bytes("/proc/meminfo", "MemTotal"),
+                     "available", (json_int_t)proc_bytes("/proc/meminfo", "MemAvailable"));
 }
 
 int64_t system_disk_free(const char *folder)
@@ -90,7 +60,7 @@ json_t *system_gpus_json(void)
     for (struct dirent *e; d && (e = readdir(d));) {
         char name[128];
         CLEANUP(kb_freep) char *path = kb_printf("%s/%s/information", folder, e->d_name);
-        if (e->d_name[0] != '.' && read_proc(path, "Model", name, sizeof(name)))
+        if (e->d_name[0] != '.' && proc_value(path, "Model", name, sizeof(name)))
             json_array_append_new(names, json_string(name));
     }
     if (d)
@@ -130,17 +100,6 @@ json_t *system_models_json(void)
     }
     free(entries);
     return models;
-}
-
-int64_t system_rss_bytes(void)
-{
-    long long size, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    if (f && fscanf(f, "%lld %lld", &size, &resident) != 2)
-        resident = 0;
-    if (f)
-        fclose(f);
-    return resident * sysconf(_SC_PAGESIZE);
 }
 
 // --- the heartbeat

@@ -11,7 +11,6 @@ json_t *system_memory_json(void);    // {"total","available"}
 json_t *system_disk_json(const char *folder, int64_t min_free_bytes); // {"total","free","min_free"}
 json_t *system_gpus_json(void);               // names; [] where there is none
 json_t *system_models_json(void);             // [{"name","size","default"}]
-int64_t system_rss_bytes(void);               // of this process
 int64_t system_disk_free(const char *folder); // -1 = unknown
 
 #endif

@@ -1,0 +1,17 @@
+// What Linux tells in the text files of /proc (proc(5)).
+#ifndef BASE_PROC_H
+#define BASE_PROC_H
+
+#include "base/base.h"
+
+// The value of the first line "key : value" of a file, without blanks before it, cut at size - 1
+// bytes. False: no such file or key; then ret is "".
+bool proc_value(const char *path, const char *key, char *ret, size_t size);
+
+// One that is counted in kB, as in meminfo and status; 0 where it is not there.
+int64_t proc_bytes(const char *path, const char *key);
+
+// Memory of this process that is resident.
+int64_t proc_resident_bytes(void);
+
+#endif
