@@ -21,12 +21,15 @@
 // --- networks ---
 
 static enum kb_code load_lips(struct lips **ret, const struct bench *b,
-                              const struct bench_part *part, struct kb_error *err)
+                              const struct bench_part *part, const struct ranges *ranges,
+                              struct observer *observer, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *wav2lip = bench_path(b, "wav2lip.safetensors");
     struct lips_params lp = {.model = part->wav2lip ? wav2lip : NULL,
                              .precision = part->precision,
-                             .threads = kb_cpu_count()};
+                             .threads = kb_cpu_count(),
+                             .ranges = ranges,
+                             .observer = observer};
     return lips_load(ret, &lp, err);
 }
 
@@ -35,7 +38,7 @@ static enum kb_code run_load(const struct bench *b, const struct bench_part *par
 {
     CLEANUP(lips_free) struct lips *lips = NULL;
     int64_t since = kb_now_us();
-    enum kb_code code = load_lips(&lips, b, part, err);
+    enum kb_code code = load_lips(&lips, b, part, NULL, NULL, err);
     *ret = (double)(kb_now_us() - since) / 1e6;
     return code;
 }
@@ -50,20 +53,48 @@ static void fill(float *data, size_t n)
     }
 }
 
+static void fill_inputs(struct lips *lips)
+{
+    const struct lips_spec *spec = lips_spec(lips);
+    for (int i = 0; i < lips_batch(lips); i++) {
+        fill(lips_face(lips, i), (size_t)spec->width * (size_t)spec->height * 6);
+        fill(lips_mel(lips, i), (size_t)spec->mel_columns * MEL_BANDS);
+    }
+}
+
+// The ranges that int8 needs, on the same numbers that it will be measured with.
+static enum kb_code find_ranges(struct ranges **ret, const struct bench *b,
+                                const struct bench_part *part, struct kb_error *err)
+{
+    CLEANUP(observer_free) struct observer *observer = observer_create();
+    CLEANUP(lips_free) struct lips *lips = NULL;
+    struct bench_part f32 = *part;
+    f32.precision = PRECISION_F32;
+    enum kb_code code = load_lips(&lips, b, &f32, NULL, observer, err);
+    if (code != KB_OK)
+        return code;
+    fill_inputs(lips);
+    code = lips_run(lips, err);
+    if (code == KB_OK)
+        *ret = observer_ranges(observer);
+    return code;
+}
+
 #define NETWORK_US 1000000
 
 static enum kb_code run_network(const struct bench *b, const struct bench_part *part, double *ret,
                                 struct kb_error *err)
 {
     CLEANUP(lips_free) struct lips *lips = NULL;
-    enum kb_code code = load_lips(&lips, b, part, err);
+    CLEANUP(ranges_free) struct ranges *ranges = NULL;
+    enum kb_code code = KB_OK;
+    if (part->precision == PRECISION_INT8)
+        code = find_ranges(&ranges, b, part, err);
+    if (code == KB_OK)
+        code = load_lips(&lips, b, part, ranges, NULL, err);
     if (code != KB_OK)
         return code;
-    const struct lips_spec *spec = lips_spec(lips);
-    for (int i = 0; i < lips_batch(lips); i++) {
-        fill(lips_face(lips, i), (size_t)spec->width * (size_t)spec->height * 6);
-        fill(lips_mel(lips, i), (size_t)spec->mel_columns * MEL_BANDS);
-    }
+    fill_inputs(lips);
     code = lips_run(lips, err); // the first run touches all memory
     int64_t since = kb_now_us(), frames = 0;
     while (code == KB_OK && kb_now_us() - since < NETWORK_US) {
@@ -198,7 +229,7 @@ static enum kb_code run_crop_paste(const struct bench *b, const struct bench_par
     CLEANUP(reader_close) struct reader *reader = NULL;
     CLEANUP(frames_free) struct frames frames = {0};
     int64_t us;
-    enum kb_code code = load_lips(&lips, b, part, err);
+    enum kb_code code = load_lips(&lips, b, part, NULL, NULL, err);
     if (code == KB_OK)
         code = make_track(&track, b, 3000000, &us, err);
     if (code == KB_OK)
@@ -308,9 +339,12 @@ static enum kb_code run_memory(const struct bench *b, const struct bench_part *p
 const struct bench_part bench_parts[] = {
     {"network.koubo-lips.f32.fps", "fps", run_network, .precision = PRECISION_F32},
     {"network.koubo-lips.bf16.fps", "fps", run_network, .precision = PRECISION_BF16},
+    {"network.koubo-lips.int8.fps", "fps", run_network, .precision = PRECISION_INT8},
     {"network.wav2lip.f32.fps", "fps", run_network, .precision = PRECISION_F32, .wav2lip = true,
      .needs = MATERIAL_WAV2LIP},
     {"network.wav2lip.bf16.fps", "fps", run_network, .precision = PRECISION_BF16, .wav2lip = true,
+     .needs = MATERIAL_WAV2LIP},
+    {"network.wav2lip.int8.fps", "fps", run_network, .precision = PRECISION_INT8, .wav2lip = true,
      .needs = MATERIAL_WAV2LIP},
     {"load.koubo-lips_s", "s", run_load, .wav2lip = false},
     {"load.wav2lip_s", "s", run_load, .wav2lip = true, .needs = MATERIAL_WAV2LIP},

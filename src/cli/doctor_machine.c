@@ -59,7 +59,7 @@ static void look_at_processor(struct doctor *d)
                       : NULL,
                _("%s, %d cores for koubo, %s; load %.1f; networks run in %s"),
                model[0] ? model : _("unknown model"), cores, list[0] ? list : _("no AVX2"), load,
-               precision_name(precision_resolve(PRECISION_AUTO)));
+               precision_name(precision_resolve(PRECISION_AUTO, true)));
 }
 
 static void look_at_memory(struct doctor *d)

@@ -18,6 +18,8 @@ static const struct {
     {"list", model_list, "", N_("the models that are here")},
     {"info", model_info, "FILE", N_("what is in a model file")},
     {"convert", model_convert, "IN OUT.safetensors", N_("PyTorch checkpoint to safetensors")},
+    {"quantize", model_quantize, "MODEL -i VIDEO [-o OUT.safetensors]",
+     N_("measure what int8 needs to know")},
     {"run", model_run, "FILE --input NAME=X.npy -o Y.npy", N_("run a network on NumPy arrays")},
 };
 
@@ -198,7 +200,7 @@ static void print_values(const struct graph *g, const char *title, const int *va
     }
 }
 
-static void print_graph(const struct graph *g)
+static void print_graph(const struct graph *g, bool has_ranges)
 {
     CLEANUP(kb_freep)
     char *parameters =
@@ -209,8 +211,8 @@ static void print_graph(const struct graph *g)
     print_values(g, _("input"), g->inputs, g->n_inputs);
     print_values(g, _("output"), g->outputs, g->n_outputs);
     CLEANUP(kb_freep)
-    char *precision = kb_printf(_("f32, bf16; auto means %s here"),
-                                precision_name(precision_resolve(PRECISION_AUTO)));
+    char *precision = kb_printf(_("f32, bf16, int8; auto means %s here"),
+                                precision_name(precision_resolve(PRECISION_AUTO, has_ranges)));
     print_field(_("precision"), precision);
 }
 
@@ -270,7 +272,7 @@ int model_info(int argc, char **argv)
     print_field(_("format"), format);
     print_field(_("network"), tflite ? path_name(o.file) : network_name(weights));
     if (graph)
-        print_graph(graph);
+        print_graph(graph, weights && tensor_set_meta(weights, "int8"));
     if (weights)
         print_weights(weights, o.common.verbose);
     // Weights of another network are still worth a look.

@@ -7,6 +7,7 @@
 int model_list(int argc, char **argv);
 int model_info(int argc, char **argv);
 int model_convert(int argc, char **argv);
+int model_quantize(int argc, char **argv);
 int model_run(int argc, char **argv);
 
 #endif

@@ -155,7 +155,7 @@ static const struct argp_option engine_options[] = {
         "(default: koubo-lips)"),
      50},
     {"precision", OPT_PRECISION, "P", 0,
-     N_("auto, f32 or bf16 (default: auto = bf16 where the processor has it)"), 50},
+     N_("auto, f32, bf16 or int8 (default: auto, the fastest that the processor has)"), 50},
     {"batch-size", OPT_BATCH_SIZE, "N", 0, N_("frames per run of the network (default: 8)"), 50},
     {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
     {0},
@@ -170,8 +170,8 @@ static error_t engine_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_PRECISION:
         if (!precision_parse(arg, &o->precision))
-            argp_error(state, _("%s takes one of %s, not '%s'"), "--precision", "auto, f32, bf16",
-                       arg);
+            argp_error(state, _("%s takes one of %s, not '%s'"), "--precision",
+                       "auto, f32, bf16, int8", arg);
         return 0;
     case OPT_BATCH_SIZE:
         o->batch = option_int(state, "--batch-size", arg, 1, 256);

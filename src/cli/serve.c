@@ -66,7 +66,7 @@ static const struct argp_option serve_options[] = {
      N_("threads of each worker (default: by processors and workers)"), 12},
     {"memory", OPT_MEMORY, "GB", 0, N_("most memory that a worker may take (default: 8)"), 12},
     {"precision", OPT_PRECISION, "P", 0,
-     N_("arithmetic of the network: auto, f32 or bf16 (default: auto)"), 12},
+     N_("arithmetic of the network: auto, f32, bf16 or int8 (default: auto)"), 12},
     {"hang-timeout", OPT_HANG_TIMEOUT, "SECONDS", 0,
      N_("a job without any progress for so long is stopped and tried again (default: 60)"), 12},
     {"no-sandbox", OPT_NO_SANDBOX, NULL, 0,
@@ -103,7 +103,8 @@ static void parse_limits(int key, char *arg, struct argp_state *state, struct se
     else if (key == OPT_NO_SANDBOX)
         s->worker.confined = false;
     else if (key == OPT_PRECISION && !precision_parse(arg, &s->worker.precision))
-        argp_error(state, _("%s takes one of %s, not '%s'"), "--precision", "auto, f32, bf16", arg);
+        argp_error(state, _("%s takes one of %s, not '%s'"), "--precision", "auto, f32, bf16, int8",
+                   arg);
 }
 
 static error_t serve_parse(int key, char *arg, struct argp_state *state)

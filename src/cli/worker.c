@@ -33,7 +33,7 @@ static const struct argp_option worker_options[] = {
     {"data", OPT_DATA, "FOLDER", 0, N_("the data folder of koubo serve"), 10},
     {"id", OPT_ID, "NAME", 0, N_("its name in the log and the queue (default: w1)"), 10},
     {"inspect", OPT_INSPECT, NULL, 0, N_("look at uploads and speak texts instead of jobs"), 10},
-    {"precision", OPT_PRECISION, "P", 0, N_("auto, f32 or bf16 (default: auto)"), 10},
+    {"precision", OPT_PRECISION, "P", 0, N_("auto, f32, bf16 or int8 (default: auto)"), 10},
     {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 10},
     {"min-free-bytes", OPT_MIN_FREE, "N", 0, N_("take no job that leaves less disk than this"), 10},
     {"memory-bytes", OPT_MEMORY, "N", 0, N_("address space it may use (default: no limit)"), 10},
@@ -75,8 +75,8 @@ static error_t worker_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_PRECISION:
         if (!precision_parse(arg, &w->precision))
-            argp_error(state, _("%s takes one of %s, not '%s'"), "--precision", "auto, f32, bf16",
-                       arg);
+            argp_error(state, _("%s takes one of %s, not '%s'"), "--precision",
+                       "auto, f32, bf16, int8", arg);
         return 0;
     case OPT_THREADS:
         w->threads = option_int(state, "--threads", arg, 1, 1024);

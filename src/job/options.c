@@ -106,7 +106,7 @@ static enum kb_code set_model(struct batch_options *o, const json_t *v, struct k
 static enum kb_code set_precision(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
     if (!json_is_string(v) || !precision_parse(json_string_value(v), &o->precision))
-        return not_one_of("precision", "auto, f32, bf16", err);
+        return not_one_of("precision", "auto, f32, bf16, int8", err);
     return KB_OK;
 }
 

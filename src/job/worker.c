@@ -268,7 +268,7 @@ static enum kb_code load_engine(struct worker *w, const char *model, enum precis
     char *copy = kb_strdup(model);
     pthread_mutex_lock(&w->pulse.lock);
     snprintf(w->pulse.model, sizeof(w->pulse.model), "%s", lips_spec(w->engine.lips)->name);
-    w->pulse.precision = precision_name(precision_resolve(precision));
+    w->pulse.precision = precision_name(lips_precision(w->engine.lips));
     pthread_mutex_unlock(&w->pulse.lock);
     free(w->model);
     w->model = copy;

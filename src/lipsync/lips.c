@@ -119,22 +119,54 @@ static enum kb_code spec_from_graph(struct lips *l, const struct graph *g, struc
     return KB_OK;
 }
 
+enum kb_code lips_find(char **ret, const char *model, struct kb_error *err)
+{
+    // A bare name is one of the shipped models, anything else a path.
+    model = model ? model : "koubo-lips";
+    if (strchr(model, '/') || strchr(model, '.')) {
+        *ret = kb_strdup(model);
+        return KB_OK;
+    }
+    CLEANUP(kb_freep) char *file = kb_printf("%s.safetensors", model);
+    return model_locate(ret, file, err);
+}
+
+char *lips_ranges_path(const char *model_path)
+{
+    return kb_printf("%s.koubo-int8.json", model_path);
+}
+
+// {"weights": HASH, "int8": {…}}, written by koubo model quantize. NULL: there is none for these
+// weights.
+static char *read_ranges_file(const char *model_path)
+{
+    CLEANUP(kb_freep) char *path = lips_ranges_path(model_path);
+    json_auto_t *root = json_load_file(path, 0, NULL);
+    char hash[33];
+    if (!root || file_hash(hash, model_path, NULL) != KB_OK)
+        return NULL;
+    const char *weights = json_string_value(json_object_get(root, "weights"));
+    if (!weights || strcmp(weights, hash) != 0)
+        return NULL;
+    return json_dumps(json_object_get(root, "int8"), JSON_COMPACT);
+}
+
+static enum kb_code find_ranges(struct ranges **ret, const struct tensor_set *set,
+                                const char *model_path, const struct graph *g, struct kb_error *err)
+{
+    const char *inside = tensor_set_meta(set, "int8");
+    CLEANUP(kb_freep) char *text = inside ? kb_strdup(inside) : read_ranges_file(model_path);
+    return text ? ranges_from_json(ret, text, g->n_values, err) : KB_OK;
+}
+
 enum kb_code lips_load(struct lips **ret, const struct lips_params *params, struct kb_error *err)
 {
     CLEANUP(lips_free) struct lips *l = kb_alloc(sizeof(*l));
     CLEANUP(tensor_set_free) struct tensor_set *set = NULL;
     CLEANUP(graph_free) struct graph *g = NULL;
     CLEANUP(kb_freep) char *path = NULL;
-    enum kb_code code = KB_OK;
-
-    // A bare name is one of the shipped models, anything else a path.
-    const char *model = params->model ? params->model : "koubo-lips";
-    if (!strchr(model, '/') && !strchr(model, '.')) {
-        CLEANUP(kb_freep) char *file = kb_printf("%s.safetensors", model);
-        code = model_locate(&path, file, err);
-    } else {
-        path = kb_strdup(model);
-    }
+    CLEANUP(ranges_free) struct ranges *own_ranges = NULL;
+    enum kb_code code = lips_find(&path, params->model, err);
     if (code == KB_OK)
         code = weights_load(&set, path, err);
     if (code != KB_OK)
@@ -150,6 +182,11 @@ enum kb_code lips_load(struct lips **ret, const struct lips_params *params, stru
     }
     if (code == KB_OK)
         code = spec_from_graph(l, g, err);
+    if (code == KB_OK)
+        code = graph_optimize(g, err);
+    bool may_be_int8 = params->precision == PRECISION_AUTO || params->precision == PRECISION_INT8;
+    if (code == KB_OK && may_be_int8 && !params->ranges)
+        code = find_ranges(&own_ranges, set, path, g, err);
     if (code != KB_OK)
         return kb_wrap(err, _("model '%s'"), path);
 
@@ -159,8 +196,10 @@ enum kb_code lips_load(struct lips **ret, const struct lips_params *params, stru
     bool leaves_room = params->beside_others && graph_macs(g) < SMALL_NETWORK_MACS;
     struct session_params sp = {.batch = params->batch > 0 ? params->batch : 8,
                                 .precision = params->precision,
-                                .threads = leaves_room ? 1 : params->threads};
-    l->precision = precision_resolve(params->precision);
+                                .threads = leaves_room ? 1 : params->threads,
+                                .ranges = params->ranges ? params->ranges : own_ranges,
+                                .observer = params->observer};
+    l->precision = precision_resolve(params->precision, sp.ranges != NULL);
     code = session_create(&l->session, g, &sp, err);
     if (code == KB_OK)
         *ret = TAKE(l);
@@ -201,6 +240,13 @@ float *lips_face(struct lips *l, int i)
 {
     return session_input(l->session, l->face_input) +
            (size_t)i * (size_t)l->spec.height * (size_t)l->spec.width * 6;
+}
+
+int lips_mel_start(const struct lips_spec *s, const struct mel *mel, int64_t pts_us)
+{
+    double column = MEL_PER_S * ((double)pts_us / 1e6 + s->mel_offset_s);
+    int start = (int)(s->mel_round ? lround(column) : floor(column));
+    return s->mel_inside ? KB_MAX(KB_MIN(start, mel_columns(mel) - s->mel_columns), 0) : start;
 }
 
 enum kb_code lips_run(struct lips *l, struct kb_error *err)

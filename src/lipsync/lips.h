@@ -5,6 +5,7 @@
 #define LIPSYNC_LIPS_H
 
 #include "face/track.h"
+#include "media/mel.h"
 #include "nn/session.h"
 
 struct lips_spec {
@@ -35,11 +36,18 @@ struct lips_params {
     int threads;        // 0 = 1
     bool beside_others; // decoder and encoder run at the same time: a network under 1 GMAC a
                         // frame then takes one thread and leaves them the rest
+    const struct ranges *ranges; // for int8, instead of those that lie in or beside the model
+    struct observer *observer;   // see session_params
 };
 
 // KB_NOT_FOUND, KB_BAD_INPUT (another network: names the missing tensors), KB_NO_SPACE.
 enum kb_code lips_load(struct lips **ret, const struct lips_params *params, struct kb_error *err);
 void lips_free(struct lips **l);
+
+// Where the ranges of a model's values are kept when they are not in its metadata (key "int8"); free().
+char *lips_ranges_path(const char *model_path);
+// The file behind --model: a path, or the name of a shipped model. KB_NOT_FOUND; free() the path.
+enum kb_code lips_find(char **ret, const char *model, struct kb_error *err);
 
 const struct lips_spec *lips_spec(const struct lips *l);
 enum precision lips_precision(const struct lips *l);
@@ -49,6 +57,8 @@ int lips_batch(const struct lips *l);
 // the rows from mask_top on at 0, then the reference.
 float *lips_mel(struct lips *l, int i);
 float *lips_face(struct lips *l, int i);
+// The column of the mel at which the window of a frame starts.
+int lips_mel_start(const struct lips_spec *s, const struct mel *mel, int64_t pts_us);
 // Run all of the batch (unused places cost as much as used ones).
 enum kb_code lips_run(struct lips *l, struct kb_error *err);
 // out_height * out_width pixels of 3 floats, 0..1, in the spec's channel order.

@@ -8,7 +8,6 @@
 
 #include "base/queue.h"
 
-#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,14 +95,6 @@ static void *decode_thread(void *opaque)
 
 // --- crop and network ---
 
-// The column at which the mel window of a frame starts.
-static int mel_start(const struct lips_spec *s, const struct mel *mel, int64_t pts_us)
-{
-    double column = MEL_PER_S * ((double)pts_us / 1e6 + s->mel_offset_s);
-    int start = (int)(s->mel_round ? lround(column) : floor(column));
-    return s->mel_inside ? KB_MAX(KB_MIN(start, mel_columns(mel) - s->mel_columns), 0) : start;
-}
-
 // Decide whether a frame is animated, and fill place i of the batch if so.
 static void prepare(struct pipeline *pl, struct item *it, int i)
 {
@@ -120,7 +111,7 @@ static void prepare(struct pipeline *pl, struct item *it, int i)
     warp_crop(it->shown.frame, &it->to_frame, &wp, it->target);
     crop_interleave(spec, it->target, pl->reference ? pl->reference : it->target,
                     lips_face(p->lips, i));
-    mel_window(p->mel, mel_start(spec, p->mel, it->shown.pts_us), spec->mel_columns,
+    mel_window(p->mel, lips_mel_start(spec, p->mel, it->shown.pts_us), spec->mel_columns,
                lips_mel(p->lips, i));
 }
 

@@ -10,12 +10,17 @@
 // Residuals. A full-tensor binary post-op would leave brgconv for an older kernel; the sum post-op
 // does not, so the residual is copied to the destination first.
 //
+// int8. A convolution that reads u8 has s8 weights and gives u8, or the wide type (f32 or bf16)
+// where the next operation wants that; one that reads wide and whose result is u8 writes beside it
+// first and is then converted.
+//
 // Memory. One arena for all inner values, planned by first fit over lifetimes; one scratchpad of
 // the largest size (user mode: in the library's default mode a primitive must run in the thread
 // that created it).
 #include "nn/backend.h"
 #include "nn/kernels.h"
 #include "nn/layout.h"
+#include "nn/quantize.h"
 
 #include <dnnl.h>
 #include <omp.h>
@@ -30,7 +35,7 @@ struct binding {
 };
 
 struct step {
-    enum { STEP_PRIMITIVE, STEP_MOVE, STEP_PRELU } kind;
+    enum { STEP_PRIMITIVE, STEP_MOVE, STEP_PRELU, STEP_QUANTIZE } kind;
     dnnl_primitive_t primitive;
     int n_bindings;
     struct binding bindings[6];
@@ -38,13 +43,13 @@ struct step {
     int src[4], dst;  // values of move; dst_offset elements into dst's slot
     int64_t dst_offset;
     float *slope; // STEP_PRELU, owned
+    float factor; // STEP_QUANTIZE: from src[0] to dst
 };
 
 struct plan {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     int batch, threads;
-    bool bf16;
     int n_steps, n_slots;
     struct step *steps;
     struct slot *slots;
@@ -52,6 +57,7 @@ struct plan {
     size_t arena_bytes, scratch_bytes, weight_bytes;
     dnnl_memory_t *owned; // weights and biases
     int n_owned;
+    struct observer *observer;
 };
 
 static enum kb_code check(dnnl_status_t s, const char *what, struct kb_error *err)
@@ -77,14 +83,15 @@ static enum kb_code check(dnnl_status_t s, const char *what, struct kb_error *er
 
 static dnnl_data_type_t type_of(const struct plan *p, int value)
 {
-    return p->slots[value].is_f32 ? dnnl_f32 : dnnl_bf16;
+    enum slot_type t = p->slots[value].type;
+    return t == SLOT_F32 ? dnnl_f32 : t == SLOT_BF16 ? dnnl_bf16 : dnnl_u8;
 }
 
 // NHWC memory of a value, dense. Logical dims are NCHW as the library wants them.
 static dnnl_memory_desc_t desc_of(const struct plan *p, const struct graph *g, int value,
                                   dnnl_data_type_t type)
 {
-    const struct value *v = &g->values[value];
+    const struct value *v = &g->values[p->slots[value].value];
     dnnl_memory_desc_t md;
     dnnl_dims_t dims = {p->batch, v->c, v->h, v->w};
     dnnl_memory_desc_init_by_tag(&md, 4, dims, type, dnnl_nhwc);
@@ -154,22 +161,23 @@ static enum kb_code finish_primitive(struct plan *p, struct step *s, dnnl_primit
     return KB_OK;
 }
 
-// Post-ops of one operation: the residual already in the destination, then the activation.
-static enum kb_code make_attr(dnnl_primitive_attr_t *ret, bool sum, const struct op *op,
-                              struct kb_error *err)
+// Post-ops of one operation: the residual already in the destination, times sum (0: none), then the
+// activation. unit: the real value of 1 in the destination.
+static enum kb_code make_attr(dnnl_primitive_attr_t *ret, float sum, const struct op *op,
+                              float unit, struct kb_error *err)
 {
     dnnl_post_ops_t post = NULL;
     DNNL_CHECK(dnnl_primitive_attr_create(ret));
     DNNL_CHECK(dnnl_primitive_attr_set_scratchpad_mode(*ret, dnnl_scratchpad_mode_user));
     DNNL_CHECK(dnnl_post_ops_create(&post));
-    if (sum)
-        dnnl_post_ops_append_sum(post, 1.0f);
+    if (sum > 0)
+        dnnl_post_ops_append_sum(post, sum);
     if (op && op->act == ACT_RELU)
         dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_relu, 0, 0);
     else if (op && op->act == ACT_LEAKY_RELU)
         dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_relu, op->alpha, 0);
     else if (op && op->act == ACT_RELU6)
-        dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_clip, 0, 6);
+        dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_clip, 0, 6 / unit);
     else if (op && op->act == ACT_SIGMOID)
         dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_logistic, 0, 0);
     dnnl_status_t st = dnnl_primitive_attr_set_post_ops(*ret, post);
@@ -206,14 +214,83 @@ static void add_prelu(struct plan *p, const struct graph *g, const struct op *op
     memcpy(s->slope, op->slope, bytes);
 }
 
+static int add_slot(struct plan *p, const struct graph *g, int value, enum slot_type type)
+{
+    p->slots[p->n_slots] = layout_extra(g, value, p->n_slots, type);
+    return p->n_slots++;
+}
+
+// From a wide value to u8.
+static void add_quantize(struct plan *p, int src, int dst)
+{
+    struct step *s = new_step(p, STEP_QUANTIZE);
+    s->src[0] = src;
+    s->dst = dst;
+    s->move.n_src = 1;
+    s->factor = 1 / p->slots[dst].scale;
+}
+
+// Weights and bias of a convolution in the numbers it computes with, and what one of its sums is
+// worth in the destination.
+struct conv_numbers {
+    float *weight, *bias, *scales; // owned; scales NULL: 1
+    float sum, unit;               // see make_attr()
+};
+
+static void conv_numbers_clear(struct conv_numbers *n)
+{
+    free(n->weight);
+    free(n->bias);
+    free(n->scales);
+}
+
+static struct conv_numbers quantized(const struct plan *p, const struct graph *g,
+                                     const struct op *op)
+{
+    size_t out_c = (size_t)g->values[op->out].c, in_c = (size_t)g->values[op->in[0]].c;
+    size_t n_weights = out_c * in_c * (size_t)op->kernel_h * (size_t)op->kernel_w;
+    const struct slot *out = &p->slots[op->out];
+    struct conv_numbers n = {.weight = kb_alloc(n_weights * sizeof(float)),
+                             .bias = op->bias ? kb_alloc(out_c * sizeof(float)) : NULL,
+                             .scales = kb_alloc(out_c * sizeof(float)),
+                             .sum = op->residual >= 0,
+                             .unit = out->type == SLOT_U8 ? out->scale : 1};
+    quantize_weights(p->slots, g, op, n.weight, n.scales);
+    for (size_t o = 0; o < out_c; o++) {
+        if (op->bias)
+            n.bias[o] = op->bias[o] / n.scales[o]; // is added before the scale
+        n.scales[o] /= n.unit;
+    }
+    if (op->residual >= 0 && out->type == SLOT_U8)
+        n.sum = p->slots[op->residual].scale / out->scale;
+    return n;
+}
+
+static enum kb_code make_conv_attr(dnnl_primitive_attr_t *ret, const struct conv_numbers *n,
+                                   const struct op *op, int out_c, struct kb_error *err)
+{
+    CHECK(make_attr(ret, n->sum, op, n->unit, err));
+    if (n->scales)
+        DNNL_CHECK(dnnl_primitive_attr_set_output_scales(*ret, out_c, 1 << 1, n->scales));
+    return KB_OK;
+}
+
 static enum kb_code add_conv(struct plan *p, const struct graph *g, const struct op *op,
                              struct kb_error *err)
 {
     const struct value *x = &g->values[op->in[0]], *y = &g->values[op->out];
-    dnnl_data_type_t weight_type = p->bf16 ? dnnl_bf16 : dnnl_f32;
-    int gr = op->groups;
+    enum slot_type src_type = p->slots[op->in[0]].type;
+    bool is_int8 = src_type == SLOT_U8;
+    dnnl_data_type_t weight_type = is_int8 ? dnnl_s8 : type_of(p, op->in[0]);
+    int gr = op->groups, out = op->out;
+    if (!is_int8 && p->slots[out].type == SLOT_U8)
+        out = add_slot(p, g, op->out, src_type);
+    CLEANUP(conv_numbers_clear)
+    struct conv_numbers numbers = {.sum = op->residual >= 0, .unit = 1};
+    if (is_int8)
+        numbers = quantized(p, g, op);
     dnnl_memory_desc_t src = desc_of(p, g, op->in[0], type_of(p, op->in[0]));
-    dnnl_memory_desc_t dst = desc_of(p, g, op->out, type_of(p, op->out));
+    dnnl_memory_desc_t dst = desc_of(p, g, out, type_of(p, out));
     dnnl_memory_desc_t user, any, bias;
     dnnl_dims_t plain = {y->c, x->c, op->kernel_h, op->kernel_w};
     dnnl_dims_t grouped = {gr, y->c / gr, x->c / gr, op->kernel_h, op->kernel_w};
@@ -236,7 +313,7 @@ static enum kb_code add_conv(struct plan *p, const struct graph *g, const struct
         &dst, strides, dilates, before, after));
 
     dnnl_primitive_attr_t attr = NULL;
-    enum kb_code code = make_attr(&attr, op->residual >= 0, op, err);
+    enum kb_code code = make_conv_attr(&attr, &numbers, op, y->c, err);
     dnnl_primitive_desc_t pd = NULL;
     if (code == KB_OK)
         code = check(dnnl_primitive_desc_create(&pd, &desc, attr, p->engine, NULL),
@@ -246,18 +323,21 @@ static enum kb_code add_conv(struct plan *p, const struct graph *g, const struct
     if (code == KB_OK)
         code = bind(p, s, DNNL_ARG_SRC, &src, op->in[0], err);
     if (code == KB_OK)
-        code = bind(p, s, DNNL_ARG_DST, &dst, op->out, err);
+        code = bind(p, s, DNNL_ARG_DST, &dst, out, err);
     if (code == KB_OK)
-        code = bind_constant(p, s, DNNL_ARG_WEIGHTS, op->weight, &user,
+        code = bind_constant(p, s, DNNL_ARG_WEIGHTS, is_int8 ? numbers.weight : op->weight, &user,
                              dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), err);
     if (code == KB_OK && op->bias)
-        code = bind_constant(p, s, DNNL_ARG_BIAS, op->bias, &bias, &bias, err);
+        code = bind_constant(p, s, DNNL_ARG_BIAS, is_int8 ? numbers.bias : op->bias, &bias, &bias,
+                             err);
     if (code == KB_OK)
         code = finish_primitive(p, s, pd, err);
     if (pd)
         dnnl_primitive_desc_destroy(pd);
     if (code == KB_OK && op->act == ACT_PRELU)
         add_prelu(p, g, op);
+    if (code == KB_OK && out != op->out)
+        add_quantize(p, out, op->out);
     return code;
 }
 
@@ -271,7 +351,7 @@ static enum kb_code add_simple(struct plan *p, const struct graph *g, const void
     dnnl_memory_desc_t dst_md = desc_of(p, g, dst, type_of(p, dst));
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
-    enum kb_code code = make_attr(&attr, false, act, err);
+    enum kb_code code = make_attr(&attr, 0, act, 1, err);
     if (code == KB_OK)
         code =
             check(dnnl_primitive_desc_create(&pd, desc, attr, p->engine, NULL), "primitive", err);
@@ -362,7 +442,7 @@ static enum kb_code add_convert(struct plan *p, const struct graph *g, int value
     dnnl_memory_desc_t inner = desc_of(p, g, value, type_of(p, value));
     dnnl_memory_desc_t outer = desc_of(p, g, value, dnnl_f32);
     dnnl_primitive_attr_t attr = NULL;
-    CHECK(make_attr(&attr, false, NULL, err));
+    CHECK(make_attr(&attr, 0, NULL, 1, err));
     dnnl_primitive_desc_t pd = NULL;
     dnnl_status_t st = dnnl_reorder_primitive_desc_create(
         &pd, to_value ? &outer : &inner, p->engine, to_value ? &inner : &outer, p->engine, attr);
@@ -449,12 +529,12 @@ static char *address(const struct plan *p, int value)
 {
     const struct slot *s = &p->slots[value], *root = &p->slots[s->root];
     char *base = root->external ? root->external : p->arena + root->at;
-    return base + s->offset * (s->is_f32 ? 4 : 2);
+    return base + s->offset * slot_elem_size(s->type);
 }
 
 static struct image image_of(const struct plan *p, const struct graph *g, int value)
 {
-    const struct value *v = &g->values[value];
+    const struct value *v = &g->values[p->slots[value].value];
     return (struct image){address(p, value),           p->batch, v->h, v->w, v->c,
                           p->slots[value].pixel_stride};
 }
@@ -475,7 +555,7 @@ static enum kb_code plan_memory_map(struct plan *p, const struct graph *g, struc
     }
     for (int i = 0; i < g->n_outputs; i++)
         use(p, g->outputs[i], p->n_steps);
-    p->arena_bytes = layout_place(p->slots, g, p->batch);
+    p->arena_bytes = layout_place(p->slots, p->n_slots, g, p->batch);
     p->arena = aligned_alloc(64, KB_MAX(p->arena_bytes, 64));
     p->scratch_bytes = (p->scratch_bytes + 63) & ~(size_t)63;
     p->scratch = aligned_alloc(64, KB_MAX(p->scratch_bytes, 64));
@@ -495,7 +575,7 @@ static enum kb_code plan_memory_map(struct plan *p, const struct graph *g, struc
         if (s->kind == STEP_PRIMITIVE)
             continue;
         int channels = s->move.dst.c; // of a part of a concatenation
-        s->move.elem_size = p->slots[s->dst].is_f32 ? 4 : 2;
+        s->move.elem_size = slot_elem_size(p->slots[s->dst].type);
         s->move.dst = image_of(p, g, s->dst);
         s->move.dst.data = (char *)s->move.dst.data + s->dst_offset * s->move.elem_size;
         s->move.dst.c = channels ? channels : s->move.dst.c;
@@ -534,6 +614,14 @@ static void plan_free(struct plan **pp)
     *pp = NULL;
 }
 
+// What is not u8 in int8: the faster of the two on this processor.
+static enum slot_type wide_type(enum precision precision)
+{
+    if (precision == PRECISION_INT8)
+        precision = precision_resolve(PRECISION_AUTO, false);
+    return precision == PRECISION_BF16 ? SLOT_BF16 : SLOT_F32;
+}
+
 static enum kb_code plan_create(struct plan **ret, const struct graph *g,
                                 const struct session_params *params, float *const *inputs,
                                 float *const *outputs, struct kb_error *err)
@@ -541,38 +629,63 @@ static enum kb_code plan_create(struct plan **ret, const struct graph *g,
     CLEANUP(plan_free) struct plan *p = kb_alloc(sizeof(*p));
     p->batch = params->batch;
     p->threads = params->threads;
-    p->bf16 = params->precision == PRECISION_BF16;
+    p->observer = params->observer;
     omp_set_num_threads(p->threads); // the calling thread's own setting
     DNNL_CHECK(dnnl_engine_create(&p->engine, dnnl_cpu, 0));
     DNNL_CHECK(dnnl_stream_create(&p->stream, p->engine, dnnl_stream_default_flags));
 
-    // At most: a copy, a primitive and a PReLU an operation, eight parts a concatenation.
+    // At most: a copy, a primitive and a PReLU or a conversion an operation, eight parts a
+    // concatenation.
     size_t n_steps = 2 * ARRAY_LEN(g->inputs);
     for (int i = 0; i < g->n_ops; i++)
         n_steps += KB_MAX(3, (size_t)g->ops[i].n_in);
     p->steps = kb_alloc(n_steps * sizeof(p->steps[0]));
     p->n_slots = g->n_values;
-    p->slots = kb_alloc((size_t)p->n_slots * sizeof(p->slots[0]));
+    // Beside the values: one an operation and one an input that is converted to u8.
+    size_t n_extra = (size_t)g->n_ops + (size_t)g->n_inputs;
+    p->slots = kb_alloc(((size_t)p->n_slots + n_extra) * sizeof(p->slots[0]));
     p->owned = kb_alloc((2 * (size_t)g->n_ops + 16) * sizeof(p->owned[0]));
 
-    layout_choose(p->slots, g, p->bf16);
+    layout_choose(p->slots, g, wide_type(params->precision),
+                  params->precision == PRECISION_INT8 ? params->ranges : NULL);
     for (int i = 0; i < g->n_inputs; i++) {
-        if (p->slots[g->inputs[i]].is_f32)
-            p->slots[g->inputs[i]].external = inputs[i];
-        else
-            CHECK(add_convert(p, g, g->inputs[i], inputs[i], true, err));
+        int v = g->inputs[i];
+        if (p->slots[v].type == SLOT_F32) {
+            p->slots[v].external = inputs[i];
+        } else if (p->slots[v].type == SLOT_BF16) {
+            CHECK(add_convert(p, g, v, inputs[i], true, err));
+        } else {
+            int outer = add_slot(p, g, v, SLOT_F32);
+            p->slots[outer].external = inputs[i];
+            add_quantize(p, outer, v);
+        }
     }
     for (int i = 0; i < g->n_ops; i++)
         CHECK(add_op(p, g, &g->ops[i], err));
     for (int i = 0; i < g->n_outputs; i++) {
         struct slot *s = &p->slots[g->outputs[i]];
-        if (s->is_f32 && s->root == g->outputs[i] && !s->external)
+        if (s->type == SLOT_F32 && s->root == g->outputs[i] && !s->external)
             s->external = outputs[i];
         else
             CHECK(add_convert(p, g, g->outputs[i], outputs[i], false, err));
     }
     CHECK(plan_memory_map(p, g, err));
     *ret = TAKE(p);
+    return KB_OK;
+}
+
+// Show the observer what a step has written.
+static enum kb_code observe(const struct plan *p, const struct step *s, struct kb_error *err)
+{
+    for (int i = 0; i < s->n_bindings; i++) {
+        const struct binding *b = &s->bindings[i];
+        const dnnl_memory_desc_t *md;
+        if (b->arg != DNNL_ARG_DST || b->value < 0)
+            continue;
+        DNNL_CHECK(dnnl_memory_get_memory_desc(b->memory, &md));
+        observer_note(p->observer, b->value, (const float *)(void *)address(p, b->value),
+                      dnnl_memory_desc_get_size(md) / sizeof(float));
+    }
     return KB_OK;
 }
 
@@ -584,12 +697,17 @@ static enum kb_code plan_run(struct plan *p, struct kb_error *err)
         if (s->kind == STEP_MOVE) {
             move_run(&s->move);
         } else if (s->kind == STEP_PRELU) {
-            prelu_run(&s->move.dst, s->slope, !p->slots[s->dst].is_f32);
+            prelu_run(&s->move.dst, s->slope, p->slots[s->dst].type == SLOT_BF16);
+        } else if (s->kind == STEP_QUANTIZE) {
+            quantize_run(&s->move.dst, &s->move.src[0], p->slots[s->src[0]].type == SLOT_BF16,
+                         s->factor);
         } else {
             dnnl_exec_arg_t args[ARRAY_LEN(s->bindings)];
             for (int k = 0; k < s->n_bindings; k++)
                 args[k] = (dnnl_exec_arg_t){s->bindings[k].arg, s->bindings[k].memory};
             DNNL_CHECK(dnnl_primitive_execute(s->primitive, p->stream, s->n_bindings, args));
+            if (p->observer)
+                CHECK(observe(p, s, err));
         }
     }
     DNNL_CHECK(dnnl_stream_wait(p->stream));

@@ -31,7 +31,9 @@ static void copy_pixels(const struct image *dst, char *d, const struct image *sr
 
 static void copy_element(char *d, const char *s, int elem_size)
 {
-    if (elem_size == 2)
+    if (elem_size == 1)
+        *d = *s;
+    else if (elem_size == 2)
         memcpy(d, s, 2);
     else
         memcpy(d, s, 4);
@@ -149,5 +151,44 @@ void prelu_run(const struct image *x, const float *slope, bool is_bf16)
             prelu_bf16((uint16_t *)x->data + i * x->pixel_stride, slope, x->c);
         else
             prelu_f32((float *)x->data + i * x->pixel_stride, slope, x->c);
+    }
+}
+
+static inline uint8_t to_u8(float v)
+{
+    v = v > 0 ? v : 0;
+    v = v < 255 ? v : 255;
+    return (uint8_t)(int)(v + 0.5f);
+}
+
+VECTORISED static void quantize_f32(uint8_t *restrict d, const float *restrict s, int64_t n,
+                                    float factor)
+{
+    for (int64_t i = 0; i < n; i++)
+        d[i] = to_u8(s[i] * factor);
+}
+
+VECTORISED static void quantize_bf16(uint8_t *restrict d, const uint16_t *restrict s, int64_t n,
+                                     float factor)
+{
+    for (int64_t i = 0; i < n; i++) {
+        union {
+            uint32_t bits;
+            float value;
+        } v = {.bits = (uint32_t)s[i] << 16};
+        d[i] = to_u8(v.value * factor);
+    }
+}
+
+void quantize_run(const struct image *dst, const struct image *src, bool src_is_bf16, float factor)
+{
+    int64_t row = (int64_t)src->w * src->c, rows = (int64_t)src->n * src->h;
+#pragma omp parallel for schedule(static) if (rows >= 16)
+    for (int64_t i = 0; i < rows; i++) {
+        if (src_is_bf16)
+            quantize_bf16((uint8_t *)dst->data + i * row, (uint16_t *)src->data + i * row, row,
+                          factor);
+        else
+            quantize_f32((uint8_t *)dst->data + i * row, (float *)src->data + i * row, row, factor);
     }
 }

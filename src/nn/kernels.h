@@ -1,4 +1,4 @@
-// The operations that only move numbers, on NHWC data of 2- or 4-byte elements, and PReLU, which
+// The operations that only move numbers, on NHWC data of 1, 2 or 4 bytes an element, and PReLU, which
 // the library can fuse only into its slow reference convolution. Internal to nn/. Parallel over
 // rows with OpenMP; otherwise no state.
 #ifndef NN_KERNELS_H
@@ -31,5 +31,9 @@ void move_run(const struct move *m);
 
 // y = x > 0 ? x : slope[c] * x, in place.
 void prelu_run(const struct image *x, const float *slope, bool is_bf16);
+
+// f32 or bf16 to u8: src * factor, rounded, cut to 0…255. Both images dense.
+void quantize_run(const struct image *dst, const struct image *src, bool src_is_bf16,
+                  float factor);
 
 #endif

@@ -1,5 +1,7 @@
 #include "nn/layout.h"
 
+#include "nn/quantize.h"
+
 #include <stdlib.h>
 
 bool layout_is_move(enum op_kind k)
@@ -10,31 +12,32 @@ bool layout_is_move(enum op_kind k)
 
 // In bf16 the outputs of the network stay f32, and so do the values on the way to them that only
 // one movement or activation separates from the convolution that makes them.
-static void choose_types(struct slot *slots, const struct graph *g, bool bf16)
+static void choose_types(struct slot *slots, const struct graph *g, enum slot_type wide)
 {
     for (int v = 0; v < g->n_values; v++)
-        slots[v].is_f32 = !bf16;
-    if (!bf16)
+        slots[v].type = wide;
+    if (wide == SLOT_F32)
         return;
     for (int i = 0; i < g->n_outputs; i++)
-        slots[g->outputs[i]].is_f32 = true;
+        slots[g->outputs[i]].type = SLOT_F32;
     for (int i = g->n_ops - 1; i >= 0; i--) {
         const struct op *op = &g->ops[i];
-        if (!slots[op->out].is_f32)
+        if (slots[op->out].type != SLOT_F32)
             continue;
         int producer = graph_producer(g, op->in[0]), uses = graph_uses(g, op->in[0]);
         bool carries =
             op->kind == OP_PIXEL_SHUFFLE || op->kind == OP_ACTIVATION || op->kind == OP_RESHAPE;
         if (carries && producer >= 0 && uses == 1)
-            slots[op->in[0]].is_f32 = true;
+            slots[op->in[0]].type = SLOT_F32;
         else if (op->kind != OP_CONV || op->residual >= 0)
-            slots[op->out].is_f32 = false; // converted when it is copied out
+            slots[op->out].type = SLOT_BF16; // converted when it is copied out
     }
     // A value that lost its f32 in the middle takes the chain behind it along.
     for (int i = 0; i < g->n_ops; i++) {
         const struct op *op = &g->ops[i];
-        if (op->kind != OP_CONV && slots[op->out].is_f32 && !slots[op->in[0]].is_f32)
-            slots[op->out].is_f32 = false;
+        if (op->kind != OP_CONV && slots[op->out].type == SLOT_F32 &&
+            slots[op->in[0]].type != SLOT_F32)
+            slots[op->out].type = SLOT_BF16;
     }
 }
 
@@ -42,6 +45,7 @@ static void choose_types(struct slot *slots, const struct graph *g, bool bf16)
 static void choose_roots(struct slot *slots, const struct graph *g)
 {
     for (int v = 0; v < g->n_values; v++) {
+        slots[v].value = v;
         slots[v].root = v;
         slots[v].pixel_stride = g->values[v].c;
     }
@@ -67,27 +71,41 @@ static void choose_roots(struct slot *slots, const struct graph *g)
     }
 }
 
-void layout_choose(struct slot *slots, const struct graph *g, bool bf16)
+void layout_choose(struct slot *slots, const struct graph *g, enum slot_type wide,
+                   const struct ranges *ranges)
 {
-    choose_types(slots, g, bf16);
+    choose_types(slots, g, wide);
+    if (ranges)
+        quantize_choose(slots, g, ranges);
     choose_roots(slots, g);
 }
 
-// First fit: every root gets the lowest place that no root alive at the same time covers.
-size_t layout_place(struct slot *slots, const struct graph *g, int batch)
+struct slot layout_extra(const struct graph *g, int value, int index, enum slot_type type)
 {
-    int *order = kb_alloc((size_t)g->n_values * sizeof(*order));
+    return (struct slot){
+        .value = value, .root = index, .pixel_stride = g->values[value].c, .type = type};
+}
+
+int slot_elem_size(enum slot_type t)
+{
+    return t == SLOT_F32 ? 4 : t == SLOT_BF16 ? 2 : 1;
+}
+
+// First fit: every root gets the lowest place that no root alive at the same time covers.
+size_t layout_place(struct slot *slots, int n_slots, const struct graph *g, int batch)
+{
+    int *order = kb_alloc((size_t)n_slots * sizeof(*order));
     int n = 0;
     size_t arena_bytes = 0;
-    for (int v = 0; v < g->n_values; v++) {
+    for (int v = 0; v < n_slots; v++) {
         struct slot *s = &slots[v];
         if (s->root != v || s->external || s->last < 0)
             continue;
-        const struct value *x = &g->values[v];
-        s->bytes =
-            ((size_t)batch * (size_t)x->h * (size_t)x->w * (size_t)x->c * (s->is_f32 ? 4 : 2) +
-             63) &
-            ~(size_t)63;
+        const struct value *x = &g->values[s->value];
+        s->bytes = ((size_t)batch * (size_t)x->h * (size_t)x->w * (size_t)x->c *
+                        (size_t)slot_elem_size(s->type) +
+                    63) &
+                   ~(size_t)63;
         s->at = 0;
         for (bool moved = true; moved;) {
             moved = false;

@@ -10,7 +10,9 @@
 struct session {
     const struct backend *backend;
     struct plan *plan;
+    struct observer *observer;
     int batch, n_inputs, n_outputs;
+    int input_values[MAX_PORTS];
     struct value input_shapes[MAX_PORTS], output_shapes[MAX_PORTS];
     float *inputs[MAX_PORTS], *outputs[MAX_PORTS];
     size_t port_bytes;
@@ -18,13 +20,13 @@ struct session {
 
 const char *precision_name(enum precision p)
 {
-    static const char *const names[] = {"auto", "f32", "bf16"};
+    static const char *const names[] = {"auto", "f32", "bf16", "int8"};
     return names[p];
 }
 
 bool precision_parse(const char *text, enum precision *ret)
 {
-    for (enum precision p = PRECISION_AUTO; p <= PRECISION_BF16; p++) {
+    for (enum precision p = PRECISION_AUTO; p <= PRECISION_INT8; p++) {
         if (strcmp(text, precision_name(p)) == 0) {
             *ret = p;
             return true;
@@ -33,12 +35,14 @@ bool precision_parse(const char *text, enum precision *ret)
     return false;
 }
 
-enum precision precision_resolve(enum precision p)
+enum precision precision_resolve(enum precision p, bool has_ranges)
 {
     if (p != PRECISION_AUTO)
         return p;
 #ifdef __x86_64__
     __builtin_cpu_init();
+    if (has_ranges && (__builtin_cpu_supports("avx512vnni") || __builtin_cpu_supports("avxvnni")))
+        return PRECISION_INT8;
     return __builtin_cpu_supports("avx512bf16") ? PRECISION_BF16 : PRECISION_F32;
 #else
     return PRECISION_F32;
@@ -72,13 +76,22 @@ enum kb_code session_create(struct session **ret, struct graph *g,
     struct session_params p = params ? *params : (struct session_params){0};
     p.batch = KB_MAX(p.batch, 1);
     p.threads = KB_MAX(p.threads, 1);
-    p.precision = precision_resolve(p.precision);
+    p.precision = precision_resolve(p.precision, p.ranges != NULL);
 
     s->batch = p.batch;
     enum kb_code code = graph_optimize(g, err);
     if (code != KB_OK)
         return code;
+    if (p.precision == PRECISION_INT8 && (!p.ranges || p.ranges->n_values != g->n_values))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("int8 needs the ranges of the network's values; make them with koubo "
+                         "model quantize"));
+    if (p.observer) {
+        s->observer = p.observer;
+        observer_prepare(p.observer, g->n_values);
+    }
     s->n_inputs = g->n_inputs;
+    memcpy(s->input_values, g->inputs, sizeof(s->input_values));
     s->n_outputs = g->n_outputs;
     code = make_ports(s, g, g->n_inputs, g->inputs, s->input_shapes, s->inputs, err);
     if (code == KB_OK)
@@ -153,5 +166,10 @@ size_t session_memory_bytes(const struct session *s)
 
 enum kb_code session_run(struct session *s, struct kb_error *err)
 {
+    for (int i = 0; s->observer && i < s->n_inputs; i++) {
+        const struct value *v = &s->input_shapes[i];
+        observer_note(s->observer, s->input_values[i], s->inputs[i],
+                      (size_t)s->batch * (size_t)v->h * (size_t)v->w * (size_t)v->c);
+    }
     return s->backend->plan_run(s->plan, err);
 }

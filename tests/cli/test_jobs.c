@@ -241,6 +241,29 @@ static void models(void **state)
     free(r.err);
 }
 
+static void quantize_a_model(void **state)
+{
+    struct outcome r = {0};
+    NEEDS_A_PERSON();
+    const char *video = talking(), *out = in_folder("int8.safetensors");
+    RUN(&r, "model", "quantize", "koubo-lips", "-i", video, "-o", out);
+    assert_status(&r, 0);
+    assert_says(r.err, "int8 against f32");
+    RUN(&r, "model", "info", out);
+    assert_status(&r, 0);
+    assert_says(r.out, "int8");
+    RUN(&r, "model", "quantize", "koubo-lips", "-i", video, "-o", out);
+    assert_status(&r, 3); // it exists
+    RUN(&r, "model", "quantize", "koubo-lips", "-i", video, "-o", in_folder("x.pth"));
+    assert_status(&r, 3);
+    assert_says(r.err, ".safetensors");
+    RUN(&r, "model", "quantize", "koubo-lips");
+    assert_status(&r, 2);
+    assert_nothing_half_done();
+    free(r.out);
+    free(r.err);
+}
+
 static void run_a_network(void **state)
 {
     struct kb_error err = {0};
@@ -433,6 +456,7 @@ int main(void)
         cmocka_unit_test(batch),
         cmocka_unit_test(preprocess_then_generate),
         cmocka_unit_test(models),
+        cmocka_unit_test(quantize_a_model),
         cmocka_unit_test(run_a_network),
         cmocka_unit_test(eval_as_json),
         cmocka_unit_test(an_interrupted_job_leaves_nothing),

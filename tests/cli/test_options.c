@@ -37,6 +37,10 @@ static void help_lists_every_option(void **state)
     assert_says(r.out, "--input");
     assert_says(r.out, "--output-name");
     assert_says(r.out, "--precision");
+    RUN(&r, "model", "quantize", "--help");
+    assert_status(&r, 0);
+    assert_says(r.out, "--input");
+    assert_says(r.out, "OUT.safetensors");
     free(r.out);
     free(r.err);
 }

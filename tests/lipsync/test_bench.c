@@ -24,13 +24,14 @@ static void test_json(void **state)
     json_auto_t *figures = NULL;
     assert_int_equal(bench("--json --only network.koubo-lips --repeat 1", &figures), 0);
     static const char *const numbers[] = {"network.koubo-lips.f32.fps",
-                                          "network.koubo-lips.bf16.fps", "machine.cores"};
+                                          "network.koubo-lips.bf16.fps",
+                                          "network.koubo-lips.int8.fps", "machine.cores"};
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         if (!(json_number_value(json_object_get(figures, numbers[i])) > 0))
             fail_msg("%s is missing or not above 0", numbers[i]);
     assert_non_null(json_string_value(json_object_get(figures, "machine.cpu")));
     assert_non_null(json_string_value(json_object_get(figures, "machine.isa")));
-    assert_int_equal(json_object_size(figures), 5); // nothing else was asked for
+    assert_int_equal(json_object_size(figures), 6); // nothing else was asked for
 }
 
 static void test_clip(void **state)

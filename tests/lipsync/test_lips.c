@@ -2,9 +2,11 @@
 #include "tests/test.h"
 
 #include <math.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "lipsync/calibrate.h"
 #include "lipsync/lips.h"
 #include "nn/import.h"
 
@@ -53,6 +55,76 @@ static void with_file(struct tensor_set *set, const char *file, struct kb_error 
 {
     assert_ok(*err, safetensors_write(file, set, err));
     *ret = lips_load(ret_lips, &(struct lips_params){.model = file, .batch = 1}, err);
+    unlink(file);
+}
+
+// int8 is what auto means for the bundled weights where the processor has it, and stays within the
+// stated distance of f32 on people its ranges do not come from only.
+static void test_bundled_int8(void **state)
+{
+    struct kb_error err = {0};
+    CLEANUP(lips_free) struct lips *l = NULL;
+    assert_ok(err, lips_load(&l, &(struct lips_params){.batch = 1}, &err));
+    assert_int_equal(lips_precision(l), precision_resolve(PRECISION_AUTO, true));
+
+    const char *clip = clip_path("grid_lbax4n.mpg");
+    if (!clip) {
+        print_message("skipped the comparison with f32: there are no clips here\n");
+        return;
+    }
+    CLEANUP(calibration_clear) struct calibration c = {0};
+    struct calibrate_params p = {.videos = &clip, .n_videos = 1, .threads = 2};
+    assert_ok(err, calibrate(&c, &p, &err));
+    assert_true(c.frames >= 16 && c.checked >= 16);
+    assert_true(c.psnr_db >= 40);
+}
+
+// Ranges beside a model count for exactly these weights.
+static void test_ranges_beside_the_model(void **state)
+{
+    char file[] = "/tmp/koubo-lips-XXXXXX";
+    close(mkstemp(file));
+    CLEANUP(kb_freep) char *beside = lips_ranges_path(file);
+    CLEANUP(observer_free) struct observer *observer = observer_create();
+    CLEANUP(tensor_set_free) struct tensor_set *set = wav2lip_random(1);
+    CLEANUP(lips_free) struct lips *l = NULL;
+    struct kb_error err = {0};
+    assert_ok(err, safetensors_write(file, set, &err));
+    struct lips_params p = {
+        .model = file, .batch = 1, .precision = PRECISION_F32, .observer = observer};
+    assert_ok(err, lips_load(&l, &p, &err));
+    for (int k = 0; k < 96 * 96 * 6; k++)
+        lips_face(l, 0)[k] = (float)(k % 97) / 97;
+    assert_ok(err, lips_run(l, &err));
+    CLEANUP(kb_freep) float *f32 = kb_alloc(96 * 96 * 3 * sizeof(*f32));
+    memcpy(f32, lips_output(l, 0), 96 * 96 * 3 * sizeof(*f32));
+    lips_free(&l);
+
+    p = (struct lips_params){.model = file, .batch = 1, .precision = PRECISION_INT8};
+    assert_fails(err, KB_BAD_INPUT, "model quantize", lips_load(&l, &p, &err));
+    CLEANUP(ranges_free) struct ranges *ranges = observer_ranges(observer);
+    CLEANUP(kb_freep) char *json = ranges_to_json(ranges);
+    char hash[33];
+    assert_ok(err, file_hash(hash, file, &err));
+    CLEANUP(kb_freep)
+    char *text = kb_printf("{\"weights\": \"%s\", \"int8\": %s}\n", hash, json);
+    assert_ok(err, file_write_atomic(beside, text, strlen(text), &err));
+    assert_ok(err, lips_load(&l, &p, &err));
+    assert_int_equal(lips_precision(l), PRECISION_INT8);
+    for (int k = 0; k < 96 * 96 * 6; k++)
+        lips_face(l, 0)[k] = (float)(k % 97) / 97;
+    assert_ok(err, lips_run(l, &err));
+    double squares = 0;
+    for (int k = 0; k < 96 * 96 * 3; k++)
+        squares += pow((double)(lips_output(l, 0)[k] - f32[k]), 2);
+    assert_true(-10 * log10(squares / (96 * 96 * 3)) >=
+                30); // random weights: far from trained ones
+    lips_free(&l);
+
+    text[14] = text[14] == '0' ? '1' : '0'; // a digit of the hash: other weights
+    assert_ok(err, file_write_atomic(beside, text, strlen(text), &err));
+    assert_fails(err, KB_BAD_INPUT, "model quantize", lips_load(&l, &p, &err));
+    unlink(beside);
     unlink(file);
 }
 
@@ -112,6 +184,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bundled_spec),
+        cmocka_unit_test(test_bundled_int8),
+        cmocka_unit_test(test_ranges_beside_the_model),
         cmocka_unit_test(test_published_wav2lip_spec),
         cmocka_unit_test(test_another_network_is_named),
         cmocka_unit_test(test_missing_model),

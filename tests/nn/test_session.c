@@ -335,8 +335,8 @@ static struct graph *(*const builders[])(void) = {build_unet, build_wav2lip_like
                                                   build_mediapipe_like};
 
 // tolerance: largest allowed difference over the largest value of the output.
-static void compare(struct graph *(*build)(void), enum precision precision, int batch, int threads,
-                    double tolerance)
+static void compare_ranges(struct graph *(*build)(void), enum precision precision,
+                           const struct ranges *ranges, int batch, int threads, double tolerance)
 {
     struct kb_error err = {0};
     seed = 7;
@@ -347,7 +347,8 @@ static void compare(struct graph *(*build)(void), enum precision precision, int 
     assert_ok(err, graph_finish(plain, &err));
 
     struct session *s = NULL;
-    struct session_params params = {.batch = batch, .precision = precision, .threads = threads};
+    struct session_params params = {
+        .batch = batch, .precision = precision, .threads = threads, .ranges = ranges};
     assert_ok(err, session_create(&s, g, &params, &err));
     graph_free(&g);
     struct value in = session_input_shape(s, 0);
@@ -380,6 +381,12 @@ static void compare(struct graph *(*build)(void), enum precision precision, int 
     graph_free(&plain);
 }
 
+static void compare(struct graph *(*build)(void), enum precision precision, int batch, int threads,
+                    double tolerance)
+{
+    compare_ranges(build, precision, NULL, batch, threads, tolerance);
+}
+
 static void test_f32_matches_plain_loops(void **state)
 {
     for (size_t i = 0; i < ARRAY_LEN(builders); i++) {
@@ -394,6 +401,135 @@ static void test_bf16_stays_near(void **state)
         compare(builders[i], PRECISION_BF16, 1, 1, 0.05);
         compare(builders[i], PRECISION_BF16, 3, 2, 0.05);
     }
+}
+
+// The ranges of a graph's values on the inputs that compare() gives it.
+static struct ranges *calibrate(struct graph *(*build)(void), int batch)
+{
+    struct kb_error err = {0};
+    CLEANUP(observer_free) struct observer *observer = observer_create();
+    seed = 7;
+    struct graph *g = build();
+    seed = 7;
+    struct graph *same = build(); // compare() draws its weights twice
+    graph_free(&same);
+    assert_ok(err, graph_finish(g, &err));
+    struct session *s = NULL;
+    struct session_params params = {
+        .batch = batch, .precision = PRECISION_F32, .observer = observer};
+    assert_ok(err, session_create(&s, g, &params, &err));
+    struct value in = session_input_shape(s, 0);
+    for (int i = 0; i < in.h * in.w * in.c * batch; i++)
+        session_input(s, 0)[i] = noise();
+    assert_ok(err, session_run(s, &err));
+    session_free(&s);
+    graph_free(&g);
+    return observer_ranges(observer);
+}
+
+static void test_int8_stays_near(void **state)
+{
+    for (size_t i = 0; i < ARRAY_LEN(builders); i++) {
+        CLEANUP(ranges_free) struct ranges *one = calibrate(builders[i], 1);
+        CLEANUP(ranges_free) struct ranges *three = calibrate(builders[i], 3);
+        compare_ranges(builders[i], PRECISION_INT8, one, 1, 1, 0.06);
+        compare_ranges(builders[i], PRECISION_INT8, three, 3, 2, 0.06);
+    }
+}
+
+// Positive weights into a ReLU, a residual, a concatenation and a transposed convolution: all of it
+// can be u8, so the arena is about half of bf16's and the weights too.
+static struct graph *build_rectified(void)
+{
+    struct graph *g = graph_create();
+    int x = graph_add_input(g, "x", 16, 16, 8);
+    int a = CONV(g, x, 8, .out_c = 32, .kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1,
+                 .pad_bottom = 1, .pad_right = 1, .act = ACT_RELU);
+    int b = CONV(g, a, 32, .out_c = 32, .kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1,
+                 .pad_bottom = 1, .pad_right = 1, .residual = a, .act = ACT_RELU);
+    int up = OP(g, b, .kind = OP_UPSAMPLE_NEAREST, .factor = 2);
+    int up2 = OP(g, a, .kind = OP_UPSAMPLE_NEAREST, .factor = 2);
+    int both = OP(g, up, .kind = OP_CONCAT, .n_in = 2, .in = {up, up2}, .axis = 'c');
+    int c = CONV(g, both, 64, .out_c = 64, .kernel_h = 3, .kernel_w = 3, .pad_top = 1,
+                 .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .act = ACT_RELU);
+    int d = CONV(g, c, 64, .out_c = 3, .kernel_h = 1, .kernel_w = 1);
+    graph_add_output(g, OP(g, d, .kind = OP_ACTIVATION, .act = ACT_SIGMOID));
+    return g;
+}
+
+static size_t memory_of(enum precision precision, const struct ranges *ranges)
+{
+    struct kb_error err = {0};
+    struct graph *g = build_rectified();
+    assert_ok(err, graph_finish(g, &err));
+    struct session *s = NULL;
+    struct session_params params = {.precision = precision, .ranges = ranges};
+    assert_ok(err, session_create(&s, g, &params, &err));
+    size_t bytes = session_memory_bytes(s);
+    session_free(&s);
+    graph_free(&g);
+    return bytes;
+}
+
+static void test_int8_is_used(void **state)
+{
+    CLEANUP(ranges_free) struct ranges *ranges = calibrate(build_rectified, 4);
+    compare_ranges(build_rectified, PRECISION_INT8, ranges, 4, 2, 0.03);
+    assert_true(memory_of(PRECISION_INT8, ranges) * 3 < memory_of(PRECISION_F32, NULL) * 2);
+}
+
+static void test_int8_needs_ranges(void **state)
+{
+    struct kb_error err = {0};
+    struct graph *g = build_rectified();
+    assert_ok(err, graph_finish(g, &err));
+    struct session *s = NULL;
+    struct session_params params = {.precision = PRECISION_INT8};
+    assert_fails(err, KB_BAD_INPUT, "model quantize", session_create(&s, g, &params, &err));
+    graph_free(&g);
+}
+
+static void test_ranges_are_kept(void **state)
+{
+    struct kb_error err = {0};
+    CLEANUP(ranges_free) struct ranges *made = calibrate(build_rectified, 1);
+    CLEANUP(kb_freep) char *text = ranges_to_json(made);
+    CLEANUP(ranges_free) struct ranges *read = NULL;
+    assert_ok(err, ranges_from_json(&read, text, made->n_values, &err));
+    int n_known = 0;
+    for (int i = 0; i < made->n_values; i++) {
+        assert_true(fabsf(read->limits[i] - made->limits[i]) <= 1e-5f * made->limits[i]);
+        n_known += made->limits[i] > 0;
+    }
+    assert_true(n_known >= 3);
+    ranges_free(&read);
+    assert_fails(err, KB_BAD_INPUT, "do not belong",
+                 ranges_from_json(&read, text, made->n_values + 1, &err));
+    assert_fails(err, KB_BAD_INPUT, "do not belong", ranges_from_json(&read, "{", 3, &err));
+    assert_fails(err, KB_BAD_INPUT, "no value reaches",
+                 ranges_from_json(&read, "{\"limits\": [1, -2]}", 2, &err));
+}
+
+// One outlier among many small values does not take all the steps.
+static void test_outliers_are_cut_off(void **state)
+{
+    CLEANUP(observer_free) struct observer *o = observer_create();
+    observer_prepare(o, 3);
+    enum { N = 200000 };
+    CLEANUP(kb_freep) float *data = kb_alloc(N * sizeof(*data));
+    for (int i = 0; i < N; i++)
+        data[i] = (float)(i % 1000) / 1000;
+    observer_note(o, 0, data, N);
+    for (int i = 0; i < 10; i++)
+        observer_note(o, 1, data, N);
+    data[5] = 3;
+    observer_note(o, 1, data, N);
+    data[6] = -0.1f;
+    observer_note(o, 2, data, N);
+    CLEANUP(ranges_free) struct ranges *r = observer_ranges(o);
+    assert_true(r->limits[0] > 0.97f && r->limits[0] < 1.05f);
+    assert_true(r->limits[1] > 0.97f && r->limits[1] < 2);
+    assert_true(r->limits[2] == 0); // can be negative
 }
 
 static void test_bad_graphs_are_refused(void **state)
@@ -450,14 +586,23 @@ static void test_precision_names(void **state)
     assert_true(precision_parse("bf16", &p) && p == PRECISION_BF16);
     assert_true(precision_parse("auto", &p) && p == PRECISION_AUTO);
     assert_false(precision_parse("fp8", &p));
-    assert_int_not_equal(precision_resolve(PRECISION_AUTO), PRECISION_AUTO);
+    assert_int_not_equal(precision_resolve(PRECISION_AUTO, true), PRECISION_AUTO);
+    assert_int_not_equal(precision_resolve(PRECISION_AUTO, false), PRECISION_INT8);
+    assert_int_equal(precision_resolve(PRECISION_F32, true), PRECISION_F32);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_f32_matches_plain_loops), cmocka_unit_test(test_bf16_stays_near),
-        cmocka_unit_test(test_bad_graphs_are_refused),  cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_f32_matches_plain_loops),
+        cmocka_unit_test(test_bf16_stays_near),
+        cmocka_unit_test(test_int8_stays_near),
+        cmocka_unit_test(test_int8_is_used),
+        cmocka_unit_test(test_int8_needs_ranges),
+        cmocka_unit_test(test_ranges_are_kept),
+        cmocka_unit_test(test_outliers_are_cut_off),
+        cmocka_unit_test(test_bad_graphs_are_refused),
+        cmocka_unit_test(test_counts),
         cmocka_unit_test(test_precision_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

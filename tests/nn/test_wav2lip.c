@@ -82,7 +82,7 @@ static void test_bf16(void **state)
 {
     CLEANUP(session_free) struct session *s = NULL;
     struct kb_error err = {0};
-    if (precision_resolve(PRECISION_AUTO) != PRECISION_BF16) {
+    if (precision_resolve(PRECISION_AUTO, false) != PRECISION_BF16) {
         print_message("# skipped: no native bf16 on this processor\n");
         skip();
     }
