@@ -10,6 +10,10 @@ struct backend {
     const char *name;
     // Can it run here? Cheap, called before plan_create.
     bool (*available)(void);
+    // Can it compute in this precision (not AUTO) on this processor, and does it do so by the
+    // processor's own instructions, so that it is faster than the more exact ones?
+    bool (*can)(enum precision p);
+    bool (*is_native)(enum precision p);
     // Compile an optimized graph. params are resolved (batch >= 1, threads >= 1, no AUTO).
     // inputs and outputs are the session's NHWC f32 buffers, one per input and output of the graph;
     // the plan reads and writes them on every run.

@@ -724,9 +724,30 @@ static bool available(void)
     return true; // oneDNN runs on any x86-64 and picks kernels by what the processor has
 }
 
+// The library's word, not the processor's: it can be limited by ONEDNN_MAX_CPU_ISA.
+static bool has_isa(dnnl_cpu_isa_t wanted)
+{
+    return (dnnl_get_effective_cpu_isa() & wanted) == wanted;
+}
+
+// bf16 is emulated with AVX-512 alone; below that the library has no kernels for it.
+static bool can(enum precision p)
+{
+    return p != PRECISION_BF16 || has_isa(dnnl_cpu_isa_avx512_core);
+}
+
+static bool is_native(enum precision p)
+{
+    return p == PRECISION_F32 || (p == PRECISION_BF16 && has_isa(dnnl_cpu_isa_avx512_core_bf16)) ||
+           (p == PRECISION_INT8 &&
+            (has_isa(dnnl_cpu_isa_avx512_core_vnni) || has_isa(dnnl_cpu_isa_avx2_vnni)));
+}
+
 const struct backend backend_onednn = {
     .name = "onednn",
     .available = available,
+    .can = can,
+    .is_native = is_native,
     .plan_create = plan_create,
     .plan_run = plan_run,
     .plan_memory = plan_memory,

@@ -24,6 +24,11 @@ const char *precision_name(enum precision p)
     return names[p];
 }
 
+bool precision_can_run(enum precision p)
+{
+    return backend_onednn.can(p);
+}
+
 bool precision_parse(const char *text, enum precision *ret)
 {
     for (enum precision p = PRECISION_AUTO; p <= PRECISION_INT8; p++) {
@@ -37,16 +42,12 @@ bool precision_parse(const char *text, enum precision *ret)
 
 enum precision precision_resolve(enum precision p, bool has_ranges)
 {
+    const struct backend *b = &backend_onednn;
     if (p != PRECISION_AUTO)
         return p;
-#ifdef __x86_64__
-    __builtin_cpu_init();
-    if (has_ranges && (__builtin_cpu_supports("avx512vnni") || __builtin_cpu_supports("avxvnni")))
+    if (has_ranges && b->is_native(PRECISION_INT8))
         return PRECISION_INT8;
-    return __builtin_cpu_supports("avx512bf16") ? PRECISION_BF16 : PRECISION_F32;
-#else
-    return PRECISION_F32;
-#endif
+    return b->is_native(PRECISION_BF16) ? PRECISION_BF16 : PRECISION_F32;
 }
 
 // Buffers, aligned for vector loads, for n ports of the graph.
@@ -82,6 +83,10 @@ enum kb_code session_create(struct session **ret, struct graph *g,
     enum kb_code code = graph_optimize(g, err);
     if (code != KB_OK)
         return code;
+    if (!precision_can_run(p.precision))
+        return kb_fail(err, KB_UNAVAILABLE,
+                       _("this processor cannot compute in %s; use --precision auto"),
+                       precision_name(p.precision));
     if (p.precision == PRECISION_INT8 && (!p.ranges || p.ranges->n_values != g->n_values))
         return kb_fail(err, KB_BAD_INPUT,
                        _("int8 needs the ranges of the network's values; make them with koubo "

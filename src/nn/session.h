@@ -16,6 +16,7 @@ bool precision_parse(const char *text, enum precision *ret);
 // are known (without VNNI the library adds pairs of products in 16 bits, which saturate), bf16 where
 // AVX512_BF16 is native, else f32.
 enum precision precision_resolve(enum precision p, bool has_ranges);
+bool precision_can_run(enum precision p); // on this processor, fast or not
 
 struct session_params {
     int batch;                // images per run, default 1
