@@ -295,7 +295,7 @@ static const struct argp_option video_options[] = {
     {"loudnorm", OPT_LOUDNORM, NULL, 0, N_("bring the speech to -16 LUFS"), 40},
     {"crf", OPT_CRF, "N", 0, N_("quality of H.264, 0 (best) to 51 (default: 18)"), 40},
     {"preset", OPT_PRESET, "NAME", 0,
-     N_("effort of x264: ultrafast to placebo (default: veryfast)"), 40},
+     N_("effort of x264: ultrafast to placebo (default: auto, between superfast and veryfast)"), 40},
     {"bitrate", OPT_BITRATE, "source", 0, N_("use the video's own bitrate instead of --crf"), 40},
     {0},
 };

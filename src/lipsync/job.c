@@ -12,7 +12,7 @@
 
 #define SPARE_BYTES (16 << 20) // room that must be free beside the estimated output
 
-const char *const job_presets[N_JOB_PRESETS] = {"ultrafast", "superfast", "veryfast", "faster",
+const char *const job_presets[N_JOB_PRESETS] = {"auto", "ultrafast", "superfast", "veryfast", "faster",
                                                 "fast",      "medium",    "slow",     "slower",
                                                 "veryslow",  "placebo"};
 

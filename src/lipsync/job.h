@@ -39,7 +39,7 @@ bool loop_mode_parse(const char *text,
                      enum loop_mode *ret); // "pingpong", "restart", "freeze", "none"
 
 // Efforts of x264, quickest first.
-#define N_JOB_PRESETS 10
+#define N_JOB_PRESETS 11
 extern const char *const job_presets[N_JOB_PRESETS];
 
 struct job_params {
@@ -58,7 +58,7 @@ struct job_params {
 
     int crf;             // -1 = 18
     bool bitrate_source; // the video's own bitrate instead of crf
-    const char *preset;  // one of job_presets; NULL = "veryfast"
+    const char *preset;  // one of job_presets; NULL = "auto", see writer.h
 
     int pads[4];        // top, bottom, left, right, in pixels; box crops only
     bool pads_set;      // else 0 10 0 0

@@ -39,8 +39,9 @@ static AVRational time_units(AVRational rate)
 
 static enum kb_code check_params(const struct writer_params *p, struct kb_error *err)
 {
-    static const char presets[] = " ultrafast superfast veryfast faster fast medium slow slower "
-                                  "veryslow placebo ";
+    static const char presets[] =
+        " auto ultrafast superfast veryfast faster fast medium slow slower "
+        "veryslow placebo ";
     if (p->width < 2 || p->height < 2 || p->width % 2 || p->height % 2)
         return kb_fail(err, KB_BAD_INPUT,
                        _("cannot encode pictures of %dx%d: the sides must be even"), p->width,
@@ -72,7 +73,12 @@ static void set_up_encoder(AVCodecContext *c, const struct writer_params *p)
     c->color_trc = p->transfer;
     c->thread_count = p->threads;
     c->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
-    av_opt_set(c->priv_data, "preset", p->preset ? p->preset : "veryfast", 0);
+    // Of what veryfast does more than superfast, deciding by how long a block stays in the picture
+    // (mbtree) makes a talking head half as large for next to no time; docs/performance.md.
+    bool automatic = !p->preset || strcmp(p->preset, "auto") == 0;
+    av_opt_set(c->priv_data, "preset", automatic ? "superfast" : p->preset, 0);
+    if (automatic)
+        av_opt_set(c->priv_data, "x264-params", "mbtree=1:rc-lookahead=10", 0);
     if (p->bitrate > 0)
         c->bit_rate = p->bitrate;
     else

@@ -19,7 +19,8 @@ struct writer_params {
     enum AVColorTransferCharacteristic transfer;
     int crf;                    // 0..51; used when bitrate is 0
     int64_t bitrate;            // bits per second, or 0 for crf
-    const char *preset;         // libx264's names; NULL = "veryfast"
+    const char *preset;         // libx264's names, or "auto" (also NULL): superfast with the
+                                // macroblock tree of veryfast
     int threads;                // encoder threads; 0 = library's choice
     const char *audio_path;     // file whose best audio stream becomes the sound; NULL = none
     bool loudnorm;              // normalise it (then it is re-encoded)

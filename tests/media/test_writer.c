@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include "base/file.h"
@@ -252,6 +253,27 @@ static void test_sound(void **state)
     }
 }
 
+// The encoder writes its settings into the stream.
+static void test_automatic_preset(void **state)
+{
+    static const char *const presets[] = {NULL, "auto", "veryfast"};
+    static const char *const wanted[] = {"subme=1", "rc_lookahead=10", "mbtree=1"};
+    for (size_t i = 0; i < ARRAY_LEN(presets); i++) {
+        struct kb_error err = {0};
+        struct writer_params p = plain;
+        p.preset = presets[i];
+        const char *path = make_path("preset.mp4");
+        assert_ok(err, write_film(path, &p, 3, at_25, &err));
+        struct file_map file = {0};
+        assert_ok(err, file_map(&file, path, &err));
+        for (size_t k = 0; k < ARRAY_LEN(wanted); k++) {
+            bool there = memmem(file.data, file.size, wanted[k], strlen(wanted[k])) != NULL;
+            assert_true(there == (k > 0 || i < 2)); // veryfast looks closer: subme=2
+        }
+        file_unmap(&file);
+    }
+}
+
 static void test_refuses(void **state)
 {
     SKIP_WITHOUT_FFMPEG();
@@ -397,9 +419,13 @@ static void test_whole_way(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pictures),  cmocka_unit_test(test_colour_tags),
-        cmocka_unit_test(test_sound),     cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_giving_up), cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_pictures),
+        cmocka_unit_test(test_colour_tags),
+        cmocka_unit_test(test_sound),
+        cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_automatic_preset),
+        cmocka_unit_test(test_giving_up),
+        cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_whole_way),
     };
     return cmocka_run_group_tests(tests, make_setup, make_teardown);

@@ -41,7 +41,7 @@ export const groups: { name: string; fields: Field[] }[] = [
         fields: [
             choice('height', [0, 1080, 720, 480, 360], (v) => (v ? `${v}p` : t('options.original'))),
             number('crf', 18, 0, 51, 1),
-            choice('preset', ['veryfast', 'ultrafast', 'superfast', 'faster', 'fast', 'medium', 'slow'], asIs),
+            choice('preset', ['auto', 'ultrafast', 'superfast', 'veryfast', 'faster', 'fast', 'medium', 'slow'], asIs),
             onOff('bitrate', 'source'),
             onOff('denoise'),
             onOff('loudnorm'),
@@ -57,5 +57,5 @@ export const groups: { name: string; fields: Field[] }[] = [
             onOff('nosmooth'),
         ],
     },
-    { name: 'compute', fields: [choice('precision', ['auto', 'bf16', 'f32'], asIs)] },
+    { name: 'compute', fields: [choice('precision', ['auto', 'int8', 'bf16', 'f32'], asIs)] },
 ];

@@ -52,7 +52,7 @@ const en: Texts = {
             height: 'Scales down, never up', crf: '0 is best, 51 worst; at 18 no loss is seen', preset: 'Slower makes smaller files',
             bitrate: 'The quality above does not count then', denoise: 'For grainy pictures', loudnorm: 'For speech of uneven volume (-16 LUFS)',
             sharpen: 'If the mouth is blurred, try 0.5 to 1', mask_feather: 'More, if you see an edge around the mouth', mask_dilate: 'More, if the chin is not covered',
-            nosmooth: 'For faces that move fast', pads: 'Pixels; Wav2Lip models only', precision: 'auto: bf16 where the processor has it, which is faster',
+            nosmooth: 'For faces that move fast', pads: 'Pixels; Wav2Lip models only', precision: 'auto: the fastest that the processor has',
         },
     },
     start: {

@@ -45,7 +45,7 @@ const zh = {
             start: '空着：从头开始', duration: '空着：全部；先试 10 秒很方便', height: '只会缩小，不会放大', crf: '0 最好，51 最差；默认 18，看不出损失',
             preset: '越慢，文件越小', bitrate: '不压低码率，画质一项不再起作用', denoise: '画面有噪点时使用', loudnorm: '音量忽大忽小时使用（-16 LUFS）',
             sharpen: '嘴部发糊时试 0.5 到 1', mask_feather: '嘴部边缘看得出接缝时加大', mask_dilate: '下巴没有盖住时加大', nosmooth: '脸动得很快时使用',
-            pads: '只用于 Wav2Lip 模型，单位像素', precision: '自动：处理器支持时用 bf16，更快',
+            pads: '只用于 Wav2Lip 模型，单位像素', precision: '自动：处理器支持的最快一种',
         },
     },
     start: {
