@@ -58,6 +58,7 @@ static void generate_with_every_option(void **state)
         "--threads", "2", "--no-cache", "--progress", "lines", "-v", "-y");
     assert_status(&r, 0);
     assert_says(r.err, "loading models");
+    assert_says(r.err, "koubo-lips runs in f32");
     assert_says(r.err, "generating");
     assert_says(r.err, "every.mp4");
     assert_video(out, 128);
