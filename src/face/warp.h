@@ -39,8 +39,9 @@ struct warp_params {
 };
 
 // Sample frame (AV_PIX_FMT_YUV420P) through to_frame, which takes crop pixels to frame pixels, into
-// dst (width * height pixels). Bilinear; where the crop shrinks the picture by more than 1.5, the mean
-// of a grid of samples per crop pixel, so that it does not alias. Outside the frame: black.
+// dst (width * height pixels). Bilinear; where the crop shrinks the picture by more than 2.1, from a
+// copy of that part of it shrunk to between one and two times the crop's resolution, so that it does
+// not alias. Outside the frame: black.
 void warp_crop(const AVFrame *frame, const struct affine *to_frame, const struct warp_params *p,
                float *dst);
 

@@ -1,14 +1,8 @@
 #include "nn/kernels.h"
 
-#include <string.h>
+#include "base/vectorise.h"
 
-// Compiled once for each of these; the best that the processor has is chosen when the program
-// starts, which is before ThreadSanitizer is ready.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__)
-#define VECTORISED __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
-#else
-#define VECTORISED
-#endif
+#include <string.h>
 
 static char *pixel(const struct image *im, int n, int y, int x, int elem_size)
 {
@@ -120,7 +114,7 @@ void move_run(const struct move *m)
         one_row(m, i / m->dst.h, i % m->dst.h);
 }
 
-VECTORISED static void prelu_f32(float *restrict x, const float *restrict slope, int c)
+KB_VECTORISED static void prelu_f32(float *restrict x, const float *restrict slope, int c)
 {
     for (int i = 0; i < c; i++) {
         float scaled = slope[i] * x[i];
@@ -129,7 +123,7 @@ VECTORISED static void prelu_f32(float *restrict x, const float *restrict slope,
 }
 
 // bf16 is the upper half of an f32; rounding to nearest even on the way back.
-VECTORISED static void prelu_bf16(uint16_t *restrict x, const float *restrict slope, int c)
+KB_VECTORISED static void prelu_bf16(uint16_t *restrict x, const float *restrict slope, int c)
 {
     for (int i = 0; i < c; i++) {
         union {
@@ -161,14 +155,14 @@ static inline uint8_t to_u8(float v)
     return (uint8_t)(int)(v + 0.5f);
 }
 
-VECTORISED static void quantize_f32(uint8_t *restrict d, const float *restrict s, int64_t n,
+KB_VECTORISED static void quantize_f32(uint8_t *restrict d, const float *restrict s, int64_t n,
                                     float factor)
 {
     for (int64_t i = 0; i < n; i++)
         d[i] = to_u8(s[i] * factor);
 }
 
-VECTORISED static void quantize_bf16(uint8_t *restrict d, const uint16_t *restrict s, int64_t n,
+KB_VECTORISED static void quantize_bf16(uint8_t *restrict d, const uint16_t *restrict s, int64_t n,
                                      float factor)
 {
     for (int64_t i = 0; i < n; i++) {

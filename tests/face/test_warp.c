@@ -1,12 +1,13 @@
-// Geometry, colour and sampling: exact cases, and the AVX2 rows against plain C.
+// Geometry, colour and sampling: exact cases, regions against their definition, and the AVX2 rows
+// against plain C.
 #include "tests/test.h"
 
 #include "face/warp.h"
-#include "face/warp_internal.h"
+#include "face/region.h"
+#include "face/warp_row.h"
 
 #include <math.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include <stdlib.h>
 
 static uint32_t seed = 7;
 static float noise(void) // 0..1
@@ -172,60 +173,148 @@ static void test_chroma_place(void **state)
     av_frame_free(&f);
 }
 
-#ifdef __x86_64__
+static void fill_noise(AVFrame *f)
+{
+    for (int i = 0; i < 3; i++)
+        for (int y = 0; y < (i ? (f->height + 1) / 2 : f->height); y++)
+            for (int x = 0; x < (i ? (f->width + 1) / 2 : f->width); x++)
+                f->data[i][y * f->linesize[i] + x] = (uint8_t)(noise() * 256);
+}
+
+// A plane at a real position, its samples' centres at whole numbers; the edge repeats.
+static double linear(const AVFrame *f, int i, double x, double y)
+{
+    int w = i ? (f->width + 1) / 2 : f->width, h = i ? (f->height + 1) / 2 : f->height;
+    double value = 0;
+    for (int k = 0; k < 4; k++) {
+        int ix = (int)floor(x) + k % 2, iy = (int)floor(y) + k / 2;
+        double weight = (1 - fabs(x - ix)) * (1 - fabs(y - iy));
+        ix = KB_MIN(KB_MAX(ix, 0), w - 1);
+        iy = KB_MIN(KB_MAX(iy, 0), h - 1);
+        value += weight * f->data[i][iy * f->linesize[i] + ix];
+    }
+    return value;
+}
+
+// The mean over the luma pixels, or chroma samples in their place, that region pixel (x, y) stands
+// for.
+static double region_value(const AVFrame *f, int i, const struct region_place *p, int x, int y)
+{
+    enum AVChromaLocation where = f->chroma_location;
+    bool left = where == AVCHROMA_LOC_LEFT || where == AVCHROMA_LOC_TOPLEFT;
+    bool top = where == AVCHROMA_LOC_TOPLEFT || where == AVCHROMA_LOC_TOP;
+    int step = i ? 2 : 1; // luma pixels from one sample to the next
+    int nx = KB_MAX(p->shrink_x / step, 1), ny = KB_MAX(p->shrink_y / step, 1);
+    double sum = 0;
+    for (int k = 0; k < nx * ny; k++) {
+        // middle of this share of the region pixel, in luma pixels from the frame's corner
+        double lx = (p->x0 + x + (k % nx + 0.5) / nx) * p->shrink_x;
+        double ly = (p->y0 + y + (k / nx + 0.5) / ny) * p->shrink_y;
+        sum += linear(f, i, (lx - (i && left ? 0.5 : step / 2.0)) / step,
+                      (ly - (i && top ? 0.5 : step / 2.0)) / step);
+    }
+    return sum / (nx * ny);
+}
+
+static void test_region(void **state)
+{
+    static const enum AVChromaLocation where[] = {AVCHROMA_LOC_LEFT, AVCHROMA_LOC_CENTER,
+                                                  AVCHROMA_LOC_TOPLEFT, AVCHROMA_LOC_TOP};
+    for (int t = 0; t < 400; t++) {
+        AVFrame *f = make_frame(32 + t % 7, 48 + t % 5, 0, 0, 0);
+        fill_noise(f);
+        f->chroma_location = where[t % 4];
+        struct region_place p = {.shrink_x = 1 << t % 5, .shrink_y = 1 << t / 5 % 5};
+        int across = (f->width - 1) / p.shrink_x, down = (f->height - 1) / p.shrink_y;
+        p.x0 = (int)(noise() * (float)across) & ~1;
+        p.y0 = (int)(noise() * (float)down) & ~1;
+        p.width = across - p.x0 + 2; // one beyond the frame
+        p.height = down - p.y0 + 2;
+        struct region r = {0};
+        region_take(&r, f, &p);
+        for (int k = 0; k < p.width * p.height * 3; k++) {
+            int x = k / 3 % p.width, y = k / 3 / p.width;
+            double want = region_value(f, k % 3, &p, x, y);
+            double got = r.pixels[k / 3] >> (8 * (k % 3)) & 255;
+            assert_float_equal(got, want, 0.51);
+        }
+        region_clear(&r);
+        av_frame_free(&f);
+    }
+}
+
+static struct warp_colours some_colours(void)
+{
+    struct warp_colours c = {.low = -1, .high = 1};
+    for (int k = 0; k < 3; k++) {
+        c.from_y[k] = noise() / 100;
+        c.from_u[k] = noise() / 100 - 0.005f;
+        c.from_v[k] = noise() / 100 - 0.005f;
+        c.constant[k] = -noise();
+        c.outside[k] = -0.5f - (float)k;
+    }
+    return c;
+}
+
+// The region ends where its memory does, which AddressSanitizer watches.
 static void test_rows(void **state)
 {
-    if (!__builtin_cpu_supports("avx2"))
-        skip();
-    // The plane ends where a page begins that must not be touched.
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    uint8_t *memory =
-        mmap(NULL, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_ptr_not_equal(memory, MAP_FAILED);
-    assert_int_equal(mprotect(memory + 2 * page, page, PROT_NONE), 0);
-    for (size_t i = 0; i < 2 * page; i++)
-        memory[i] = i % 3 ? (uint8_t)(noise() * 256) : i % 2 ? 255 : 0;
-
-    static const int sizes[][2] = {{4, 2}, {5, 7}, {16, 16}, {64, 48}, {33, 90}};
+    static const int sizes[][2] = {{2, 2}, {5, 7}, {16, 16}, {64, 48}, {33, 90}};
     for (int i = 0; i < 3000; i++) {
         const int *size = sizes[i % (int)ARRAY_LEN(sizes)];
-        struct warp_plane p = {.stride = size[0],
-                               .width = size[0],
-                               .height = size[1],
-                               .x_max = (float)size[0],
-                               .y_max = (float)size[1],
-                               .outside = 16};
-        p.data = memory + 2 * page - size[0] * size[1];
-        if (i % 2) {
-            p.x_min += 0.25f;
-            p.x_max += 0.25f;
-        }
-        float w = (float)size[0], h = (float)size[1];
-        struct warp_line l = {w * (3 * noise() - 1), h * (3 * noise() - 1), w * (noise() - 0.5f),
-                              h * (noise() - 0.5f)};
+        struct region r = {.place = {2 * (i % 3), 2 * (i % 2), size[0], size[1], 1 << i % 3, 2}};
+        r.pixels = malloc((size_t)size[0] * (size_t)size[1] * 4);
+        for (int k = 0; k < size[0] * size[1]; k++)
+            r.pixels[k] = (uint32_t)(noise() * 0xffffff);
+        float w = (float)(size[0] << i % 3), h = (float)size[1] * 2;
+        struct warp_row l = {.x = w * (3 * noise() - 1),
+                             .y = h * (3 * noise() - 1),
+                             .dx = w * (noise() - 0.5f),
+                             .dy = h * (noise() - 0.5f),
+                             .frame_w = w,
+                             .frame_h = h,
+                             .x_scale = 1 / (float)(1 << i % 3),
+                             .y_scale = 0.5f};
         if (i % 7 == 0)
             l.dx = l.dy = 0;
         if (i % 500 == 1)
             l.x = (float[]){NAN, INFINITY, -INFINITY, 1e30f, -1e30f}[i / 500 % 5];
-        float a[37] = {0}, b[37] = {0};
-        warp_add_row_c(&p, &l, 37, a);
-        warp_add_row_avx2(&p, &l, 37, b);
-        for (int k = 0; k < 37; k++)
-            assert_float_equal(a[k], b[k], 1e-3);
+        struct warp_colours c = some_colours();
+        int stride = 3 + i % 2, n = 37 - i % 9;
+        float a[37 * 4], b[37 * 4];
+        memset(a, 0x55, sizeof(a));
+        memset(b, 0x55, sizeof(b));
+        warp_row_c(&r, &l, &c, n, stride, a);
+        warp_row_best (&r)(&r, &l, &c, n, stride, b);
+        for (int k = 0; k < 37 * 4; k++)
+            assert_float_equal(a[k], b[k], 1e-4 * (1 + fabs((double)a[k])));
+        free(r.pixels);
     }
-    munmap(memory, 3 * page);
 }
-#endif
+
+static void test_nowhere(void **state)
+{
+    AVFrame *f = make_frame(64, 64, 200, 128, 128);
+    static const float wild[] = {NAN, INFINITY, -INFINITY, 1e30f, -1e30f, -500, 500};
+    struct warp_params p = {.width = 9, .height = 4, .pixel_stride = 3, .high = 1};
+    for (size_t i = 0; i < 6 * ARRAY_LEN(wild); i++) {
+        struct affine m = {.xx = 1, .yy = 1};
+        (&m.xx)[i / ARRAY_LEN(wild)] = wild[i % ARRAY_LEN(wild)];
+        float out[9 * 4 * 3];
+        warp_crop(f, &m, &p, out);
+        for (size_t k = 0; k < ARRAY_LEN(out); k++)
+            assert_in_range((int)(out[k] * 1000), 0, 1000);
+    }
+    av_frame_free(&f);
+}
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_affine),       cmocka_unit_test(test_fit_similarity),
         cmocka_unit_test(test_colour),       cmocka_unit_test(test_sampling),
-        cmocka_unit_test(test_chroma_place),
-#ifdef __x86_64__
-        cmocka_unit_test(test_rows),
-#endif
+        cmocka_unit_test(test_chroma_place), cmocka_unit_test(test_region),
+        cmocka_unit_test(test_rows),         cmocka_unit_test(test_nowhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
