@@ -1,7 +1,12 @@
 // The way back is short because everything expensive happens in the small crop: mask, colour match
 // and sharpening are done there, the patch is turned to YUV there (a linear map, so it commutes
 // with the bilinear resampling), and each pixel of the frame takes one sample of it.
+//
+// The loops are plain C over planes and rows, which the compiler vectorises (KB_VECTORISED).
 #include "lipsync/paste.h"
+
+#include "base/vectorise.h"
+#include "lipsync/blend.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -11,11 +16,13 @@ struct paster {
     struct paste_params params;
     int width, height; // of the patch
     float *mask;       // 0..1
-    float *patch;      // width * height * 3, R G B
-    float *blurred;    // scratch of the sharpening
-    float *row;        // scratch of the mask: two rows
+    float *patch[3];   // R, G, B planes
+    float *target[3];  // the same place of the untouched frame
+    float *scratch;    // rows: for the mask, the colours, the sharpening
     float *yuva;       // width * height * 4: Y, U, V of the patch and the mask
 };
+
+#define N_SUMS 9 // of match_colour(), for each column
 
 struct paster *paster_create(const struct paste_params *params)
 {
@@ -25,9 +32,11 @@ struct paster *paster_create(const struct paste_params *params)
     p->height = params->spec->out_height;
     size_t n = (size_t)p->width * (size_t)p->height;
     p->mask = kb_alloc(n * sizeof(float));
-    p->patch = kb_alloc(n * 3 * sizeof(float));
-    p->blurred = kb_alloc(n * 3 * sizeof(float));
-    p->row = kb_alloc(2 * (size_t)p->width * sizeof(float));
+    for (int c = 0; c < 3; c++) {
+        p->patch[c] = kb_alloc(n * sizeof(float));
+        p->target[c] = kb_alloc(n * sizeof(float));
+    }
+    p->scratch = kb_alloc(N_SUMS * (size_t)p->width * sizeof(float));
     p->yuva = kb_alloc(n * 4 * sizeof(float));
     return p;
 }
@@ -37,12 +46,25 @@ void paster_free(struct paster **p)
     if (!*p)
         return;
     free((*p)->mask);
-    free((*p)->patch);
-    free((*p)->blurred);
-    free((*p)->row);
+    for (int c = 0; c < 3; c++) {
+        free((*p)->patch[c]);
+        free((*p)->target[c]);
+    }
+    free((*p)->scratch);
     free((*p)->yuva);
     free(*p);
     *p = NULL;
+}
+
+// n pixels of three floats to three planes.
+KB_VECTORISED static void split(const float *restrict pixels, int n, float *restrict a,
+                                float *restrict b, float *restrict c)
+{
+    for (int i = 0; i < n; i++) {
+        a[i] = pixels[3 * i];
+        b[i] = pixels[3 * i + 1];
+        c[i] = pixels[3 * i + 2];
+    }
 }
 
 // --- mask ---
@@ -81,8 +103,8 @@ static inline float max_f(float a, float b)
 
 // Squared distance of the pixels of one row to an edge a-b where that is less than what stands in
 // nearest; and whether a ray to the right of them crosses it, counted in crossings.
-static void row_to_edge(const float a[2], const float b[2], float y, int width,
-                        float *restrict nearest, float *restrict crossings)
+KB_VECTORISED static void row_to_edge(const float a[2], const float b[2], float y, int width,
+                                      float *restrict nearest, float *restrict crossings)
 {
     float ex = b[0] - a[0], ey = b[1] - a[1], py = y - a[1];
     float scale = 1 / max_f(ex * ex + ey * ey, 1e-6f);
@@ -97,10 +119,19 @@ static void row_to_edge(const float a[2], const float b[2], float y, int width,
     }
 }
 
-static float smoothstep(float t)
+// From 0 at the mask's edge (grown by `grow`) to 1 a feather further in; edge: how far the upper
+// and lower edge of the patch are, the others are seen to here.
+KB_VECTORISED static void mask_row(const float *restrict nearest, const float *restrict crossings,
+                                   int width, float grow, float edge, float feather,
+                                   float *restrict ret)
 {
-    t = min_f(max_f(t, 0), 1);
-    return t * t * (3 - 2 * t);
+    for (int x = 0; x < width; x++) {
+        float d = sqrtf(nearest[x]), cx = (float)x + 0.5f;
+        d = ((int)crossings[x] & 1 ? d : -d) + grow;
+        d = min_f(d, min_f(min_f(cx, (float)width - cx) - 1, edge));
+        float t = min_f(max_f(d / feather, 0), 1);
+        ret[x] = t * t * (3 - 2 * t); // smoothstep
+    }
 }
 
 const float *paster_mask(struct paster *p, const float (*points)[2])
@@ -113,7 +144,7 @@ const float *paster_mask(struct paster *p, const float (*points)[2])
     float face_width = max_f(fabsf(right - left), 1);
     float feather = max_f(p->params.feather * face_width, 1);
     float grow = p->params.dilate * face_width;
-    float *nearest = p->row, *crossings = p->row + width;
+    float *nearest = p->scratch, *crossings = nearest + width;
 
     for (int y = 0; y < p->height; y++) {
         float cy = (float)(y + spec->out_top) + 0.5f;
@@ -125,13 +156,8 @@ const float *paster_mask(struct paster *p, const float (*points)[2])
             row_to_edge(poly[i], poly[(i + 1) % n], cy, width, nearest, crossings);
         // Nothing may show the edge of the patch itself. Its upper edge is real picture on both
         // sides, so half the rim is enough there.
-        float edge_y = min_f((float)spec->height - cy - 1, 2 * ((float)y - 0.5f));
-        for (int x = 0; x < width; x++) {
-            float cx = (float)x + 0.5f;
-            float d = ((int)crossings[x] & 1 ? sqrtf(nearest[x]) : -sqrtf(nearest[x])) + grow;
-            float edge = min_f(min_f(cx, (float)width - cx) - 1, edge_y);
-            p->mask[y * width + x] = smoothstep(min_f(d, edge) / feather);
-        }
+        float edge = min_f((float)spec->height - cy - 1, 2 * ((float)y - 0.5f));
+        mask_row(nearest, crossings, width, grow, edge, feather, p->mask + y * width);
     }
     return p->mask;
 }
@@ -159,154 +185,127 @@ static bool solve3(const double a[3][3], const double b[3], double ret[3])
     return true;
 }
 
+// Add row y to the sums of each column: w, w y, w y y, and per channel w d, w d y, where d is what
+// the real picture has more than the patch and w is largest in the middle of the mask's rim.
+KB_VECTORISED static void sum_row(const float *restrict mask, const float *const target[3],
+                                  const float *const patch[3], float y, int width,
+                                  float *restrict sums)
+{
+    for (int x = 0; x < width; x++) {
+        float w = mask[x] * (1 - mask[x]);
+        sums[x] += w;
+        sums[width + x] += w * y;
+        sums[2 * width + x] += w * y * y;
+    }
+    for (int c = 0; c < 3; c++) {
+        const float *restrict t = target[c], *restrict p = patch[c];
+        float *restrict by_channel = sums + (3 + 2 * c) * width;
+        for (int x = 0; x < width; x++) {
+            // A jaw that has moved differs by much more than lighting: it counts no more than it.
+            float d = min_f(max_f(t[x] - p[x], -0.12f), 0.12f);
+            float wd = mask[x] * (1 - mask[x]) * d;
+            by_channel[x] += wd;
+            by_channel[width + x] += wd * y;
+        }
+    }
+}
+
+KB_VECTORISED static void add_ramp(float *restrict row, float start, float step, int n)
+{
+    for (int x = 0; x < n; x++)
+        row[x] += start + step * (float)x;
+}
+
 // Shift the patch by a plane in x and y per channel, fitted by least squares to the difference
 // between the real picture and the patch along the mask's rim, so that no seam shows.
-static void match_colour(struct paster *p, const float *target)
+static void match_colour(struct paster *p)
 {
-    double a[3][3] = {{0}}, b[3][3] = {{0}}; // b[channel]
-    for (int y = 0; y < p->height; y++)
-        for (int x = 0; x < p->width; x++) {
-            size_t i = (size_t)y * (size_t)p->width + (size_t)x;
-            double w = p->mask[i] * (1 - p->mask[i]);
-            if (w <= 0)
-                continue;
-            double at[3] = {1, (double)x / p->width - 0.5, (double)y / p->height - 0.5};
-            for (int c = 0; c < 3; c++) {
-                // A jaw that has moved differs by much more than lighting: it counts no more than
-                // it.
-                double d = fmin(
-                    fmax(target[i * 3 + (size_t)c] - p->patch[i * 3 + (size_t)c], -0.12), 0.12);
-                for (int k = 0; k < 3; k++)
-                    b[c][k] += w * d * at[k];
-            }
-            for (int k = 0; k < 3; k++)
-                for (int l = 0; l < 3; l++)
-                    a[k][l] += w * at[k] * at[l];
-        }
-    for (int k = 0; k < 3; k++)
-        a[k][k] += 1e-3; // no rim: no shift
+    int width = p->width;
+    float *sums = p->scratch, x_step = 1 / (float)width, y_step = 1 / (float)p->height;
+    memset(sums, 0, N_SUMS * (size_t)width * sizeof(*sums));
+    for (int y = 0; y < p->height; y++) {
+        ptrdiff_t row = (ptrdiff_t)y * width;
+        const float *const target[3] = {p->target[0] + row, p->target[1] + row, p->target[2] + row};
+        const float *const patch[3] = {p->patch[0] + row, p->patch[1] + row, p->patch[2] + row};
+        sum_row(p->mask + row, target, patch, (float)y * y_step - 0.5f, width, sums);
+    }
 
+    double a[3][3] = {{0}}, b[3][3] = {{0}}; // of 1, x, y; b[channel]
+    for (int i = 0; i < width; i++) {
+        double x = i * (double)x_step - 0.5, s[N_SUMS];
+        for (int k = 0; k < N_SUMS; k++)
+            s[k] = (double)sums[k * width + i];
+        a[0][0] += s[0];
+        a[0][1] += s[0] * x;
+        a[0][2] += s[1];
+        a[1][1] += s[0] * x * x;
+        a[1][2] += s[1] * x;
+        a[2][2] += s[2];
+        for (int c = 0; c < 3; c++) {
+            b[c][0] += s[3 + 2 * c];
+            b[c][1] += s[3 + 2 * c] * x;
+            b[c][2] += s[4 + 2 * c];
+        }
+    }
+    for (int k = 0; k < 3; k++) {
+        a[k][k] += 1e-3; // no rim: no shift
+        for (int l = 0; l < k; l++)
+            a[k][l] = a[l][k];
+    }
     for (int c = 0; c < 3; c++) {
         double plane[3];
         if (!solve3(a, b[c], plane))
             continue;
         for (int y = 0; y < p->height; y++)
-            for (int x = 0; x < p->width; x++)
-                p->patch[((size_t)y * (size_t)p->width + (size_t)x) * 3 + (size_t)c] +=
-                    (float)(plane[0] + plane[1] * ((double)x / p->width - 0.5) +
-                            plane[2] * ((double)y / p->height - 0.5));
+            add_ramp(p->patch[c] + (ptrdiff_t)y * width,
+                     (float)(plane[0] - plane[1] / 2 + plane[2] * (y * (double)y_step - 0.5)),
+                     (float)plane[1] * x_step, width);
     }
 }
 
-// Unsharp mask with a 3x3 binomial blur.
+// A row of the binomial blur of three rows, from one column to the next; the edge is repeated.
+KB_VECTORISED static void sharpen_row(const float *restrict above, const float *restrict row,
+                                      const float *restrict below, float *restrict column, int n,
+                                      float amount, float *restrict ret)
+{
+    for (int x = 0; x < n; x++)
+        column[x] = 0.25f * above[x] + 0.5f * row[x] + 0.25f * below[x];
+    for (int x = 0; x < n; x++) {
+        float left = column[x > 0 ? x - 1 : 0], right = column[x < n - 1 ? x + 1 : n - 1];
+        float blurred = 0.25f * left + 0.5f * column[x] + 0.25f * right;
+        ret[x] = row[x] + amount * (row[x] - blurred);
+    }
+}
+
+// Unsharp mask. The result goes where the target was, which nobody needs any more.
 static void sharpen(struct paster *p)
 {
-    static const float kernel[3] = {0.25f, 0.5f, 0.25f};
-    int w = p->width, h = p->height;
-    for (int y = 0; y < h; y++)
-        for (int x = 0; x < w; x++)
-            for (int c = 0; c < 3; c++) {
-                float sum = 0;
-                for (int k = 0; k < 9; k++) {
-                    int sx = KB_MIN(KB_MAX(x + k % 3 - 1, 0), w - 1);
-                    int sy = KB_MIN(KB_MAX(y + k / 3 - 1, 0), h - 1);
-                    sum += kernel[k % 3] * kernel[k / 3] * p->patch[(sy * w + sx) * 3 + c];
-                }
-                p->blurred[(y * w + x) * 3 + c] = sum;
-            }
-    for (int i = 0; i < w * h * 3; i++)
-        p->patch[i] += p->params.sharpen * (p->patch[i] - p->blurred[i]);
+    for (int c = 0; c < 3; c++) {
+        for (int y = 0; y < p->height; y++) {
+            const float *row = p->patch[c] + (ptrdiff_t)y * p->width;
+            sharpen_row(y > 0 ? row - p->width : row, row, y < p->height - 1 ? row + p->width : row,
+                        p->scratch, p->width, p->params.sharpen,
+                        p->target[c] + (ptrdiff_t)y * p->width);
+        }
+        float *sharp = p->target[c];
+        p->target[c] = p->patch[c];
+        p->patch[c] = sharp;
+    }
 }
 
-static void to_yuv(struct paster *p, const struct yuv_matrix *m)
+KB_VECTORISED static void to_yuva(const float *restrict red, const float *restrict green,
+                                  const float *restrict blue, const float *restrict mask,
+                                  const struct yuv_matrix *matrix, int n, float *restrict ret)
 {
-    int n = p->width * p->height;
+    const struct yuv_matrix m = *matrix;
     for (int i = 0; i < n; i++) {
-        float r = min_f(max_f(p->patch[i * 3], 0), 1);
-        float g = min_f(max_f(p->patch[i * 3 + 1], 0), 1);
-        float b = min_f(max_f(p->patch[i * 3 + 2], 0), 1);
-        p->yuva[i * 4] = m->y_offset + m->to_y[0] * r + m->to_y[1] * g + m->to_y[2] * b;
-        p->yuva[i * 4 + 1] = 128 + m->to_u[0] * r + m->to_u[1] * g + m->to_u[2] * b;
-        p->yuva[i * 4 + 2] = 128 + m->to_v[0] * r + m->to_v[1] * g + m->to_v[2] * b;
-        p->yuva[i * 4 + 3] = p->mask[i];
-    }
-}
-
-// --- into the frame ---
-
-// Y, U, V, mask of the patch at a position in crop pixels; mask 0 outside.
-static bool sample(const struct paster *p, float x, float y, float ret[4])
-{
-    x -= 0.5f;
-    y -= 0.5f + (float)p->params.spec->out_top;
-    if (!(x >= 0 && y >= 0 && x < (float)(p->width - 1) && y < (float)(p->height - 1)))
-        return false;
-    int x0 = (int)x, y0 = (int)y;
-    float tx = x - (float)x0, ty = y - (float)y0;
-    const float *a = p->yuva + ((size_t)y0 * (size_t)p->width + (size_t)x0) * 4;
-    const float *b = a + (size_t)p->width * 4;
-    if (a[3] + a[7] + b[3] + b[7] <= 0)
-        return false;
-    for (int i = 0; i < 4; i++) {
-        float top = a[i] + (a[4 + i] - a[i]) * tx, low = b[i] + (b[4 + i] - b[i]) * tx;
-        ret[i] = top + (low - top) * ty;
-    }
-    return true;
-}
-
-static uint8_t mix(uint8_t old, float value, float alpha)
-{
-    float v = (float)old + (value - (float)old) * alpha + 0.5f;
-    return (uint8_t)min_f(max_f(v, 0), 255);
-}
-
-// Rows and columns of the frame that the patch can touch.
-static void bounds(const struct paster *p, const AVFrame *frame, const struct affine *to_frame,
-                   int ret[4])
-{
-    const struct lips_spec *spec = p->params.spec;
-    float x0 = INFINITY, y0 = INFINITY, x1 = -INFINITY, y1 = -INFINITY;
-    for (int k = 0; k < 4; k++) {
-        float x, y;
-        affine_apply(to_frame, (float)((k & 1) * spec->width),
-                     (float)(spec->out_top + (k >> 1) * spec->out_height), &x, &y);
-        x0 = min_f(x0, x);
-        y0 = min_f(y0, y);
-        x1 = max_f(x1, x);
-        y1 = max_f(y1, y);
-    }
-    // Even corners, so that a chroma sample belongs to one block of four.
-    ret[0] = (int)min_f(max_f(x0, 0), (float)frame->width) & ~1;
-    ret[1] = (int)min_f(max_f(y0, 0), (float)frame->height) & ~1;
-    ret[2] = (int)min_f(max_f(x1 + 2, 0), (float)frame->width) & ~1;
-    ret[3] = (int)min_f(max_f(y1 + 2, 0), (float)frame->height) & ~1;
-}
-
-static void blend(const struct paster *p, AVFrame *frame, const struct affine *to_frame)
-{
-    struct affine to_crop = affine_invert(to_frame);
-    int area[4];
-    float s[4], x, y;
-    bounds(p, frame, to_frame, area);
-
-    for (int fy = area[1]; fy < area[3]; fy++) {
-        uint8_t *row = frame->data[0] + (ptrdiff_t)fy * frame->linesize[0];
-        for (int fx = area[0]; fx < area[2]; fx++) {
-            affine_apply(&to_crop, (float)fx + 0.5f, (float)fy + 0.5f, &x, &y);
-            if (sample(p, x, y, s))
-                row[fx] = mix(row[fx], s[0], s[3]);
-        }
-    }
-    for (int cy = area[1] / 2; cy < area[3] / 2; cy++) {
-        uint8_t *u = frame->data[1] + (ptrdiff_t)cy * frame->linesize[1];
-        uint8_t *v = frame->data[2] + (ptrdiff_t)cy * frame->linesize[2];
-        for (int cx = area[0] / 2; cx < area[2] / 2; cx++) {
-            affine_apply(&to_crop, (float)cx * 2 + 1, (float)cy * 2 + 1, &x, &y);
-            if (!sample(p, x, y, s))
-                continue;
-            u[cx] = mix(u[cx], s[1], s[3]);
-            v[cx] = mix(v[cx], s[2], s[3]);
-        }
+        float r = min_f(max_f(red[i], 0), 1);
+        float g = min_f(max_f(green[i], 0), 1);
+        float b = min_f(max_f(blue[i], 0), 1);
+        ret[i * 4] = m.y_offset + m.to_y[0] * r + m.to_y[1] * g + m.to_y[2] * b;
+        ret[i * 4 + 1] = 128 + m.to_u[0] * r + m.to_u[1] * g + m.to_u[2] * b;
+        ret[i * 4 + 2] = 128 + m.to_v[0] * r + m.to_v[1] * g + m.to_v[2] * b;
+        ret[i * 4 + 3] = mask[i];
     }
 }
 
@@ -314,19 +313,19 @@ void paste(struct paster *p, AVFrame *frame, const struct affine *to_frame, cons
            const float *output, const float (*points)[2])
 {
     const struct lips_spec *spec = p->params.spec;
-    size_t n = (size_t)p->width * (size_t)p->height;
-    memcpy(p->patch, output, n * 3 * sizeof(float));
+    int n = p->width * p->height, red = spec->bgr ? 2 : 0, blue = 2 - red;
+    split(output, n, p->patch[red], p->patch[1], p->patch[blue]);
+    split(target + (ptrdiff_t)spec->out_top * spec->width * 3, n, p->target[red], p->target[1],
+          p->target[blue]);
     paster_mask(p, points);
-    match_colour(p, target + (size_t)spec->out_top * (size_t)spec->width * 3);
+    match_colour(p);
     if (p->params.sharpen > 0)
         sharpen(p);
-    if (spec->bgr)
-        for (size_t i = 0; i < n; i++) {
-            float b = p->patch[i * 3];
-            p->patch[i * 3] = p->patch[i * 3 + 2];
-            p->patch[i * 3 + 2] = b;
-        }
     struct yuv_matrix m = yuv_matrix_of(frame);
-    to_yuv(p, &m);
-    blend(p, frame, to_frame);
+    to_yuva(p->patch[0], p->patch[1], p->patch[2], p->mask, &m, n, p->yuva);
+
+    struct patch patch = {p->width, p->height, (const float(*)[4])p->yuva};
+    struct affine down = {.xx = 1, .yy = 1, .y0 = (float)spec->out_top};
+    struct affine patch_to_frame = affine_compose(to_frame, &down);
+    blend(&patch, frame, &patch_to_frame);
 }

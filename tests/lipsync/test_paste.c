@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "lipsync/blend.h"
 #include "lipsync/crop.h"
 #include "lipsync/paste.h"
 
@@ -208,6 +209,46 @@ static void test_interleave_masks_the_lower_half(void **state)
         }
 }
 
+#ifdef __x86_64__
+static float noise(void) // 0..1
+{
+    static uint32_t seed = 11;
+    seed = seed * 1664525u + 1013904223u;
+    return (float)(seed >> 8) / 16777216.0f;
+}
+
+static void test_blend_rows(void **state)
+{
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+        print_message("skipped: this processor has no AVX2\n");
+        return;
+    }
+    static const int sizes[][2] = {{2, 2}, {3, 9}, {16, 16}, {41, 23}};
+    for (int t = 0; t < 2000; t++) {
+        int w = sizes[t % 4][0], h = sizes[t % 4][1], n = 40 - t % 11;
+        float(*yuva)[4] = malloc((size_t)(w * h) * sizeof(*yuva)); // AddressSanitizer sees its end
+        for (int i = 0; i < w * h * 4; i++)
+            yuva[i / 4][i % 4] = i % 4 < 3 ? 300 * noise() - 20 : t % 3 ? noise() : 0;
+        struct patch p = {w, h, (const float(*)[4])yuva};
+        struct blend_line l = {(float)w * (2 * noise() - 0.5f), (float)h * (2 * noise() - 0.5f),
+                               (float)w * (noise() - 0.5f) / 8, (float)h * (noise() - 0.5f) / 8};
+        if (t % 400 == 1)
+            l.x = (float[]){NAN, INFINITY, -INFINITY, 1e30f, -1e30f}[t / 400 % 5];
+        uint8_t a[48], b[48], before[48];
+        for (int i = 0; i < 48; i++)
+            a[i] = b[i] = before[i] = (uint8_t)(noise() * 256);
+        blend_row_c(&p, &l, t % 3, n, a);
+        blend_row_avx2(&p, &l, t % 3, n, b);
+        for (int i = 0; i < 48; i++) {
+            assert_true(abs(a[i] - b[i]) <= 1); // rounding on either side of a half
+            if (t % 3 == 0 || i >= n)           // alpha 0, or behind the row
+                assert_int_equal(b[i], before[i]);
+        }
+        free(yuva);
+    }
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +258,9 @@ int main(void)
         cmocka_unit_test(test_a_face_half_outside_the_frame_is_safe),
         cmocka_unit_test(test_colour_is_matched_at_the_rim),
         cmocka_unit_test(test_interleave_masks_the_lower_half),
+#ifdef __x86_64__
+        cmocka_unit_test(test_blend_rows),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
