@@ -10,7 +10,7 @@
 #include "face/track_internal.h"
 
 #include "base/file.h"
-#include "media/reader.h"
+#include "media/ahead.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -29,6 +29,7 @@
 #define FALSE_FRACTION  0.05    // seen in less of the frames, and
 #define FALSE_US        400000  // for less time: not a face
 #define SHORT_VIDEO_US  1000000 // below this every face counts
+#define FRAMES_AHEAD    8
 
 struct person {
     int n, capacity; // records
@@ -354,12 +355,16 @@ static enum kb_code track_frames(struct tracker *k, struct reader *r,
 {
     struct progress progress = {.stage = STAGE_PREPROCESSING,
                                 .total = frames_expected(reader_info(r), params->limit_us)};
+    CLEANUP(ahead_stop) struct ahead *ahead = NULL;
+    enum kb_code code = ahead_start(&ahead, r, FRAMES_AHEAD, err);
+    if (code != KB_OK)
+        return code;
     *ret_covered_us = INT64_MAX;
     while (true) {
         CLEANUP(av_frame_free) AVFrame *frame = NULL;
-        enum kb_code code = cancel_check(params->cancel, err);
+        code = cancel_check(params->cancel, err);
         if (code == KB_OK)
-            code = reader_next(r, &frame, err);
+            code = ahead_next(ahead, &frame, err);
         if (code == KB_EOF)
             break;
         if (code != KB_OK)

@@ -3,7 +3,7 @@
 #include <libavutil/pixdesc.h>
 #include <xxhash.h>
 
-#include "media/reader.h"
+#include "media/ahead.h"
 
 #define MAX_FRAMES 400
 
@@ -581,6 +581,51 @@ static void test_cancel(void **state)
 }
 
 // Bytes that were changed anywhere may give an error or pictures, never a crash.
+static void test_ahead(void **state)
+{
+    SKIP_WITHOUT_FFMPEG();
+    CLEANUP(reader_close) struct reader *r = open_ok(film(0), NULL);
+    CLEANUP(reader_close) struct reader *plain = open_ok(film(0), NULL);
+    struct kb_error err = {0};
+    struct seen seen = {0};
+    look_at(plain, &seen);
+    CLEANUP(ahead_stop) struct ahead *a = NULL;
+    for (int n_ahead = 1; n_ahead < 80; n_ahead += 39) { // also more than the film has
+        assert_ok(err, reader_seek(r, 0, &err));
+        assert_ok(err, ahead_start(&a, r, n_ahead, &err));
+        for (int i = 0; i < seen.n; i++) {
+            CLEANUP(av_frame_free) AVFrame *f = NULL;
+            assert_ok(err, ahead_next(a, &f, &err));
+            assert_int_equal(f->pts, seen.pts[i]);
+            assert_int_equal(picture_hash(f), seen.hash[i]);
+        }
+        for (int i = 0; i < 2; i++) { // it stays at the end
+            AVFrame *f = NULL;
+            assert_int_equal(ahead_next(a, &f, &err), KB_EOF);
+        }
+        ahead_stop(&a);
+    }
+    // Stopping in the middle waits for nobody and loses nothing.
+    AVFrame *f = NULL;
+    assert_ok(err, reader_seek(r, 0, &err));
+    assert_ok(err, ahead_start(&a, r, 3, &err));
+    assert_ok(err, ahead_next(a, &f, &err));
+    av_frame_free(&f);
+    ahead_stop(&a);
+    ahead_stop(&a);
+
+    struct cancel flag = {0};
+    struct reader_params rp = {.cancel = &flag};
+    CLEANUP(reader_close) struct reader *cancelled = open_ok(film(0), &rp);
+    cancel_request(&flag);
+    assert_ok(err, ahead_start(&a, cancelled, 3, &err));
+    enum kb_code code;
+    while ((code = ahead_next(a, &f, &err)) == KB_OK)
+        av_frame_free(&f);
+    assert_int_equal(code, KB_CANCELLED);
+    assert_int_equal(err.code, KB_CANCELLED);
+}
+
 static void test_damaged(void **state)
 {
     SKIP_WITHOUT_FFMPEG();
@@ -649,6 +694,7 @@ int main(void)
         cmocka_unit_test(test_shapes),        cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_broken_off),    cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_damaged),       cmocka_unit_test(test_clips),
+        cmocka_unit_test(test_ahead),
     };
     return cmocka_run_group_tests(tests, make_setup, make_teardown);
 }
