@@ -156,7 +156,7 @@ static const struct argp_option engine_options[] = {
      50},
     {"precision", OPT_PRECISION, "P", 0,
      N_("auto, f32, bf16 or int8 (default: auto, the fastest that the processor has)"), 50},
-    {"batch-size", OPT_BATCH_SIZE, "N", 0, N_("frames per run of the network (default: 8)"), 50},
+    {"batch-size", OPT_BATCH_SIZE, "N", 0, N_("frames per run of the network (default: 4, Wav2Lip 8)"), 50},
     {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
     {0},
 };

@@ -41,9 +41,22 @@ static void report(progress_fn *progress, void *opaque, enum stage stage, int64_
         progress(opaque, &(struct progress){stage, done, total});
 }
 
+// One budget for the process, divided as it was fastest (docs/performance.md): the stages wait for
+// each other, so their threads may be half as many again as there are processors. While a track is
+// made, decoding is half of the work and may use all.
 static int thread_count(int threads)
 {
     return threads > 0 ? threads : kb_cpu_count();
+}
+
+static int decoder_threads(int threads)
+{
+    return KB_MAX(thread_count(threads) / 2, 1);
+}
+
+static int encoder_threads(int threads)
+{
+    return thread_count(threads) * 3 / 2;
 }
 
 static void say_precision(const struct lips *lips, enum precision wanted)
@@ -186,7 +199,7 @@ static enum kb_code open_writer(struct writer **ret, const struct job_params *p,
         .crf = p->crf >= 0 ? p->crf : 18,
         .bitrate = p->bitrate_source ? v->bitrate : 0,
         .preset = p->preset,
-        .threads = thread_count(p->threads),
+        .threads = encoder_threads(p->threads),
         .audio_path = p->audio,
         .loudnorm = p->loudnorm,
         .max_duration_us = length_us,
@@ -285,7 +298,7 @@ enum kb_code job_run(struct engine *e, const struct job_params *p, struct job_re
     struct audio_params ap = {.loudnorm = p->loudnorm, .cancel = p->cancel};
     struct reader_params rp = {.height = p->height,
                                .denoise = p->denoise,
-                               .threads = thread_count(p->threads),
+                               .threads = decoder_threads(p->threads),
                                .cancel = p->cancel};
 
     enum kb_code code = job_check(p, err);

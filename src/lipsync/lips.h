@@ -32,7 +32,7 @@ struct lips;
 struct lips_params {
     const char *model; // a path, or NULL / "koubo-lips" for the bundled weights
     enum precision precision;
-    int batch;          // frames per run; 0 = 8
+    int batch;          // frames per run; 0 = what was fastest: 4, large networks 8
     int threads;        // 0 = 1
     bool beside_others; // decoder and encoder run at the same time: a network under 1 GMAC a
                         // frame then takes one thread and leaves them the rest
