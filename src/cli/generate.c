@@ -137,7 +137,6 @@ static int generate_run(struct generate_options *o)
     struct job_params *job = &o->video.job;
     struct progress_view *view = progress_start(o->common.progress, NULL);
     job->audio = o->speech.audio;
-    job->track_folder = folder;
     job->threads = o->engine.threads;
     job->cancel = cli_cancel();
     job->progress = progress_update;

@@ -1,5 +1,6 @@
 #include "cli/options.h"
 
+#include "base/cache.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "media/speech.h"
@@ -433,9 +434,15 @@ struct video_options video_defaults(void)
     return (struct video_options){.job = job_defaults()};
 }
 
-char *video_track_folder(const struct video_options *v)
+char *video_track_folder(struct video_options *v)
 {
-    if (v->no_cache)
-        return NULL;
-    return v->track_folder ? kb_strdup(v->track_folder) : track_cache_folder();
+    char *folder = NULL;
+    if (v->track_folder) {
+        folder = kb_strdup(v->track_folder); // the user's own: nothing in it is thrown away
+    } else if (!v->no_cache) {
+        folder = cache_folder("tracks");
+        v->job.track_cache_limit = cache_limit();
+    }
+    v->job.track_folder = folder;
+    return folder;
 }

@@ -39,8 +39,9 @@ struct video_options {
 };
 extern const struct argp video_argp; // input: struct video_options *, preset by video_defaults()
 struct video_options video_defaults(void);
-// The folder of face tracks, a new string; NULL with --no-cache.
-char *video_track_folder(const struct video_options *v);
+// Put the folder of face tracks (none with --no-cache) and its limit into v->job. Returns the folder
+// for free() when the job is done.
+char *video_track_folder(struct video_options *v);
 
 // Parse all of argv with argp. Ends the process with EXIT_USAGE and a sentence when it is wrong.
 void options_parse(const struct argp *argp, int argc, char **argv, void *input);

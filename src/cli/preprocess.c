@@ -2,6 +2,7 @@
 #include "cli/inputs.h"
 #include "cli/options.h"
 
+#include "base/cache.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -10,6 +11,7 @@
 struct preprocess_options {
     struct common_options common;
     const char *folder;
+    int64_t cache_limit; // of the default folder; 0 = none
     int threads;
     bool force;
     struct inputs inputs;
@@ -109,6 +111,7 @@ static enum kb_code track_one(const struct preprocess_options *o, const char *vi
 
     CLEANUP(progress_stop) struct progress_view *view = progress_start(o->common.progress, label);
     struct track_params params = {.decoder_threads = o->threads,
+                                  .cache_limit = o->cache_limit,
                                   .cancel = cli_cancel(),
                                   .progress = progress_update,
                                   .opaque = view};
@@ -132,8 +135,10 @@ static int run(struct preprocess_options *o)
 {
     struct kb_error err = {0};
     CLEANUP(kb_freep) char *cache = NULL;
-    if (!o->folder)
-        o->folder = cache = track_cache_folder();
+    if (!o->folder) {
+        o->folder = cache = cache_folder("tracks");
+        o->cache_limit = cache_limit();
+    }
     if (o->threads == 0)
         o->threads = kb_cpu_count();
     CLEANUP(kb_freep) char *probe = path_join(o->folder, "track.kbt");

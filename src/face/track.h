@@ -78,6 +78,7 @@ void track_reference(const struct track *t, int face, struct track_reference *re
 struct track_params {
     int64_t limit_us;
     int decoder_threads;  // 0 = 1
+    int64_t cache_limit;  // track_obtain: bytes of tracks that the folder may keep; 0 = no limit
     const struct cancel *cancel;
     progress_fn *progress;
     void *opaque;
@@ -97,9 +98,5 @@ void track_free(struct track **t);
 enum kb_code track_obtain(struct track **ret, const char *video_path, const char *folder,
                           struct face_models *models, const struct track_params *params,
                           bool *ret_cached, struct kb_error *err);
-
-// The default cache folder: $KOUBO_CACHE, else $XDG_CACHE_HOME/koubo/tracks, else
-// ~/.cache/koubo/tracks. A new string.
-char *track_cache_folder(void);
 
 #endif

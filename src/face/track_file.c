@@ -1,6 +1,7 @@
 // The .kbt file: docs/track-file.md. Written whole, read whole, believed only when everything fits.
 #include "face/track_internal.h"
 
+#include "base/cache.h"
 #include "base/file.h"
 
 #include <math.h>
@@ -249,17 +250,6 @@ enum kb_code track_load(struct track **ret, const char *path, struct kb_error *e
 
 // --- the cache ---
 
-char *track_cache_folder(void)
-{
-    const char *own = getenv("KOUBO_CACHE"), *shared = getenv("XDG_CACHE_HOME");
-    const char *home = getenv("HOME");
-    if (own && *own)
-        return kb_strdup(own);
-    if (shared && *shared)
-        return path_join(shared, "koubo/tracks");
-    return kb_printf("%s/.cache/koubo/tracks", home && *home ? home : "/tmp");
-}
-
 static bool covers(const struct track *t, int64_t limit_us)
 {
     return t->info.covered_us == INT64_MAX || (limit_us > 0 && t->info.covered_us >= limit_us);
@@ -285,6 +275,7 @@ enum kb_code track_obtain(struct track **ret, const char *video_path, const char
             covers(t, params ? params->limit_us : 0)) {
             if (ret_cached)
                 *ret_cached = true;
+            cache_touch(path);
             *ret = TAKE(t);
             return KB_OK;
         }
@@ -295,6 +286,8 @@ enum kb_code track_obtain(struct track **ret, const char *video_path, const char
         return code;
     if (path && file_make_dirs(folder, NULL) == KB_OK)
         track_save(t, path, NULL); // only a cache: the job goes on without it
+    if (path && params && params->cache_limit > 0)
+        cache_trim(folder, ".kbt", params->cache_limit);
     *ret = TAKE(t);
     return KB_OK;
 }

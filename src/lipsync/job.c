@@ -314,6 +314,7 @@ enum kb_code job_run(struct engine *e, const struct job_params *p, struct job_re
     int64_t length_us = speech_length_us(p, mel);
     struct track_params tp = {.limit_us = p->keep_video ? 0 : p->start_us + length_us,
                               .decoder_threads = thread_count(p->threads),
+                              .cache_limit = p->track_cache_limit,
                               .cancel = p->cancel,
                               .progress = p->progress,
                               .opaque = p->opaque};

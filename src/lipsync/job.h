@@ -46,6 +46,7 @@ struct job_params {
     const char *audio, *video, *output; // paths
     const struct mel *mel;              // of audio, shared by a batch; NULL: computed here
     const char *track_folder;           // cache of face tracks; NULL = none
+    int64_t track_cache_limit;          // bytes it may keep; 0 = no limit
 
     enum face_choice face;
     int face_number;

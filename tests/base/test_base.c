@@ -1,9 +1,13 @@
 // Errors, files, the queue between threads.
 #include "tests/test.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cache.h"
 #include "base/cancel.h"
 #include "base/file.h"
 #include "base/queue.h"
@@ -21,6 +25,47 @@ static void test_errors_are_sentences(void **state)
     deep[sizeof(deep) - 1] = '\0';
     kb_wrap(&err, "%s", deep); // cut, never overrun
     assert_int_equal(strlen(err.text), sizeof(err.text) - 1);
+}
+
+static void test_cache(void **state)
+{
+    char folder[] = "/tmp/koubo-test-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    static const char *const names[] = {"a.kbt", "b.kbt", "c.kbt", "d.txt"};
+    char paths[4][64];
+    struct kb_error err = {0};
+    for (int i = 0; i < 4; i++) {
+        snprintf(paths[i], sizeof(paths[i]), "%s/%s", folder, names[i]);
+        assert_ok(err, file_write_atomic(paths[i], "0123456789", 10, &err));
+        struct timespec times[2] = {{1000 + i, 0}, {1000 + i, 0}};
+        assert_int_equal(utimensat(AT_FDCWD, paths[i], times, 0), 0);
+    }
+    cache_touch(paths[0]); // now b is the oldest
+    cache_trim(folder, ".kbt", 30);
+    for (int i = 0; i < 4; i++)
+        assert_true(file_exists(paths[i]));
+    cache_trim(folder, ".kbt", 29);
+    assert_false(file_exists(paths[1]));
+    assert_true(file_exists(paths[0]) && file_exists(paths[2]));
+    cache_trim(folder, ".kbt", 0); // the last used stays
+    assert_true(file_exists(paths[0]) && !file_exists(paths[2]) && file_exists(paths[3]));
+    cache_trim("/nonexistent", ".kbt", 0);
+    unlink(paths[0]);
+    unlink(paths[3]);
+    rmdir(folder);
+
+    setenv("KOUBO_CACHE_MB", "3", 1);
+    assert_int_equal(cache_limit(), 3 << 20);
+    setenv("KOUBO_CACHE_MB", "lots", 1);
+    assert_int_equal(cache_limit(), 1 << 30);
+    unsetenv("KOUBO_CACHE_MB");
+    setenv("KOUBO_CACHE", "/x", 1);
+    CLEANUP(kb_freep) char *own = cache_folder("tracks");
+    assert_string_equal(own, "/x");
+    unsetenv("KOUBO_CACHE");
+    setenv("XDG_CACHE_HOME", "/y", 1);
+    CLEANUP(kb_freep) char *shared = cache_folder("tracks");
+    assert_string_equal(shared, "/y/koubo/tracks");
 }
 
 static void test_paths(void **state)
@@ -147,6 +192,7 @@ static void test_cancel(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cache),
         cmocka_unit_test(test_errors_are_sentences),
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_files),

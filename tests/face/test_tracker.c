@@ -294,6 +294,21 @@ static void test_cache(void **state)
         assert_ok(err, track_obtain(&t, video, i < 2 ? cache : NULL, models, NULL, &cached, &err));
         assert_int_equal(cached, i == 1);
     }
+    // With a limit the new track stays and what was not used for longest goes.
+    CLEANUP(kb_freep)
+    char *old = kb_printf("%s/old.kbt", cache),
+         *other = kb_printf("%s/note.txt", cache);
+    assert_ok(err, file_write_atomic(old, "old", 3, &err));
+    assert_ok(err, file_write_atomic(other, "other", 5, &err));
+    for (int i = 0; i < 2; i++) {
+        CLEANUP(track_free) struct track *t = NULL;
+        const struct track_params p = {.limit_us = 200000, .cache_limit = 1 << 20 >> 20 * i};
+        unlink(name);
+        assert_ok(err, track_obtain(&t, video, cache, models, &p, NULL, &err));
+        assert_true(file_exists(name) && file_exists(other));
+        assert_int_equal(file_exists(old), i == 0); // a mebibyte, then a byte
+    }
+    unlink(other);
     // A cache that cannot be written is not an error.
     CLEANUP(track_free) struct track *t = NULL;
     assert_ok(err, track_obtain(&t, video, "/proc/nowhere", models, NULL, NULL, &err));
