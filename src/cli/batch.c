@@ -229,6 +229,7 @@ static int run_and_report(struct batch_options *o)
     CLEANUP(kb_freep) struct item *items = kb_alloc(n * sizeof(*items));
     for (size_t i = 0; i < n; i++)
         items[i] = (struct item){.video = o->inputs.paths[i], .output = outputs.paths[i]};
+    o->engine.ranges_folder = tracks;
     o->video.job.threads = o->engine.threads;
     o->video.job.cancel = cli_cancel();
 

@@ -25,7 +25,7 @@
 struct bench_options {
     struct common_options common;
     const char *only, *clip;
-    int repeat; // 0: 3, and 1 for what is expensive
+    int repeat; // 0: as often as each part says
     bool json;
 };
 
@@ -39,13 +39,15 @@ static const struct argp_option bench_options[] = {
     {"clip", OPT_CLIP, "FILE", 0,
      N_("a film of a minute, 1280x720, with a face (default: one is made)"), 10},
     {"repeat", OPT_REPEAT, "N", 0,
-     N_("measure so often and take the median (default: 3, jobs once)"), 10},
+     N_("measure so often and take the median (default: 5; jobs of five and ten minutes once)"),
+     10},
     {0},
 };
 
 static bool selected(const struct bench_options *o, const struct bench_part *part)
 {
-    return !o->only || strncmp(part->key, o->only, strlen(o->only)) == 0;
+    return !o->only || strncmp(part->key, o->only, strlen(o->only)) == 0 ||
+           (part->memory_key && strncmp(part->memory_key, o->only, strlen(o->only)) == 0);
 }
 
 static void check_only(const struct bench_options *o, struct argp_state *state)
@@ -96,7 +98,7 @@ static const struct argp bench_argp = {
     bench_parse,
     NULL,
     N_("Measure how fast koubo is on this machine: the networks, the stages of a job, whole jobs, "
-       "memory. Everything takes some minutes; --only network less than one."),
+       "memory. Everything takes a quarter of an hour; --only network less than a minute."),
     bench_children,
     NULL,
     "koubo",
@@ -170,8 +172,13 @@ static enum kb_code explain_status(int status, struct kb_error *err)
                    status >= 0 ? WTERMSIG(status) : 0);
 }
 
-static enum kb_code in_child(const struct bench *b, child_fn *fn, const void *what,
-                             enum bench_source source, double *ret, struct kb_error *err)
+// What one run of a child gave.
+struct run {
+    double returned, wall_s, memory_mb;
+};
+
+static enum kb_code in_child(const struct bench *b, child_fn *fn, const void *what, struct run *ret,
+                             struct kb_error *err)
 {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
@@ -197,14 +204,10 @@ static enum kb_code in_child(const struct bench *b, child_fn *fn, const void *wh
         *err = a.err;
         return a.code;
     }
-    enum kb_code code = explain_status(status, err);
-    if (source == BENCH_WALL)
-        *ret = (double)(kb_now_us() - since) / 1e6;
-    else if (source == BENCH_MEMORY)
-        *ret = (double)usage.ru_maxrss / 1024; // from KiB
-    else if (spoke)
-        *ret = a.value;
-    return code;
+    ret->wall_s = (double)(kb_now_us() - since) / 1e6;
+    ret->memory_mb = (double)usage.ru_maxrss / 1024; // from KiB
+    ret->returned = spoke ? a.value : 0;
+    return explain_status(status, err);
 }
 
 static enum kb_code child_measure(const struct bench *b, const void *what, double *ret,
@@ -226,12 +229,12 @@ static enum kb_code child_make(const struct bench *b, const void *what, double *
 struct figure {
     enum kb_code code; // KB_EOF: not measured
     int n;
-    double values[MAX_REPEAT]; // sorted
+    double values[MAX_REPEAT], memory[MAX_REPEAT]; // each sorted
 };
 
-static double median(const struct figure *f)
+static double median(const double *values, int n)
 {
-    return (f->values[(f->n - 1) / 2] + f->values[f->n / 2]) / 2;
+    return (values[(n - 1) / 2] + values[n / 2]) / 2;
 }
 
 static int compare_doubles(const void *a, const void *b)
@@ -249,8 +252,8 @@ static enum kb_code make_materials(const struct bench *b, unsigned needs, unsign
             continue;
         if (m != MATERIAL_CLIP || !b->user_clip)
             log_info(_("making %s"), bench_material_title(m));
-        double unused = 0;
-        enum kb_code code = in_child(b, child_make, &m, BENCH_RETURNED, &unused, err);
+        struct run unused;
+        enum kb_code code = in_child(b, child_make, &m, &unused, err);
         if (code != KB_OK)
             return code;
         *made |= m;
@@ -264,12 +267,16 @@ static enum kb_code measure(const struct bench *b, const struct bench_part *part
     enum kb_code code = make_materials(b, part->needs, made, err);
     for (int i = 0; i < repeat && code == KB_OK; i++) {
         log_info(_("measuring %s (%d of %d)"), part->key, i + 1, repeat);
-        code = in_child(b, child_measure, part, part->source, &ret->values[i], err);
+        struct run run = {0};
+        code = in_child(b, child_measure, part, &run, err);
+        ret->values[i] = part->source == BENCH_WALL ? run.wall_s : run.returned;
+        ret->memory[i] = run.memory_mb;
         ret->n += code == KB_OK;
     }
     if (code == KB_OK)
         *made |= part->leaves;
     qsort(ret->values, (size_t)ret->n, sizeof(ret->values[0]), compare_doubles);
+    qsort(ret->memory, (size_t)ret->n, sizeof(ret->memory[0]), compare_doubles);
     return code;
 }
 
@@ -283,7 +290,7 @@ static int measure_all(const struct bench *b, const struct bench_options *o, str
         figures[i].code = KB_EOF;
         if (!selected(o, part))
             continue;
-        int repeat = o->repeat ? o->repeat : part->expensive ? 1 : 3;
+        int repeat = o->repeat ? o->repeat : part->repeat ? part->repeat : 5;
         figures[i].code = measure(b, part, repeat, &made, &figures[i], &err);
         if (figures[i].code == KB_CANCELLED)
             return cli_report(KB_CANCELLED, &err);
@@ -330,15 +337,23 @@ static struct machine machine_of(void)
     return m;
 }
 
+static void put_figure(json_t *object, const char *key, const struct figure *f,
+                       const double *values)
+{
+    if (key && f->code == KB_OK)
+        json_object_set_new(object, key, json_real(median(values, f->n)));
+    else if (key && f->code != KB_EOF)
+        json_object_set_new(object, key, json_null());
+}
+
 static void print_json(const struct figure *figures)
 {
     struct machine m = machine_of();
     json_t *object = json_object();
-    for (size_t i = 0; i < bench_n_parts; i++)
-        if (figures[i].code == KB_OK)
-            json_object_set_new(object, bench_parts[i].key, json_real(median(&figures[i])));
-        else if (figures[i].code != KB_EOF)
-            json_object_set_new(object, bench_parts[i].key, json_null());
+    for (size_t i = 0; i < bench_n_parts; i++) {
+        put_figure(object, bench_parts[i].key, &figures[i], figures[i].values);
+        put_figure(object, bench_parts[i].memory_key, &figures[i], figures[i].memory);
+    }
     json_object_set_new(object, "machine.cpu", json_string(m.cpu));
     json_object_set_new(object, "machine.cores", json_integer(m.cores));
     json_object_set_new(object, "machine.isa", json_string(m.isa));
@@ -357,6 +372,23 @@ static void print_number(double x)
     printf("%10.*f", fabs(x) < 10 ? 3 : fabs(x) < 1000 ? 1 : 0, x);
 }
 
+static void print_row(const char *key, const struct figure *f, const double *values,
+                      const char *unit)
+{
+    if (!key || f->code == KB_EOF)
+        return;
+    printf("%-28s", key);
+    if (f->code != KB_OK) {
+        print_right(_("failed"));
+        putchar('\n');
+        return;
+    }
+    print_number(median(values, f->n));
+    print_number(values[0]);
+    print_number(values[f->n - 1]);
+    printf("  %s\n", unit);
+}
+
 static void print_table(const struct figure *figures)
 {
     struct machine m = machine_of();
@@ -370,19 +402,8 @@ static void print_table(const struct figure *figures)
     print_right(_("most"));
     printf("  %s\n", _("unit"));
     for (size_t i = 0; i < bench_n_parts; i++) {
-        const struct figure *f = &figures[i];
-        if (f->code == KB_EOF)
-            continue;
-        printf("%-28s", bench_parts[i].key);
-        if (f->code != KB_OK) {
-            print_right(_("failed"));
-            putchar('\n');
-            continue;
-        }
-        print_number(median(f));
-        print_number(f->values[0]);
-        print_number(f->values[f->n - 1]);
-        printf("  %s\n", bench_parts[i].unit);
+        print_row(bench_parts[i].key, &figures[i], figures[i].values, bench_parts[i].unit);
+        print_row(bench_parts[i].memory_key, &figures[i], figures[i].memory, "MB");
     }
 }
 

@@ -9,13 +9,16 @@
 
 // Files that measurements read. Made when first needed.
 enum material {
-    MATERIAL_SPEECH = 1 << 0,  // speech.wav: at least 60 s
-    MATERIAL_CLIP = 1 << 1,    // clip.mp4: 60 s, 1280x720, 25 frames a second, one face
-    MATERIAL_FULL_HD = 1 << 2, // full_hd.mp4: 5 s, 1920x1080
-    MATERIAL_WAV2LIP = 1 << 3, // wav2lip.safetensors: the published network, random weights
-    MATERIAL_TRACK = 1 << 4,   // the clip's face track, in the cache
+    MATERIAL_SPEECH = 1 << 0,      // speech.wav: at least 60 s
+    MATERIAL_CLIP = 1 << 1,        // clip.mp4: 60 s, 1280x720, 25 frames a second, one face
+    MATERIAL_FULL_HD = 1 << 2,     // full_hd.mp4: 20 s, 1920x1080
+    MATERIAL_WAV2LIP = 1 << 3,     // wav2lip.safetensors: the published network, random weights
+    MATERIAL_TRACK = 1 << 4,       // the clip's face track, in the cache
+    MATERIAL_LONG_SPEECH = 1 << 5, // long_speech.wav: at least 600 s
+    MATERIAL_LONG_FILMS =
+        1 << 6, // full_hd_60.mp4, …_300.mp4, …_600.mp4: full_hd.mp4 again and again
 };
-#define N_MATERIALS 5
+#define N_MATERIALS 7
 
 struct bench {
     const char *folder;    // private, removed at the end
@@ -33,7 +36,6 @@ const char *bench_material_title(enum material m);
 enum bench_source {
     BENCH_RETURNED, // run() gives it
     BENCH_WALL,     // run() becomes another program: seconds until that ends
-    BENCH_MEMORY,   // the same, but its peak of resident memory in MB (2^20 bytes)
 };
 
 struct bench_part {
@@ -41,10 +43,12 @@ struct bench_part {
     enum kb_code (*run)(const struct bench *b, const struct bench_part *part, double *ret,
                         struct kb_error *err);
     enum bench_source source;
+    const char *memory_key; // BENCH_WALL: its peak of resident memory in MB (2^20 bytes); NULL = no
     unsigned needs, leaves; // sets of enum material
-    bool expensive;         // run once unless --repeat is given
+    int repeat;             // unless --repeat is given; 0 = 5
     bool wav2lip;           // else the bundled network
     enum precision precision;
+    int seconds; // of speech, for whole jobs
 };
 extern const struct bench_part bench_parts[];
 extern const size_t bench_n_parts;

@@ -3,6 +3,7 @@
 #include "cli/bench.h"
 
 #include "base/file.h"
+#include "base/text.h"
 #include "cli/cli.h"
 #include "cli/photo.h"
 #include "face/models.h"
@@ -19,8 +20,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SPEECH_S 60
-#define FPS      25
+#include <libavformat/avformat.h>
+
+#define SPEECH_S      60
+#define LONG_SPEECH_S 600
+#define FULL_HD_S     20 // long enough that a face turns, short enough to be made
+#define FPS           25
 
 char *bench_path(const struct bench *b, const char *name)
 {
@@ -42,9 +47,9 @@ static void put_le(uint8_t *at, uint32_t value, int bytes)
 
 // Where no voice is installed: a hum of some harmonics in syllables of a quarter of a second, as
 // 16-bit mono WAV.
-static enum kb_code make_hum(const char *path, struct kb_error *err)
+static enum kb_code make_hum(const char *path, int seconds, struct kb_error *err)
 {
-    uint32_t n = (SPEECH_S + 1) * MEL_RATE_HZ, bytes = n * 2;
+    uint32_t n = (uint32_t)(seconds + 1) * MEL_RATE_HZ, bytes = n * 2;
     CLEANUP(kb_freep) uint8_t *wav = kb_calloc_checked(44 + (size_t)bytes, 1);
     if (!wav)
         return kb_no_memory(err);
@@ -69,27 +74,27 @@ static enum kb_code make_hum(const char *path, struct kb_error *err)
     return file_write_atomic(path, wav, 44 + (size_t)bytes, err);
 }
 
-static bool long_enough(const char *path)
+static bool long_enough(const char *path, int seconds)
 {
     CLEANUP(audio_close) struct audio_reader *audio = NULL;
     struct audio_params ap = {0};
     struct kb_error ignored = {0};
     return audio_open(&audio, path, &ap, &ignored) == KB_OK &&
-           audio_duration_us(audio) >= SPEECH_S * INT64_C(1000000);
+           audio_duration_us(audio) >= seconds * INT64_C(1000000);
 }
 
-static enum kb_code make_speech(const char *path, struct kb_error *err)
+static enum kb_code make_speech(const char *path, int seconds, struct kb_error *err)
 {
     static const char sentence[] = "The figures on this page were measured while somebody talked "
                                    "for a minute about nothing in particular. ";
-    enum { TIMES = 20 }; // some 5 s each
-    char text[sizeof(sentence) * TIMES] = "";
-    for (int i = 0; i < TIMES; i++)
-        memcpy(text + (size_t)i * (sizeof(sentence) - 1), sentence, sizeof(sentence));
+    CLEANUP(text_free) struct text text = {0};
+    for (int i = 0; i < seconds; i += 3) // some 5 s each
+        text_add(&text, sentence);
     struct kb_error ignored = {0};
-    if (speech_synthesize(path, text, "en", 0, &ignored) == KB_OK && long_enough(path))
+    if (speech_synthesize(path, text.data, "en", 0, &ignored) == KB_OK &&
+        long_enough(path, seconds))
         return KB_OK;
-    return make_hum(path, err);
+    return make_hum(path, seconds, err);
 }
 
 // --- film ---
@@ -214,6 +219,84 @@ static enum kb_code make_clip(const struct bench *b, const char *name, int width
     return code == KB_OK ? make_film(path, picture, width, height, seconds, err) : code;
 }
 
+// --- long films ---
+
+struct copy {
+    AVFormatContext *in, *out;
+};
+
+static void copy_close(struct copy *c)
+{
+    avformat_close_input(&c->in);
+    if (c->out)
+        avio_closep(&c->out->pb);
+    avformat_free_context(c->out);
+}
+
+static enum kb_code cannot_copy(const char *path, int e, struct kb_error *err)
+{
+    return kb_fail(err, KB_INTERNAL, _("cannot write '%s': %s"), path, av_err2str(e));
+}
+
+static int copy_open(struct copy *c, const char *from, const char *to)
+{
+    int e = avformat_open_input(&c->in, from, NULL, NULL);
+    if (e >= 0)
+        e = avformat_find_stream_info(c->in, NULL);
+    if (e >= 0)
+        e = avformat_alloc_output_context2(&c->out, NULL, "mp4", to);
+    if (e < 0)
+        return e;
+    AVStream *stream = avformat_new_stream(c->out, NULL);
+    if (!stream)
+        return AVERROR(ENOMEM);
+    e = avcodec_parameters_copy(stream->codecpar, c->in->streams[0]->codecpar);
+    if (e >= 0)
+        e = avio_open(&c->out->pb, to, AVIO_FLAG_WRITE);
+    return e >= 0 ? avformat_write_header(c->out, NULL) : e;
+}
+
+// The packets of the one film again and again: it starts with a key frame.
+static enum kb_code repeat_film(const char *from, const char *to, int times, struct kb_error *err)
+{
+    CLEANUP(copy_close) struct copy c = {0};
+    CLEANUP(av_packet_free) AVPacket *packet = av_packet_alloc();
+    if (!packet)
+        return kb_no_memory(err);
+    int e = copy_open(&c, from, to);
+    if (e < 0)
+        return cannot_copy(to, e, err);
+    AVRational in = c.in->streams[0]->time_base, out = c.out->streams[0]->time_base;
+    int64_t length = av_rescale_q(FULL_HD_S, (AVRational){1, 1}, in);
+    for (int i = 0; i < times && e >= 0; i++) {
+        e = avformat_seek_file(c.in, 0, INT64_MIN, 0, 0, 0);
+        while (e >= 0 && (e = av_read_frame(c.in, packet)) >= 0) {
+            packet->pts += i * length;
+            packet->dts += i * length;
+            av_packet_rescale_ts(packet, in, out);
+            packet->pos = -1;
+            e = av_write_frame(c.out, packet);
+            av_packet_unref(packet);
+        }
+        e = e == AVERROR_EOF ? 0 : e;
+    }
+    if (e >= 0)
+        e = av_write_trailer(c.out);
+    return e < 0 ? cannot_copy(to, e, err) : KB_OK;
+}
+
+static enum kb_code make_long_films(const struct bench *b, struct kb_error *err)
+{
+    static const int seconds[] = {60, 300, 600};
+    CLEANUP(kb_freep) char *from = bench_path(b, "full_hd.mp4");
+    enum kb_code code = KB_OK;
+    for (size_t i = 0; i < ARRAY_LEN(seconds) && code == KB_OK; i++) {
+        CLEANUP(kb_freep) char *to = kb_printf("%s/full_hd_%d.mp4", b->folder, seconds[i]);
+        code = repeat_film(from, to, seconds[i] / FULL_HD_S, err);
+    }
+    return code;
+}
+
 // --- the rest ---
 
 static enum kb_code make_wav2lip(const char *path, struct kb_error *err)
@@ -235,14 +318,19 @@ static enum kb_code make_track(const struct bench *b, struct kb_error *err)
 enum kb_code bench_make(const struct bench *b, enum material m, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *speech = bench_path(b, "speech.wav");
+    CLEANUP(kb_freep) char *long_speech = bench_path(b, "long_speech.wav");
     CLEANUP(kb_freep) char *wav2lip = bench_path(b, "wav2lip.safetensors");
     switch (m) {
     case MATERIAL_SPEECH:
-        return make_speech(speech, err);
+        return make_speech(speech, SPEECH_S, err);
+    case MATERIAL_LONG_SPEECH:
+        return make_speech(long_speech, LONG_SPEECH_S, err);
+    case MATERIAL_LONG_FILMS:
+        return make_long_films(b, err);
     case MATERIAL_CLIP:
         return b->user_clip ? KB_OK : make_clip(b, "clip.mp4", 1280, 720, SPEECH_S, err);
     case MATERIAL_FULL_HD:
-        return make_clip(b, "full_hd.mp4", 1920, 1080, 5, err);
+        return make_clip(b, "full_hd.mp4", 1920, 1080, FULL_HD_S, err);
     case MATERIAL_WAV2LIP:
         return make_wav2lip(wav2lip, err);
     case MATERIAL_TRACK:
@@ -259,11 +347,15 @@ const char *bench_material_title(enum material m)
     case MATERIAL_CLIP:
         return _("a film of a minute, 1280x720");
     case MATERIAL_FULL_HD:
-        return _("a film of five seconds, 1920x1080");
+        return _("a film of twenty seconds, 1920x1080");
     case MATERIAL_WAV2LIP:
         return _("a Wav2Lip checkpoint with random weights");
     case MATERIAL_TRACK:
         return _("the face track of the film");
+    case MATERIAL_LONG_SPEECH:
+        return _("a speech of ten minutes");
+    case MATERIAL_LONG_FILMS:
+        return _("films of one, five and ten minutes, 1920x1080");
     }
     return "";
 }

@@ -80,7 +80,7 @@ static enum kb_code find_ranges(struct ranges **ret, const struct bench *b,
     return code;
 }
 
-#define NETWORK_US 1000000
+#define NETWORK_US 600000 // thirty of them within 40 seconds
 
 static enum kb_code run_network(const struct bench *b, const struct bench_part *part, double *ret,
                                 struct kb_error *err)
@@ -297,43 +297,68 @@ static enum kb_code run_encode(const struct bench *b, const struct bench_part *p
 
 // --- whole jobs: koubo generate, as a user starts it ---
 
-static enum kb_code become_generate(const struct bench *b, const char *video, const char *duration,
-                                    const char *cache, struct kb_error *err)
+struct whole_job {
+    char *speech, *video, *cache, *model; // new strings; model NULL = the bundled one
+};
+
+static enum kb_code become_generate(const struct bench *b, const struct bench_part *part,
+                                    struct whole_job job, struct kb_error *err)
 {
-    char *speech = bench_path(b, "speech.wav"), *output = bench_path(b, "job.mp4");
-    if (setenv("KOUBO_CACHE", cache, 1) != 0)
+    char *output = bench_path(b, "job.mp4"), *duration = kb_printf("%d", part->seconds);
+    if (setenv("KOUBO_CACHE", job.cache, 1) != 0)
         return kb_no_memory(err);
-    execl("/proc/self/exe", "koubo", "generate", "-q", "-y", "-a", speech, "-i", video, "-o",
-          output, "--duration", duration, (char *)NULL);
+    execl("/proc/self/exe", "koubo", "generate", "-q", "-y", "-a", job.speech, "-i", job.video,
+          "-o", output, "--duration", duration, "--model", job.model ? job.model : "koubo-lips",
+          (char *)NULL);
     return kb_fail(err, KB_INTERNAL, _("cannot start koubo again"));
+}
+
+static enum kb_code run_cached(const struct bench *b, const struct bench_part *part, double *ret,
+                               struct kb_error *err)
+{
+    struct whole_job job = {.speech = bench_path(b, "speech.wav"),
+                            .video = bench_clip(b),
+                            .cache = bench_path(b, "cache"),
+                            .model = part->wav2lip ? bench_path(b, "wav2lip.safetensors") : NULL};
+    return become_generate(b, part, job, err);
 }
 
 static enum kb_code run_cold(const struct bench *b, const struct bench_part *part, double *ret,
                              struct kb_error *err)
 {
     // A cache of its own for each run, the last under the name that run_cached() looks at.
-    CLEANUP(kb_freep) char *cache = bench_path(b, "cache"), *clip = bench_clip(b);
+    CLEANUP(kb_freep) char *cache = bench_path(b, "cache");
     CLEANUP(kb_freep) char *old = kb_printf("%s-%d", cache, (int)getpid());
     if (file_is_dir(cache) && rename(cache, old) != 0)
         return kb_fail(err, KB_INTERNAL, _("cannot rename '%s'"), cache);
-    return become_generate(b, clip, "60", cache, err);
+    return run_cached(b, part, ret, err);
 }
 
-static enum kb_code run_cached(const struct bench *b, const struct bench_part *part, double *ret,
-                               struct kb_error *err)
+static enum kb_code run_full_hd(const struct bench *b, const struct bench_part *part, double *ret,
+                                struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *cache = bench_path(b, "cache"), *clip = bench_clip(b);
-    return become_generate(b, clip, "60", cache, err);
+    struct whole_job job = {.speech = bench_path(b, "long_speech.wav"),
+                            .video = kb_printf("%s/full_hd_%d.mp4", b->folder, part->seconds),
+                            .cache = kb_printf("%s/cache-%d", b->folder, (int)getpid())};
+    return become_generate(b, part, job, err);
 }
 
 // Twice as long as its video: also the way back, which holds decoded frames.
-static enum kb_code run_memory(const struct bench *b, const struct bench_part *part, double *ret,
-                               struct kb_error *err)
+static enum kb_code run_pingpong(const struct bench *b, const struct bench_part *part, double *ret,
+                                 struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *cache = bench_path(b, "cache-memory");
-    CLEANUP(kb_freep) char *video = bench_path(b, "full_hd.mp4");
-    return become_generate(b, video, "10", cache, err);
+    struct whole_job job = {.speech = bench_path(b, "speech.wav"),
+                            .video = bench_path(b, "full_hd.mp4"),
+                            .cache = kb_printf("%s/cache-%d", b->folder, (int)getpid())};
+    return become_generate(b, part, job, err);
 }
+
+#define FULL_HD(key_, memory_, seconds_, repeat_)                                                  \
+    {                                                                                              \
+        key_, "s", run_full_hd, BENCH_WALL,                                                        \
+            .memory_key = memory_, .seconds = seconds_, .repeat = repeat_,                         \
+            .needs = MATERIAL_FULL_HD | MATERIAL_LONG_FILMS | MATERIAL_LONG_SPEECH                 \
+    }
 
 // clang-format off
 const struct bench_part bench_parts[] = {
@@ -353,12 +378,17 @@ const struct bench_part bench_parts[] = {
     {"stage.track.fps", "fps", run_track, .needs = MATERIAL_CLIP},
     {"stage.crop_paste.fps", "fps", run_crop_paste, .needs = MATERIAL_CLIP},
     {"stage.encode.fps", "fps", run_encode, .needs = MATERIAL_CLIP},
-    {"job.720p_60s.cold_s", "s", run_cold, BENCH_WALL, .expensive = true,
-     .needs = MATERIAL_CLIP | MATERIAL_SPEECH, .leaves = MATERIAL_TRACK},
-    {"job.720p_60s.cached_s", "s", run_cached, BENCH_WALL, .expensive = true,
+    {"job.720p_60s.cold_s", "s", run_cold, BENCH_WALL, .seconds = 60,
+     .memory_key = "memory.720p_mb", .needs = MATERIAL_CLIP | MATERIAL_SPEECH, .leaves = MATERIAL_TRACK},
+    {"job.720p_60s.cached_s", "s", run_cached, BENCH_WALL, .seconds = 60,
      .needs = MATERIAL_CLIP | MATERIAL_SPEECH | MATERIAL_TRACK},
-    {"memory.peak_mb", "MB", run_memory, BENCH_MEMORY, .expensive = true,
-     .needs = MATERIAL_FULL_HD | MATERIAL_SPEECH},
+    {"job.720p_60s.wav2lip_s", "s", run_cold, BENCH_WALL, .seconds = 60, .wav2lip = true,
+     .needs = MATERIAL_CLIP | MATERIAL_SPEECH | MATERIAL_WAV2LIP},
+    {"job.1080p_pingpong_s", "s", run_pingpong, BENCH_WALL, .memory_key = "memory.peak_mb",
+     .seconds = 40, .needs = MATERIAL_FULL_HD | MATERIAL_SPEECH},
+    FULL_HD("job.1080p_1min_s", "memory.1min_mb", 60, 0),
+    FULL_HD("job.1080p_5min_s", "memory.5min_mb", 300, 1),
+    FULL_HD("job.1080p_10min_s", "memory.10min_mb", 600, 1),
 };
 // clang-format on
 const size_t bench_n_parts = ARRAY_LEN(bench_parts);

@@ -136,6 +136,7 @@ static int generate_run(struct generate_options *o)
     CLEANUP(kb_freep) char *folder = video_track_folder(&o->video);
     struct job_params *job = &o->video.job;
     struct progress_view *view = progress_start(o->common.progress, NULL);
+    o->engine.ranges_folder = folder;
     job->audio = o->speech.audio;
     job->threads = o->engine.threads;
     job->cancel = cli_cancel();

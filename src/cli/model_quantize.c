@@ -89,16 +89,11 @@ static const struct argp quantize_argp = {
     "koubo",
 };
 
-static enum kb_code write_beside(const char *model, const char *ranges, struct kb_error *err)
+static enum kb_code write_beside(const char *model, const struct ranges *ranges,
+                                 struct kb_error *err)
 {
-    char hash[33];
-    enum kb_code code = file_hash(hash, model, err);
-    if (code != KB_OK)
-        return code;
-    CLEANUP(kb_freep) char *path = lips_ranges_path(model);
-    CLEANUP(kb_freep)
-    char *text = kb_printf("{\"weights\": \"%s\", \"int8\": %s}\n", hash, ranges);
-    code = file_write_atomic(path, text, strlen(text), err);
+    CLEANUP(kb_freep) char *path = NULL;
+    enum kb_code code = lips_ranges_save(&path, ranges, model, NULL, err);
     if (code == KB_OK)
         log_info(_("written: '%s'"), path);
     return code;
@@ -154,8 +149,10 @@ static enum kb_code quantize(const struct quantize_options *o, struct kb_error *
         return code;
     log_info(_("%d frames looked at; int8 against f32 on %d others: %.1f dB"), c.frames, c.checked,
              c.psnr_db);
+    if (!o->output)
+        return write_beside(path, c.ranges, err);
     CLEANUP(kb_freep) char *ranges = ranges_to_json(c.ranges);
-    return o->output ? write_copy(path, o->output, ranges, err) : write_beside(path, ranges, err);
+    return write_copy(path, o->output, ranges, err);
 }
 
 int model_quantize(int argc, char **argv)

@@ -257,8 +257,10 @@ static enum kb_code load_engine(struct worker *w, const char *model, enum precis
     if (w->loaded && same && w->precision == precision)
         return KB_OK;
     unload_engine(w);
+    CLEANUP(kb_freep) char *tracks = path_join(w->params->data, "tracks");
     struct engine_params ep = {.model = model,
                                .precision = precision,
+                               .ranges_folder = tracks,
                                .threads = w->params->threads,
                                .progress = note_progress,
                                .opaque = &w->pulse};
@@ -345,7 +347,11 @@ static enum kb_code run_claimed(struct worker *w, const struct job_claim *c,
     job.progress = note_progress;
     job.opaque = &w->pulse;
     limits_processor_time(w->params, longest_output_us(&job));
-    return job_run(&w->engine, &job, result, err);
+    code = job_run(&w->engine, &job, result, err);
+    pthread_mutex_lock(&w->pulse.lock); // the first video may have let it go on in int8
+    w->pulse.precision = precision_name(lips_precision(w->engine.lips));
+    pthread_mutex_unlock(&w->pulse.lock);
+    return code;
 }
 
 // Ends the job in the database. A locked or full one is asked again for a while: the work is done,

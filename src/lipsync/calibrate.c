@@ -11,12 +11,13 @@
 #include <string.h>
 
 #define BATCH      8
-#define MAX_FRAMES 256
+#define MAX_FRAMES 256 // unless the caller says less
 #define LIMIT_US   40000000
 
 // The network's input for the frames that are used, and what f32 makes of it.
 struct samples {
     int n;
+    int64_t done; // frames that went through a network
     size_t mel_floats, face_floats, out_floats;
     float *mel, *face, *out;
 };
@@ -40,10 +41,25 @@ static enum kb_code samples_init(struct samples *s, const struct lips_spec *spec
     return s->mel && s->face && s->out ? KB_OK : kb_no_memory(err);
 }
 
-static void report(const struct calibrate_params *p, int64_t done, int64_t total)
+static enum kb_code load(struct lips **ret, const struct calibrate_params *p,
+                         enum precision precision, const struct ranges *ranges,
+                         struct observer *observer, struct kb_error *err)
 {
+    struct lips_params lp = {.model = p->model,
+                             .precision = precision,
+                             .batch = BATCH,
+                             .threads = p->threads,
+                             .ranges = ranges,
+                             .observer = observer};
+    return lips_load(ret, &lp, err);
+}
+
+// Half of the frames are seen by one network, the other half by two.
+static void report(const struct calibrate_params *p, struct samples *s)
+{
+    s->done += BATCH;
     if (p->progress)
-        p->progress(p->opaque, &(struct progress){STAGE_GENERATING, done, total});
+        p->progress(p->opaque, &(struct progress){STAGE_GENERATING, s->done, s->n * 3 / 2 + BATCH});
 }
 
 static void take_frame(struct samples *s, const struct cropper *c, const struct mel *mel,
@@ -70,7 +86,9 @@ static enum kb_code take_frames(struct samples *s, int n_wanted, const struct cr
     CLEANUP(kb_freep) float *reference = kb_alloc(crop * sizeof(float));
     CLEANUP(kb_freep) float *target = kb_alloc(crop * sizeof(float));
     crop_reference(c, reference);
-    int n_frames = track_info(c->track)->n_frames;
+    int n_frames = 0;
+    while (n_frames < track_info(c->track)->n_frames && track_pts_us(c->track, n_frames) < LIMIT_US)
+        n_frames++;
     int step = KB_MAX((n_frames + n_wanted - 1) / n_wanted, 1), last = s->n + n_wanted;
     enum kb_code code = KB_OK;
     for (int i = 0; i < n_frames && s->n < last && code == KB_OK; i++) {
@@ -84,25 +102,13 @@ static enum kb_code take_frames(struct samples *s, int n_wanted, const struct cr
     return code == KB_EOF ? KB_OK : code;
 }
 
-static enum kb_code take_video(struct samples *s, const char *video, struct face_models *faces,
-                               const struct lips_spec *spec, const struct calibrate_params *p,
-                               struct kb_error *err)
+static enum kb_code take_tracked(struct samples *s, const char *video, const struct track *track,
+                                 const struct mel *mel, const struct lips_spec *spec,
+                                 const struct calibrate_params *p, struct kb_error *err)
 {
-    CLEANUP(track_free) struct track *track = NULL;
     CLEANUP(reader_close) struct reader *reader = NULL;
-    CLEANUP(mel_free) struct mel *mel = NULL;
-    struct audio_params ap = {.cancel = p->cancel};
     struct reader_params rp = {.threads = KB_MAX(p->threads, 1), .cancel = p->cancel};
-    struct track_params tp = {.limit_us = LIMIT_US,
-                              .decoder_threads = rp.threads,
-                              .cancel = p->cancel,
-                              .progress = p->progress,
-                              .opaque = p->opaque};
-    enum kb_code code = mel_from_file(&mel, p->audio ? p->audio : video, &ap, NULL, NULL, err);
-    if (code == KB_OK)
-        code = reader_open(&reader, video, &rp, err);
-    if (code == KB_OK)
-        code = track_obtain(&track, video, p->track_folder, faces, &tp, NULL, err);
+    enum kb_code code = reader_open(&reader, video, &rp, err);
     if (code != KB_OK)
         return code;
     if (track_info(track)->n_faces == 0)
@@ -115,7 +121,44 @@ static enum kb_code take_video(struct samples *s, const char *video, struct face
                         .frame_width = reader_info(reader)->width,
                         .frame_height = reader_info(reader)->height,
                         .pads = {0, 10, 0, 0}};
-    return take_frames(s, MAX_FRAMES / p->n_videos, &c, mel, reader, p, err);
+    return take_frames(s, p->max_frames / p->n_videos, &c, mel, reader, p, err);
+}
+
+static enum kb_code take_video(struct samples *s, const char *video, struct face_models *faces,
+                               const struct lips_spec *spec, const struct calibrate_params *p,
+                               struct kb_error *err)
+{
+    CLEANUP(track_free) struct track *track = NULL;
+    CLEANUP(mel_free) struct mel *mel = NULL;
+    struct audio_params ap = {.cancel = p->cancel};
+    struct track_params tp = {.limit_us = LIMIT_US,
+                              .decoder_threads = KB_MAX(p->threads, 1),
+                              .cancel = p->cancel,
+                              .progress = p->progress,
+                              .opaque = p->opaque};
+    enum kb_code code = mel_from_file(&mel, p->audio ? p->audio : video, &ap, NULL, NULL, err);
+    if (code == KB_OK)
+        code = track_obtain(&track, video, p->track_folder, faces, &tp, NULL, err);
+    return code == KB_OK ? take_tracked(s, video, track, mel, spec, p, err) : code;
+}
+
+static enum kb_code take_all(struct samples *s, const struct calibrate_params *p,
+                             struct kb_error *err)
+{
+    CLEANUP(face_models_free) struct face_models *faces = NULL;
+    CLEANUP(lips_free) struct lips *lips = NULL; // for what it wants to see
+    enum kb_code code = load(&lips, p, PRECISION_F32, NULL, NULL, err);
+    if (code != KB_OK)
+        return code;
+    const struct lips_spec *spec = lips_spec(lips);
+    code = samples_init(s, spec, p->max_frames, err);
+    if (code == KB_OK && p->track)
+        return take_tracked(s, p->videos[0], p->track, p->mel, spec, p, err);
+    if (code == KB_OK)
+        code = face_models_load(&faces, err);
+    for (int i = 0; i < p->n_videos && code == KB_OK; i++)
+        code = take_video(s, p->videos[i], faces, spec, p, err);
+    return code;
 }
 
 // Run one batch of the samples.
@@ -148,22 +191,9 @@ static enum kb_code run_half(struct lips *l, struct samples *s, int first, bool 
             *squares += (double)(got[k] - f32[k]) * (double)(got[k] - f32[k]);
         if (!compare)
             memcpy(f32, got, floats * sizeof(float));
-        report(p, s->n + i, s->n * 2);
+        report(p, s);
     }
     return code;
-}
-
-static enum kb_code load(struct lips **ret, const struct calibrate_params *p,
-                         enum precision precision, const struct ranges *ranges,
-                         struct observer *observer, struct kb_error *err)
-{
-    struct lips_params lp = {.model = p->model,
-                             .precision = precision,
-                             .batch = BATCH,
-                             .threads = p->threads,
-                             .ranges = ranges,
-                             .observer = observer};
-    return lips_load(ret, &lp, err);
 }
 
 static enum kb_code look_and_check(struct calibration *c, struct samples *s,
@@ -193,20 +223,13 @@ static enum kb_code look_and_check(struct calibration *c, struct samples *s,
     return code;
 }
 
-enum kb_code calibrate(struct calibration *ret, const struct calibrate_params *p,
+enum kb_code calibrate(struct calibration *ret, const struct calibrate_params *params,
                        struct kb_error *err)
 {
-    CLEANUP(lips_free) struct lips *lips = NULL;
-    CLEANUP(face_models_free) struct face_models *faces = NULL;
     CLEANUP(samples_clear) struct samples samples = {0};
-    enum kb_code code = load(&lips, p, PRECISION_F32, NULL, NULL, err);
-    if (code == KB_OK)
-        code = face_models_load(&faces, err);
-    if (code == KB_OK)
-        code = samples_init(&samples, lips_spec(lips), MAX_FRAMES, err);
-    for (int i = 0; i < p->n_videos && code == KB_OK; i++)
-        code = take_video(&samples, p->videos[i], faces, lips_spec(lips), p, err);
-    lips_free(&lips);
+    struct calibrate_params p = *params;
+    p.max_frames = p.max_frames > 0 ? p.max_frames : MAX_FRAMES;
+    enum kb_code code = take_all(&samples, &p, err);
     if (code == KB_OK && samples.n < 2 * BATCH)
         code = kb_fail(err, KB_BAD_INPUT,
                        _("only %d frames show a face; int8 needs %d or more to be measured"),
@@ -214,7 +237,7 @@ enum kb_code calibrate(struct calibration *ret, const struct calibrate_params *p
     samples.n -= samples.n % BATCH;
     struct calibration result = {0};
     if (code == KB_OK)
-        code = look_and_check(&result, &samples, p, err);
+        code = look_and_check(&result, &samples, &p, err);
     if (code == KB_OK)
         *ret = result;
     else

@@ -14,6 +14,10 @@ struct calibrate_params {
     int n_videos;
     const char *audio;        // for all of them; NULL: each video's own sound
     const char *track_folder; // cache of face tracks, or NULL
+    int max_frames;           // in all; 0 = 256
+    // Of the only video, if the caller has them; else NULL.
+    const struct track *track;
+    const struct mel *mel;
     int threads;              // 0 = 1
     const struct cancel *cancel;
     progress_fn *progress; // STAGE_PREPROCESSING, then STAGE_GENERATING
@@ -27,9 +31,9 @@ struct calibration {
     double psnr_db;        // of int8 against f32 on them, all pixels together
 };
 
-// At most 256 frames in all, spread over the first 40 seconds of each video; every other batch of
-// them is looked at, the rest are for the check. KB_BAD_INPUT when there are too few faces.
-enum kb_code calibrate(struct calibration *ret, const struct calibrate_params *p,
+// The frames are spread over the first 40 seconds of each video; every other batch of them is looked
+// at, the rest are for the check. KB_BAD_INPUT when there are too few faces.
+enum kb_code calibrate(struct calibration *ret, const struct calibrate_params *params,
                        struct kb_error *err);
 void calibration_clear(struct calibration *c);
 

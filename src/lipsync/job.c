@@ -59,48 +59,6 @@ static int encoder_threads(int threads)
     return thread_count(threads) * 3 / 2;
 }
 
-static void say_precision(const struct lips *lips, enum precision wanted)
-{
-    enum precision best = precision_resolve(PRECISION_AUTO, true), got = lips_precision(lips);
-    const char *name = lips_spec(lips)->name;
-    log_info(_("the network %s runs in %s"), name, precision_name(got));
-    if (wanted == PRECISION_AUTO && got != best)
-        log_info(_("%s would run about twice as fast in %s; koubo model quantize makes what that "
-                   "needs"),
-                 name, precision_name(best));
-}
-
-enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
-                         struct kb_error *err)
-{
-    struct engine e = {0};
-    struct lips_params lips = {.model = params->model,
-                               .precision = params->precision,
-                               .batch = params->batch,
-                               .threads = thread_count(params->threads),
-                               .beside_others = true};
-    report(params->progress, params->opaque, STAGE_LOADING, 0, 2);
-    enum kb_code code = lips_load(&e.lips, &lips, err);
-    if (code == KB_OK) {
-        report(params->progress, params->opaque, STAGE_LOADING, 1, 2);
-        code = face_models_load(&e.faces, err);
-    }
-    if (code != KB_OK) {
-        engine_free(&e);
-        return code;
-    }
-    report(params->progress, params->opaque, STAGE_LOADING, 2, 2);
-    say_precision(e.lips, params->precision);
-    *ret = e;
-    return KB_OK;
-}
-
-void engine_free(struct engine *e)
-{
-    lips_free(&e->lips);
-    face_models_free(&e->faces);
-}
-
 // --- before the work ---
 
 // A generous guess of the output's size in bytes.
@@ -323,6 +281,8 @@ enum kb_code job_run(struct engine *e, const struct job_params *p, struct job_re
     lap(&clock, STAGE_PREPROCESSING);
     if (code == KB_OK && p->keep_video)
         length_us = kept_length_us(p, track, length_us);
+    if (code == KB_OK)
+        code = engine_prepare_int8(e, p->video, track, mel, p->cancel, p->progress, p->opaque, err);
     if (code == KB_OK)
         code = run_stages(e, p, mel, track, reader, length_us, &result, &clock, err);
     if (code != KB_OK)

@@ -11,27 +11,8 @@
 #include "base/progress.h"
 #include "face/models.h"
 #include "face/track.h"
-#include "lipsync/lips.h"
+#include "lipsync/engine.h"
 #include "media/mel.h"
-
-// What a process loads once: the mouth network and the face networks.
-struct engine {
-    struct lips *lips;
-    struct face_models *faces;
-};
-
-struct engine_params {
-    const char *model; // NULL = bundled
-    enum precision precision;
-    int batch;             // 0 = default
-    int threads;           // for the whole process; 0 = all processors
-    progress_fn *progress; // STAGE_LOADING, 0..2
-    void *opaque;
-};
-
-enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
-                         struct kb_error *err);
-void engine_free(struct engine *e); // an all-zero engine is fine
 
 // What fills the time when the speech is longer than the video.
 enum loop_mode { LOOP_PINGPONG, LOOP_RESTART, LOOP_FREEZE, LOOP_NONE };

@@ -136,26 +136,62 @@ char *lips_ranges_path(const char *model_path)
     return kb_printf("%s.koubo-int8.json", model_path);
 }
 
-// {"weights": HASH, "int8": {…}}, written by koubo model quantize. NULL: there is none for these
-// weights.
-static char *read_ranges_file(const char *model_path)
+static char *path_in_folder(const char *folder, const char *hash)
 {
-    CLEANUP(kb_freep) char *path = lips_ranges_path(model_path);
+    return kb_printf("%s/%s.koubo-int8.json", folder, hash);
+}
+
+// {"weights": HASH, "int8": {…}}. NULL: there is none for these weights.
+static char *read_ranges_file(const char *path, const char *hash)
+{
     json_auto_t *root = json_load_file(path, 0, NULL);
-    char hash[33];
-    if (!root || file_hash(hash, model_path, NULL) != KB_OK)
-        return NULL;
     const char *weights = json_string_value(json_object_get(root, "weights"));
     if (!weights || strcmp(weights, hash) != 0)
         return NULL;
     return json_dumps(json_object_get(root, "int8"), JSON_COMPACT);
 }
 
+static char *read_kept_ranges(const char *model_path, const char *folder)
+{
+    CLEANUP(kb_freep) char *beside = lips_ranges_path(model_path);
+    char hash[33], *text = NULL;
+    if ((!file_exists(beside) && !folder) || file_hash(hash, model_path, NULL) != KB_OK)
+        return NULL;
+    text = read_ranges_file(beside, hash);
+    if (text || !folder)
+        return text;
+    CLEANUP(kb_freep) char *path = path_in_folder(folder, hash);
+    return read_ranges_file(path, hash);
+}
+
+enum kb_code lips_ranges_save(char **ret_path, const struct ranges *r, const char *model_path,
+                              const char *folder, struct kb_error *err)
+{
+    char hash[33];
+    enum kb_code code = file_hash(hash, model_path, err);
+    if (code != KB_OK)
+        return code;
+    CLEANUP(kb_freep) char *json = ranges_to_json(r);
+    CLEANUP(kb_freep) char *text = kb_printf("{\"weights\": \"%s\", \"int8\": %s}\n", hash, json);
+    CLEANUP(kb_freep) char *path = lips_ranges_path(model_path);
+    code = file_write_atomic(path, text, strlen(text), err);
+    if (code != KB_OK && folder && file_make_dirs(folder, NULL) == KB_OK) {
+        free(path);
+        path = path_in_folder(folder, hash);
+        code = file_write_atomic(path, text, strlen(text), err);
+    }
+    if (code == KB_OK)
+        *ret_path = TAKE(path);
+    return code;
+}
+
 static enum kb_code find_ranges(struct ranges **ret, const struct tensor_set *set,
-                                const char *model_path, const struct graph *g, struct kb_error *err)
+                                const char *model_path, const char *folder, const struct graph *g,
+                                struct kb_error *err)
 {
     const char *inside = tensor_set_meta(set, "int8");
-    CLEANUP(kb_freep) char *text = inside ? kb_strdup(inside) : read_ranges_file(model_path);
+    CLEANUP(kb_freep)
+    char *text = inside ? kb_strdup(inside) : read_kept_ranges(model_path, folder);
     return text ? ranges_from_json(ret, text, g->n_values, err) : KB_OK;
 }
 
@@ -186,7 +222,7 @@ enum kb_code lips_load(struct lips **ret, const struct lips_params *params, stru
         code = graph_optimize(g, err);
     bool may_be_int8 = params->precision == PRECISION_AUTO || params->precision == PRECISION_INT8;
     if (code == KB_OK && may_be_int8 && !params->ranges)
-        code = find_ranges(&own_ranges, set, path, g, err);
+        code = find_ranges(&own_ranges, set, path, params->ranges_folder, g, err);
     if (code != KB_OK)
         return kb_wrap(err, _("model '%s'"), path);
 

@@ -36,7 +36,8 @@ struct lips_params {
     int threads;        // 0 = 1
     bool beside_others; // decoder and encoder run at the same time: a network under 1 GMAC a
                         // frame then takes one thread and leaves them the rest
-    const struct ranges *ranges; // for int8, instead of those that lie in or beside the model
+    const struct ranges *ranges; // for int8, instead of those that are kept
+    const char *ranges_folder;   // where they may be kept beside the usual places; NULL = nowhere
     struct observer *observer;   // see session_params
 };
 
@@ -44,8 +45,13 @@ struct lips_params {
 enum kb_code lips_load(struct lips **ret, const struct lips_params *params, struct kb_error *err);
 void lips_free(struct lips **l);
 
-// Where the ranges of a model's values are kept when they are not in its metadata (key "int8"); free().
-char *lips_ranges_path(const char *model_path);
+// The ranges that int8 needs are kept in the model's metadata (key "int8"); or beside the model, as
+// MODEL.koubo-int8.json; or in a folder as HASH.koubo-int8.json, HASH being that of the model's bytes.
+char *lips_ranges_path(const char *model_path); // beside the model; free()
+// Keep them beside the model or, where that cannot be, in folder (may be NULL). *ret_path: where;
+// free().
+enum kb_code lips_ranges_save(char **ret_path, const struct ranges *r, const char *model_path,
+                              const char *folder, struct kb_error *err);
 // The file behind --model: a path, or the name of a shipped model. KB_NOT_FOUND; free() the path.
 enum kb_code lips_find(char **ret, const char *model, struct kb_error *err);
 

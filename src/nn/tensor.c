@@ -275,12 +275,21 @@ const struct tensor *tensor_set_at(const struct tensor_set *set, size_t i)
 
 void tensor_set_put_meta(struct tensor_set *set, const char *key, const char *value)
 {
-    for (size_t i = 0; i < set->n_metas; i++)
-        if (strcmp(set->metas[i].key, key) == 0) {
-            free(set->metas[i].value);
-            set->metas[i].value = kb_strdup(value);
-            return;
+    size_t i = 0;
+    while (i < set->n_metas && strcmp(set->metas[i].key, key) != 0)
+        i++;
+    if (i < set->n_metas) {
+        struct meta *m = &set->metas[i];
+        free(m->value);
+        m->value = kb_strdup(value);
+        if (!value) {
+            free(m->key);
+            *m = set->metas[--set->n_metas];
         }
+        return;
+    }
+    if (!value)
+        return;
     struct meta *metas = realloc(set->metas, (set->n_metas + 1) * sizeof(*metas));
     if (!metas)
         abort();

@@ -46,6 +46,20 @@ static void test_clip(void **state)
     assert_true(json_number_value(json_object_get(figures, "stage.decode.fps")) > 0);
 }
 
+// A whole job gives its time and its peak of memory.
+static void test_job(void **state)
+{
+    const char *clip = clip_path("grid_brbk7n.mpg");
+    if (!clip)
+        skip();
+    CLEANUP(kb_freep)
+    char *arguments = kb_printf("--json --only job.720p_60s.cold --repeat 1 --clip '%s'", clip);
+    json_auto_t *figures = NULL;
+    assert_int_equal(bench(arguments, &figures), 0);
+    assert_true(json_number_value(json_object_get(figures, "job.720p_60s.cold_s")) > 0);
+    assert_true(json_number_value(json_object_get(figures, "memory.720p_mb")) > 30);
+}
+
 static void test_failures(void **state)
 {
     static const struct {
@@ -83,6 +97,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_clip),
+        cmocka_unit_test(test_job),
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_partial),
     };

@@ -2,6 +2,7 @@
 #include "tests/test.h"
 
 #include <dirent.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -259,6 +260,71 @@ static void test_progress_moves_on(void **state)
     assert_true(w.last_done[STAGE_PREPROCESSING] >= 25);
 }
 
+// A model of which nobody knows the ranges: the first job finds them, the next has them.
+static void test_int8_on_first_use(void **state)
+{
+    struct kb_error err = {0};
+    struct job_params p = clips_or_skip("grid_brbk7n.mpg", "speaker_512.mp4");
+    if (precision_resolve(PRECISION_AUTO, true) != PRECISION_INT8) {
+        print_message("skipped: int8 is not the fastest here\n");
+        return;
+    }
+    CLEANUP(kb_freep) char *model = path_join(folder, "plain.safetensors");
+    CLEANUP(kb_freep) char *bundled = NULL;
+    CLEANUP(tensor_set_free) struct tensor_set *set = NULL;
+    assert_ok(err, lips_find(&bundled, NULL, &err));
+    assert_ok(err, weights_load(&set, bundled, &err));
+    tensor_set_put_meta(set, "int8", NULL);
+    assert_ok(err, safetensors_write(model, set, &err));
+
+    char hash[33];
+    assert_ok(err, file_hash(hash, model, &err));
+    CLEANUP(kb_freep) char *beside = lips_ranges_path(model);
+    CLEANUP(kb_freep) char *in_folder = kb_printf("%s/%s.koubo-int8.json", folder, hash);
+    for (int i = 0; i < 2; i++) { // beside the model; where that cannot be, in the folder
+        if (i == 1)
+            assert_int_equal(mkdir(beside, 0700), 0);
+        struct engine_params ep = {
+            .model = model, .batch = 4, .threads = 2, .ranges_folder = folder};
+        struct engine e = {0}, again = {0};
+        struct watch w = {0};
+        struct job_result r;
+        p.progress = watch_progress;
+        p.opaque = &w;
+        assert_ok(err, engine_load(&e, &ep, &err));
+        assert_int_not_equal(lips_precision(e.lips), PRECISION_INT8);
+        assert_ok(err, job_run(&e, &p, &r, &err));
+        assert_int_equal(lips_precision(e.lips), PRECISION_INT8);
+        assert_int_equal(r.frames_animated, 25);
+        assert_false(w.backwards);
+        assert_int_equal(file_exists(beside), i == 0);
+        assert_int_equal(file_exists(in_folder), i == 1);
+        assert_ok(err, engine_load(&again, &ep, &err));
+        assert_int_equal(lips_precision(again.lips), PRECISION_INT8);
+        engine_free(&e);
+        engine_free(&again);
+        unlink(beside);
+    }
+    rmdir(beside);
+
+    // Who says bf16 gets bf16, and a video too short to learn from changes nothing.
+    unlink(in_folder);
+    for (int i = 0; i < 2; i++) {
+        struct engine_params ep = {
+            .model = model, .threads = 2, .precision = i ? PRECISION_AUTO : PRECISION_BF16};
+        struct engine e = {0};
+        struct job_result r;
+        p.progress = NULL;
+        p.duration_us = i ? 300000 : 1000000;
+        p.track_folder = NULL;
+        assert_ok(err, engine_load(&e, &ep, &err));
+        assert_ok(err, job_run(&e, &p, &r, &err));
+        assert_int_equal(lips_precision(e.lips), PRECISION_BF16);
+        assert_false(file_exists(beside));
+        engine_free(&e);
+    }
+}
+
 static void test_cancel_leaves_nothing(void **state)
 {
     struct kb_error err = {0};
@@ -306,6 +372,7 @@ int main(void)
         cmocka_unit_test(test_keep_video),
         cmocka_unit_test(test_published_wav2lip),
         cmocka_unit_test(test_progress_moves_on),
+        cmocka_unit_test(test_int8_on_first_use),
         cmocka_unit_test(test_cancel_leaves_nothing),
         cmocka_unit_test(test_bad_jobs_are_refused_before_the_work),
     };

@@ -1,0 +1,147 @@
+#include "lipsync/engine.h"
+
+#include "base/log.h"
+#include "lipsync/calibrate.h"
+
+#include <stdlib.h>
+
+#define MIN_PSNR_DB      36.0
+#define CALIBRATE_FRAMES 64 // half of them for the check
+
+static void report(const struct engine_params *p, int64_t done)
+{
+    if (p->progress)
+        p->progress(p->opaque, &(struct progress){STAGE_LOADING, done, 2});
+}
+
+static enum kb_code load_lips(struct lips **ret, const struct engine *e, enum precision precision,
+                              const struct ranges *ranges, struct kb_error *err)
+{
+    struct lips_params p = {.model = e->model,
+                            .precision = precision,
+                            .batch = e->batch,
+                            .threads = e->threads,
+                            .beside_others = true,
+                            .ranges = ranges,
+                            .ranges_folder = e->ranges_folder};
+    return lips_load(ret, &p, err);
+}
+
+static void say_precision(const struct engine *e)
+{
+    const char *name = lips_spec(e->lips)->name;
+    log_info(_("the network %s runs in %s"), name, precision_name(lips_precision(e->lips)));
+    if (e->wants_ranges)
+        log_info(_("%s would run about twice as fast in int8: the first video will show whether it "
+                   "may (koubo model quantize does that ahead of time)"),
+                 name);
+}
+
+enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
+                         struct kb_error *err)
+{
+    struct engine e = {.batch = params->batch,
+                       .threads = params->threads > 0 ? params->threads : kb_cpu_count(),
+                       .model = kb_strdup(params->model),
+                       .ranges_folder = kb_strdup(params->ranges_folder)};
+    report(params, 0);
+    enum kb_code code = load_lips(&e.lips, &e, params->precision, NULL, err);
+    if (code == KB_OK) {
+        report(params, 1);
+        code = face_models_load(&e.faces, err);
+    }
+    if (code != KB_OK) {
+        engine_free(&e);
+        return code;
+    }
+    report(params, 2);
+    e.wants_ranges = params->precision == PRECISION_AUTO &&
+                     precision_resolve(PRECISION_AUTO, true) == PRECISION_INT8 &&
+                     lips_precision(e.lips) != PRECISION_INT8;
+    say_precision(&e);
+    *ret = e;
+    return KB_OK;
+}
+
+void engine_free(struct engine *e)
+{
+    lips_free(&e->lips);
+    face_models_free(&e->faces);
+    kb_freep(&e->model);
+    kb_freep(&e->ranges_folder);
+}
+
+// Exchange the network for itself in int8, and remember how.
+static enum kb_code go_on_in_int8(struct engine *e, const char *path, const struct calibration *c,
+                                  struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *kept = NULL;
+    struct lips *int8 = NULL;
+    enum kb_code code = load_lips(&int8, e, PRECISION_INT8, c->ranges, err);
+    if (code != KB_OK)
+        return code;
+    lips_free(&e->lips);
+    e->lips = int8;
+    struct kb_error why = {0};
+    if (lips_ranges_save(&kept, c->ranges, path, e->ranges_folder, &why) == KB_OK)
+        log_info(_("int8 agrees with f32 to %.1f dB (%d frames): %s goes on in int8 (%s)"),
+                 c->psnr_db, c->checked, lips_spec(int8)->name, kept);
+    else
+        log_warn(_("int8 agrees with f32 to %.1f dB (%d frames): %s goes on in int8, but must look "
+                   "again the next time: %s"),
+                 c->psnr_db, c->checked, lips_spec(int8)->name, why.text);
+    return KB_OK;
+}
+
+// The caller's progress, to whom looking at the video is preprocessing.
+struct listener {
+    progress_fn *progress;
+    void *opaque;
+    int64_t frames; // of the track, which were done before
+};
+
+static void pass_on(void *opaque, const struct progress *p)
+{
+    const struct listener *l = opaque;
+    if (l->progress)
+        l->progress(l->opaque, &(struct progress){STAGE_PREPROCESSING, l->frames + p->done,
+                                                  l->frames + p->total});
+}
+
+enum kb_code engine_prepare_int8(struct engine *e, const char *video, const struct track *track,
+                                 const struct mel *mel, const struct cancel *cancel,
+                                 progress_fn *progress, void *opaque, struct kb_error *err)
+{
+    if (!e->wants_ranges || track_info(track)->n_faces == 0)
+        return KB_OK;
+    CLEANUP(kb_freep) char *path = NULL;
+    CLEANUP(calibration_clear) struct calibration c = {0};
+    enum kb_code code = lips_find(&path, e->model, err);
+    if (code != KB_OK)
+        return code;
+    struct listener listener = {progress, opaque, track_info(track)->n_frames};
+    struct calibrate_params p = {.model = path,
+                                 .videos = &video,
+                                 .n_videos = 1,
+                                 .max_frames = CALIBRATE_FRAMES,
+                                 .track = track,
+                                 .mel = mel,
+                                 .threads = e->threads,
+                                 .cancel = cancel,
+                                 .progress = pass_on,
+                                 .opaque = &listener};
+    struct kb_error why = {0};
+    code = calibrate(&c, &p, &why);
+    if (code == KB_CANCELLED)
+        return cancel_check(cancel, err);
+    e->wants_ranges = code == KB_BAD_INPUT; // too few faces; perhaps in the next video
+    if (code != KB_OK)
+        log_info(_("%s stays in %s: %s"), lips_spec(e->lips)->name,
+                 precision_name(lips_precision(e->lips)), why.text);
+    else if (c.psnr_db < MIN_PSNR_DB)
+        log_info(_("%s stays in %s: int8 agrees with f32 to only %.1f dB"),
+                 lips_spec(e->lips)->name, precision_name(lips_precision(e->lips)), c.psnr_db);
+    else
+        return go_on_in_int8(e, path, &c, err);
+    return KB_OK;
+}

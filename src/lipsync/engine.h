@@ -1,0 +1,44 @@
+// What a process loads once for all its jobs: the mouth network and the face networks.
+// Not thread-safe: one job at a time.
+#ifndef LIPSYNC_ENGINE_H
+#define LIPSYNC_ENGINE_H
+
+#include "base/cancel.h"
+#include "base/progress.h"
+#include "face/models.h"
+#include "face/track.h"
+#include "lipsync/lips.h"
+#include "media/mel.h"
+
+struct engine_params {
+    const char *model; // NULL = bundled
+    enum precision precision;
+    int batch;                 // 0 = default
+    int threads;               // for the whole process; 0 = all processors
+    const char *ranges_folder; // see lips_params
+    progress_fn *progress;     // STAGE_LOADING, 0..2
+    void *opaque;
+};
+
+struct engine {
+    struct lips *lips;
+    struct face_models *faces;
+    // --- private
+    bool wants_ranges; // int8 would be the fastest here, but nobody knows the ranges yet
+    char *model, *ranges_folder;
+    int batch, threads;
+};
+
+enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
+                         struct kb_error *err);
+void engine_free(struct engine *e); // an all-zero engine is fine
+
+// If the precision is auto and int8 only lacks the ranges of this model, find them on the first
+// frames of a video (some seconds, once), keep them, and go on in int8. Where int8 comes out worse
+// than 36 dB of f32, or too few faces are seen, the engine stays as it is: that is no error.
+// Progress: STAGE_PREPROCESSING. KB_CANCELLED.
+enum kb_code engine_prepare_int8(struct engine *e, const char *video, const struct track *track,
+                                 const struct mel *mel, const struct cancel *cancel,
+                                 progress_fn *progress, void *opaque, struct kb_error *err);
+
+#endif
