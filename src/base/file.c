@@ -69,15 +69,15 @@ static bool write_all(int fd, const char *data, size_t size)
     return true;
 }
 
-enum kb_code file_write_atomic(const char *path, const void *data, size_t size,
-                               struct kb_error *err)
+static enum kb_code write_and_rename(const char *path, const void *data, size_t size, bool sync,
+                                     struct kb_error *err)
 {
     // The process number keeps two writers of the same file apart.
     CLEANUP(kb_freep) char *part = kb_printf("%s.%d.part", path, (int)getpid());
     int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0)
         return kb_fail(err, KB_BAD_INPUT, _("cannot write '%s': %s"), path, kb_strerror(errno));
-    bool ok = write_all(fd, data, size) && fsync(fd) == 0;
+    bool ok = write_all(fd, data, size) && (!sync || fsync(fd) == 0);
     int saved = errno;
     if (close(fd) != 0 && ok) {
         ok = false;
@@ -92,6 +92,18 @@ enum kb_code file_write_atomic(const char *path, const void *data, size_t size,
     unlink(part);
     return kb_fail(err, saved == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT, _("cannot write '%s': %s"),
                    path, kb_strerror(saved));
+}
+
+enum kb_code file_write_atomic(const char *path, const void *data, size_t size,
+                               struct kb_error *err)
+{
+    return write_and_rename(path, data, size, true, err);
+}
+
+enum kb_code file_write_cached(const char *path, const void *data, size_t size,
+                               struct kb_error *err)
+{
+    return write_and_rename(path, data, size, false, err);
 }
 
 enum kb_code file_check_writable(const char *path, int64_t min_free, struct kb_error *err)

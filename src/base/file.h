@@ -21,6 +21,11 @@ enum kb_code file_hash(char ret_hex[33], const char *path, struct kb_error *err)
 enum kb_code file_write_atomic(const char *path, const void *data, size_t size,
                                struct kb_error *err);
 
+// The same without the sync, which takes as long as the disk is slow: for what can be made anew and
+// whose reader sees whether it is whole.
+enum kb_code file_write_cached(const char *path, const void *data, size_t size,
+                               struct kb_error *err);
+
 // Can a file be created in the folder of path? The folder is not created. KB_NOT_FOUND when it is
 // missing, KB_BAD_INPUT when it cannot be written, KB_NO_SPACE when less than min_free bytes are
 // free.

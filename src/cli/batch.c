@@ -3,6 +3,7 @@
 #include "cli/inputs.h"
 #include "cli/options.h"
 
+#include "base/cache.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -224,12 +225,13 @@ static enum kb_code run(struct batch_options *o, struct item *items, size_t n, s
 static int run_and_report(struct batch_options *o)
 {
     CLEANUP(kb_freep) char *tracks = video_track_folder(&o->video);
+    CLEANUP(kb_freep) char *networks = o->video.no_cache ? NULL : cache_folder("networks");
     CLEANUP(inputs_free) struct inputs outputs = inputs_outputs(&o->inputs, o->folder);
     size_t n = o->inputs.n;
     CLEANUP(kb_freep) struct item *items = kb_alloc(n * sizeof(*items));
     for (size_t i = 0; i < n; i++)
         items[i] = (struct item){.video = o->inputs.paths[i], .output = outputs.paths[i]};
-    o->engine.ranges_folder = tracks;
+    o->engine.cache_folder = networks;
     o->video.job.threads = o->engine.threads;
     o->video.job.cancel = cli_cancel();
 

@@ -5,7 +5,7 @@
 #define CLI_BENCH_H
 
 #include "base/base.h"
-#include "nn/session.h"
+#include "lipsync/lips.h"
 
 // Files that measurements read. Made when first needed.
 enum material {
@@ -15,10 +15,12 @@ enum material {
     MATERIAL_WAV2LIP = 1 << 3,     // wav2lip.safetensors: the published network, random weights
     MATERIAL_TRACK = 1 << 4,       // the clip's face track, in the cache
     MATERIAL_LONG_SPEECH = 1 << 5, // long_speech.wav: at least 600 s
-    MATERIAL_LONG_FILMS =
-        1 << 6, // full_hd_60.mp4, …_300.mp4, …_600.mp4: full_hd.mp4 again and again
+    MATERIAL_LONG_FILMS = 1 << 6,  // full_hd_60.mp4, _300, _600: full_hd.mp4 again and again
+    MATERIAL_PACKS = 1 << 7,       // networks/: both networks, packed
 };
-#define N_MATERIALS 7
+#define N_MATERIALS 8
+
+struct bench_part;
 
 struct bench {
     const char *folder;    // private, removed at the end
@@ -29,6 +31,10 @@ struct bench {
 char *bench_path(const struct bench *b, const char *name);
 char *bench_clip(const struct bench *b);
 
+// The network of a part as it is measured. ranges and observer as in lips_params.
+enum kb_code bench_load(struct lips **ret, const struct bench *b, const struct bench_part *part,
+                        const struct ranges *ranges, struct observer *observer,
+                        struct kb_error *err);
 enum kb_code bench_make(const struct bench *b, enum material m, struct kb_error *err);
 const char *bench_material_title(enum material m);
 
@@ -47,6 +53,7 @@ struct bench_part {
     unsigned needs, leaves; // sets of enum material
     int repeat;             // unless --repeat is given; 0 = 5
     bool wav2lip;           // else the bundled network
+    bool packed;            // load.*: from networks/
     enum precision precision;
     int seconds; // of speech, for whole jobs
 };

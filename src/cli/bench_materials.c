@@ -315,6 +315,17 @@ static enum kb_code make_track(const struct bench *b, struct kb_error *err)
     return code == KB_OK ? track_obtain(&track, clip, cache, models, &tp, NULL, err) : code;
 }
 
+static enum kb_code make_packs(const struct bench *b, struct kb_error *err)
+{
+    enum kb_code code = KB_OK;
+    for (int i = 0; i < 2 && code == KB_OK; i++) {
+        CLEANUP(lips_free) struct lips *lips = NULL;
+        struct bench_part part = {.wav2lip = i == 1, .packed = true};
+        code = bench_load(&lips, b, &part, NULL, NULL, err);
+    }
+    return code;
+}
+
 enum kb_code bench_make(const struct bench *b, enum material m, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *speech = bench_path(b, "speech.wav");
@@ -335,6 +346,8 @@ enum kb_code bench_make(const struct bench *b, enum material m, struct kb_error 
         return make_wav2lip(wav2lip, err);
     case MATERIAL_TRACK:
         return make_track(b, err);
+    case MATERIAL_PACKS:
+        return make_packs(b, err);
     }
     return KB_OK;
 }
@@ -352,6 +365,8 @@ const char *bench_material_title(enum material m)
         return _("a Wav2Lip checkpoint with random weights");
     case MATERIAL_TRACK:
         return _("the face track of the film");
+    case MATERIAL_PACKS:
+        return _("the networks packed");
     case MATERIAL_LONG_SPEECH:
         return _("a speech of ten minutes");
     case MATERIAL_LONG_FILMS:

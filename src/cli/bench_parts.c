@@ -20,16 +20,18 @@
 
 // --- networks ---
 
-static enum kb_code load_lips(struct lips **ret, const struct bench *b,
-                              const struct bench_part *part, const struct ranges *ranges,
-                              struct observer *observer, struct kb_error *err)
+enum kb_code bench_load(struct lips **ret, const struct bench *b, const struct bench_part *part,
+                        const struct ranges *ranges, struct observer *observer,
+                        struct kb_error *err)
 {
     CLEANUP(kb_freep) char *wav2lip = bench_path(b, "wav2lip.safetensors");
+    CLEANUP(kb_freep) char *networks = bench_path(b, "networks");
     struct lips_params lp = {.model = part->wav2lip ? wav2lip : NULL,
                              .precision = part->precision,
                              .threads = kb_cpu_count(),
                              .ranges = ranges,
-                             .observer = observer};
+                             .observer = observer,
+                             .cache_folder = part->packed ? networks : NULL};
     return lips_load(ret, &lp, err);
 }
 
@@ -38,7 +40,7 @@ static enum kb_code run_load(const struct bench *b, const struct bench_part *par
 {
     CLEANUP(lips_free) struct lips *lips = NULL;
     int64_t since = kb_now_us();
-    enum kb_code code = load_lips(&lips, b, part, NULL, NULL, err);
+    enum kb_code code = bench_load(&lips, b, part, NULL, NULL, err);
     *ret = (double)(kb_now_us() - since) / 1e6;
     return code;
 }
@@ -70,7 +72,7 @@ static enum kb_code find_ranges(struct ranges **ret, const struct bench *b,
     CLEANUP(lips_free) struct lips *lips = NULL;
     struct bench_part f32 = *part;
     f32.precision = PRECISION_F32;
-    enum kb_code code = load_lips(&lips, b, &f32, NULL, observer, err);
+    enum kb_code code = bench_load(&lips, b, &f32, NULL, observer, err);
     if (code != KB_OK)
         return code;
     fill_inputs(lips);
@@ -91,7 +93,7 @@ static enum kb_code run_network(const struct bench *b, const struct bench_part *
     if (part->precision == PRECISION_INT8)
         code = find_ranges(&ranges, b, part, err);
     if (code == KB_OK)
-        code = load_lips(&lips, b, part, ranges, NULL, err);
+        code = bench_load(&lips, b, part, ranges, NULL, err);
     if (code != KB_OK)
         return code;
     fill_inputs(lips);
@@ -229,7 +231,7 @@ static enum kb_code run_crop_paste(const struct bench *b, const struct bench_par
     CLEANUP(reader_close) struct reader *reader = NULL;
     CLEANUP(frames_free) struct frames frames = {0};
     int64_t us;
-    enum kb_code code = load_lips(&lips, b, part, NULL, NULL, err);
+    enum kb_code code = bench_load(&lips, b, part, NULL, NULL, err);
     if (code == KB_OK)
         code = make_track(&track, b, 3000000, &us, err);
     if (code == KB_OK)
@@ -373,6 +375,10 @@ const struct bench_part bench_parts[] = {
      .needs = MATERIAL_WAV2LIP},
     {"load.koubo-lips_s", "s", run_load, .wav2lip = false},
     {"load.wav2lip_s", "s", run_load, .wav2lip = true, .needs = MATERIAL_WAV2LIP},
+    {"load.koubo-lips_packed_s", "s", run_load, .wav2lip = false, .packed = true,
+     .needs = MATERIAL_WAV2LIP | MATERIAL_PACKS},
+    {"load.wav2lip_packed_s", "s", run_load, .wav2lip = true, .packed = true,
+     .needs = MATERIAL_WAV2LIP | MATERIAL_PACKS},
     {"stage.mel.x", "x", run_mel, .needs = MATERIAL_SPEECH},
     {"stage.decode.fps", "fps", run_decode, .needs = MATERIAL_CLIP},
     {"stage.track.fps", "fps", run_track, .needs = MATERIAL_CLIP},

@@ -1,6 +1,7 @@
 // koubo generate: one speech, one video, one result.
 #include "cli/options.h"
 
+#include "base/cache.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -133,10 +134,11 @@ static enum kb_code run(struct generate_options *o, struct progress_view *view,
 
 static int generate_run(struct generate_options *o)
 {
-    CLEANUP(kb_freep) char *folder = video_track_folder(&o->video);
+    CLEANUP(kb_freep) char *tracks = video_track_folder(&o->video);
+    CLEANUP(kb_freep) char *networks = o->video.no_cache ? NULL : cache_folder("networks");
     struct job_params *job = &o->video.job;
     struct progress_view *view = progress_start(o->common.progress, NULL);
-    o->engine.ranges_folder = folder;
+    o->engine.cache_folder = networks;
     job->audio = o->speech.audio;
     job->threads = o->engine.threads;
     job->cancel = cli_cancel();

@@ -309,8 +309,8 @@ static enum kb_code upgrade(struct store *s, struct kb_error *err)
 
 static enum kb_code make_folders(struct store *s, struct kb_error *err)
 {
-    static const char *const kinds[] = {"files",  "uploads", "thumbs", "results",
-                                        "tracks", "logs",    "work"};
+    static const char *const kinds[] = {"files",  "uploads",  "thumbs", "results",
+                                        "tracks", "networks", "logs",   "work"};
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         CLEANUP(kb_freep) char *path = path_join(s->folder, kinds[i]);
         enum kb_code code = file_make_dirs(path, err);

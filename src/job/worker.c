@@ -257,10 +257,10 @@ static enum kb_code load_engine(struct worker *w, const char *model, enum precis
     if (w->loaded && same && w->precision == precision)
         return KB_OK;
     unload_engine(w);
-    CLEANUP(kb_freep) char *tracks = path_join(w->params->data, "tracks");
+    CLEANUP(kb_freep) char *networks = path_join(w->params->data, "networks");
     struct engine_params ep = {.model = model,
                                .precision = precision,
-                               .ranges_folder = tracks,
+                               .cache_folder = networks,
                                .threads = w->params->threads,
                                .progress = note_progress,
                                .opaque = &w->pulse};

@@ -23,7 +23,7 @@ static enum kb_code load_lips(struct lips **ret, const struct engine *e, enum pr
                             .threads = e->threads,
                             .beside_others = true,
                             .ranges = ranges,
-                            .ranges_folder = e->ranges_folder};
+                            .cache_folder = e->cache_folder};
     return lips_load(ret, &p, err);
 }
 
@@ -43,7 +43,7 @@ enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
     struct engine e = {.batch = params->batch,
                        .threads = params->threads > 0 ? params->threads : kb_cpu_count(),
                        .model = kb_strdup(params->model),
-                       .ranges_folder = kb_strdup(params->ranges_folder)};
+                       .cache_folder = kb_strdup(params->cache_folder)};
     report(params, 0);
     enum kb_code code = load_lips(&e.lips, &e, params->precision, NULL, err);
     if (code == KB_OK) {
@@ -68,7 +68,7 @@ void engine_free(struct engine *e)
     lips_free(&e->lips);
     face_models_free(&e->faces);
     kb_freep(&e->model);
-    kb_freep(&e->ranges_folder);
+    kb_freep(&e->cache_folder);
 }
 
 // Exchange the network for itself in int8, and remember how.
@@ -83,7 +83,7 @@ static enum kb_code go_on_in_int8(struct engine *e, const char *path, const stru
     lips_free(&e->lips);
     e->lips = int8;
     struct kb_error why = {0};
-    if (lips_ranges_save(&kept, c->ranges, path, e->ranges_folder, &why) == KB_OK)
+    if (lips_ranges_save(&kept, c->ranges, path, e->cache_folder, &why) == KB_OK)
         log_info(_("int8 agrees with f32 to %.1f dB (%d frames): %s goes on in int8 (%s)"),
                  c->psnr_db, c->checked, lips_spec(int8)->name, kept);
     else

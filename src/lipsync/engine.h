@@ -15,7 +15,7 @@ struct engine_params {
     enum precision precision;
     int batch;                 // 0 = default
     int threads;               // for the whole process; 0 = all processors
-    const char *ranges_folder; // see lips_params
+    const char *cache_folder; // see lips_params
     progress_fn *progress;     // STAGE_LOADING, 0..2
     void *opaque;
 };
@@ -25,7 +25,7 @@ struct engine {
     struct face_models *faces;
     // --- private
     bool wants_ranges; // int8 would be the fastest here, but nobody knows the ranges yet
-    char *model, *ranges_folder;
+    char *model, *cache_folder;
     int batch, threads;
 };
 

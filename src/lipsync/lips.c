@@ -1,5 +1,6 @@
 #include "lipsync/lips.h"
 
+#include "base/cache.h"
 #include "base/file.h"
 #include "media/mel.h"
 #include "nn/import.h"
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #define SMALL_NETWORK_MACS 1000000000 // a frame
 
@@ -18,6 +20,7 @@ struct lips {
     enum precision precision;
     int mel_input, face_input; // which of the session's inputs
     int64_t params;
+    struct pack *pack; // where the session's weights lie, or NULL
 };
 
 // --- the spec out of a file ---
@@ -185,65 +188,196 @@ enum kb_code lips_ranges_save(char **ret_path, const struct ranges *r, const cha
     return code;
 }
 
-static enum kb_code find_ranges(struct ranges **ret, const struct tensor_set *set,
-                                const char *model_path, const char *folder, const struct graph *g,
-                                struct kb_error *err)
+// The ranges that are kept for these weights, as JSON, or NULL.
+static char *find_ranges(const struct tensor_set *set, const char *model_path, const char *folder)
 {
     const char *inside = tensor_set_meta(set, "int8");
-    CLEANUP(kb_freep)
-    char *text = inside ? kb_strdup(inside) : read_kept_ranges(model_path, folder);
-    return text ? ranges_from_json(ret, text, g->n_values, err) : KB_OK;
+    return inside ? kb_strdup(inside) : read_kept_ranges(model_path, folder);
 }
 
-enum kb_code lips_load(struct lips **ret, const struct lips_params *params, struct kb_error *err)
+// --- loading ---
+
+// What lips_load() has found out about a model before it builds anything.
+struct source {
+    const struct lips_params *params;
+    char *path, *ranges; // owned; ranges as JSON, may be NULL
+    struct tensor_set *set;
+};
+
+static void source_clear(struct source *s)
 {
-    CLEANUP(lips_free) struct lips *l = kb_alloc(sizeof(*l));
-    CLEANUP(tensor_set_free) struct tensor_set *set = NULL;
-    CLEANUP(graph_free) struct graph *g = NULL;
-    CLEANUP(kb_freep) char *path = NULL;
-    CLEANUP(ranges_free) struct ranges *own_ranges = NULL;
-    enum kb_code code = lips_find(&path, params->model, err);
+    free(s->path);
+    free(s->ranges);
+    tensor_set_free(&s->set);
+}
+
+static enum kb_code source_find(struct source *s, const struct lips_params *params,
+                                struct kb_error *err)
+{
+    s->params = params;
+    enum kb_code code = lips_find(&s->path, params->model, err);
     if (code == KB_OK)
-        code = weights_load(&set, path, err);
+        code = weights_load(&s->set, s->path, err);
     if (code != KB_OK)
         return code;
+    bool may_be_int8 = params->precision == PRECISION_AUTO || params->precision == PRECISION_INT8;
+    if (params->ranges)
+        s->ranges = ranges_to_json(params->ranges);
+    else if (may_be_int8)
+        s->ranges = find_ranges(s->set, s->path, params->cache_folder);
+    return KB_OK;
+}
 
-    if (tensor_set_meta(set, "graph")) {
-        code = spec_from_metadata(&l->spec, set, err);
+static enum kb_code build_graph(struct graph **ret, struct lips *l, const struct source *s,
+                                struct kb_error *err)
+{
+    CLEANUP(graph_free) struct graph *g = NULL;
+    enum kb_code code;
+    if (tensor_set_meta(s->set, "graph")) {
+        code = spec_from_metadata(&l->spec, s->set, err);
         if (code == KB_OK)
-            code = graph_from_metadata(&g, set, err);
+            code = graph_from_metadata(&g, s->set, err);
     } else { // Wav2Lip, or else the list of what it lacks to be that
         spec_of_wav2lip(&l->spec);
-        code = wav2lip_graph(&g, set, err);
+        code = wav2lip_graph(&g, s->set, err);
     }
     if (code == KB_OK)
         code = spec_from_graph(l, g, err);
     if (code == KB_OK)
         code = graph_optimize(g, err);
-    bool may_be_int8 = params->precision == PRECISION_AUTO || params->precision == PRECISION_INT8;
-    if (code == KB_OK && may_be_int8 && !params->ranges)
-        code = find_ranges(&own_ranges, set, path, params->ranges_folder, g, err);
     if (code != KB_OK)
-        return kb_wrap(err, _("model '%s'"), path);
-
+        return code;
     l->params = graph_params(g);
-    tensor_set_free(&set); // the graph has its own copy
-    // A large network is where the time goes and gets all processors in any case.
+    *ret = TAKE(g);
+    return KB_OK;
+}
+
+static enum kb_code create_session(struct lips *l, struct graph *g, const struct source *s,
+                                   struct pack_writer *writer, struct kb_error *err)
+{
+    CLEANUP(ranges_free) struct ranges *ranges = NULL;
+    enum kb_code code = KB_OK;
+    if (s->ranges)
+        code = ranges_from_json(&ranges, s->ranges, g->n_values, err);
+    if (code != KB_OK)
+        return code;
+    // A large network is where the time goes and gets all processors in any case. A small one is as
+    // fast with 1 frame at a time as with 16, and fewer take less memory; Wav2Lip gains a tenth up
+    // to 8.
+    const struct lips_params *p = s->params;
     bool small = graph_macs(g) < SMALL_NETWORK_MACS;
-    bool leaves_room = params->beside_others && small;
-    // A small network is as fast with 1 as with 16, and fewer take less memory; Wav2Lip gains a
-    // tenth up to 8.
-    int batch = small ? 4 : 8;
-    struct session_params sp = {.batch = params->batch > 0 ? params->batch : batch,
-                                .precision = params->precision,
-                                .threads = leaves_room ? 1 : params->threads,
-                                .ranges = params->ranges ? params->ranges : own_ranges,
-                                .observer = params->observer};
-    l->precision = precision_resolve(params->precision, sp.ranges != NULL);
-    code = session_create(&l->session, g, &sp, err);
+    struct session_params sp = {.batch = p->batch > 0 ? p->batch
+                                         : small      ? 4
+                                                      : 8,
+                                .precision = p->precision,
+                                .threads = p->beside_others && small ? 1 : p->threads,
+                                .ranges = ranges,
+                                .observer = p->observer,
+                                .pack = l->pack,
+                                .pack_writer = writer};
+    l->precision = precision_resolve(p->precision, ranges != NULL);
+    return session_create(&l->session, g, &sp, err);
+}
+
+// --- the packed form, kept in the cache folder ---
+
+// What lies in a pack before the graph: what building it would have found out.
+struct packed_lips {
+    struct lips_spec spec;
+    int mel_input, face_input;
+    int64_t params;
+};
+
+#define PACK_VERSION 1 // to be raised when the graph of a file, or what is made of it, changes
+
+// Where the packed form of this source lies, and what it depends on beside the weights.
+#define KEY_SIZE 300
+
+static bool pack_place(const struct source *s, char **ret_path, char ret_key[KEY_SIZE])
+{
+    char hash[33], backend[SESSION_BACKEND_SIZE];
+    const struct lips_params *p = s->params;
+    if (!p->cache_folder || p->observer || file_hash(hash, s->path, NULL) != KB_OK)
+        return false;
+    const char *precision = precision_name(precision_resolve(p->precision, s->ranges != NULL));
+    char ranges[17] = "";
+    if (s->ranges)
+        snprintf(ranges, sizeof(ranges), "%016llx",
+                 (unsigned long long)XXH3_64bits(s->ranges, strlen(s->ranges)));
+    session_backend(backend);
+    snprintf(ret_key, KEY_SIZE,
+             "%d %s %s batch %d threads %d beside %d ranges %s sizes %zu %zu %zu %s", PACK_VERSION,
+             hash, precision, p->batch, p->threads, p->beside_others, ranges,
+             sizeof(struct packed_lips), sizeof(struct op), sizeof(struct value), backend);
+    *ret_path = kb_printf("%s/%s-%016llx.kbp", p->cache_folder, hash,
+                          (unsigned long long)XXH3_64bits(ret_key, strlen(ret_key)));
+    return true;
+}
+
+static enum kb_code load_packed(struct lips *l, const struct source *s, const char *path,
+                                const char *key)
+{
+    l->pack = pack_open(path, key);
+    if (!l->pack)
+        return KB_NOT_FOUND;
+    const struct packed_lips *packed = pack_take(l->pack, sizeof(*packed));
+    CLEANUP(graph_free) struct graph *g = packed ? pack_take_graph(l->pack) : NULL;
+    if (!g)
+        return KB_BAD_INPUT;
+    l->spec = packed->spec;
+    l->mel_input = packed->mel_input;
+    l->face_input = packed->face_input;
+    l->params = packed->params;
+    enum kb_code code = create_session(l, g, s, NULL, NULL);
     if (code == KB_OK)
-        *ret = TAKE(l);
+        cache_touch(path);
     return code;
+}
+
+static enum kb_code load_and_pack(struct lips *l, const struct source *s, const char *path,
+                                  const char *key, struct kb_error *err)
+{
+    CLEANUP(pack_writer_free) struct pack_writer *writer = path ? pack_writer_create(key) : NULL;
+    CLEANUP(graph_free) struct graph *g = NULL;
+    enum kb_code code = build_graph(&g, l, s, err);
+    if (code == KB_OK && writer) {
+        struct packed_lips packed = {l->spec, l->mel_input, l->face_input, l->params};
+        pack_put(writer, &packed, sizeof(packed));
+        pack_put_graph(writer, g);
+    }
+    if (code == KB_OK)
+        code = create_session(l, g, s, writer, err);
+    if (code == KB_OK && writer && file_make_dirs(s->params->cache_folder, NULL) == KB_OK &&
+        pack_save(writer, path, NULL) == KB_OK)
+        cache_trim(s->params->cache_folder, ".kbp", cache_limit());
+    return code;
+}
+
+enum kb_code lips_load(struct lips **ret, const struct lips_params *params, struct kb_error *err)
+{
+    CLEANUP(source_clear) struct source s = {0};
+    CLEANUP(lips_free) struct lips *packed = kb_alloc(sizeof(*packed));
+    CLEANUP(lips_free) struct lips *built = NULL;
+    CLEANUP(kb_freep) char *path = NULL;
+    char key[KEY_SIZE] = "";
+    enum kb_code code = source_find(&s, params, err);
+    if (code != KB_OK)
+        return code;
+    bool may_pack = pack_place(&s, &path, key);
+    if (may_pack && load_packed(packed, &s, path, key) == KB_OK) {
+        *ret = TAKE(packed);
+        return KB_OK;
+    }
+    built = kb_alloc(sizeof(*built));
+    code = load_and_pack(built, &s, path, key, err);
+    if (code != KB_OK)
+        return kb_wrap(err, _("model '%s'"), s.path);
+    // The first time too, so that processes which start together share the memory.
+    lips_free(&packed);
+    packed = kb_alloc(sizeof(*packed));
+    bool is_packed = may_pack && load_packed(packed, &s, path, key) == KB_OK;
+    *ret = is_packed ? TAKE(packed) : TAKE(built);
+    return KB_OK;
 }
 
 void lips_free(struct lips **l)
@@ -251,6 +385,7 @@ void lips_free(struct lips **l)
     if (!*l)
         return;
     session_free(&(*l)->session);
+    pack_close(&(*l)->pack);
     free(*l);
     *l = NULL;
 }

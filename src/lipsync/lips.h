@@ -37,7 +37,8 @@ struct lips_params {
     bool beside_others; // decoder and encoder run at the same time: a network under 1 GMAC a
                         // frame then takes one thread and leaves them the rest
     const struct ranges *ranges; // for int8, instead of those that are kept
-    const char *ranges_folder;   // where they may be kept beside the usual places; NULL = nowhere
+    const char *cache_folder;    // for what can be made anew: the packed network (HASH-….kbp), and
+                                 // ranges; NULL = none
     struct observer *observer;   // see session_params
 };
 

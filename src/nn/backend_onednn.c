@@ -24,6 +24,7 @@
 
 #include <dnnl.h>
 #include <omp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,6 +59,8 @@ struct plan {
     dnnl_memory_t *owned; // weights and biases
     int n_owned;
     struct observer *observer;
+    struct pack *pack;               // constants come from here, or
+    struct pack_writer *pack_writer; // are written there as they are made; either may be NULL
 };
 
 static enum kb_code check(dnnl_status_t s, const char *what, struct kb_error *err)
@@ -116,12 +119,44 @@ static enum kb_code bind(struct plan *p, struct step *s, int arg, const dnnl_mem
     return KB_OK;
 }
 
-// Memory of the plan's own with this content, in the layout the primitive asked for.
+static enum kb_code unfit(struct kb_error *err)
+{
+    return kb_fail(err, KB_BAD_INPUT, _("the packed network does not fit"));
+}
+
+// A constant out of the pack, where it lies: the library only reads it.
+static enum kb_code bind_packed(struct plan *p, struct step *s, int arg,
+                                const dnnl_memory_desc_t *wanted, struct kb_error *err)
+{
+    const void *made_for = pack_take(p->pack, sizeof(*wanted));
+    const void *data = pack_take(p->pack, dnnl_memory_desc_get_size(wanted));
+    dnnl_memory_t memory = NULL;
+    if (!made_for || !data || !dnnl_memory_desc_equal((const dnnl_memory_desc_t *)made_for, wanted))
+        return unfit(err);
+    DNNL_CHECK(dnnl_memory_create(&memory, wanted, p->engine, (void *)data));
+    p->owned[p->n_owned++] = memory;
+    s->bindings[s->n_bindings++] = (struct binding){arg, -1, memory};
+    return KB_OK;
+}
+
+static enum kb_code write_packed(struct plan *p, dnnl_memory_t memory,
+                                 const dnnl_memory_desc_t *desc, struct kb_error *err)
+{
+    void *data = NULL;
+    DNNL_CHECK(dnnl_memory_get_data_handle(memory, &data));
+    pack_put(p->pack_writer, desc, sizeof(*desc));
+    pack_put(p->pack_writer, data, dnnl_memory_desc_get_size(desc));
+    return KB_OK;
+}
+
+// Memory of the plan's own with this content, in the layout the primitive asked for; or the pack's.
 static enum kb_code bind_constant(struct plan *p, struct step *s, int arg, const float *data,
                                   const dnnl_memory_desc_t *user, const dnnl_memory_desc_t *wanted,
                                   struct kb_error *err)
 {
     dnnl_memory_t from = NULL, to = NULL;
+    if (p->pack)
+        return bind_packed(p, s, arg, wanted, err);
     DNNL_CHECK(dnnl_memory_create(&to, wanted, p->engine, DNNL_MEMORY_ALLOCATE));
     p->owned[p->n_owned++] = to;
     p->weight_bytes += dnnl_memory_desc_get_size(wanted);
@@ -144,7 +179,7 @@ static enum kb_code bind_constant(struct plan *p, struct step *s, int arg, const
     dnnl_memory_destroy(from);
     DNNL_CHECK(st);
     s->bindings[s->n_bindings++] = (struct binding){arg, -1, to};
-    return KB_OK;
+    return p->pack_writer ? write_packed(p, to, wanted, err) : KB_OK;
 }
 
 // Make the primitive of a step from its descriptor and remember its scratchpad.
@@ -244,26 +279,36 @@ static void conv_numbers_clear(struct conv_numbers *n)
     free(n->scales);
 }
 
-static struct conv_numbers quantized(const struct plan *p, const struct graph *g,
-                                     const struct op *op)
+static enum kb_code quantized(struct conv_numbers *ret, const struct plan *p, const struct graph *g,
+                              const struct op *op, struct kb_error *err)
 {
     size_t out_c = (size_t)g->values[op->out].c, in_c = (size_t)g->values[op->in[0]].c;
     size_t n_weights = out_c * in_c * (size_t)op->kernel_h * (size_t)op->kernel_w;
     const struct slot *out = &p->slots[op->out];
-    struct conv_numbers n = {.weight = kb_alloc(n_weights * sizeof(float)),
-                             .bias = op->bias ? kb_alloc(out_c * sizeof(float)) : NULL,
-                             .scales = kb_alloc(out_c * sizeof(float)),
-                             .sum = op->residual >= 0,
-                             .unit = out->type == SLOT_U8 ? out->scale : 1};
-    quantize_weights(p->slots, g, op, n.weight, n.scales);
+    struct conv_numbers *n = ret; // released by the caller
+    *n = (struct conv_numbers){.scales = kb_alloc(out_c * sizeof(float)),
+                               .sum = op->residual >= 0,
+                               .unit = out->type == SLOT_U8 ? out->scale : 1};
+    if (op->residual >= 0 && out->type == SLOT_U8)
+        n->sum = p->slots[op->residual].scale / out->scale;
+    if (p->pack) { // which has the weights and the bias too
+        const void *scales = pack_take(p->pack, out_c * sizeof(float));
+        if (!scales)
+            return unfit(err);
+        memcpy(n->scales, scales, out_c * sizeof(float));
+        return KB_OK;
+    }
+    n->weight = kb_alloc(n_weights * sizeof(float));
+    n->bias = op->bias ? kb_alloc(out_c * sizeof(float)) : NULL;
+    quantize_weights(p->slots, g, op, n->weight, n->scales);
     for (size_t o = 0; o < out_c; o++) {
         if (op->bias)
-            n.bias[o] = op->bias[o] / n.scales[o]; // is added before the scale
-        n.scales[o] /= n.unit;
+            n->bias[o] = op->bias[o] / n->scales[o]; // is added before the scale
+        n->scales[o] /= n->unit;
     }
-    if (op->residual >= 0 && out->type == SLOT_U8)
-        n.sum = p->slots[op->residual].scale / out->scale;
-    return n;
+    if (p->pack_writer)
+        pack_put(p->pack_writer, n->scales, out_c * sizeof(float));
+    return KB_OK;
 }
 
 static enum kb_code make_conv_attr(dnnl_primitive_attr_t *ret, const struct conv_numbers *n,
@@ -288,7 +333,7 @@ static enum kb_code add_conv(struct plan *p, const struct graph *g, const struct
     CLEANUP(conv_numbers_clear)
     struct conv_numbers numbers = {.sum = op->residual >= 0, .unit = 1};
     if (is_int8)
-        numbers = quantized(p, g, op);
+        CHECK(quantized(&numbers, p, g, op, err));
     dnnl_memory_desc_t src = desc_of(p, g, op->in[0], type_of(p, op->in[0]));
     dnnl_memory_desc_t dst = desc_of(p, g, out, type_of(p, out));
     dnnl_memory_desc_t user, any, bias;
@@ -630,6 +675,8 @@ static enum kb_code plan_create(struct plan **ret, const struct graph *g,
     p->batch = params->batch;
     p->threads = params->threads;
     p->observer = params->observer;
+    p->pack = params->pack;
+    p->pack_writer = params->pack_writer;
     omp_set_num_threads(p->threads); // the calling thread's own setting
     DNNL_CHECK(dnnl_engine_create(&p->engine, dnnl_cpu, 0));
     DNNL_CHECK(dnnl_stream_create(&p->stream, p->engine, dnnl_stream_default_flags));
@@ -724,6 +771,13 @@ static bool available(void)
     return true; // oneDNN runs on any x86-64 and picks kernels by what the processor has
 }
 
+static void describe(char *ret, size_t size)
+{
+    const dnnl_version_t *v = dnnl_version();
+    snprintf(ret, size, "onednn %d.%d.%d %s isa %x", v->major, v->minor, v->patch, v->hash,
+             (unsigned)dnnl_get_effective_cpu_isa());
+}
+
 // The library's word, not the processor's: it can be limited by ONEDNN_MAX_CPU_ISA.
 static bool has_isa(dnnl_cpu_isa_t wanted)
 {
@@ -745,6 +799,7 @@ static bool is_native(enum precision p)
 
 const struct backend backend_onednn = {
     .name = "onednn",
+    .describe = describe,
     .available = available,
     .can = can,
     .is_native = is_native,

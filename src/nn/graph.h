@@ -69,6 +69,7 @@ struct graph {
     struct value *values;
     struct op *ops;            // in an order that can be run
     int inputs[8], outputs[8]; // values
+    bool is_optimized;
 };
 
 struct graph *graph_create(void); // never NULL
@@ -90,7 +91,7 @@ void graph_add_op(struct graph *g, const struct op *op);
 // Work out every shape and check that operations fit together. KB_BAD_INPUT with a sentence.
 enum kb_code graph_finish(struct graph *g, struct kb_error *err);
 
-// The rewriting that every session wants, once, after graph_finish(): batch norm folded into its
+// The rewriting that every session wants, after graph_finish(); only the first time does anything: batch norm folded into its
 // convolution, residual additions and activations fused into it, OP_DECONV of stride 2 split by
 // output phase into convolutions and of stride 1 turned into one.
 enum kb_code graph_optimize(struct graph *g, struct kb_error *err);

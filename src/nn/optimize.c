@@ -269,6 +269,9 @@ static void fuse_residuals(struct graph *g)
 
 enum kb_code graph_optimize(struct graph *g, struct kb_error *err)
 {
+    if (g->is_optimized)
+        return KB_OK;
+    g->is_optimized = true;
     fold_batchnorm(g);
     fuse_residuals(g);
     fuse_activations(g);

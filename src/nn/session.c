@@ -169,6 +169,11 @@ size_t session_memory_bytes(const struct session *s)
     return s->port_bytes + s->backend->plan_memory(s->plan);
 }
 
+void session_backend(char ret[SESSION_BACKEND_SIZE])
+{
+    backend_onednn.describe(ret, SESSION_BACKEND_SIZE);
+}
+
 enum kb_code session_run(struct session *s, struct kb_error *err)
 {
     for (int i = 0; s->observer && i < s->n_inputs; i++) {

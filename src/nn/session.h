@@ -5,6 +5,7 @@
 #define NN_SESSION_H
 
 #include "nn/graph.h"
+#include "nn/pack.h"
 #include "nn/ranges.h"
 
 enum precision { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16, PRECISION_INT8 };
@@ -24,6 +25,8 @@ struct session_params {
     int threads;              // default 1
     const struct ranges *ranges; // of the optimized graph; needed for int8, not kept
     struct observer *observer;   // f32 only: sees every value of every run; outlives the session
+    struct pack *pack;           // the weights come from here; outlives the session
+    struct pack_writer *pack_writer; // gets what a pack will need: the same parameters, the same graph
 };
 
 struct session;
@@ -44,6 +47,10 @@ int session_n_inputs(const struct session *s);
 int session_n_outputs(const struct session *s);
 int session_batch(const struct session *s);
 size_t session_memory_bytes(const struct session *s); // weights and activations
+
+// The backend here, with all that the layout of packed weights depends on beside the graph.
+#define SESSION_BACKEND_SIZE 96
+void session_backend(char ret[SESSION_BACKEND_SIZE]);
 
 enum kb_code session_run(struct session *s, struct kb_error *err);
 

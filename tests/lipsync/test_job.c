@@ -285,7 +285,7 @@ static void test_int8_on_first_use(void **state)
         if (i == 1)
             assert_int_equal(mkdir(beside, 0700), 0);
         struct engine_params ep = {
-            .model = model, .batch = 4, .threads = 2, .ranges_folder = folder};
+            .model = model, .batch = 4, .threads = 2, .cache_folder = folder};
         struct engine e = {0}, again = {0};
         struct watch w = {0};
         struct job_result r;

@@ -1,6 +1,7 @@
 // What the pipeline learns about a network from its file.
 #include "tests/test.h"
 
+#include <dirent.h>
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -128,6 +129,73 @@ static void test_ranges_beside_the_model(void **state)
     unlink(file);
 }
 
+static float *output_of(struct lips *l)
+{
+    struct kb_error err = {0};
+    const struct lips_spec *s = lips_spec(l);
+    for (int k = 0; k < s->width * s->height * 6; k++)
+        lips_face(l, 0)[k] = (float)(k % 97) / 97;
+    assert_ok(err, lips_run(l, &err));
+    size_t size = (size_t)s->out_width * (size_t)s->out_height * 3 * sizeof(float);
+    float *copy = kb_alloc(size);
+    memcpy(copy, lips_output(l, 0), size);
+    return copy;
+}
+
+static int count_packs(const char *folder, char *ret_last, size_t size)
+{
+    int n = 0;
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (strstr(e->d_name, ".kbp")) {
+            n++;
+            snprintf(ret_last, size, "%s/%s", folder, e->d_name);
+        }
+    closedir(d);
+    return n;
+}
+
+// Loaded plainly, packed at the first load, out of the pack, and made anew from a damaged one: all
+// give the same picture and the same spec.
+static void test_packed(void **state)
+{
+    char folder[] = "/tmp/koubo-packs-XXXXXX", pack[400] = "";
+    assert_non_null(mkdtemp(folder));
+    struct kb_error err = {0};
+    CLEANUP(kb_freep) float *want = NULL;
+    struct lips_spec spec;
+    for (int i = 0; i < 5; i++) {
+        CLEANUP(lips_free) struct lips *l = NULL;
+        struct lips_params p = {.batch = 2, .cache_folder = i ? folder : NULL};
+        if (i == 3)
+            assert_int_equal(truncate(pack, 100000), 0);
+        assert_ok(err, lips_load(&l, &p, &err));
+        CLEANUP(kb_freep) float *got = output_of(l);
+        if (i == 0) {
+            want = TAKE(got);
+            spec = *lips_spec(l);
+            continue;
+        }
+        assert_memory_equal(&spec, lips_spec(l), sizeof(spec));
+        assert_memory_equal(want, got,
+                            (size_t)(spec.out_width * spec.out_height) * 3 * sizeof(float));
+        assert_int_equal(count_packs(folder, pack, sizeof(pack)), 1);
+        assert_int_equal(lips_batch(l), 2);
+    }
+    // Another precision or batch is another pack.
+    CLEANUP(lips_free) struct lips *other = NULL;
+    struct lips_params p = {.batch = 1, .cache_folder = folder};
+    assert_ok(err, lips_load(&other, &p, &err));
+    assert_int_equal(count_packs(folder, pack, sizeof(pack)), 2);
+    while (count_packs(folder, pack, sizeof(pack)) > 0)
+        unlink(pack);
+    rmdir(folder);
+    // A folder that cannot be written is no error.
+    lips_free(&other);
+    p.cache_folder = "/proc/nowhere";
+    assert_ok(err, lips_load(&other, &p, &err));
+}
+
 static void test_published_wav2lip_spec(void **state)
 {
     char file[] = "/tmp/koubo-lips-XXXXXX";
@@ -186,6 +254,7 @@ int main(void)
         cmocka_unit_test(test_bundled_spec),
         cmocka_unit_test(test_bundled_int8),
         cmocka_unit_test(test_ranges_beside_the_model),
+        cmocka_unit_test(test_packed),
         cmocka_unit_test(test_published_wav2lip_spec),
         cmocka_unit_test(test_another_network_is_named),
         cmocka_unit_test(test_missing_model),
