@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <xxhash.h>
 
 #define PACK_MAGIC "KBPACK1"
@@ -129,10 +131,18 @@ static bool is_whole(const struct file_map *m)
            h.checksum == XXH3_64bits(m->data + sizeof(h), m->size - sizeof(h));
 }
 
+// Its numbers are used as they stand, so nobody else may have written them.
+static bool is_own(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && (st.st_uid == geteuid() || st.st_uid == 0) &&
+           (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+}
+
 struct pack *pack_open(const char *path, const char *key)
 {
     CLEANUP(pack_close) struct pack *p = kb_alloc(sizeof(*p));
-    if (file_map(&p->file, path, NULL) != KB_OK || !is_whole(&p->file))
+    if (!is_own(path) || file_map(&p->file, path, NULL) != KB_OK || !is_whole(&p->file))
         return NULL;
     p->at = sizeof(struct header);
     size_t size = strlen(key) + 1;

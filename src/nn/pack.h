@@ -24,7 +24,7 @@ enum kb_code pack_save(struct pack_writer *w, const char *path, struct kb_error 
 
 struct pack;
 
-// NULL: there is none, it is damaged, or it was made with another key.
+// NULL: there is none, it is damaged, was made with another key, or others may write to it.
 struct pack *pack_open(const char *path, const char *key);
 void pack_close(struct pack **p);
 // The next piece, if it has this size: aligned to 64 bytes, read-only, valid until pack_close().
