@@ -12,24 +12,25 @@ static uint8_t mix(uint8_t old, float value, float alpha)
     return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-void blend_row_c(const struct patch *p, const struct blend_line *l, int channel, int n,
-                 uint8_t *dst)
+void blend_row_c(const struct patch *p, const struct blend_line *l, bool chroma, int n,
+                 uint8_t *const dst[2])
 {
+    int first = chroma ? 1 : 0, count = chroma ? 2 : 1;
     for (int i = 0; i < n; i++) {
-        float x = l->x + (float)i * l->dx, y = l->y + (float)i * l->dy, s[2];
+        float x = l->x + (float)i * l->dx, y = l->y + (float)i * l->dy, s[4];
         if (!(x >= 0 && y >= 0 && x < (float)(p->width - 1) && y < (float)(p->height - 1)))
             continue;
         int ix = (int)x, iy = (int)y;
         const float(*a)[4] = p->yuva + (ptrdiff_t)iy * p->width + ix, (*b)[4] = a + p->width;
         x -= (float)ix;
         y -= (float)iy;
-        for (int k = 0; k < 2; k++) {
-            int c = k ? 3 : channel;
-            float left = a[0][c] + (b[0][c] - a[0][c]) * y;
-            float right = a[1][c] + (b[1][c] - a[1][c]) * y;
+        for (int k = 0; k < 4; k++) {
+            float left = a[0][k] + (b[0][k] - a[0][k]) * y;
+            float right = a[1][k] + (b[1][k] - a[1][k]) * y;
             s[k] = left + (right - left) * x;
         }
-        dst[i] = mix(dst[i], s[0], s[1]);
+        for (int k = 0; k < count; k++)
+            dst[k][i] = mix(dst[k][i], s[first + k], s[3]);
     }
 }
 
@@ -37,9 +38,30 @@ void blend_row_c(const struct patch *p, const struct blend_line *l, int channel,
 
 #define AVX2 __attribute__((target("avx2,fma")))
 
-// Eight pixels: the positions in one go, then each pixel's four neighbours by two loads.
+// The sample at one position: Y, U, V, alpha.
+AVX2 static inline __m128 sample(const struct patch *p, int index, float tx, float ty)
+{
+    const float(*s)[4] = p->yuva + index;
+    __m256 a = _mm256_loadu_ps(s[0]), b = _mm256_loadu_ps(s[p->width]);
+    a = _mm256_fmadd_ps(_mm256_sub_ps(b, a), _mm256_set1_ps(ty), a);
+    __m128 left = _mm256_castps256_ps128(a), right = _mm256_extractf128_ps(a, 1);
+    return _mm_fmadd_ps(_mm_sub_ps(right, left), _mm_set1_ps(tx), left);
+}
+
+AVX2 static inline void mix_eight(__m256 value, __m256 weight, uint8_t *dst)
+{
+    __m256 old = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)dst)));
+    __m256 v = _mm256_fmadd_ps(_mm256_sub_ps(value, old), weight, old);
+    __m256i ints = _mm256_cvttps_epi32(_mm256_add_ps(v, _mm256_set1_ps(0.5f)));
+    __m128i words =
+        _mm_packs_epi32(_mm256_castsi256_si128(ints), _mm256_extracti128_si256(ints, 1));
+    _mm_storel_epi64((__m128i *)dst, _mm_packus_epi16(words, words)); // saturates to 0..255
+}
+
+// Eight pixels: the positions in one go, then each pixel's four neighbours by two loads, then eight
+// of each channel together.
 AVX2 static inline void blend_eight(const struct patch *p, const struct blend_line *l, int first,
-                                    int channel, uint8_t *dst)
+                                    bool chroma, uint8_t *const dst[2])
 {
     const __m256 zero = _mm256_setzero_ps(), lane = _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7);
     const __m256 x_end = _mm256_set1_ps((float)(p->width - 1));
@@ -56,39 +78,38 @@ AVX2 static inline void blend_eight(const struct patch *p, const struct blend_li
     x = _mm256_and_ps(x, inside); // pixels outside sample the first and get alpha 0
     y = _mm256_and_ps(y, inside);
     __m256i ix = _mm256_cvttps_epi32(x), iy = _mm256_cvttps_epi32(y);
+    __m256i number = _mm256_add_epi32(_mm256_mullo_epi32(iy, _mm256_set1_epi32(p->width)), ix);
     int index[8];
-    float tx[8], ty[8], value[8], alpha[8];
-    _mm256_storeu_si256((__m256i *)index,
-                        _mm256_add_epi32(_mm256_mullo_epi32(iy, _mm256_set1_epi32(p->width)), ix));
+    float tx[8], ty[8];
+    _mm256_storeu_si256((__m256i *)index, number);
     _mm256_storeu_ps(tx, _mm256_sub_ps(x, _mm256_cvtepi32_ps(ix)));
     _mm256_storeu_ps(ty, _mm256_sub_ps(y, _mm256_cvtepi32_ps(iy)));
-    for (int k = 0; k < 8; k++) {
-        const float(*s)[4] = p->yuva + index[k];
-        __m256 a = _mm256_loadu_ps(s[0]), b = _mm256_loadu_ps(s[p->width]);
-        a = _mm256_fmadd_ps(_mm256_sub_ps(b, a), _mm256_broadcast_ss(&ty[k]), a);
-        __m128 left = _mm256_castps256_ps128(a), right = _mm256_extractf128_ps(a, 1);
-        float both[4];
-        _mm_storeu_ps(both, _mm_fmadd_ps(_mm_sub_ps(right, left), _mm_broadcast_ss(&tx[k]), left));
-        value[k] = both[channel];
-        alpha[k] = both[3];
+
+    __m256 s[4]; // pixels k and k + 4
+    for (int k = 0; k < 4; k++)
+        s[k] = _mm256_insertf128_ps(_mm256_castps128_ps256(sample(p, index[k], tx[k], ty[k])),
+                                    sample(p, index[k + 4], tx[k + 4], ty[k + 4]), 1);
+    // Transposed within each half: Y U, V A of pixels 0 1 and 2 3, then channels.
+    __m256 yu01 = _mm256_unpacklo_ps(s[0], s[1]), va01 = _mm256_unpackhi_ps(s[0], s[1]);
+    __m256 yu23 = _mm256_unpacklo_ps(s[2], s[3]), va23 = _mm256_unpackhi_ps(s[2], s[3]);
+    __m256 alpha = _mm256_and_ps(_mm256_shuffle_ps(va01, va23, 0xee), inside);
+    if (!chroma) {
+        mix_eight(_mm256_shuffle_ps(yu01, yu23, 0x44), alpha, dst[0] + first);
+    } else {
+        mix_eight(_mm256_shuffle_ps(yu01, yu23, 0xee), alpha, dst[0] + first);
+        mix_eight(_mm256_shuffle_ps(va01, va23, 0x44), alpha, dst[1] + first);
     }
-    __m256 old = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)dst)));
-    __m256 weight = _mm256_and_ps(_mm256_loadu_ps(alpha), inside);
-    __m256 v = _mm256_fmadd_ps(_mm256_sub_ps(_mm256_loadu_ps(value), old), weight, old);
-    __m256i bytes = _mm256_cvttps_epi32(_mm256_add_ps(v, _mm256_set1_ps(0.5f)));
-    __m128i words =
-        _mm_packs_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1));
-    _mm_storel_epi64((__m128i *)dst, _mm_packus_epi16(words, words)); // saturates to 0..255
 }
 
-AVX2 void blend_row_avx2(const struct patch *p, const struct blend_line *l, int channel, int n,
-                         uint8_t *dst)
+AVX2 void blend_row_avx2(const struct patch *p, const struct blend_line *l, bool chroma, int n,
+                         uint8_t *const dst[2])
 {
     int i = 0;
     for (; i + 8 <= n; i += 8)
-        blend_eight(p, l, i, channel, dst + i);
+        blend_eight(p, l, i, chroma, dst);
     struct blend_line rest = {l->x + (float)i * l->dx, l->y + (float)i * l->dy, l->dx, l->dy};
-    blend_row_c(p, &rest, channel, n - i, dst + i);
+    uint8_t *const rest_dst[2] = {dst[0] + i, chroma ? dst[1] + i : NULL};
+    blend_row_c(p, &rest, chroma, n - i, rest_dst);
 }
 
 #endif
@@ -129,17 +150,19 @@ void blend(const struct patch *p, AVFrame *frame, const struct affine *to_frame)
     struct affine to_patch = affine_invert(to_frame);
     int area[4];
     bounds(p, frame, to_frame, area);
-    for (int channel = 0; channel < 3; channel++) {
-        int step = channel ? 2 : 1; // frame pixels from one sample of the plane to the next
+    for (int chroma = 0; chroma < 2; chroma++) {
+        int step = chroma ? 2 : 1; // frame pixels from one sample of the plane to the next
         struct blend_line l = {.dx = to_patch.xx * (float)step, .dy = to_patch.yx * (float)step};
         for (int y = area[1] / step; y < area[3] / step; y++) {
-            uint8_t *dst = frame->data[channel] + (ptrdiff_t)y * frame->linesize[channel];
             int x = area[0] / step, n = area[2] / step - x;
+            uint8_t *dst[2] = {NULL};
+            for (int k = 0; k < 1 + chroma; k++)
+                dst[k] = frame->data[chroma + k] + (ptrdiff_t)y * frame->linesize[chroma + k] + x;
             affine_apply(&to_patch, ((float)x + 0.5f) * (float)step,
                          ((float)y + 0.5f) * (float)step, &l.x, &l.y);
             l.x -= 0.5f;
             l.y -= 0.5f;
-            row(p, &l, channel, n, dst + x);
+            row(p, &l, chroma, n, dst);
         }
     }
 }

@@ -21,9 +21,9 @@ struct blend_line {
     float x, y, dx, dy;
 };
 
-// Mix n pixels of the patch's channel (0 Y, 1 U, 2 V) into dst.
-typedef void blend_row_fn(const struct patch *p, const struct blend_line *l, int channel, int n,
-                          uint8_t *dst);
+// Mix n pixels of the patch's Y into dst[0], or of its U and V into dst[0] and dst[1].
+typedef void blend_row_fn(const struct patch *p, const struct blend_line *l, bool chroma, int n,
+                          uint8_t *const dst[2]);
 blend_row_fn blend_row_c;
 #ifdef __x86_64__
 blend_row_fn blend_row_avx2; // patches of at least 2 x 2 pixels, fewer than 2^29

@@ -234,15 +234,19 @@ static void test_blend_rows(void **state)
                                (float)w * (noise() - 0.5f) / 8, (float)h * (noise() - 0.5f) / 8};
         if (t % 400 == 1)
             l.x = (float[]){NAN, INFINITY, -INFINITY, 1e30f, -1e30f}[t / 400 % 5];
-        uint8_t a[48], b[48], before[48];
-        for (int i = 0; i < 48; i++)
-            a[i] = b[i] = before[i] = (uint8_t)(noise() * 256);
-        blend_row_c(&p, &l, t % 3, n, a);
-        blend_row_avx2(&p, &l, t % 3, n, b);
-        for (int i = 0; i < 48; i++) {
-            assert_true(abs(a[i] - b[i]) <= 1); // rounding on either side of a half
-            if (t % 3 == 0 || i >= n)           // alpha 0, or behind the row
-                assert_int_equal(b[i], before[i]);
+        uint8_t a[2][48], b[2][48], before[2][48];
+        for (int i = 0; i < 96; i++)
+            a[i / 48][i % 48] = b[i / 48][i % 48] = before[i / 48][i % 48] =
+                (uint8_t)(noise() * 256);
+        bool chroma = t % 2;
+        blend_row_c(&p, &l, chroma, n, (uint8_t *const[]){a[0], a[1]});
+        blend_row_avx2(&p, &l, chroma, n, (uint8_t *const[]){b[0], b[1]});
+        for (int i = 0; i < 96; i++) {
+            assert_true(abs(a[i / 48][i % 48] - b[i / 48][i % 48]) <=
+                        1); // a half rounds either way
+            // alpha 0, behind the row, or the plane that luma has not
+            if (t % 3 == 0 || i % 48 >= n || (i >= 48 && !chroma))
+                assert_int_equal(b[i / 48][i % 48], before[i / 48][i % 48]);
         }
         free(yuva);
     }
