@@ -14,17 +14,44 @@ static void report(const struct engine_params *p, int64_t done)
         p->progress(p->opaque, &(struct progress){STAGE_LOADING, done, 2});
 }
 
-static enum kb_code load_lips(struct lips **ret, const struct engine *e, enum precision precision,
-                              const struct ranges *ranges, struct kb_error *err)
+static enum kb_code load_one(struct lips **ret, const struct engine *e, int threads,
+                             enum precision precision, const struct ranges *ranges,
+                             struct kb_error *err)
 {
     struct lips_params p = {.model = e->model,
                             .precision = precision,
                             .batch = e->batch,
-                            .threads = e->threads,
+                            .threads = threads,
                             .beside_others = true,
                             .ranges = ranges,
                             .cache_folder = e->cache_folder};
     return lips_load(ret, &p, err);
+}
+
+static void free_lanes(struct engine *e)
+{
+    while (e->n_lanes > 0)
+        lips_free(&e->lanes[--e->n_lanes]);
+    e->lips = NULL;
+}
+
+// All lanes; where there can be only one, it gets all threads.
+static enum kb_code load_lanes(struct engine *e, enum precision precision,
+                               const struct ranges *ranges, struct kb_error *err)
+{
+    int wanted = e->cache_folder ? KB_MIN(e->threads, ENGINE_MAX_LANES) : 1;
+    enum kb_code code = load_one(&e->lanes[0], e, e->threads / wanted, precision, ranges, err);
+    if (code != KB_OK)
+        return code;
+    e->n_lanes = 1;
+    e->lips = e->lanes[0];
+    while (code == KB_OK && lips_wants_lanes(e->lips) && e->n_lanes < wanted) {
+        code = load_one(&e->lanes[e->n_lanes], e, e->threads / wanted, precision, ranges, err);
+        e->n_lanes += code == KB_OK;
+    }
+    if (code != KB_OK)
+        free_lanes(e);
+    return code;
 }
 
 static void say_precision(const struct engine *e)
@@ -45,7 +72,7 @@ enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
                        .model = kb_strdup(params->model),
                        .cache_folder = kb_strdup(params->cache_folder)};
     report(params, 0);
-    enum kb_code code = load_lips(&e.lips, &e, params->precision, NULL, err);
+    enum kb_code code = load_lanes(&e, params->precision, NULL, err);
     if (code == KB_OK) {
         report(params, 1);
         code = face_models_load(&e.faces, err);
@@ -65,7 +92,7 @@ enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
 
 void engine_free(struct engine *e)
 {
-    lips_free(&e->lips);
+    free_lanes(e);
     face_models_free(&e->faces);
     kb_freep(&e->model);
     kb_freep(&e->cache_folder);
@@ -76,20 +103,23 @@ static enum kb_code go_on_in_int8(struct engine *e, const char *path, const stru
                                   struct kb_error *err)
 {
     CLEANUP(kb_freep) char *kept = NULL;
-    struct lips *int8 = NULL;
-    enum kb_code code = load_lips(&int8, e, PRECISION_INT8, c->ranges, err);
+    struct kb_error why = {0};
+    bool saved = lips_ranges_save(&kept, c->ranges, path, e->cache_folder, &why) == KB_OK;
+    struct engine other = *e;
+    other.n_lanes = 0;
+    enum kb_code code = load_lanes(&other, PRECISION_INT8, saved ? NULL : c->ranges, err);
     if (code != KB_OK)
         return code;
-    lips_free(&e->lips);
-    e->lips = int8;
-    struct kb_error why = {0};
-    if (lips_ranges_save(&kept, c->ranges, path, e->cache_folder, &why) == KB_OK)
+    free_lanes(e);
+    *e = other;
+    const char *name = lips_spec(e->lips)->name;
+    if (saved)
         log_info(_("int8 agrees with f32 to %.1f dB (%d frames): %s goes on in int8 (%s)"),
-                 c->psnr_db, c->checked, lips_spec(int8)->name, kept);
+                 c->psnr_db, c->checked, name, kept);
     else
         log_warn(_("int8 agrees with f32 to %.1f dB (%d frames): %s goes on in int8, but must look "
                    "again the next time: %s"),
-                 c->psnr_db, c->checked, lips_spec(int8)->name, why.text);
+                 c->psnr_db, c->checked, name, why.text);
     return KB_OK;
 }
 

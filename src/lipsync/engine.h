@@ -20,9 +20,16 @@ struct engine_params {
     void *opaque;
 };
 
+#define ENGINE_MAX_LANES 4
+
 struct engine {
     struct lips *lips;
     struct face_models *faces;
+    // The network once for each thread that is to run it, lips first. A large network runs faster as
+    // several single threads than as one in several, which wait for each other whenever decoder or
+    // encoder take a processor; packed they share their weights.
+    struct lips *lanes[ENGINE_MAX_LANES];
+    int n_lanes;
     // --- private
     bool wants_ranges; // int8 would be the fastest here, but nobody knows the ranges yet
     char *model, *cache_folder;

@@ -216,7 +216,8 @@ static enum kb_code run_stages(struct engine *e, const struct job_params *p, con
     if (code != KB_OK)
         return code;
     struct pipeline_params pp = {
-        .lips = e->lips,
+        .lanes = e->lanes,
+        .n_lanes = e->n_lanes,
         .mel = mel,
         .cropper = make_cropper(e, p, track, face, info),
         .source = {.reader = reader,

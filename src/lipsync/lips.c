@@ -20,6 +20,7 @@ struct lips {
     enum precision precision;
     int mel_input, face_input; // which of the session's inputs
     int64_t params;
+    bool is_large;
     struct pack *pack; // where the session's weights lie, or NULL
 };
 
@@ -276,6 +277,7 @@ static enum kb_code create_session(struct lips *l, struct graph *g, const struct
                                 .pack = l->pack,
                                 .pack_writer = writer};
     l->precision = precision_resolve(p->precision, ranges != NULL);
+    l->is_large = !small;
     return session_create(&l->session, g, &sp, err);
 }
 
@@ -403,6 +405,11 @@ enum precision lips_precision(const struct lips *l)
 int lips_batch(const struct lips *l)
 {
     return session_batch(l->session);
+}
+
+bool lips_wants_lanes(const struct lips *l)
+{
+    return l->is_large && l->pack;
 }
 
 float *lips_mel(struct lips *l, int i)

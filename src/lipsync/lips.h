@@ -59,6 +59,9 @@ enum kb_code lips_find(char **ret, const char *model, struct kb_error *err);
 const struct lips_spec *lips_spec(const struct lips *l);
 enum precision lips_precision(const struct lips *l);
 int lips_batch(const struct lips *l);
+// Whether it is worth a thread of its own for each processor: it is large, and another one loaded with
+// the same parameters shares its weights.
+bool lips_wants_lanes(const struct lips *l);
 // Where frame i of the batch wants its mel window (mel_columns * 80 floats, band-major as
 // mel_window() writes it), and its face: height * width pixels of 6 floats, 0..1: the target with
 // the rows from mask_top on at 0, then the reference.

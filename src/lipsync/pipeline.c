@@ -1,9 +1,10 @@
 // decode ──► crop + network (batches) ──► paste ──► encode
 //
 // Each arrow is a bounded queue, so the slowest stage sets the pace and memory stays constant.
-// Order is kept: every stage is one thread. The last stage runs in the calling thread, which
-// therefore is the one that reports progress. The first error of any stage is kept and ends all of
-// them.
+// Order is kept: every stage is one thread, or, for a large network, a few that take turns: a lane
+// takes the next batch while no other does, and passes it on when all before it are. The last stage
+// runs in the calling thread, which therefore is the one that reports progress. The first error of
+// any stage is kept and ends all of them.
 #include "lipsync/pipeline.h"
 
 #include "base/queue.h"
@@ -27,11 +28,23 @@ struct item {
 struct pipeline {
     const struct pipeline_params *p;
     struct queue *decoded, *generated, *pasted;
-    float *reference; // NULL if the frame itself is
+    float *reference;       // NULL if the frame itself is
+    pthread_mutex_t taking; // held while a lane takes its batch
+    int64_t next_taken;     // number of the next batch; protected by taking
     pthread_mutex_t lock;
+    pthread_cond_t passed;
     // --- the following fields are protected by lock
+    int64_t next_passed; // batch that is passed on next
+    int n_running;       // lanes
     enum kb_code code;
     struct kb_error err;
+};
+
+struct lane {
+    struct pipeline *pipeline;
+    struct lips *lips;
+    int n, n_animated, capacity; // of the batch
+    struct item **batch;
 };
 
 static void item_free(void *opaque)
@@ -59,6 +72,7 @@ static void stop_with(struct pipeline *pl, enum kb_code code, const struct kb_er
         pl->code = code;
         pl->err = *err;
     }
+    pthread_cond_broadcast(&pl->passed);
     pthread_mutex_unlock(&pl->lock);
     abort_all(pl);
 }
@@ -95,9 +109,10 @@ static void *decode_thread(void *opaque)
 
 // --- crop and network ---
 
-// Decide whether a frame is animated, and fill place i of the batch if so.
-static void prepare(struct pipeline *pl, struct item *it, int i)
+// Decide whether a frame is animated, and fill the next place of the batch if so.
+static void prepare(struct lane *lane, struct item *it)
 {
+    const struct pipeline *pl = lane->pipeline;
     const struct pipeline_params *p = pl->p;
     const struct lips_spec *spec = p->cropper.spec;
     if (it->shown.pts_us >= mel_duration_us(p->mel) ||
@@ -110,57 +125,92 @@ static void prepare(struct pipeline *pl, struct item *it, int i)
     struct warp_params wp = {spec->width, spec->height, 3, spec->bgr, 0, 1};
     warp_crop(it->shown.frame, &it->to_frame, &wp, it->target);
     crop_interleave(spec, it->target, pl->reference ? pl->reference : it->target,
-                    lips_face(p->lips, i));
+                    lips_face(lane->lips, lane->n_animated));
     mel_window(p->mel, lips_mel_start(spec, p->mel, it->shown.pts_us), spec->mel_columns,
-               lips_mel(p->lips, i));
+               lips_mel(lane->lips, lane->n_animated));
+    lane->n_animated++;
 }
 
-// Run the network over the animated items of a batch and pass all of them on, in order.
-static bool flush(struct pipeline *pl, struct item **batch, int n, int n_animated)
+// Take the next batch and its number; false at the end. Frames without a face wait in the batch
+// too, so that order is kept; twice the network's batch bounds how many.
+static bool take_batch(struct lane *lane, int64_t *ret_number)
 {
-    const struct lips_spec *spec = pl->p->cropper.spec;
-    size_t floats = (size_t)spec->out_width * (size_t)spec->out_height * 3;
-    struct kb_error err = {0};
-    enum kb_code code = n_animated > 0 ? lips_run(pl->p->lips, &err) : KB_OK;
-    if (code != KB_OK)
-        stop_with(pl, code, &err);
-
-    bool ok = code == KB_OK;
-    for (int i = 0, place = 0; i < n; i++) {
-        if (ok && batch[i]->animate) {
-            batch[i]->output = kb_alloc(floats * sizeof(float));
-            memcpy(batch[i]->output, lips_output(pl->p->lips, place++), floats * sizeof(float));
-        }
-        if (!ok || !queue_push(pl->generated, batch[i])) {
-            ok = false;
-            item_free(batch[i]);
-        }
+    struct pipeline *pl = lane->pipeline;
+    struct item *it;
+    lane->n = lane->n_animated = 0;
+    pthread_mutex_lock(&pl->taking);
+    while (lane->n_animated < lane->capacity && lane->n < 2 * lane->capacity &&
+           (it = queue_pop(pl->decoded))) {
+        prepare(lane, it);
+        lane->batch[lane->n++] = it;
     }
+    *ret_number = pl->next_taken;
+    pl->next_taken += lane->n > 0;
+    pthread_mutex_unlock(&pl->taking);
+    return lane->n > 0;
+}
+
+// Wait until all batches before this one are passed on. False: the work has failed meanwhile.
+static bool wait_for_turn(struct pipeline *pl, int64_t number)
+{
+    pthread_mutex_lock(&pl->lock);
+    while (pl->next_passed != number && pl->code == KB_OK)
+        pthread_cond_wait(&pl->passed, &pl->lock);
+    bool ok = pl->code == KB_OK;
+    pthread_mutex_unlock(&pl->lock);
     return ok;
 }
 
-static void *network_thread(void *opaque)
+static void end_turn(struct pipeline *pl)
 {
-    struct pipeline *pl = opaque;
-    // Frames without a face wait in the batch too, so that order is kept; twice the network's
-    // batch bounds how many.
-    int capacity = lips_batch(pl->p->lips), n = 0, n_animated = 0;
-    struct item **batch = kb_alloc((size_t)capacity * 2 * sizeof(*batch));
-    struct item *it;
-    bool ok = true;
-    while (ok && (it = queue_pop(pl->decoded))) {
-        prepare(pl, it, n_animated);
-        n_animated += it->animate;
-        batch[n++] = it;
-        if (n_animated == capacity || n == capacity * 2) {
-            ok = flush(pl, batch, n, n_animated);
-            n = n_animated = 0;
+    pthread_mutex_lock(&pl->lock);
+    pl->next_passed++;
+    pthread_cond_broadcast(&pl->passed);
+    pthread_mutex_unlock(&pl->lock);
+}
+
+// Run the network over the animated items of the batch and pass all of them on, in order.
+static bool run_batch(struct lane *lane, int64_t number)
+{
+    struct pipeline *pl = lane->pipeline;
+    const struct lips_spec *spec = pl->p->cropper.spec;
+    size_t bytes = (size_t)spec->out_width * (size_t)spec->out_height * 3 * sizeof(float);
+    struct kb_error err = {0};
+    enum kb_code code = lane->n_animated > 0 ? lips_run(lane->lips, &err) : KB_OK;
+    if (code != KB_OK)
+        stop_with(pl, code, &err);
+
+    bool ok = wait_for_turn(pl, number);
+    for (int i = 0, place = 0; i < lane->n; i++) {
+        struct item *it = lane->batch[i];
+        if (ok && it->animate) {
+            it->output = kb_alloc(bytes);
+            memcpy(it->output, lips_output(lane->lips, place++), bytes);
+        }
+        if (!ok || !queue_push(pl->generated, it)) {
+            ok = false;
+            item_free(it);
         }
     }
-    if (ok && n > 0)
-        flush(pl, batch, n, n_animated);
-    queue_close(pl->generated);
-    free(batch);
+    end_turn(pl);
+    return ok;
+}
+
+static void *lane_thread(void *opaque)
+{
+    struct lane *lane = opaque;
+    struct pipeline *pl = lane->pipeline;
+    int64_t number;
+    lane->capacity = lips_batch(lane->lips);
+    lane->batch = kb_alloc((size_t)lane->capacity * 2 * sizeof(*lane->batch));
+    while (take_batch(lane, &number) && run_batch(lane, number))
+        continue;
+    free(lane->batch);
+    pthread_mutex_lock(&pl->lock);
+    bool last = --pl->n_running == 0;
+    pthread_mutex_unlock(&pl->lock);
+    if (last)
+        queue_close(pl->generated);
     return NULL;
 }
 
@@ -232,8 +282,10 @@ static void encode_all(struct pipeline *pl, int64_t *ret_frames, int64_t *ret_an
 enum kb_code pipeline_run(const struct pipeline_params *p, int64_t *ret_frames,
                           int64_t *ret_animated, double *ret_seconds, struct kb_error *err)
 {
-    struct pipeline pl = {.p = p};
+    struct pipeline pl = {.p = p, .n_running = p->n_lanes};
     pthread_mutex_init(&pl.lock, NULL);
+    pthread_mutex_init(&pl.taking, NULL);
+    pthread_cond_init(&pl.passed, NULL);
     pl.decoded = queue_create(QUEUE_FRAMES, item_free);
     pl.generated = queue_create(QUEUE_FRAMES, item_free);
     pl.pasted = queue_create(QUEUE_FRAMES, item_free);
@@ -242,26 +294,33 @@ enum kb_code pipeline_run(const struct pipeline_params *p, int64_t *ret_frames,
         crop_reference(&p->cropper, pl.reference);
     }
 
-    void *(*const stages[])(void *) = {decode_thread, network_thread, paste_thread};
-    pthread_t threads[ARRAY_LEN(stages)];
-    size_t started = 0;
+    struct lane lanes[ENGINE_MAX_LANES];
+    pthread_t threads[2 + ENGINE_MAX_LANES];
+    int n_wanted = 2 + p->n_lanes, started = 0;
+    for (int i = 0; i < p->n_lanes; i++)
+        lanes[i] = (struct lane){.pipeline = &pl, .lips = p->lanes[i]};
+    for (int e = 0; started < n_wanted && e == 0; started += e == 0) {
+        int lane = started - 2;
+        e = lane >= 0 ? pthread_create(&threads[started], NULL, lane_thread, &lanes[lane])
+                      : pthread_create(&threads[started], NULL,
+                                       started == 0 ? decode_thread : paste_thread, &pl);
+    }
     struct kb_error failure = {0};
-    while (started < ARRAY_LEN(stages) &&
-           pthread_create(&threads[started], NULL, stages[started], &pl) == 0)
-        started++;
-    if (started < ARRAY_LEN(stages))
+    if (started < n_wanted)
         stop_with(&pl, kb_fail(&failure, KB_NO_SPACE, _("cannot start a thread")), &failure);
 
     *ret_frames = *ret_animated = 0;
     *ret_seconds = 0;
     encode_all(&pl, ret_frames, ret_animated, ret_seconds);
-    for (size_t i = 0; i < started; i++)
+    for (int i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
 
     queue_free(&pl.decoded);
     queue_free(&pl.generated);
     queue_free(&pl.pasted);
     free(pl.reference);
+    pthread_cond_destroy(&pl.passed);
+    pthread_mutex_destroy(&pl.taking);
     pthread_mutex_destroy(&pl.lock);
     if (pl.code != KB_OK) {
         if (err)

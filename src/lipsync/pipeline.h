@@ -1,17 +1,19 @@
-// The streaming part of a job: four threads, bounded queues between them. Internal to lipsync/.
+// The streaming part of a job: four threads or more, bounded queues between them. Internal to lipsync/.
 #ifndef LIPSYNC_PIPELINE_H
 #define LIPSYNC_PIPELINE_H
 
 #include "base/cancel.h"
 #include "base/progress.h"
 #include "lipsync/crop.h"
+#include "lipsync/engine.h"
 #include "lipsync/paste.h"
 #include "lipsync/source.h"
 #include "media/mel.h"
 #include "media/writer.h"
 
 struct pipeline_params { // everything is borrowed
-    struct lips *lips;
+    struct lips *const *lanes; // the same network, once for each thread that is to run it
+    int n_lanes;               // 1 to ENGINE_MAX_LANES
     const struct mel *mel;
     struct cropper cropper;
     struct source_params source;

@@ -2,6 +2,8 @@
 #include "tests/test.h"
 
 #include <dirent.h>
+#include <math.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -225,6 +227,28 @@ static void test_published_wav2lip(void **state)
     engine_free(&other);
 }
 
+// Frames of a film, one after the other: how far the two differ at most, as the mean of a frame.
+static double largest_difference(const char *a, const char *b, int *ret_frames)
+{
+    struct kb_error err = {0};
+    CLEANUP(reader_close) struct reader *x = NULL, *y = NULL;
+    assert_ok(err, reader_open(&x, a, NULL, &err));
+    assert_ok(err, reader_open(&y, b, NULL, &err));
+    double largest = 0;
+    for (*ret_frames = 0;; ++*ret_frames) {
+        CLEANUP(av_frame_free) AVFrame *f = NULL, *g = NULL;
+        enum kb_code code = reader_next(x, &f, &err);
+        assert_int_equal(code, reader_next(y, &g, &err));
+        if (code != KB_OK)
+            return largest;
+        double sum = 0;
+        for (int i = 0; i < f->height * f->width; i++)
+            sum += abs(f->data[0][i / f->width * f->linesize[0] + i % f->width] -
+                       g->data[0][i / f->width * g->linesize[0] + i % f->width]);
+        largest = fmax(largest, sum / (f->height * f->width));
+    }
+}
+
 struct watch {
     struct cancel cancel;
     int64_t last_done[STAGE_FINISHING + 1], calls;
@@ -242,6 +266,47 @@ static void watch_progress(void *opaque, const struct progress *p)
     w->calls++;
     if (w->cancel_at > 0 && p->stage == STAGE_GENERATING && p->done >= w->cancel_at)
         cancel_request(&w->cancel);
+}
+
+// A large network runs in several threads that take turns: the frames come in the same order.
+static void test_lanes(void **state)
+{
+    struct kb_error err = {0};
+    struct job_params p = clips_or_skip("grid_brbk7n.mpg", "speaker_512.mp4");
+    CLEANUP(kb_freep) char *model = path_join(folder, "large.safetensors");
+    CLEANUP(kb_freep) char *first = path_join(folder, "one.mp4");
+    CLEANUP(kb_freep) char *second = path_join(folder, "lanes.mp4");
+    CLEANUP(tensor_set_free) struct tensor_set *set = wav2lip_random(5);
+    assert_ok(err, safetensors_write(model, set, &err));
+    for (int i = 0; i < 2; i++) {
+        struct engine e = {0};
+        struct engine_params ep = {.model = model,
+                                   .batch = 2,
+                                   .threads = 3,
+                                   .precision = PRECISION_F32,
+                                   .cache_folder = i ? folder : NULL};
+        struct job_result r;
+        p.output = i ? second : first;
+        assert_ok(err, engine_load(&e, &ep, &err));
+        assert_int_equal(e.n_lanes, i ? 3 : 1);
+        assert_ok(err, job_run(&e, &p, &r, &err));
+        assert_int_equal(r.frames_animated, 25);
+        // Cancelled while lanes wait for each other.
+        struct watch w = {.cancel_at = i ? 7 : 0};
+        p.progress = watch_progress;
+        p.opaque = &w;
+        p.cancel = &w.cancel;
+        if (i) {
+            p.output = first;
+            int frames;
+            assert_true(largest_difference(first, second, &frames) < 0.1);
+            assert_int_equal(frames, 25);
+            assert_int_equal(job_run(&e, &p, &r, &err), KB_CANCELLED);
+        }
+        p.progress = NULL;
+        p.cancel = NULL;
+        engine_free(&e);
+    }
 }
 
 static void test_progress_moves_on(void **state)
@@ -373,6 +438,7 @@ int main(void)
         cmocka_unit_test(test_published_wav2lip),
         cmocka_unit_test(test_progress_moves_on),
         cmocka_unit_test(test_int8_on_first_use),
+        cmocka_unit_test(test_lanes),
         cmocka_unit_test(test_cancel_leaves_nothing),
         cmocka_unit_test(test_bad_jobs_are_refused_before_the_work),
     };
