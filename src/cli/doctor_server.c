@@ -204,9 +204,10 @@ static void look_at_workers(struct doctor *d, struct store *s, bool running)
         n_late += ms_since(worker, "heartbeat") > HEARTBEAT_MS;
     }
     if (n == 0)
-        doctor_add(d, "workers", _("workers"), FINDING_PROBLEM,
-                   _("read the log: it says why they end; then start the server again"), "%s",
-                   _("no worker runs, so no job can"));
+        doctor_add(
+            d, "workers", _("workers"), FINDING_PROBLEM,
+            _("right after a start wait some seconds; else read the log, which says why they end"),
+            "%s", _("no worker runs, so no job can"));
     else if (n_late)
         doctor_add(d, "workers", _("workers"), FINDING_WARNING,
                    _("wait a minute: a worker that hangs is replaced; else start the server again"),

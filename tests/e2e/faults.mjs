@@ -459,6 +459,7 @@ await run({
         };
         equal(ask().of('server').level, 'warning', 'no server');
         const server = await new Server(data).start();
+        await until('a worker', () => ask().of('workers').level === 'ok'); // they start behind the server
         const well = ask();
         equal(well.of('server').level, 'ok', JSON.stringify(well.of('server')));
         equal(well.of('workers').level, 'ok', JSON.stringify(well.of('workers')));

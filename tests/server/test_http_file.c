@@ -437,7 +437,7 @@ static void test_page(void **state)
     }
     int64_t begin = kb_now_us();
     client_ask(port, &a, "GET", "/", "", NULL);
-    print_message("first page in %d us\n", (int)(kb_now_us() - begin));
+    print_message("# first page in %d us\n", (int)(kb_now_us() - begin));
     client_ask(port, &a, "POST", "/history", "", "x");
     assert_answer(&a, 405);
     client_ask(port, &a, "POST", "/api/v1/nothing", "", "x");

@@ -265,7 +265,7 @@ static void test_cut_and_resumed(void **state)
     char upload[64];
     create(upload, SIZE);
     unsigned seed = (unsigned)time(NULL);
-    print_message("seed %u\n", seed);
+    print_message("# seed %u\n", seed);
     int64_t offset = 0;
     for (int i = 0; i < 12 && offset < SIZE; i++) {
         int fd = site_connect(&site);
