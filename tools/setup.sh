@@ -20,7 +20,8 @@ build_packages="gcc libc6-dev meson ninja-build pkg-config gettext
     libkissfft-dev libespeak-ng-dev espeak-ng-data libdnnl-dev libjansson-dev libxxhash-dev
     libsqlite3-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libarchive-dev libseccomp-dev
     zlib1g-dev"
-test_packages="libcmocka-dev ffmpeg espeak-ng chromium libyaml-dev"
+test_packages="libcmocka-dev ffmpeg espeak-ng chromium libyaml-dev
+    python3-torch python3-numpy python3-opencv"
 
 # install_packages NAME...: those of Debian's packages that are missing.
 install_packages()

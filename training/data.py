@@ -1,7 +1,8 @@
 """The training data on one device: face crops, mel spectrograms and lip landmarks, and batches out of them.
 
 The folder holds faces.mp4 (all crops as one film), index.json (`clips`: name, frame, n, mel, mel_n, mel_lead, split,
-group, cluster) and mel_lips.npz (mel: uint8 rows of 80 bands, 80 rows a second; lips: uint8, 40 points, half pixels).
+group, cluster, and fps where it is not 25) and mel_lips.npz, or mel.npy and lips.npy as `koubo dataset` writes them (mel:
+uint8 rows of 80 bands, 80 rows a second; lips: uint8, 40 points, half pixels).
 """
 import json
 import math
@@ -12,6 +13,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from network import COLUMNS
+
+OFFSET_S = 0.045 - COLUMNS / 160  # of the window's begin: its middle lies 45 ms after the frame, for mouths move before they sound
 FPS, MEL_RATE, BANDS, SIZE = 25.0, 80.0, 80, 128
 
 
@@ -27,10 +31,17 @@ def read_film(path, n):
     return frames
 
 
+def read_arrays(folder):
+    path = os.path.join(folder, 'mel_lips.npz')
+    if os.path.exists(path):
+        return np.load(path)
+    return {name: np.load(os.path.join(folder, f'{name}.npy')) for name in ('mel', 'lips')}
+
+
 class Dataset:
     """What a folder holds, on a device. `train` and `val` are lists of clips; no person is in both."""
 
-    def __init__(self, folder, device='cpu', max_clips=0, columns=32, offset_s=-0.18):
+    def __init__(self, folder, device='cpu', max_clips=0, columns=COLUMNS, offset_s=OFFSET_S):
         with open(os.path.join(folder, 'index.json'), encoding='utf-8') as f:
             clips = json.load(f)['clips']
         self.train = [c for c in clips if c['split'] == 'train']
@@ -39,7 +50,7 @@ class Dataset:
             self.train, self.val = (s[::max(1, len(s) // max_clips)][:max_clips] for s in (self.train, self.val))
         check_split(self.train, self.val)
         last = max(c['frame'] + c['n'] for c in self.train + self.val)
-        arrays = np.load(os.path.join(folder, 'mel_lips.npz'))
+        arrays = read_arrays(folder)
         self.device, self.columns, self.offset_s = device, columns, offset_s
         self.frames = torch.from_numpy(read_film(os.path.join(folder, 'faces.mp4'), last)).to(device)
         self.mel = torch.from_numpy(arrays['mel']).to(device)
@@ -47,41 +58,87 @@ class Dataset:
         self.table = self.make_table(self.train)
 
     def make_table(self, clips):
-        """One row a frame: itself, its clip's first frame, n, mel, mel_n; and mel_lead apart."""
+        """One row a frame: itself, its clip's first frame, n, mel, mel_n; and apart mel_lead and the seconds of a frame."""
         rows = np.concatenate([np.stack([np.arange(c['frame'], c['frame'] + c['n'])] + [
             np.full(c['n'], c[k]) for k in ('frame', 'n', 'mel', 'mel_n')], 1) for c in clips])
-        lead = np.concatenate([np.full(c['n'], c['mel_lead'], np.float32) for c in clips])
-        return torch.from_numpy(rows).long().to(self.device), torch.from_numpy(lead).to(self.device)
+        times = np.concatenate([np.tile(np.float32([c['mel_lead'], 1 / c.get('fps', FPS)]), (c['n'], 1)) for c in clips])
+        return torch.from_numpy(rows).long().to(self.device), torch.from_numpy(times).to(self.device)
 
-    def mel_windows(self, rows, lead, late=0.0):
-        """(n, 1, 80, columns): the window of each row's frame, moved by `late` frames."""
-        t = (rows[:, 0] - rows[:, 1]).float() + late
-        start = torch.round(lead + MEL_RATE * (t / FPS + self.offset_s)).long()
-        column = start[:, None] + torch.arange(self.columns, device=rows.device)
+    def move_clips(self, columns):
+        """Let the speech of each training clip begin so many columns later than the folder says."""
+        for_frame = np.repeat(columns, [c['n'] for c in self.train]).astype(np.float32)
+        self.table[1][:, 0] = self.make_table(self.train)[1][:, 0] + torch.from_numpy(for_frame).to(self.device)
+
+    def mel_starts(self, rows, times, late=0.0):
+        """Where the window of each row's frame begins, moved by `late` frames: a column of its clip, maybe outside."""
+        t = ((rows[:, 0] - rows[:, 1]).float() + late) * times[:, 1]
+        return torch.round(times[:, 0] + MEL_RATE * (t + self.offset_s)).long()
+
+    def mel_columns(self, rows, start, n):
+        """(len(rows), 1, 80, n) from column start of each row's clip on; outside the clip its end is repeated."""
+        column = start[:, None] + torch.arange(n, device=rows.device)
         column = torch.minimum(column.clamp(min=0), rows[:, 4:5] - 1) + rows[:, 3:4]
         return (self.mel[column].float() * (8 / 63) - 4).transpose(1, 2)[:, None]
+
+    def mel_windows(self, rows, times, late=0.0):
+        """(n, 1, 80, columns)"""
+        return self.mel_columns(rows, self.mel_starts(rows, times, late), self.columns)
+
+    def speech_batch(self, n, length, generator):
+        """n stretches of up to `length` frames, without pictures: (mel (n, 1, 80, columns of all), at (n, length): which
+        second column the window of a frame begins at, lips (n, length, 40, 2), there (n, length): 0 where the clip is
+        shorter)."""
+        rows, times = self.table
+        pick = torch.randint(len(rows), (n,), generator=generator).to(self.device)
+        rows, times = rows[pick], times[pick]
+        first = rows[:, 1] + (rows[:, 0] - rows[:, 1]) % (rows[:, 2] - length + 1).clamp(min=1)
+        frame = first[:, None] + torch.arange(length, device=self.device)
+        there = frame < rows[:, 1:2] + rows[:, 2:3]
+        frame = torch.minimum(frame, rows[:, 1:2] + rows[:, 2:3] - 1)
+        every = rows.repeat_interleave(length, 0)
+        every[:, 0] = frame.flatten()
+        starts = self.mel_starts(every, times.repeat_interleave(length, 0)).view(n, length)
+        # Windows begin at even and at odd columns; a stretch begins at random at one of them.
+        begin = starts[:, 0] - torch.randint(2, (n,), generator=generator).to(self.device)
+        at = (starts - begin[:, None]) // 2
+        mel = self.mel_columns(rows, begin, self.columns + 2 * int(at.max()))
+        return mel, at, self.landmarks(frame), there.float()
 
     def pictures(self, index):
         return self.frames[index].permute(0, 3, 1, 2).float() / 255
 
     def landmarks(self, index):
-        """(n, 40, 2): fractions of the side."""
+        """(..., 40, 2): fractions of the side."""
         return self.lips[index].float() / (2 * SIZE)
 
-    def batch(self, n, generator, augment=True):
-        """(mel, face, truth, lips): inputs as the network wants them, the true lower half, its landmarks."""
-        rows, lead = self.table
-        pick = torch.randint(len(rows), (n,), generator=generator).to(self.device)
-        rows, lead = rows[pick], lead[pick]
-        # A reference anywhere else in the clip: at least a fifth of it away.
-        away = (rows[:, 2] * (0.2 + 0.6 * torch.rand(n, generator=generator).to(self.device))).long()
-        reference = rows[:, 1] + (rows[:, 0] - rows[:, 1] + away) % rows[:, 2]
-        mel, target, other = self.mel_windows(rows, lead), self.pictures(rows[:, 0]), self.pictures(reference)
+    def batch(self, n, generator, augment=True, length=1, pairs=False):
+        """(mel, face, truth, lips): inputs as the network wants them, the true lower half, its landmarks.
+
+        n sequences of `length` frames that follow each other, one reference and one augmentation for each sequence; with
+        pairs, the second half of the sequences comes from the clips of the first, elsewhere in time."""
+        rows, times = self.table
+        pick = torch.randint(len(rows), (n // 2 if pairs else n,), generator=generator).to(self.device)
+        rows, times = rows[pick], times[pick]
+        if pairs:
+            other = rows.clone()
+            other[:, 0] = self.elsewhere(rows, generator)
+            rows, times = torch.cat([rows, other]), torch.cat([times, times])
+        reference = self.elsewhere(rows, generator)
+        first = torch.minimum(rows[:, 0], rows[:, 1] + rows[:, 2] - length)
+        rows = rows.repeat_interleave(length, 0)
+        rows[:, 0] = (first[:, None] + torch.arange(length, device=self.device)).flatten()
+        times, reference = times.repeat_interleave(length, 0), reference.repeat_interleave(length)
+        mel, target, other = self.mel_windows(rows, times), self.pictures(rows[:, 0]), self.pictures(reference)
         lips = self.landmarks(rows[:, 0])
         if augment:
-            mel = augment_mel(mel, generator)
-            target, other, lips = augment_pictures(target, other, lips, generator)
+            mel = augment_mel(mel, generator, length)
+            target, other, lips = augment_pictures(target, other, lips, generator, length)
         return mel, faces(target, other), target[:, :, SIZE // 2:], lips
+
+    def elsewhere(self, rows, generator):
+        """Another frame of each row's clip, at least a fifth of the clip away."""
+        away = (rows[:, 2] * (0.2 + 0.6 * torch.rand(len(rows), generator=generator).to(self.device))).long()
+        return rows[:, 1] + (rows[:, 0] - rows[:, 1] + away) % rows[:, 2]
 
 
 def faces(target, reference):
@@ -101,27 +158,39 @@ def check_split(train, val):
             raise SystemExit(f'the split leaks: {key} {sorted(both)[:5]} is in train and in val')
 
 
-def augment_mel(mel, generator):
-    """Loudness (20 dB are 1.6 in these units), a tilt over the bands, noise."""
-    n, device = len(mel), mel.device
-    draw = torch.randn(n, 3, 1, 1, generator=generator).to(device)
-    bands = torch.linspace(-1, 1, BANDS, device=device)[:, None]
-    out = mel + 0.5 * draw[:, :1] + 0.2 * draw[:, 1:2] * bands + 0.1 * torch.randn(mel.shape, generator=generator).to(device)
-    return out.clamp(-4, 4)
+def augment_mel(mel, generator, length=1):
+    """Another voice (half of the time bands moved by up to three), loudness (20 dB are 1.6 in these units), a tilt over the
+    bands, noise; half of the time some bands are missing."""
+    n, device = len(mel) // length, mel.device
+
+    def uniform(low, high, *shape):
+        return torch.rand(n, *shape, generator=generator) * (high - low) + low
+
+    draw = torch.randn(n, 2, 1, 1, generator=generator)
+    bands = torch.linspace(-1, 1, BANDS)[:, None]
+    lift = 0.5 * draw[:, :1] + 0.2 * draw[:, 1:] * bands
+    moved = (uniform(-3.5, 3.5).round() * (uniform(0, 1) < 0.5)).long()
+    source = (torch.arange(BANDS) + moved[:, None]).clamp(0, BANDS - 1)
+    first, wide = uniform(0, 70, 1), uniform(1, 12, 1) * (uniform(0, 1, 1) < 0.5)
+    missing = (torch.arange(BANDS) >= first) & (torch.arange(BANDS) < first + wide)
+    lift, source, missing = (x.repeat_interleave(length, 0).to(device) for x in (lift, source, missing))
+    out = mel.gather(2, source[:, None, :, None].expand(-1, 1, -1, mel.shape[3]))
+    out = torch.where(missing[:, None, :, None], out.mean(dim=(2, 3), keepdim=True), out) + lift
+    return (out + 0.15 * torch.randn(out.shape, generator=generator).to(device)).clamp(-4, 4)
 
 
-def augment_pictures(target, other, lips, generator):
+def augment_pictures(target, other, lips, generator, length=1):
     """One flip, turn, scale, shift and colour for both pictures, a little of its own for the reference."""
     n, device = len(target), target.device
 
     def uniform(limit, *shape):
-        return (2 * torch.rand(n, *shape, generator=generator).to(device) - 1) * limit
+        return (2 * torch.rand(n // length, *shape, generator=generator).repeat_interleave(length, 0).to(device) - 1) * limit
 
     def matrix(angle, scale, shift, flip):
         c, s = torch.cos(angle) * scale, torch.sin(angle) * scale
         return torch.stack([torch.stack([c * flip, -s, shift[:, 0]], 1), torch.stack([s * flip, c, shift[:, 1]], 1)], 1)
 
-    flip = torch.where(torch.rand(n, generator=generator).to(device) < 0.5, -1.0, 1.0)
+    flip = torch.where(uniform(1) < 0, -1.0, 1.0)
     angle, scale, shift = uniform(0.06), 1 + uniform(0.05), uniform(0.04, 2)
     both = matrix(angle, scale, shift, flip)
     own = matrix(angle + uniform(0.03), scale * (1 + uniform(0.02)), shift + uniform(0.02, 2), flip)
@@ -174,3 +243,13 @@ def aperture(lips):
 def correlation(a, b):
     a, b = a - a.mean(), b - b.mean()
     return float((a * b).sum() / (math.sqrt(float((a * a).sum() * (b * b).sum())) + 1e-9))
+
+
+def best_lag(truth, test, limit=5, least=12):
+    """(correlation, lag in frames, > 0: test is late) where test follows truth best, as `koubo eval` has it."""
+    n, best = len(truth), (0.0, 0)
+    for lag in sorted(range(-limit, limit + 1), key=abs):
+        a, b = truth[max(0, -lag):n - max(0, lag)], test[max(0, lag):n - max(0, -lag)]
+        if len(a) >= least:
+            best = max(best, (correlation(a, b), lag), key=lambda x: x[0])
+    return best

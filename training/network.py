@@ -12,8 +12,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-# Widths of the encoder's levels, from half of the picture's size down; cost at 128 px with 32 columns: 0.42 GMAC.
+# Widths of the encoder's levels, from half of the picture's size down; cost at 128 px: 0.40 GMAC.
 WIDTHS = (32, 48, 96, 160, 224)
+
+# The listener: (width, kernel, stride, padding of the bands). Time is never padded, and only the first layer strides over
+# it, so that run over a whole clip it says at every second column just what it says of a window that begins there.
+LISTENER = [(32, (7, 4), (2, 2), 3), (64, (5, 3), (2, 1), 2), (96, (5, 3), (2, 1), 2), (160, (5, 5), (2, 1), 2),
+            (224, (5, 5), (1, 1), 0), (224, (1, 5), (1, 1), 0)]
+COLUMNS = (sum(kernel[1] - 1 for _, kernel, _, _ in LISTENER[1:])) * 2 + LISTENER[0][1][1]  # of a window
 
 
 class GraphBuilder:
@@ -37,24 +43,34 @@ class GraphBuilder:
         return name
 
 
-def lip_sync_graph(size=128, columns=32, widths=WIDTHS):
-    """(operations, weight shapes by name) of the U-Net with a mel encoder at its bottleneck."""
+def listener(b):
+    """From mel (n, 1, 80, COLUMNS) to (n, 224, 1, 1): what the lips do to this speech."""
+    source, inputs = 'mel', 1
+    for i, (width, kernel, stride, padding) in enumerate(LISTENER):
+        source = b.conv(source, f'au.{i}', inputs, width, kernel, stride, (padding, 0))
+        inputs = width
+    return source
+
+
+def listener_graph():
+    b = GraphBuilder()
+    listener(b)
+    return b.ops, b.shapes
+
+
+def lip_sync_graph(size=128, widths=WIDTHS):
+    """(operations, weight shapes by name) of the U-Net with the listener at its bottleneck."""
     b = GraphBuilder()
     x, inputs = b.other('pixel_unshuffle', 'face', 'x', factor=2), 24
     for i, width in enumerate(widths):
         x = b.conv(x, f'e{i}.0', inputs, width, stride=(1, 1) if i == 0 else (2, 2))
         x = b.conv(x, f'e{i}.1', width, width, add=x)
         inputs = width
-    a, inputs = 'mel', 1
-    for i, (width, stride) in enumerate([(32, (2, 1)), (64, (2, 2)), (96, (2, 2)), (128, (2, 2))]):
-        a = b.conv(a, f'au.{2 * i}', inputs, width, stride=stride)
-        a = b.conv(a, f'au.{2 * i + 1}', width, width, add=a)
-        inputs = width
-    a = b.conv(a, 'au.out', inputs, widths[-1], kernel=(5, columns // 8), padding=(0, 0))
+    a = listener(b)
     last = len(widths) - 1
     bottom = size >> (last + 1)
     x = b.other('broadcast', a, 'a', height=bottom // 2, width=bottom)
-    inputs = widths[-1]
+    inputs = LISTENER[-1][0]
     for i in range(last, -1, -1):
         if i < last:
             x = b.other('upsample_nearest', x, f'u{i}', factor=2)
@@ -94,9 +110,9 @@ def write_safetensors(path, arrays, metadata):
 
 
 class Network(nn.Module):
-    """Runs a graph. With norm, every convolution but the last has a batch norm, which export folds."""
+    """Runs a graph. The convolutions whose names begin with one of norm have a batch norm, which export folds."""
 
-    def __init__(self, ops, shapes, norm=True):
+    def __init__(self, ops, shapes, norm=()):
         super().__init__()
         self.ops = ops
         self.convs, self.norms = nn.ModuleDict(), nn.ModuleDict()
@@ -106,12 +122,11 @@ class Network(nn.Module):
             outputs, inputs, *kernel = shapes[op['output']]
             key = op['output'].replace('.', '_')
             self.convs[key] = nn.Conv2d(inputs, outputs, kernel, op['stride'], op['padding'])
-            if norm and op.get('activation'):
+            if op['output'].startswith(tuple(norm)) and op.get('activation'):
                 self.norms[key] = nn.BatchNorm2d(outputs)
 
-    def forward(self, mel, face):
-        """(lower face, what the bottleneck's last layer holds)"""
-        values = {'mel': mel, 'face': face}
+    def forward(self, **values):
+        """The graph's inputs by name to the value of its last operation."""
         run = {
             'pixel_unshuffle': lambda x, op: F.pixel_unshuffle(x, op['factor']),
             'pixel_shuffle': lambda x, op: F.pixel_shuffle(x, op['factor']),
@@ -135,11 +150,11 @@ class Network(nn.Module):
             else:
                 value = run[op['op']](source, op)
             values[op['output']] = value
-        return values['lower_face']
+        return value
 
     @torch.no_grad()
-    def folded(self):
-        """{name: array}: weights fp16, biases f32, batch norm folded."""
+    def folded(self, kind=np.float16):
+        """{name: array}: weights of that kind, biases f32, batch norm folded."""
         arrays = {}
         for op in self.ops:
             if op['op'] != 'conv2d':
@@ -150,44 +165,21 @@ class Network(nn.Module):
                 n = self.norms[key]
                 scale = n.weight / torch.sqrt(n.running_var + n.eps)
                 weight, bias = weight * scale[:, None, None, None], (bias - n.running_mean) * scale + n.bias
-            arrays[op['weight']] = weight.cpu().numpy().astype(np.float16)
+            arrays[op['weight']] = weight.cpu().numpy().astype(kind)
             arrays[op['bias']] = bias.cpu().numpy().astype(np.float32)
         return arrays
 
     @torch.no_grad()
-    def start_from(self, path):
-        """Weights of an exported network of the same family (built with norm=False). A wider mel window keeps the old
-        one in its middle."""
-        arrays, _ = read_safetensors(path)
+    def take(self, arrays):
+        """Weights of an exported network, where names and shapes are the same. The names of the others."""
+        other = []
         for op in self.ops:
             if op['op'] != 'conv2d':
                 continue
-            conv = self.convs[op['output'].replace('.', '_')]
-            weight = torch.from_numpy(arrays[op['weight']])
-            spare = conv.weight.shape[3] - weight.shape[3]
-            if spare:
-                weight = F.pad(weight, (spare // 2, spare - spare // 2))
-            conv.weight.copy_(weight)
+            conv, weight = self.convs[op['output'].replace('.', '_')], arrays.get(op['weight'])
+            if weight is None or weight.shape != tuple(conv.weight.shape):
+                other.append(op['output'])
+                continue
+            conv.weight.copy_(torch.from_numpy(weight.astype(np.float32)))
             conv.bias.copy_(torch.from_numpy(arrays[op['bias']]))
-
-
-class LipReader(nn.Module):
-    """Where the 40 lip landmarks are in a lower face: (n, 3, size/2, size) to (n, 40, 2), fractions of the crop's side.
-
-    Trained on true faces and then frozen, it tells the generator how wide its mouths are open (as a loss), and the
-    evaluation how wide they came out (as a quick measure; `koubo eval` is the exact one)."""
-
-    def __init__(self):
-        super().__init__()
-        layers, inputs = [nn.PixelUnshuffle(2)], 12
-        for width, stride in [(24, 1), (32, 2), (64, 2), (96, 2), (128, 2)]:
-            layers += [nn.Conv2d(inputs, width, 3, stride, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-            inputs = width
-        self.body = nn.Sequential(*layers)
-        self.head = nn.Linear(128 * 8, 80)
-        with torch.no_grad():
-            self.head.weight.mul_(0.1)
-            self.head.bias.copy_(torch.tensor([0.5, 0.75]).repeat(40))
-
-    def forward(self, lower):
-        return self.head(self.body(lower).flatten(1)).view(-1, 40, 2).float()
+        return other

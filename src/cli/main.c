@@ -18,6 +18,7 @@ static const struct command {
     {"batch", cmd_batch, N_("one speech, many videos")},
     {"preprocess", cmd_preprocess, N_("find the faces of videos ahead of time")},
     {"model", cmd_model, N_("list, inspect, convert and run model files")},
+    {"dataset", cmd_dataset, N_("make training data out of videos of people who speak")},
     {"eval", cmd_eval, N_("measure how well lips follow, against the true video")},
     {"bench", cmd_bench, N_("measure how fast this machine is")},
     {"demo", cmd_demo, N_("make a talking picture, without any file of yours")},

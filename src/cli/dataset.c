@@ -1,0 +1,181 @@
+// koubo dataset: what training/ learns from, out of videos of people who speak.
+#include "cli/inputs.h"
+#include "cli/options.h"
+
+#include "base/cache.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "lipsync/dataset.h"
+
+#include <stdlib.h>
+
+struct dataset_options {
+    struct common_options common;
+    const char *folder, *model;
+    enum face_choice face;
+    int face_number, threads;
+    bool no_validation;
+    struct inputs inputs;
+};
+
+enum { OPT_THREADS = 600, OPT_MODEL, OPT_FACE, OPT_NO_VALIDATION };
+
+static const struct argp_option dataset_options[] = {
+    {"input", 'i', "FILE|FOLDER", 0,
+     N_("a video with sound, or a folder of them; the same as naming it without -i"), 11},
+    {"output", 'o', "FOLDER", 0, N_("where the training data goes (required)"), 11},
+    {"face", OPT_FACE, "WHICH", 0,
+     N_("largest (default), left, right, center, or a number from 1 in order of size"), 11},
+    {"model", OPT_MODEL, "FILE", 0, N_("whose crops are made (default: koubo-lips)"), 11},
+    {"no-validation", OPT_NO_VALIDATION, NULL, 0,
+     N_("train on everything; else every tenth video is kept to check with, or the last one, or "
+        "the last tenth of a single one"),
+     11},
+    {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
+    {0},
+};
+
+static void add_input(struct dataset_options *o, const char *path)
+{
+    struct kb_error err = {0};
+    if (inputs_add(&o->inputs, path, &err) != KB_OK)
+        exit(cli_report(err.code, &err));
+}
+
+static error_t dataset_parse(int key, char *arg, struct argp_state *state)
+{
+    struct dataset_options *o = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->common;
+        return 0;
+    case 'i':
+        add_input(o, option_path(arg));
+        return 0;
+    case 'o':
+        o->folder = option_path(arg);
+        return 0;
+    case OPT_FACE:
+        if (!face_choice_parse(arg, &o->face, &o->face_number))
+            argp_error(state, _("--face %s: say largest, left, right, center or a number from 1"),
+                       arg);
+        return 0;
+    case OPT_MODEL:
+        o->model = arg;
+        return 0;
+    case OPT_NO_VALIDATION:
+        o->no_validation = true;
+        return 0;
+    case OPT_THREADS:
+        o->threads = option_int(state, "--threads", arg, 1, 1024);
+        return 0;
+    case ARGP_KEY_ARG:
+        add_input(o, arg);
+        return 0;
+    case ARGP_KEY_END:
+        if (o->inputs.n == 0)
+            argp_error(state, "%s", _("no videos: name them after the options"));
+        if (!o->folder)
+            argp_error(state, "%s", _("no folder for the training data: give it with -o FOLDER"));
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_child dataset_children[] = {{&common_argp, 0, NULL, 0}, {0}};
+
+static const struct argp dataset_argp = {
+    dataset_options,
+    dataset_parse,
+    "VIDEO|FOLDER... -o FOLDER",
+    N_("Make training data out of videos of people who speak: crops of the face, mel spectrograms "
+       "and lip landmarks, exactly as koubo sees them. training/README.md says how to go on."),
+    dataset_children,
+    NULL,
+    "koubo",
+};
+
+static enum dataset_split split_of(const struct dataset_options *o, size_t i)
+{
+    if (o->no_validation)
+        return SPLIT_TRAIN;
+    if (o->inputs.n == 1)
+        return SPLIT_TAIL;
+    bool last = o->inputs.n < 10 && i + 1 == o->inputs.n;
+    return last || i % 10 == 9 ? SPLIT_VAL : SPLIT_TRAIN;
+}
+
+static enum kb_code add_one(struct dataset *d, const struct dataset_options *o, size_t i,
+                            struct face_models *faces, struct kb_error *err)
+{
+    const char *video = o->inputs.paths[i];
+    CLEANUP(kb_freep)
+    char *label = kb_printf("[%zu/%zu] %s", i + 1, o->inputs.n, path_name(video));
+    CLEANUP(progress_stop) struct progress_view *view = progress_start(o->common.progress, label);
+    struct dataset_source source = {
+        .video = video, .split = split_of(o, i), .progress = progress_update, .opaque = view};
+    int64_t frames = 0;
+    enum kb_code code = dataset_add(d, &source, faces, &frames, err);
+    if (code != KB_OK)
+        return code;
+    progress_done(&view);
+    if (o->common.progress != PROGRESS_JSON)
+        printf(_("%s  %lld frames\n"), video, (long long)frames);
+    fflush(stdout);
+    return KB_OK;
+}
+
+// Of several videos one that gives nothing is left out with a sentence; anything else ends it.
+static enum kb_code add_all(struct dataset *d, const struct dataset_options *o,
+                            struct face_models *faces, size_t *ret_failed, struct kb_error *err)
+{
+    for (size_t i = 0; i < o->inputs.n; i++) {
+        enum kb_code code = add_one(d, o, i, faces, err);
+        bool useless = code == KB_BAD_INPUT || code == KB_NOT_FOUND;
+        if (code != KB_OK && !(useless && o->inputs.n > 1))
+            return code;
+        if (useless) {
+            cli_report(code, err);
+            ++*ret_failed;
+        }
+    }
+    return dataset_finish(d, err);
+}
+
+static int run(struct dataset_options *o)
+{
+    struct kb_error err = {0};
+    CLEANUP(kb_freep) char *cache = cache_folder("tracks");
+    struct dataset_params p = {.folder = o->folder,
+                               .model = o->model,
+                               .face = o->face,
+                               .face_number = o->face_number,
+                               .track_folder = cache,
+                               .track_limit = cache_limit(),
+                               .threads = o->threads ? o->threads : kb_cpu_count(),
+                               .cancel = cli_cancel()};
+    CLEANUP(face_models_free) struct face_models *faces = NULL;
+    CLEANUP(dataset_free) struct dataset *d = NULL;
+    size_t failed = 0;
+    enum kb_code code = face_models_load(&faces, &err);
+    if (code == KB_OK)
+        code = dataset_create(&d, &p, &err);
+    if (code == KB_OK)
+        code = add_all(d, o, faces, &failed, &err);
+    if (code != KB_OK)
+        return cli_report(code, &err);
+    log_info(_("written: '%s'"), o->folder);
+    if (failed > 0)
+        log_error(_("%zu of %zu videos failed; the lines above say why"), failed, o->inputs.n);
+    return failed ? EXIT_SOME_FAILED : EXIT_OK;
+}
+
+int cmd_dataset(int argc, char **argv)
+{
+    struct dataset_options o = {0};
+    options_parse(&dataset_argp, argc, argv, &o);
+    int status = run(&o);
+    inputs_free(&o.inputs);
+    return status;
+}

@@ -1,0 +1,412 @@
+// A film is tracked, then read once more for the crops, which go into one H.264 film. Landmarks and
+// mel are small and stay in memory until the end.
+#include "lipsync/dataset.h"
+
+#include "base/file.h"
+#include "lipsync/crop.h"
+#include "media/reader.h"
+#include "media/writer.h"
+#include "nn/import.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MIN_FRAMES 25   // of a clip; less teaches nothing
+#define MAX_FRAMES 1000 // of a clip; a longer stretch becomes several
+#define MAX_FPS    30   // of faster films every second (third, ...) frame is taken
+#define CRF        12   // hardly to be told from the source
+#define N_POINTS   40
+
+// The lips in the order of the files: from the picture's left corner along the lower edge.
+static const uint16_t lip_points[N_POINTS] = {
+    61, 146, 91, 181, 84,  17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0,  37, 39, 40, 185,
+    78, 95,  88, 178, 87,  14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191};
+
+// A growing array of floats.
+struct numbers {
+    float *data;
+    size_t n, capacity;
+};
+
+struct dataset {
+    struct dataset_params params;
+    char *folder, *film;
+    struct lips *lips; // for what it wants to see
+    struct writer *writer;
+    AVFrame *picture;
+    float *crop;
+    int64_t n_frames; // in the film
+    struct numbers mel, points;
+    json_t *clips;
+};
+
+static enum kb_code numbers_add(struct numbers *a, const float *data, size_t n,
+                                struct kb_error *err)
+{
+    if (a->n + n > a->capacity) {
+        size_t capacity = KB_MAX(a->capacity * 2, a->n + n);
+        float *grown = realloc(a->data, capacity * sizeof(*grown));
+        if (!grown)
+            return kb_no_memory(err);
+        a->data = grown;
+        a->capacity = capacity;
+    }
+    memcpy(a->data + a->n, data, n * sizeof(*data));
+    a->n += n;
+    return KB_OK;
+}
+
+static enum kb_code make_picture(AVFrame **ret, const struct lips_spec *spec, struct kb_error *err)
+{
+    CLEANUP(av_frame_free) AVFrame *f = av_frame_alloc();
+    if (!f)
+        return kb_no_memory(err);
+    f->width = spec->width;
+    f->height = spec->height;
+    f->format = AV_PIX_FMT_YUV420P;
+    f->colorspace = AVCOL_SPC_SMPTE170M;
+    f->color_range = AVCOL_RANGE_MPEG;
+    if (av_frame_get_buffer(f, 0) < 0)
+        return kb_no_memory(err);
+    *ret = TAKE(f);
+    return KB_OK;
+}
+
+enum kb_code dataset_create(struct dataset **ret, const struct dataset_params *params,
+                            struct kb_error *err)
+{
+    CLEANUP(dataset_free) struct dataset *d = kb_alloc(sizeof(*d));
+    d->params = *params;
+    d->folder = kb_strdup(params->folder);
+    d->clips = json_array();
+    struct lips_params lp = {.model = params->model, .precision = PRECISION_F32};
+    enum kb_code code = lips_load(&d->lips, &lp, err);
+    if (code != KB_OK)
+        return code;
+    const struct lips_spec *spec = lips_spec(d->lips);
+    if (spec->n_points == 0)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("'%s' sees the box of the face and is not trained here; choose a model "
+                         "with crop points"),
+                       spec->name);
+    code = file_make_dirs(d->folder, err);
+    if (code == KB_OK)
+        code = make_picture(&d->picture, spec, err);
+    if (code != KB_OK)
+        return code;
+    d->crop = kb_alloc((size_t)spec->width * (size_t)spec->height * 3 * sizeof(float));
+    d->film = path_join(d->folder, "faces.mp4");
+    struct writer_params wp = {.width = spec->width,
+                               .height = spec->height,
+                               .frame_rate = {25, 1},
+                               .range = AVCOL_RANGE_MPEG,
+                               .space = AVCOL_SPC_SMPTE170M,
+                               .primaries = AVCOL_PRI_SMPTE170M,
+                               .transfer = AVCOL_TRC_SMPTE170M,
+                               .crf = CRF,
+                               .preset = "fast",
+                               .threads = KB_MAX(params->threads, 1),
+                               .cancel = params->cancel};
+    code = writer_open(&d->writer, d->film, &wp, err);
+    if (code == KB_OK)
+        *ret = TAKE(d);
+    return code;
+}
+
+// --- which frames ---
+
+// The film that is being added.
+struct film {
+    const struct dataset_source *source;
+    struct track *track;
+    struct mel *mel;
+    struct reader *reader;
+    struct cropper cropper;
+    int step;      // every step-th frame is taken
+    double fps;    // of those
+    int tail;      // first frame of the last tenth
+    int64_t mel_row, taken;
+};
+
+static void film_clear(struct film *f)
+{
+    track_free(&f->track);
+    mel_free(&f->mel);
+    reader_close(&f->reader);
+}
+
+// A stretch of frames [first, end) of the track.
+struct stretch {
+    int first, end;
+    bool val;
+};
+
+static bool seen(const struct film *f, int frame)
+{
+    struct track_face face;
+    struct affine to_frame;
+    track_face(f->track, f->cropper.face, frame, &face);
+    return face.present && crop_of(&f->cropper, frame, &to_frame);
+}
+
+// The next clip at or after frame from. False after the last.
+static bool next_stretch(const struct film *f, int from, struct stretch *ret)
+{
+    int n = track_info(f->track)->n_frames, least = MIN_FRAMES * f->step;
+    int gap = f->source->split == SPLIT_TAIL ? (int)ceil(f->fps) * f->step : 0;
+    while (from < n) {
+        bool val = f->source->split == SPLIT_VAL || (f->source->split == SPLIT_TAIL && from >= f->tail);
+        int limit = f->source->split == SPLIT_TAIL && !val ? f->tail - gap : n, end = from;
+        limit = KB_MIN(limit, from + MAX_FRAMES * f->step);
+        while (end < limit && seen(f, end))
+            end++;
+        if (end - from >= least) {
+            *ret = (struct stretch){from, end, val};
+            return true;
+        }
+        from = f->source->split == SPLIT_TAIL && !val && end >= f->tail - gap ? f->tail : end + 1;
+    }
+    return false;
+}
+
+// --- what is taken of them ---
+
+static uint8_t byte_of(float x)
+{
+    return (uint8_t)lrintf(fminf(fmaxf(x, 0), 255));
+}
+
+static void draw(AVFrame *f, const float *rgb)
+{
+    struct yuv_matrix m = yuv_matrix_of(f);
+    for (int y = 0; y < f->height; y += 2)
+        for (int x = 0; x < f->width; x += 2) {
+            float mean[3] = {0};
+            for (int k = 0; k < 4; k++) {
+                int px = x + k % 2, py = y + k / 2;
+                const float *p = rgb + ((ptrdiff_t)py * f->width + px) * 3;
+                f->data[0][py * f->linesize[0] + px] = byte_of(
+                    m.y_offset + m.to_y[0] * p[0] + m.to_y[1] * p[1] + m.to_y[2] * p[2]);
+                for (int i = 0; i < 3; i++)
+                    mean[i] += p[i] / 4;
+            }
+            f->data[1][y / 2 * f->linesize[1] + x / 2] = byte_of(
+                128 + m.to_u[0] * mean[0] + m.to_u[1] * mean[1] + m.to_u[2] * mean[2]);
+            f->data[2][y / 2 * f->linesize[2] + x / 2] = byte_of(
+                128 + m.to_v[0] * mean[0] + m.to_v[1] * mean[1] + m.to_v[2] * mean[2]);
+        }
+}
+
+static enum kb_code add_points(struct dataset *d, const struct film *f, int frame,
+                               const struct affine *to_frame, struct kb_error *err)
+{
+    struct track_face face;
+    float points[N_POINTS * 2];
+    struct affine to_crop = affine_invert(to_frame);
+    track_face(f->track, f->cropper.face, frame, &face);
+    for (int i = 0; i < N_POINTS; i++) {
+        const float *p = face.points[track_point_of(lip_points[i])];
+        affine_apply(&to_crop, p[0], p[1], &points[2 * i], &points[2 * i + 1]);
+        points[2 * i] *= 2;
+        points[2 * i + 1] *= 2;
+    }
+    return numbers_add(&d->points, points, ARRAY_LEN(points), err);
+}
+
+static enum kb_code add_frame(struct dataset *d, struct film *f, int frame, const AVFrame *picture,
+                              struct kb_error *err)
+{
+    const struct lips_spec *spec = lips_spec(d->lips);
+    struct affine to_frame;
+    if (!crop_of(&f->cropper, frame, &to_frame))
+        return kb_fail(err, KB_INTERNAL, "frame %d of '%s' has no crop", frame, f->source->video);
+    struct warp_params wp = {spec->width, spec->height, 3, false, 0, 1};
+    warp_crop(picture, &to_frame, &wp, d->crop);
+    if (av_frame_make_writable(d->picture) < 0)
+        return kb_no_memory(err);
+    draw(d->picture, d->crop);
+    d->picture->pts = d->n_frames * 40000;
+    d->picture->pkt_duration = 40000;
+    enum kb_code code = writer_put(d->writer, d->picture, err);
+    if (code == KB_OK)
+        code = add_points(d, f, frame, &to_frame, err);
+    if (code == KB_OK) {
+        d->n_frames++;
+        f->taken++;
+    }
+    const struct dataset_source *source = f->source;
+    if (source->progress)
+        source->progress(source->opaque, &(struct progress){STAGE_GENERATING, frame + 1,
+                                                            track_info(f->track)->n_frames});
+    return code;
+}
+
+static void add_clip(struct dataset *d, const struct film *f, const struct stretch *s,
+                     int64_t first_frame)
+{
+    CLEANUP(kb_freep) char *name = kb_printf("%s#%d", path_name(f->source->video), s->first);
+    json_array_append_new(
+        d->clips,
+        json_pack("{s:s, s:I, s:I, s:I, s:i, s:f, s:f, s:s, s:s, s:i}", "name", name, "frame",
+                  (json_int_t)first_frame, "n", (json_int_t)(d->n_frames - first_frame), "mel",
+                  (json_int_t)f->mel_row, "mel_n", mel_columns(f->mel), "mel_lead",
+                  (double)track_pts_us(f->track, s->first) * MEL_PER_S / 1e6, "fps", f->fps,
+                  "split", s->val ? "val" : "train", "group", "own", "cluster", -1));
+}
+
+static enum kb_code add_stretch(struct dataset *d, struct film *f, const struct stretch *s,
+                                int *position, struct kb_error *err)
+{
+    int64_t first = d->n_frames;
+    enum kb_code code = KB_OK;
+    while (*position < s->end && code == KB_OK) {
+        CLEANUP(av_frame_free) AVFrame *picture = NULL;
+        code = cancel_check(d->params.cancel, err);
+        if (code == KB_OK)
+            code = reader_next(f->reader, &picture, err);
+        if (code == KB_EOF) // earlier than when its faces were found
+            break;
+        int frame = (*position)++;
+        if (code == KB_OK && frame >= s->first && (frame - s->first) % f->step == 0)
+            code = add_frame(d, f, frame, picture, err);
+    }
+    if (code != KB_OK && code != KB_EOF)
+        return code;
+    if (d->n_frames > first)
+        add_clip(d, f, s, first);
+    return KB_OK;
+}
+
+// --- a film ---
+
+static enum kb_code add_mel(struct dataset *d, struct film *f, struct kb_error *err)
+{
+    f->mel_row = (int64_t)(d->mel.n / MEL_BANDS);
+    enum kb_code code = KB_OK;
+    for (int i = 0; i < mel_columns(f->mel) && code == KB_OK; i++) {
+        float row[MEL_BANDS];
+        for (int k = 0; k < MEL_BANDS; k++)
+            row[k] = (mel_column(f->mel, i)[k] + 4) * 63 / 8;
+        code = numbers_add(&d->mel, row, MEL_BANDS, err);
+    }
+    return code;
+}
+
+static enum kb_code film_open(struct film *f, struct dataset *d, struct face_models *faces,
+                              struct kb_error *err)
+{
+    const struct dataset_params *p = &d->params;
+    struct audio_params ap = {.cancel = p->cancel};
+    struct reader_params rp = {.threads = KB_MAX(p->threads, 1), .cancel = p->cancel};
+    struct track_params tp = {.decoder_threads = KB_MAX(p->threads, 1),
+                              .cache_limit = p->track_limit,
+                              .cancel = p->cancel,
+                              .progress = f->source->progress,
+                              .opaque = f->source->opaque};
+    enum kb_code code = mel_from_file(&f->mel, f->source->video, &ap, f->source->progress,
+                                      f->source->opaque, err);
+    if (code == KB_OK)
+        code = track_obtain(&f->track, f->source->video, p->track_folder, faces, &tp, NULL, err);
+    if (code == KB_OK)
+        code = reader_open(&f->reader, f->source->video, &rp, err);
+    if (code != KB_OK)
+        return code;
+    int n = track_info(f->track)->n_frames;
+    if (track_info(f->track)->n_faces == 0)
+        return kb_fail(err, KB_BAD_INPUT, _("no face was found in '%s'"), f->source->video);
+    int face = track_choose(f->track, p->face, p->face_number, err);
+    if (face < 0)
+        return err ? err->code : KB_NOT_FOUND;
+    f->cropper = (struct cropper){.spec = lips_spec(d->lips),
+                                  .track = f->track,
+                                  .face = face,
+                                  .scale_x = 1,
+                                  .scale_y = 1,
+                                  .frame_width = reader_info(f->reader)->width,
+                                  .frame_height = reader_info(f->reader)->height};
+    int64_t span_us = n > 1 ? track_pts_us(f->track, n - 1) - track_pts_us(f->track, 0) : 0;
+    double fps = span_us > 0 ? (n - 1) * 1e6 / (double)span_us : 25;
+    f->step = KB_MAX((int)ceil(fps / MAX_FPS - 0.01), 1);
+    f->fps = fps / f->step;
+    f->tail = n - n / 10;
+    return KB_OK;
+}
+
+enum kb_code dataset_add(struct dataset *d, const struct dataset_source *source,
+                         struct face_models *faces, int64_t *ret_frames, struct kb_error *err)
+{
+    CLEANUP(film_clear) struct film f = {.source = source};
+    enum kb_code code = film_open(&f, d, faces, err);
+    if (code != KB_OK)
+        return code;
+    struct stretch s;
+    if (!next_stretch(&f, 0, &s))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("'%s' shows no face for a second or longer; nothing to learn from"),
+                       source->video);
+    code = add_mel(d, &f, err);
+    int position = 0;
+    for (bool more = true; more && code == KB_OK; more = next_stretch(&f, s.end, &s))
+        code = add_stretch(d, &f, &s, &position, err);
+    if (code == KB_OK)
+        *ret_frames = f.taken;
+    return code;
+}
+
+// --- the end ---
+
+static enum kb_code write_index(struct dataset *d, struct kb_error *err)
+{
+    json_t *points = json_array();
+    for (int i = 0; i < N_POINTS; i++)
+        json_array_append_new(points, json_integer(lip_points[i]));
+    json_t *index = json_pack("{s:i, s:i, s:i, s:o, s:O}", "version", 1, "fps", 25, "size",
+                              lips_spec(d->lips)->width, "lip_points", points, "clips", d->clips);
+    CLEANUP(kb_freep) char *text = json_dumps(index, JSON_REAL_PRECISION(9));
+    json_decref(index);
+    if (!text)
+        return kb_no_memory(err);
+    CLEANUP(kb_freep) char *path = path_join(d->folder, "index.json");
+    return file_write_atomic(path, text, strlen(text), err);
+}
+
+static enum kb_code write_numbers(const struct dataset *d, const char *name, int n_dims,
+                                  const int64_t *dims, const struct numbers *a,
+                                  struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *path = path_join(d->folder, name);
+    return npy_write(path, n_dims, dims, a->data, err);
+}
+
+enum kb_code dataset_finish(struct dataset *d, struct kb_error *err)
+{
+    if (d->n_frames == 0)
+        return kb_fail(err, KB_BAD_INPUT, _("no video gave anything to learn from"));
+    int64_t mel_dims[] = {(int64_t)(d->mel.n / MEL_BANDS), MEL_BANDS};
+    int64_t point_dims[] = {d->n_frames, N_POINTS, 2};
+    enum kb_code code = writer_finish(d->writer, err);
+    if (code == KB_OK)
+        code = write_numbers(d, "mel.npy", 2, mel_dims, &d->mel, err);
+    if (code == KB_OK)
+        code = write_numbers(d, "lips.npy", 3, point_dims, &d->points, err);
+    return code == KB_OK ? write_index(d, err) : code;
+}
+
+void dataset_free(struct dataset **d)
+{
+    if (!*d)
+        return;
+    writer_close(&(*d)->writer);
+    lips_free(&(*d)->lips);
+    av_frame_free(&(*d)->picture);
+    json_decref((*d)->clips);
+    free((*d)->mel.data);
+    free((*d)->points.data);
+    free((*d)->crop);
+    free((*d)->folder);
+    free((*d)->film);
+    free(*d);
+    *d = NULL;
+}

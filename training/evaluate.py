@@ -1,0 +1,134 @@
+#!/usr/bin/env python3
+"""How good an exported network is, on people it was not trained on.
+
+    python3 training/evaluate.py --data DATASET --run RUN [--network FILE] [--koubo build/koubo]
+
+Every val clip is driven by its own speech against its first frame. Beside it stand: the reference frame copied, the
+true frames five late, and the network with the next clip's speech. Lips are read by RUN's reader (quick); with --koubo
+films of the same are written and measured by `koubo eval`, which is the measure that counts.
+"""
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from data import SIZE, Dataset, aperture, correlation
+from generator import drive, lips_psnr
+from network import Network, read_safetensors
+from reader import LipReader
+from sync import SyncNet, distances, lse
+
+LATE = 5  # frames
+
+
+def ssim(a, b):
+    """Mean structural similarity (Wang et al. 2004) in windows of 7 pixels, of all channels."""
+    def mean(x):
+        return F.avg_pool2d(x, 7, 1)
+    ma, mb = mean(a), mean(b)
+    va, vb, cov = mean(a * a) - ma * ma, mean(b * b) - mb * mb, mean(a * b) - ma * mb
+    return float(((2 * ma * mb + 1e-4) * (2 * cov + 9e-4) / ((ma * ma + mb * mb + 1e-4) * (va + vb + 9e-4))).mean())
+
+
+def jitter(lips):
+    """Mean second difference of the landmarks, sides of the crop."""
+    return float((lips[2:] - 2 * lips[1:-1] + lips[:-2]).norm(dim=-1).mean())
+
+
+def load_network(path, device):
+    """(network, columns of its mel window, where that begins) of any exported network."""
+    arrays, metadata = read_safetensors(path)
+    ops = json.loads(metadata['graph'])
+    network = Network(ops, {op['output']: arrays[op['weight']].shape for op in ops if op['op'] == 'conv2d'})
+    network.take(arrays)
+    return network.to(device).eval(), json.loads(metadata['inputs'])['mel'][3], float(metadata.get('mel_offset_s', -0.08))
+
+
+def versions(run, network, clip, other):
+    """{name: lower halves}"""
+    made, truth, lips = drive(run, network, clip)
+    swapped, _, _ = drive(run, network, clip, other)
+    n = len(truth)
+    late = truth[(torch.arange(n, device=truth.device) - LATE).clamp(min=0)]
+    return {'made': made.float(), 'swapped speech': swapped.float(), 'reference copied': truth[:1].expand_as(truth),
+            'five frames late': late}, truth, lips
+
+
+def write_film(path, data, clip, lower):
+    """Whole crops in a grey frame, so that a face detector finds a face that does not touch the border."""
+    film = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*'FFV1'), 25, (2 * SIZE, 2 * SIZE))
+    for k in range(clip['n']):
+        crop = data.frames[clip['frame'] + k].cpu().numpy().copy()
+        if lower is not None:
+            crop[SIZE // 2:] = (lower[k].permute(1, 2, 0).cpu().numpy() * 255).round().clip(0, 255)
+        film.write(cv2.copyMakeBorder(crop[:, :, ::-1], SIZE // 2, SIZE // 2, SIZE // 2, SIZE // 2, cv2.BORDER_REPLICATE))
+    film.release()
+
+
+def koubo_eval(program, data, clip, lower):
+    """What `koubo eval --json` says of a clip, or None where it finds no face."""
+    with tempfile.TemporaryDirectory() as folder:
+        truth, test = os.path.join(folder, 'truth.mkv'), os.path.join(folder, 'test.mkv')
+        write_film(truth, data, clip, None)
+        write_film(test, data, clip, lower)
+        done = subprocess.run([program, 'eval', '--truth', truth, test, '--json', '-q'], capture_output=True, text=True)
+    return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+@torch.no_grad()
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--data', required=True)
+    p.add_argument('--run', required=True, help='folder with reader.pt and, for LSE, sync.pt')
+    p.add_argument('--network', help='exported network (RUN/koubo-lips.safetensors)')
+    p.add_argument('--koubo', help='the program, to measure with `koubo eval` too')
+    p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    p.add_argument('--clips', type=int, default=0)
+    p.add_argument('--json', help='write the figures there')
+    args = p.parse_args()
+    torch.set_num_threads(os.cpu_count())
+    network, columns, offset = load_network(args.network or os.path.join(args.run, 'koubo-lips.safetensors'), args.device)
+    data = Dataset(args.data, args.device, args.clips, columns, offset)
+    run = SimpleNamespace(data=data, device=args.device, autocast=lambda: torch.autocast('cpu', enabled=False))
+    reader = LipReader().to(args.device).eval()
+    reader.load_state_dict(torch.load(os.path.join(args.run, 'reader.pt'), map_location=args.device)['reader'])
+    sync = None
+    if os.path.exists(os.path.join(args.run, 'sync.pt')):
+        sync = SyncNet().to(args.device).eval()
+        sync.load_state_dict(torch.load(os.path.join(args.run, 'sync.pt'), map_location=args.device)['sync'])
+
+    rows = {}
+    for i, clip in enumerate(data.val):
+        films, truth, lips = versions(run, network, clip, data.val[(i + 1) % len(data.val)])
+        mel = data.mel_windows(*data.make_table([clip]))
+        real = aperture(reader(truth))
+        for name, film in {**films, 'truth': truth}.items():
+            read = reader(film)
+            row = {'correlation': correlation(aperture(read), real), 'distance': float((read - lips).norm(dim=-1).mean()),
+                   'amplitude': float(aperture(read).std() / real.std().clamp(min=1e-4)), 'jitter': jitter(read) / jitter(reader(truth)),
+                   'lips_psnr_db': float(lips_psnr(film, truth, lips)), 'ssim': ssim(film, truth)}
+            if sync:
+                row['lse_d'], row['lse_c'], row['offset'] = lse(distances(sync, film, mel))
+            if args.koubo and name in ('made', 'swapped speech'):
+                told = koubo_eval(args.koubo, data, clip, film)
+                if told:
+                    row |= {'eval_' + k: told[k] for k in ('aperture_correlation', 'lag_frames', 'amplitude_ratio', 'lip_landmark_distance', 'jitter_ratio')}
+            rows.setdefault(name, []).append(row)
+    figures = {name: {k: round(float(np.mean([r[k] for r in found if k in r])), 4) for k in {k: 0 for r in found for k in r}}
+               for name, found in rows.items()}
+    for name, means in figures.items():
+        print(f'{name:17}' + '  '.join(f'{k} {v:g}' for k, v in means.items()))
+    if args.json:
+        with open(args.json, 'w', encoding='utf-8') as f:
+            json.dump(figures, f, indent=1)
+
+
+if __name__ == '__main__':
+    main()
