@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """How good an exported network is, on people it was not trained on.
 
-    python3 training/evaluate.py --data DATASET --run RUN [--network FILE] [--koubo build/koubo]
+    python3 training/evaluate.py --data DATASET [--network FILE] [--koubo build/koubo]
 
 Every val clip is driven by its own speech against its first frame. Beside it stand: the reference frame copied, the
-true frames five late, and the network with the next clip's speech. Lips are read by RUN's reader (quick); with --koubo
-films of the same are written and measured by `koubo eval`, which is the measure that counts.
+true frames five late, and the network with the next clip's speech. Lips are read by a reader (quick). With --koubo the
+pictures are made by koubo's engine instead of PyTorch, written as films, and measured by `koubo eval`: that is what counts.
 """
 import argparse
 import json
@@ -19,13 +19,14 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from data import SIZE, Dataset, aperture, correlation
+from data import SIZE, Dataset, aperture, best_lag, correlation
 from generator import drive, lips_psnr
-from network import Network, read_safetensors
+from network import Network, load_module, read_safetensors
 from reader import LipReader
-from sync import SyncNet, distances, lse
+from sync import SyncNet, distances, lse, sync_mel
 
 LATE = 5  # frames
+here = os.path.dirname(os.path.abspath(__file__))
 
 
 def ssim(a, b):
@@ -51,6 +52,19 @@ def load_network(path, device):
     return network.to(device).eval(), json.loads(metadata['inputs'])['mel'][3], float(metadata.get('mel_offset_s', -0.08))
 
 
+def engine(program, path):
+    """The exported network as koubo runs it: a function that stands in for the PyTorch one."""
+    def run(mel, face):
+        with tempfile.TemporaryDirectory() as folder:
+            files = {name: os.path.join(folder, f'{name}.npy') for name in ('mel', 'face', 'out')}
+            np.save(files['mel'], mel.cpu().numpy())
+            np.save(files['face'], np.ascontiguousarray(face.cpu().numpy()))
+            subprocess.run([program, 'model', 'run', path, '--input', f"mel={files['mel']}", '--input', f"face={files['face']}",
+                            '-o', files['out'], '-q'], check=True)
+            return torch.from_numpy(np.load(files['out'])).to(mel.device)
+    return run
+
+
 def versions(run, network, clip, other):
     """{name: lower halves}"""
     made, truth, lips = drive(run, network, clip)
@@ -73,53 +87,62 @@ def write_film(path, data, clip, lower):
 
 
 def koubo_eval(program, data, clip, lower):
-    """What `koubo eval --json` says of a clip, or None where it finds no face."""
+    """What `koubo eval --json` says of a clip; nothing where it finds no face."""
     with tempfile.TemporaryDirectory() as folder:
         truth, test = os.path.join(folder, 'truth.mkv'), os.path.join(folder, 'test.mkv')
         write_film(truth, data, clip, None)
         write_film(test, data, clip, lower)
         done = subprocess.run([program, 'eval', '--truth', truth, test, '--json', '-q'], capture_output=True, text=True)
-    return json.loads(done.stdout) if done.returncode == 0 else None
+    if done.returncode:
+        return {}
+    told = json.loads(done.stdout)
+    return {'eval_' + k: told[k] for k in ('aperture_correlation', 'amplitude_ratio', 'lip_landmark_distance', 'jitter_ratio')} | {
+        'eval_within_1': float(abs(told['lag_frames']) <= 1)}
+
+
+class Judges:
+    """The reader and SyncNet that were trained beside a network, or come with koubo."""
+
+    def __init__(self, folder, data):
+        self.data = data
+        self.reader = load_module(LipReader(), os.path.join(folder, 'reader.safetensors')).to(data.device)
+        self.sync = load_module(SyncNet(), os.path.join(folder, 'sync.safetensors')).to(data.device)
+
+    def measure(self, clip, film, truth, lips):
+        read, real = self.reader(film), self.reader(truth)
+        best, lag = best_lag(aperture(real), aperture(read))
+        lse_d, lse_c, offset = lse(distances(self.sync, film, sync_mel(self.data, clip)))
+        return {'correlation': best, 'within_1': float(abs(lag) <= 1), 'at_lag_0': correlation(aperture(read), aperture(real)),
+                'distance': float((read - lips).norm(dim=-1).mean()),
+                'amplitude': float(aperture(read).std() / aperture(real).std().clamp(min=1e-4)), 'jitter': jitter(read) / jitter(real),
+                'lips_psnr_db': float(lips_psnr(film, truth, lips)), 'ssim': ssim(film, truth), 'lse_d': lse_d, 'lse_c': lse_c,
+                'lse_offset': offset}
 
 
 @torch.no_grad()
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--data', required=True)
-    p.add_argument('--run', required=True, help='folder with reader.pt and, for LSE, sync.pt')
-    p.add_argument('--network', help='exported network (RUN/koubo-lips.safetensors)')
-    p.add_argument('--koubo', help='the program, to measure with `koubo eval` too')
+    p.add_argument('--network', default=os.path.join(here, '..', 'models', 'koubo-lips.safetensors'), help='default: the bundled one')
+    p.add_argument('--koubo', help='the program, to make the pictures and to measure with `koubo eval` too')
+    p.add_argument('--judges', default=os.path.join(here, 'judges'), help='folder with reader.safetensors and sync.safetensors')
     p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     p.add_argument('--clips', type=int, default=0)
     p.add_argument('--json', help='write the figures there')
     args = p.parse_args()
     torch.set_num_threads(os.cpu_count())
-    network, columns, offset = load_network(args.network or os.path.join(args.run, 'koubo-lips.safetensors'), args.device)
+    network, columns, offset = load_network(args.network, args.device)
     data = Dataset(args.data, args.device, args.clips, columns, offset)
     run = SimpleNamespace(data=data, device=args.device, autocast=lambda: torch.autocast('cpu', enabled=False))
-    reader = LipReader().to(args.device).eval()
-    reader.load_state_dict(torch.load(os.path.join(args.run, 'reader.pt'), map_location=args.device)['reader'])
-    sync = None
-    if os.path.exists(os.path.join(args.run, 'sync.pt')):
-        sync = SyncNet().to(args.device).eval()
-        sync.load_state_dict(torch.load(os.path.join(args.run, 'sync.pt'), map_location=args.device)['sync'])
-
+    judges = Judges(args.judges, data)
     rows = {}
     for i, clip in enumerate(data.val):
-        films, truth, lips = versions(run, network, clip, data.val[(i + 1) % len(data.val)])
-        mel = data.mel_windows(*data.make_table([clip]))
-        real = aperture(reader(truth))
+        films, truth, lips = versions(run, engine(args.koubo, args.network) if args.koubo else network, clip,
+                                      data.val[(i + 1) % len(data.val)])
         for name, film in {**films, 'truth': truth}.items():
-            read = reader(film)
-            row = {'correlation': correlation(aperture(read), real), 'distance': float((read - lips).norm(dim=-1).mean()),
-                   'amplitude': float(aperture(read).std() / real.std().clamp(min=1e-4)), 'jitter': jitter(read) / jitter(reader(truth)),
-                   'lips_psnr_db': float(lips_psnr(film, truth, lips)), 'ssim': ssim(film, truth)}
-            if sync:
-                row['lse_d'], row['lse_c'], row['offset'] = lse(distances(sync, film, mel))
+            row = judges.measure(clip, film, truth, lips)
             if args.koubo and name in ('made', 'swapped speech'):
-                told = koubo_eval(args.koubo, data, clip, film)
-                if told:
-                    row |= {'eval_' + k: told[k] for k in ('aperture_correlation', 'lag_frames', 'amplitude_ratio', 'lip_landmark_distance', 'jitter_ratio')}
+                row |= koubo_eval(args.koubo, data, clip, film)
             rows.setdefault(name, []).append(row)
     figures = {name: {k: round(float(np.mean([r[k] for r in found if k in r])), 4) for k in {k: 0 for r in found for k in r}}
                for name, found in rows.items()}

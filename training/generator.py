@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from data import aperture, correlation, faces, mouth_mask
+from data import aperture, best_lag, correlation, faces, mouth_mask
 from network import COLUMNS, Network, lip_sync_graph, read_safetensors, write_safetensors
 from run import channels_last
 from sync import LENGTH, middle
@@ -51,24 +51,25 @@ def begin(run, speech):
     for _ in range(2):
         network = Network(*lip_sync_graph(), norm=() if args.start else ('e', 'd'))
         if args.start:
-            other = network.take(read_safetensors(args.start)[0])
-            if any(not name.startswith('au') for name in other):
-                raise SystemExit(f"{args.start} has other shapes at {', '.join(other)}: start without it")
+            other = [n for n in network.take(read_safetensors(args.start)[0]) if not (speech and n.startswith('au'))]
+            if other:
+                raise SystemExit(f"{args.start} has other shapes at {', '.join(other)}: start from another network, or from none")
         if speech:
             network.take(speech.listener.folded(np.float32))
         networks.append(network.to(run.device, memory_format=torch.channels_last))
     network, smooth = networks
     smooth.load_state_dict(network.state_dict())
-    groups = {'au': [], 'e': [], 'other': []}
+    smooth.eval()
+    # What the listener learnt from every clip many times, a few rounds of pictures shall not undo.
+    rates = {'au': args.listener_rate * args.rate, 'e': 0 if args.keep_encoder else args.rate}
+    groups = {}
     for name, parameter in network.named_parameters():
         layer = name.split('.')[1]
-        groups['au' if layer.startswith('au') else 'e' if layer.startswith('e') else 'other'].append(parameter)
-    if args.keep_encoder:
-        for parameter in groups.pop('e'):
-            parameter.requires_grad_(False)
-    # What the listener learnt from every clip many times, a few rounds of pictures shall not undo.
-    rates = {'au': 0.2 * args.rate}
-    optimizer = torch.optim.AdamW([{'params': p, 'lr': rates.get(k, args.rate)} for k, p in groups.items()], weight_decay=1e-4)
+        rate = next((r for prefix, r in rates.items() if layer.startswith(prefix)), args.rate)
+        if rate:
+            groups.setdefault(rate, []).append(parameter)
+        parameter.requires_grad_(rate > 0)
+    optimizer = torch.optim.AdamW([{'params': p, 'lr': rate} for rate, p in groups.items()], weight_decay=1e-4)
     return network, smooth, optimizer
 
 
@@ -114,7 +115,7 @@ def train_generator(run, reader, sync, speech):
         loss = sum(losses.values())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        nn.utils.clip_grad_norm_([p for p in network.parameters() if p.requires_grad], 1.0)
         optimizer.step()
         with torch.no_grad():
             for a, b in zip(smooth.state_dict().values(), network.state_dict().values()):
@@ -139,7 +140,6 @@ def train_generator(run, reader, sync, speech):
 def drive(run, network, clip, other=None, late=0.0):
     """(made, truth, landmarks) of a clip with its own speech, or another clip's, against its first frame."""
     data = run.data
-    network.eval()
     index = torch.arange(clip['frame'], clip['frame'] + clip['n'], device=run.device)
     rows, times = data.make_table([clip])
     if other:
@@ -150,7 +150,6 @@ def drive(run, network, clip, other=None, late=0.0):
     mel = data.mel_windows(rows, times, late)
     with run.autocast():
         made = torch.cat([network(mel=m, face=channels_last(f)) for m, f in zip(mel.split(64), face.split(64))])
-    network.train()
     return made, target[:, :, 64:], data.landmarks(index)
 
 
@@ -162,17 +161,19 @@ def lips_psnr(made, truth, lips):
 
 @torch.no_grad()
 def measure_val(run, network, reader):
-    """Figures over the val people, lips read by the reader. Swapped: with the speech of the next clip."""
+    """Figures over the val people, lips read by the reader. Correlations at the best lag, as `koubo eval` has them, and at
+    lag 0; swapped: with the speech of the next clip."""
     rows, clips = [], run.data.val
     for i, clip in enumerate(clips):
         made, truth, lips = drive(run, network, clip)
         other, _, _ = drive(run, network, clip, clips[(i + 1) % len(clips)])
-        opened, real = aperture(reader(made)), aperture(lips)
-        rows.append((correlation(opened, real), correlation(aperture(reader(other)), real),
+        opened, swapped, real = aperture(reader(made)), aperture(reader(other)), aperture(lips)
+        best, lag = best_lag(real, opened)
+        rows.append((best, abs(lag) <= 1, best_lag(real, swapped)[0], correlation(opened, real), correlation(swapped, real),
                      float(opened.std() / real.std().clamp(min=1e-4)), float(lips_psnr(made, truth, lips))))
-    means = np.mean(rows, 0)
-    return {'aperture_correlation': means[0], 'aperture_correlation_median': np.median([r[0] for r in rows]),
-            'swapped': means[1], 'amplitude': np.median([r[2] for r in rows]), 'lips_psnr_db': means[3]}
+    means, medians = np.mean(rows, 0), np.median(rows, 0)
+    return {'aperture_correlation': means[0], 'aperture_correlation_median': medians[0], 'within_1_frame': means[1],
+            'swapped': means[2], 'at_lag_0': means[3], 'swapped_at_lag_0': means[4], 'amplitude': medians[5], 'lips_psnr_db': means[6]}
 
 
 def sheet(run, network, name):
@@ -188,14 +189,15 @@ def sheet(run, network, name):
 
 
 def export(run, network, figures):
+    args = run.args
     ops, _ = lip_sync_graph()
-    write_safetensors(run.path('koubo-lips.safetensors'), network.folded(), {
-        'format': 'koubo', 'version': '2', 'name': 'koubo-lips', 'graph': json.dumps(ops),
+    write_safetensors(run.path(f'{args.name}.safetensors'), network.folded(), {
+        'format': 'koubo', 'version': '2', 'name': args.name, 'graph': json.dumps(ops),
         'inputs': json.dumps({'mel': [-1, 1, 80, COLUMNS], 'face': [-1, 6, 128, 128]}),
         'output': json.dumps({'lower_face': [-1, 3, 64, 128]}), 'colour': 'RGB', 'range': '0..1',
         'crop': json.dumps(CROP), 'crop_size': '128', 'output_rows': '64..127', 'masked_rows': '64..127',
         'face_layout': 'masked,reference', 'reference': 'other', 'mel_offset_s': f'{run.data.offset_s:g}',
         'mel_columns': str(COLUMNS), 'mel_rounding': 'nearest',
-        'training_data': 'GRID (CC BY 4.0) and research clips; evaluation and non-commercial use',
+        'training_data': args.training_data,
         'figures': json.dumps({k: round(float(v), 4) for k, v in figures.items()}),
     })

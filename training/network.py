@@ -109,6 +109,19 @@ def write_safetensors(path, arrays, metadata):
         f.write(struct.pack('<Q', len(text)) + text + data)
 
 
+def write_module(path, module):
+    """A module's numbers, for load_module(); weights as fp16, the small rest as it is."""
+    write_safetensors(path, {k: v.cpu().numpy().astype(np.float16 if v.dim() > 1 else np.float32)
+                             for k, v in module.state_dict().items() if v.is_floating_point()}, {'format': 'pt'})
+
+
+def load_module(module, path):
+    """module with the numbers of path, to be used as it is: it learns no more."""
+    arrays, _ = read_safetensors(path)
+    module.load_state_dict({k: torch.from_numpy(arrays[k]) if v.is_floating_point() else v for k, v in module.state_dict().items()})
+    return module.eval().requires_grad_(False)
+
+
 class Network(nn.Module):
     """Runs a graph. The convolutions whose names begin with one of norm have a batch norm, which export folds."""
 

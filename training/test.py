@@ -217,7 +217,8 @@ def the_recipe_runs_from_data_to_file():
     equal(arrays['out.weight'].shape, (12, 32, 3, 3), 'weights')
     assert 'aperture_correlation' in json.loads(metadata['figures'])
     assert any(name.startswith('sheet-') for name in os.listdir(out)), 'a sheet of samples'
-    told = subprocess.run([sys.executable, os.path.join(here, 'evaluate.py'), '--data', folder.name, '--run', out, '--device', 'cpu',
+    told = subprocess.run([sys.executable, os.path.join(here, 'evaluate.py'), '--data', folder.name, '--judges', out, '--device', 'cpu',
+                           '--network', os.path.join(out, 'koubo-lips.safetensors'), *(['--koubo', program] if program else []),
                            '--json', os.path.join(out, 'figures.json')], check=True, capture_output=True, text=True).stdout
     assert 'reference copied' in told, told
     with open(os.path.join(out, 'figures.json'), encoding='utf-8') as f:

@@ -9,7 +9,7 @@ Stages: `reader` learns to read lip landmarks from true pictures and is frozen; 
 without pictures, what lips do; `sync` learns which speech belongs to which mouth and is frozen; `generator` learns to draw
 the lower half so that it looks like the truth and the reader reads the true landmarks in it, with --sync-weight also so that
 sync finds that the speech fits, with --sharp-weight so that a critic takes it for true. RUN keeps a checkpoint of each (begin
-again with the same command to go on), log.csv, sheets of samples, and the exported network.
+again with the same command to go on), log.csv, sheets of samples, the exported network, and reader and sync to judge with.
 """
 import argparse
 import os
@@ -17,17 +17,20 @@ import os
 import torch
 
 from generator import train_generator
+from network import write_module
 from reader import train_reader
 from run import Run
 from speech import train_speech
 from sync import train_sync
 
 
-def arguments():
+def arguments(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--data', required=True, help='folder with faces.mp4, index.json, mel_lips.npz')
     p.add_argument('--out', required=True, help='folder for checkpoints, log and the exported network')
     p.add_argument('--start', help='an exported network to go on from, instead of from scratch')
+    p.add_argument('--name', default='koubo-lips', help='of the exported network')
+    p.add_argument('--training-data', default='own videos', help='what to write into the network about it, terms included')
     p.add_argument('--minutes', type=float, default=60, help='of the generator (60); 0 = count steps')
     p.add_argument('--steps', type=int, default=0, help='of the generator, with --minutes 0')
     p.add_argument('--reader-minutes', type=float, default=6)
@@ -37,6 +40,7 @@ def arguments():
     p.add_argument('--keep-encoder', action='store_true', help='with --start: leave the encoder of the pictures as it is; faster')
     p.add_argument('--batch', type=int, default=32)
     p.add_argument('--rate', type=float, default=1e-3, help='learning rate of the generator')
+    p.add_argument('--listener-rate', type=float, default=0.2, help='of the listener, as a part of that')
     p.add_argument('--lips-weight', type=float, default=8)
     p.add_argument('--points-weight', type=float, default=10)
     p.add_argument('--sync-weight', type=float, default=0, help='of sync as a loss; 0.1 wants a GPU')
@@ -51,7 +55,7 @@ def arguments():
     p.add_argument('--clips', type=int, default=0, help='use so many clips of each split only')
     p.add_argument('--report', type=int, default=100, help='steps between lines of the log')
     p.add_argument('--save-minutes', type=float, default=5)
-    args = p.parse_args()
+    args = p.parse_args(argv)
     args.precision = args.precision or ('bf16' if args.device != 'cpu' or has_bf16() else 'f32')
     return args
 
@@ -71,6 +75,8 @@ def main():
     run = Run(args)
     print(f'{len(run.data.train)} clips to train on, {len(run.data.val)} of other people to check, on {args.device}', flush=True)
     reader, speech, sync = train_reader(run), train_speech(run), train_sync(run)
+    write_module(run.path('reader.safetensors'), reader)
+    write_module(run.path('sync.safetensors'), sync)
     train_generator(run, reader, sync if args.sync_weight else None, speech)
 
 

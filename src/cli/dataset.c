@@ -25,7 +25,9 @@ static const struct argp_option dataset_options[] = {
      N_("a video with sound, or a folder of them; the same as naming it without -i"), 11},
     {"output", 'o', "FOLDER", 0, N_("where the training data goes (required)"), 11},
     {"face", OPT_FACE, "WHICH", 0,
-     N_("largest (default), left, right, center, or a number from 1 in order of size"), 11},
+     N_("who speaks: largest, left, right, center, or a number from 1 in order of size (default: "
+        "largest)"),
+     11},
     {"model", OPT_MODEL, "FILE", 0, N_("whose crops are made (default: koubo-lips)"), 11},
     {"no-validation", OPT_NO_VALIDATION, NULL, 0,
      N_("train on everything; else every tenth video is kept to check with, or the last one, or "
@@ -57,8 +59,8 @@ static error_t dataset_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_FACE:
         if (!face_choice_parse(arg, &o->face, &o->face_number))
-            argp_error(state, _("--face %s: say largest, left, right, center or a number from 1"),
-                       arg);
+            argp_error(state, _("%s takes one of %s, not '%s'"), "--face",
+                       "largest, left, right, center, 1, 2, 3…", arg);
         return 0;
     case OPT_MODEL:
         o->model = arg;

@@ -331,6 +331,11 @@ static enum kb_code film_open(struct film *f, struct dataset *d, struct face_mod
     f->step = KB_MAX((int)ceil(fps / MAX_FPS - 0.01), 1);
     f->fps = fps / f->step;
     f->tail = n - n / 10;
+    if (f->source->split == SPLIT_TAIL && n / 10 < MIN_FRAMES * f->step)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("'%s' is too short to keep its last tenth for checking: that takes 10 "
+                         "seconds or more; give more videos, or --no-validation"),
+                       f->source->video);
     return KB_OK;
 }
 
