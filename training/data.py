@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from network import COLUMNS
 
 OFFSET_S = 0.045 - COLUMNS / 160  # of the window's begin: its middle lies 45 ms after the frame, for mouths move before they sound
+CLOSED = 0.012  # aperture, 1.5 pixels
+SILENT = 0.04   # of the examples
 FPS, MEL_RATE, BANDS, SIZE = 25.0, 80.0, 80, 128
 
 
@@ -56,6 +58,7 @@ class Dataset:
         self.mel = torch.from_numpy(arrays['mel']).to(device)
         self.lips = torch.from_numpy(arrays['lips'][:last]).to(device)
         self.table = self.make_table(self.train)
+        self.closed = self.closed_frames()
 
     def make_table(self, clips):
         """One row a frame: itself, its clip's first frame, n, mel, mel_n; and apart mel_lead and the seconds of a frame."""
@@ -63,6 +66,14 @@ class Dataset:
             np.full(c['n'], c[k]) for k in ('frame', 'n', 'mel', 'mel_n')], 1) for c in clips])
         times = np.concatenate([np.tile(np.float32([c['mel_lead'], 1 / c.get('fps', FPS)]), (c['n'], 1)) for c in clips])
         return torch.from_numpy(rows).long().to(self.device), torch.from_numpy(times).to(self.device)
+
+    def closed_frames(self):
+        """For each frame of train the frame of its clip in which the mouth is closed, or -1."""
+        found = []
+        for c in self.train:
+            opened = aperture(self.landmarks(torch.arange(c['frame'], c['frame'] + c['n'], device=self.device)))
+            found.append(opened.argmin().repeat(c['n']) + c['frame'] if opened.min() < CLOSED else torch.full((c['n'],), -1, device=self.device))
+        return torch.cat(found)
 
     def move_clips(self, columns):
         """Let the speech of each training clip begin so many columns later than the folder says."""
@@ -114,11 +125,12 @@ class Dataset:
     def batch(self, n, generator, augment=True, length=1, pairs=False):
         """(mel, face, truth, lips): inputs as the network wants them, the true lower half, its landmarks.
 
-        n sequences of `length` frames that follow each other, one reference and one augmentation for each sequence; with
-        pairs, the second half of the sequences comes from the clips of the first, elsewhere in time."""
+        n sequences of `length` frames that follow each other, one reference and one augmentation for each sequence. With pairs,
+        the second half of the sequences comes from the clips of the first, elsewhere in time. Of single frames a few are
+        silence with a closed mouth."""
         rows, times = self.table
         pick = torch.randint(len(rows), (n // 2 if pairs else n,), generator=generator).to(self.device)
-        rows, times = rows[pick], times[pick]
+        rows, times, closed = rows[pick], times[pick], self.closed[pick]
         if pairs:
             other = rows.clone()
             other[:, 0] = self.elsewhere(rows, generator)
@@ -128,7 +140,13 @@ class Dataset:
         rows = rows.repeat_interleave(length, 0)
         rows[:, 0] = (first[:, None] + torch.arange(length, device=self.device)).flatten()
         times, reference = times.repeat_interleave(length, 0), reference.repeat_interleave(length)
-        mel, target, other = self.mel_windows(rows, times), self.pictures(rows[:, 0]), self.pictures(reference)
+        mel = self.mel_windows(rows, times)
+        if length == 1 and augment and not pairs:  # some hear nothing, and their mouths are closed
+            silent = (torch.rand(n, generator=generator).to(self.device) < SILENT) & (closed >= 0)
+            quiet = -4 + 2 * torch.rand(n, 1, 1, 1, generator=generator).to(self.device)
+            mel = torch.where(silent[:, None, None, None], quiet, mel)
+            rows[:, 0] = torch.where(silent, closed, rows[:, 0])
+        target, other = self.pictures(rows[:, 0]), self.pictures(reference)
         lips = self.landmarks(rows[:, 0])
         if augment:
             mel = augment_mel(mel, generator, length)

@@ -7,6 +7,8 @@ The generator then begins with a listener that knows what it is to draw.
 Sound and picture of clips out of many hands lie up to some frames apart, each clip its own way. So there are rounds: after
 each the clips are moved to where the listener finds that they fit best, and it learns again, from sharper examples.
 """
+import os
+
 import numpy as np
 import torch
 from torch import nn
@@ -49,7 +51,10 @@ def train_speech(run):
     net = Speech().to(run.device)
     for i in range(ROUNDS):
         teach(run, net, f'speech-{i + 1}', run.args.speech_minutes / ROUNDS, run.args.speech_steps // ROUNDS)
-        run.data.move_clips(misfits(run, net))
+        path = run.path(f'moved-{i + 1}.npy')
+        if not os.path.exists(path):
+            np.save(path, misfits(run, net))
+        run.data.move_clips(np.load(path))
     return net.eval().requires_grad_(False)
 
 

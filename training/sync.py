@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from data import OFFSET_S
+from data import OFFSET_S, augment_mel
 from network import COLUMNS
 from run import channels_last
 
@@ -52,9 +52,12 @@ def train_sync(run):
     n = run.args.sync_batch
 
     def one_step(generator):
-        mel, _, truth, _ = run.data.batch(n, generator, length=LENGTH, pairs=True)
+        mel, _, truth, _ = run.data.batch(n, generator, augment=False, length=LENGTH, pairs=True)
+        # A turn of the head or another place of the mouth, as the generator's pictures have them, would cost more than all else.
+        mirrored, light = (torch.rand(2, n, 1, 1, 1, generator=generator).repeat_interleave(LENGTH, 1)).to(truth.device)
+        truth = torch.where(mirrored < 0.5, truth.flip(3), truth) * (0.7 + 0.6 * light)
         with run.autocast():
-            seen, heard = net.see(truth), net.hear(middle(mel))
+            seen, heard = net.see(truth), net.hear(augment_mel(middle(mel), generator))
         scores = seen @ heard.T / TEMPERATURE
         right = torch.arange(n, device=scores.device)
         loss = (F.cross_entropy(scores, right) + F.cross_entropy(scores.T, right)) / 2
