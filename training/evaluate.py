@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from data import SIZE, Dataset, aperture, best_lag, correlation
-from generator import drive, lips_psnr
+from data import SIZE, Dataset, aperture, best_lag, correlation, mouth_mask
+from generator import drive, lips_psnr, sheet
 from network import Network, load_module, read_safetensors
 from reader import LipReader
 from sync import SyncNet, distances, lse, sync_mel
@@ -38,9 +38,19 @@ def ssim(a, b):
     return float(((2 * ma * mb + 1e-4) * (2 * cov + 9e-4) / ((ma * ma + mb * mb + 1e-4) * (va + vb + 9e-4))).mean())
 
 
+def second_difference(x):
+    return x[2:] - 2 * x[1:-1] + x[:-2]
+
+
 def jitter(lips):
     """Mean second difference of the landmarks, sides of the crop."""
-    return float((lips[2:] - 2 * lips[1:-1] + lips[:-2]).norm(dim=-1).mean())
+    return float(second_difference(lips).norm(dim=-1).mean())
+
+
+def flicker(film, lips):
+    """Mean second difference of the pixels well outside the mouth, which should move as the head does."""
+    still = 1 - mouth_mask(lips, grow=12)[1:-1]
+    return float((second_difference(film).abs() * still).sum() / (film.shape[1] * still.sum()))
 
 
 def load_network(path, device):
@@ -115,6 +125,7 @@ class Judges:
         return {'correlation': best, 'within_1': float(abs(lag) <= 1), 'at_lag_0': correlation(aperture(read), aperture(real)),
                 'distance': float((read - lips).norm(dim=-1).mean()),
                 'amplitude': float(aperture(read).std() / aperture(real).std().clamp(min=1e-4)), 'jitter': jitter(read) / jitter(real),
+                'flicker': flicker(film, lips) / flicker(truth, lips),
                 'lips_psnr_db': float(lips_psnr(film, truth, lips)), 'ssim': ssim(film, truth), 'lse_d': lse_d, 'lse_c': lse_c,
                 'lse_offset': offset}
 
@@ -128,6 +139,8 @@ def main():
     p.add_argument('--judges', default=os.path.join(here, 'judges'), help='folder with reader.safetensors and sync.safetensors')
     p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     p.add_argument('--clips', type=int, default=0)
+    p.add_argument('--sheet', help='write a PNG of some frames there, the truth above what was made')
+    p.add_argument('--group', help='only the clips of this group of the index (grid, arabic, other, own)')
     p.add_argument('--json', help='write the figures there')
     args = p.parse_args()
     torch.set_num_threads(os.cpu_count())
@@ -135,10 +148,16 @@ def main():
     data = Dataset(args.data, args.device, args.clips, columns, offset)
     run = SimpleNamespace(data=data, device=args.device, autocast=lambda: torch.autocast('cpu', enabled=False))
     judges = Judges(args.judges, data)
+    if args.group:
+        data.val = [c for c in data.val if c['group'] == args.group]
+    if not data.val:
+        raise SystemExit(f'no clip to check with in {args.data}' + (f', group {args.group}' if args.group else ''))
+    drawn = engine(args.koubo, args.network) if args.koubo else network
+    if args.sheet:
+        sheet(run, drawn, args.sheet, data.val[::max(1, len(data.val) // 5)][:5])
     rows = {}
     for i, clip in enumerate(data.val):
-        films, truth, lips = versions(run, engine(args.koubo, args.network) if args.koubo else network, clip,
-                                      data.val[(i + 1) % len(data.val)])
+        films, truth, lips = versions(run, drawn, clip, data.val[(i + 1) % len(data.val)])
         for name, film in {**films, 'truth': truth}.items():
             row = judges.measure(clip, film, truth, lips)
             if args.koubo and name in ('made', 'swapped speech'):

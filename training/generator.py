@@ -127,7 +127,8 @@ def train_generator(run, reader, sync, speech):
 
     def report(step):
         figures = measure_val(run, smooth, reader)
-        sheet(run, smooth, f'sheet-{step:07d}.png')
+        some = run.data.val[::max(1, len(run.data.val) // 6)][:6]
+        sheet(run, smooth, run.path(f'sheet-{step:07d}.png'), some)
         export(run, smooth, figures)
         return figures
 
@@ -176,16 +177,18 @@ def measure_val(run, network, reader):
             'swapped': means[2], 'at_lag_0': means[3], 'swapped_at_lag_0': means[4], 'amplitude': medians[5], 'lips_psnr_db': means[6]}
 
 
-def sheet(run, network, name):
-    """Rows of eight frames of val clips, the truth above what was made."""
+def sheet(run, network, path, clips, columns=8):
+    """A PNG with frames of these clips, the truth above what was made."""
     lines = []
-    for clip in run.data.val[::max(1, len(run.data.val) // 6)][:6]:
+    for clip in clips:
         made, truth, _ = drive(run, network, clip)
-        pick = np.linspace(0, clip['n'] - 1, 8).astype(int)
+        upper = run.data.pictures(torch.arange(clip['frame'], clip['frame'] + clip['n'], device=run.device))[:, :, :64]
+        pick = np.linspace(0, clip['n'] - 1, columns).astype(int)
         for pictures in (truth, made):
-            lines.append(np.concatenate([pictures[i].permute(1, 2, 0).float().cpu().numpy() for i in pick], 1))
-    picture = (np.concatenate(lines, 0) * 255).clip(0, 255).astype(np.uint8)
-    cv2.imwrite(run.path(name), picture[:, :, ::-1])
+            whole = torch.cat([upper, pictures.float()], 2)
+            lines.append(np.concatenate([whole[i].permute(1, 2, 0).cpu().numpy() for i in pick], 1))
+    picture = (np.concatenate(lines, 0) * 255).round().clip(0, 255).astype(np.uint8)
+    cv2.imwrite(path, picture[:, :, ::-1])
 
 
 def export(run, network, figures):

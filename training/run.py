@@ -19,6 +19,8 @@ class Run:
         self.half = args.precision == 'bf16'
         self.done = 0.0  # which part of the stage
         self.data = Dataset(args.data, args.device, args.clips)
+        if not self.data.train or not self.data.val:
+            raise SystemExit(f'{args.data} has {len(self.data.train)} clips to train on and {len(self.data.val)} to check with; it takes both')
 
     def path(self, name):
         return os.path.join(self.args.out, name)

@@ -218,12 +218,13 @@ def the_recipe_runs_from_data_to_file():
     assert 'aperture_correlation' in json.loads(metadata['figures'])
     assert any(name.startswith('sheet-') for name in os.listdir(out)), 'a sheet of samples'
     told = subprocess.run([sys.executable, os.path.join(here, 'evaluate.py'), '--data', folder.name, '--judges', out, '--device', 'cpu',
-                           '--network', os.path.join(out, 'koubo-lips.safetensors'), *(['--koubo', program] if program else []),
+                           '--network', os.path.join(out, 'koubo-lips.safetensors'), '--sheet', os.path.join(out, 'contact.png'), *(['--koubo', program] if program else []),
                            '--json', os.path.join(out, 'figures.json')], check=True, capture_output=True, text=True).stdout
     assert 'reference copied' in told, told
     with open(os.path.join(out, 'figures.json'), encoding='utf-8') as f:
         figures = json.load(f)
     equal(figures['truth']['correlation'], 1.0, 'the truth follows itself')
+    equal(cv2.imread(os.path.join(out, 'contact.png')).shape, (2 * 2 * SIZE, 8 * SIZE, 3), 'two clips, truth and made')
     equal(figures['truth']['ssim'], 1.0, 'the truth looks like itself')
     assert figures['five frames late']['correlation'] < 0.9, figures['five frames late']
     assert 'lse_c' in figures['made'], figures['made']

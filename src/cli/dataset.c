@@ -14,11 +14,10 @@ struct dataset_options {
     const char *folder, *model;
     enum face_choice face;
     int face_number, threads;
-    bool no_validation;
     struct inputs inputs;
 };
 
-enum { OPT_THREADS = 600, OPT_MODEL, OPT_FACE, OPT_NO_VALIDATION };
+enum { OPT_THREADS = 600, OPT_MODEL, OPT_FACE };
 
 static const struct argp_option dataset_options[] = {
     {"input", 'i', "FILE|FOLDER", 0,
@@ -29,10 +28,6 @@ static const struct argp_option dataset_options[] = {
         "largest)"),
      11},
     {"model", OPT_MODEL, "FILE", 0, N_("whose crops are made (default: koubo-lips)"), 11},
-    {"no-validation", OPT_NO_VALIDATION, NULL, 0,
-     N_("train on everything; else every tenth video is kept to check with, or the last one, or "
-        "the last tenth of a single one"),
-     11},
     {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
     {0},
 };
@@ -65,9 +60,6 @@ static error_t dataset_parse(int key, char *arg, struct argp_state *state)
     case OPT_MODEL:
         o->model = arg;
         return 0;
-    case OPT_NO_VALIDATION:
-        o->no_validation = true;
-        return 0;
     case OPT_THREADS:
         o->threads = option_int(state, "--threads", arg, 1, 1024);
         return 0;
@@ -92,16 +84,16 @@ static const struct argp dataset_argp = {
     dataset_parse,
     "VIDEO|FOLDER... -o FOLDER",
     N_("Make training data out of videos of people who speak: crops of the face, mel spectrograms "
-       "and lip landmarks, exactly as koubo sees them. training/README.md says how to go on."),
+       "and lip landmarks, exactly as koubo sees them. Every tenth video is kept to check with, or "
+       "the last one, or the last tenth of a single one. training/README.md says how to go on."),
     dataset_children,
     NULL,
     "koubo",
 };
 
+// What is kept to check with.
 static enum dataset_split split_of(const struct dataset_options *o, size_t i)
 {
-    if (o->no_validation)
-        return SPLIT_TRAIN;
     if (o->inputs.n == 1)
         return SPLIT_TAIL;
     bool last = o->inputs.n < 10 && i + 1 == o->inputs.n;

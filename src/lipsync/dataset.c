@@ -334,7 +334,7 @@ static enum kb_code film_open(struct film *f, struct dataset *d, struct face_mod
     if (f->source->split == SPLIT_TAIL && n / 10 < MIN_FRAMES * f->step)
         return kb_fail(err, KB_BAD_INPUT,
                        _("'%s' is too short to keep its last tenth for checking: that takes 10 "
-                         "seconds or more; give more videos, or --no-validation"),
+                         "seconds or more; give a longer one or more of them"),
                        f->source->video);
     return KB_OK;
 }
