@@ -2,7 +2,7 @@
 
 The folder holds faces.mp4 (all crops as one film), index.json (`clips`: name, frame, n, mel, mel_n, mel_lead, split,
 group, cluster, and fps where it is not 25) and mel_lips.npz, or mel.npy and lips.npy as `koubo dataset` writes them (mel:
-uint8 rows of 80 bands, 80 rows a second; lips: uint8, 40 points, half pixels).
+rows of 80 bands, 80 rows a second, 0..63; lips: 40 points, half pixels; uint8 or float).
 """
 import json
 import math
@@ -41,7 +41,7 @@ def read_arrays(folder):
 
 
 class Dataset:
-    """What a folder holds, on a device. `train` and `val` are lists of clips; no person is in both."""
+    """What a folder holds, on a device. `train` and `val` are lists of clips; no clip and no known person is in both."""
 
     def __init__(self, folder, device='cpu', max_clips=0, columns=COLUMNS, offset_s=OFFSET_S):
         with open(os.path.join(folder, 'index.json'), encoding='utf-8') as f:
@@ -51,6 +51,8 @@ class Dataset:
         if max_clips:  # evenly out of all, for tests
             self.train, self.val = (s[::max(1, len(s) // max_clips)][:max_clips] for s in (self.train, self.val))
         check_split(self.train, self.val)
+        if not self.train or not self.val:
+            raise SystemExit(f'{folder} has {len(self.train)} clips to train on and {len(self.val)} to check with; it takes both')
         last = max(c['frame'] + c['n'] for c in self.train + self.val)
         arrays = read_arrays(folder)
         self.device, self.columns, self.offset_s = device, columns, offset_s
@@ -265,9 +267,9 @@ def correlation(a, b):
 
 def best_lag(truth, test, limit=5, least=12):
     """(correlation, lag in frames, > 0: test is late) where test follows truth best, as `koubo eval` has it."""
-    n, best = len(truth), (0.0, 0)
+    n, found = len(truth), []
     for lag in sorted(range(-limit, limit + 1), key=abs):
         a, b = truth[max(0, -lag):n - max(0, lag)], test[max(0, lag):n - max(0, -lag)]
-        if len(a) >= least:
-            best = max(best, (correlation(a, b), lag), key=lambda x: x[0])
-    return best
+        if len(a) >= least and a.std() > 0 and b.std() > 0:
+            found.append((correlation(a, b), lag))
+    return max(found, key=lambda x: x[0], default=(0.0, 0))

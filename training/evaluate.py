@@ -103,8 +103,10 @@ def koubo_eval(program, data, clip, lower):
         write_film(truth, data, clip, None)
         write_film(test, data, clip, lower)
         done = subprocess.run([program, 'eval', '--truth', truth, test, '--json', '-q'], capture_output=True, text=True)
-    if done.returncode:
+    if done.returncode == 3:
         return {}
+    if done.returncode:
+        raise SystemExit(f'koubo eval: {done.stderr}')
     told = json.loads(done.stdout)
     return {'eval_' + k: told[k] for k in ('aperture_correlation', 'amplitude_ratio', 'lip_landmark_distance', 'jitter_ratio')} | {
         'eval_within_1': float(abs(told['lag_frames']) <= 1)}
@@ -124,8 +126,8 @@ class Judges:
         lse_d, lse_c, offset = lse(distances(self.sync, film, sync_mel(self.data, clip)))
         return {'correlation': best, 'within_1': float(abs(lag) <= 1), 'at_lag_0': correlation(aperture(read), aperture(real)),
                 'distance': float((read - lips).norm(dim=-1).mean()),
-                'amplitude': float(aperture(read).std() / aperture(real).std().clamp(min=1e-4)), 'jitter': jitter(read) / jitter(real),
-                'flicker': flicker(film, lips) / flicker(truth, lips),
+                'amplitude': float(aperture(read).std() / aperture(real).std().clamp(min=1e-4)), 'jitter': jitter(read) / (jitter(real) + 1e-9),
+                'flicker': flicker(film, lips) / (flicker(truth, lips) + 1e-9),
                 'lips_psnr_db': float(lips_psnr(film, truth, lips)), 'ssim': ssim(film, truth), 'lse_d': lse_d, 'lse_c': lse_c,
                 'lse_offset': offset}
 
@@ -158,6 +160,8 @@ def main():
     rows = {}
     for i, clip in enumerate(data.val):
         films, truth, lips = versions(run, drawn, clip, data.val[(i + 1) % len(data.val)])
+        if len(data.val) == 1:
+            del films['swapped speech']  # there is no other
         for name, film in {**films, 'truth': truth}.items():
             row = judges.measure(clip, film, truth, lips)
             if args.koubo and name in ('made', 'swapped speech'):

@@ -4,8 +4,8 @@
     python3 training/finetune.py --video anna.mp4 --name anna
     koubo generate --model koubo-lips-anna -a speech.wav -i anna.mp4 -o out.mp4
 
-One or two minutes in which the person talks to the camera are enough; more --video are more. The last tenth is kept to check
-with. models/koubo-lips-NAME.safetensors appears only if the person comes out better there than from the bundled network.
+One or two minutes in which the person talks to the camera are enough. Of one video the last tenth is kept to check with, of
+several the last. models/koubo-lips-NAME.safetensors appears only if the person comes out better there than from the bundled network.
 """
 import argparse
 import os
@@ -27,15 +27,20 @@ WORSE = 0.03  # of correlation, that is chance on a tail of some seconds
 
 
 def make_data(args):
-    folder = os.path.join(args.run, 'data')
+    folder, list_path = os.path.join(args.run, 'data'), os.path.join(args.run, 'videos.txt')
+    videos = '\n'.join(os.path.abspath(v) for v in args.video)
     if os.path.exists(os.path.join(folder, 'index.json')):
+        if os.path.exists(list_path) and open(list_path, encoding='utf-8').read() != videos:
+            raise SystemExit(f'{args.run} was begun with other videos; name another folder with --run')
         return folder
     try:
         made = subprocess.run([args.koubo, 'dataset', *args.video, '-o', folder]).returncode
     except OSError as error:
         raise SystemExit(f"cannot run '{args.koubo}': {error.strerror}; build koubo first, or name it with --koubo")
-    if made:
+    if made not in (0, 6):  # 6: some videos were of no use, as the lines above say
         raise SystemExit('koubo could not make training data of these videos; the lines above say why')
+    with open(list_path, 'w', encoding='utf-8') as f:
+        f.write(videos)
     return folder
 
 
@@ -56,6 +61,11 @@ def arguments():
     args = p.parse_args()
     if not re.fullmatch(r'[\w-]{1,40}', args.name):
         raise SystemExit('--name takes up to 40 letters, digits, - and _')
+    for path in (args.start, os.path.join(args.judges, 'reader.safetensors')):
+        if not os.path.exists(path):
+            raise SystemExit(f"'{path}' is missing; see --start and --judges")
+    if not os.access(args.models, os.W_OK):
+        raise SystemExit(f"'{args.models}' is no folder that can be written; see --models")
     args.run = args.run or f'finetune-{args.name}'
     return args
 
@@ -71,7 +81,8 @@ def main():
     torch.manual_seed(1)
     torch.set_num_threads(os.cpu_count())
     reader = load_module(LipReader(), os.path.join(args.judges, 'reader.safetensors')).to(args.device)
-    before = measure_val(run, load_network(args.start, args.device)[0], reader)
+    network, run.data.columns, run.data.offset_s = load_network(args.start, args.device)
+    before = measure_val(run, network, reader)
     train_generator(run, reader, None, None)
     made = run.path(f'{name}.safetensors')
     after = measure_val(run, load_network(made, args.device)[0], reader)

@@ -40,7 +40,7 @@ class Critic(nn.Module):
         self.body = nn.Sequential(*layers, nn.Conv2d(inputs, 1, 3, 1, 1))
 
     def forward(self, lower):
-        return self.body(channels_last(lower[:, :, 8:56, 32:96])).float()
+        return self.body(channels_last(lower[:, :, 8:56, 32:96].float()))
 
 
 def begin(run, speech):
@@ -83,8 +83,7 @@ def train_generator(run, reader, sync, speech):
         states |= {'critic': critic, 'judging': judging}
 
     def judge(made, truth):
-        with run.autocast():
-            loss = F.relu(1 - critic(truth)).mean() + F.relu(1 + critic(made.detach())).mean()
+        loss = F.relu(1 - critic(truth)).mean() + F.relu(1 + critic(made.detach())).mean()
         judging.zero_grad(set_to_none=True)
         loss.backward()
         judging.step()
@@ -110,8 +109,7 @@ def train_generator(run, reader, sync, speech):
         judged = {}
         if args.sharp_weight and run.done >= args.sharp_from:
             judged['critic'] = judge(made, truth)
-            with run.autocast():
-                losses['sharp'] = -args.sharp_weight * critic(made).mean()
+            losses['sharp'] = -args.sharp_weight * critic(made).mean()
         loss = sum(losses.values())
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -132,7 +130,6 @@ def train_generator(run, reader, sync, speech):
         export(run, smooth, figures)
         return figures
 
-    run.log('generator val', 0, 0, **measure_val(run, smooth, reader))
     run.loop('generator', args.minutes, args.steps, states, one_step, report)
     return smooth
 
@@ -167,7 +164,7 @@ def measure_val(run, network, reader):
     rows, clips = [], run.data.val
     for i, clip in enumerate(clips):
         made, truth, lips = drive(run, network, clip)
-        other, _, _ = drive(run, network, clip, clips[(i + 1) % len(clips)])
+        other, _, _ = drive(run, network, clip, clips[(i + 1) % len(clips)])  # of one clip alone its own speech
         opened, swapped, real = aperture(reader(made)), aperture(reader(other)), aperture(lips)
         best, lag = best_lag(real, opened)
         rows.append((best, abs(lag) <= 1, best_lag(real, swapped)[0], correlation(opened, real), correlation(swapped, real),

@@ -5,6 +5,7 @@ two can not differ. Tensors are NCHW. Inputs: mel (n, 1, 80, columns), normalise
 RGB 0..1, the target with its lower half set to 0, then the reference. Output: lower_face (n, 3, size/2, size).
 """
 import json
+import os
 import struct
 
 import numpy as np
@@ -105,8 +106,9 @@ def write_safetensors(path, arrays, metadata):
         data += raw
     text = json.dumps(header, separators=(',', ':')).encode()
     text += b' ' * (-len(text) % 8)
-    with open(path, 'wb') as f:
+    with open(f'{path}.part', 'wb') as f:
         f.write(struct.pack('<Q', len(text)) + text + data)
+    os.replace(f'{path}.part', path)
 
 
 def write_module(path, module):

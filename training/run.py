@@ -1,9 +1,9 @@
 """What every stage of training needs: its folder, its device, its clock."""
 import csv
+import math
 import os
 import time
 
-import numpy as np
 import torch
 
 from data import Dataset
@@ -19,8 +19,6 @@ class Run:
         self.half = args.precision == 'bf16'
         self.done = 0.0  # which part of the stage
         self.data = Dataset(args.data, args.device, args.clips)
-        if not self.data.train or not self.data.val:
-            raise SystemExit(f'{args.data} has {len(self.data.train)} clips to train on and {len(self.data.val)} to check with; it takes both')
 
     def path(self, name):
         return os.path.join(self.args.out, name)
@@ -36,7 +34,10 @@ class Run:
         """(step, seconds spent) of the checkpoint; (0, 0) without one."""
         if not os.path.exists(self.path(f'{stage}.pt')):
             return 0, 0.0
-        saved = torch.load(self.path(f'{stage}.pt'), map_location=self.device)
+        saved = torch.load(self.path(f'{stage}.pt'), map_location='cpu')
+        missing = [name for name in states if name not in saved]
+        if missing:
+            raise SystemExit(f"{self.path(f'{stage}.pt')} has no {', '.join(missing)}: it was begun with other options; take another --out")
         for name, state in states.items():
             state.load_state_dict(saved[name])
         return saved['step'], saved['seconds']
@@ -48,22 +49,23 @@ class Run:
             csv.writer(f).writerow([stage, step, f'{seconds:.0f}', *[f'{k}={v}' for k, v in values.items()]])
 
     def loop(self, stage, minutes, steps, states, one_step, report):
-        """Steps until the clock or the count says so. one_step(generator) returns losses; report() figures. The learning
-        rate rises for 2 % of the stage and then falls as a cosine."""
+        """Steps until the clock or the count says so; without both the stage is left out. one_step(generator) returns losses;
+        report(step) figures. The learning rate rises for 2 % of the stage and then falls as a cosine."""
         args = self.args
         optimizer, schedule_of = states['optimizer'], [g['lr'] for g in states['optimizer'].param_groups]
         step, spent = self.load(stage, **states)
         begin, sums, n = time.time() - spent, {}, 0
-        last_report = spent
+        last_report, first = spent, step
         while True:
             seconds = time.time() - begin
-            self.done = done = max(seconds / (60 * minutes) if minutes else 0, step / steps if steps else 0)
+            self.done = done = max(seconds / (60 * minutes) if minutes else 0, step / steps if steps else 0, not (minutes or steps))
             if done >= 1:
                 break
-            rate = min(1, done / 0.02 + 0.01) * (0.5 + 0.5 * np.cos(np.pi * done)) + 0.002
+            rate = min(1, done / 0.02 + 0.01) * (0.5 + 0.5 * math.cos(math.pi * done)) + 0.002
             for group, base in zip(optimizer.param_groups, schedule_of):
                 group['lr'] = base * rate
             generator = torch.Generator().manual_seed(args.seed * 1000003 + step)
+            torch.manual_seed(args.seed * 1000003 + step)  # dropout
             losses = one_step(generator)
             step += 1
             n += 1
@@ -76,8 +78,8 @@ class Run:
                 last_report = time.time() - begin
                 self.save(stage, step, last_report, **states)
                 self.log(stage + ' val', step, last_report, **report(step))
-        for group, base in zip(optimizer.param_groups, schedule_of):
-            group['lr'] = base  # so that a longer run finds its own
+        if step == first:
+            return  # it was done before
         self.save(stage, step, time.time() - begin, **states)
         self.log(stage + ' val', step, time.time() - begin, **report(step))
 

@@ -51,11 +51,17 @@ def train_speech(run):
     net = Speech().to(run.device)
     for i in range(ROUNDS):
         teach(run, net, f'speech-{i + 1}', run.args.speech_minutes / ROUNDS, run.args.speech_steps // ROUNDS)
-        path = run.path(f'moved-{i + 1}.npy')
-        if not os.path.exists(path):
-            np.save(path, misfits(run, net))
-        run.data.move_clips(np.load(path))
+        run.data.move_clips(kept(run.path(f'moved-{i + 1}.npy'), lambda: misfits(run, net)))
     return net.eval().requires_grad_(False)
+
+
+def kept(path, make):
+    """The array of path, made if it is not there."""
+    if not os.path.exists(path):
+        with open(f'{path}.part', 'wb') as f:
+            np.save(f, make())
+        os.replace(f'{path}.part', path)
+    return np.load(path)
 
 
 def teach(run, net, stage, minutes, steps):

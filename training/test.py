@@ -234,6 +234,25 @@ def the_recipe_runs_from_data_to_file():
         assert 'aperture_correlation' in told, told
 
 
+def the_program_makes_what_training_reads():
+    clips = os.path.join(here, '..', '..', 'shared', 'clips')
+    if not program or not os.path.isdir(clips):
+        return 'no KOUBO_PROGRAM, or no clips here'
+    one, other, late, out = (os.path.join(clips, 'speaker_512.mp4'), os.path.join(clips, 'square_person.mp4'),
+                             os.path.join(folder.name, 'late.mkv'), os.path.join(folder.name, 'own'))
+    # Pictures that begin 0.2 s after their sound.
+    subprocess.run(['ffmpeg', '-v', 'error', '-itsoffset', '0.2', '-i', one, '-i', one, '-map', '0:v', '-map', '1:a', '-c', 'copy', late],
+                   check=True)
+    subprocess.run([program, 'dataset', one, late, other, '-o', out, '-q'], check=True)
+    d = Dataset(out)
+    equal([(c['name'].split()[1], c['split']) for c in d.train + d.val],
+          [('speaker_512.mp4#0', 'train'), ('late.mkv#0', 'train'), ('square_person.mp4#0', 'val')], 'clips')
+    near(d.train[1]['mel_lead'] - d.train[0]['mel_lead'], 16, 1, 'columns that the sound is ahead')
+    near(d.val[0]['fps'], 22.1, 0.1, 'frame rate')
+    opened = aperture(d.landmarks(torch.arange(d.val[0]['frame'], d.val[0]['frame'] + d.val[0]['n'])))
+    assert 0 < float(opened.std()) < 0.1, opened
+
+
 def one_person_comes_out_better():
     out, run, models = (os.path.join(folder.name, n) for n in ('run', 'one', 'models'))
     os.makedirs(os.path.join(run, 'data'))
@@ -254,7 +273,7 @@ def main():
     torch.manual_seed(1)
     tests = [the_split_may_not_leak, the_real_split_does_not_leak, the_mel_window_stands_where_it_should,
              landmarks_go_where_the_picture_goes, the_mirror_is_its_own_inverse, sequences_follow_each_other, an_open_mouth_measures_open,
-             export_matches_the_engine, a_clip_sounds_as_its_windows, another_frame_rate_moves_the_window, the_recipe_runs_from_data_to_file,
+             export_matches_the_engine, a_clip_sounds_as_its_windows, another_frame_rate_moves_the_window, the_program_makes_what_training_reads, the_recipe_runs_from_data_to_file,
              one_person_comes_out_better]
     print(f'1..{len(tests)}', flush=True)
     failed = 0
@@ -262,7 +281,7 @@ def main():
         try:
             skipped = test()
             print(f"ok {i} - {test.__name__}{f' # {skipped}' if skipped else ''}", flush=True)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failed += 1
             print(f'# {type(error).__name__}: {error}\nnot ok {i} - {test.__name__}', flush=True)
     sys.exit(failed > 0)

@@ -21,12 +21,12 @@ from network import write_module
 from reader import train_reader
 from run import Run
 from speech import train_speech
-from sync import train_sync
+from sync import LENGTH, train_sync
 
 
 def arguments(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--data', required=True, help='folder with faces.mp4, index.json, mel_lips.npz')
+    p.add_argument('--data', required=True, help='folder that koubo dataset made')
     p.add_argument('--out', required=True, help='folder for checkpoints, log and the exported network')
     p.add_argument('--start', help='an exported network to go on from, instead of from scratch')
     p.add_argument('--name', default='koubo-lips', help='of the exported network')
@@ -44,7 +44,7 @@ def arguments(argv=None):
     p.add_argument('--lips-weight', type=float, default=8)
     p.add_argument('--points-weight', type=float, default=10)
     p.add_argument('--sync-weight', type=float, default=0, help='of sync as a loss; 0.1 wants a GPU')
-    p.add_argument('--sync-minutes', type=float, default=6)
+    p.add_argument('--sync-minutes', type=float, default=6, help='0 and no steps: left out, as with the other stages')
     p.add_argument('--sync-steps', type=int, default=0)
     p.add_argument('--sync-batch', type=int, default=64, help='sequences of five frames')
     p.add_argument('--sharp-weight', type=float, default=0, help='of a critic around the mouth; 0 = without one')
@@ -56,11 +56,17 @@ def arguments(argv=None):
     p.add_argument('--report', type=int, default=100, help='steps between lines of the log')
     p.add_argument('--save-minutes', type=float, default=5)
     args = p.parse_args(argv)
-    args.precision = args.precision or ('bf16' if args.device != 'cpu' or has_bf16() else 'f32')
+    args.precision = args.precision or ('bf16' if has_bf16(args.device) else 'f32')
+    if args.keep_encoder and not args.start:
+        p.error('--keep-encoder keeps that of --start')
+    if args.batch % LENGTH and args.sync_weight or args.sync_batch % 2:
+        p.error(f'--sync-batch must be even, and --batch a multiple of {LENGTH} with --sync-weight')
     return args
 
 
-def has_bf16():
+def has_bf16(device):
+    if device.startswith('cuda'):
+        return torch.cuda.is_bf16_supported()
     try:
         with open('/proc/cpuinfo', encoding='ascii', errors='replace') as f:
             return 'avx512_bf16' in f.read()
@@ -73,7 +79,7 @@ def main():
     torch.manual_seed(args.seed)
     torch.set_num_threads(os.cpu_count())
     run = Run(args)
-    print(f'{len(run.data.train)} clips to train on, {len(run.data.val)} of other people to check, on {args.device}', flush=True)
+    print(f'{len(run.data.train)} clips to train on, {len(run.data.val)} to check, on {args.device}', flush=True)
     reader, speech, sync = train_reader(run), train_speech(run), train_sync(run)
     write_module(run.path('reader.safetensors'), reader)
     write_module(run.path('sync.safetensors'), sync)

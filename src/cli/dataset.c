@@ -91,15 +91,6 @@ static const struct argp dataset_argp = {
     "koubo",
 };
 
-// What is kept to check with.
-static enum dataset_split split_of(const struct dataset_options *o, size_t i)
-{
-    if (o->inputs.n == 1)
-        return SPLIT_TAIL;
-    bool last = o->inputs.n < 10 && i + 1 == o->inputs.n;
-    return last || i % 10 == 9 ? SPLIT_VAL : SPLIT_TRAIN;
-}
-
 static enum kb_code add_one(struct dataset *d, const struct dataset_options *o, size_t i,
                             struct face_models *faces, struct kb_error *err)
 {
@@ -108,7 +99,7 @@ static enum kb_code add_one(struct dataset *d, const struct dataset_options *o, 
     char *label = kb_printf("[%zu/%zu] %s", i + 1, o->inputs.n, path_name(video));
     CLEANUP(progress_stop) struct progress_view *view = progress_start(o->common.progress, label);
     struct dataset_source source = {
-        .video = video, .split = split_of(o, i), .progress = progress_update, .opaque = view};
+        .video = video, .alone = o->inputs.n == 1, .progress = progress_update, .opaque = view};
     int64_t frames = 0;
     enum kb_code code = dataset_add(d, &source, faces, &frames, err);
     if (code != KB_OK)

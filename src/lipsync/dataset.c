@@ -13,16 +13,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MIN_FRAMES 25   // of a clip; less teaches nothing
-#define MAX_FRAMES 1000 // of a clip; a longer stretch becomes several
-#define MAX_FPS    30   // of faster films every second (third, ...) frame is taken
-#define CRF        12   // hardly to be told from the source
+#define MIN_FRAMES 25    // of a clip; less teaches nothing
+#define MAX_FRAMES 1000  // of a clip; a longer stretch becomes several
+#define MAX_FPS    30    // of faster films every second (third, ...) frame is taken
+#define STEADY_US  20000 // how far a frame may be from where the film's mean rate puts it
+#define CRF        12    // hardly to be told from the source
 #define N_POINTS   40
 
 // The lips in the order of the files: from the picture's left corner along the lower edge.
 static const uint16_t lip_points[N_POINTS] = {
-    61, 146, 91, 181, 84,  17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0,  37, 39, 40, 185,
-    78, 95,  88, 178, 87,  14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191};
+    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0,  37, 39, 40, 185,
+    78, 95,  88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191};
 
 // A growing array of floats.
 struct numbers {
@@ -32,22 +33,25 @@ struct numbers {
 
 struct dataset {
     struct dataset_params params;
-    char *folder, *film;
+    char *folder;
     struct lips *lips; // for what it wants to see
     struct writer *writer;
     AVFrame *picture;
     float *crop;
-    int64_t n_frames; // in the film
+    int64_t n_frames; // in faces.mp4
+    int n_films;
     struct numbers mel, points;
-    json_t *clips;
+    json_t *clips; // each with its "film", until the end
 };
 
 static enum kb_code numbers_add(struct numbers *a, const float *data, size_t n,
                                 struct kb_error *err)
 {
     if (a->n + n > a->capacity) {
-        size_t capacity = KB_MAX(a->capacity * 2, a->n + n);
-        float *grown = realloc(a->data, capacity * sizeof(*grown));
+        size_t capacity = KB_MAX(a->capacity * 2, a->n + n), bytes;
+        if (__builtin_mul_overflow(capacity, sizeof(*data), &bytes))
+            return kb_no_memory(err);
+        float *grown = realloc(a->data, bytes);
         if (!grown)
             return kb_no_memory(err);
         a->data = grown;
@@ -74,6 +78,19 @@ static enum kb_code make_picture(AVFrame **ret, const struct lips_spec *spec, st
     return KB_OK;
 }
 
+// Never mix two of them: what is there stays.
+static enum kb_code check_folder(const char *folder, struct kb_error *err)
+{
+    static const char *const names[] = {"index.json", "mel_lips.npz", "faces.mp4"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        CLEANUP(kb_freep) char *path = path_join(folder, names[i]);
+        if (file_exists(path))
+            return kb_fail(err, KB_BAD_INPUT,
+                           _("'%s' holds training data already; choose another folder"), folder);
+    }
+    return file_make_dirs(folder, err);
+}
+
 enum kb_code dataset_create(struct dataset **ret, const struct dataset_params *params,
                             struct kb_error *err)
 {
@@ -91,13 +108,13 @@ enum kb_code dataset_create(struct dataset **ret, const struct dataset_params *p
                        _("'%s' sees the box of the face and is not trained here; choose a model "
                          "with crop points"),
                        spec->name);
-    code = file_make_dirs(d->folder, err);
+    code = check_folder(d->folder, err);
     if (code == KB_OK)
         code = make_picture(&d->picture, spec, err);
     if (code != KB_OK)
         return code;
     d->crop = kb_alloc((size_t)spec->width * (size_t)spec->height * 3 * sizeof(float));
-    d->film = path_join(d->folder, "faces.mp4");
+    CLEANUP(kb_freep) char *film = path_join(d->folder, "faces.mp4");
     struct writer_params wp = {.width = spec->width,
                                .height = spec->height,
                                .frame_rate = {25, 1},
@@ -109,7 +126,7 @@ enum kb_code dataset_create(struct dataset **ret, const struct dataset_params *p
                                .preset = "fast",
                                .threads = KB_MAX(params->threads, 1),
                                .cancel = params->cancel};
-    code = writer_open(&d->writer, d->film, &wp, err);
+    code = writer_open(&d->writer, film, &wp, err);
     if (code == KB_OK)
         *ret = TAKE(d);
     return code;
@@ -124,9 +141,9 @@ struct film {
     struct mel *mel;
     struct reader *reader;
     struct cropper cropper;
-    int step;      // every step-th frame is taken
-    double fps;    // of those
-    int tail;      // first frame of the last tenth
+    int step; // every step-th frame is taken
+    int tail; // first frame of what is kept for validation; n_frames: nothing is
+    double frame_us;
     int64_t mel_row, taken;
 };
 
@@ -140,7 +157,6 @@ static void film_clear(struct film *f)
 // A stretch of frames [first, end) of the track.
 struct stretch {
     int first, end;
-    bool val;
 };
 
 static bool seen(const struct film *f, int frame)
@@ -151,22 +167,33 @@ static bool seen(const struct film *f, int frame)
     return face.present && crop_of(&f->cropper, frame, &to_frame);
 }
 
+static bool steady(const struct film *f, int first, int frame)
+{
+    int64_t at = track_pts_us(f->track, frame) - track_pts_us(f->track, first);
+    return fabs((double)at - (frame - first) * f->frame_us) <= STEADY_US;
+}
+
+// Where a stretch that begins at from has to end: before what is kept, a second apart from it.
+static int limit_of(const struct film *f, int from)
+{
+    int n = track_info(f->track)->n_frames;
+    int end = from < f->tail && f->tail < n ? f->tail - (int)ceil(1e6 / f->frame_us) : n;
+    return KB_MIN(end, from + MAX_FRAMES * f->step);
+}
+
 // The next clip at or after frame from. False after the last.
 static bool next_stretch(const struct film *f, int from, struct stretch *ret)
 {
     int n = track_info(f->track)->n_frames, least = MIN_FRAMES * f->step;
-    int gap = f->source->split == SPLIT_TAIL ? (int)ceil(f->fps) * f->step : 0;
     while (from < n) {
-        bool val = f->source->split == SPLIT_VAL || (f->source->split == SPLIT_TAIL && from >= f->tail);
-        int limit = f->source->split == SPLIT_TAIL && !val ? f->tail - gap : n, end = from;
-        limit = KB_MIN(limit, from + MAX_FRAMES * f->step);
-        while (end < limit && seen(f, end))
+        int limit = limit_of(f, from), end = from;
+        while (end < limit && seen(f, end) && steady(f, from, end))
             end++;
         if (end - from >= least) {
-            *ret = (struct stretch){from, end, val};
+            *ret = (struct stretch){from, end};
             return true;
         }
-        from = f->source->split == SPLIT_TAIL && !val && end >= f->tail - gap ? f->tail : end + 1;
+        from = end >= limit && from < f->tail && f->tail < n ? f->tail : KB_MAX(end, from + 1);
     }
     return false;
 }
@@ -187,15 +214,15 @@ static void draw(AVFrame *f, const float *rgb)
             for (int k = 0; k < 4; k++) {
                 int px = x + k % 2, py = y + k / 2;
                 const float *p = rgb + ((ptrdiff_t)py * f->width + px) * 3;
-                f->data[0][py * f->linesize[0] + px] = byte_of(
-                    m.y_offset + m.to_y[0] * p[0] + m.to_y[1] * p[1] + m.to_y[2] * p[2]);
+                f->data[0][py * f->linesize[0] + px] =
+                    byte_of(m.y_offset + m.to_y[0] * p[0] + m.to_y[1] * p[1] + m.to_y[2] * p[2]);
                 for (int i = 0; i < 3; i++)
                     mean[i] += p[i] / 4;
             }
-            f->data[1][y / 2 * f->linesize[1] + x / 2] = byte_of(
-                128 + m.to_u[0] * mean[0] + m.to_u[1] * mean[1] + m.to_u[2] * mean[2]);
-            f->data[2][y / 2 * f->linesize[2] + x / 2] = byte_of(
-                128 + m.to_v[0] * mean[0] + m.to_v[1] * mean[1] + m.to_v[2] * mean[2]);
+            f->data[1][y / 2 * f->linesize[1] + x / 2] =
+                byte_of(128 + m.to_u[0] * mean[0] + m.to_u[1] * mean[1] + m.to_u[2] * mean[2]);
+            f->data[2][y / 2 * f->linesize[2] + x / 2] =
+                byte_of(128 + m.to_v[0] * mean[0] + m.to_v[1] * mean[1] + m.to_v[2] * mean[2]);
         }
 }
 
@@ -243,17 +270,29 @@ static enum kb_code add_frame(struct dataset *d, struct film *f, int frame, cons
     return code;
 }
 
-static void add_clip(struct dataset *d, const struct film *f, const struct stretch *s,
-                     int64_t first_frame)
+// Names are for people: a file name that is no UTF-8 is left out of them.
+static char *clip_name(const struct dataset *d, const struct film *f, int first)
 {
-    CLEANUP(kb_freep) char *name = kb_printf("%s#%d", path_name(f->source->video), s->first);
-    json_array_append_new(
-        d->clips,
-        json_pack("{s:s, s:I, s:I, s:I, s:i, s:f, s:f, s:s, s:s, s:i}", "name", name, "frame",
-                  (json_int_t)first_frame, "n", (json_int_t)(d->n_frames - first_frame), "mel",
-                  (json_int_t)f->mel_row, "mel_n", mel_columns(f->mel), "mel_lead",
-                  (double)track_pts_us(f->track, s->first) * MEL_PER_S / 1e6, "fps", f->fps,
-                  "split", s->val ? "val" : "train", "group", "own", "cluster", -1));
+    json_auto_t *name = json_string(path_name(f->source->video));
+    return kb_printf("%d %s#%d", d->n_films + 1, name ? json_string_value(name) : "", first);
+}
+
+static enum kb_code add_clip(struct dataset *d, const struct film *f, const struct stretch *s,
+                             int64_t first_frame, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *name = clip_name(d, f, s->first);
+    int64_t n = d->n_frames - first_frame;
+    int last = s->first + (int)(n - 1) * f->step;
+    int64_t first_us = track_pts_us(f->track, s->first);
+    int64_t span_us = track_pts_us(f->track, last) - first_us;
+    double lead = (double)(first_us + reader_info(f->reader)->start_us) * MEL_PER_S / 1e6;
+    json_t *clip = json_pack("{s:s, s:I, s:I, s:I, s:i, s:f, s:f, s:s, s:s, s:i, s:i}", "name",
+                             name, "frame", (json_int_t)first_frame, "n", (json_int_t)n, "mel",
+                             (json_int_t)f->mel_row, "mel_n", mel_columns(f->mel), "mel_lead", lead,
+                             "fps", (double)(n - 1) * 1e6 / (double)span_us, "split",
+                             s->first >= f->tail ? "val" : "train", "group", "own", "cluster", -1,
+                             "film", d->n_films);
+    return json_array_append_new(d->clips, clip) == 0 ? KB_OK : kb_no_memory(err);
 }
 
 static enum kb_code add_stretch(struct dataset *d, struct film *f, const struct stretch *s,
@@ -274,9 +313,7 @@ static enum kb_code add_stretch(struct dataset *d, struct film *f, const struct 
     }
     if (code != KB_OK && code != KB_EOF)
         return code;
-    if (d->n_frames > first)
-        add_clip(d, f, s, first);
-    return KB_OK;
+    return d->n_frames - first >= MIN_FRAMES ? add_clip(d, f, s, first, err) : KB_OK;
 }
 
 // --- a film ---
@@ -305,8 +342,8 @@ static enum kb_code film_open(struct film *f, struct dataset *d, struct face_mod
                               .cancel = p->cancel,
                               .progress = f->source->progress,
                               .opaque = f->source->opaque};
-    enum kb_code code = mel_from_file(&f->mel, f->source->video, &ap, f->source->progress,
-                                      f->source->opaque, err);
+    enum kb_code code =
+        mel_from_file(&f->mel, f->source->video, &ap, f->source->progress, f->source->opaque, err);
     if (code == KB_OK)
         code = track_obtain(&f->track, f->source->video, p->track_folder, faces, &tp, NULL, err);
     if (code == KB_OK)
@@ -327,15 +364,14 @@ static enum kb_code film_open(struct film *f, struct dataset *d, struct face_mod
                                   .frame_width = reader_info(f->reader)->width,
                                   .frame_height = reader_info(f->reader)->height};
     int64_t span_us = n > 1 ? track_pts_us(f->track, n - 1) - track_pts_us(f->track, 0) : 0;
-    double fps = span_us > 0 ? (n - 1) * 1e6 / (double)span_us : 25;
-    f->step = KB_MAX((int)ceil(fps / MAX_FPS - 0.01), 1);
-    f->fps = fps / f->step;
-    f->tail = n - n / 10;
-    if (f->source->split == SPLIT_TAIL && n / 10 < MIN_FRAMES * f->step)
+    f->frame_us = span_us > 0 ? (double)span_us / (n - 1) : 40000;
+    f->step = KB_MAX((int)lrint(1e6 / f->frame_us / MAX_FPS), 1);
+    f->tail = f->source->alone ? n - n / 10 : n;
+    if (f->source->alone && n / 10 < MIN_FRAMES * f->step)
         return kb_fail(err, KB_BAD_INPUT,
-                       _("'%s' is too short to keep its last tenth for checking: that takes 10 "
-                         "seconds or more; give a longer one or more of them"),
-                       f->source->video);
+                       _("'%s' is too short to keep its last tenth for checking, which takes %d "
+                         "frames or more; give a longer one or more of them"),
+                       f->source->video, 10 * MIN_FRAMES * f->step);
     return KB_OK;
 }
 
@@ -343,31 +379,57 @@ enum kb_code dataset_add(struct dataset *d, const struct dataset_source *source,
                          struct face_models *faces, int64_t *ret_frames, struct kb_error *err)
 {
     CLEANUP(film_clear) struct film f = {.source = source};
+    size_t n_clips = json_array_size(d->clips);
     enum kb_code code = film_open(&f, d, faces, err);
     if (code != KB_OK)
         return code;
     struct stretch s;
     if (!next_stretch(&f, 0, &s))
         return kb_fail(err, KB_BAD_INPUT,
-                       _("'%s' shows no face for a second or longer; nothing to learn from"),
-                       source->video);
+                       _("'%s' shows nowhere a face in %d frames in a row; nothing to learn from"),
+                       source->video, MIN_FRAMES * f.step);
     code = add_mel(d, &f, err);
     int position = 0;
     for (bool more = true; more && code == KB_OK; more = next_stretch(&f, s.end, &s))
         code = add_stretch(d, &f, &s, &position, err);
-    if (code == KB_OK)
-        *ret_frames = f.taken;
-    return code;
+    if (code == KB_BAD_INPUT || code == KB_NOT_FOUND) // not the whole film: no film
+        while (json_array_size(d->clips) > n_clips)
+            json_array_remove(d->clips, json_array_size(d->clips) - 1);
+    if (code != KB_OK)
+        return code;
+    d->n_films++;
+    *ret_frames = f.taken;
+    return KB_OK;
 }
 
 // --- the end ---
+
+// Which clips are for validation: of a film alone its tail, of several whole films.
+static enum kb_code split_clips(struct dataset *d, struct kb_error *err)
+{
+    size_t n_val = 0, n = json_array_size(d->clips);
+    for (size_t i = 0; i < n; i++) {
+        json_t *clip = json_array_get(d->clips, i);
+        int film = (int)json_integer_value(json_object_get(clip, "film"));
+        json_object_del(clip, "film");
+        bool last = d->n_films < 10 && film + 1 == d->n_films;
+        if (d->n_films > 1 && (last || film % 10 == 9))
+            json_object_set_new(clip, "split", json_string("val"));
+        n_val += strcmp(json_string_value(json_object_get(clip, "split")), "val") == 0;
+    }
+    if (n_val > 0 && n_val < n)
+        return KB_OK;
+    return kb_fail(err, KB_BAD_INPUT,
+                   _("there is nothing left to %s; give a longer video or more of them"),
+                   n == n_val ? _("train on") : _("check with"));
+}
 
 static enum kb_code write_index(struct dataset *d, struct kb_error *err)
 {
     json_t *points = json_array();
     for (int i = 0; i < N_POINTS; i++)
         json_array_append_new(points, json_integer(lip_points[i]));
-    json_t *index = json_pack("{s:i, s:i, s:i, s:o, s:O}", "version", 1, "fps", 25, "size",
+    json_t *index = json_pack("{s:i, s:i, s:o, s:O}", "version", 1, "size",
                               lips_spec(d->lips)->width, "lip_points", points, "clips", d->clips);
     CLEANUP(kb_freep) char *text = json_dumps(index, JSON_REAL_PRECISION(9));
     json_decref(index);
@@ -391,12 +453,14 @@ enum kb_code dataset_finish(struct dataset *d, struct kb_error *err)
         return kb_fail(err, KB_BAD_INPUT, _("no video gave anything to learn from"));
     int64_t mel_dims[] = {(int64_t)(d->mel.n / MEL_BANDS), MEL_BANDS};
     int64_t point_dims[] = {d->n_frames, N_POINTS, 2};
-    enum kb_code code = writer_finish(d->writer, err);
+    enum kb_code code = split_clips(d, err);
+    if (code == KB_OK)
+        code = writer_finish(d->writer, err);
     if (code == KB_OK)
         code = write_numbers(d, "mel.npy", 2, mel_dims, &d->mel, err);
     if (code == KB_OK)
         code = write_numbers(d, "lips.npy", 3, point_dims, &d->points, err);
-    return code == KB_OK ? write_index(d, err) : code;
+    return code == KB_OK ? write_index(d, err) : code; // without an index there is no data
 }
 
 void dataset_free(struct dataset **d)
@@ -411,7 +475,6 @@ void dataset_free(struct dataset **d)
     free((*d)->points.data);
     free((*d)->crop);
     free((*d)->folder);
-    free((*d)->film);
     free(*d);
     *d = NULL;
 }

@@ -121,6 +121,17 @@ static int64_t video_bitrate(const struct source *s)
     return KB_MAX(rest, 0);
 }
 
+// Of the first picture, from where audio_open() counts; 0 for what cannot be.
+static int64_t find_start(const struct reader *r)
+{
+    if (r->origin == AV_NOPTS_VALUE || r->info.is_still)
+        return 0;
+    int64_t t = av_rescale_q(r->origin, r->source.stream->time_base, us), late;
+    if (__builtin_sub_overflow(t, source_origin(&r->source), &late) || llabs(late) > MAX_TIME_US)
+        return 0;
+    return late;
+}
+
 static void fill_info(struct reader *r)
 {
     const struct source *s = &r->source;
@@ -139,6 +150,7 @@ static void fill_info(struct reader *r)
                               : s->stream->nb_frames > 0
                                   ? s->stream->nb_frames
                                   : av_rescale_q(info->duration_us, us, av_inv_q(info->frame_rate));
+    info->start_us = find_start(r);
     info->bitrate = video_bitrate(s);
     snprintf(info->codec, sizeof(info->codec), "%s", avcodec_get_name(s->codec->id));
 }

@@ -26,6 +26,8 @@ struct reader_info {
     AVRational frame_rate;      // average; 25/1 for a still image
     AVRational sample_aspect;   // 0/1 unknown
     int64_t duration_us;        // 0 if unknown
+    int64_t start_us;           // when the first picture is shown, as the file's sound counts (see
+                                // audio_read); mostly 0
     int64_t n_frames_estimate;  // 0 if unknown
     int64_t bitrate;            // of the video stream, bits per second, 0 if unknown
     bool is_still;              // one picture; the frame has pts 0 and duration 1/25 s

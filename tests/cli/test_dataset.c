@@ -83,7 +83,7 @@ static void check_index(int n_frames, int64_t mel_rows)
                                            "{s:s, s:s, s:i, s:i, s:i, s:i, s:F, s:F}", "name",
                                            &name, "split", &split, "frame", &frame, "n", &n, "mel",
                                            &mel, "mel_n", &mel_n, "mel_lead", &lead, "fps", &fps));
-        assert_string_equal(name, i == 0 ? "one.mp4#0" : "two.mp4#0");
+        assert_string_equal(name, i == 0 ? "1 one.mp4#0" : "2 two.mp4#0");
         assert_string_equal(split, i == 0 ? "train" : "val"); // the last video is for checking
         assert_int_equal(frame, (int)i * n_frames);
         assert_int_equal(n, n_frames);
@@ -125,6 +125,9 @@ static void two_videos_become_training_data(void **state)
     tensor_set_free(&set);
     check_lips(2 * n);
     check_film(2 * n);
+    RUN(&r, "dataset", one, two, "-o", in_folder("data"), "-q", "--lang", "en");
+    assert_status(&r, 3);
+    assert_says(r.err, "holds training data already");
     assert_nothing_half_done();
     free(r.out);
     free(r.err);
@@ -143,7 +146,11 @@ static void what_cannot_be_learnt_from(void **state)
     if (person()) {
         RUN(&r, "dataset", make_person("short.mp4"), "-o", folder, "-q", "--lang", "en");
         assert_status(&r, 3);
-        assert_says(r.err, "10 seconds or more");
+        assert_says(r.err, "250 frames or more");
+        // One that works is too little where two were named.
+        RUN(&r, "dataset", in_folder("short.mp4"), faceless, "-o", folder, "-q", "--lang", "en");
+        assert_status(&r, 3);
+        assert_says(r.err, "nothing left to check with");
     }
     assert_false(file_exists(in_folder("none/faces.mp4")));
     assert_false(file_exists(in_folder("none/index.json")));

@@ -55,7 +55,8 @@ def main():
     torch.set_num_threads(1)
     tensors, metadata = load(sys.argv[1])
     random = SplitMix64(3)
-    mel = random.uniform(2 * 80 * 16).astype(np.float32).reshape(2, 80, 16, 1) * np.float32(4)
+    columns = json.loads(metadata["inputs"])["mel"][3]
+    mel = random.uniform(2 * 80 * columns).astype(np.float32).reshape(2, 80, columns, 1) * np.float32(4)
     face = random.uniform(2 * 128 * 128 * 6).astype(np.float32).reshape(2, 128, 128, 6)
     face = face * np.float32(0.5) + np.float32(0.5)
     values = {name: torch.from_numpy(np.ascontiguousarray(a.transpose(0, 3, 1, 2)))
