@@ -61,6 +61,7 @@ class Dataset:
         self.lips = torch.from_numpy(arrays['lips'][:last]).to(device)
         self.table = self.make_table(self.train)
         self.closed = self.closed_frames()
+        self.moved = np.zeros(len(self.train))  # columns
 
     def make_table(self, clips):
         """One row a frame: itself, its clip's first frame, n, mel, mel_n; and apart mel_lead and the seconds of a frame."""
@@ -79,8 +80,14 @@ class Dataset:
 
     def move_clips(self, columns):
         """Let the speech of each training clip begin so many columns later than the folder says."""
+        self.moved = columns
         for_frame = np.repeat(columns, [c['n'] for c in self.train]).astype(np.float32)
         self.table[1][:, 0] = self.make_table(self.train)[1][:, 0] + torch.from_numpy(for_frame).to(self.device)
+
+    def true_offset(self, group):
+        """Where the window begins in a video whose sound is as right as that of the clips of this group (None: of all)."""
+        moved = [m for m, c in zip(self.moved, self.train) if c['group'] == group]
+        return self.offset_s + (float(np.mean(moved)) / MEL_RATE if moved else 0)
 
     def mel_starts(self, rows, times, late=0.0):
         """Where the window of each row's frame begins, moved by `late` frames: a column of its clip, maybe outside."""

@@ -4,7 +4,8 @@
     python3 training/evaluate.py --data DATASET [--network FILE] [--koubo build/koubo]
 
 Every val clip is driven by its own speech against its first frame. Beside it stand: the reference frame copied, the
-true frames five late, and the network with the next clip's speech. Lips are read by a reader (quick). With --koubo the
+true frames five late, the network with the next clip's speech, and with its own speech moved to where it fits best (sound and
+picture of many clips are some frames apart). Lips are read by a reader (quick). With --koubo the
 pictures are made by koubo's engine instead of PyTorch, written as films, and measured by `koubo eval`: that is what counts.
 """
 import argparse
@@ -120,6 +121,9 @@ class Judges:
         self.reader = load_module(LipReader(), os.path.join(folder, 'reader.safetensors')).to(data.device)
         self.sync = load_module(SyncNet(), os.path.join(folder, 'sync.safetensors')).to(data.device)
 
+    def lag(self, film, truth):
+        return best_lag(aperture(self.reader(truth)), aperture(self.reader(film)))[1]
+
     def measure(self, clip, film, truth, lips):
         read, real = self.reader(film), self.reader(truth)
         best, lag = best_lag(aperture(real), aperture(read))
@@ -162,6 +166,8 @@ def main():
         films, truth, lips = versions(run, drawn, clip, data.val[(i + 1) % len(data.val)])
         if len(data.val) == 1:
             del films['swapped speech']  # there is no other
+        # Where a clip's own sound is early or late, a mouth that moves right is drawn at the wrong time.
+        films['made, moved'] = drive(run, drawn, clip, late=judges.lag(films['made'], truth))[0].float()
         for name, film in {**films, 'truth': truth}.items():
             row = judges.measure(clip, film, truth, lips)
             if args.koubo and name in ('made', 'swapped speech'):

@@ -130,8 +130,9 @@ def train_generator(run, reader, sync, speech):
         export(run, smooth, figures)
         return figures
 
-    run.loop('generator', args.minutes, args.steps, states, one_step, report)
-    return smooth
+    step, new = run.loop('generator', args.minutes, args.steps, states, one_step, report)
+    if not new:  # measured and exported again all the same
+        run.log('generator val', step, 0, **report(step))
 
 
 @torch.no_grad()
@@ -196,7 +197,7 @@ def export(run, network, figures):
         'inputs': json.dumps({'mel': [-1, 1, 80, COLUMNS], 'face': [-1, 6, 128, 128]}),
         'output': json.dumps({'lower_face': [-1, 3, 64, 128]}), 'colour': 'RGB', 'range': '0..1',
         'crop': json.dumps(CROP), 'crop_size': '128', 'output_rows': '64..127', 'masked_rows': '64..127',
-        'face_layout': 'masked,reference', 'reference': 'other', 'mel_offset_s': f'{run.data.offset_s:g}',
+        'face_layout': 'masked,reference', 'reference': 'other', 'mel_offset_s': f'{run.data.true_offset(args.trust):.4g}',
         'mel_columns': str(COLUMNS), 'mel_rounding': 'nearest',
         'training_data': args.training_data,
         'figures': json.dumps({k: round(float(v), 4) for k, v in figures.items()}),

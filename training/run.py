@@ -50,7 +50,8 @@ class Run:
 
     def loop(self, stage, minutes, steps, states, one_step, report):
         """Steps until the clock or the count says so; without both the stage is left out. one_step(generator) returns losses;
-        report(step) figures. The learning rate rises for 2 % of the stage and then falls as a cosine."""
+        report(step) figures. The learning rate rises for 2 % of the stage and then falls as a cosine. Returns the step, and
+        whether anything was done now."""
         args = self.args
         optimizer, schedule_of = states['optimizer'], [g['lr'] for g in states['optimizer'].param_groups]
         step, spent = self.load(stage, **states)
@@ -79,9 +80,10 @@ class Run:
                 self.save(stage, step, last_report, **states)
                 self.log(stage + ' val', step, last_report, **report(step))
         if step == first:
-            return  # it was done before
+            return step, False
         self.save(stage, step, time.time() - begin, **states)
         self.log(stage + ' val', step, time.time() - begin, **report(step))
+        return step, True
 
 
 def channels_last(x):

@@ -37,6 +37,7 @@ def arguments(argv=None):
     p.add_argument('--reader-steps', type=int, default=0)
     p.add_argument('--speech-minutes', type=float, default=12)
     p.add_argument('--speech-steps', type=int, default=0)
+    p.add_argument('--trust', metavar='GROUP', help='the group of clips whose sound is exactly in time: the exported window fits them')
     p.add_argument('--keep-encoder', action='store_true', help='with --start: leave the encoder of the pictures as it is; faster')
     p.add_argument('--batch', type=int, default=32)
     p.add_argument('--rate', type=float, default=1e-3, help='learning rate of the generator')
