@@ -43,7 +43,7 @@ def read_arrays(folder):
 class Dataset:
     """What a folder holds, on a device. `train` and `val` are lists of clips; no clip and no known person is in both."""
 
-    def __init__(self, folder, device='cpu', max_clips=0, columns=COLUMNS, offset_s=OFFSET_S):
+    def __init__(self, folder, device='cpu', max_clips=0, columns=COLUMNS, offset_s=OFFSET_S, shake=1.0):
         with open(os.path.join(folder, 'index.json'), encoding='utf-8') as f:
             clips = json.load(f)['clips']
         self.train = [c for c in clips if c['split'] == 'train']
@@ -55,7 +55,7 @@ class Dataset:
             raise SystemExit(f'{folder} has {len(self.train)} clips to train on and {len(self.val)} to check with; it takes both')
         last = max(c['frame'] + c['n'] for c in self.train + self.val)
         arrays = read_arrays(folder)
-        self.device, self.columns, self.offset_s = device, columns, offset_s
+        self.device, self.columns, self.offset_s, self.shake = device, columns, offset_s, shake
         self.frames = torch.from_numpy(read_film(os.path.join(folder, 'faces.mp4'), last)).to(device)
         self.mel = torch.from_numpy(arrays['mel']).to(device)
         self.lips = torch.from_numpy(arrays['lips'][:last]).to(device)
@@ -159,7 +159,7 @@ class Dataset:
         lips = self.landmarks(rows[:, 0])
         if augment:
             mel = augment_mel(mel, generator, length)
-            target, other, lips = augment_pictures(target, other, lips, generator, length)
+            target, other, lips = augment_pictures(target, other, lips, generator, length, self.shake)
         return mel, faces(target, other), target[:, :, SIZE // 2:], lips
 
     def elsewhere(self, rows, generator):
@@ -206,18 +206,20 @@ def augment_mel(mel, generator, length=1):
     return (out + 0.15 * torch.randn(out.shape, generator=generator).to(device)).clamp(-4, 4)
 
 
-def augment_pictures(target, other, lips, generator, length=1):
-    """One flip, turn, scale, shift and colour for both pictures, a little of its own for the reference."""
+def augment_pictures(target, other, lips, generator, length=1, shake=1.0):
+    """One flip, turn, scale, shift and colour for both pictures, a little of its own for the reference; all but the flip
+    `shake` times as strong."""
     n, device = len(target), target.device
 
     def uniform(limit, *shape):
-        return (2 * torch.rand(n // length, *shape, generator=generator).repeat_interleave(length, 0).to(device) - 1) * limit
+        draw = 2 * torch.rand(n // length, *shape, generator=generator).repeat_interleave(length, 0).to(device) - 1
+        return draw * limit * shake
 
     def matrix(angle, scale, shift, flip):
         c, s = torch.cos(angle) * scale, torch.sin(angle) * scale
         return torch.stack([torch.stack([c * flip, -s, shift[:, 0]], 1), torch.stack([s * flip, c, shift[:, 1]], 1)], 1)
 
-    flip = torch.where(uniform(1) < 0, -1.0, 1.0)
+    flip = torch.where(torch.rand(n // length, generator=generator).repeat_interleave(length, 0).to(device) < 0.5, -1.0, 1.0)
     angle, scale, shift = uniform(0.06), 1 + uniform(0.05), uniform(0.04, 2)
     both = matrix(angle, scale, shift, flip)
     own = matrix(angle + uniform(0.03), scale * (1 + uniform(0.02)), shift + uniform(0.02, 2), flip)

@@ -18,7 +18,7 @@ class Run:
         self.device = args.device
         self.half = args.precision == 'bf16'
         self.done = 0.0  # which part of the stage
-        self.data = Dataset(args.data, args.device, args.clips)
+        self.data = Dataset(args.data, args.device, args.clips, shake=args.shake)
 
     def path(self, name):
         return os.path.join(self.args.out, name)

@@ -39,6 +39,8 @@ def arguments(argv=None):
     p.add_argument('--speech-steps', type=int, default=0)
     p.add_argument('--trust', metavar='GROUP', help='the group of clips whose sound is exactly in time: the exported window fits them')
     p.add_argument('--keep-encoder', action='store_true', help='with --start: leave the encoder of the pictures as it is; faster')
+    p.add_argument('--keep-listener', action='store_true', help='with --start: its listener, not that of the stage speech')
+    p.add_argument('--shake', type=float, default=1.0, help='how strongly pictures are turned, shifted and coloured')
     p.add_argument('--batch', type=int, default=32)
     p.add_argument('--rate', type=float, default=1e-3, help='learning rate of the generator')
     p.add_argument('--listener-rate', type=float, default=0.2, help='of the listener, as a part of that')
@@ -58,8 +60,8 @@ def arguments(argv=None):
     p.add_argument('--save-minutes', type=float, default=5)
     args = p.parse_args(argv)
     args.precision = args.precision or ('bf16' if has_bf16(args.device) else 'f32')
-    if args.keep_encoder and not args.start:
-        p.error('--keep-encoder keeps that of --start')
+    if (args.keep_encoder or args.keep_listener) and not args.start:
+        p.error('--keep-encoder and --keep-listener keep those of --start')
     if args.batch % LENGTH and args.sync_weight or args.sync_batch % 2:
         p.error(f'--sync-batch must be even, and --batch a multiple of {LENGTH} with --sync-weight')
     return args
@@ -84,7 +86,7 @@ def main():
     reader, speech, sync = train_reader(run), train_speech(run), train_sync(run)
     write_module(run.path('reader.safetensors'), reader)
     write_module(run.path('sync.safetensors'), sync)
-    train_generator(run, reader, sync if args.sync_weight else None, speech)
+    train_generator(run, reader, sync if args.sync_weight else None, None if args.keep_listener else speech)
 
 
 if __name__ == '__main__':
