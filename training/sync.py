@@ -14,7 +14,7 @@ from run import channels_last
 
 LENGTH = 5  # frames that are looked at together
 TEMPERATURE = 0.07
-MAX_SHIFT = 15  # frames, of LSE-D and LSE-C
+MAX_SHIFT = 7   # frames, of LSE-D and LSE-C; Wav2Lip has 15, for longer clips than many of ours
 
 
 class SyncNet(nn.Module):

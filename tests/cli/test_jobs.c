@@ -270,7 +270,7 @@ static void run_a_network(void **state)
     struct kb_error err = {0};
     struct outcome r = {0};
     float *zeros = kb_alloc(2 * 6 * 128 * 128 * sizeof(*zeros));
-    const int64_t mel[] = {2, 1, 80, 16}, face[] = {2, 6, 128, 128}, other[] = {3, 1, 80, 16};
+    const int64_t mel[] = {2, 1, 80, 36}, face[] = {2, 6, 128, 128}, other[] = {3, 1, 80, 36};
     const char *model = source_path("models/koubo-lips.safetensors");
     assert_ok(err, npy_write(in_folder("mel.npy"), 4, mel, zeros, &err));
     assert_ok(err, npy_write(in_folder("mel3.npy"), 4, other, zeros, &err));
@@ -294,7 +294,7 @@ static void run_a_network(void **state)
         const char *says;
     } bad[] = {
         {{"--input", mel_input}, "missing"},
-        {{"--input", wrong, "--input", face_input}, "wants (n, 1, 80, 16)"},
+        {{"--input", wrong, "--input", face_input}, "wants (n, 1, 80, 36)"},
         {{"--input", mel3_input, "--input", face_input}, "same number"},
         {{"--input", mel_input, "--input", mel_input}, "twice"},
         {{"--input", "x=y.npy"}, "it has: mel, face"},

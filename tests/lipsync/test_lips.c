@@ -23,10 +23,10 @@ static void test_bundled_spec(void **state)
     assert_int_equal(s->out_top, 64);
     assert_int_equal(s->out_height, 64);
     assert_int_equal(s->mask_top, 64);
-    assert_int_equal(s->mel_columns, 16);
+    assert_int_equal(s->mel_columns, 36);
     assert_false(s->bgr);
     assert_false(s->reference_is_self);
-    assert_true(fabs(s->mel_offset_s + 0.08) < 1e-9 && s->mel_round);
+    assert_true(fabs(s->mel_offset_s + 0.18) < 0.03 && s->mel_round);
     assert_int_equal(s->n_points, 10);
     for (int i = 0; i < s->n_points; i++)
         if (track_point_ids[s->points[i]] == 263)
@@ -38,7 +38,7 @@ static void test_bundled_spec(void **state)
     for (int i = 0; i < 2; i++) {
         for (int k = 0; k < 128 * 128 * 6; k++)
             lips_face(l, i)[k] = 0.5f;
-        for (int k = 0; k < 80 * 16; k++)
+        for (int k = 0; k < 80 * 36; k++)
             lips_mel(l, i)[k] = i ? 2.0f : -4.0f;
     }
     assert_ok(err, lips_run(l, &err));
@@ -69,8 +69,9 @@ static void test_bundled_int8(void **state)
     assert_int_equal(lips_precision(l), precision_resolve(PRECISION_AUTO, true));
 
     const char *clip = clip_path("grid_lbax4n.mpg");
-    if (!clip) {
-        print_message("skipped the comparison with f32: there are no clips here\n");
+    if (!clip || precision_resolve(PRECISION_AUTO, true) != PRECISION_INT8) {
+        // Without VNNI sums of products saturate at 16 bits: docs/engine.md.
+        print_message("skipped the comparison with f32: no clips here, or no VNNI\n");
         return;
     }
     CLEANUP(calibration_clear) struct calibration c = {0};
