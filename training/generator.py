@@ -118,7 +118,7 @@ def train_generator(run, reader, sync, speech):
         with torch.no_grad():
             for a, b in zip(smooth.state_dict().values(), network.state_dict().values()):
                 if a.is_floating_point():
-                    a.lerp_(b, 0.002)
+                    a.lerp_(b, max(0.002, 1 / (2 + run.step)))  # of a short run the mean, of a long one the last 500 steps
                 else:
                     a.copy_(b)
         return losses | judged

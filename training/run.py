@@ -17,7 +17,7 @@ class Run:
         os.makedirs(args.out, exist_ok=True)
         self.device = args.device
         self.half = args.precision == 'bf16'
-        self.done = 0.0  # which part of the stage
+        self.done, self.step = 0.0, 0  # which part of the stage, which step
         self.data = Dataset(args.data, args.device, args.clips, shake=args.shake)
 
     def path(self, name):
@@ -67,6 +67,7 @@ class Run:
                 group['lr'] = base * rate
             generator = torch.Generator().manual_seed(args.seed * 1000003 + step)
             torch.manual_seed(args.seed * 1000003 + step)  # dropout
+            self.step = step
             losses = one_step(generator)
             step += 1
             n += 1

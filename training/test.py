@@ -199,7 +199,7 @@ def another_frame_rate_moves_the_window():
 def the_recipe_runs_from_data_to_file():
     out = os.path.join(folder.name, 'run')
     command = [sys.executable, os.path.join(here, 'train.py'), '--data', folder.name, '--out', out, '--device', 'cpu', '--minutes', '0',
-               '--reader-minutes', '0', '--reader-steps', '40', '--speech-minutes', '0', '--speech-steps', '25', '--batch', '10', '--report', '5', '--rate', '2e-3',
+               '--reader-minutes', '0', '--reader-steps', '40', '--speech-minutes', '0', '--speech-steps', '40', '--batch', '10', '--report', '5', '--rate', '2e-3',
                '--sync-weight', '0.1', '--sync-minutes', '0', '--sync-steps', '5', '--sync-batch', '8', '--sharp-weight', '0.02']
     subprocess.run(command + ['--steps', '20'], check=True, stdout=subprocess.DEVNULL)
     subprocess.run(command + ['--steps', '30'], check=True, stdout=subprocess.DEVNULL)  # goes on
@@ -211,8 +211,9 @@ def the_recipe_runs_from_data_to_file():
     assert losses[-1] < 0.85 * losses[0], f'the loss falls: {losses}'
     reader = [float(v['reader']) for stage, _, v in log if stage == 'reader']
     assert reader[-1] < 0.5 * reader[0], f'the reader learns: {reader}'
-    follows = [float(v['follows']) for stage, _, v in log if stage == 'speech']
-    assert follows[-1] > follows[0] + 0.2, f'the listener learns: {follows}'
+    follows = [float(v['follows']) for stage, _, v in log if stage.startswith('speech-') and 'follows' in v]
+    equal(len(follows), 8, 'two lines of each round')
+    assert follows[-1] > follows[0] + 0.1, f'the listener learns: {follows}'
     arrays, metadata = read_safetensors(os.path.join(out, 'koubo-lips.safetensors'))
     equal(arrays['out.weight'].shape, (12, 32, 3, 3), 'weights')
     assert 'aperture_correlation' in json.loads(metadata['figures'])
@@ -247,7 +248,7 @@ def the_program_makes_what_training_reads():
     d = Dataset(out)
     equal([(c['name'].split()[1], c['split']) for c in d.train + d.val],
           [('speaker_512.mp4#0', 'train'), ('late.mkv#0', 'train'), ('square_person.mp4#0', 'val')], 'clips')
-    near(d.train[1]['mel_lead'] - d.train[0]['mel_lead'], 16, 1, 'columns that the sound is ahead')
+    near(d.train[1]['mel_lead'] - d.train[0]['mel_lead'], 16, 2, 'columns that the sound is ahead, AAC priming included')
     near(d.val[0]['fps'], 22.1, 0.1, 'frame rate')
     opened = aperture(d.landmarks(torch.arange(d.val[0]['frame'], d.val[0]['frame'] + d.val[0]['n'])))
     assert 0 < float(opened.std()) < 0.1, opened
@@ -260,7 +261,7 @@ def one_person_comes_out_better():
     make_dataset(os.path.join(run, 'data'), n_clips=3, n=60, seed=7)
     told = subprocess.run([sys.executable, os.path.join(here, 'finetune.py'), '--video', 'is-there-already.mp4', '--name', 'one', '--run', run,
                            '--models', models, '--judges', out, '--start', os.path.join(out, 'koubo-lips.safetensors'), '--device', 'cpu',
-                           '--minutes', '0', '--steps', '25'], capture_output=True, text=True)
+                           '--minutes', '0', '--steps', '20', '--batch', '8'], capture_output=True, text=True)
     equal(told.returncode, 0, told.stdout + told.stderr)
     _, metadata = read_safetensors(os.path.join(models, 'koubo-lips-one.safetensors'))
     equal(metadata['name'], 'koubo-lips-one', 'name')

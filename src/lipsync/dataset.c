@@ -16,7 +16,7 @@
 #define MIN_FRAMES 25    // of a clip; less teaches nothing
 #define MAX_FRAMES 1000  // of a clip; a longer stretch becomes several
 #define MAX_FPS    30    // of faster films every second (third, ...) frame is taken
-#define STEADY_US  20000 // how far a frame may be from where the film's mean rate puts it
+#define STEADY_US  40000 // how far a frame may be from where the film's mean rate puts it
 #define CRF        12    // hardly to be told from the source
 #define N_POINTS   40
 
