@@ -202,11 +202,11 @@ def the_recipe_runs_from_data_to_file():
                '--reader-minutes', '0', '--reader-steps', '40', '--speech-minutes', '0', '--speech-steps', '40', '--batch', '10', '--report', '5', '--rate', '2e-3',
                '--sync-weight', '0.1', '--sync-minutes', '0', '--sync-steps', '5', '--sync-batch', '8', '--sharp-weight', '0.02']
     subprocess.run(command + ['--steps', '20'], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(command + ['--steps', '30'], check=True, stdout=subprocess.DEVNULL)  # goes on
+    subprocess.run(command + ['--steps', '50'], check=True, stdout=subprocess.DEVNULL)  # goes on
     with open(os.path.join(out, 'log.csv'), newline='', encoding='utf-8') as f:
         log = [(stage, int(step), dict(v.split('=') for v in values)) for stage, step, _, *values in csv.reader(f)]
     steps = [s for stage, s, _ in log if stage == 'generator']
-    equal(steps, [5, 10, 15, 20, 25, 30], 'resumed, not begun again')
+    equal(steps, list(range(5, 55, 5)), 'resumed, not begun again')
     losses = [float(v['picture']) for stage, _, v in log if stage == 'generator']
     assert losses[-1] < 0.85 * losses[0], f'the loss falls: {losses}'
     reader = [float(v['reader']) for stage, _, v in log if stage == 'reader']
@@ -227,7 +227,8 @@ def the_recipe_runs_from_data_to_file():
     equal(figures['truth']['correlation'], 1.0, 'the truth follows itself')
     equal(cv2.imread(os.path.join(out, 'contact.png')).shape, (2 * 2 * SIZE, 8 * SIZE, 3), 'two clips, truth and made')
     equal(figures['truth']['ssim'], 1.0, 'the truth looks like itself')
-    assert figures['five frames late']['correlation'] < 0.9, figures['five frames late']
+    late = figures['five frames late']
+    assert late['at_lag_0'] < 0.9 and late['within_1'] == 0, late
     assert 'lse_c' in figures['made'], figures['made']
     if program:
         told = subprocess.run([program, 'model', 'info', os.path.join(out, 'koubo-lips.safetensors'), '--lang', 'en'],
