@@ -245,7 +245,7 @@ def the_program_makes_what_training_reads():
     # Pictures that begin 0.2 s after their sound.
     subprocess.run(['ffmpeg', '-v', 'error', '-itsoffset', '0.2', '-i', one, '-i', one, '-map', '0:v', '-map', '1:a', '-c', 'copy', late],
                    check=True)
-    subprocess.run([program, 'dataset', one, late, other, '-o', out, '-q'], check=True)
+    subprocess.run([program, 'dataset', one, late, other, '-o', out, '-q'], check=True, stdout=subprocess.DEVNULL)
     d = Dataset(out)
     equal([(c['name'].split()[1], c['split']) for c in d.train + d.val],
           [('speaker_512.mp4#0', 'train'), ('late.mkv#0', 'train'), ('square_person.mp4#0', 'val')], 'clips')
