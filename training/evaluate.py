@@ -117,17 +117,17 @@ class Judges:
     """The reader and SyncNet that were trained beside a network, or come with koubo."""
 
     def __init__(self, folder, data):
-        self.data = data
         self.reader = load_module(LipReader(), os.path.join(folder, 'reader.safetensors')).to(data.device)
         self.sync = load_module(SyncNet(), os.path.join(folder, 'sync.safetensors')).to(data.device)
 
-    def lag(self, film, truth):
-        return best_lag(aperture(self.reader(truth)), aperture(self.reader(film)))[1]
+    def lag(self, film, real):
+        return best_lag(aperture(real), aperture(self.reader(film)))[1]
 
-    def measure(self, clip, film, truth, lips):
-        read, real = self.reader(film), self.reader(truth)
+    def measure(self, film, truth, real, heard, lips):
+        """real: the landmarks read from truth; heard: sync_mel() of the clip."""
+        read = self.reader(film)
         best, lag = best_lag(aperture(real), aperture(read))
-        lse_d, lse_c, offset = lse(distances(self.sync, film, sync_mel(self.data, clip)))
+        lse_d, lse_c, offset = lse(distances(self.sync, film, heard))
         return {'correlation': best, 'within_1': float(abs(lag) <= 1), 'at_lag_0': correlation(aperture(read), aperture(real)),
                 'distance': float((read - lips).norm(dim=-1).mean()),
                 'amplitude': float(aperture(read).std() / aperture(real).std().clamp(min=1e-4)), 'jitter': jitter(read) / (jitter(real) + 1e-9),
@@ -167,9 +167,10 @@ def main():
         if len(data.val) == 1:
             del films['swapped speech']  # there is no other
         # Where a clip's own sound is early or late, a mouth that moves right is drawn at the wrong time.
-        films['made, moved'] = drive(run, drawn, clip, late=judges.lag(films['made'], truth))[0].float()
+        real, heard = judges.reader(truth), sync_mel(data, clip)
+        films['made, moved'] = drive(run, drawn, clip, late=judges.lag(films['made'], real))[0].float()
         for name, film in {**films, 'truth': truth}.items():
-            row = judges.measure(clip, film, truth, lips)
+            row = judges.measure(film, truth, real, heard, lips)
             if args.koubo and name in ('made', 'swapped speech'):
                 row |= koubo_eval(args.koubo, data, clip, film)
             rows.setdefault(name, []).append(row)

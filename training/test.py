@@ -202,13 +202,13 @@ def the_recipe_runs_from_data_to_file():
                '--reader-minutes', '0', '--reader-steps', '40', '--speech-minutes', '0', '--speech-steps', '40', '--batch', '10', '--report', '5', '--rate', '2e-3',
                '--sync-weight', '0.1', '--sync-minutes', '0', '--sync-steps', '5', '--sync-batch', '8', '--sharp-weight', '0.02']
     subprocess.run(command + ['--steps', '20'], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(command + ['--steps', '50'], check=True, stdout=subprocess.DEVNULL)  # goes on
+    subprocess.run(command + ['--steps', '75'], check=True, stdout=subprocess.DEVNULL)  # goes on
     with open(os.path.join(out, 'log.csv'), newline='', encoding='utf-8') as f:
         log = [(stage, int(step), dict(v.split('=') for v in values)) for stage, step, _, *values in csv.reader(f)]
     steps = [s for stage, s, _ in log if stage == 'generator']
-    equal(steps, list(range(5, 55, 5)), 'resumed, not begun again')
+    equal(steps, list(range(5, 80, 5)), 'resumed, not begun again')
     losses = [float(v['picture']) for stage, _, v in log if stage == 'generator']
-    assert losses[-1] < 0.85 * losses[0], f'the loss falls: {losses}'
+    assert losses[-1] < 0.7 * losses[0], f'the loss falls: {losses}'
     reader = [float(v['reader']) for stage, _, v in log if stage == 'reader']
     assert reader[-1] < 0.5 * reader[0], f'the reader learns: {reader}'
     follows = [float(v['follows']) for stage, _, v in log if stage.startswith('speech-') and 'follows' in v]

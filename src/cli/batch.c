@@ -7,8 +7,6 @@
 #include "base/file.h"
 #include "base/log.h"
 
-#include <stdlib.h>
-
 struct batch_options {
     struct common_options common;
     struct engine_params engine;
@@ -27,13 +25,6 @@ static const struct argp_option batch_options[] = {
     {0},
 };
 
-static void add_input(struct argp_state *state, struct batch_options *o, const char *path)
-{
-    struct kb_error err = {0};
-    if (inputs_add(&o->inputs, path, &err) != KB_OK)
-        exit(cli_report(err.code, &err));
-}
-
 static error_t batch_parse(int key, char *arg, struct argp_state *state)
 {
     struct batch_options *o = state->input;
@@ -45,7 +36,7 @@ static error_t batch_parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[3] = &o->common;
         return 0;
     case 'i':
-        add_input(state, o, option_path(arg));
+        inputs_take(&o->inputs, option_path(arg));
         return 0;
     case 'o':
         o->folder = option_path(arg);
@@ -54,7 +45,7 @@ static error_t batch_parse(int key, char *arg, struct argp_state *state)
         o->force = true;
         return 0;
     case ARGP_KEY_ARG:
-        add_input(state, o, arg);
+        inputs_take(&o->inputs, arg);
         return 0;
     case ARGP_KEY_END:
         if (o->inputs.n == 0)

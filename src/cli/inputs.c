@@ -1,6 +1,7 @@
 #include "cli/inputs.h"
 
 #include "base/file.h"
+#include "cli/cli.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -62,6 +63,13 @@ enum kb_code inputs_add(struct inputs *in, const char *path, struct kb_error *er
         return add_folder(in, path, err);
     append(in, kb_strdup(path));
     return KB_OK;
+}
+
+void inputs_take(struct inputs *in, const char *path)
+{
+    struct kb_error err = {0};
+    if (inputs_add(in, path, &err) != KB_OK)
+        exit(cli_report(err.code, &err));
 }
 
 void inputs_free(struct inputs *in)

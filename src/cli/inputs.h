@@ -13,6 +13,8 @@ struct inputs {
 // Add path as it is, or, if it is a folder, the videos and pictures in it (by their extension,
 // sorted by name, hidden files and folders inside left out). KB_BAD_INPUT when a folder has none.
 enum kb_code inputs_add(struct inputs *in, const char *path, struct kb_error *err);
+// The same while options are parsed: the end of the process with a sentence where that fails.
+void inputs_take(struct inputs *in, const char *path);
 void inputs_free(struct inputs *in);
 
 // A name for the result of each input: folder/STEM.mp4; from the second of equal stems on

@@ -6,8 +6,6 @@
 #include "base/file.h"
 #include "base/log.h"
 
-#include <stdlib.h>
-
 struct preprocess_options {
     struct common_options common;
     const char *folder;
@@ -31,13 +29,6 @@ static const struct argp_option preprocess_options[] = {
     {0},
 };
 
-static void add_input(struct preprocess_options *o, const char *path)
-{
-    struct kb_error err = {0};
-    if (inputs_add(&o->inputs, path, &err) != KB_OK)
-        exit(cli_report(err.code, &err));
-}
-
 static error_t preprocess_parse(int key, char *arg, struct argp_state *state)
 {
     struct preprocess_options *o = state->input;
@@ -46,7 +37,7 @@ static error_t preprocess_parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = &o->common;
         return 0;
     case 'i':
-        add_input(o, option_path(arg));
+        inputs_take(&o->inputs, option_path(arg));
         return 0;
     case 'o':
         o->folder = option_path(arg);
@@ -58,7 +49,7 @@ static error_t preprocess_parse(int key, char *arg, struct argp_state *state)
         o->threads = option_int(state, "--threads", arg, 1, 1024);
         return 0;
     case ARGP_KEY_ARG:
-        add_input(o, arg);
+        inputs_take(&o->inputs, arg);
         return 0;
     case ARGP_KEY_END:
         if (o->inputs.n == 0)

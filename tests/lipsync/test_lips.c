@@ -26,7 +26,7 @@ static void test_bundled_spec(void **state)
     assert_int_equal(s->mel_columns, 36);
     assert_false(s->bgr);
     assert_false(s->reference_is_self);
-    assert_true(fabs(s->mel_offset_s + 0.18) < 0.03 && s->mel_round);
+    assert_true(fabs(s->mel_offset_s + 0.1983) < 1e-9 && s->mel_round);
     assert_int_equal(s->n_points, 10);
     for (int i = 0; i < s->n_points; i++)
         if (track_point_ids[s->points[i]] == 263)
