@@ -181,19 +181,71 @@ enum kb_code notify_mask(const char *json, struct text *ret, struct kb_error *er
     return add_json(ret, root, err);
 }
 
+// A secret is filled in only where it went before: whoever may write the configuration could
+// otherwise have it sent to a server of his own. Addresses are compared letter by letter, so that
+// no two readings of one can differ. From and to may change: the secret does not go there.
+static enum kb_code check_same_mail(const json_t *target, const json_t *known, struct kb_error *err)
+{
+    static const char secure[] = "smtps://";
+    const char *address = field(target, "smtp"), *before = field(known, "smtp");
+    bool is_secure = strncmp(address, secure, strlen(secure)) == 0;
+    bool was_secure = strncmp(before, secure, strlen(secure)) == 0;
+    if (is_secure != was_secure || json_is_false(json_object_get(target, "tls")) !=
+                                       json_is_false(json_object_get(known, "tls")))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the TLS of 'email' has changed: give the password again"));
+    if (strcmp(address, before) != 0)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the server or port of 'email' has changed: give the password again"));
+    if (strcmp(field(target, "user"), field(known, "user")) != 0)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the user of 'email' has changed: give the password again"));
+    return KB_OK;
+}
+
+// May the secret of known, which has one if is_known, be filled in to target?
+static enum kb_code check_same(const char *kind, const json_t *target, const json_t *known,
+                               bool is_known, struct kb_error *err)
+{
+    bool mail = strcmp(kind, "email") == 0;
+    if (!is_known)
+        return mail ? kb_fail(err, KB_BAD_INPUT,
+                              _("no password of 'email' is stored: give the password"))
+                    : kb_fail(err, KB_BAD_INPUT, _("no secret of '%s' is stored: give the secret"),
+                              kind);
+    if (mail)
+        return check_same_mail(target, known, err);
+    if (strcmp(field(target, "url"), field(known, "url")) != 0)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the address of '%s' has changed: give the secret again"), kind);
+    return KB_OK;
+}
+
+static enum kb_code unmask_target(const char *kind, json_t *target, const json_t *known,
+                                  struct kb_error *err)
+{
+    enum kb_code code = KB_OK;
+    for (size_t i = 0; code == KB_OK && i < ARRAY_LEN(secrets); i++) {
+        if (strcmp(field(target, secrets[i]), MASK) != 0)
+            continue;
+        const char *secret = field(known, secrets[i]);
+        if (!notify_target_is_set(kind, target)) // emptied in a form: there is nobody to know it
+            secret = "";
+        else
+            code = check_same(kind, target, known, *secret, err);
+        if (code == KB_OK)
+            json_object_set_new(target, secrets[i], json_string(secret));
+    }
+    return code;
+}
+
 enum kb_code notify_unmask(const char *json, const char *old, struct text *ret,
                            struct kb_error *err)
 {
     json_auto_t *root = NULL, *before = old && *old ? json_loads(old, 0, NULL) : NULL;
     enum kb_code code = notify_parse(json, &root, err);
-    if (code != KB_OK)
-        return code;
-    for (size_t i = 0; notify_kinds[i]; i++) {
-        json_t *target = json_object_get(root, notify_kinds[i]);
-        const json_t *known = json_object_get(before, notify_kinds[i]);
-        for (size_t j = 0; j < ARRAY_LEN(secrets); j++)
-            if (strcmp(field(target, secrets[j]), MASK) == 0)
-                json_object_set_new(target, secrets[j], json_string(field(known, secrets[j])));
-    }
-    return add_json(ret, root, err);
+    for (size_t i = 0; code == KB_OK && notify_kinds[i]; i++)
+        code = unmask_target(notify_kinds[i], json_object_get(root, notify_kinds[i]),
+                             json_object_get(before, notify_kinds[i]), err);
+    return code == KB_OK ? add_json(ret, root, err) : code;
 }

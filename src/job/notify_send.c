@@ -16,6 +16,7 @@
 #define TOTAL_SECONDS   15L
 #define MAX_ANSWER      65536 // bytes of an answer that are kept
 #define HMAC_BYTES      32
+#define KEY_BYTES       16 // shorter parts of an address, such as "robot", are no key
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 
@@ -164,8 +165,24 @@ static enum kb_code send_webhook(const json_t *target, const struct message *m,
 
 // --- robots of group chats
 
+// The answer's words without the parts of the address that may be its key, should the other side
+// have repeated them: a sentence goes into logs. A new string.
+static char *without_key(const char *words, const char *url)
+{
+    static const char ends[] = "/?&=#";
+    char *ret = kb_strdup(words);
+    for (size_t at = 0, n; url[at]; at += n) {
+        at += strspn(url + at, ends);
+        n = strcspn(url + at, ends);
+        for (char *word = ret; n >= KEY_BYTES && *word; word++)
+            if (strncmp(word, url + at, n) == 0)
+                memset(word, '*', n);
+    }
+    return ret;
+}
+
 // They answer 200 whatever happens; what really happened is a number in the answer.
-static enum kb_code check_robot(const struct text *answer, struct kb_error *err)
+static enum kb_code check_robot(const char *url, const struct text *answer, struct kb_error *err)
 {
     static const char *const numbers[] = {"errcode", "code", "StatusCode"};
     static const char *const texts[] = {"errmsg", "msg", "StatusMessage"};
@@ -176,7 +193,7 @@ static enum kb_code check_robot(const struct text *answer, struct kb_error *err)
             continue;
         if (json_integer_value(number) == 0)
             return KB_OK;
-        const char *text = field(root, texts[i]);
+        CLEANUP(kb_freep) char *text = without_key(field(root, texts[i]), url);
         return kb_fail(err, KB_UNAVAILABLE, _("the robot refused the message: %.*s (code %lld)"),
                        utf8_fit(text, 300), text, (long long)json_integer_value(number));
     }
@@ -230,7 +247,7 @@ static enum kb_code post_robot(const char *url, json_t *body, const struct cance
     if (!json)
         return kb_fail(err, KB_INTERNAL, "a message could not be written as JSON");
     enum kb_code code = post(url, &headers, json, &answer, cancel, err);
-    return code == KB_OK ? check_robot(&answer, err) : code;
+    return code == KB_OK ? check_robot(url, &answer, err) : code;
 }
 
 static enum kb_code send_wecom(const json_t *target, const struct message *m,

@@ -2,7 +2,6 @@
 #include "server/internal.h"
 
 #include "job/jobs.h"
-#include "job/notify.h"
 #include "server/fields.h"
 
 #include <stdio.h>
@@ -70,6 +69,7 @@ static void batches_create(struct request *r)
     CLEANUP(kb_freep) const char **videos = NULL;
     CLEANUP(kb_freep) char *options = NULL;
     CLEANUP(kb_freep) char *notify = NULL;
+    CLEANUP(text_free) struct text told = {0};
     int64_t priority = p.priority, id;
     bool has_priority;
     json_t *body = request_json(r);
@@ -79,16 +79,15 @@ static void batches_create(struct request *r)
         !take_videos(r, body, &videos, &p.n_videos) ||
         !field_object(r, body, "options", &options) ||
         !field_int(r, body, "priority", 0, 9, &priority, &has_priority) ||
-        !field_object(r, body, "notify", &notify))
+        !field_object(r, body, "notify", &notify) || (notify && !take_notify(r, notify, &told)))
         return;
     p.videos = videos;
     p.options = options;
-    p.notify = notify;
+    p.notify = notify ? text_get(&told) : NULL;
     p.priority = (int)priority;
 
     struct kb_error err = {0};
-    if ((notify && notify_check(notify, &err) != KB_OK) ||
-        batch_create(request_store(r), &p, &id, &err) != KB_OK) {
+    if (batch_create(request_store(r), &p, &id, &err) != KB_OK) {
         reply_error(r, &err);
         return;
     }

@@ -412,12 +412,10 @@ static void notify_show(struct request *r)
         reply_masked(r, text_get(&json));
 }
 
-// The document of the body with its secrets filled in from the stored one, checked.
-static bool take_notify(struct request *r, json_t *document, struct text *ret)
+bool take_notify(struct request *r, const char *json, struct text *ret)
 {
     struct kb_error err = {0};
     CLEANUP(text_free) struct text old = {0};
-    CLEANUP(kb_freep) char *json = json_dumps(document, JSON_COMPACT);
     if (load_notify(request_store(r), &old, &err) == KB_OK &&
         notify_unmask(json, text_get(&old), ret, &err) == KB_OK &&
         notify_check(text_get(ret), &err) == KB_OK)
@@ -426,12 +424,18 @@ static bool take_notify(struct request *r, json_t *document, struct text *ret)
     return false;
 }
 
+static bool take_document(struct request *r, json_t *document, struct text *ret)
+{
+    CLEANUP(kb_freep) char *json = json_dumps(document, JSON_COMPACT);
+    return take_notify(r, json ? json : "", ret);
+}
+
 static void notify_put(struct request *r)
 {
     struct kb_error err = {0};
     CLEANUP(text_free) struct text json = {0};
     json_t *body = request_json(r);
-    if (!body || !take_notify(r, body, &json))
+    if (!body || !take_document(r, body, &json))
         return;
     if (setting_put(request_store(r), "notify", text_get(&json), &err) != KB_OK)
         reply_error(r, &err);
@@ -477,7 +481,7 @@ static void notify_try(struct request *r)
     if (!body)
         return;
     if (json_object_size(body) > 0) {
-        if (!take_notify(r, body, &json))
+        if (!take_document(r, body, &json))
             return;
     } else {
         struct kb_error err = {0};

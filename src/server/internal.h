@@ -39,6 +39,10 @@ char *server_log_path(const struct server *s);
 enum kb_code followers_start(struct followers **ret, const char *log_path, struct kb_error *err);
 void followers_stop(struct followers **f); // after http_stop()
 
+// The settings of notifications in json, checked, with the masked secrets filled in from those of
+// the server. False: the request was answered already.
+bool take_notify(struct request *r, const char *json, struct text *ret);
+
 struct doctor_cache *doctor_cache_create(void);
 void doctor_cache_unref(struct doctor_cache **c);
 

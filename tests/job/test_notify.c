@@ -22,6 +22,7 @@ struct server {
     int listener, port;
     pthread_t thread;
     bool mail;                      // SMTP, else HTTP
+    bool asks;                      // for user and password, which it repeats and refuses
     const char *answers[MAX_CALLS]; // "500" or "200 body", by number of the call; NULL = "200"
     pthread_mutex_t lock;           // of what follows
     struct text calls[MAX_CALLS];   // all that the client said
@@ -74,8 +75,16 @@ static void answer_http(int fd, const char *answer)
     say(fd, reply);
 }
 
-static void serve_mail(int fd, struct text *heard)
+// "AUTH PLAIN", then the password in base64: what the server says to both.
+static void answer_auth(int fd, const char *line, size_t n)
 {
+    CLEANUP(kb_freep) char *refusal = kb_printf("535 not with %.*s\r\n", (int)n, line);
+    say(fd, strncasecmp(line, "AUTH", 4) == 0 ? "334 \r\n" : refusal);
+}
+
+static void serve_mail(int fd, struct text *heard, bool asks)
+{
+    static const char *const verbs[] = {"EHLO", "MAIL", "RCPT", "DATA", "QUIT"};
     size_t read_to = 0;
     bool in_data = false;
     say(fd, "220 test\r\n");
@@ -89,7 +98,14 @@ static void serve_mail(int fd, struct text *heard)
         read_to += (size_t)(end + 2 - line);
         if (in_data && strncmp(line, ".\r\n", 3) != 0)
             continue;
-        if (in_data || strncasecmp(line, "QUIT", 4) != 0)
+        size_t verb = 0;
+        while (verb < ARRAY_LEN(verbs) && strncasecmp(line, verbs[verb], 4) != 0)
+            verb++;
+        if (asks && !in_data && verb == ARRAY_LEN(verbs))
+            answer_auth(fd, line, (size_t)(end - line));
+        else if (asks && verb == 0)
+            say(fd, "250-test\r\n250 AUTH PLAIN\r\n");
+        else if (in_data || strncasecmp(line, "QUIT", 4) != 0)
             say(fd, strncasecmp(line, "DATA", 4) == 0   ? "354 go on\r\n"
                     : strncasecmp(line, "EHLO", 4) == 0 ? "250-test\r\n250 8BITMIME\r\n"
                                                         : "250 ok\r\n");
@@ -105,7 +121,7 @@ static void *serve(void *opaque)
     for (int fd; (fd = accept(s->listener, NULL, NULL)) >= 0; close(fd)) {
         struct text heard = {0};
         if (s->mail)
-            serve_mail(fd, &heard);
+            serve_mail(fd, &heard, s->asks);
         else
             hear_http(fd, &heard);
         // Recorded before the answer, because the test looks once the client has it.
@@ -702,13 +718,96 @@ static void test_mask(void **state)
     assert_true(json_equal(a, b));
     json_decref(a);
     json_decref(b);
-    // a new secret replaces, and one that was never known is none
-    assert_ok(err, notify_unmask("{\"webhook\":{\"url\":\"https://a\",\"secret\":\"new\"},"
-                                 "\"dingtalk\":{\"url\":\"https://d\",\"secret\":\"********\"}}",
-                                 "", &fresh, &err));
+    // a new secret replaces
+    assert_ok(err, notify_unmask("{\"webhook\":{\"url\":\"https://b\",\"secret\":\"new\"}}", old,
+                                 &fresh, &err));
     assert_has(fresh.data, "\"new\"");
-    assert_has(fresh.data, "\"secret\":\"\"");
     assert_fails(err, KB_BAD_INPUT, "", notify_unmask("[", old, &fresh, &err));
+}
+
+// A masked secret is filled in for the target it was given for, and for no other.
+static void test_secrets_stay_with_their_target(void **state)
+{
+    (void)state;
+    static const char old[] =
+        "{\"webhook\":{\"url\":\"https://a/x\",\"secret\":\"one\"},"
+        "\"email\":{\"smtp\":\"smtp://m:587\",\"user\":\"u\",\"password\":\"two\",\"from\":\"a@b\","
+        "\"to\":[\"c@d\"]},\"feishu\":{\"url\":\"https://f\",\"secret\":\"three\"},"
+        "\"wecom\":{\"url\":\"https://w\"}}";
+#define MAIL(smtp, user, more)                                                                     \
+    "{\"email\":{\"smtp\":\"" smtp "\",\"user\":\"" user "\",\"password\":\"********\","           \
+    "\"from\":\"e@b\",\"to\":[\"f@d\"]" more "}}"
+#define HOOK(kind, url) "{\"" kind "\":{\"url\":\"" url "\",\"secret\":\"********\"}}"
+    static const struct {
+        const char *json, *part; // part of the sentence, or of what comes out if it is taken
+        bool taken;
+    } table[] = {
+        {MAIL("smtp://m:587", "u", ""), "\"two\"",
+         true}, // to others from another: still that server
+        {MAIL("smtp://m:587", "u", ",\"tls\":true"), "\"two\"", true},
+        {MAIL("smtp://m:587", "u", ",\"tls\":false"), "the TLS of 'email' has changed", false},
+        {MAIL("smtps://m:587", "u", ""), "the TLS of 'email' has changed", false},
+        {MAIL("smtp://evil:587", "u", ""), "the server or port of 'email' has changed", false},
+        {MAIL("smtp://m:25", "u", ""), "the server or port of 'email' has changed", false},
+        {MAIL("smtp://m", "u", ""), "give the password again", false},
+        {MAIL("smtp://m:587@evil", "u", ""), "the server or port of 'email' has changed", false},
+        {MAIL("smtp://m:587", "v", ""), "the user of 'email' has changed", false},
+        {MAIL("", "u", ""), "\"password\":\"\"", true}, // emptied in a form
+        {HOOK("webhook", "https://a/x"), "\"one\"", true},
+        {HOOK("webhook", "https://a/y"), "the address of 'webhook' has changed", false},
+        {HOOK("webhook", "http://a/x"), "give the secret again", false},
+        {HOOK("webhook", "https://f"), "the address of 'webhook' has changed", false},
+        {HOOK("feishu", "https://f"), "\"three\"", true},
+        {HOOK("feishu", "https://f/"), "the address of 'feishu' has changed", false},
+        {HOOK("dingtalk", "https://f"), "no secret of 'dingtalk' is stored", false},
+        {HOOK("wecom", "https://w"), "no secret of 'wecom' is stored", false},
+        {"{\"email\":{\"smtp\":\"smtp://m:587\",\"secret\":\"********\",\"from\":\"a@b\","
+         "\"to\":[\"c@d\"]}}",
+         "no password of 'email' is stored", false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct kb_error err = {0};
+        CLEANUP(text_free) struct text ret = {0};
+        if (table[i].taken) {
+            assert_ok(err, notify_unmask(table[i].json, old, &ret, &err));
+            assert_has(ret.data, table[i].part);
+            continue;
+        }
+        assert_fails(err, KB_BAD_INPUT, table[i].part,
+                     notify_unmask(table[i].json, old, &ret, &err));
+        assert_int_equal(ret.size, 0);
+        assert_fails(err, KB_BAD_INPUT, "is stored", notify_unmask(table[i].json, "", &ret, &err));
+    }
+#undef MAIL
+#undef HOOK
+}
+
+// Neither what a mail server repeats of a password nor what a robot repeats of its address is told.
+static void test_sentences_hold_no_secret(void **state)
+{
+    struct queue_test *t = *state;
+    struct server mail = {.mail = true, .asks = true};
+    struct server robot = {
+        .answers = {"200 {\"errcode\":1,\"errmsg\":\"no key 0123456789abcdef, robot\"}"}};
+    server_start(&mail);
+    server_start(&robot);
+    set_notify(t,
+               "{\"email\":{\"smtp\":\"smtp://127.0.0.1:%d\",\"tls\":false,\"user\":\"u\","
+               "\"password\":\"hunter2\",\"from\":\"k@example.com\",\"to\":[\"a@example.com\"]},"
+               "\"wecom\":{\"url\":\"http://127.0.0.1:%d/robot?key=0123456789abcdef\"}}",
+               mail.port, robot.port);
+    assert_ok(t->err, notify_batch_ended(t->s, ended_batch(t), &t->err));
+    send_due(t);
+    assert_has(call(&mail, 0), "AHUAaHVudGVyMg=="); // \0u\0hunter2
+    assert_int_equal(ask(t, "SELECT count(*) FROM notice WHERE state = 'due' AND error <> ''"), 2);
+    assert_int_equal(ask(t, "SELECT count(*) FROM notice WHERE error LIKE '%%hunter2%%'"
+                            " OR error LIKE '%%AHUAaHVudGVyMg%%' OR error LIKE '%%0123456789%%'"),
+                     0);
+    assert_int_equal(ask(t, "SELECT count(*) FROM notice WHERE error LIKE"
+                            " '%%no key ****************, robot%%'"),
+                     1);
+    server_stop(&mail);
+    server_stop(&robot);
 }
 
 static void test_test_button(void **state)
@@ -760,6 +859,8 @@ int main(void)
         TEST(test_mail),
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_mask),
+        cmocka_unit_test(test_secrets_stay_with_their_target),
+        TEST(test_sentences_hold_no_secret),
         TEST(test_test_button),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

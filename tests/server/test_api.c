@@ -5,8 +5,11 @@
 #include "base/log.h"
 #include "job/assets.h"
 #include "job/jobs.h"
+#include "job/store_internal.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -348,14 +351,15 @@ static void secrets_do_not_come_back(void **state)
     assert_string_equal(text_at(d, "webhook.secret"), "********");
     json_decref(d);
     d = live_ask(*state, 200, "PUT", address,
-                 "{\"webhook\":{\"url\":\"http://127.0.0.1:1/new\",\"secret\":\"********\"}}");
+                 "{\"webhook\":{\"url\":\"http://127.0.0.1:1/hook\",\"secret\":\"********\"},"
+                 "\"events\":[\"job_failed\"]}");
     json_decref(d);
     struct live *l = *state;
     struct kb_error err = {0};
     CLEANUP(text_free) struct text stored = {0};
     assert_ok(err, setting_get(l->site.store, "notify", &stored, &err));
     assert_non_null(strstr(text_get(&stored), "apple"));
-    assert_non_null(strstr(text_get(&stored), "/new"));
+    assert_non_null(strstr(text_get(&stored), "job_failed"));
     live_refuses(l, 400, "bad_input", "pigeon", "PUT", address, "{\"pigeon\":{}}");
 
     // The stored one; nobody listens on port 1.
@@ -368,6 +372,113 @@ static void secrets_do_not_come_back(void **state)
     d = live_ask(l, 200, "POST", "/api/v1/settings/notify/test", "{\"events\":[]}");
     assert_int_equal(json_array_size(json_object_get(d, "items")), 0);
     json_decref(d);
+}
+
+// A mail server of somebody else on loopback: asks for a password, keeps what it hears.
+struct stranger {
+    int listener, port, n_calls;
+    pthread_t thread;
+    struct text heard; // read after stranger_stop()
+};
+
+static void *stranger_listen(void *opaque)
+{
+    struct stranger *s = opaque;
+    for (int fd; (fd = accept(s->listener, NULL, NULL)) >= 0; close(fd)) {
+        char line[1000];
+        const char *answer = "220 hello\r\n";
+        s->n_calls++;
+        while (send(fd, answer, strlen(answer), MSG_NOSIGNAL) > 0) {
+            ssize_t n = recv(fd, line, sizeof(line), 0);
+            if (n <= 0)
+                break;
+            text_add_bytes(&s->heard, line, (size_t)n);
+            answer = strncmp(line, "EHLO", 4) == 0   ? "250-x\r\n250 AUTH PLAIN\r\n"
+                     : strncmp(line, "AUTH", 4) == 0 ? "334 \r\n"
+                                                     : "535 no\r\n";
+        }
+    }
+    return NULL;
+}
+
+static void stranger_start(struct stranger *s)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    s->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(s->listener, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(listen(s->listener, 8), 0);
+    assert_int_equal(getsockname(s->listener, (struct sockaddr *)&address, &size), 0);
+    s->port = ntohs(address.sin_port);
+    assert_int_equal(pthread_create(&s->thread, NULL, stranger_listen, s), 0);
+}
+
+static void stranger_stop(struct stranger *s)
+{
+    shutdown(s->listener, SHUT_RDWR);
+    pthread_join(s->thread, NULL);
+    close(s->listener);
+}
+
+static json_t *stored_settings(struct live *l)
+{
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text stored = {0};
+    assert_ok(err, setting_get(l->site.store, "notify", &stored, &err));
+    return json_loads(text_get(&stored), 0, NULL);
+}
+
+#define MAIL_TO                                                                                    \
+    "{\"email\":{\"smtp\":\"smtp://"                                                               \
+    "127.0.0.1:%d\",\"tls\":false,\"user\":\"u\",\"password\":\"%s\","                             \
+    "\"from\":\"a@example.com\",\"to\":[\"b@example.com\"]}}"
+
+// Whoever has the token may change the mail server, but not have the stored password sent to it.
+static void a_password_goes_to_its_own_server_alone(void **state)
+{
+    static const char address[] = "/api/v1/settings/notify";
+    static const char again[] = "server or port of 'email' has changed: give the password again";
+    static const char hook[] = "{\"webhook\":{\"url\":\"http://127.0.0.1:2/x\",\"secret\":\"%s\"}}";
+    struct live *l = *state;
+    struct stranger other = {0}, own = {0};
+    stranger_start(&other);
+    stranger_start(&own);
+    CLEANUP(kb_freep) char *mine = kb_printf(MAIL_TO, own.port, "hunter2");
+    CLEANUP(kb_freep) char *same = kb_printf(MAIL_TO, own.port, "********");
+    CLEANUP(kb_freep) char *theirs = kb_printf(MAIL_TO, other.port, "********");
+    CLEANUP(kb_freep) char *masked = kb_printf(hook, "********");
+    json_decref(live_ask(l, 200, "PUT", address, mine));
+    json_t *before = stored_settings(l);
+    live_refuses(l, 400, "bad_input", again, "POST", "/api/v1/settings/notify/test", theirs);
+    live_refuses(l, 400, "bad_input", again, "PUT", address, theirs);
+    live_refuses(l, 400, "bad_input", "no secret of 'webhook'", "PUT", address, masked);
+    json_t *after = stored_settings(l);
+    assert_true(json_equal(before, after));
+    json_decref(before);
+    json_decref(after);
+    // Its own server hears it, so the other one could have.
+    json_decref(live_ask(l, 200, "POST", "/api/v1/settings/notify/test", same));
+    stranger_stop(&own);
+    assert_non_null(strstr(text_get(&own.heard), "AHUAaHVudGVyMg==")); // \0u\0hunter2
+    text_free(&own.heard);
+
+    // A batch may name the secrets of the server for the server's targets, too.
+    char audio[33], video[33];
+    site_asset(&l->site, "speech.wav", "RIFF", 4, audio);
+    site_asset(&l->site, "person.mp4", "ftyp", 4, video);
+    static const char batch[] = "{\"audio\":\"%s\",\"videos\":[\"%s\"],\"notify\":%s}";
+    CLEANUP(kb_freep) char *good = kb_printf(batch, audio, video, same);
+    CLEANUP(kb_freep) char *bad = kb_printf(batch, audio, video, theirs);
+    live_refuses(l, 400, "bad_input", again, "POST", "/api/v1/batches", bad);
+    json_decref(live_ask(l, 201, "POST", "/api/v1/batches", good));
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    struct kb_error err = {0};
+    assert_ok(err, store_query(l->site.store, &q, &err,
+                               "SELECT count(*) FROM batch WHERE notify LIKE '%hunter2%'", ""));
+    assert_int_equal(sqlite3_column_int(q, 0), 1);
+    stranger_stop(&other);
+    assert_int_equal(other.n_calls, 0);
+    text_free(&other.heard);
 }
 
 static void write_program(const char *name, const char *script)
@@ -570,6 +681,7 @@ int main(void)
         TEST(a_log_is_followed),
         TEST(health_metrics_system),
         TEST(secrets_do_not_come_back),
+        TEST(a_password_goes_to_its_own_server_alone),
         TEST(the_doctor_is_a_process),
         TEST(addresses_are_downloaded),
         TEST(downloads_go_on_after_a_restart),
