@@ -190,6 +190,57 @@ await run({
         });
     },
 
+    async a_password_is_asked_for_again_when_its_server_changes() {
+        await with_mock({}, async (mock) => {
+            mock.settings.email = { smtp: 'smtp://own.example.com:587', user: 'u', password: '********', from: 'a@example.com', to: ['b@example.com'], tls: false };
+            const page = await open_page(mock.url);
+            await open_tab(page, 'system');
+            const form = page.locator('form.notify');
+            const of = (name) => form.locator(`input[name="${name}"]`);
+            const notice = form.getByRole('alert');
+            await form.locator('summary').filter({ hasText: '邮件' }).click();
+            const changes = [
+                () => of('email.smtp').fill('smtp://other.example.com:587'),
+                () => of('email.user').fill('v'),
+                () => form.getByText('加密（TLS）').click(),
+            ];
+            const undo = [
+                () => of('email.smtp').fill('smtp://own.example.com:587'),
+                () => of('email.user').fill('u'),
+                changes[2],
+            ];
+            for (const [i, change] of changes.entries()) {
+                await change();
+                await notice.getByText('请重新填写密码').waitFor();
+                holds(await of('email.password').inputValue() === '', `change ${i} takes the mask out`);
+                await undo[i]();
+                await notice.waitFor({ state: 'detached' });
+                holds(await of('email.password').inputValue() === '********', `undoing change ${i} brings it back`);
+            }
+            // Neither is anything sent without it, nor is it sent as "********".
+            await changes[0]();
+            await notice.waitFor();
+            await form.getByRole('button', { name: '保存' }).click();
+            await until('the focus', () => of('email.password').evaluate((e) => e === document.activeElement));
+            holds(mock.settings.email.smtp === 'smtp://own.example.com:587', 'nothing was saved without the password');
+            await of('email.password').fill('new');
+            await notice.waitFor({ state: 'detached' });
+            await form.getByRole('button', { name: '保存' }).click();
+            await until('the settings', () => mock.settings.email.smtp === 'smtp://other.example.com:587');
+            holds(mock.settings.email.tls === false, 'what the form was not asked to change stays');
+            await until('the mask', async () => await of('email.password').inputValue() === '********');
+
+            // Somebody else has changed it meanwhile: the server's words, and the field asks.
+            mock.settings.email.smtp = 'smtp://third.example.com:587';
+            page.quiet = true; // the browser reports the 400
+            await form.getByRole('button', { name: '发送测试' }).click();
+            await page.locator('.el-message').getByText('“email”的地址已更改').waitFor();
+            await notice.getByText('请重新填写密码').waitFor();
+            page.faults();
+            await page.context().close();
+        });
+    },
+
     async an_error_is_told_in_the_words_of_the_server() {
         await with_mock({ workers: 1 }, async (mock) => {
             const page = await open_page(mock.url);

@@ -497,8 +497,21 @@ export class Mock {
         this.json(response, this.settings);
     }
 
+    // A masked secret stands for the stored one only for the target it was given for.
+    refuseMoved(given) {
+        const binding = { email: ['smtp', 'user', 'tls'] };
+        for (const [target, value] of Object.entries(given)) {
+            if (![value.secret, value.password].includes(SECRET)) continue;
+            const before = this.settings[target] ?? {};
+            if ((binding[target] ?? ['url']).some((name) => (value[name] ?? '') !== (before[name] ?? '')))
+                throw new Problem(400, 'bad_input', `“${target}”的地址已更改：请重新填写密钥`, `the address of '${target}' has changed: give the secret again`);
+        }
+    }
+
     async 'PUT settings'({ request, response }) {
-        this.settings = await this.body(request);
+        const given = await this.body(request);
+        this.refuseMoved(given);
+        this.settings = given;
         for (const target of Object.values(this.settings))
             for (const name of ['secret', 'password']) if (target[name]) target[name] = SECRET;
         this.json(response, this.settings);
@@ -506,6 +519,7 @@ export class Mock {
 
     async 'POST settings'({ request, response, chinese }) {
         const given = await this.body(request);
+        this.refuseMoved(given);
         const targets = Object.keys(given).filter((t) => t !== 'events');
         const error = chinese ? '服务器没有回应（超时 15 秒）' : 'the server did not answer within 15 s';
         this.json(response, { items: targets.map((target) => ({ target, ok: target === 'webhook', error: target === 'webhook' ? null : error })) });

@@ -103,6 +103,8 @@ const en: Texts = {
         webhook: 'Webhook', email: 'E-mail', wecom: 'WeChat Work', dingtalk: 'DingTalk', feishu: 'Feishu', url: 'Address', secret: 'Secret (optional)',
         smtp: 'SMTP server', user: 'User', password: 'Password', from: 'From', to: 'To (separated by commas)', test: 'Send a test', saved: 'Saved', on: 'filled in',
         sent: '{target}: sent', notSent: '{target}: {error}', nothing: 'No way of notifying is filled in yet',
+        tls: 'Encrypted (TLS)', passwordAgain: 'The server, port, user or TLS has changed: give the password again',
+        secretAgain: 'The address has changed: give the secret again, or leave it empty for none',
     },
 };
 
