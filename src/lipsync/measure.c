@@ -3,10 +3,11 @@
 #include "face/warp.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define N_LIP_POINTS (2 * TRACK_N_LIPS)
-#define N_STILL      (TRACK_N_POINTS - TRACK_OTHER_FIRST)
+#define N_STILL      20 // from TRACK_OTHER_FIRST on: eyes, brows, nose
 
 // --- landmarks ---
 
@@ -53,13 +54,58 @@ float measure_lip_distance(const float (*truth)[2], const float (*test)[2])
     return sum / N_LIP_POINTS / measure_face_width(truth);
 }
 
-float measure_jitter(const float (*before)[2], const float (*at)[2], const float (*after)[2])
+typedef const float (*const_points)[2];
+
+static float bend(const float before[2], const float at[2], const float after[2])
+{
+    return hypotf(before[0] - 2 * at[0] + after[0], before[1] - 2 * at[1] + after[1]);
+}
+
+static float mean_bend(const_points before, const_points at, const_points after, int first, int n)
 {
     float sum = 0;
-    for (int i = TRACK_OUTER_FIRST; i < TRACK_OUTER_FIRST + N_LIP_POINTS; i++)
-        sum += hypotf(before[i][0] - 2 * at[i][0] + after[i][0],
-                      before[i][1] - 2 * at[i][1] + after[i][1]);
-    return sum / N_LIP_POINTS / measure_face_width(at);
+    for (int i = first; i < first + n; i++)
+        sum += bend(before[i], at[i], after[i]);
+    return sum / (float)n / measure_face_width(at);
+}
+
+float measure_jitter(const float (*before)[2], const float (*at)[2], const float (*after)[2])
+{
+    return mean_bend(before, at, after, TRACK_OUTER_FIRST, N_LIP_POINTS);
+}
+
+float measure_still_jitter(const float (*before)[2], const float (*at)[2], const float (*after)[2])
+{
+    return mean_bend(before, at, after, TRACK_OTHER_FIRST, N_STILL);
+}
+
+#define N_GAPS   (TRACK_N_LIPS / 2 - 1)
+#define N_MOTION (N_LIP_POINTS + N_GAPS)
+
+// The lip points of a face as they lie where the head is as in frame at, and the gaps of the inner
+// lips.
+static void mouth_of(float (*ret)[2], const_points face, const_points at)
+{
+    struct affine align =
+        affine_fit_similarity(face + TRACK_OTHER_FIRST, at + TRACK_OTHER_FIRST, N_STILL);
+    for (int i = 0; i < N_LIP_POINTS; i++)
+        affine_apply(&align, face[TRACK_OUTER_FIRST + i][0], face[TRACK_OUTER_FIRST + i][1],
+                     &ret[i][0], &ret[i][1]);
+    const float(*inner)[2] = (const_points)ret + TRACK_INNER_FIRST - TRACK_OUTER_FIRST;
+    for (int i = 1; i <= N_GAPS; i++)
+        for (int k = 0; k < 2; k++)
+            ret[N_LIP_POINTS + i - 1][k] = inner[TRACK_N_LIPS - i][k] - inner[i][k];
+}
+
+float measure_lip_motion(const float (*before)[2], const float (*at)[2], const float (*after)[2])
+{
+    float a[N_MOTION][2], b[N_MOTION][2], c[N_MOTION][2], sum = 0;
+    mouth_of(a, before, at);
+    mouth_of(b, at, at);
+    mouth_of(c, after, at);
+    for (int i = 0; i < N_MOTION; i++)
+        sum += bend(a[i], b[i], c[i]);
+    return sum / N_MOTION / measure_face_width(at);
 }
 
 // --- curves ---
@@ -130,6 +176,33 @@ double measure_amplitude(const float *truth, const float *test, int n)
     if (flat(m.aa, m.n))
         return flat(m.bb, m.n) ? 1 : INFINITY;
     return sqrt(m.bb / m.aa);
+}
+
+double measure_ratio(double truth, double test)
+{
+    if (isnan(truth) || isnan(test))
+        return NAN;
+    if (truth > 0)
+        return test / truth;
+    return test > 0 ? INFINITY : 1;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double measure_median(double *values, int n)
+{
+    int m = 0;
+    for (int i = 0; i < n; i++)
+        if (!isnan(values[i]))
+            values[m++] = values[i];
+    if (m == 0)
+        return NAN;
+    qsort(values, (size_t)m, sizeof(*values), compare);
+    return m % 2 ? values[m / 2] : (values[m / 2 - 1] + values[m / 2]) / 2;
 }
 
 // --- pictures ---
@@ -214,4 +287,92 @@ double measure_psnr(const struct luma_error *sum)
     if (sum->squares <= 0)
         return INFINITY;
     return 10 * log10(255.0 * 255.0 * (double)sum->pixels / sum->squares);
+}
+
+// --- sharpness ---
+
+#define BOX_GROW 0.3f // of the lips' box, on every side
+
+// exp(-k^2 / (2 * 0.8^2)), divided by the sum over -3..3.
+#define RADIUS 3
+static const float gaussian[RADIUS + 1] = {0.49867645f, 0.22831072f, 0.02191031f, 0.00044074f};
+
+// The box goes through in tiles, so that nothing is allocated and all of a tile stays in the cache.
+// A Laplacian needs the blurred pixels next to it, and they what lies RADIUS further.
+#define TILE   64
+#define MARGIN (RADIUS + 1)
+
+void measure_lips_box(const float (*points)[2], float ret[4])
+{
+    const float *first = points[TRACK_OUTER_FIRST];
+    float box[4] = {first[0], first[1], first[0], first[1]};
+    for (int i = TRACK_OUTER_FIRST + 1; i < TRACK_OUTER_FIRST + N_LIP_POINTS; i++) {
+        for (int k = 0; k < 2; k++) {
+            box[k] = fminf(box[k], points[i][k]);
+            box[k + 2] = fmaxf(box[k + 2], points[i][k]);
+        }
+    }
+    for (int k = 0; k < 2; k++) {
+        float grow = BOX_GROW * (box[k + 2] - box[k]);
+        ret[k] = box[k] - grow;
+        ret[k + 2] = box[k + 2] + grow;
+    }
+}
+
+// dst[i] is the Gaussian over seven values of src, step apart, of which the middle one is
+// src[i + 3 * step].
+static void blur(float *dst, const float *src, int step, int n)
+{
+    for (int i = 0; i < n; i++) {
+        const float *middle = src + i + RADIUS * step;
+        float sum = gaussian[0] * middle[0];
+        for (int k = 1; k <= RADIUS; k++)
+            sum += gaussian[k] * (middle[-k * step] + middle[k * step]);
+        dst[i] = sum;
+    }
+}
+
+// Sum of the squares of the Laplacian over one tile of at most TILE x TILE pixels.
+static double laplacian_squares(const AVFrame *frame, int x0, int y0, int width, int height)
+{
+    float line[TILE + 2 * MARGIN], across[TILE + 2 * MARGIN][TILE + 2];
+    for (int r = 0; r < height + 2 * MARGIN; r++) {
+        int y = KB_MIN(KB_MAX(y0 + r - MARGIN, 0), frame->height - 1);
+        const uint8_t *luma = frame->data[0] + (ptrdiff_t)y * frame->linesize[0];
+        for (int i = 0; i < width + 2 * MARGIN; i++)
+            line[i] = luma[KB_MIN(KB_MAX(x0 + i - MARGIN, 0), frame->width - 1)];
+        blur(across[r], line, 1, width + 2);
+    }
+
+    float blurred[TILE + 2][TILE + 2];
+    for (int r = 0; r < height + 2; r++)
+        blur(blurred[r], across[r], TILE + 2, width + 2);
+    double sum = 0;
+    for (int r = 1; r <= height; r++) {
+        float squares = 0; // of one line: its rounding is far below that of the luma
+        for (int i = 1; i <= width; i++) {
+            float v = blurred[r][i - 1] + blurred[r][i + 1] + blurred[r - 1][i] +
+                      blurred[r + 1][i] - 4 * blurred[r][i];
+            squares += v * v;
+        }
+        sum += (double)squares;
+    }
+    return sum;
+}
+
+double measure_sharpness(const AVFrame *frame, const float box[4])
+{
+    int area[4];
+    for (int k = 0; k < 4; k++)
+        area[k] =
+            clamp(k < 2 ? floorf(box[k]) : ceilf(box[k]), k % 2 ? frame->height : frame->width);
+    if (area[2] <= area[0] || area[3] <= area[1])
+        return NAN;
+    double sum = 0;
+    for (int y = area[1]; y < area[3]; y += TILE)
+        for (int x = area[0]; x < area[2]; x += TILE)
+            sum += laplacian_squares(frame, x, y, KB_MIN(TILE, area[2] - x),
+                                     KB_MIN(TILE, area[3] - y));
+    double rms = sqrt(sum / (area[2] - area[0]) / (area[3] - area[1]));
+    return rms < 0.001 ? 0 : rms * (double)yuv_matrix_of(frame).y_scale;
 }

@@ -26,6 +26,22 @@ float measure_lip_distance(const float (*truth)[2], const float (*test)[2]);
 // Mean length of p[k-1] - 2 p[k] + p[k+1] over the 40 lip points, in widths of the face at k.
 float measure_jitter(const float (*before)[2], const float (*at)[2], const float (*after)[2]);
 
+// The same of the mouth's own motion: before and after are first taken to the face at k by the
+// similarity on the 20 points around eyes, brows and nose, so that a head that turns, nods, nears
+// or trembles as a whole counts nothing. Mean over the 40 lip points and the nine gaps of the inner
+// lips (the vectors l_i - u_i of measure_aperture()), in widths of the face at k.
+float measure_lip_motion(const float (*before)[2], const float (*at)[2], const float (*after)[2]);
+
+// As measure_jitter(), over the 20 points around eyes, brows and nose, which speech does not move.
+float measure_still_jitter(const float (*before)[2], const float (*at)[2], const float (*after)[2]);
+
+// test / truth; 1 if both are 0, INFINITY if truth alone is, NAN if either is NAN.
+double measure_ratio(double truth, double test);
+
+// The one in the middle, or the mean of the two; NANs are left out; NAN if there is nothing else.
+// Sorts values.
+double measure_median(double *values, int n);
+
 // The lag in -5..5 at which test[k + lag] follows truth[k] best (> 0: test is late), and Pearson's
 // correlation there:
 //     r = sum((a - mean a) (b - mean b)) / sqrt(sum((a - mean a)^2) sum((b - mean b)^2))
@@ -48,6 +64,18 @@ struct luma_error {
 // all pixels.
 void measure_outside(struct luma_error *sum, const AVFrame *truth, const AVFrame *test,
                      const float (*points)[2], float grow);
+
+// The bounding box of the 40 lip points, grown on every side by 0.3 of its width or height: x0, y0,
+// x1, y1.
+void measure_lips_box(const float (*points)[2], float ret[4]);
+
+// How much fine detail a part of a picture (8-bit luma) has: the root of the mean square of
+//     (L * G * luma)(x, y)
+// over the pixels that box touches. G: Gaussian of sigma 0.8 pixels, cut off beyond 3 and of sum 1;
+// L: Laplacian, left + right + above + below - 4 times the middle; beyond its border the picture
+// repeats its outermost pixels. 1 = from black to white, whatever the range of the luma. Less than
+// a thousandth of a grey level is 0; NAN if box touches no pixel.
+double measure_sharpness(const AVFrame *frame, const float box[4]);
 
 // 10 log10(255^2 / mean square) in dB; INFINITY if all pixels are equal.
 double measure_psnr(const struct luma_error *sum);

@@ -86,6 +86,68 @@ static void test_jitter(void **state)
                        4 / measure_face_width((const_points)b), 1e-4);
 }
 
+// A head that trembles moves the lip points and nothing of the mouth; a mouth that jerks moves
+// both.
+static void test_lip_motion(void **state)
+{
+    float a[TRACK_N_POINTS][2], b[TRACK_N_POINTS][2], c[TRACK_N_POINTS][2];
+    draw_face(a, 10);
+    draw_face(b, 10);
+    draw_face(c, 10);
+    move_face(a, 0.2f, 1.1f, 9, -20);
+    move_face(c, -0.1f, 0.8f, 30, 5);
+    const_points before = (const_points)a, at = (const_points)b, after = (const_points)c;
+    assert_float_equal(measure_lip_motion(before, at, after), 0, 1e-5);
+    assert_true(measure_jitter(before, at, after) > 0.05f);
+    assert_true(measure_still_jitter(before, at, after) > 0.05f);
+
+    // Gaps of 10, 14 and 10 pixels: 36 of the 40 lip points are bent by 4, the nine gaps by 8.
+    draw_face(a, 10);
+    draw_face(b, 14);
+    draw_face(c, 10);
+    float expected = (36 * 4 + 9 * 8) / 49.f / measure_face_width(at);
+    assert_float_equal(measure_lip_motion(before, at, after), expected, 1e-5);
+    assert_float_equal(measure_still_jitter(before, at, after), 0, 0);
+    move_face(b, -0.3f, 1.3f, 12, 7); // by whatever head: all is told in widths of the face
+    assert_float_equal(measure_lip_motion(before, at, after), expected, 1e-5);
+
+    float nothing[TRACK_N_POINTS][2] = {{0}}; // no similarity can be told from it
+    at = (const_points)nothing;
+    assert_true(isfinite(measure_lip_motion(at, at, at)));
+}
+
+static void test_still_jitter(void **state)
+{
+    float a[TRACK_N_POINTS][2], b[TRACK_N_POINTS][2];
+    draw_face(a, 10);
+    draw_face(b, 10);
+    const_points same = (const_points)a, at = (const_points)b;
+    b[track_point_of(6)][0] += 1.5f;   // one of twenty: ridge of the nose
+    b[track_point_of(145)][1] -= 0.5f; // a lid
+    b[track_point_of(17)][1] += 30;    // a lip may do what it wants
+    b[track_point_of(176)][1] += 30;   // and so may the chin
+    assert_float_equal(measure_still_jitter(same, at, same),
+                       (3 + 1) / 20.f / measure_face_width(at), 1e-6);
+}
+
+static void test_ratio(void **state)
+{
+    assert_float_equal(measure_ratio(2, 3), 1.5, 0);
+    assert_float_equal(measure_ratio(2, 0), 0, 0);
+    assert_float_equal(measure_ratio(0, 0), 1, 0);
+    assert_true(isinf(measure_ratio(0, 1)));
+    assert_true(isnan(measure_ratio(NAN, 1)) && isnan(measure_ratio(1, NAN)));
+}
+
+static void test_median(void **state)
+{
+    double odd[] = {5, NAN, 1, 3, NAN}, even[] = {INFINITY, 2, 1, 4}, none[] = {NAN};
+    assert_float_equal(measure_median(odd, 5), 3, 0);
+    assert_float_equal(measure_median(even, 4), 3, 0);
+    assert_true(isnan(measure_median(none, 1)));
+    assert_true(isnan(measure_median(NULL, 0)));
+}
+
 // --- curves ---
 
 #define N 60
@@ -222,12 +284,197 @@ static void test_mask_outside_the_picture(void **state)
     }
 }
 
+// --- sharpness ---
+
+static AVFrame *grating(int width, int height, double wave, double amplitude)
+{
+    AVFrame *f = grey(width, height, 0);
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++)
+            f->data[0][y * f->linesize[0] + x] =
+                (uint8_t)lrint(128 + amplitude * cos(2 * M_PI * x / wave));
+    return f;
+}
+
+// What measure_sharpness() says of waves that long and high: the Gaussian and the Laplacian leave a
+// wave a wave, times what each of them answers to its frequency.
+static double sharpness_of_grating(double wave, double amplitude)
+{
+    double w = 2 * M_PI / wave, gaussian = 0, weights = 0;
+    for (int k = -3; k <= 3; k++) {
+        gaussian += exp(-k * k / (2 * 0.8 * 0.8)) * cos(k * w);
+        weights += exp(-k * k / (2 * 0.8 * 0.8));
+    }
+    return amplitude / sqrt(2) * gaussian / weights * (2 - 2 * cos(w)) / 219;
+}
+
+static void test_sharpness_of_a_grating(void **state)
+{
+    static const struct {
+        double wave, amplitude;
+    } cases[] = {{4, 100}, {8, 100}, {8, 50}, {16, 100}, {32, 120}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(av_frame_free) AVFrame *f = grating(256, 96, cases[i].wave, cases[i].amplitude);
+        double is = measure_sharpness(f, (const float[4]){32, 8, 224, 88}); // whole waves
+        double expected = sharpness_of_grating(cases[i].wave, cases[i].amplitude);
+        if (fabs(is / expected - 1) > 0.02) // luma is whole numbers
+            fail_msg("waves of %g: %g instead of %g", cases[i].wave, is, expected);
+        f->color_range = AVCOL_RANGE_JPEG; // black and white lie further apart there
+        double full = measure_sharpness(f, (const float[4]){32, 8, 224, 88});
+        assert_float_equal(full / is, 219 / 255.0, 1e-6);
+    }
+}
+
+static AVFrame *noise(int width, int height)
+{
+    AVFrame *f = grey(width, height, 0);
+    uint32_t state = 1;
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++) {
+            state = state * 1664525 + 1013904223;
+            f->data[0][y * f->linesize[0] + x] = (uint8_t)(state >> 24);
+        }
+    return f;
+}
+
+static int within(int v, int n)
+{
+    return v < 0 ? 0 : v >= n ? n - 1 : v;
+}
+
+static double luma_at(const AVFrame *f, int x, int y)
+{
+    return f->data[0][within(y, f->height) * f->linesize[0] + within(x, f->width)];
+}
+
+static double blurred_at(const AVFrame *f, int x, int y)
+{
+    double sum = 0, weights = 0;
+    for (int dy = -3; dy <= 3; dy++)
+        for (int dx = -3; dx <= 3; dx++) {
+            double weight = exp(-(dx * dx + dy * dy) / (2 * 0.8 * 0.8));
+            sum += weight * luma_at(f, x + dx, y + dy);
+            weights += weight;
+        }
+    return sum / weights;
+}
+
+// As the definition reads, pixel by pixel in double. area: x0, y0, x1, y1 of whole pixels.
+static double sharpness_by_definition(const AVFrame *f, const int area[4])
+{
+    double sum = 0;
+    for (int y = area[1]; y < area[3]; y++)
+        for (int x = area[0]; x < area[2]; x++) {
+            double v = blurred_at(f, x - 1, y) + blurred_at(f, x + 1, y) + blurred_at(f, x, y - 1) +
+                       blurred_at(f, x, y + 1) - 4 * blurred_at(f, x, y);
+            sum += v * v;
+        }
+    return sqrt(sum / (area[2] - area[0]) / (area[3] - area[1])) / 219;
+}
+
+// Boxes of one pixel, of several tiles, of parts of pixels, at and over the picture's border.
+static void test_sharpness_by_definition(void **state)
+{
+    static const struct {
+        float box[4];
+        int area[4];
+    } cases[] = {
+        {{60, 40, 61, 41}, {60, 40, 61, 41}},
+        {{60.2f, 40.9f, 66.1f, 42.1f}, {60, 40, 67, 43}},
+        {{3, 5, 150, 137}, {3, 5, 150, 137}},
+        {{20, 10, 84, 74}, {20, 10, 84, 74}},
+        {{20, 10, 85, 75}, {20, 10, 85, 75}},
+        {{0, 0, 9, 9}, {0, 0, 9, 9}},
+        {{-30, 100, 20, 900}, {0, 100, 20, 140}},
+        {{155.5f, 139.5f, 1e30f, 1e30f}, {155, 139, 160, 140}},
+        {{-1e30f, -1e30f, 1e30f, 1e30f}, {0, 0, 160, 140}},
+    };
+    CLEANUP(av_frame_free) AVFrame *f = noise(160, 140);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        double expected = sharpness_by_definition(f, cases[i].area);
+        double is = measure_sharpness(f, cases[i].box);
+        if (!(fabs(is - expected) <= 1e-5 * expected + 1e-9))
+            fail_msg("box %zu: %.9g instead of %.9g", i, is, expected);
+    }
+    CLEANUP(av_frame_free) AVFrame *dot = noise(1, 1); // a picture of one pixel is flat
+    assert_float_equal(measure_sharpness(dot, (const float[4]){0, 0, 1, 1}), 0, 0);
+}
+
+static void test_sharpness_of_nothing(void **state)
+{
+    CLEANUP(av_frame_free) AVFrame *flat = grey(200, 100, 77), *f = noise(200, 100);
+    const float box[4] = {10, 10, 190, 90};
+    double none = measure_sharpness(flat, box), some = measure_sharpness(f, box);
+    assert_float_equal(none, 0, 0);
+    assert_float_equal(measure_ratio(none, none), 1, 0);
+    assert_float_equal(measure_ratio(some, none), 0, 0);
+    assert_true(isinf(measure_ratio(none, some)));
+
+    static const float outside[][4] = {{-9, 0, -1, 9},   {200, 0, 250, 9},     {9, 100, 20, 120},
+                                       {20, 20, 10, 30}, {NAN, NAN, NAN, NAN}, {30, 30, 30, 30}};
+    for (size_t i = 0; i < ARRAY_LEN(outside); i++)
+        assert_true(isnan(measure_sharpness(f, outside[i])));
+}
+
+// Only what lies in the box counts.
+static void test_sharpness_in_a_shifted_box(void **state)
+{
+    CLEANUP(av_frame_free) AVFrame *a = noise(200, 100), *b = noise(200, 100);
+    for (int y = 0; y < 100; y++) // the right half loses what it has of detail
+        memset(b->data[0] + y * b->linesize[0] + 100, 128, 100);
+    static const struct {
+        float box[4];
+        double low, high;
+    } cases[] = {
+        {{10, 10, 90, 90}, 1, 1},
+        {{60, 10, 140, 90}, 0.65, 0.75}, // half of the squares: sqrt(1 / 2)
+        {{110, 10, 190, 90}, 0, 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        double ratio =
+            measure_ratio(measure_sharpness(a, cases[i].box), measure_sharpness(b, cases[i].box));
+        assert_true(ratio >= cases[i].low && ratio <= cases[i].high);
+    }
+}
+
+static void test_lips_box(void **state)
+{
+    float p[TRACK_N_POINTS][2], box[4];
+    draw_face(p, 10); // lips from 115 to 185 and from 189 to 211
+    measure_lips_box((const_points)p, box);
+    static const float expected[4] = {115 - 21, 189 - 6.6f, 185 + 21, 211 + 6.6f};
+    for (int k = 0; k < 4; k++)
+        assert_float_equal(box[k], expected[k], 1e-3);
+
+    // A face ten pixels high in a corner, its mouth shut: a few pixels, but some.
+    CLEANUP(av_frame_free) AVFrame *f = noise(64, 48);
+    draw_face(p, 0);
+    move_face(p, 0, 0.05f, 0, 0);
+    measure_lips_box((const_points)p, box);
+    assert_true(box[2] - box[0] > 5 && box[2] - box[0] < 6 && box[3] - box[1] < 1);
+    double tiny = measure_sharpness(f, box);
+    assert_true(tiny > 0.01 && tiny < 10);
+    assert_float_equal(measure_ratio(tiny, tiny), 1, 0);
+
+    static const float odd[] = {0, NAN, 1e30f, INFINITY};
+    for (size_t i = 0; i < ARRAY_LEN(odd); i++) {
+        draw_face(p, 10);
+        move_face(p, 0, odd[i], 500, 0);
+        measure_lips_box((const_points)p, box);
+        measure_sharpness(f, box); // says what it likes, but breaks nothing
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_aperture),
         cmocka_unit_test(test_lip_distance),
         cmocka_unit_test(test_jitter),
+        cmocka_unit_test(test_lip_motion),
+        cmocka_unit_test(test_still_jitter),
+        cmocka_unit_test(test_ratio),
+        cmocka_unit_test(test_median),
         cmocka_unit_test(test_lag),
         cmocka_unit_test(test_lag_of_odd_curves),
         cmocka_unit_test(test_correlation_is_pearsons),
@@ -235,6 +482,11 @@ int main(void)
         cmocka_unit_test(test_psnr),
         cmocka_unit_test(test_mask),
         cmocka_unit_test(test_mask_outside_the_picture),
+        cmocka_unit_test(test_sharpness_of_a_grating),
+        cmocka_unit_test(test_sharpness_by_definition),
+        cmocka_unit_test(test_sharpness_of_nothing),
+        cmocka_unit_test(test_sharpness_in_a_shifted_box),
+        cmocka_unit_test(test_lips_box),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
