@@ -1,4 +1,4 @@
-// koubo eval: how well lips follow, as figures.
+// koubo eval: how well lips follow, how sharp and how steady they are, as figures.
 #include "cli/options.h"
 
 #include "lipsync/eval.h"
@@ -60,8 +60,9 @@ static const struct argp eval_argp = {
     eval_options,
     eval_parse,
     "--truth TRUE.mp4 OUT.mp4",
-    N_("Measure how well the lips of a video follow those of the true video: both are looked at "
-       "with FaceMesh, frame by frame."),
+    N_("Measure how well the lips of a video follow those of the true video, how sharp they are "
+       "and "
+       "how steady the face: both are looked at with FaceMesh, frame by frame."),
     eval_children,
     NULL,
     "koubo",
@@ -75,13 +76,14 @@ static json_t *real_or_null(double x)
 
 static void print_json(const struct eval_result *r)
 {
-    json_t *object =
-        json_pack("{s:o, s:i, s:o, s:o, s:o, s:o, s:I}", "aperture_correlation",
-                  real_or_null(r->aperture_correlation), "lag_frames", r->lag_frames,
-                  "amplitude_ratio", real_or_null(r->amplitude_ratio), "lip_landmark_distance",
-                  real_or_null(r->lip_landmark_distance), "psnr_outside_mask",
-                  real_or_null(r->psnr_outside_mask), "jitter_ratio", real_or_null(r->jitter_ratio),
-                  "frames", (json_int_t)r->frames);
+    json_t *object = json_pack(
+        "{s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "aperture_correlation",
+        real_or_null(r->aperture_correlation), "lag_frames", r->lag_frames, "amplitude_ratio",
+        real_or_null(r->amplitude_ratio), "lip_landmark_distance",
+        real_or_null(r->lip_landmark_distance), "lip_sharpness", real_or_null(r->lip_sharpness),
+        "motion_smoothness", real_or_null(r->motion_smoothness), "psnr_outside_mask",
+        real_or_null(r->psnr_outside_mask), "jitter_ratio", real_or_null(r->jitter_ratio),
+        "still_jitter", real_or_null(r->still_jitter), "frames", (json_int_t)r->frames);
     json_dumpf(object, stdout, JSON_REAL_PRECISION(6));
     putchar('\n');
     json_decref(object);
@@ -105,10 +107,16 @@ static void print_text(const struct eval_result *r)
     print_row(_("amplitude ratio"), text, _("1 = the mouth opens as wide as in truth"));
     snprintf(text, sizeof(text), "%.4f", r->lip_landmark_distance);
     print_row(_("lip landmark distance"), text, _("in widths of the face"));
+    snprintf(text, sizeof(text), "%.2f", r->lip_sharpness);
+    print_row(_("lip sharpness"), text, _("1 = the mouth is as sharp as in truth"));
+    snprintf(text, sizeof(text), "%.2f", r->motion_smoothness);
+    print_row(_("motion smoothness"), text, _("1 = as the true mouth moves; more = it jerks"));
     snprintf(text, sizeof(text), "%.1f dB", r->psnr_outside_mask);
     print_row(_("PSNR outside the mask"), text, _("over 40 dB nobody sees a difference"));
     snprintf(text, sizeof(text), "%.2f", r->jitter_ratio);
     print_row(_("jitter ratio"), text, _("1 = lips as steady as in truth"));
+    snprintf(text, sizeof(text), "%.2f", r->still_jitter);
+    print_row(_("still jitter"), text, _("1 = eyes, brows and nose as steady as in truth"));
     snprintf(text, sizeof(text), "%lld", (long long)r->frames);
     print_row(_("frames compared"), text, _("both videos show the face"));
 }

@@ -140,11 +140,26 @@ static const float (*points_of(const struct track_face *f))[2]
     return (const float(*)[2])f->points;
 }
 
+// Second differences, see measure.h; summed over the frames whose neighbours show both faces too.
+struct motion_sums {
+    double jitter, lips, still;
+};
+
+static void add_motion(struct motion_sums *sums, const struct track_face faces[3])
+{
+    const float(*before)[2] = points_of(&faces[0]), (*at)[2] = points_of(&faces[1]);
+    const float(*after)[2] = points_of(&faces[2]);
+    sums->jitter += (double)measure_jitter(before, at, after);
+    sums->lips += (double)measure_lip_motion(before, at, after);
+    sums->still += (double)measure_still_jitter(before, at, after);
+}
+
 // Everything that moves: apertures per frame (NAN without a face) and the sums of the rest.
 struct lips_sums {
     float *truth, *test; // one aperture per frame of truth
-    int64_t frames, triples;
-    double distance, jitter_truth, jitter_test;
+    int64_t frames;
+    double distance;
+    struct motion_sums motion_truth, motion_test;
 };
 
 static void measure_frame(struct lips_sums *sums, const struct side *truth, const struct side *test,
@@ -168,11 +183,8 @@ static void measure_frame(struct lips_sums *sums, const struct side *truth, cons
     sums->distance += (double)measure_lip_distance(points_of(&a[1]), points_of(&b[1]));
     if (face_pair(truth, test, match, k - 1, &a[0], &b[0]) &&
         face_pair(truth, test, match, k + 1, &a[2], &b[2])) {
-        sums->jitter_truth +=
-            (double)measure_jitter(points_of(&a[0]), points_of(&a[1]), points_of(&a[2]));
-        sums->jitter_test +=
-            (double)measure_jitter(points_of(&b[0]), points_of(&b[1]), points_of(&b[2]));
-        sums->triples++;
+        add_motion(&sums->motion_truth, a);
+        add_motion(&sums->motion_test, b);
     }
 }
 
@@ -196,10 +208,9 @@ static enum kb_code compare_lips(struct eval_result *ret, const struct side *tru
     ret->lag_frames = measure_lag(sums.truth, sums.test, n, &ret->aperture_correlation);
     ret->amplitude_ratio = measure_amplitude(sums.truth, sums.test, n);
     ret->lip_landmark_distance = sums.distance / (double)sums.frames;
-    if (sums.jitter_truth > 0)
-        ret->jitter_ratio = sums.jitter_test / sums.jitter_truth;
-    else // a still picture
-        ret->jitter_ratio = sums.jitter_test > 0 ? INFINITY : 1;
+    ret->jitter_ratio = measure_ratio(sums.motion_truth.jitter, sums.motion_test.jitter);
+    ret->motion_smoothness = measure_ratio(sums.motion_truth.lips, sums.motion_test.lips);
+    ret->still_jitter = measure_ratio(sums.motion_truth.still, sums.motion_test.still);
     return KB_OK;
 }
 
@@ -218,11 +229,37 @@ static enum kb_code advance(struct side *s, int index, struct kb_error *err)
     return KB_OK;
 }
 
+struct pixel_sums {
+    struct luma_error outside;
+    double *sharpness; // one ratio per frame of truth, NAN without a face
+};
+
+static void measure_pixels(struct pixel_sums *sums, const struct side *truth,
+                           const struct side *test, const int *match, int k)
+{
+    struct track_face a, b;
+    bool pair = face_pair(truth, test, match, k, &a, &b);
+    const float(*points)[2] = a.present ? points_of(&a) : NULL;
+    float grow = points ? MASK_GROW * measure_face_width(points) : 0;
+    measure_outside(&sums->outside, truth->frame, test->frame, points, grow);
+    if (!pair)
+        return;
+    float box[4];
+    measure_lips_box(points, box);
+    sums->sharpness[k] =
+        measure_ratio(measure_sharpness(truth->frame, box), measure_sharpness(test->frame, box));
+}
+
 static enum kb_code compare_pixels(struct eval_result *ret, struct side *truth, struct side *test,
                                    const int *match, struct passes *passes, struct kb_error *err)
 {
-    struct luma_error sum = {0};
     int n = track_info(truth->track)->n_frames;
+    CLEANUP(kb_freep) double *sharpness = kb_calloc_checked((size_t)n, sizeof(*sharpness));
+    if (!sharpness)
+        return kb_no_memory(err);
+    for (int k = 0; k < n; k++)
+        sharpness[k] = NAN;
+    struct pixel_sums sums = {.sharpness = sharpness};
     enum kb_code code = KB_OK;
     for (int k = 0; k < n && code == KB_OK; k++) {
         if (match[k] < 0)
@@ -232,15 +269,12 @@ static enum kb_code compare_pixels(struct eval_result *ret, struct side *truth, 
             code = advance(test, match[k], err);
         if (code != KB_OK)
             break;
-        struct track_face face;
-        track_face(truth->track, truth->face, k, &face);
-        const float(*points)[2] = face.present ? points_of(&face) : NULL;
-        float grow = points ? MASK_GROW * measure_face_width(points) : 0;
-        measure_outside(&sum, truth->frame, test->frame, points, grow);
+        measure_pixels(&sums, truth, test, match, k);
         on_pass_progress(passes, &(struct progress){STAGE_PREPROCESSING, k + 1, n});
         code = cancel_check(passes->params->cancel, err);
     }
-    ret->psnr_outside_mask = measure_psnr(&sum);
+    ret->psnr_outside_mask = measure_psnr(&sums.outside);
+    ret->lip_sharpness = measure_median(sharpness, n);
     return code == KB_EOF ? KB_OK : code;
 }
 

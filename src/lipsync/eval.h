@@ -1,4 +1,5 @@
-// How well lips follow: one video against the true one, both measured with FaceMesh.
+// How well lips follow, how steadily and how sharp they are: one video against the true one, both
+// measured with FaceMesh. A ratio of something still to something still is 1.
 #ifndef LIPSYNC_EVAL_H
 #define LIPSYNC_EVAL_H
 
@@ -7,17 +8,34 @@
 #include "face/track.h"
 
 struct eval_result {
-    int64_t frames;               // compared: both have a face
-    // Pearson correlation of the inner-lip aperture (mean of the vertical gaps between upper and lower inner
-    // lip, divided by the face's height) at the best lag within ±5 frames, and that lag
+    int64_t frames; // compared: both have a face
+    // Pearson correlation of the inner-lip aperture (mean of the vertical gaps between upper and
+    // lower inner lip, divided by the face's height) at the best lag within ±5 frames, and that lag
     // (> 0: the test video is late).
     double aperture_correlation;
     int lag_frames;
-    double amplitude_ratio;       // standard deviation of the aperture over the truth's
-    double lip_landmark_distance; // mean distance of the 40 lip points after a similarity alignment on
-                                  // the points that do not speak, in fractions of the face's width
-    double psnr_outside_mask;     // dB, luma, outside the lower-face mask; INFINITY if equal
-    double jitter_ratio;          // mean |second difference| of lip points over the truth's
+    double amplitude_ratio; // standard deviation of the aperture over the truth's
+    // Mean distance of the 40 lip points after a similarity alignment on the points that do not
+    // speak, in fractions of the face's width.
+    double lip_landmark_distance;
+    double psnr_outside_mask; // dB, luma, outside the lower-face mask; INFINITY if equal
+    double jitter_ratio;      // mean |second difference| of lip points over the truth's
+    // The same after the similarity that takes each frame's neighbours to it on the points that do
+    // not speak, over the lip points and the gaps between opposite points of the inner lips.
+    // jitter_ratio holds the head's own motion, which both videos share and which draws it to 1;
+    // this is of the mouth alone: > 1 jerks from frame to frame, < 1 moves more smoothly than a
+    // mouth does, or less.
+    double motion_smoothness;
+    // The same of the points that speech leaves alone (eyes, lids, brows, nose), not aligned: > 1
+    // when making the mouth made them tremble.
+    double still_jitter;
+    // How sharp the mouth is. Of each frame sqrt(ms_test / ms_truth), and the median of that over
+    // the frames. ms: mean square of the Laplacian of the luma after a Gaussian of sigma 0.8
+    // pixels, over the box around the 40 lip points *of the truth's frame* grown by 0.3 of its
+    // width and height on every side, in both frames (measure_lips_box(), measure_sharpness()). A
+    // frame that is flat there in both counts 1, in the truth alone INFINITY. NAN if the lips lie
+    // outside the picture throughout.
+    double lip_sharpness;
 };
 
 struct eval_params {

@@ -316,8 +316,10 @@ static void eval_as_json(void **state)
 {
     NEEDS_A_PERSON();
     static const char *const keys[] = {"aperture_correlation",  "lag_frames",
-                                       "lip_landmark_distance", "psnr_outside_mask",
-                                       "jitter_ratio",          "frames"};
+                                       "lip_landmark_distance", "lip_sharpness",
+                                       "motion_smoothness",     "psnr_outside_mask",
+                                       "jitter_ratio",          "still_jitter",
+                                       "frames"};
     struct outcome r = {0};
     RUN(&r, "eval", "--truth", talking(), talking(), "--json", "-q");
     assert_status(&r, 0);
@@ -332,6 +334,7 @@ static void eval_as_json(void **state)
     RUN(&r, "eval", "--truth", talking(), talking(), "-q");
     assert_status(&r, 0);
     assert_says(r.out, "aperture correlation");
+    assert_says(r.out, "lip sharpness                 1.00");
     free(r.out);
     free(r.err);
 }

@@ -33,8 +33,26 @@ static const char *clip(void)
     return path;
 }
 
-// The first frames of a clip again, each shown delay frames later, the first one until then.
-static void write_late(const char *from, const char *to, int delay, int n_frames)
+// Every row drawn out over those below it, then over those above: nothing moves.
+static void blur(AVFrame *frame)
+{
+    assert_int_equal(av_frame_make_writable(frame), 0);
+    int stride = frame->linesize[0];
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 1; i < frame->height; i++) {
+            int y = pass == 0 ? i : frame->height - 1 - i;
+            uint8_t *row = frame->data[0] + (ptrdiff_t)y * stride;
+            const uint8_t *before = pass == 0 ? row - stride : row + stride;
+            for (int x = 0; x < frame->width; x++)
+                row[x] = (uint8_t)((row[x] + before[x] + 1) / 2);
+        }
+    }
+}
+
+// The first frames of a clip again, each shown delay frames later, the first one until then; change
+// (NULL: none) sees each once.
+static void write_late(const char *from, const char *to, int delay, int n_frames,
+                       void (*change)(AVFrame *))
 {
     struct kb_error err = {0};
     CLEANUP(reader_close) struct reader *reader = NULL;
@@ -52,6 +70,8 @@ static void write_late(const char *from, const char *to, int delay, int n_frames
         if (i == 0 || i > delay) {
             av_frame_free(&frame);
             assert_ok(err, reader_next(reader, &frame, &err));
+            if (change)
+                change(frame);
         }
         frame->pts = i * INT64_C(40000);
         frame->pkt_duration = 40000;
@@ -89,6 +109,9 @@ static void test_self(void **state)
     assert_float_equal(r.amplitude_ratio, 1, 1e-6);
     assert_float_equal(r.lip_landmark_distance, 0, 1e-5);
     assert_float_equal(r.jitter_ratio, 1, 1e-6);
+    assert_float_equal(r.motion_smoothness, 1, 1e-6);
+    assert_float_equal(r.still_jitter, 1, 1e-6);
+    assert_float_equal(r.lip_sharpness, 1, 1e-6);
     assert_true(isinf(r.psnr_outside_mask));
     assert_true(seen.calls > 3 && !seen.back);
     assert_true(seen.total > 0 && seen.last == seen.total);
@@ -101,7 +124,7 @@ static void test_late(void **state)
     struct kb_error err = {0};
     struct eval_params params = {0};
     struct eval_result r;
-    write_late(path, late, 2, 70);
+    write_late(path, late, 2, 70, NULL);
     assert_ok(err, eval_run(&r, path, late, models, &params, &err));
     assert_int_equal(r.lag_frames, 2);
     assert_true(r.aperture_correlation > 0.95);
@@ -115,6 +138,26 @@ static void test_late(void **state)
     unlink(late);
 }
 
+// A blurred copy is less sharp by a plain amount, and the truth sharper than the copy by the same:
+// the box is the one around the same lips.
+static void test_blurred(void **state)
+{
+    const char *path = clip();
+    static const char copy[] = "test_eval_blurred.mp4";
+    struct kb_error err = {0};
+    struct eval_params params = {0};
+    struct eval_result r;
+    write_late(path, copy, 0, 30, blur);
+    assert_ok(err, eval_run(&r, path, copy, models, &params, &err));
+    double less = r.lip_sharpness;
+    assert_true(less > 0.4 && less < 0.9);
+    assert_true(r.motion_smoothness > 0.5 && r.motion_smoothness < 2);
+    assert_true(r.still_jitter > 0.5 && r.still_jitter < 2);
+    assert_ok(err, eval_run(&r, copy, path, models, &params, &err));
+    assert_float_equal(r.lip_sharpness * less, 1, 0.1);
+    unlink(copy);
+}
+
 static void test_too_short(void **state)
 {
     const char *path = clip();
@@ -122,7 +165,7 @@ static void test_too_short(void **state)
     struct kb_error err = {0};
     struct eval_params params = {0};
     struct eval_result r;
-    write_late(path, brief, 0, 11);
+    write_late(path, brief, 0, 11, NULL);
     assert_fails(err, KB_BAD_INPUT, "11 frames", eval_run(&r, path, brief, models, &params, &err));
     unlink(brief);
 }
@@ -163,8 +206,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_self),      cmocka_unit_test(test_late),
-        cmocka_unit_test(test_too_short), cmocka_unit_test(test_bad_input),
-        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_blurred),   cmocka_unit_test(test_too_short),
+        cmocka_unit_test(test_bad_input), cmocka_unit_test(test_cancel),
     };
     return cmocka_run_group_tests(tests, load_models, free_models);
 }
