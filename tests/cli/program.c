@@ -214,11 +214,7 @@ const char *make_speech(const char *name)
 
 const char *person(void)
 {
-    const char *clip = clip_path("speaker_512.mp4");
-    if (clip)
-        return clip;
-    const char *photo = source_path("node_modules/@vladmandic/face-api/demo/sample6.jpg");
-    return file_exists(photo) ? photo : NULL;
+    return clip_path("grid_lbax4n.mpg");
 }
 
 const char *make_talking_video(const char *name)

@@ -50,7 +50,7 @@ const char *make_tone(const char *name, double seconds);                // wav
 const char *make_faceless_video(const char *name, int frames);          // mp4, 128x96
 const char *make_cut(const char *name, const char *source, long bytes); // its first bytes
 const char *make_speech(const char *name);                              // wav, two seconds or so
-// A picture or video with a face, outside the folder, or NULL (then skip).
+// A video with a face, outside the folder.
 const char *person(void);
 // A short video of a person in the folder, made by the program itself from person().
 const char *make_talking_video(const char *name);

@@ -1,5 +1,4 @@
-// Whole jobs with the built program: on a real clip where there is one, else on the photograph that
-// comes with the npm packages.
+// Whole jobs with the built program.
 #include "tests/cli/program.h"
 
 #include "base/file.h"
@@ -11,14 +10,6 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <unistd.h>
-
-#define NEEDS_A_PERSON()                                                                           \
-    do {                                                                                           \
-        if (!person()) {                                                                           \
-            print_message("skipped: neither a clip nor the npm packages' photograph is here\n");   \
-            skip();                                                                                \
-        }                                                                                          \
-    } while (0)
 
 // The video that most tests drive: 256 rows, one second, made once.
 static const char *talking(void)
@@ -47,7 +38,6 @@ static void assert_video(const char *path, int height)
 
 static void generate_with_every_option(void **state)
 {
-    NEEDS_A_PERSON();
     struct outcome r = {0};
     const char *out = in_folder("every.mp4");
     RUN(&r, "generate", "-a", speech(), "-i", talking(), "-o", out, "--start", "0.2", "--duration",
@@ -69,7 +59,6 @@ static void generate_with_every_option(void **state)
 
 static void options_in_other_forms(void **state)
 {
-    NEEDS_A_PERSON();
     static const char *const pads[] = {"--pads=0 10 0 0", "--pads=0,10,0,0"};
     struct outcome r = {0};
     for (size_t i = 0; i < ARRAY_LEN(pads); i++) {
@@ -85,7 +74,6 @@ static void options_in_other_forms(void **state)
 // Every line is an object; every stage appears, the loading of the model first.
 static void progress_as_json(void **state)
 {
-    NEEDS_A_PERSON();
     static const char *const stages[] = {"loading",    "audio",     "preprocessing",
                                          "generating", "finishing", "done"};
     struct outcome r = {0};
@@ -123,7 +111,6 @@ static void progress_as_json(void **state)
 
 static void text_instead_of_a_file(void **state)
 {
-    NEEDS_A_PERSON();
     struct outcome r = {0};
     RUN(&r, "generate", "--text", "你好", "--voice", "zh", "-i", talking(), "-o",
         in_folder("text.mp4"), "-q");
@@ -136,7 +123,6 @@ static void text_instead_of_a_file(void **state)
 
 static void unusual_names_from_end_to_end(void **state)
 {
-    NEEDS_A_PERSON();
     char before[1024];
     assert_non_null(getcwd(before, sizeof(before)));
     const char *video = talking(), *sound = speech();
@@ -155,7 +141,6 @@ static void unusual_names_from_end_to_end(void **state)
 
 static void batch(void **state)
 {
-    NEEDS_A_PERSON();
     struct outcome r = {0};
     const char *one = talking(), *two = in_folder("more/talking.mp4");
     struct kb_error err = {0};
@@ -190,7 +175,6 @@ static void batch(void **state)
 
 static void preprocess_then_generate(void **state)
 {
-    NEEDS_A_PERSON();
     struct outcome r = {0};
     const char *tracks = in_folder("tracks");
     RUN(&r, "preprocess", "--input", talking(), "--output", tracks);
@@ -245,7 +229,6 @@ static void models(void **state)
 static void quantize_a_model(void **state)
 {
     struct outcome r = {0};
-    NEEDS_A_PERSON();
     const char *video = talking(), *out = in_folder("int8.safetensors");
     RUN(&r, "model", "quantize", "koubo-lips", "-i", video, "-o", out);
     assert_status(&r, 0);
@@ -314,7 +297,6 @@ static void run_a_network(void **state)
 
 static void eval_as_json(void **state)
 {
-    NEEDS_A_PERSON();
     static const char *const keys[] = {"aperture_correlation",  "lag_frames",
                                        "lip_landmark_distance", "lip_sharpness",
                                        "motion_smoothness",     "psnr_outside_mask",
@@ -353,7 +335,6 @@ static bool wait_for_stage(int fd, const char *stage)
 
 static void an_interrupted_job_leaves_nothing(void **state)
 {
-    NEEDS_A_PERSON();
     static const struct {
         const char *stage;
         int signal;
@@ -377,7 +358,6 @@ static void an_interrupted_job_leaves_nothing(void **state)
 
 static void an_interrupted_batch_says_how_far_it_came(void **state)
 {
-    NEEDS_A_PERSON();
     const char *sound = make_tone("long.wav", 60);
     int progress;
     int pid = program_start((const char *const[]){"batch", "-a", sound, talking(), talking(), "-o",
@@ -408,7 +388,6 @@ static void fails_for_space(const char *out)
 
 static void a_disk_that_fills_up(void **state)
 {
-    NEEDS_A_PERSON();
     make_tone("long.wav", 10);
     talking();
     // Where nothing can be mounted, a limit on the size of files does nearly the same.
@@ -434,10 +413,6 @@ static void a_disk_that_fills_up(void **state)
 
 static void demo(void **state)
 {
-    if (!file_exists(source_path("node_modules/@vladmandic/face-api/demo/sample6.jpg"))) {
-        print_message("skipped: the photograph of the demo is not here\n");
-        skip();
-    }
     struct outcome r = {0};
     RUN(&r, "demo", "--text", "Hi", "-o", in_folder("new/demo.mp4"));
     assert_status(&r, 0);

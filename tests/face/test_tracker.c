@@ -1,4 +1,4 @@
-// Tracks made from videos: real clips, and y4m files written here.
+// Tracks made from videos: clips of people, and y4m files written here.
 #include "tests/test.h"
 
 #include "base/file.h"
@@ -9,16 +9,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct face_models *models; // loaded once for all tests; NULL where they were not fetched
+static struct face_models *models; // loaded once for all tests
 static char folder[] = "/tmp/koubo-tracker-XXXXXX";
 
 static int set_up(void **state)
 {
     struct kb_error err = {0};
-    enum kb_code code = face_models_load(&models, &err);
-    if (code != KB_OK)
-        print_message("skipped: %s\n", err.text);
-    return (code == KB_OK || code == KB_NOT_FOUND) && mkdtemp(folder) ? 0 : -1;
+    assert_ok(err, face_models_load(&models, &err));
+    return mkdtemp(folder) ? 0 : -1;
 }
 
 static int tear_down(void **state)
@@ -80,13 +78,10 @@ static void test_clips(void **state)
         int n_frames, n_faces;
         float max_motion;
     } clips[] = {
-        {"speaker_512.mp4", 2000000, 50, 1, 0.02f},
-        {"grid_lbax4n.mpg", 2000000, 50, 1, 0.01f},
-        {"studio_1080p.mp4", 1000000, 24, 1, 0.01f},
-        {"two_people_720p.mp4", 1000000, 25, 2, 0.05f},
+        {"square_512.mp4", 2000000, 50, 1, 0.01f}, {"grid_lbax4n.mpg", 2000000, 50, 1, 0.01f},
+        {"wide_1080p.mp4", 1000000, 25, 1, 0.01f}, {"two_people_720p.mp4", 1000000, 25, 2, 0.01f},
+        {"uneven_700.mp4", 1000000, 23, 1, 0.01f},
     };
-    if (!models || !clip_path(clips[0].name))
-        skip();
     for (size_t i = 0; i < ARRAY_LEN(clips); i++) {
         struct kb_error err = {0};
         CLEANUP(track_free) struct track *t = NULL;
@@ -109,12 +104,9 @@ static void test_clips(void **state)
 static void test_two_people(void **state)
 {
     struct kb_error err = {0};
-    const char *clip = models ? clip_path("two_people_720p.mp4") : NULL;
-    if (!clip)
-        skip();
     CLEANUP(track_free) struct track *t = NULL;
     const struct track_params p = {.limit_us = 4000000};
-    assert_ok(err, track_make(&t, clip, models, &p, &err));
+    assert_ok(err, track_make(&t, clip_path("two_people_720p.mp4"), models, &p, &err));
     assert_int_equal(track_info(t)->n_faces, 2);
     int left = track_choose(t, FACE_LEFT, 0, &err), right = track_choose(t, FACE_RIGHT, 0, &err);
     assert_int_equal(track_choose(t, FACE_LARGEST, 0, &err), 0);
@@ -174,8 +166,6 @@ static void on_progress(void *opaque, const struct progress *p)
 static void test_no_face(void **state)
 {
     struct kb_error err = {0};
-    if (!models)
-        skip();
     CLEANUP(kb_freep) char *path = path_join(folder, "grey.y4m");
     CLEANUP(track_free) struct track *t = NULL, *back = NULL, *none = NULL;
     write_y4m(path, 30, 0, 0, NULL, 0, 0);
@@ -211,7 +201,7 @@ static AVFrame *small_face(void)
     CLEANUP(reader_close) struct reader *r = NULL;
     AVFrame *f = NULL;
     const struct reader_params p = {.height = 200};
-    assert_ok(err, reader_open(&r, clip_path("speaker_512.mp4"), &p, &err));
+    assert_ok(err, reader_open(&r, clip_path("square_512.mp4"), &p, &err));
     assert_ok(err, reader_next(r, &f, &err));
     return f;
 }
@@ -220,8 +210,6 @@ static AVFrame *small_face(void)
 static void test_losses(void **state)
 {
     struct kb_error err = {0};
-    if (!models || !clip_path("speaker_512.mp4"))
-        skip();
     AVFrame *face = small_face();
     CLEANUP(kb_freep) char *path = path_join(folder, "loss.y4m");
     CLEANUP(track_free) struct track *t = NULL, *brief = NULL;
@@ -258,8 +246,6 @@ static void test_losses(void **state)
 static void test_cache(void **state)
 {
     struct kb_error err = {0};
-    if (!models)
-        skip();
     CLEANUP(kb_freep) char *video = path_join(folder, "grey.y4m");
     CLEANUP(kb_freep) char *cache = path_join(folder, "cache/deep");
     write_y4m(video, 30, 0, 0, NULL, 0, 0);

@@ -460,10 +460,8 @@ static void test_room_is_shared(void **state)
             high = middle;
         }
     }
-    if (low == 0) {
-        print_message("# skipped: less than 300 MB are free here\n");
-        skip();
-    }
+    if (low == 0)
+        SKIP_TEST("less than 300 MB are free here");
     assert_ok(t->err, jobs_claim(t->s, "w1", low, &c, &t->err));
     job_claim_free(&c);
     assert_int_equal(jobs_claim(t->s, "w2", low, &c, &t->err), KB_EOF);

@@ -79,8 +79,6 @@ static char *read_log(struct queue_test *t)
 static void test_a_death_while_loading_and_while_looking_for_faces(void **state)
 {
     struct queue_test *t = *state;
-    if (!photo)
-        skip();
     int64_t job = start_long_job(t);
     start_supervisor(t, 0, NULL);
     wait_for_state(t, job, "loading");
@@ -98,8 +96,6 @@ static void test_a_death_while_loading_and_while_looking_for_faces(void **state)
 static void test_a_death_while_generating_and_after_the_last_frame(void **state)
 {
     struct queue_test *t = *state;
-    if (!photo)
-        skip();
     int64_t job = start_long_job(t);
     start_supervisor(t, 0, NULL);
     wait_for_state(t, job, "generating");
@@ -123,8 +119,6 @@ static void test_a_death_while_generating_and_after_the_last_frame(void **state)
 static void test_the_last_attempt_fails_the_job_alone(void **state)
 {
     struct queue_test *t = *state;
-    if (!photo)
-        skip();
     int64_t job = start_long_job(t);
     const char *video = upload(t, "b.jpg", photo);
     start_batch(t, upload(t, "b.wav", speech), &video, 1);
@@ -143,8 +137,6 @@ static void test_the_last_attempt_fails_the_job_alone(void **state)
 static void test_what_hangs_is_replaced(void **state)
 {
     struct queue_test *t = *state;
-    if (!photo)
-        skip();
     int64_t job = start_long_job(t);
     start_supervisor(t, 4000, NULL);
     int inspector = worker_pid(t, "i1", 0);
@@ -179,8 +171,6 @@ static void test_what_hangs_with_the_database_is_replaced(void **state)
 static void test_stopping_gives_jobs_back(void **state)
 {
     struct queue_test *t = *state;
-    if (!photo)
-        skip();
     int64_t job = start_long_job(t);
     start_supervisor(t, 0, NULL);
     assert_int_equal(supervisor_worker_count(supervisor), 1);
@@ -233,8 +223,6 @@ static const char *make_huge_video(struct queue_test *t)
 static void test_too_little_memory_is_said(void **state)
 {
     struct queue_test *t = *state;
-    if (!photo)
-        skip();
     const char *videos[] = {upload(t, "八千.mp4", make_huge_video(t)),
                             upload(t, "b.mp4", long_video)};
     start_batch(t, upload(t, "speech.wav", speech), videos, 2);

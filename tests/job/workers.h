@@ -13,7 +13,7 @@
 
 #define PHOTO "node_modules/@vladmandic/face-api/demo/sample1.jpg"
 
-// A still person is the quickest video; long_video gives time to see each stage. NULL: not here.
+// A still person is the quickest video; long_video gives time to see each stage.
 static const char *photo, *speech, *long_speech, *long_video;
 
 static int make_materials(void **state)
@@ -24,11 +24,6 @@ static int make_materials(void **state)
     if (folder_setup(state) != 0)
         return -1;
     photo = source_path(PHOTO);
-    if (!file_exists(photo)) {
-        print_message("skipped: '%s' is not here (npm ci)\n", PHOTO);
-        photo = NULL;
-        return 0;
-    }
     speech = make_tone("speech.wav", 0.6);
     long_speech = make_tone("long.wav", 6);
     long_video = in_folder("long.mp4");

@@ -10,8 +10,7 @@
 static int bench(const char *arguments, json_t **ret)
 {
     const char *program = getenv("KOUBO_PROGRAM");
-    if (!program)
-        skip();
+    assert_non_null(program);
     CLEANUP(kb_freep) char *command = kb_printf("exec '%s' bench -q %s", program, arguments);
     FILE *f = popen(command, "r");
     assert_non_null(f);
@@ -42,8 +41,6 @@ static void test_json(void **state)
 static void test_clip(void **state)
 {
     const char *clip = clip_path("grid_brbk7n.mpg");
-    if (!clip)
-        skip();
     CLEANUP(kb_freep)
     char *arguments = kb_printf("--json --only stage.decode --repeat 1 --clip '%s'", clip);
     json_auto_t *figures = NULL;
@@ -55,8 +52,6 @@ static void test_clip(void **state)
 static void test_job(void **state)
 {
     const char *clip = clip_path("grid_brbk7n.mpg");
-    if (!clip)
-        skip();
     CLEANUP(kb_freep)
     char *arguments = kb_printf("--json --only job.720p_60s.cold --repeat 1 --clip '%s'", clip);
     json_auto_t *figures = NULL;

@@ -219,10 +219,8 @@ static float noise(void) // 0..1
 
 static void test_blend_rows(void **state)
 {
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
-        print_message("skipped: this processor has no AVX2\n");
-        return;
-    }
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+        SKIP_TEST("this processor has no AVX2");
     static const int sizes[][2] = {{2, 2}, {3, 9}, {16, 16}, {41, 23}};
     for (int t = 0; t < 2000; t++) {
         int w = sizes[t % 4][0], h = sizes[t % 4][1], n = 40 - t % 11;

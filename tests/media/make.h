@@ -50,19 +50,6 @@ static inline int run_program(char *const argv[], int output)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-static inline bool have_program(const char *name)
-{
-    return run_program((char *[]){(char *)name, (char *)"-version", NULL}, -1) == 0;
-}
-
-#define SKIP_WITHOUT_FFMPEG()                                                                      \
-    do {                                                                                           \
-        if (!have_program("ffmpeg")) {                                                             \
-            print_message("skipped: the program ffmpeg is not installed\n");                       \
-            skip();                                                                                \
-        }                                                                                          \
-    } while (0)
-
 // Path of a file in the folder, in one of a few static buffers.
 static inline const char *make_path(const char *name)
 {

@@ -37,7 +37,6 @@ static enum kb_code hear(const char *path, const struct audio_params *params, in
 
 static void test_formats(void **state)
 {
-    SKIP_WITHOUT_FFMPEG();
     static const struct {
         const char *name, *options;
     } cases[] = {
@@ -77,7 +76,6 @@ static void test_formats(void **state)
 
 static void test_exact_length(void **state)
 {
-    SKIP_WITHOUT_FFMPEG();
     const char *path = make_file("exact.wav", "-f lavfi -i sine=duration=1.2345:sample_rate=48000");
     struct kb_error err = {0};
     struct heard heard;
@@ -92,7 +90,6 @@ static void test_exact_length(void **state)
 
 static void test_late_start_is_silence(void **state)
 {
-    SKIP_WITHOUT_FFMPEG();
     static const char *const names[] = {"late.mkv", "late.mp4", "late.mov"};
     for (size_t t = 0; t < ARRAY_LEN(names); t++) {
         const char *path =
@@ -108,7 +105,6 @@ static void test_late_start_is_silence(void **state)
 
 static void test_loudnorm(void **state)
 {
-    SKIP_WITHOUT_FFMPEG();
     static const char *const durations[] = {"0.4", "2", "8"};
     for (size_t t = 0; t < ARRAY_LEN(durations); t++) {
         char options[256];
@@ -129,7 +125,6 @@ static void test_loudnorm(void **state)
 
 static void test_refuses(void **state)
 {
-    SKIP_WITHOUT_FFMPEG();
     struct kb_error err = {0};
     struct heard heard;
     const char *path = make_file("mute.mp4", "-f lavfi -i testsrc2=s=64x64:d=0.2 -c:v mpeg4");
@@ -154,7 +149,6 @@ static void test_refuses(void **state)
 // A playlist must not be a door to other files.
 static void test_playlists_stay_closed(void **state)
 {
-    SKIP_WITHOUT_FFMPEG();
     make_file("secret.wav", "-f lavfi -i sine=duration=1");
     make_file("secret.ts", "-f lavfi -i sine=duration=1 -c:a aac");
     static const struct {
@@ -188,7 +182,6 @@ static void note(void *opaque, const struct progress *p)
 
 static void test_mel_from_file(void **state)
 {
-    SKIP_WITHOUT_FFMPEG();
     struct kb_error err = {0};
     int calls = 0;
     CLEANUP(mel_free) struct mel *m = NULL;
@@ -216,7 +209,6 @@ static void test_mel_from_file(void **state)
 // Bytes that were changed anywhere may give an error or a sound, never a crash.
 static void test_damaged(void **state)
 {
-    SKIP_WITHOUT_FFMPEG();
     static const char *const names[] = {"d.m4a", "d.mp3", "d.ogg", "d.flac", "d.wav"};
     uint32_t seed = 1;
     for (size_t t = 0; t < ARRAY_LEN(names); t++) {

@@ -90,7 +90,6 @@ static void check_probe(const char *path, const char *streams, const char *entri
 
 static void test_pictures(void **state)
 {
-    SKIP_WITHOUT_FFMPEG();
     static const struct {
         const char *name;
         AVRational rate;
@@ -145,7 +144,6 @@ static void test_pictures(void **state)
 
 static void test_colour_tags(void **state)
 {
-    SKIP_WITHOUT_FFMPEG();
     struct kb_error err = {0};
     struct writer_params params = plain;
     params.range = AVCOL_RANGE_JPEG;
@@ -191,7 +189,6 @@ static double sound_of(const char *path, double *ret_square)
 
 static void test_sound(void **state)
 {
-    SKIP_WITHOUT_FFMPEG();
     static const struct {
         const char *name, *options; // of 3 s of sound
         bool loudnorm;
@@ -276,7 +273,6 @@ static void test_automatic_preset(void **state)
 
 static void test_refuses(void **state)
 {
-    SKIP_WITHOUT_FFMPEG();
     const char *mute = make_file("mute.mp4", "-f lavfi -i testsrc2=s=64x64:d=0.2 -c:v mpeg4");
     const struct {
         const char *path;
@@ -369,7 +365,6 @@ static void test_full_disk(void **state)
 // Decode, encode, decode: what went in comes out, sound included.
 static void test_whole_way(void **state)
 {
-    SKIP_WITHOUT_FFMPEG();
     struct kb_error err = {0};
     const char *from = make_file("from.mp4", "-f lavfi -i testsrc2=s=160x120:r=30000/1001:d=2 -f "
                                              "lavfi -i sine=duration=2 -pix_fmt yuv420p -c:v "
