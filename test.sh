@@ -1,6 +1,6 @@
 #!/bin/sh
 # Sets up what the tests need, builds twice (plain, and with address and undefined-behaviour
-# sanitizers), runs every test in both. The last line is "N passed, N failed".
+# sanitizers), runs every test in both. The last line is "N passed, N failed, N skipped".
 cd "$(dirname "$0")" || exit 5
 exec </dev/null
 . tools/setup.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Adds up Meson's test logs, every cmocka case as one test. Last line: "N passed, N failed"."""
+"""Adds up Meson's test logs, every case of a TAP program as one test. Last line: "N passed, N failed, N skipped"."""
 import json
 import re
 import sys
@@ -16,21 +16,20 @@ for path in sys.argv[1:]:
         test = json.loads(line)
         cases = re.findall(r"^(ok|not ok) \d+(.*)$", test.get("stdout") or "", re.MULTILINE)
         bad = sum(word == "not ok" for word, _ in cases)
-        dropped = sum(word == "ok" and "# SKIP" in rest.upper().replace("#SKIP", "# SKIP")
-                      for word, rest in cases)
+        dropped = [rest for word, rest in cases if word == "ok" and re.search(r"# *SKIP", rest, re.IGNORECASE)]
         fine = test["result"] in ("OK", "EXPECTEDFAIL", "SKIP")
         if not cases:
             skipped += test["result"] == "SKIP"
             passed += fine and test["result"] != "SKIP"
             failed += not fine
         else:
-            passed += len(cases) - bad - dropped
-            skipped += dropped
+            passed += len(cases) - bad - len(dropped)
+            skipped += len(dropped)
             # A crash or a timeout shows in the program's result only.
             failed += bad if bad or fine else 1
+        for rest in dropped:
+            print(f"skipped: {test['name']}{rest}")
         if not fine:
             print(f"failed: {test['name']}")
-if skipped:
-    print(f"{skipped} skipped")
-print(f"{passed} passed, {failed} failed")
+print(f"{passed} passed, {failed} failed, {skipped} skipped")
 sys.exit(1 if failed else 0)
