@@ -161,6 +161,7 @@ static enum kb_code open_writer(struct writer **ret, const struct job_params *p,
         .audio_path = p->audio,
         .loudnorm = p->loudnorm,
         .max_duration_us = length_us,
+        .comment = p->note,
         .cancel = p->cancel,
     };
     if (p->bitrate_source && v->bitrate <= 0)

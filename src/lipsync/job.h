@@ -25,6 +25,7 @@ extern const char *const job_presets[N_JOB_PRESETS];
 
 struct job_params {
     const char *audio, *video, *output; // paths
+    const char *note;                   // the output's comment, for whoever reads it; NULL = none
     const struct mel *mel;              // of audio, shared by a batch; NULL: computed here
     const char *track_folder;           // cache of face tracks; NULL = none
     int64_t track_cache_limit;          // bytes it may keep; 0 = no limit

@@ -121,7 +121,8 @@ enum kb_code writer_open(struct writer **ret, const char *path, const struct wri
         return code;
     CLEANUP(writer_close) struct writer *w = kb_alloc(sizeof(*w));
     w->params = *params;
-    w->params.preset = w->params.audio_path = NULL; // the caller's, good only until we return
+    w->params.preset = w->params.audio_path = w->params.comment =
+        NULL; // the caller's, good only until we return
     w->last = -1;
     w->frame = av_frame_alloc();
     w->packet = av_packet_alloc();
@@ -130,6 +131,9 @@ enum kb_code writer_open(struct writer **ret, const char *path, const struct wri
     code = mux_open(&w->mux, path, params->cancel, err);
     if (code == KB_OK)
         code = open_encoder(w, params, err);
+    if (code == KB_OK && params->comment &&
+        av_dict_set(&w->mux.out->metadata, "comment", params->comment, 0) < 0)
+        code = kb_no_memory(err);
     if (code == KB_OK && params->audio_path)
         code = soundtrack_open(&w->sound, &w->mux, params->audio_path, params->loudnorm, err);
     if (code == KB_OK)

@@ -25,6 +25,7 @@ struct writer_params {
     const char *audio_path;     // file whose best audio stream becomes the sound; NULL = none
     bool loudnorm;              // normalise it (then it is re-encoded)
     int64_t max_duration_us;    // cut sound and picture there; 0 = no limit
+    const char *comment;        // of the file, UTF-8; NULL = none
     const struct cancel *cancel;
 };
 
