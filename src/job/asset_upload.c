@@ -6,6 +6,7 @@
 // goes. So at every moment the bytes can be found from what the database says: after a crash in
 // between, the part is still there and the next close does it again.
 #include "job/assets_internal.h"
+#include "job/lost_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -395,6 +396,8 @@ static enum kb_code file_locked(struct asset_upload *u, struct store *s, const c
         code = place(u, s, sha256, err);
     if (code == KB_OK)
         code = copy_facts(s, u->id, sha256, err);
+    if (code == KB_OK)
+        file_forget(s, "files", sha256);
     return code;
 }
 
@@ -408,7 +411,11 @@ static enum kb_code file_content(struct asset_upload *u, struct store *s, struct
         return code;
     if (fsync(u->fd) != 0)
         return cannot_store(err, errno);
-    code = store_begin(s, err);
+    // The content gets its place before the transaction that names it is over: should that never
+    // end, the database still knows whose the content is.
+    code = file_loosen(s, "files", sha256, err);
+    if (code == KB_OK)
+        code = store_begin(s, err);
     if (code != KB_OK)
         return code;
     code = store_end(s, file_locked(u, s, sha256, err), err);

@@ -1,7 +1,9 @@
 // The rows of assets. Their bytes are in asset_upload.c.
 #include "job/assets_internal.h"
+#include "job/lost_internal.h"
 #include "job/utf8.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -222,8 +224,12 @@ enum kb_code content_release(struct store *s, const char *sha256, struct kb_erro
         CLEANUP(kb_freep) char *path = asset_path(s, sha256);
         CLEANUP(kb_freep) char *name = kb_printf("%s.jpg", sha256);
         CLEANUP(kb_freep) char *thumb = store_path(s, "thumbs", name);
-        unlink(path);
-        unlink(thumb);
+        CLEANUP(kb_freep) char *part = kb_printf("%s.part", path);
+        unlink(part); // who writes one has the lock that is ours now
+        bool gone =
+            (unlink(path) == 0 || errno == ENOENT) && (unlink(thumb) == 0 || errno == ENOENT);
+        if (gone)
+            file_forget(s, "files", sha256);
     }
     return store_end(s, code, err);
 }

@@ -46,8 +46,8 @@ static enum kb_code check_asset(struct store *s, const char *id, bool bad_is_fin
     return KB_OK;
 }
 
-// Cut at 255 bytes without halving a character; control characters become spaces.
-static char *clean_name(const char *name)
+// Cut without halving a character.
+char *batch_clean_name(const char *name)
 {
     char *clean = utf8_clean(name);
     clean[utf8_fit(clean, 255)] = '\0';
@@ -104,7 +104,7 @@ static enum kb_code create(struct store *s, const struct batch_params *p, int64_
     if (code != KB_OK)
         return code;
     CLEANUP(kb_freep) char *stem = path_stem(audio);
-    CLEANUP(kb_freep) char *name = clean_name(p->name && *p->name ? p->name : stem);
+    CLEANUP(kb_freep) char *name = batch_clean_name(p->name && *p->name ? p->name : stem);
     code = store_query_int(
         s, ret_id, err,
         "INSERT INTO batch(name, audio, audio_name, options, notify, priority, turn, client, lang,"
@@ -306,7 +306,7 @@ enum kb_code batch_set_priority(struct store *s, int64_t id, int priority, struc
 
 enum kb_code batch_rename(struct store *s, int64_t id, const char *name, struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *clean = clean_name(name);
+    CLEANUP(kb_freep) char *clean = batch_clean_name(name);
     if (clean[strspn(clean, " ")] == '\0')
         return kb_fail(err, KB_BAD_INPUT, _("a batch needs a name"));
     enum kb_code code = store_begin(s, err);

@@ -15,6 +15,13 @@
 #define JOB_NEED                                                                                   \
     " coalesce(a.duration_ms / 1000.0 * (v.width * v.height * 0.15 * 25 / 8 + 24000), 200e6) "
 
+// What a result file says about itself, so that koubo restore can take it in again (restore.c).
+// Users hand these files on: names only, nothing of the machine, of clients or of settings.
+#define JOB_NOTE                                                                                   \
+    " json_object('koubo', 1, 'job', j.id, 'batch', b.id, 'batch_name', b.name,"                   \
+    " 'speech', b.audio_name, 'video', j.name, 'name', j.result_name, 'lang', b.lang,"             \
+    " 'created', j.created_ms, 'started', j.started_ms) "
+
 // What jobs may still take of the disk: free, less min_free, less the need of the running ones.
 enum kb_code jobs_room(struct store *s, int64_t min_free_bytes, int64_t *ret, struct kb_error *err);
 
@@ -39,6 +46,9 @@ enum kb_code job_requeue(struct store *s, int64_t job, int64_t pause_ms, const c
 // Its worker is gone: queued again, or at its end. hung: it stood still, else it crashed.
 enum kb_code job_lost(struct store *s, int64_t job, const char *reason, bool hung,
                       struct kb_error *err);
+
+// Control characters become spaces; cut at 255 bytes. A new string.
+char *batch_clean_name(const char *name);
 
 // Files that a job left or began below results/. What cannot be removed is logged.
 void result_unlink(struct store *s, const char *name);

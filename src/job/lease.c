@@ -91,12 +91,29 @@ static enum kb_code take_next(struct store *s, const char *worker, int64_t room,
     return KB_OK;
 }
 
+// Where this attempt writes. A file of its name may lie there: of an attempt that a newer state of
+// this database knew, before an older backup was put back. It is not overwritten.
+static enum kb_code choose_output(struct store *s, struct job_claim *c, struct kb_error *err)
+{
+    for (int i = c->attempt;; i++) {
+        CLEANUP(kb_freep) char *stem = kb_printf("%" PRId64 "-%d", c->job, i);
+        CLEANUP(kb_freep) char *name = kb_printf("%s.mp4", stem);
+        CLEANUP(kb_freep) char *path = store_path(s, "results", name);
+        struct stat st;
+        if (lstat(path, &st) == 0)
+            continue;
+        c->output = TAKE(path);
+        return store_exec(s, NULL, err, "UPDATE job SET output = ? WHERE id = ?", "ti", stem,
+                          c->job);
+    }
+}
+
 static enum kb_code read_claim(struct store *s, struct job_claim *c, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code =
         store_query(s, &q, err,
-                    "SELECT a.sha256, v.sha256, b.audio_name, j.name, b.options, b.lang"
+                    "SELECT a.sha256, v.sha256, b.audio_name, j.name, b.options, b.lang," JOB_NOTE
                     " FROM" JOB_AND_FILES "WHERE j.id = ?",
                     "i", c->job);
     if (code != KB_OK)
@@ -106,7 +123,6 @@ static enum kb_code read_claim(struct store *s, struct job_claim *c, struct kb_e
     const char *video = (const char *)sqlite3_column_text(q, 1);
     if (!audio || !video) // "new" and "ready" assets have a content
         return kb_fail(err, KB_INTERNAL, "job %" PRId64 ": an asset has no content", c->job);
-    CLEANUP(kb_freep) char *output = kb_printf("%" PRId64 "-%d.mp4", c->job, c->attempt);
     snprintf(c->audio_sha256, sizeof(c->audio_sha256), "%s", audio);
     c->audio_path = store_path(s, "files", audio);
     c->video_path = store_path(s, "files", video);
@@ -114,7 +130,7 @@ static enum kb_code read_claim(struct store *s, struct job_claim *c, struct kb_e
     c->video_name = store_column(q, 3);
     c->options = store_column(q, 4);
     snprintf(c->lang, sizeof(c->lang), "%s", (const char *)sqlite3_column_text(q, 5));
-    c->output = store_path(s, "results", output);
+    c->note = store_column(q, 6);
     return KB_OK;
 }
 
@@ -129,6 +145,8 @@ static enum kb_code claim(struct store *s, const char *worker, int64_t min_free_
         code = store_exec(s, NULL, err,
                           "UPDATE batch SET turn = (SELECT max(turn) + 1 FROM batch) WHERE id = ?",
                           "i", c->batch);
+    if (code == KB_OK)
+        code = choose_output(s, c, err);
     return code == KB_OK ? read_claim(s, c, err) : code;
 }
 
@@ -160,6 +178,7 @@ void job_claim_free(struct job_claim *c)
     free(c->video_name);
     free(c->output);
     free(c->options);
+    free(c->note);
     *c = (struct job_claim){0};
 }
 

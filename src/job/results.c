@@ -1,5 +1,6 @@
 // What done jobs left: rows of job with a file below results/.
 #include "job/jobs_internal.h"
+#include "job/lost_internal.h"
 
 #include "base/file.h"
 #include "base/log.h"
@@ -104,11 +105,13 @@ void result_free(struct result *r)
     *r = (struct result){0};
 }
 
-static void remove_file(const char *path)
+static bool remove_file(const char *path)
 {
-    if (unlink(path) != 0 && errno != ENOENT)
-        log_warn(_("cannot delete '%s': %s; it stays until the next clean-up"), path,
-                 kb_strerror(errno));
+    if (unlink(path) == 0 || errno == ENOENT)
+        return true;
+    log_warn(_("cannot delete '%s': %s; it stays until the next clean-up"), path,
+             kb_strerror(errno));
+    return false;
 }
 
 void result_unlink(struct store *s, const char *name)
@@ -116,9 +119,12 @@ void result_unlink(struct store *s, const char *name)
     CLEANUP(kb_freep) char *path = store_path(s, "results", name);
     CLEANUP(kb_freep) char *part = kb_printf("%s.part", path);
     CLEANUP(kb_freep) char *thumb = thumb_path(s, name);
-    remove_file(path);
-    remove_file(part);
-    remove_file(thumb);
+    CLEANUP(kb_freep) char *stem = path_stem(name);
+    bool gone = remove_file(path);
+    gone = remove_file(part) && gone;
+    gone = remove_file(thumb) && gone;
+    if (gone)
+        file_forget(s, "results", stem);
 }
 
 static enum kb_code forget(struct store *s, int64_t job, char **ret_file, struct kb_error *err)

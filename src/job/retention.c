@@ -5,6 +5,7 @@
 
 #include "job/assets_internal.h"
 #include "job/jobs.h"
+#include "job/lost_internal.h"
 
 #include "base/file.h"
 
@@ -131,120 +132,79 @@ static enum kb_code forgive(enum kb_code code)
 
 // --- what nobody refers to
 
-static bool is_hex(const char *name, size_t n)
+static bool is_old(const struct run *r, const struct stat *st)
 {
-    return strspn(name, "0123456789abcdef") == n;
+    return st->st_mtim.tv_sec * 1000LL <= r->now_ms - ORPHAN_AGE_MS;
 }
 
-// "12-1.mp4", "12-1.jpg" and what was about to become one ("12-1.mp4.part"): is it in use?
-static enum kb_code result_in_use(struct run *r, const char *name, bool *ret, struct kb_error *err)
+// Looks again where somebody may have begun to use it.
+static void remove_loose(struct run *r, const char *folder, const char *name,
+                         const struct file_name *parsed)
 {
-    size_t digits = strspn(name, "0123456789");
-    size_t attempt = name[digits] == '-' ? strspn(name + digits + 1, "0123456789") : 0;
-    *ret = true;
-    if (digits == 0 || digits > 18 || attempt == 0)
-        return KB_OK; // not one of ours
-    size_t stem = digits + 1 + attempt;
-    const char *tail = name + stem;
-    if (strncmp(tail, ".mp4", 4) != 0 && strncmp(tail, ".jpg", 4) != 0)
-        return KB_OK;
-    bool video = strcmp(tail, ".mp4") == 0, thumb = strcmp(tail, ".jpg") == 0;
-    CLEANUP(kb_freep) char *result = kb_printf("%.*s.mp4", (int)stem, name);
-    int64_t n = 0;
-    enum kb_code code = store_query_int(
-        r->s, &n, err,
-        "SELECT count(*) FROM job WHERE id = ?1 AND (state NOT IN " JOB_STATES_ENDED
-        " OR (result = ?2 AND (?3 OR (?4 AND result_thumb))))",
-        "itii", (int64_t)strtoll(name, NULL, 10), result, (int64_t)video, (int64_t)thumb);
-    *ret = n > 0;
-    return code;
-}
-
-// "<sha256>" and "<sha256>.jpg"; with another tail (".part") it was about to become one.
-static enum kb_code content_in_use(struct run *r, const char *name, bool *ret, struct kb_error *err)
-{
-    *ret = true;
-    if (!is_hex(name, 64))
-        return KB_OK; // not one of ours
-    const char *tail = name + 64;
-    CLEANUP(kb_freep) char *sha256 = kb_printf("%.64s", name);
-    int64_t n = 0;
-    enum kb_code code = KB_OK;
-    if (!*tail || strcmp(tail, ".jpg") == 0)
-        code = store_query_int(r->s, &n, err, "SELECT count(*) FROM asset WHERE sha256 = ?", "t",
-                               sha256);
-    *ret = n > 0;
-    return code;
-}
-
-static enum kb_code upload_in_use(struct run *r, const char *name, bool *ret, struct kb_error *err)
-{
-    int64_t n = 1;
-    enum kb_code code = KB_OK;
-    if (is_hex(name, 32)) {
-        CLEANUP(kb_freep) char *id = kb_printf("%.32s", name);
-        code = store_query_int(r->s, &n, err,
-                               "SELECT count(*) FROM asset WHERE id = ?"
-                               " AND state IN ('uploading', 'fetching', 'making')",
-                               "t", id);
+    int64_t size = file_size(r, folder, name);
+    if (r->params->dry_run) {
+        tell(r, folder, name, size);
+    } else if (strcmp(folder, "files") == 0 && !parsed->half) {
+        CLEANUP(kb_freep) char *thumb = kb_printf("%s.jpg", name);
+        CLEANUP(kb_freep) char *part = kb_printf("%s.part", name);
+        int64_t thumb_size = file_size(r, "thumbs", thumb), part_size = file_size(r, folder, part);
+        content_release(r->s, name, NULL);
+        tell(r, folder, name, size);
+        tell(r, folder, part, part_size);
+        tell(r, "thumbs", thumb, thumb_size);
+    } else if (strcmp(folder, "uploads") == 0 && !parsed->half) {
+        upload_part_remove(r->s, parsed->stem);
+        tell(r, folder, name, size);
+    } else {
+        remove_file(r, folder, name);
     }
-    *ret = n > 0;
-    return code;
 }
 
-// A track is a cache: only half written ones are orphans.
-static enum kb_code track_in_use(struct run *r, const char *name, bool *ret, struct kb_error *err)
+// The user wants it gone. Under the write lock, so that nobody takes it in at the same time.
+static enum kb_code remove_lost(struct run *r, const char *folder, const char *name,
+                                const struct file_name *parsed, struct kb_error *err)
 {
-    (void)r, (void)err;
-    size_t n = strlen(name);
-    *ret = n < 5 || strcmp(name + n - 5, ".part") != 0;
+    enum fate fate;
+    if (r->params->dry_run) {
+        remove_file(r, folder, name);
+        return KB_OK;
+    }
+    enum kb_code code = store_begin(r->s, err);
+    if (code != KB_OK)
+        return code;
+    code = file_fate(r->s, folder, name, parsed, &fate, err);
+    if (code == KB_OK && fate == FATE_LOST)
+        remove_file(r, folder, name);
+    return store_end(r->s, code, err);
+}
+
+static enum kb_code look_at_file(void *opaque, const char *folder, const char *name,
+                                 const struct file_name *parsed, const struct stat *st,
+                                 struct kb_error *err)
+{
+    struct run *r = opaque;
+    enum fate fate;
+    enum kb_code code = file_fate(r->s, folder, name, parsed, &fate, err);
+    if (code != KB_OK || fate == FATE_KEPT)
+        return code;
+    if (fate == FATE_LOST && r->params->lost)
+        return remove_lost(r, folder, name, parsed, err);
+    if (fate == FATE_LOST)
+        lost_count(&r->report->lost, folder, parsed, st->st_size);
+    else if (is_old(r, st) || !parsed->half) // half a file may be in the making
+        remove_loose(r, folder, name, parsed);
     return KB_OK;
 }
 
-static void remove_orphan(struct run *r, const char *kind, const char *name)
+static enum kb_code look_at_work(void *opaque, const char *folder, const char *name,
+                                 const struct file_name *parsed, const struct stat *st,
+                                 struct kb_error *err)
 {
-    int64_t size = file_size(r, kind, name);
-    size_t n = strlen(name);
-    if (r->params->dry_run) {
-        tell(r, kind, name, size);
-    } else if (strcmp(kind, "files") == 0 && n == 64) {
-        CLEANUP(kb_freep) char *thumb = kb_printf("%s.jpg", name);
-        int64_t thumb_size = file_size(r, "thumbs", thumb);
-        content_release(r->s, name, NULL); // looks again, under the lock
-        tell(r, kind, name, size);
-        tell(r, "thumbs", thumb, thumb_size);
-    } else if (strcmp(kind, "uploads") == 0 && n == 37) {
-        CLEANUP(kb_freep) char *id = kb_printf("%.32s", name);
-        upload_part_remove(r->s, id);
-        tell(r, kind, name, size);
-    } else {
-        remove_file(r, kind, name);
-    }
-}
-
-typedef enum kb_code in_use_fn(struct run *r, const char *name, bool *ret, struct kb_error *err);
-
-// Files of one folder below the data folder that are old enough. in_use NULL: all of them.
-static enum kb_code remove_orphans(struct run *r, const char *kind, in_use_fn *in_use,
-                                   struct kb_error *err)
-{
-    CLEANUP(kb_freep) char *path = path_join(r->s->folder, kind);
-    DIR *d = opendir(path);
-    enum kb_code code = KB_OK;
-    if (!d)
-        return KB_OK;
-    for (struct dirent *e; code == KB_OK && (e = readdir(d));) {
-        struct stat st;
-        bool used = false;
-        if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode) ||
-            st.st_mtim.tv_sec * 1000LL > r->now_ms - ORPHAN_AGE_MS)
-            continue;
-        code = in_use ? in_use(r, e->d_name, &used, err) : KB_OK;
-        if (code == KB_OK && !used)
-            remove_orphan(r, kind, e->d_name);
-    }
-    closedir(d);
-    return code;
+    struct run *r = opaque;
+    (void)parsed, (void)err;
+    if (is_old(r, st))
+        remove_file(r, folder, name);
+    return KB_OK;
 }
 
 // Temporary files of workers that are no more.
@@ -259,11 +219,11 @@ static enum kb_code remove_work(struct run *r, struct kb_error *err)
         int64_t n = 0;
         if (e->d_name[0] == '.')
             continue;
-        CLEANUP(kb_freep) char *kind = kb_printf("work/%s", e->d_name);
+        CLEANUP(kb_freep) char *folder = kb_printf("work/%s", e->d_name);
         code = store_query_int(r->s, &n, err, "SELECT count(*) FROM worker WHERE id = ?", "t",
                                e->d_name);
         if (code == KB_OK && n == 0)
-            code = remove_orphans(r, kind, NULL, err);
+            code = folder_for_each(r->s, folder, look_at_work, r, err);
     }
     closedir(d);
     return code;
@@ -309,17 +269,10 @@ static enum kb_code expire_uploads(struct run *r, struct kb_error *err)
 
 static enum kb_code remove_leftovers(struct run *r, struct kb_error *err)
 {
-    static const struct {
-        const char *kind;
-        in_use_fn *in_use;
-    } folders[] = {{"results", result_in_use},
-                   {"files", content_in_use},
-                   {"thumbs", content_in_use},
-                   {"uploads", upload_in_use},
-                   {"tracks", track_in_use}};
+    static const char *const folders[] = {"results", "files", "thumbs", "uploads", "tracks"};
     enum kb_code code = expire_uploads(r, err);
     for (size_t i = 0; code == KB_OK && i < ARRAY_LEN(folders); i++)
-        code = remove_orphans(r, folders[i].kind, folders[i].in_use, err);
+        code = folder_for_each(r->s, folders[i], look_at_file, r, err);
     return code == KB_OK ? remove_work(r, err) : code;
 }
 
@@ -363,22 +316,16 @@ static enum kb_code list_contents(struct run *r, struct kb_error *err)
     return code == KB_EOF ? KB_OK : code;
 }
 
-static void list_tracks(struct run *r)
+static enum kb_code list_track(void *opaque, const char *folder, const char *name,
+                               const struct file_name *parsed, const struct stat *st,
+                               struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *path = path_join(r->s->folder, "tracks");
-    DIR *d = opendir(path);
-    if (!d)
-        return;
-    for (struct dirent *e; (e = readdir(d));) {
-        struct stat st;
-        size_t n = strlen(e->d_name);
-        if (n > 4 && strcmp(e->d_name + n - 4, ".kbt") == 0 &&
-            fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-            add_item(r, (struct item){.what = ITEM_TRACK,
-                                      .name = kb_strdup(e->d_name),
-                                      .time_ms = st.st_mtim.tv_sec * 1000LL});
-    }
-    closedir(d);
+    (void)folder, (void)err;
+    if (!parsed->half)
+        add_item(opaque, (struct item){.what = ITEM_TRACK,
+                                       .name = kb_strdup(name),
+                                       .time_ms = st->st_mtim.tv_sec * 1000LL});
+    return KB_OK;
 }
 
 static int by_age(const void *a, const void *b)
@@ -454,9 +401,10 @@ static enum kb_code remove_old(struct run *r, struct kb_error *err)
     enum kb_code code = list_results(r, err);
     if (code == KB_OK)
         code = list_contents(r, err);
+    if (code == KB_OK)
+        code = folder_for_each(r->s, "tracks", list_track, r, err);
     if (code != KB_OK)
         return code;
-    list_tracks(r);
     if (r->n_items > 0)
         qsort(r->items, r->n_items, sizeof(*r->items), by_age);
     for (size_t i = 0; code == KB_OK && i < r->n_items; i++)
@@ -495,6 +443,37 @@ static enum kb_code trim_records(struct run *r, struct kb_error *err)
     return store_end(r->s, code, err);
 }
 
+// What was to go and is gone. One that is young may be of a file that is yet to come.
+static enum kb_code trim_loose(struct run *r, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    CLEANUP(text_free) struct text gone = {0}; // kind, name, each with its NUL
+    enum kb_code code =
+        store_query(r->s, &q, err, "SELECT kind, name FROM loose WHERE since_ms < ?", "i",
+                    r->now_ms - ORPHAN_AGE_MS);
+    for (; code == KB_OK; code = store_step(r->s, q, err)) {
+        const char *kind = (const char *)sqlite3_column_text(q, 0);
+        const char *stem = (const char *)sqlite3_column_text(q, 1);
+        const char *tail = strcmp(kind, "results") == 0   ? ".mp4"
+                           : strcmp(kind, "uploads") == 0 ? ".part"
+                                                          : "";
+        CLEANUP(kb_freep) char *name = kb_printf("%s%s", stem, tail);
+        CLEANUP(kb_freep) char *picture = kb_printf("%s.jpg", stem);
+        const char *pictures = strcmp(kind, "files") == 0 ? "thumbs" : kind;
+        if (file_size(r, kind, name) < 0 && file_size(r, pictures, picture) < 0) {
+            text_add_bytes(&gone, kind, strlen(kind) + 1);
+            text_add_bytes(&gone, stem, strlen(stem) + 1);
+        }
+    }
+    store_reset(&q);
+    for (size_t at = 0; at < gone.size;) {
+        const char *kind = gone.data + at, *stem = kind + strlen(kind) + 1;
+        file_forget(r->s, kind, stem);
+        at += strlen(kind) + strlen(stem) + 2;
+    }
+    return code == KB_EOF ? KB_OK : code;
+}
+
 enum kb_code retention_run(struct store *s, const struct retention_params *p, retention_fn *each,
                            void *opaque, struct retention_report *ret, struct kb_error *err)
 {
@@ -509,5 +488,9 @@ enum kb_code retention_run(struct store *s, const struct retention_params *p, re
         code = remove_old(&r, err);
     if (code == KB_OK && !p->dry_run)
         code = trim_records(&r, err);
+    if (code == KB_OK && !p->dry_run)
+        code = trim_loose(&r, err);
+    if (code == KB_OK && !p->dry_run)
+        code = lost_remember(s, &ret->lost, err);
     return code;
 }

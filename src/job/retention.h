@@ -2,6 +2,7 @@
 #ifndef JOB_RETENTION_H
 #define JOB_RETENTION_H
 
+#include "job/lost.h"
 #include "job/store.h"
 
 struct retention_params {
@@ -9,6 +10,7 @@ struct retention_params {
                         // asset is as old as the newest batch that uses it
     int64_t keep_bytes; // then the oldest results, assets and tracks, until the folder is smaller;
                         // 0 = no limit
+    bool lost;          // also remove what this database never named
     bool dry_run;
 };
 
@@ -18,10 +20,12 @@ typedef void retention_fn(void *opaque, const char *name, int64_t size_bytes);
 struct retention_report {
     int n_removed;
     int64_t bytes_removed, bytes_left;
+    struct lost lost; // that are left
 };
 
-// Also removes what nobody refers to: half outputs of lost attempts, contents without an asset,
-// uploads without a row, all older than 10 minutes.
+// Also removes what this database named once and does not any more: half outputs of lost attempts
+// (older than 10 minutes) and what a crash left of a deletion. What it never named stays (lost.h),
+// and so does every file that has none of koubo's names (names.h).
 enum kb_code retention_run(struct store *s, const struct retention_params *p, retention_fn *each,
                            void *opaque, struct retention_report *ret, struct kb_error *err);
 

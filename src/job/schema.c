@@ -120,3 +120,31 @@ const char store_schema[] =
     " delivered INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;" // the result is in the shared folder
 
     REVISION("asset", "asset") REVISION("batch", "batch") REVISION("job", "job");
+
+// Files that go unless a row names them (lost.c): written in the transaction that takes the last
+// row away, so that a crash before the file is unlinked does not make a stranger of it.
+#define LOOSE(trigger, event, condition, kind, name)                                               \
+    "CREATE TRIGGER " trigger " AFTER " event " WHEN " condition " BEGIN"                          \
+    " INSERT OR IGNORE INTO loose VALUES ('" kind "', " name                                       \
+    ", CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)); END;"
+
+const char store_schema_2[] =
+    "CREATE TABLE loose("
+    " kind TEXT NOT NULL," // a folder
+    " name TEXT NOT NULL," // of the file without its tail: "7-1"
+    " since_ms INTEGER NOT NULL, PRIMARY KEY(kind, name)) WITHOUT ROWID;"
+    "ALTER TABLE job ADD COLUMN output TEXT;" // what the last attempt writes: "7-1"
+    "UPDATE job SET output = id || '-' || attempts WHERE attempts > 0;"
+    "CREATE UNIQUE INDEX job_file ON job(result) WHERE result IS NOT NULL;"
+
+    // clang-format off
+    LOOSE("job_file_left", "UPDATE OF result ON job",
+          "OLD.result IS NOT NULL AND OLD.result IS NOT NEW.result", "results",
+          "replace(OLD.result, '.mp4', '')")
+    LOOSE("job_file_deleted", "DELETE ON job", "OLD.result IS NOT NULL", "results",
+          "replace(OLD.result, '.mp4', '')")
+    LOOSE("asset_file_deleted", "DELETE ON asset", "OLD.sha256 IS NOT NULL", "files",
+          "OLD.sha256")
+    LOOSE("asset_part_deleted", "DELETE ON asset", "OLD.state <> 'ready'", "uploads",
+          "OLD.id");
+// clang-format on

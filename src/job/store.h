@@ -5,7 +5,9 @@
 //   files/<sha256>        what users uploaded, one copy of each content
 //   uploads/<id>.part     uploads under way; its size is the offset
 //   thumbs/<sha256>.jpg   of files;  results/<job>-<attempt>.mp4 and .jpg
-//   tracks/*.kbt          face tracks;  networks/ packed networks;  logs/koubo.log;  work/<worker>/ temporary files
+//   tracks/<hash>.kbt     face tracks;  networks/ packed networks;  logs/koubo.log
+//   work/<worker>/        temporary files
+// job/names.h has the exact names. Files of an earlier database may lie there, too: job/lost.h.
 //
 // A store is one connection: not thread-safe, one per thread or under a lock. Many processes may
 // have the same folder open; SQLite's locks order them (busy waits up to 5 s, then KB_UNAVAILABLE

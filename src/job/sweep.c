@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define LEASE_MS  15000
 #define RETRY_MS  2000 // times the attempts made
@@ -27,8 +29,10 @@ struct lost_job {
     int64_t done, total;
     enum stage stage;
     int attempts;
+    int64_t heartbeat_ms;
     bool cancel, running;
     char lang[4];
+    char output[40]; // "7-1"
 };
 
 static enum kb_code read_lost(struct store *s, int64_t job, struct lost_job *ret,
@@ -36,7 +40,8 @@ static enum kb_code read_lost(struct store *s, int64_t job, struct lost_job *ret
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code = store_query(s, &q, err,
-                                    "SELECT j.done, j.total, j.stage, j.attempts, j.cancel, b.lang"
+                                    "SELECT j.done, j.total, j.stage, j.attempts, j.cancel, b.lang,"
+                                    " j.heartbeat_ms, j.output"
                                     " FROM job j JOIN batch b ON b.id = j.batch"
                                     " WHERE j.id = ? AND j.state IN " JOB_STATES_RUNNING,
                                     "i", job);
@@ -47,9 +52,12 @@ static enum kb_code read_lost(struct store *s, int64_t job, struct lost_job *ret
             .stage = (enum stage)sqlite3_column_int(q, 2),
             .attempts = sqlite3_column_int(q, 3),
             .cancel = sqlite3_column_int(q, 4),
+            .heartbeat_ms = sqlite3_column_int64(q, 6),
             .running = true,
         };
+        const char *output = (const char *)sqlite3_column_text(q, 7);
         snprintf(ret->lang, sizeof(ret->lang), "%s", (const char *)sqlite3_column_text(q, 5));
+        snprintf(ret->output, sizeof(ret->output), "%s", output ? output : "");
     }
     return code == KB_EOF ? KB_OK : code;
 }
@@ -84,6 +92,23 @@ static void tell_lost(const struct lost_job *j, const char *reason, struct text 
     kb_language_set_thread(KB_LANGUAGE_DEFAULT);
 }
 
+// What the attempt left. Its video may be whole when the worker died between that and its report.
+// But one that was written long after the worker was last heard of is the result of a run that this
+// database does not know: it is a backup from the middle of it. That one stays.
+static void remove_output(struct store *s, const struct lost_job *j)
+{
+    if (!j->output[0])
+        return;
+    CLEANUP(kb_freep) char *name = kb_printf("%s.mp4", j->output);
+    CLEANUP(kb_freep) char *path = store_path(s, "results", name);
+    CLEANUP(kb_freep) char *half = kb_printf("%s.part", path);
+    struct stat st;
+    if (lstat(path, &st) != 0 || st.st_mtim.tv_sec * 1000LL <= j->heartbeat_ms + LEASE_MS)
+        result_unlink(s, name);
+    else
+        unlink(half);
+}
+
 enum kb_code job_lost(struct store *s, int64_t job, const char *reason, bool hung,
                       struct kb_error *err)
 {
@@ -95,8 +120,7 @@ enum kb_code job_lost(struct store *s, int64_t job, const char *reason, bool hun
     code = job_lap(s, job, kb_wall_ms(), err);
     if (code != KB_OK)
         return code;
-    CLEANUP(kb_freep) char *half = kb_printf("%lld-%d.mp4", (long long)job, j.attempts);
-    result_unlink(s, half);
+    remove_output(s, &j);
     const char *name = hung ? "hung" : "crashed";
     tell_lost(&j, reason, &text);
     if (j.cancel)

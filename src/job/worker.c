@@ -340,6 +340,7 @@ static enum kb_code run_claimed(struct worker *w, const struct job_claim *c,
     job.audio = c->audio_path;
     job.video = c->video_path;
     job.output = c->output;
+    job.note = c->note;
     job.mel = w->mel;
     job.track_folder = tracks;
     job.threads = w->params->threads;

@@ -1,5 +1,7 @@
 #include "job/worker_limits.h"
 
+#include "job/names.h"
+
 #include "base/file.h"
 #include "base/log.h"
 #include "base/proc.h"
@@ -33,7 +35,7 @@ static enum kb_code take_work_folder(const struct worker_params *p, struct kb_er
     enum kb_code code = file_make_dirs(own, err);
     DIR *d = code == KB_OK ? opendir(own) : NULL;
     for (struct dirent *e; d && (e = readdir(d));)
-        if (e->d_type == DT_REG)
+        if (e->d_type == DT_REG && file_name_parse(NULL, "work", e->d_name))
             unlinkat(dirfd(d), e->d_name, 0);
     if (d)
         closedir(d);

@@ -7,6 +7,10 @@
 
 #include <fcntl.h>
 
+#define A32 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define B32 "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define C32 "cccccccccccccccccccccccccccccccc"
+
 #define DAY_MS (24 * 3600 * 1000LL)
 
 // A file of size bytes below the data folder, last written age_s ago.
@@ -115,6 +119,20 @@ static void test_orphans(void **state)
     hex[64] = '\0';
     CLEANUP(kb_freep) char *half_content = kb_printf("files/%s.part", hex);
     int64_t done = add_result(t, 1, 50);
+    for (char c = 'b'; c <= 'c'; c++) { // contents whose assets are gone, but not their files
+        char sql[200], other[65];
+        memset(other, c, 64);
+        other[64] = '\0';
+        snprintf(sql, sizeof(sql),
+                 "INSERT INTO asset(id, state, name, size, sha256, created_ms)"
+                 " VALUES ('%c', 'ready', 'x', 1, '%s', 1)",
+                 c, other);
+        run_sql(t, sql);
+        run_sql(t, "DELETE FROM asset WHERE length(id) = 1");
+    }
+    CLEANUP(kb_freep) char *deleted = kb_printf("files/%s%s", B32, B32);
+    CLEANUP(kb_freep) char *half_deleted = kb_printf("files/%s%s.part", B32, B32);
+    CLEANUP(kb_freep) char *young_deleted = kb_printf("files/%s%s.part", C32, C32);
     struct asset_params upload = {.name = "u.mp4", .size_bytes = 100};
     assert_ok(t->err, asset_create(t->s, &upload, id, &t->err));
     CLEANUP(kb_freep) char *part = kb_printf("uploads/%s.part", id);
@@ -127,7 +145,7 @@ static void test_orphans(void **state)
                " VALUES ('w1', 'generate', 1, 'busy', 0, 0)");
     CLEANUP(kb_freep)
     char *output = kb_printf("results/%s.part", path_name(running.output));
-    CLEANUP(kb_freep) char *lost = kb_printf("results/%lld-2.mp4.part", (long long)done);
+    CLEANUP(kb_freep) char *lost = kb_printf("results/%lld-1.mp4.part", (long long)done);
 
     const struct {
         const char *name;
@@ -135,20 +153,24 @@ static void test_orphans(void **state)
         bool goes;
     } files[] = {
         {part, 7200, false},                // can still go on
-        {lost_part, 7200, true},            // has no row
-        {content, 7200, true},              // has no asset
-        {thumb, 7200, true},                //
-        {half_content, 7200, true},         // about to become one
+        {lost_part, 7200, false},           // never had a row: not this database's
+        {content, 7200, false},             // never had an asset
+        {thumb, 7200, false},               //
+        {half_content, 7200, false},        // about to become one
+        {deleted, 60, true},                // had an asset
+        {half_deleted, 7200, true},         //
+        {young_deleted, 60, false},         // may be in the making
         {output, 7200, false},              // of a job that runs, however slow
         {lost, 7200, true},                 // of an attempt that ended
-        {"results/999-1.mp4", 7200, true},  // of a job that was deleted
-        {"results/998-1.mp4", 60, false},   // too young to tell
+        {"results/999-1.mp4", 7200, false}, // of a job that never was
         {"results/notes.txt", 7200, false}, // not ours
         {"files/README", 7200, false},
         {"uploads/../koubo.db", 0, false},
-        {"tracks/a.kbt.123.part", 7200, true},
-        {"work/w1/x.wav", 7200, false}, // of a worker that lives
-        {"work/w9/x.wav", 7200, true},
+        {"tracks/" A32 ".kbt.123.part", 7200, true},
+        {"tracks/a.kbt.123.part", 7200, false},
+        {"work/w1/" A32 ".wav", 7200, false}, // of a worker that lives
+        {"work/w9/" A32 ".wav", 7200, true},
+        {"work/w9/x.wav", 7200, false},
     };
     for (size_t i = 0; i < ARRAY_LEN(files); i++)
         if (files[i].age_s)
@@ -219,8 +241,8 @@ static void test_days(void **state)
                                  "ti", used_id, young));
     run_sql(t, "INSERT INTO asset(id, state, name, size, created_ms)"
                " VALUES ('failed', 'bad', 'f', -1, 1)");
-    put_file(t, "tracks/old.kbt", 30, 30 * 86400L);
-    put_file(t, "tracks/young.kbt", 30, 86400L);
+    put_file(t, "tracks/" A32 ".kbt", 30, 30 * 86400L);
+    put_file(t, "tracks/" B32 ".kbt", 30, 86400L);
 
     const struct {
         const char *name;
@@ -232,8 +254,8 @@ static void test_days(void **state)
                  {used, false},
                  {idle, true},
                  {idle_thumb, true},
-                 {"tracks/old.kbt", true},
-                 {"tracks/young.kbt", false}};
+                 {"tracks/" A32 ".kbt", true},
+                 {"tracks/" B32 ".kbt", false}};
     int64_t rev = changes_revision(t->s);
     for (int dry_run = 1; dry_run >= 0; dry_run--) {
         run(t, (struct retention_params){.keep_days = 7, .dry_run = dry_run}, &names);
@@ -258,7 +280,7 @@ static void test_bytes(void **state)
     CLEANUP(text_free) struct text names = {0};
     enum { BIG = 1000000 };
     int64_t oldest = add_result(t, 5, BIG), newest = add_result(t, 1, BIG);
-    put_file(t, "tracks/second.kbt", BIG, 4 * 86400L);
+    put_file(t, "tracks/" C32 ".kbt", BIG, 4 * 86400L);
     char needed_id[33], third_id[33];
     snprintf(third_id, 33, "%s", add_asset(t, "video", "ready", "third.mp4"));
     CLEANUP(kb_freep) char *third = put_content(t, third_id, BIG, 999);
@@ -272,7 +294,7 @@ static void test_bytes(void **state)
 
     int64_t total = run(t, (struct retention_params){0}, &names).bytes_left;
     assert_true(total > 5 * BIG);
-    const char *const order[] = {first, "tracks/second.kbt", third, last};
+    const char *const order[] = {first, "tracks/" C32 ".kbt", third, last};
     for (int n = 0; n <= 4; n++) {
         struct retention_params p = {.keep_bytes = total - (int64_t)n * BIG, .dry_run = true};
         struct retention_report report = run(t, p, &names);

@@ -87,6 +87,41 @@ static void test_newer(void **state)
                  store_open(&t->s, t->folder, true, &t->err));
 }
 
+// A database of version 1 with jobs in all states and a result.
+static void test_older(void **state)
+{
+    struct queue_test *t = *state;
+    CLEANUP(kb_freep) char *path = path_join(t->folder, "koubo.db");
+    store_close(&t->s);
+    assert_int_equal(unlink(path), 0);
+    sqlite3 *db = NULL;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, store_schema, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(db,
+                     "PRAGMA user_version = 1;"
+                     "INSERT INTO batch(id, name, audio, audio_name, options, priority, turn, lang,"
+                     " created_ms) VALUES (1, 'b', 'a', 'a.wav', '{}', 5, 1, 'en', 1);"
+                     "INSERT INTO job(id, batch, video, name, result_name, position, attempts,"
+                     " state, state_since_ms, created_ms, result) VALUES"
+                     " (1, 1, 'v', 'v', 'v.mp4', 1, 2, 'done', 1, 1, '1-2.mp4'),"
+                     " (2, 1, 'v', 'v', 'w.mp4', 2, 1, 'loading', 1, 1, NULL),"
+                     " (3, 1, 'v', 'v', 'x.mp4', 3, 0, 'queued', 1, 1, NULL)",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
+    sqlite3_close(db);
+    assert_ok(t->err, store_open(&t->s, t->folder, true, &t->err));
+    assert_int_equal(ask(t, "PRAGMA user_version"), STORE_VERSION);
+    assert_int_equal(ask(t, "SELECT count(*) FROM job WHERE output = '1-2' AND id = 1"
+                            " OR output = '2-1' AND id = 2 OR output IS NULL AND id = 3"),
+                     3);
+    // its deletions are remembered like those of a new one
+    run_sql(t, "UPDATE job SET result = NULL WHERE id = 1");
+    assert_int_equal(ask(t, "SELECT count(*) FROM loose WHERE kind = 'results' AND name = '1-2'"
+                            " AND since_ms > 1600000000000"),
+                     1);
+}
+
 static void test_read_only(void **state)
 {
     struct queue_test *t = *state;
@@ -374,6 +409,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_not_a_database, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_damaged, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_newer, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(test_older, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_read_only, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_no_permission, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_locked, queue_setup, queue_teardown),
