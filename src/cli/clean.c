@@ -11,7 +11,7 @@ struct clean_options {
     struct retention_params keep;
 };
 
-enum { OPT_DATA = 700, OPT_KEEP_DAYS, OPT_KEEP_GB, OPT_DRY_RUN };
+enum { OPT_DATA = 700, OPT_KEEP_DAYS, OPT_KEEP_GB, OPT_LOST, OPT_DRY_RUN };
 
 static const struct argp_option clean_options[] = {
     {"data", OPT_DATA, "DIR", 0, N_("the server's data folder (default: where koubo serve has it)"),
@@ -20,6 +20,10 @@ static const struct argp_option clean_options[] = {
      N_("remove results, batches, uploaded files and face tracks that are older than N days"), 11},
     {"keep-gb", OPT_KEEP_GB, "X", 0,
      N_("then remove the oldest until the folder is smaller than X gigabytes"), 11},
+    {"lost", OPT_LOST, NULL, 0,
+     N_("also remove results, pictures and uploads that the database does not know, of an earlier "
+        "one (koubo restore takes such results in)"),
+     11},
     {"dry-run", OPT_DRY_RUN, NULL, 0, N_("only show what would be removed"), 11},
     {0},
 };
@@ -41,6 +45,9 @@ static error_t clean_parse(int key, char *arg, struct argp_state *state)
         o->keep.keep_bytes =
             (int64_t)((double)option_float(state, "--keep-gb", arg, 0.01f, 1e6f) * (1 << 30));
         return 0;
+    case OPT_LOST:
+        o->keep.lost = true;
+        return 0;
     case OPT_DRY_RUN:
         o->keep.dry_run = true;
         return 0;
@@ -57,10 +64,11 @@ static const struct argp_child clean_children[] = {{&common_argp, 0, NULL, 0}, {
 static const struct argp clean_argp = {
     clean_options,
     clean_parse,
-    "[--keep-days N] [--keep-gb X] [--dry-run]",
+    "[--keep-days N] [--keep-gb X] [--lost] [--dry-run]",
     N_("Remove what the server's data folder does not need: leftovers of interrupted work and "
        "uploads that expired; with --keep-days and --keep-gb old results and files, too. What "
-       "unfinished jobs need always stays. The server may be running."),
+       "unfinished jobs need always stays, and so does what is not koubo's. The server may be "
+       "running."),
     clean_children,
     NULL,
     "koubo",
@@ -71,6 +79,14 @@ static void print_removed(void *opaque, const char *name, int64_t size_bytes)
     const struct clean_options *o = opaque;
     if (!o->common.quiet)
         printf("%12lld  %s\n", (long long)size_bytes, name);
+}
+
+static void lost_print(const struct lost *l)
+{
+    if (l->n_results + l->n_others > 0)
+        printf(_("files that this database does not know stay: %d results, %d others, %.1f MB; "
+                 "koubo restore takes the results in, koubo clean --lost removes all of them\n"),
+               l->n_results, l->n_others, (double)l->bytes / (1 << 20));
 }
 
 static int run(struct clean_options *o)
@@ -90,6 +106,7 @@ static int run(struct clean_options *o)
                            : _("removed %d files, %.1f MB; %.1f MB are left\n"),
            report.n_removed, (double)report.bytes_removed / (1 << 20),
            (double)report.bytes_left / (1 << 20));
+    lost_print(&report.lost);
     return EXIT_OK;
 }
 

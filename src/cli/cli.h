@@ -53,6 +53,7 @@ int cmd_demo(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_worker(int argc, char **argv);
 int cmd_clean(int argc, char **argv);
+int cmd_restore(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
 #endif

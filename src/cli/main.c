@@ -24,6 +24,7 @@ static const struct command {
     {"demo", cmd_demo, N_("make a talking picture, without any file of yours")},
     {"doctor", cmd_doctor, N_("say whether all is well here, and what to do if not")},
     {"clean", cmd_clean, N_("remove what the server no longer needs")},
+    {"restore", cmd_restore, N_("take results that the server's database lost back in")},
     {"worker", cmd_worker, N_("work through the queue; started by koubo serve")},
 };
 

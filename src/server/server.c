@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "job/lost.h"
 #include "job/store.h"
 #include "server/errand.h"
 #include "server/events.h"
@@ -179,6 +180,20 @@ static void say_hello(const struct server *s)
 
 // --- start and stop
 
+// Before any job is made: the survey lifts the numbers of jobs above those of the files.
+static enum kb_code say_lost(struct server *s, struct store *store, struct kb_error *err)
+{
+    struct lost lost = {0};
+    enum kb_code code = lost_survey(store, &lost, err);
+    if (code == KB_OK && lost.n_results + lost.n_others > 0)
+        log_warn(_("files of an earlier database lie in '%s': %d results, %d others, %.1f MB. They "
+                   "stay. 'koubo restore --data %s' takes the results in, 'koubo clean --lost "
+                   "--data %s' removes all of them"),
+                 s->params.data, lost.n_results, lost.n_others, (double)lost.bytes / (1 << 20),
+                 s->params.data, s->params.data);
+    return code;
+}
+
 static enum kb_code open_folder(struct server *s, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *logs = path_join(s->params.data, "logs");
@@ -192,7 +207,8 @@ static enum kb_code open_folder(struct server *s, struct kb_error *err)
     if (code != KB_OK)
         return code;
     log_set_source("serve");
-    return store_open(&store, s->params.data, true, err);
+    code = store_open(&store, s->params.data, true, err);
+    return code == KB_OK ? say_lost(s, store, err) : code;
 }
 
 static enum kb_code listen_to_network(struct server *s, struct kb_error *err)
@@ -270,7 +286,7 @@ void server_stop(struct server **server)
         return;
     if (s->events)
         events_end(s->events); // so that its listeners do not keep the next line waiting
-    http_stop(&s->http);   // requests reach all of the others
+    http_stop(&s->http);       // requests reach all of the others
     events_stop(&s->events);
     fetcher_stop(&s->fetcher);
     supervisor_stop(&s->supervisor);
