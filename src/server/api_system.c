@@ -2,6 +2,7 @@
 #include "server/internal.h"
 
 #include "job/jobs.h"
+#include "job/lost.h"
 #include "job/notify.h"
 #include "server/errand.h"
 #include "server/fields.h"
@@ -87,19 +88,22 @@ static void system_show(struct request *r)
     struct kb_error err = {0};
     CLEANUP(text_free) struct text workers = {0};
     json_t *stats = NULL;
+    struct lost lost = {0};
     if (workers_json(request_store(r), &workers, &err) != KB_OK ||
+        lost_remembered(request_store(r), &lost, &err) != KB_OK ||
         load_stats(request_store(r), &stats, &err) != KB_OK) {
         reply_error(r, &err);
         return;
     }
     json_t *all = json_pack(
-        "{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:{s:I, s:i}, s:o, s:o, s:o}", "version",
-        KOUBO_VERSION, "started", (json_int_t)s->started_ms, "now", (json_int_t)kb_wall_ms(), "cpu",
-        system_cpu_json(true), "memory", system_memory_json(), "disk",
-        system_disk_json(s->params.data, s->params.supervisor.worker.min_free_bytes), "gpu",
+        "{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:{s:I, s:i}, s:o, s:o, s:o, s:{s:i, s:i, s:I}}",
+        "version", KOUBO_VERSION, "started", (json_int_t)s->started_ms, "now",
+        (json_int_t)kb_wall_ms(), "cpu", system_cpu_json(true), "memory", system_memory_json(),
+        "disk", system_disk_json(s->params.data, s->params.supervisor.worker.min_free_bytes), "gpu",
         system_gpus_json(), "server", "rss", (json_int_t)proc_resident_bytes(), "connections",
         count_connections(s), "workers", json_loads(text_get(&workers), 0, NULL), "models",
-        system_models_json(), "stats", stats);
+        system_models_json(), "stats", stats, "lost", "results", lost.n_results, "others",
+        lost.n_others, "bytes", (json_int_t)lost.bytes);
     CLEANUP(kb_freep) char *json = all ? json_dumps(all, JSON_COMPACT) : NULL;
     json_decref(all);
     if (json) {

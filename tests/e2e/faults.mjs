@@ -1,6 +1,6 @@
 // Faults, against the real server and its workers: kills, hangs, full disks, broken files, rude
 // clients. Every job must end exactly once, and nothing may be lost or left half done.
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { spawnSync } from 'node:child_process';
 import net from 'node:net';
@@ -445,6 +445,51 @@ await run({
             });
             equal(ready.kind, 'audio', 'kind');
             holds(ready.duration > 300 && ready.peaks.some((p) => p > 20), JSON.stringify(ready));
+        });
+    },
+
+    async a_lost_database_costs_no_result() {
+        await with_server(['--workers', '1'], async (server) => {
+            const koubo = (...args) => spawnSync(program, [...args, '--lang', 'en', '--data', server.data], { encoding: 'utf8' });
+            const results = path.join(server.data, 'results');
+            await make_batch(server, 0.6, ['安娜.jpg', 'b.jpg'], { name: '早间新闻' });
+            await all_ended(server, 2);
+            await server.kill('SIGTERM');
+            for (const tail of ['', '-wal', '-shm']) rmSync(path.join(server.data, `koubo.db${tail}`), { force: true });
+            writeFileSync(path.join(results, 'holiday.mp4'), 'not a result');
+            for (const folder of ['results', 'files', 'thumbs'])
+                for (const name of readdirSync(path.join(server.data, folder)))
+                    utimesSync(path.join(server.data, folder, name), 1.7e9, 1.7e9);
+            const before = files_below(server.data, '').filter((n) => /^(results|files|thumbs)/.test(n)).sort();
+
+            await server.start();
+            holds(/files of an earlier database lie in .*: 2 results/.test(server.errors()), server.errors());
+            await sleep(4000); // the first clean-up is over
+            const after = files_below(server.data, '').filter((n) => /^(results|files|thumbs)/.test(n)).sort();
+            equal(after.join(), before.join(), 'files');
+            equal((await server.api('GET', '/system')).lost.results, 2, 'lost results');
+            await make_batch(server, 0.6, ['c.jpg']);
+            const [job] = await all_ended(server, 1);
+            equal(job.id, 3, 'the number of the next job');
+
+            const took = koubo('restore');
+            equal(took.status, 0, took.stderr);
+            equal((await server.api('GET', '/system')).lost.results, 0, 'lost results after koubo restore');
+            const restored = (await server.list('/results')).filter((r) => r.batch_name === '早间新闻');
+            equal(restored.map((r) => r.name).sort().join(), 'b.mp4,安娜.mp4', 'names');
+            for (const r of restored) {
+                equal((await server.request(r.video)).status, 200, 'video');
+                equal((await (await server.request(r.download)).arrayBuffer()).byteLength, r.size, 'download');
+                holds(r.duration > 500 && r.width > 0, JSON.stringify(r));
+            }
+            holds(/took in 0 results/.test(koubo('restore').stdout), 'a second time');
+            await server.api('DELETE', `/results/${restored[0].job}`);
+            equal((await server.list('/results')).length, 2, 'after deleting');
+
+            const cleaned = koubo('clean', '--lost'); // what the old database had of uploads
+            equal(cleaned.status, 0, cleaned.stderr);
+            equal((await server.api('GET', '/system')).lost.others, 0, 'lost files after koubo clean --lost');
+            equal(files_below(results, '.mp4').length, 3, 'two results and what is not ours');
         });
     },
 

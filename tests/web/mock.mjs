@@ -47,6 +47,19 @@ class Cutting extends Mock {
 }
 
 await run({
+    async the_system_view_tells_of_files_of_an_earlier_database() {
+        await with_mock({}, async (mock) => {
+            const page = await open_page(mock.url);
+            await open_tab(page, 'system');
+            const card = page.getByRole('region', { name: '以前的数据库留下的文件' });
+            await card.getByText('结果 282 个，其他文件 3 个').waitFor();
+            await card.getByText('koubo restore').waitFor();
+            await page.getByTestId('language').click();
+            await page.getByRole('region', { name: 'Files of an earlier database' }).getByText('282 results, 3 others').waitFor();
+            page.faults();
+        });
+    },
+
     async an_upload_goes_on_after_a_refresh_with_the_same_file() {
         const big = path.join(folder, '大文件.mp4');
         writeFileSync(big, no_film(SIZE));

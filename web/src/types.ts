@@ -132,6 +132,7 @@ export interface System extends Omit<Heartbeat, 'cpu' | 'counts'> {
     gpu: string[];
     models: Model[];
     stats: { jobs: Partial<Record<JobState, number>> };
+    lost: { results: number; others: number; bytes: number };
 }
 
 export type Level = 'ok' | 'warning' | 'problem';

@@ -97,6 +97,8 @@ const en: Texts = {
         kinds: { generate: 'generating', inspect: 'checking files' }, states: { starting: 'starting', idle: 'idle', busy: 'busy', stopped: 'stopped' },
         levels: { ok: 'Fine', warning: 'Note', problem: 'Problem' }, seconds: '{n} s ago', server: 'Server',
         version: 'version {v}', up: 'up {time}', counts: '{done} done, {failed} failed',
+        lost: 'Files of an earlier database', lostCounts: '{results} results, {others} others, {size}', lostWhat: 'They stay in the data folder until you decide. Run on the server:',
+        lostRestore: 'takes the results in', lostClean: 'removes all of them',
     },
     notify: {
         title: 'Notifications', hint: 'Tells you when a batch ends or a job fails.', events: 'When', batch_ended: 'A batch ends', job_failed: 'A job fails',

@@ -87,6 +87,8 @@ const zh = {
         kinds: { generate: '生成', inspect: '检查文件' }, states: { starting: '启动中', idle: '空闲', busy: '工作中', stopped: '已停止' },
         levels: { ok: '正常', warning: '注意', problem: '有问题' }, seconds: '{n} 秒前', server: '服务',
         version: '版本 {v}', up: '已运行 {time}', counts: '成功 {done}，失败 {failed}',
+        lost: '以前的数据库留下的文件', lostCounts: '结果 {results} 个，其他文件 {others} 个，共 {size}', lostWhat: '这些文件会一直留在数据文件夹里，由你决定去留。在服务器上运行：',
+        lostRestore: '找回这些结果', lostClean: '全部删除',
     },
     notify: {
         title: '通知', hint: '批次结束或任务失败时通知你。', events: '何时通知', batch_ended: '批次结束', job_failed: '任务失败',
