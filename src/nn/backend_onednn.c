@@ -21,6 +21,7 @@
 #include "nn/kernels.h"
 #include "nn/layout.h"
 #include "nn/quantize.h"
+#include "nn/spatial.h"
 
 #include <dnnl.h>
 #include <omp.h>
@@ -36,15 +37,17 @@ struct binding {
 };
 
 struct step {
-    enum { STEP_PRIMITIVE, STEP_MOVE, STEP_PRELU, STEP_QUANTIZE } kind;
+    enum { STEP_PRIMITIVE, STEP_MOVE, STEP_PRELU, STEP_QUANTIZE, STEP_SPATIAL } kind;
     dnnl_primitive_t primitive;
     int n_bindings;
     struct binding bindings[6];
     struct move move; // pointers are filled in when memory is planned
     int src[4], dst;  // values of move; dst_offset elements into dst's slot
     int64_t dst_offset;
-    float *slope; // STEP_PRELU, owned
-    float factor; // STEP_QUANTIZE: from src[0] to dst
+    float *slope;           // STEP_PRELU, owned; STEP_SPATIAL: the factors
+    struct crop_rule *crop; // STEP_SPATIAL, owned
+    struct spatial spatial; // STEP_SPATIAL; images from src[0], src[1], dst when memory is planned
+    float factor;           // STEP_QUANTIZE: from src[0] to dst
 };
 
 struct plan {
@@ -227,7 +230,6 @@ static void add_move(struct plan *p, const struct op *op, int src, int dst)
     s->src[0] = src;
     s->dst = dst;
     s->move = (struct move){.kind = op->kind,
-                            .factor = op->factor,
                             .n_src = 1,
                             .top = op->pad_top,
                             .left = op->pad_left};
@@ -240,13 +242,16 @@ static void add_copy(struct plan *p, int src, int dst)
     add_move(p, &copy, src, dst);
 }
 
+static void *copy_of(const void *data, size_t bytes)
+{
+    return memcpy(kb_alloc(bytes), data, bytes);
+}
+
 static void add_prelu(struct plan *p, const struct graph *g, const struct op *op)
 {
-    size_t bytes = (size_t)g->values[op->out].c * sizeof(float);
     struct step *s = new_step(p, STEP_PRELU);
     s->dst = op->out;
-    s->slope = kb_alloc(bytes);
-    memcpy(s->slope, op->slope, bytes);
+    s->slope = copy_of(op->slope, (size_t)g->values[op->out].c * sizeof(float));
 }
 
 static int add_slot(struct plan *p, const struct graph *g, int value, enum slot_type type)
@@ -508,6 +513,30 @@ static enum kb_code add_convert(struct plan *p, const struct graph *g, int value
     return code;
 }
 
+static enum kb_code add_spatial(struct plan *p, const struct op *op, struct kb_error *err)
+{
+    const int values[] = {op->in[0], op->in[op->n_in - 1], op->out};
+    for (size_t i = 0; i < ARRAY_LEN(values); i++)
+        if (p->slots[values[i]].type != SLOT_F32)
+            return kb_fail(
+                err, KB_BAD_INPUT,
+                _("'%s' of the network works out places in a picture, which only f32 can "
+                  "do; use --precision f32"),
+                op->name ? op->name : "?");
+    struct step *s = new_step(p, STEP_SPATIAL);
+    s->src[0] = op->in[0];
+    s->src[1] = op->n_in > 1 ? op->in[1] : -1;
+    s->dst = op->out;
+    s->move.n_src = op->n_in;
+    if (op->kind == OP_SCALE)
+        s->slope = copy_of(op->scale, (size_t)op->n_scale * sizeof(*op->scale));
+    if (op->kind == OP_CROP_MATRIX)
+        s->crop = copy_of(op->crop, sizeof(*op->crop));
+    s->spatial = (struct spatial){
+        .kind = op->kind, .factors = s->slope, .n_factors = op->n_scale, .crop = s->crop};
+    return KB_OK;
+}
+
 static void add_concat(struct plan *p, const struct graph *g, const struct op *op)
 {
     int64_t channel = 0;
@@ -548,6 +577,8 @@ static enum kb_code add_op(struct plan *p, const struct graph *g, const struct o
     default:
         break;
     }
+    if (is_spatial(op->kind))
+        return add_spatial(p, op, err);
     if (!layout_is_move(op->kind))
         return kb_fail(err, KB_INTERNAL, _("operation %d cannot run on this backend"),
                        (int)op->kind);
@@ -626,6 +657,9 @@ static enum kb_code plan_memory_map(struct plan *p, const struct graph *g, struc
         s->move.dst.c = channels ? channels : s->move.dst.c;
         for (int k = 0; k < s->move.n_src; k++)
             s->move.src[k] = image_of(p, g, s->src[k]);
+        s->spatial.x = s->move.src[0];
+        s->spatial.matrix = s->move.src[1];
+        s->spatial.y = s->move.dst;
     }
     return KB_OK;
 }
@@ -643,6 +677,7 @@ static void plan_free(struct plan **pp)
         if (s->primitive)
             dnnl_primitive_destroy(s->primitive);
         free(s->slope);
+        free(s->crop);
     }
     for (int i = 0; i < p->n_owned; i++)
         dnnl_memory_destroy(p->owned[i]);
@@ -748,6 +783,8 @@ static enum kb_code plan_run(struct plan *p, struct kb_error *err)
         } else if (s->kind == STEP_QUANTIZE) {
             quantize_run(&s->move.dst, &s->move.src[0], p->slots[s->src[0]].type == SLOT_BF16,
                          s->factor);
+        } else if (s->kind == STEP_SPATIAL) {
+            spatial_run(&s->spatial);
         } else {
             dnnl_exec_arg_t args[ARRAY_LEN(s->bindings)];
             for (int k = 0; k < s->n_bindings; k++)

@@ -1,5 +1,6 @@
 #include "nn/graph.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@ static void op_clear(struct op *op)
     free(op->weight);
     free(op->bias);
     free(op->scale);
+    free(op->crop);
     free(op->slope);
 }
 
@@ -82,7 +84,7 @@ void graph_add_op(struct graph *g, const struct op *op)
     struct op *o = &g->ops[g->n_ops++];
     *o = *op;
     o->name = kb_strdup(op->name);
-    int *ones[] = {&o->groups, &o->kernel_h, &o->kernel_w, &o->stride_h, &o->stride_w, &o->factor};
+    int *ones[] = {&o->groups, &o->kernel_h, &o->kernel_w, &o->stride_h, &o->stride_w};
     for (size_t i = 0; i < ARRAY_LEN(ones); i++)
         if (*ones[i] == 0)
             *ones[i] = 1;
@@ -139,24 +141,64 @@ static enum kb_code shape_concat(const struct graph *g, const struct op *op, str
     return KB_OK;
 }
 
+static bool is_matrix(const struct value *v)
+{
+    return v->h == 1 && v->w == 4 && v->c == 4;
+}
+
+static bool rule_fits(const struct crop_rule *r, const struct value *points)
+{
+    bool fits = r && points->h == 1 && points->c == 3 && r->width > 0 && r->height > 0 &&
+                isfinite(r->angle) && isfinite(r->grow_x) && isfinite(r->grow_y) && r->left >= 0 &&
+                r->left < points->w && r->right >= 0 && r->right < points->w && r->n_points > 0 &&
+                r->n_points <= CROP_MAX_POINTS;
+    for (int i = 0; fits && i < r->n_points; i++)
+        fits = r->points[i] >= 0 && r->points[i] < points->w;
+    return fits;
+}
+
+// The operations of spatial.h.
+static enum kb_code shape_spatial(const struct graph *g, const struct op *op, struct value *y,
+                                  struct kb_error *err)
+{
+    const struct value *x = &g->values[op->in[0]];
+    if (op->kind == OP_SCALE)
+        return op->scale && op->n_scale > 0 && (int64_t)x->h * x->w * x->c % op->n_scale == 0
+                   ? KB_OK
+                   : misfit(op, _("the number of factors does not divide that of the values"), err);
+    if (op->kind == OP_CROP_MATRIX) {
+        y->h = 1;
+        y->w = y->c = 4;
+        return rule_fits(op->crop, x)
+                   ? KB_OK
+                   : misfit(op, _("the crop names points that do not exist"), err);
+    }
+    if (op->n_in != 2 || !is_matrix(&g->values[op->in[1]]))
+        return misfit(op, _("needs a 4x4 matrix"), err);
+    if (op->kind == OP_PLACE)
+        return x->h == 1 && x->c == 2 ? KB_OK : misfit(op, _("needs points of two numbers"), err);
+    y->h = op->out_h;
+    y->w = op->out_w;
+    return KB_OK;
+}
+
 // Numbers of a file must stay so small that shape arithmetic cannot overflow an int.
 static bool is_bounded(const struct op *op)
 {
     const int numbers[] = {op->groups,    op->kernel_h,  op->kernel_w,  op->stride_h,
                            op->stride_w,  op->pad_top,   op->pad_left,  op->pad_bottom,
                            op->pad_right, op->out_pad_h, op->out_pad_w, op->pad_channels,
-                           op->out_h,     op->out_w,     op->out_c,     op->factor};
+                           op->out_h,     op->out_w,     op->out_c};
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         if (numbers[i] < 0 || numbers[i] > 1 << 20)
             return false;
-    return op->factor <= 64 && op->stride_h > 0 && op->stride_w > 0 && op->groups > 0;
+    return op->stride_h > 0 && op->stride_w > 0 && op->groups > 0;
 }
 
 static enum kb_code infer_shape(const struct graph *g, const struct op *op, struct kb_error *err)
 {
     const struct value *x = op->n_in > 0 ? &g->values[op->in[0]] : NULL;
     struct value *y = &g->values[op->out];
-    int f = op->factor;
 
     y->h = x->h;
     y->w = x->w;
@@ -181,27 +223,6 @@ static enum kb_code infer_shape(const struct graph *g, const struct op *op, stru
         y->h = op->out_h;
         y->w = op->out_w;
         return KB_OK;
-    case OP_BROADCAST:
-        y->h = op->out_h;
-        y->w = op->out_w;
-        return x->h == 1 && x->w == 1 ? KB_OK : misfit(op, _("only 1x1 can be broadcast"), err);
-    case OP_UPSAMPLE_NEAREST:
-        y->h = x->h * f;
-        y->w = x->w * f;
-        return KB_OK;
-    case OP_PIXEL_SHUFFLE:
-        y->h = x->h * f;
-        y->w = x->w * f;
-        y->c = x->c / (f * f);
-        return x->c % (f * f) == 0 ? KB_OK : misfit(op, _("channels do not divide"), err);
-    case OP_PIXEL_UNSHUFFLE:
-        y->h = x->h / f;
-        y->w = x->w / f;
-        y->c = x->c * f * f;
-        return x->h % f == 0 && x->w % f == 0 ? KB_OK : misfit(op, _("size does not divide"), err);
-    case OP_LOWER_HALF:
-        y->h = x->h / 2;
-        return x->h % 2 == 0 ? KB_OK : misfit(op, _("size does not divide"), err);
     case OP_PAD:
         y->h = x->h + op->pad_top + op->pad_bottom;
         y->w = x->w + op->pad_left + op->pad_right;
@@ -218,6 +239,11 @@ static enum kb_code infer_shape(const struct graph *g, const struct op *op, stru
         y->h = x->h * 2;
         y->w = x->w * 2;
         return op->n_in == 4 ? KB_OK : misfit(op, _("needs four phases"), err);
+    case OP_SCALE:
+    case OP_CROP_MATRIX:
+    case OP_WARP:
+    case OP_PLACE:
+        return shape_spatial(g, op, y, err);
     case OP_INPUT:
     case OP_BATCHNORM:
     case OP_ACTIVATION:
@@ -266,6 +292,43 @@ enum kb_code graph_finish(struct graph *g, struct kb_error *err)
     return KB_OK;
 }
 
+static int output_named(const struct graph *g, const char *name)
+{
+    for (int i = 0; i < g->n_outputs; i++) {
+        const char *have = g->values[g->outputs[i]].name;
+        if (have && strcmp(have, name) == 0)
+            return g->outputs[i];
+    }
+    return -1;
+}
+
+enum kb_code graph_keep_outputs(struct graph *g, const char *const *names, int n_names,
+                                struct kb_error *err)
+{
+    int kept[ARRAY_LEN(g->outputs)], n_ops = 0;
+    CLEANUP(kb_freep) bool *needed = kb_alloc((size_t)g->n_values * sizeof(*needed));
+    for (int i = 0; i < n_names; i++) {
+        kept[i] = output_named(g, names[i]);
+        if (kept[i] < 0)
+            return kb_fail(err, KB_BAD_INPUT, _("the network has no output '%s'"), names[i]);
+        needed[kept[i]] = true;
+    }
+    memcpy(g->outputs, kept, (size_t)n_names * sizeof(kept[0]));
+    g->n_outputs = n_names;
+
+    for (int i = g->n_ops - 1; i >= 0; i--)
+        for (int k = 0; k < g->ops[i].n_in; k++)
+            needed[g->ops[i].in[k]] |= needed[g->ops[i].out];
+    for (int i = 0; i < g->n_ops; i++) {
+        if (needed[g->ops[i].out])
+            g->ops[n_ops++] = g->ops[i];
+        else
+            op_clear(&g->ops[i]);
+    }
+    g->n_ops = n_ops;
+    return KB_OK;
+}
+
 int graph_uses(const struct graph *g, int value)
 {
     int uses = 0;
@@ -311,7 +374,8 @@ int64_t graph_params(const struct graph *g)
         if (op->weight)
             total += (int64_t)op->out_c * (g->values[op->in[0]].c / op->groups) * op->kernel_h *
                      op->kernel_w;
-        total += (op->bias ? c : 0) + (op->scale ? c : 0) + (op->slope ? c : 0);
+        total += (op->bias ? c : 0) + (op->slope ? c : 0);
+        total += op->kind == OP_SCALE ? op->n_scale : op->scale ? c : 0;
     }
     return total;
 }

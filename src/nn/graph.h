@@ -23,17 +23,29 @@ enum op_kind {
     OP_CONCAT,           // along axis: 'h', 'w' or 'c'
     OP_MAX_POOL,         // kernel, stride, pads (padding counts as minus infinity)
     OP_RESIZE_BILINEAR,  // to out_h x out_w, half-pixel centres
-    OP_UPSAMPLE_NEAREST, // by factor
-    OP_PIXEL_SHUFFLE,    // by factor, PyTorch's channel order
-    OP_PIXEL_UNSHUFFLE,  // by factor, PyTorch's channel order
-    OP_BROADCAST,        // 1x1 to out_h x out_w
-    OP_LOWER_HALF,       // rows h/2 … h-1
     OP_PAD,              // zeros: pad_top … pad_right, and pad_channels after the last channel
     OP_RESHAPE,          // same elements in NHWC order, new out_h, out_w, out_c
     OP_INTERLEAVE,       // four values (phases 00 01 10 11) to one of twice the height and width
+    // For networks that look again at a part of the picture (spatial.h); f32 only, since in bf16 a
+    // place in a picture of 192 pixels is known to a pixel at best.
+    OP_SCALE,       // in[0] times constants: n_scale numbers in NHWC order, over and over
+    OP_CROP_MATRIX, // 1 x n points (x, y, z) to a 4x4 matrix: places in a crop around them to
+                    // theirs
+    OP_WARP,        // in[0], bilinear, at the places of an out_h x out_w crop by the matrix in[1]
+    OP_PLACE,       // 1 x n points (x, y) of a crop by the matrix in[1] to where they are
 };
 
 enum activation { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_PRELU, ACT_SIGMOID, ACT_LEAKY_RELU };
+
+// OP_CROP_MATRIX: which points the crop goes around, and how it lies.
+#define CROP_MAX_POINTS 256
+struct crop_rule {
+    int left, right;      // points that lie level in the crop, but for
+    float angle;          // radians
+    float grow_x, grow_y; // the crop's sides over those of the box around the points
+    int width, height;    // of the crop in its own pixels
+    int n_points, points[CROP_MAX_POINTS];
+};
 
 struct op {
     enum op_kind kind;
@@ -48,14 +60,15 @@ struct op {
     int out_pad_h, out_pad_w;                     // OP_DECONV: PyTorch's output_padding
     float *weight; // owned. OP_CONV (out_c, in_c / groups, kh, kw); OP_DECONV (in_c, out_c, kh, kw)
     float *bias;   // owned, out_c floats; NULL means zeros. OP_BATCHNORM: the shift
-    float *scale;  // owned, out_c floats; OP_BATCHNORM only
-    int residual;  // OP_CONV: value added before the activation, or -1
+    float *scale;  // owned; OP_BATCHNORM: out_c floats, OP_SCALE: n_scale
+    int n_scale;   // OP_SCALE: 1, c or h * w * c
+    struct crop_rule *crop; // owned; OP_CROP_MATRIX
+    int residual;           // OP_CONV: value added before the activation, or -1
     enum activation act;
     float *slope;            // owned, out_c floats, for ACT_PRELU
     float alpha;             // for ACT_LEAKY_RELU
     char axis;               // OP_CONCAT
-    int factor;              // OP_UPSAMPLE_NEAREST, OP_PIXEL_*
-    int out_h, out_w, out_c; // OP_RESIZE_BILINEAR, OP_BROADCAST, OP_RESHAPE
+    int out_h, out_w, out_c; // OP_RESIZE_BILINEAR, OP_RESHAPE, OP_WARP
     int pad_channels;        // OP_PAD
 };
 
@@ -85,15 +98,20 @@ void graph_add_output(struct graph *g, int value);
 
 // Append an operation; the graph takes over the arrays that *op owns and copies the name.
 // A zero-initialised op with kind, in, out and what its kind needs is right: graph_add_op turns
-// groups, strides, kernel and factor of 0 into 1. NOTE: residual 0 is value 0, so set it to -1.
+// groups, strides and kernel of 0 into 1. NOTE: residual 0 is value 0, so set it to -1.
 void graph_add_op(struct graph *g, const struct op *op);
 
 // Work out every shape and check that operations fit together. KB_BAD_INPUT with a sentence.
 enum kb_code graph_finish(struct graph *g, struct kb_error *err);
 
-// The rewriting that every session wants, after graph_finish(); only the first time does anything: batch norm folded into its
-// convolution, residual additions and activations fused into it, OP_DECONV of stride 2 split by
-// output phase into convolutions and of stride 1 turned into one.
+// Make the values of these names the only outputs, in this order, and drop the operations that none
+// of them needs. Before graph_optimize(). KB_BAD_INPUT when there is no output of such a name.
+enum kb_code graph_keep_outputs(struct graph *g, const char *const *names, int n_names,
+                                struct kb_error *err);
+
+// The rewriting that every session wants, after graph_finish(); only the first time does anything:
+// batch norm folded into its convolution, residual additions and activations fused into it,
+// OP_DECONV of stride 2 split by output phase into convolutions and of stride 1 turned into one.
 enum kb_code graph_optimize(struct graph *g, struct kb_error *err);
 
 // How often a value is read, as an output of the network too; and the operation that writes it, or

@@ -23,43 +23,6 @@ static void copy_pixels(const struct image *dst, char *d, const struct image *sr
         memcpy(d + x * dst->pixel_stride * elem_size, s + x * src->pixel_stride * elem_size, bytes);
 }
 
-static void copy_element(char *d, const char *s, int elem_size)
-{
-    if (elem_size == 1)
-        *d = *s;
-    else if (elem_size == 2)
-        memcpy(d, s, 2);
-    else
-        memcpy(d, s, 4);
-}
-
-static void shuffle_row(const struct move *m, int n, int y)
-{
-    const struct image *src = &m->src[0], *dst = &m->dst;
-    int f = m->factor, es = m->elem_size;
-    for (int x = 0; x < dst->w; x++) {
-        const char *s = pixel(src, n, y / f, x / f, es) + ((y % f) * f + x % f) * es;
-        char *d = pixel(dst, n, y, x, es);
-        for (int c = 0; c < dst->c; c++)
-            copy_element(d + c * es, s + c * f * f * es, es);
-    }
-}
-
-static void unshuffle_row(const struct move *m, int n, int y)
-{
-    const struct image *src = &m->src[0], *dst = &m->dst;
-    int f = m->factor, es = m->elem_size;
-    for (int i = 0; i < f; i++) {
-        const char *row = pixel(src, n, y * f + i, 0, es);
-        for (int x = 0; x < src->w; x++) {
-            const char *s = row + x * src->pixel_stride * es;
-            char *d = pixel(dst, n, y, x / f, es) + (i * f + x % f) * es;
-            for (int c = 0; c < src->c; c++)
-                copy_element(d + c * f * f * es, s + c * es, es);
-        }
-    }
-}
-
 static void one_row(const struct move *m, int n, int y)
 {
     const struct image *src = &m->src[0], *dst = &m->dst;
@@ -69,26 +32,9 @@ static void one_row(const struct move *m, int n, int y)
     int64_t step = dst->pixel_stride * es;
 
     switch (m->kind) {
-    case OP_UPSAMPLE_NEAREST:
-        for (int x = 0; x < dst->w; x++)
-            memcpy(d + x * step, pixel(src, n, y / m->factor, x / m->factor, es), bytes);
-        break;
-    case OP_BROADCAST:
-        for (int x = 0; x < dst->w; x++)
-            memcpy(d + x * step, pixel(src, n, 0, 0, es), bytes);
-        break;
     case OP_INTERLEAVE:
         for (int x = 0; x < dst->w; x++)
             memcpy(d + x * step, pixel(&m->src[(y & 1) * 2 + (x & 1)], n, y / 2, x / 2, es), bytes);
-        break;
-    case OP_LOWER_HALF:
-        copy_pixels(dst, d, src, pixel(src, n, y + src->h / 2, 0, es), dst->w, es);
-        break;
-    case OP_PIXEL_SHUFFLE:
-        shuffle_row(m, n, y);
-        break;
-    case OP_PIXEL_UNSHUFFLE:
-        unshuffle_row(m, n, y);
         break;
     case OP_PAD:
         memset(d, 0, (size_t)dst->w * (size_t)step);

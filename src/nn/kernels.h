@@ -17,10 +17,8 @@ struct image {
 
 // One operation. elem_size: bytes per element.
 struct move {
-    enum op_kind kind; // UPSAMPLE_NEAREST, LOWER_HALF, BROADCAST, INTERLEAVE, CONCAT, PAD,
-                       // PIXEL_SHUFFLE, PIXEL_UNSHUFFLE
+    enum op_kind kind; // INTERLEAVE, CONCAT, PAD
     int elem_size;
-    int factor;
     int n_src; // INTERLEAVE: 4, else 1
     struct image src[4];
     struct image dst;

@@ -6,8 +6,7 @@
 
 bool layout_is_move(enum op_kind k)
 {
-    return k == OP_UPSAMPLE_NEAREST || k == OP_LOWER_HALF || k == OP_BROADCAST ||
-           k == OP_INTERLEAVE || k == OP_PIXEL_SHUFFLE || k == OP_PIXEL_UNSHUFFLE || k == OP_PAD;
+    return k == OP_INTERLEAVE || k == OP_PAD;
 }
 
 // In bf16 the outputs of the network stay f32, and so do the values on the way to them that only
@@ -25,8 +24,7 @@ static void choose_types(struct slot *slots, const struct graph *g, enum slot_ty
         if (slots[op->out].type != SLOT_F32)
             continue;
         int producer = graph_producer(g, op->in[0]), uses = graph_uses(g, op->in[0]);
-        bool carries =
-            op->kind == OP_PIXEL_SHUFFLE || op->kind == OP_ACTIVATION || op->kind == OP_RESHAPE;
+        bool carries = op->kind == OP_ACTIVATION || op->kind == OP_RESHAPE;
         if (carries && producer >= 0 && uses == 1)
             slots[op->in[0]].type = SLOT_F32;
         else if (op->kind != OP_CONV || op->residual >= 0)

@@ -13,7 +13,7 @@
 struct reading {
     const struct tensor_set *set;
     struct graph *graph;
-    int *weight_in; // per operation: input channels per group of its weight, 0 for none
+    int *weight_in; // per operation: input channels of its weight
     struct kb_error *err;
 };
 
@@ -49,13 +49,6 @@ static bool get_pair(const json_t *op, const char *key, int fallback, int *ret_h
     *ret_h = (int)json_integer_value(h);
     *ret_w = (int)json_integer_value(w);
     return true;
-}
-
-static bool get_int(const json_t *op, const char *key, int fallback, int *ret)
-{
-    const json_t *i = json_object_get(op, key);
-    *ret = i ? (int)KB_MIN(json_integer_value(i), (json_int_t)MAX_SIDE + 1) : fallback;
-    return !i || (json_is_integer(i) && json_integer_value(i) > 0 && *ret <= MAX_SIDE);
 }
 
 static enum kb_code get_activation(struct reading *r, const json_t *op, enum activation *ret)
@@ -116,9 +109,8 @@ static enum kb_code read_conv(struct reading *r, const json_t *op, struct op *re
 {
     int pad_h, pad_w;
     if (!get_pair(op, "stride", 1, &ret->stride_h, &ret->stride_w) || ret->stride_h < 1 ||
-        ret->stride_w < 1 || !get_pair(op, "padding", 0, &pad_h, &pad_w) ||
-        !get_int(op, "groups", 1, &ret->groups))
-        return bad(r, _("bad stride, padding or groups of"), ret->name);
+        ret->stride_w < 1 || !get_pair(op, "padding", 0, &pad_h, &pad_w))
+        return bad(r, _("bad stride or padding of"), ret->name);
     ret->pad_top = ret->pad_bottom = pad_h;
     ret->pad_left = ret->pad_right = pad_w;
     enum kb_code code = get_activation(r, op, &ret->act);
@@ -128,85 +120,18 @@ static enum kb_code read_conv(struct reading *r, const json_t *op, struct op *re
     return code == KB_OK ? get_weight(r, op, ret) : code;
 }
 
-static enum kb_code read_inputs(struct reading *r, const json_t *op, struct op *ret)
-{
-    const json_t *many = json_object_get(op, "inputs");
-    if (!many) {
-        ret->n_in = 1;
-        return find_input(r, json_string_value(json_object_get(op, "input")), &ret->in[0]);
-    }
-    ret->n_in = (int)KB_MIN(json_array_size(many), ARRAY_LEN(ret->in) + 1);
-    if (ret->n_in < 1 || ret->n_in > (int)ARRAY_LEN(ret->in))
-        return bad(r, _("1 to 8 inputs are needed by"), ret->name);
-    enum kb_code code = KB_OK;
-    for (int i = 0; code == KB_OK && i < ret->n_in; i++)
-        code = find_input(r, json_string_value(json_array_get(many, (size_t)i)), &ret->in[i]);
-    return code;
-}
-
-// What the name of an operation says; the rest of *ret comes from the other keys.
-static enum kb_code read_kind(struct reading *r, const json_t *op, struct op *ret)
-{
-    static const struct {
-        const char *name;
-        enum op_kind kind;
-        enum activation act;
-    } kinds[] = {
-        {"conv2d", OP_CONV, ACT_NONE},
-        {"pixel_unshuffle", OP_PIXEL_UNSHUFFLE, ACT_NONE},
-        {"pixel_shuffle", OP_PIXEL_SHUFFLE, ACT_NONE},
-        {"broadcast", OP_BROADCAST, ACT_NONE},
-        {"lower_half", OP_LOWER_HALF, ACT_NONE},
-        {"concat", OP_CONCAT, ACT_NONE},
-        {"upsample_nearest", OP_UPSAMPLE_NEAREST, ACT_NONE},
-        {"sigmoid", OP_ACTIVATION, ACT_SIGMOID},
-        {"relu", OP_ACTIVATION, ACT_RELU},
-    };
-    const char *name = json_string_value(json_object_get(op, "op"));
-    for (size_t i = 0; name && i < ARRAY_LEN(kinds); i++)
-        if (strcmp(kinds[i].name, name) == 0) {
-            ret->kind = kinds[i].kind;
-            ret->act = kinds[i].act;
-            return KB_OK;
-        }
-    return bad(r, _("unknown operation (a newer koubo may know it)"), name);
-}
-
-static enum kb_code read_details(struct reading *r, const json_t *op, struct op *ret)
-{
-    switch (ret->kind) {
-    case OP_CONV:
-        return read_conv(r, op, ret);
-    case OP_CONCAT:
-        ret->axis = 'c';
-        return KB_OK;
-    case OP_BROADCAST:
-        return get_int(op, "height", 1, &ret->out_h) && get_int(op, "width", 1, &ret->out_w)
-                   ? KB_OK
-                   : bad(r, _("bad height or width of"), ret->name);
-    case OP_PIXEL_SHUFFLE:
-    case OP_PIXEL_UNSHUFFLE:
-    case OP_UPSAMPLE_NEAREST:
-        return get_int(op, "factor", 2, &ret->factor) && ret->factor <= 16
-                   ? KB_OK
-                   : bad(r, _("bad factor of"), ret->name);
-    default:
-        return KB_OK;
-    }
-}
-
 static enum kb_code read_op(struct reading *r, const json_t *op)
 {
     const char *output = json_string_value(json_object_get(op, "output"));
-    struct op o = {.name = (char *)output, .residual = -1};
+    const char *kind = json_string_value(json_object_get(op, "op"));
+    struct op o = {.kind = OP_CONV, .name = (char *)output, .n_in = 1, .residual = -1};
     if (!output)
-        return bad(r, _("no output name at an operation"),
-                   json_string_value(json_object_get(op, "op")));
-    enum kb_code code = read_kind(r, op, &o);
+        return bad(r, _("no output name at an operation"), kind);
+    if (!kind || strcmp(kind, "conv2d") != 0)
+        return bad(r, _("unknown operation (a newer koubo may know it)"), kind);
+    enum kb_code code = find_input(r, json_string_value(json_object_get(op, "input")), &o.in[0]);
     if (code == KB_OK)
-        code = read_inputs(r, op, &o);
-    if (code == KB_OK)
-        code = read_details(r, op, &o);
+        code = read_conv(r, op, &o);
     if (code != KB_OK) {
         free(o.weight);
         free(o.bias);
@@ -265,9 +190,7 @@ static enum kb_code check_shapes(struct reading *r, const json_t *outputs)
     for (int i = 0; i < g->n_ops; i++) {
         const struct op *op = &g->ops[i];
         const struct value *x = &g->values[op->in[0]];
-        if (op->kind != OP_CONV)
-            continue;
-        if ((int64_t)r->weight_in[i] * op->groups != x->c)
+        if (r->weight_in[i] != x->c)
             return bad(r, _("the weight has other channels than the input of"), op->name);
         if (x->h + op->pad_top + op->pad_bottom < op->kernel_h ||
             x->w + op->pad_left + op->pad_right < op->kernel_w)

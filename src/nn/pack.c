@@ -196,6 +196,9 @@ void pack_put_graph(struct pack_writer *w, const struct graph *g)
         pack_put(w, op, sizeof(*op)); // its pointers only say what it has
         put_floats(w, op->bias, out_channels(g, op));
         put_floats(w, op->slope, out_channels(g, op));
+        put_floats(w, op->scale, op->n_scale);
+        if (op->crop)
+            pack_put(w, op->crop, sizeof(*op->crop));
     }
 }
 
@@ -225,11 +228,22 @@ static float *take_floats(struct pack *p, int n, bool *ok)
     return copy;
 }
 
+static struct crop_rule *take_crop(struct pack *p, bool *ok)
+{
+    const struct crop_rule *stored = pack_take(p, sizeof(*stored));
+    struct crop_rule *copy = stored ? kb_alloc(sizeof(*copy)) : NULL;
+    if (copy)
+        *copy = *stored;
+    *ok = *ok && copy;
+    return copy;
+}
+
 static bool take_op(struct pack *p, struct graph *g)
 {
     const struct op *stored = pack_take(p, sizeof(*stored));
     if (!stored || stored->out < 0 || stored->out >= g->n_values || stored->n_in < 0 ||
-        stored->n_in > (int)ARRAY_LEN(stored->in) || stored->residual >= g->n_values)
+        stored->n_in > (int)ARRAY_LEN(stored->in) || stored->residual >= g->n_values ||
+        stored->n_scale < 0)
         return false;
     for (int i = 0; i < stored->n_in; i++)
         if (stored->in[i] < 0 || stored->in[i] >= g->n_values)
@@ -237,9 +251,11 @@ static bool take_op(struct pack *p, struct graph *g)
     struct op op = *stored;
     bool ok = true;
     op.name = NULL;
-    op.weight = op.scale = NULL;
+    op.weight = NULL;
     op.bias = stored->bias ? take_floats(p, out_channels(g, stored), &ok) : NULL;
     op.slope = stored->slope ? take_floats(p, out_channels(g, stored), &ok) : NULL;
+    op.scale = stored->scale ? take_floats(p, stored->n_scale, &ok) : NULL;
+    op.crop = stored->crop ? take_crop(p, &ok) : NULL;
     graph_add_op(g, &op);
     return ok;
 }

@@ -6,9 +6,7 @@
 // Operations that copy u8 numbers and leave channels their scale, or keep whole channels together.
 static bool copies(const struct op *op)
 {
-    return op->kind == OP_UPSAMPLE_NEAREST || op->kind == OP_LOWER_HALF ||
-           op->kind == OP_BROADCAST || op->kind == OP_INTERLEAVE ||
-           op->kind == OP_PIXEL_UNSHUFFLE || (op->kind == OP_CONCAT && op->axis == 'c');
+    return op->kind == OP_INTERLEAVE || (op->kind == OP_CONCAT && op->axis == 'c');
 }
 
 static bool reads_u8(const struct op *op)
@@ -120,10 +118,7 @@ void quantize_scales(const struct slot *slots, const struct graph *g, int value,
             ret += g->values[op->in[k]].c;
         }
     } else { // a copy of a concatenation
-        int repeat = op->kind == OP_PIXEL_UNSHUFFLE ? op->factor * op->factor : 1;
         quantize_scales(slots, g, op->in[0], ret);
-        for (int i = c - 1; i >= 0; i--)
-            ret[i] = ret[i / repeat];
     }
 }
 

@@ -87,18 +87,7 @@ static void plain_deconv(const struct op *op, const struct plain *x, const struc
 static float moved(const struct op *op, const struct plain *v, int y, int x, int c)
 {
     const struct plain *a = &v[op->in[0]];
-    int f = op->factor;
     switch (op->kind) {
-    case OP_UPSAMPLE_NEAREST:
-        return *at(a, y / f, x / f, c);
-    case OP_LOWER_HALF:
-        return *at(a, y + a->h / 2, x, c);
-    case OP_BROADCAST:
-        return *at(a, 0, 0, c);
-    case OP_PIXEL_SHUFFLE:
-        return *at(a, y / f, x / f, (c * f + y % f) * f + x % f);
-    case OP_PIXEL_UNSHUFFLE:
-        return *at(a, y * f + c / f % f, x * f + c % f, c / (f * f));
     case OP_PAD:
         y -= op->pad_top;
         x -= op->pad_left;
@@ -239,29 +228,40 @@ static int unary(struct graph *g, int x, struct op o)
 #define CONV(g, x, in_c, ...) conv(g, x, in_c, (struct op){.kind = OP_CONV, __VA_ARGS__})
 #define OP(g, x, ...)         unary(g, x, (struct op){__VA_ARGS__})
 
+// A transposed convolution that doubles height and width, and a ReLU.
+static int twice(struct graph *g, int x, int in_c, int out_c)
+{
+    struct op o = {.kind = OP_DECONV,
+                   .kernel_h = 3,
+                   .kernel_w = 3,
+                   .stride_h = 2,
+                   .stride_w = 2,
+                   .pad_top = 1,
+                   .pad_left = 1,
+                   .out_pad_h = 1,
+                   .out_pad_w = 1,
+                   .out_c = out_c,
+                   .residual = -1};
+    return OP(g, conv(g, x, in_c, o), .kind = OP_ACTIVATION, .act = ACT_RELU);
+}
+
 static struct graph *build_unet(void)
 {
     struct graph *g = graph_create();
     int x = graph_add_input(g, "face", 16, 24, 6);
-    int u = OP(g, x, .kind = OP_PIXEL_UNSHUFFLE, .factor = 2);
-    int e = CONV(g, u, 24, .out_c = 20, .kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1,
+    int e = CONV(g, x, 6, .out_c = 20, .kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1,
                  .pad_bottom = 1, .pad_right = 1, .act = ACT_RELU);
     int f = CONV(g, e, 20, .out_c = 20, .kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1,
                  .pad_bottom = 1, .pad_right = 1, .residual = e, .act = ACT_RELU);
     int d = CONV(g, f, 20, .out_c = 16, .kernel_h = 3, .kernel_w = 3, .stride_h = 2, .stride_w = 2,
                  .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .act = ACT_PRELU);
     int pooled =
-        OP(g, d, .kind = OP_MAX_POOL, .kernel_h = 4, .kernel_w = 6, .stride_h = 4, .stride_w = 6);
-    int a = OP(g, pooled, .kind = OP_BROADCAST, .out_h = 2, .out_w = 6);
-    int low = OP(g, d, .kind = OP_LOWER_HALF);
-    int c = OP(g, low, .kind = OP_CONCAT, .n_in = 2, .in = {0, a}, .axis = 'c');
-    int up = OP(g, c, .kind = OP_UPSAMPLE_NEAREST, .factor = 2);
-    int flow = OP(g, f, .kind = OP_LOWER_HALF);
-    int c2 = OP(g, up, .kind = OP_CONCAT, .n_in = 2, .in = {0, flow}, .axis = 'c');
+        OP(g, d, .kind = OP_MAX_POOL, .kernel_h = 2, .kernel_w = 2, .stride_h = 2, .stride_w = 2);
+    int up = twice(g, twice(g, pooled, 16, 20), 20, 32);
+    int c2 = OP(g, up, .kind = OP_CONCAT, .n_in = 2, .in = {0, f}, .axis = 'c');
     int out = CONV(g, c2, 52, .out_c = 12, .kernel_h = 3, .kernel_w = 3, .pad_top = 1,
                    .pad_left = 1, .pad_bottom = 1, .pad_right = 1);
-    int ps = OP(g, out, .kind = OP_PIXEL_SHUFFLE, .factor = 2);
-    int y = OP(g, ps, .kind = OP_ACTIVATION, .act = ACT_SIGMOID);
+    int y = OP(g, out, .kind = OP_ACTIVATION, .act = ACT_SIGMOID);
     graph_add_output(g, y);
     return g;
 }
@@ -564,8 +564,8 @@ static void test_damaged_packs(void **state)
     unlink(packed_path);
 }
 
-// Positive weights into a ReLU, a residual, a concatenation and a transposed convolution: all of it
-// can be u8, so the arena is about half of bf16's and the weights too.
+// Positive weights into a ReLU, a residual and a concatenation: all of it can be u8, so the arena
+// is about half of bf16's and the weights too.
 static struct graph *build_rectified(void)
 {
     struct graph *g = graph_create();
@@ -574,9 +574,7 @@ static struct graph *build_rectified(void)
                  .pad_bottom = 1, .pad_right = 1, .act = ACT_RELU);
     int b = CONV(g, a, 32, .out_c = 32, .kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1,
                  .pad_bottom = 1, .pad_right = 1, .residual = a, .act = ACT_RELU);
-    int up = OP(g, b, .kind = OP_UPSAMPLE_NEAREST, .factor = 2);
-    int up2 = OP(g, a, .kind = OP_UPSAMPLE_NEAREST, .factor = 2);
-    int both = OP(g, up, .kind = OP_CONCAT, .n_in = 2, .in = {up, up2}, .axis = 'c');
+    int both = OP(g, a, .kind = OP_CONCAT, .n_in = 2, .in = {0, b}, .axis = 'c');
     int c = CONV(g, both, 64, .out_c = 64, .kernel_h = 3, .kernel_w = 3, .pad_top = 1,
                  .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .act = ACT_RELU);
     int d = CONV(g, c, 64, .out_c = 3, .kernel_h = 1, .kernel_w = 1);
@@ -672,7 +670,7 @@ static void test_bad_graphs_are_refused(void **state)
 
     g = graph_create();
     x = graph_add_input(g, "x", 4, 4, 3);
-    y = OP(g, x, .kind = OP_UPSAMPLE_NEAREST, .factor = 1 << 20, .name = "big");
+    y = OP(g, x, .kind = OP_PAD, .pad_top = 1 << 21, .name = "big");
     graph_add_output(g, y);
     assert_fails(err, KB_BAD_INPUT, "'big'", graph_finish(g, &err));
     graph_free(&g);

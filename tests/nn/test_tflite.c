@@ -1,5 +1,6 @@
 // The .tflite importer, on the three face networks it is for: their structure, their outputs
 // against an independent run (tools/golden/tflite.py), and files that are cut or damaged.
+#include "tests/drawn_face.h"
 #include "tests/test.h"
 
 #include "base/file.h"
@@ -16,8 +17,12 @@ static const struct network {
 } networks[] = {
     {"face_detection_short_range", 128, 896, 16, 21, 16, 3},
     {"face_detection_full_range", 192, 2304, 16, 49, 40, 4},
-    {"face_landmark", 192, 1, 1404, 25, 20, 6},
 };
+
+// The face mesh has seven outputs; these are what koubo reads.
+#define ATTENTION "face_landmark_attention"
+static const char *const kept[] = {"output_mesh_identity", "output_lips", "conv_faceflag"};
+static const int kept_sizes[] = {468 * 3, 80 * 2, 1};
 
 // The file, which tools/fetch_models.mjs fetches.
 static void map_network(const char *name, struct file_map *ret)
@@ -111,6 +116,70 @@ static void test_golden(void **state)
     }
 }
 
+static void test_attention_structure(void **state)
+{
+    struct kb_error err = {0};
+    CLEANUP(file_unmap) struct file_map m = {0};
+    CLEANUP(graph_free) struct graph *g = NULL;
+    map_network(ATTENTION, &m);
+    assert_ok(err, tflite_graph(&g, m.data, m.size, &err));
+    assert_int_equal(g->n_outputs, 7);
+    int64_t all = graph_macs(g);
+    assert_ok(err, graph_keep_outputs(g, kept, ARRAY_LEN(kept), &err));
+    int kinds[OP_PLACE + 1] = {0};
+    for (int i = 0; i < g->n_ops; i++)
+        kinds[g->ops[i].kind]++;
+    // One crop, that of the lips; its matrix is made from points in the pixels of the inner picture
+    // and taken back to those of the input.
+    assert_int_equal(kinds[OP_CROP_MATRIX], 1);
+    assert_int_equal(kinds[OP_WARP], 1);
+    assert_int_equal(kinds[OP_PLACE], 1);
+    assert_int_equal(kinds[OP_SCALE], 2);
+    print_message("# %s: %.1f of %.1f million products kept\n", ATTENTION,
+                  (double)graph_macs(g) * 1e-6, (double)all * 1e-6);
+    assert_true(graph_macs(g) < all * 9 / 10);
+    for (int i = 0; i < g->n_ops; i++) {
+        const struct op *op = &g->ops[i];
+        if (op->kind != OP_CROP_MATRIX)
+            continue;
+        assert_int_equal(op->crop->left, 61); // the corners of the mouth
+        assert_int_equal(op->crop->right, 291);
+        assert_int_equal(op->crop->n_points, 80);
+        assert_float_equal(op->crop->grow_x, 1.5, 0);
+        assert_int_equal(op->crop->width, 16);
+    }
+}
+
+static void test_attention_golden(void **state)
+{
+    static const int turns[2][3] = {{1, 0, 1}, {24, 7, 25}};
+    struct kb_error err = {0};
+    CLEANUP(file_unmap) struct file_map m = {0}, golden = {0};
+    CLEANUP(graph_free) struct graph *g = NULL;
+    CLEANUP(session_free) struct session *s = NULL;
+    map_network(ATTENTION, &m);
+    assert_ok(err, file_map(&golden, source_path("tests/golden/" ATTENTION ".f32"), &err));
+    assert_ok(err, tflite_graph(&g, m.data, m.size, &err));
+    assert_ok(err, graph_keep_outputs(g, kept, ARRAY_LEN(kept), &err));
+    const struct session_params params = {.batch = 1, .precision = PRECISION_F32, .threads = 1};
+    assert_ok(err, session_create(&s, g, &params, &err));
+
+    const float *want = (const float *)golden.data;
+    assert_int_equal(golden.size, sizeof(float) * 2 * (468 * 3 + 80 * 2 + 1));
+    for (int turn = 0; turn < 2; turn++) {
+        draw_face(session_input(s, 0), turns[turn][0], turns[turn][1], turns[turn][2]);
+        assert_ok(err, session_run(s, &err));
+        for (int out = 0; out < 3; out++) {
+            double worst = 0;
+            for (int k = 0; k < kept_sizes[out]; k++)
+                worst = fmax(worst, fabs((double)session_output(s, out)[k] - (double)*want++));
+            print_message("# face %d, %s: largest difference %.2g\n", turn, kept[out], worst);
+            assert_true(worst < 1e-3); // pixels of 192
+        }
+        assert_true(session_output(s, 2)[0] > 5); // it is taken for a face
+    }
+}
+
 // Any outcome is fine but a crash, a leak or a failure without a sentence.
 static void import_quietly(const uint8_t *data, size_t size, bool must_fail)
 {
@@ -120,10 +189,10 @@ static void import_quietly(const uint8_t *data, size_t size, bool must_fail)
     assert_true(code == KB_OK ? g && !must_fail : !g && err.text[0]);
 }
 
-static void test_cut(void **state)
+static void cut(const char *name)
 {
     CLEANUP(file_unmap) struct file_map m = {0};
-    map_network(networks[0].name, &m);
+    map_network(name, &m);
     for (size_t i = 0; i < 160; i++) {
         // A copy of exact size, so that the sanitizer sees a read behind it.
         size_t size = i < 60 ? i : m.size * i / 160;
@@ -133,14 +202,20 @@ static void test_cut(void **state)
     }
 }
 
-static void test_damaged(void **state)
+static void test_cut(void **state)
+{
+    cut(networks[0].name);
+    cut(ATTENTION);
+}
+
+static void damage(const char *name, int times)
 {
     CLEANUP(file_unmap) struct file_map m = {0};
-    map_network(networks[0].name, &m);
+    map_network(name, &m);
     CLEANUP(kb_freep) uint8_t *copy = malloc(m.size);
     memcpy(copy, m.data, m.size);
     uint32_t seed = 1;
-    for (int i = 0; i < 1500; i++) {
+    for (int i = 0; i < times; i++) {
         // Most of the middle is weights, where any byte is as good as another: aim at the tables.
         static const uint8_t fills[] = {0x00, 0x01, 0x7f, 0x80, 0xff};
         size_t n_tables = 48 * 1024;
@@ -151,6 +226,88 @@ static void test_damaged(void **state)
         memset(copy + at, fills[(seed >> 24) % ARRAY_LEN(fills)], n);
         import_quietly(copy, m.size, false);
         memcpy(copy + at, m.data + at, n);
+    }
+}
+
+static void test_damaged(void **state)
+{
+    damage(networks[0].name, 1500);
+    damage(ATTENTION, 400);
+}
+
+static size_t find_bytes(const struct file_map *m, const void *bytes, size_t n)
+{
+    const uint8_t *at = memmem(m->data, m->size, bytes, n);
+    assert_non_null(at);
+    return (size_t)(at - m->data);
+}
+
+// The options of the custom operations, and the tables beside them, byte by byte.
+static void test_damaged_options(void **state)
+{
+    CLEANUP(file_unmap) struct file_map m = {0};
+    map_network(ATTENTION, &m);
+    CLEANUP(kb_freep) uint8_t *copy = malloc(m.size);
+    memcpy(copy, m.data, m.size);
+    static const uint8_t fills[] = {0x00, 0x7f, 0xff};
+    const struct {
+        size_t from, to;
+    } options[] = {
+        {find_bytes(&m, "subset_idxs\0P\0", 14) + 12, 276}, // numbers, keys, values, types
+        {find_bytes(&m, "output_width\0\2\34\17", 16), 28},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(options); i++)
+        for (size_t k = 0; k < options[i].to; k++) {
+            size_t at = options[i].from + k;
+            copy[at] = fills[k % ARRAY_LEN(fills)];
+            import_quietly(copy, m.size, false);
+            copy[at] = m.data[at];
+        }
+}
+
+// One wrong thing, and what is said about it.
+static void test_attention_sentences(void **state)
+{
+    CLEANUP(file_unmap) struct file_map m = {0};
+    map_network(ATTENTION, &m);
+    // The first list of points, the options behind it, those of the warp, and a whole slice's end.
+    size_t points = find_bytes(&m, "subset_idxs\0P\0", 14) + 14;
+    static const uint8_t values_start[] = {61, 0, 0, 0, 16, 0, 0, 0, 16, 0, 0, 0};
+    size_t values = find_bytes(&m, values_start, sizeof(values_start));
+    size_t warp = find_bytes(&m, "output_width\0\2\34\17", 16) + 13;
+    static const int32_t whole[] = {1, 1, 1, 1404};
+    size_t end = find_bytes(&m, whole, sizeof(whole));
+    const struct {
+        size_t at, n;
+        const void *bytes;
+        const char *says;
+    } table[] = {
+        {points, 2, "\xff\x7f", "points that do not exist"},
+        {points + 158, 2, "\xff\xff", "points that do not exist"},
+        {points - 2, 2, "\xff\xff", "subset_idxs is missing"},
+        {points - 2, 2, "\0\0", "subset_idxs is missing"},
+        {values, 4, "\xd4\1\0\0", "points that do not exist"}, // 468
+        {values, 4, "\xff\xff\xff\xff", "left_rotation_idx is missing"},
+        {values + 4, 4, "\0\0\0\0", "output_height is missing"},
+        {values + 8, 4, "\0\0\0\x40", "output_width is missing"},
+        {values + 16, 4, "\0\0\xc0\x7f", "scale_x is missing"}, // not a number
+        {values + 20, 4, "\0\0\0\0", "scale_y is missing"},
+        {values + 24, 4, "\xff\xff\0\0", "subset_idxs is missing"}, // points before the file
+        {warp + 7, 1, "\0", "output_width is missing"},
+        {warp + 7, 1, "\17", "does not fit together"},
+        {warp + 11, 1, "\3", "the list of options is missing"},
+        {find_bytes(&m, "TransformTensorBilinear", 23) + 22, 1, "R",
+         "the custom operation TransformTensorBilineaR"},
+        {end + 12, 4, "\x7b\5\0\0", "a slice that leaves something out"},
+    };
+    CLEANUP(kb_freep) uint8_t *copy = malloc(m.size);
+    memcpy(copy, m.data, m.size);
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct kb_error err = {0};
+        CLEANUP(graph_free) struct graph *g = NULL;
+        memcpy(copy + table[i].at, table[i].bytes, table[i].n);
+        assert_fails(err, KB_BAD_INPUT, table[i].says, tflite_graph(&g, copy, m.size, &err));
+        memcpy(copy + table[i].at, m.data + table[i].at, table[i].n);
     }
 }
 
@@ -168,9 +325,15 @@ static void test_sentences(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_structure), cmocka_unit_test(test_golden),
-        cmocka_unit_test(test_cut),       cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_structure),
+        cmocka_unit_test(test_golden),
+        cmocka_unit_test(test_attention_structure),
+        cmocka_unit_test(test_attention_golden),
+        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_damaged_options),
         cmocka_unit_test(test_sentences),
+        cmocka_unit_test(test_attention_sentences),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
