@@ -4,7 +4,8 @@
 //   node tools/fetch_models.mjs [node_modules] [models]
 //
 // writes models/face/*.tflite and their licence note. Node 20, no dependencies.
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 
 const [modules = 'node_modules', destination = 'models'] = process.argv.slice(2);
@@ -34,13 +35,24 @@ async function readPacked(folder, stem, name) {
     return (await read(path.join(folder, `${stem}.data`))).subarray(part.start, part.end);
 }
 
+// What each is taken from, its length and its SHA-256: koubo was tried with these bytes and no others.
 const models = {
-    'face_detection_short_range.tflite': () =>
-        read(path.join(detection, 'face_detection_short_range.tflite')),
-    'face_detection_full_range.tflite': () =>
-        read(path.join(detection, 'face_detection_full_range.tflite')),
-    'face_landmark.tflite': () =>
-        readPacked(mesh, 'face_mesh_solution_packed_assets', 'face_landmark.tflite'),
+    'face_detection_short_range.tflite': {
+        load: () => read(path.join(detection, 'face_detection_short_range.tflite')),
+        size: 229032,
+        sha256: '3bc182eb9f33925d9e58b5c8d59308a760f4adea8f282370e428c51212c26633',
+    },
+    'face_detection_full_range.tflite': {
+        load: () => read(path.join(detection, 'face_detection_full_range.tflite')),
+        size: 1083984,
+        sha256: '99bf9494d84f50acc6617d89873f71bf6635a841ea699c17cb3377f9507cfec3',
+    },
+    'face_landmark_attention.tflite': {
+        load: () => readPacked(mesh, 'face_mesh_solution_packed_assets',
+            'face_landmark_with_attention.tflite'),
+        size: 2495952,
+        sha256: '883b7411747bac657c30c462d305d312e9dec6adbf8b85e2f5d8d722fca9455d',
+    },
 };
 
 const versions = [];
@@ -53,19 +65,22 @@ for (const folder of [detection, mesh]) {
 
 const out = path.join(destination, 'face');
 await mkdir(out, { recursive: true });
-for (const [name, load] of Object.entries(models)) {
+for (const [name, { load, size, sha256 }] of Object.entries(models)) {
     const bytes = await load();
     // A FlatBuffer's identifier stands after its first offset.
-    if (bytes.length < 1024 || bytes.toString('latin1', 4, 8) !== 'TFL3')
+    if (bytes.toString('latin1', 4, 8) !== 'TFL3')
         fail(`${name} in the package is not a .tflite model`);
+    if (bytes.length !== size || createHash('sha256').update(bytes).digest('hex') !== sha256)
+        fail(`${name} in the package is not the one that koubo knows; install the versions of package-lock.json`);
     const part = path.join(out, `${name}.part`);
     await writeFile(part, bytes);
     await rename(part, path.join(out, name));
     console.log(`${path.join(out, name)}: ${bytes.length} bytes`);
 }
+await rm(path.join(out, 'face_landmark.tflite'), { force: true }); // an earlier koubo's
 await writeFile(
     path.join(out, 'NOTICE'),
-    `BlazeFace (short and full range) and FaceMesh: Copyright The MediaPipe Authors,
+    `BlazeFace (short and full range) and FaceMesh with attention: Copyright The MediaPipe Authors,
 licensed under the Apache License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0).
 Taken unchanged from ${versions.join(' and ')}.
 `,

@@ -21,7 +21,7 @@ build_packages="gcc libc6-dev meson ninja-build pkg-config gettext
     libsqlite3-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libarchive-dev libseccomp-dev
     zlib1g-dev"
 test_packages="libcmocka-dev ffmpeg espeak-ng chromium libyaml-dev
-    python3-torch python3-numpy python3-opencv"
+    python3-torch python3-numpy"
 
 # install_packages NAME...: those of Debian's packages that are missing.
 install_packages()
@@ -69,7 +69,7 @@ install_from_npm()
 install_models()
 {
     install_from_npm . "从 npm 下载人脸模型" "fetching the face models from npm"
-    [ models/face/face_landmark.tflite -nt package-lock.json ] ||
+    [ models/face/face_landmark_attention.tflite -nt package-lock.json ] ||
         node tools/fetch_models.mjs node_modules models >&2 || exit 5
 }
 

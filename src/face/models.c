@@ -8,21 +8,62 @@
 
 #define MESH_INPUT 192
 
-// Load one network and check that it is the one we know how to read: a square input, two outputs of
-// the given numbers of elements.
-static enum kb_code load_network(struct session **ret, const char *name, int input, int n_first,
-                                 int n_second, struct kb_error *err)
+// Which points of the mesh the lips are seen again for, in the order of the network's second output
+// (MediaPipe's face_landmark_with_attention): outer edge below and above, inner edge, and the lines
+// between.
+#define LIP_POINTS 80
+static const short lip_points[LIP_POINTS] = {
+    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0,  267, 269, 270, 409,
+    78, 95,  88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415,
+    76, 77,  90, 180, 85, 16, 315, 404, 320, 307, 306, 184, 74, 73, 72, 11, 302, 303, 304, 408,
+    62, 96,  89, 179, 86, 15, 316, 403, 319, 325, 292, 183, 42, 41, 38, 12, 268, 271, 272, 407};
+
+// A network as it must be: a square input, outputs of these numbers of elements. The mesh has
+// outputs for the eyes and irises too, which nobody reads: those kept have names.
+struct network {
+    const char *file;
+    int input, n_outputs, sizes[3];
+    const char *names[3];
+};
+
+static const struct network short_range = {
+    "face/face_detection_short_range.tflite", 128, 2, {896 * 16, 896}, {NULL}};
+static const struct network full_range = {
+    "face/face_detection_full_range.tflite", 192, 2, {2304 * 16, 2304}, {NULL}};
+static const struct network mesh_network = {
+    "face/face_landmark_attention.tflite",
+    MESH_INPUT,
+    3,
+    {MESH_POINTS * 3, LIP_POINTS * 2, 1},
+    {"output_mesh_identity", "output_lips", "conv_faceflag"}};
+
+static bool is_network(const struct session *s, const struct network *n)
+{
+    struct value in = session_input_shape(s, 0);
+    bool fits = session_n_inputs(s) == 1 && session_n_outputs(s) == n->n_outputs &&
+                in.h == n->input && in.w == n->input && in.c == 3;
+    for (int i = 0; fits && i < n->n_outputs; i++) {
+        struct value out = session_output_shape(s, i);
+        fits = out.h * out.w * out.c == n->sizes[i];
+    }
+    return fits;
+}
+
+static enum kb_code load_network(struct session **ret, const struct network *n,
+                                 struct kb_error *err)
 {
     CLEANUP(kb_freep) char *path = NULL;
     CLEANUP(file_unmap) struct file_map file = {0};
     CLEANUP(graph_free) struct graph *graph = NULL;
     CLEANUP(session_free) struct session *s = NULL;
-    enum kb_code code = model_locate(&path, name, err);
+    enum kb_code code = model_locate(&path, n->file, err);
     if (code == KB_OK)
         code = file_map(&file, path, err);
     if (code != KB_OK)
         return code;
     code = tflite_graph(&graph, file.data, file.size, err);
+    if (code == KB_OK && n->names[0])
+        code = graph_keep_outputs(graph, n->names, n->n_outputs, err);
     if (code != KB_OK)
         return kb_wrap(err, _("cannot read the face model '%s'"), path);
     // f32: the networks are small, and landmarks in bf16 would jitter by a pixel.
@@ -30,13 +71,7 @@ static enum kb_code load_network(struct session **ret, const char *name, int inp
     code = session_create(&s, graph, &params, err);
     if (code != KB_OK)
         return code;
-
-    struct value in = session_input_shape(s, 0);
-    if (session_n_inputs(s) != 1 || session_n_outputs(s) != 2 || in.h != input || in.w != input ||
-        in.c != 3)
-        return kb_fail(err, KB_BAD_INPUT, _("'%s' is not the face model it should be"), path);
-    struct value first = session_output_shape(s, 0), second = session_output_shape(s, 1);
-    if (first.h * first.w * first.c != n_first || second.h * second.w * second.c != n_second)
+    if (!is_network(s, n))
         return kb_fail(err, KB_BAD_INPUT, _("'%s' is not the face model it should be"), path);
     *ret = TAKE(s);
     return KB_OK;
@@ -45,14 +80,11 @@ static enum kb_code load_network(struct session **ret, const char *name, int inp
 enum kb_code face_models_load(struct face_models **ret, struct kb_error *err)
 {
     CLEANUP(face_models_free) struct face_models *m = kb_alloc(sizeof(*m));
-    enum kb_code code = load_network(&m->short_range, "face/face_detection_short_range.tflite", 128,
-                                     896 * 16, 896, err);
+    enum kb_code code = load_network(&m->short_range, &short_range, err);
     if (code == KB_OK)
-        code = load_network(&m->full_range, "face/face_detection_full_range.tflite", 192, 2304 * 16,
-                            2304, err);
+        code = load_network(&m->full_range, &full_range, err);
     if (code == KB_OK)
-        code = load_network(&m->mesh, "face/face_landmark.tflite", MESH_INPUT, MESH_POINTS * 3, 1,
-                            err);
+        code = load_network(&m->mesh, &mesh_network, err);
     if (code == KB_OK)
         *ret = TAKE(m);
     return code;
@@ -82,6 +114,17 @@ struct face_region region_from_detection(const struct detection *d)
     };
 }
 
+struct face_region region_from_box(const float box[4], const float right_eye[2],
+                                   const float left_eye[2])
+{
+    return (struct face_region){
+        .cx = (box[0] + box[2]) / 2,
+        .cy = (box[1] + box[3]) / 2,
+        .size = fmaxf(box[2] - box[0], box[3] - box[1]) * REGION_GROW,
+        .angle = atan2f(left_eye[1] - right_eye[1], left_eye[0] - right_eye[0]),
+    };
+}
+
 struct face_region region_from_mesh(const struct mesh *mesh)
 {
     float x0 = mesh->points[0][0], y0 = mesh->points[0][1], x1 = x0, y1 = y0;
@@ -91,13 +134,8 @@ struct face_region region_from_mesh(const struct mesh *mesh)
         y0 = fminf(y0, mesh->points[i][1]);
         y1 = fmaxf(y1, mesh->points[i][1]);
     }
-    const float *right = mesh->points[33], *left = mesh->points[263]; // outer corners of the eyes
-    return (struct face_region){
-        .cx = (x0 + x1) / 2,
-        .cy = (y0 + y1) / 2,
-        .size = fmaxf(x1 - x0, y1 - y0) * REGION_GROW,
-        .angle = atan2f(left[1] - right[1], left[0] - right[0]),
-    };
+    const float box[4] = {x0, y0, x1, y1};
+    return region_from_box(box, mesh->points[33], mesh->points[263]);
 }
 
 enum kb_code face_mesh(struct face_models *m, const AVFrame *frame,
@@ -118,11 +156,15 @@ enum kb_code face_mesh(struct face_models *m, const AVFrame *frame,
     if (code != KB_OK)
         return code;
 
-    const float *out = session_output(m->mesh, 0);
+    const float *out = session_output(m->mesh, 0), *lips = session_output(m->mesh, 1);
     for (int i = 0; i < MESH_POINTS; i++) {
         affine_apply(&to_frame, out[3 * i], out[3 * i + 1], &ret->points[i][0], &ret->points[i][1]);
         ret->points[i][2] = out[3 * i + 2] * scale;
     }
-    ret->score = 1 / (1 + expf(-session_output(m->mesh, 1)[0]));
+    for (int i = 0; i < LIP_POINTS; i++) {
+        float *point = ret->points[lip_points[i]];
+        affine_apply(&to_frame, lips[2 * i], lips[2 * i + 1], &point[0], &point[1]);
+    }
+    ret->score = 1 / (1 + expf(-session_output(m->mesh, 2)[0]));
     return KB_OK;
 }

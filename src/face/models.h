@@ -1,5 +1,6 @@
-// The face networks: MediaPipe's BlazeFace (short and full range) and FaceMesh (468 points),
-// Apache-2.0, read from .tflite files in the folder models/face.
+// The face networks: MediaPipe's BlazeFace (short and full range) and FaceMesh with attention (468
+// points, those of the lips seen a second time from near), Apache-2.0, read from .tflite files in
+// the folder models/face.
 // Not thread-safe; may move between threads.
 #ifndef FACE_MODELS_H
 #define FACE_MODELS_H
@@ -44,6 +45,10 @@ struct face_region {
 };
 struct face_region region_from_detection(const struct detection *d);
 struct face_region region_from_mesh(const struct mesh *mesh); // for the next frame
+// The same from what a track keeps of a mesh: the box around it (x0, y0, x1, y1) and the outer
+// corners of the eyes (points 33 and 263).
+struct face_region region_from_box(const float box[4], const float right_eye[2],
+                                   const float left_eye[2]);
 
 enum kb_code face_mesh(struct face_models *m, const AVFrame *frame,
                        const struct face_region *region, struct mesh *ret, struct kb_error *err);

@@ -9,7 +9,7 @@
 struct face_models {
     struct session *short_range; // faces within about 2 m: 128 x 128
     struct session *full_range;  // faces within about 5 m: 192 x 192
-    struct session *mesh;        // 468 landmarks: 192 x 192
+    struct session *mesh;        // 468 landmarks, 80 of the lips: 192 x 192
 };
 
 // How hard to look. DETECT_QUICK: short range, some 2 ms. DETECT_THOROUGH: also the full-range

@@ -18,7 +18,19 @@ const uint16_t track_point_ids[TRACK_N_POINTS] = {
     // corners of the eyes, ridge of the nose
     33, 133, 362, 263, 168, 6, 197, 195, 5, 4,
     // tip and foot of the nose, lids, outer end and middle of the brows
-    1, 2, 159, 145, 386, 374, 70, 105, 300, 334};
+    1, 2, 159, 145, 386, 374, 70, 105, 300, 334,
+    // between the outer and the inner lips
+    76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306, 307, 320, 404, 315, 16, 85, 180, 90, 77,
+    // chin, jaw and cheeks
+    57, 43, 106, 182, 83, 18, 313, 406, 335, 273, 287, 202, 204, 194, 201, 200, 421, 418, 424, 422,
+    208, 199, 428, 175, 171, 396, 165, 92, 186, 391, 322, 410, 164, 167, 393, 216, 207, 187, 436,
+    427, 411, 210, 211, 32, 140, 430, 431, 262, 369,
+    // nose, cheeks and forehead
+    98, 327, 48, 278, 129, 358, 205, 425, 50, 280, 101, 330, 36, 266, 123, 352, 147, 376, 116, 345,
+    117, 346, 118, 347, 119, 348, 151, 9, 8,
+    // lids
+    246, 161, 160, 158, 157, 173, 155, 154, 153, 144, 163, 7, 466, 388, 387, 385, 384, 398, 382,
+    381, 380, 373, 390, 249};
 
 int track_point_of(int mesh_index)
 {
@@ -60,29 +72,46 @@ static float span(float a, float b)
     return fmaxf(b - a, 1e-3f);
 }
 
+// Pixels of one step of the records' depth.
+static float depth_step(const float box[4])
+{
+    return fmaxf(span(box[0], box[2]), span(box[1], box[3])) / 16384;
+}
+
+// What is not a number becomes 0.
+static int16_t to_int16(float value)
+{
+    return isfinite(value) ? (int16_t)lrintf(fminf(fmaxf(value, -32767), 32767)) : 0;
+}
+
 void record_pack(struct track_record *ret, const struct mesh *mesh)
 {
     mesh_box(mesh, ret->box);
+    float step = depth_step(ret->box);
     for (int i = 0; i < TRACK_N_POINTS; i++) {
         for (int k = 0; k < 2; k++) {
             float at = (mesh->points[track_point_ids[i]][k] - ret->box[k]) /
                        span(ret->box[k], ret->box[k + 2]);
             ret->points[i][k] = (uint16_t)lrintf(fminf(fmaxf(at, 0), 1) * 65535);
         }
+        ret->depth[i] = to_int16(mesh->points[track_point_ids[i]][2] / step);
     }
     float angles[3];
     mesh_angles(mesh, angles);
     for (int k = 0; k < 3; k++)
-        ret->angles[k] = (int16_t)lrintf(angles[k] * 10000);
+        ret->angles[k] = to_int16(angles[k] * 10000);
     ret->score = (uint16_t)lrintf(fminf(fmaxf(mesh->score, 0), 1) * 65535);
+    ret->cover = ret->zero = 0; // known when all frames are
 }
 
-void record_points(const struct track_record *r, float (*ret)[2])
+void record_points(const struct track_record *r, float (*ret)[3])
 {
+    float step = depth_step(r->box);
     float w = span(r->box[0], r->box[2]) / 65535, h = span(r->box[1], r->box[3]) / 65535;
     for (int i = 0; i < TRACK_N_POINTS; i++) {
         ret[i][0] = r->box[0] + (float)r->points[i][0] * w;
         ret[i][1] = r->box[1] + (float)r->points[i][1] * h;
+        ret[i][2] = (float)r->depth[i] * step;
     }
 }
 
@@ -90,11 +119,18 @@ void record_unpack(const struct track_record *r, struct track_face *ret)
 {
     ret->present = true;
     ret->score = (float)r->score / 65535;
+    ret->cover = (float)r->cover / 65535;
     ret->yaw = (float)r->angles[0] / 10000;
     ret->pitch = (float)r->angles[1] / 10000;
     ret->roll = (float)r->angles[2] / 10000;
     memcpy(ret->box, r->box, sizeof(ret->box));
-    record_points(r, ret->points);
+    float points[TRACK_N_POINTS][3];
+    record_points(r, points);
+    for (int i = 0; i < TRACK_N_POINTS; i++) {
+        ret->points[i][0] = points[i][0];
+        ret->points[i][1] = points[i][1];
+        ret->depth[i] = points[i][2];
+    }
 }
 
 // --- the track ---
@@ -126,7 +162,12 @@ void track_face(const struct track *t, int face, int frame, struct track_face *r
         *ret = (struct track_face){0};
 }
 
-bool track_points_smooth(const struct track *t, int face, int frame, float sigma, float (*ret)[2])
+float track_hidden(const struct track *t, int face)
+{
+    return t->faces[face].hidden;
+}
+
+bool track_points3_smooth(const struct track *t, int face, int frame, float sigma, float (*ret)[3])
 {
     const struct track_record *r = record_at(t, face, frame);
     if (!r)
@@ -137,24 +178,34 @@ bool track_points_smooth(const struct track *t, int face, int frame, float sigma
 
     // 3 sigma hold 99.7 % of a Gaussian.
     int radius = (int)ceilf(fminf(sigma * 3, 1000));
-    double sum[TRACK_N_POINTS][2], weights = 1;
+    double sum[TRACK_N_POINTS][3], weights = 1;
     for (int i = 0; i < TRACK_N_POINTS; i++)
-        for (int k = 0; k < 2; k++)
+        for (int k = 0; k < 3; k++)
             sum[i][k] = (double)ret[i][k];
     for (int side = -1; side <= 1; side += 2) {
         for (int d = 1; d <= radius && (r = record_at(t, face, frame + side * d)); d++) {
             double weight = exp(-0.5 * (double)(d * d) / ((double)sigma * (double)sigma));
-            float points[TRACK_N_POINTS][2];
+            float points[TRACK_N_POINTS][3];
             record_points(r, points);
             for (int i = 0; i < TRACK_N_POINTS; i++)
-                for (int k = 0; k < 2; k++)
+                for (int k = 0; k < 3; k++)
                     sum[i][k] += weight * (double)points[i][k];
             weights += weight;
         }
     }
     for (int i = 0; i < TRACK_N_POINTS; i++)
-        for (int k = 0; k < 2; k++)
+        for (int k = 0; k < 3; k++)
             ret[i][k] = (float)(sum[i][k] / weights);
+    return true;
+}
+
+bool track_points_smooth(const struct track *t, int face, int frame, float sigma, float (*ret)[2])
+{
+    float points[TRACK_N_POINTS][3];
+    if (!track_points3_smooth(t, face, frame, sigma, points))
+        return false;
+    for (int i = 0; i < TRACK_N_POINTS; i++)
+        memcpy(ret[i], points[i], sizeof(ret[i]));
     return true;
 }
 
@@ -177,9 +228,28 @@ bool track_box_smooth(const struct track *t, int face, int frame, int n, float r
     return true;
 }
 
-void track_reference(const struct track *t, int face, struct track_reference *ret)
+void track_skin(const struct track *t, int face, float ret[3])
 {
-    *ret = t->faces[face].reference;
+    memcpy(ret, t->faces[face].skin, sizeof(t->faces[face].skin));
+}
+
+int track_n_mouths(const struct track *t, int face)
+{
+    return t->faces[face].n_mouths;
+}
+
+void track_mouth(const struct track *t, int face, int i, struct track_mouth *ret)
+{
+    const struct kept_mouth *m = &t->faces[face].mouths[i];
+    size_t n = (size_t)m->width * (size_t)m->height;
+    *ret = (struct track_mouth){.frame = m->frame,
+                                .width = m->width,
+                                .height = m->height,
+                                .x0 = m->x0,
+                                .y0 = m->y0,
+                                .scale = m->scale,
+                                .planes = {m->pixels, m->pixels + n, m->pixels + n + n / 4}};
+    record_points(record_at(t, face, m->frame), ret->points);
 }
 
 void track_free(struct track **t)
@@ -190,7 +260,9 @@ void track_free(struct track **t)
         struct track_identity *f = &(*t)->faces[i];
         free(f->at);
         free(f->records);
-        free((void *)f->reference.rgb);
+        for (int k = 0; k < f->n_mouths; k++)
+            free(f->mouths[k].pixels);
+        free(f->mouths);
     }
     free((*t)->faces);
     free((*t)->pts);

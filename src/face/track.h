@@ -12,14 +12,21 @@
 #include "face/models.h"
 
 // FaceMesh points kept per face and frame.
-#define TRACK_OVAL_FIRST   0  // 36 points of the face oval, in order around it
+#define TRACK_OVAL_FIRST   0 // 36 points of the face oval, in order around it
 #define TRACK_N_OVAL       36
 #define TRACK_OUTER_FIRST  36 // 20 points of the outer lips, in order around
 #define TRACK_INNER_FIRST  56 // 20 points of the inner lips, in order around
 #define TRACK_N_LIPS       20
-#define TRACK_OTHER_FIRST  76 // eyes, nose, brows: 33 133 362 263 168 6 197 195 5 4 1 2 …
-#define TRACK_N_POINTS     96
-#define TRACK_MAX_FACES    4
+#define TRACK_OTHER_FIRST  76  // eyes, nose, brows: 33 133 362 263 168 6 197 195 5 4 1 2 …
+#define TRACK_MIDDLE_FIRST 96  // 20 points between outer and inner lips, in order around
+#define TRACK_LOWER_FIRST  116 // 49 of chin, jaw and cheeks, which follow the lips
+#define TRACK_N_LOWER      49
+#define TRACK_STILL_FIRST  165 // 29 of nose, cheeks and forehead, which do not
+#define TRACK_N_STILL      29
+#define TRACK_LIDS_FIRST                                                                           \
+    194 // 24 of the lids: with 33 133 159 145, and 362 263 386 374, two rings of 16
+#define TRACK_N_POINTS  218
+#define TRACK_MAX_FACES 4
 
 extern const uint16_t track_point_ids[TRACK_N_POINTS]; // FaceMesh index of each
 // Position of a FaceMesh index among the kept ones, or -1.
@@ -30,7 +37,7 @@ struct track;
 struct track_info {
     int width, height;
     int n_frames, n_faces;
-    int64_t covered_us;  // pts up to which frames were looked at; INT64_MAX = the whole video
+    int64_t covered_us; // pts up to which frames were looked at; INT64_MAX = the whole video
     char video_hash[33];
 };
 const struct track_info *track_info(const struct track *t);
@@ -39,46 +46,64 @@ const struct track_info *track_info(const struct track *t);
 struct track_face {
     bool present;
     float score;
-    float yaw, pitch, roll;              // radians, 0 = frontal; from the landmarks' depth
-    float box[4];                        // x0, y0, x1, y1 around all 468 points
+    float cover; // of the mouth by something else: 0 = it looks as ever, 1 = surely covered
+    float yaw, pitch, roll; // radians, 0 = frontal; from the landmarks' depth
+    float box[4];           // x0, y0, x1, y1 around all 468 points
     float points[TRACK_N_POINTS][2];
+    float depth[TRACK_N_POINTS]; // in the scale of the points; nearer < 0
 };
 
 int64_t track_pts_us(const struct track *t, int frame);
 void track_face(const struct track *t, int face, int frame, struct track_face *ret);
 
+// The part of the lower lip that is not seen in most frames, 0..1: a microphone before the mouth
+// all the time, which `cover` does not tell.
+float track_hidden(const struct track *t, int face);
+
 // Points smoothed over time with a Gaussian of sigma frames (0 = as measured); only neighbours in
 // the same unbroken stretch of frames count. False if the face is absent in this frame.
-bool track_points_smooth(const struct track *t, int face, int frame, float sigma,
-                         float (*ret)[2]);
+bool track_points_smooth(const struct track *t, int face, int frame, float sigma, float (*ret)[2]);
+// The same with depth as the third coordinate.
+bool track_points3_smooth(const struct track *t, int face, int frame, float sigma, float (*ret)[3]);
 // Mean of the boxes of the n frames from this one on, as Wav2Lip's get_smoothened_boxes (window
 // moved back at the end of a stretch); n = 1: as measured.
 bool track_box_smooth(const struct track *t, int face, int frame, int n, float ret[4]);
 
 // Which face a job animates.
 enum face_choice { FACE_LARGEST, FACE_LEFT, FACE_RIGHT, FACE_CENTER, FACE_NUMBER };
-// "largest", "left", "right", "center", or a number from 1 (in order of size). False if none of them.
+// "largest", "left", "right", "center", or a number from 1 (in order of size). False if none of
+// them.
 bool face_choice_parse(const char *text, enum face_choice *ret, int *ret_number);
 // The face's index, or -1 when there is none (then *err says so, KB_NOT_FOUND is its code).
 int track_choose(const struct track *t, enum face_choice choice, int number, struct kb_error *err);
 
-// The picture of a face that the mouth network takes as reference: of all frames, one that is
-// sharp, frontal, with the mouth slightly open and the pose nearest to the face's usual one.
-struct track_reference {
-    int frame;                        // index in the video
-    int width, height;                // <= 512: the face box grown by half, scaled down if larger
-    const uint8_t *rgb;               // width * height * 3, owned by the track
-    float points[TRACK_N_POINTS][2];  // in pixels of rgb
-    float box[4];                     // in pixels of rgb
+// Mean Y, U and V (8 bits) of the skin around the mouth, over all frames with the face.
+void track_skin(const struct track *t, int face, float ret[3]);
+
+// The mouth library: the film's own pixels around the mouth from frames in which it shows what
+// other frames hide: teeth, tongue, open mouths, in the poses that occur. Chosen while tracking so
+// that they cover them; at most TRACK_MAX_MOUTHS and 24 MB a face.
+#define TRACK_MAX_MOUTHS      64
+#define TRACK_MOUTH_MAX_WIDTH 512
+struct track_mouth {
+    int frame;         // index in the video
+    int width, height; // of Y, even; U and V have half of both
+    float x0, y0;      // where its first pixel's corner lies in the picture
+    float scale;       // its pixels per pixel of the picture, 1 unless the mouth was wider than
+                       // TRACK_MOUTH_MAX_WIDTH
+    const uint8_t *planes[3];        // owned by the track; strides width, width / 2, width / 2
+    float points[TRACK_N_POINTS][3]; // in pixels of the picture, as the frame's record has them
 };
-void track_reference(const struct track *t, int face, struct track_reference *ret);
+int track_n_mouths(const struct track *t, int face);
+void track_mouth(const struct track *t, int face, int i, struct track_mouth *ret);
 
 // Make a track by decoding the video. limit_us: look no further than that pts (<= 0: everything).
 // A video without any face gives a track with n_faces 0. Progress: STAGE_PREPROCESSING.
 struct track_params {
     int64_t limit_us;
-    int decoder_threads;  // 0 = 1
-    int64_t cache_limit;  // track_obtain: bytes of tracks that the folder may keep; 0 = no limit
+    const char *video_hash; // file_hash() of the video, where it is known; NULL: it is computed
+    int decoder_threads;    // 0 = 1
+    int64_t cache_limit;    // track_obtain: bytes of tracks that the folder may keep; 0 = no limit
     const struct cancel *cancel;
     progress_fn *progress;
     void *opaque;

@@ -14,7 +14,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "numbers are stored as they lie in memory");
 
 #define TRACK_MAGIC   "KBTRACK"
-#define TRACK_VERSION 1
+#define TRACK_VERSION 3
 #define MAX_FRAMES    (1 << 24) // 77 hours at 60 frames a second
 
 struct file_header {
@@ -28,11 +28,15 @@ struct file_header {
 };
 
 struct file_face {
-    int32_t n_records, reference_frame, reference_width, reference_height;
-    float reference_box[4];
-    float reference_points[TRACK_N_POINTS][2];
+    int32_t n_records, n_mouths;
+    float skin[3], hidden;
 };
-_Static_assert(sizeof(struct file_header) == 88 && sizeof(struct file_face) == 800,
+struct file_mouth {
+    int32_t frame, width, height;
+    float x0, y0, scale;
+};
+_Static_assert(sizeof(struct file_header) == 88 && sizeof(struct file_face) == 24 &&
+                   sizeof(struct file_mouth) == 24,
                "the file format has no gaps");
 
 // --- writing ---
@@ -70,19 +74,27 @@ static bool put_block(struct output *o, const void *data, size_t size)
     return put(o, data, size) && put(o, zeros, to_multiple_of_8(size) - size);
 }
 
+static bool put_mouths(struct output *o, const struct track_identity *f)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < f->n_mouths; i++) {
+        const struct kept_mouth *m = &f->mouths[i];
+        struct file_mouth head = {m->frame, m->width, m->height, m->x0, m->y0, m->scale};
+        ok = put_block(o, &head, sizeof(head)) &&
+             put_block(o, m->pixels, mouth_bytes(m->width, m->height));
+    }
+    return ok;
+}
+
 static bool put_face(struct output *o, const struct track *t, const struct track_identity *f)
 {
-    const struct track_reference *r = &f->reference;
-    struct file_face head = {.n_records = f->n_records,
-                             .reference_frame = r->frame,
-                             .reference_width = r->width,
-                             .reference_height = r->height};
-    memcpy(head.reference_box, r->box, sizeof(head.reference_box));
-    memcpy(head.reference_points, r->points, sizeof(head.reference_points));
+    struct file_face head = {
+        .n_records = f->n_records, .n_mouths = f->n_mouths, .hidden = f->hidden};
+    memcpy(head.skin, f->skin, sizeof(head.skin));
     return put_block(o, &head, sizeof(head)) &&
            put_block(o, f->at, (size_t)t->info.n_frames * sizeof(f->at[0])) &&
            put_block(o, f->records, (size_t)f->n_records * sizeof(f->records[0])) &&
-           put_block(o, r->rgb, (size_t)r->width * (size_t)r->height * 3);
+           put_mouths(o, f);
 }
 
 enum kb_code track_save(const struct track *t, const char *path, struct kb_error *err)
@@ -108,7 +120,7 @@ enum kb_code track_save(const struct track *t, const char *path, struct kb_error
         memcpy(o.data, &head, sizeof(head));
         head.checksum = XXH3_64bits(o.data, o.size);
         memcpy(o.data, &head, sizeof(head));
-        code = file_write_atomic(path, o.data, o.size, err);
+        code = file_write_cached(path, o.data, o.size, err); // a checksum tells what is whole
     }
     free(o.data);
     return code;
@@ -143,28 +155,41 @@ static bool sane(const float *values, int n)
     return true;
 }
 
-static bool take_face(struct input *in, const struct track *t, struct track_identity *f)
+// Even, within the bounds, inside the picture, and of a frame that has a record.
+static bool mouth_fits(const struct file_mouth *m, const struct track *t,
+                       const struct track_identity *f)
 {
-    CLEANUP(kb_freep) struct file_face *head = take_block(in, 1, sizeof(*head));
-    if (!head || head->n_records < 1 || head->n_records > t->info.n_frames)
-        return false;
-    struct track_reference *r = &f->reference;
-    r->frame = head->reference_frame;
-    r->width = head->reference_width;
-    r->height = head->reference_height;
-    memcpy(r->box, head->reference_box, sizeof(r->box));
-    memcpy(r->points, head->reference_points, sizeof(r->points));
-    if (r->frame < 0 || r->frame >= t->info.n_frames || r->width < 1 || r->height < 1 ||
-        r->width > REFERENCE_MAX_SIDE || r->height > REFERENCE_MAX_SIDE || !sane(r->box, 4) ||
-        !sane(r->points[0], 2 * TRACK_N_POINTS))
-        return false;
+    return m->frame >= 0 && m->frame < t->info.n_frames && f->at[m->frame] >= 0 && m->width >= 2 &&
+           m->height >= 2 && m->width <= TRACK_MOUTH_MAX_WIDTH &&
+           m->height <= TRACK_MOUTH_MAX_WIDTH && m->width % 2 == 0 && m->height % 2 == 0 &&
+           m->scale > 0 && m->scale <= 1 && m->x0 >= 0 && m->y0 >= 0 &&
+           m->x0 + (float)m->width / m->scale <= (float)t->info.width + 0.5f &&
+           m->y0 + (float)m->height / m->scale <= (float)t->info.height + 0.5f;
+}
 
-    f->n_records = head->n_records;
-    f->at = take_block(in, (size_t)t->info.n_frames, sizeof(f->at[0]));
-    f->records = f->at ? take_block(in, (size_t)f->n_records, sizeof(f->records[0])) : NULL;
-    r->rgb = f->records ? take_block(in, (size_t)r->width * (size_t)r->height, 3) : NULL;
-    if (!r->rgb)
+static bool take_mouths(struct input *in, const struct track *t, struct track_identity *f, int n)
+{
+    if (n < 0 || n > TRACK_MAX_MOUTHS)
         return false;
+    f->mouths = kb_alloc(KB_MAX((size_t)n, 1) * sizeof(f->mouths[0]));
+    int last_frame = -1;
+    while (f->n_mouths < n) {
+        CLEANUP(kb_freep) struct file_mouth *head = take_block(in, 1, sizeof(*head));
+        if (!head || !mouth_fits(head, t, f) || head->frame <= last_frame)
+            return false;
+        last_frame = head->frame;
+        uint8_t *pixels = take_block(in, mouth_bytes(head->width, head->height), 1);
+        if (!pixels)
+            return false;
+        f->mouths[f->n_mouths++] = (struct kept_mouth){
+            head->frame, head->width, head->height, head->x0, head->y0, head->scale, pixels};
+    }
+    return true;
+}
+
+// Each frame has its record or none, and every number of a record is one.
+static bool records_fit(const struct track *t, const struct track_identity *f)
+{
     int next = 0; // records lie in the order of frames
     for (int i = 0; i < t->info.n_frames; i++)
         if (f->at[i] != -1 && f->at[i] != next++)
@@ -175,6 +200,20 @@ static bool take_face(struct input *in, const struct track *t, struct track_iden
             return false;
     }
     return next == f->n_records;
+}
+
+static bool take_face(struct input *in, const struct track *t, struct track_identity *f)
+{
+    CLEANUP(kb_freep) struct file_face *head = take_block(in, 1, sizeof(*head));
+    if (!head || head->n_records < 1 || head->n_records > t->info.n_frames ||
+        !sane(head->skin, 3) || !(head->hidden >= 0 && head->hidden <= 1))
+        return false;
+    memcpy(f->skin, head->skin, sizeof(f->skin));
+    f->hidden = head->hidden;
+    f->n_records = head->n_records;
+    f->at = take_block(in, (size_t)t->info.n_frames, sizeof(f->at[0]));
+    f->records = f->at ? take_block(in, (size_t)f->n_records, sizeof(f->records[0])) : NULL;
+    return f->records && records_fit(t, f) && take_mouths(in, t, f, head->n_mouths);
 }
 
 static bool header_fits(const struct file_header *h, size_t size)
@@ -261,18 +300,20 @@ enum kb_code track_obtain(struct track **ret, const char *video_path, const char
 {
     CLEANUP(track_free) struct track *t = NULL;
     CLEANUP(kb_freep) char *path = NULL;
+    struct track_params p = params ? *params : (struct track_params){0};
+    char hash[33];
     if (ret_cached)
         *ret_cached = false;
     if (folder) {
-        char hash[33];
-        enum kb_code code = file_hash(hash, video_path, err);
+        enum kb_code code = p.video_hash ? KB_OK : file_hash(hash, video_path, err);
         if (code != KB_OK)
             return code;
-        CLEANUP(kb_freep) char *name = kb_printf("%s.kbt", hash);
+        p.video_hash = p.video_hash ? p.video_hash : hash;
+        CLEANUP(kb_freep) char *name = kb_printf("%s.kbt", p.video_hash);
         path = path_join(folder, name);
         // Missing, damaged, too short or of another video: made anew below.
-        if (track_load(&t, path, NULL) == KB_OK && strcmp(t->info.video_hash, hash) == 0 &&
-            covers(t, params ? params->limit_us : 0)) {
+        if (track_load(&t, path, NULL) == KB_OK && strcmp(t->info.video_hash, p.video_hash) == 0 &&
+            covers(t, p.limit_us)) {
             if (ret_cached)
                 *ret_cached = true;
             cache_touch(path);
@@ -281,13 +322,13 @@ enum kb_code track_obtain(struct track **ret, const char *video_path, const char
         }
         track_free(&t);
     }
-    enum kb_code code = track_make(&t, video_path, models, params, err);
+    enum kb_code code = track_make(&t, video_path, models, &p, err);
     if (code != KB_OK)
         return code;
     if (path && file_make_dirs(folder, NULL) == KB_OK)
         track_save(t, path, NULL); // only a cache: the job goes on without it
-    if (path && params && params->cache_limit > 0)
-        cache_trim(folder, ".kbt", params->cache_limit);
+    if (path && p.cache_limit > 0)
+        cache_trim(folder, ".kbt", p.cache_limit);
     *ret = TAKE(t);
     return KB_OK;
 }

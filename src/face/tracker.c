@@ -5,8 +5,9 @@
 // A face that was lost and comes back is the same person if it is near its old place and size (for
 // a second), or overlaps its old place (however much later). There is no recognition of identity,
 // so two people who take turns in the same place of the picture become one.
+#include "face/cover.h"
+#include "face/library.h"
 #include "face/models_internal.h"
-#include "face/reference.h"
 #include "face/track_internal.h"
 
 #include "base/file.h"
@@ -30,17 +31,21 @@
 #define FALSE_US        400000  // for less time: not a face
 #define SHORT_VIDEO_US  1000000 // below this every face counts
 #define FRAMES_AHEAD    8
+#define COVERED         0.2f // from this cover on the mouth's picture is of no use
 
 struct person {
     int n, capacity; // records
     struct track_record *records;
-    int32_t *frames; // number of the frame of each record
+    int32_t *frames;          // number of the frame of each record
+    struct cover_look *looks; // what it shows around the mouth
     bool active;
     struct mesh mesh; // of the last frame where it was seen
     float box[4];
     int64_t last_us;
-    double area; // sum over frames
-    struct candidates candidates;
+    double area;    // sum over frames
+    double skin[3]; // sums of library_skin()
+    int64_t n_skin;
+    struct library library;
 };
 
 struct tracker {
@@ -56,7 +61,8 @@ static void person_clear(struct person *p)
 {
     free(p->records);
     free(p->frames);
-    candidates_clear(&p->candidates);
+    free(p->looks);
+    library_clear(&p->library);
     *p = (struct person){0};
 }
 
@@ -89,9 +95,13 @@ static bool mesh_usable(const struct mesh *mesh, const AVFrame *frame)
 {
     float box[4];
     mesh_box(mesh, box);
-    return mesh->score >= MIN_MESH_SCORE && isfinite(box[0] + box[1] + box[2] + box[3]) &&
-           box_size(box) >= MIN_FACE_PX && box[2] > 0 && box[3] > 0 &&
-           box[0] < (float)frame->width && box[1] < (float)frame->height &&
+    float sum = 0; // a minimum or maximum passes over what is not a number
+    for (int i = 0; i < MESH_POINTS; i++)
+        for (int k = 0; k < 3; k++)
+            sum += mesh->points[i][k];
+    return mesh->score >= MIN_MESH_SCORE && isfinite(sum) && box_size(box) >= MIN_FACE_PX &&
+           box[2] > 0 && box[3] > 0 && box[0] < (float)frame->width &&
+           box[1] < (float)frame->height &&
            box_size(box) < 4 * (float)KB_MAX(frame->width, frame->height);
 }
 
@@ -106,25 +116,35 @@ static enum kb_code person_put(struct person *p, const AVFrame *frame, int numbe
         void *frames = realloc(p->frames, (size_t)capacity * sizeof(p->frames[0]));
         if (frames)
             p->frames = frames;
-        if (!records || !frames)
+        void *looks = realloc(p->looks, (size_t)capacity * sizeof(p->looks[0]));
+        if (looks)
+            p->looks = looks;
+        if (!records || !frames || !looks)
             return kb_no_memory(err);
         p->capacity = capacity;
     }
     record_pack(&p->records[p->n], mesh);
+    cover_see(&p->looks[p->n], frame, mesh);
     p->frames[p->n++] = number;
     p->mesh = *mesh;
     mesh_box(mesh, p->box);
     p->last_us = frame->pts;
     p->active = true;
     p->area += (double)(p->box[2] - p->box[0]) * (double)(p->box[3] - p->box[1]);
-    return candidates_offer(&p->candidates, frame, number, mesh, err);
+    p->n_skin += library_skin(mesh, frame, p->skin);
+    return library_offer(&p->library, frame, number, mesh, err);
 }
 
-static void person_lose(struct tracker *k, struct person *p, int64_t now_us)
+// Pictures of mouths are large: only those persons who would be faces of the track if the video
+// ended here may hold all that a face may.
+static void share_libraries(struct tracker *k)
 {
-    p->active = false;
-    candidates_trim(&p->candidates);
-    k->last_loss_us = now_us;
+    for (int i = 0; i < k->n_persons; i++) {
+        int n_before = 0;
+        for (int j = 0; j < k->n_persons; j++)
+            n_before += k->persons[j].area > k->persons[i].area;
+        library_allow(&k->persons[i].library, n_before < TRACK_MAX_FACES);
+    }
 }
 
 // Find the faces of the frame before in this one.
@@ -149,10 +169,14 @@ static enum kb_code follow(struct tracker *k, const AVFrame *frame, int number,
                     centre_distance(box, p->box) < 0.5f * before;
         for (int j = 0; same && j < i; j++) // two that slid onto one face
             same = !k->persons[j].active || box_iou(box, k->persons[j].box) < 0.4f;
-        if (!same)
-            person_lose(k, p, frame->pts);
-        else if ((code = person_put(p, frame, number, &mesh, err)) != KB_OK)
-            return code;
+        if (same) {
+            code = person_put(p, frame, number, &mesh, err);
+            if (code != KB_OK)
+                return code;
+        } else {
+            p->active = false;
+            k->last_loss_us = frame->pts;
+        }
     }
     return KB_OK;
 }
@@ -247,6 +271,7 @@ static enum kb_code track_frame(struct tracker *k, const AVFrame *frame, struct 
     }
     k->pts[k->n_frames++] = frame->pts;
 
+    share_libraries(k);
     enum kb_code code = follow(k, frame, number, err);
     if (code != KB_OK)
         return code;
@@ -274,29 +299,27 @@ static int by_area(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    int16_t x = *(const int16_t *)a, y = *(const int16_t *)b;
-    return (x > y) - (x < y);
-}
-
-static void median_angles(const struct person *p, float ret[3])
-{
-    CLEANUP(kb_freep) int16_t *values = kb_alloc((size_t)p->n * sizeof(*values));
-    for (int k = 0; k < 3; k++) {
-        for (int i = 0; i < p->n; i++)
-            values[i] = p->records[i].angles[k];
-        qsort(values, (size_t)p->n, sizeof(*values), by_value);
-        ret[k] = (float)values[p->n / 2] / 10000;
-    }
-}
-
 // Seen so seldom that it was most likely never a face.
 static bool is_false(const struct tracker *k, const struct person *p, int64_t duration_us)
 {
     double seen = (double)p->n / k->n_frames;
     return duration_us >= SHORT_VIDEO_US && seen < FALSE_FRACTION &&
            seen * (double)duration_us < FALSE_US;
+}
+
+// Where the mouth does not look as it does mostly; such pictures of it are of no use. Returns the
+// part of the lower lip that is mostly hidden.
+static float judge_cover(struct person *p)
+{
+    struct cover_model usual;
+    cover_learn(&usual, p->looks, p->n);
+    for (int i = 0; i < p->n; i++) {
+        float cover = cover_of(&usual, &p->looks[i]);
+        p->records[i].cover = (uint16_t)lrintf(cover * 65535);
+        if (cover >= COVERED)
+            library_forget(&p->library, p->frames[i]);
+    }
+    return cover_hides(&usual);
 }
 
 static enum kb_code hand_over(struct person *p, int n_frames, struct track_identity *ret,
@@ -308,9 +331,11 @@ static enum kb_code hand_over(struct person *p, int n_frames, struct track_ident
     memset(ret->at, 0xff, (size_t)n_frames * sizeof(ret->at[0])); // all -1
     for (int i = 0; i < p->n; i++)
         ret->at[p->frames[i]] = i;
-    float usual[3];
-    median_angles(p, usual);
-    ret->reference = candidates_take(&p->candidates, usual);
+    ret->hidden = judge_cover(p);
+    static const float daylight[3] = {140, 118, 146}; // where its mouth is never in the picture
+    for (int i = 0; i < 3; i++)
+        ret->skin[i] = p->n_skin ? (float)(p->skin[i] / (double)p->n_skin) : daylight[i];
+    library_take(&p->library, &ret->mouths, &ret->n_mouths);
     ret->n_records = p->n;
     ret->records = TAKE(p->records);
     return KB_OK;
@@ -394,7 +419,11 @@ enum kb_code track_make(struct track **ret, const char *video_path, struct face_
     const struct reader_params rp = {.threads = p.decoder_threads, .cancel = p.cancel};
     CLEANUP(reader_close) struct reader *r = NULL;
     CLEANUP(track_free) struct track *t = kb_alloc(sizeof(*t));
-    enum kb_code code = file_hash(t->info.video_hash, video_path, err);
+    enum kb_code code = KB_OK;
+    if (p.video_hash)
+        memcpy(t->info.video_hash, p.video_hash, sizeof(t->info.video_hash));
+    else
+        code = file_hash(t->info.video_hash, video_path, err);
     if (code == KB_OK)
         code = reader_open(&r, video_path, &rp, err);
     if (code != KB_OK)

@@ -1,6 +1,8 @@
 // Detector and landmarks on synthetic numbers and on real pictures.
+#include "tests/drawn_face.h"
 #include "tests/test.h"
 
+#include "base/file.h"
 #include "face/models_internal.h"
 #include "media/reader.h"
 
@@ -168,6 +170,64 @@ static void test_clips(void **state)
     }
 }
 
+// A drawn face, every pixel doubled, so that 4:2:0 loses none of its colours.
+static AVFrame *drawn_frame(void)
+{
+    enum { SIZE = 192 };
+    static float rgb[SIZE * SIZE * 3];
+    draw_face(rgb, 1, 0, 1);
+    AVFrame *f = av_frame_alloc();
+    f->format = AV_PIX_FMT_YUV420P;
+    f->width = f->height = 2 * SIZE;
+    f->colorspace = AVCOL_SPC_SMPTE170M;
+    f->color_range = AVCOL_RANGE_MPEG;
+    assert_int_equal(av_frame_get_buffer(f, 0), 0);
+    for (int i = 0; i < SIZE * SIZE; i++) {
+        const float *p = rgb + 3 * i;
+        float luma = 0.299f * p[0] + 0.587f * p[1] + 0.114f * p[2];
+        int x = i % SIZE, y = i / SIZE;
+        for (int k = 0; k < 4; k++)
+            f->data[0][(2 * y + k / 2) * f->linesize[0] + 2 * x + k % 2] =
+                (uint8_t)lrintf(16 + 219 * luma);
+        f->data[1][y * f->linesize[1] + x] = (uint8_t)lrintf(128 + 224 * (p[2] - luma) / 1.772f);
+        f->data[2][y * f->linesize[2] + x] = (uint8_t)lrintf(128 + 224 * (p[0] - luma) / 1.402f);
+    }
+    return f;
+}
+
+// The lips' x and y are those that were seen from near (the golden file's second part), everything
+// else is the mesh's.
+static void test_lips_are_refined(void **state)
+{
+    static const struct {
+        int point, lip;
+    } middles[] = {{13, 35}, {14, 25}, {0, 15}, {17, 5}, {61, 0}, {291, 10}};
+    struct kb_error err = {0};
+    CLEANUP(face_models_free) struct face_models *m = load_models();
+    CLEANUP(file_unmap) struct file_map golden = {0};
+    const char *path = source_path("tests/golden/face_landmark_attention.f32");
+    assert_ok(err, file_map(&golden, path, &err));
+    const float *points = (const float *)golden.data, *lips = points + 3 * MESH_POINTS;
+    AVFrame *f = drawn_frame();
+    struct face_region all = {192, 192, 384, 0};
+    struct mesh mesh;
+    assert_ok(err, face_mesh(m, f, &all, &mesh, &err));
+    assert_true(mesh.score > 0.99f);
+    float moved = 0;
+    for (size_t i = 0; i < ARRAY_LEN(middles); i++) {
+        const float *have = mesh.points[middles[i].point], *lip = lips + 2 * middles[i].lip;
+        assert_float_equal(have[0], 2 * lip[0], 1);
+        assert_float_equal(have[1], 2 * lip[1], 1);
+        assert_float_equal(have[2], 2 * points[3 * middles[i].point + 2], 1);
+        moved = fmaxf(moved, fabsf(lip[1] - points[3 * middles[i].point + 1]));
+    }
+    assert_true(moved > 3); // the mesh alone would have failed
+    static const int others[] = {10, 33, 152, 263};
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        assert_float_equal(mesh.points[others[i]][1], 2 * points[3 * others[i] + 1], 1);
+    av_frame_free(&f);
+}
+
 // Grey, noise, and sizes at the edge: nothing is found and nothing breaks.
 static void test_no_face(void **state)
 {
@@ -199,9 +259,8 @@ static void test_no_face(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_merge),
-        cmocka_unit_test(test_photos),
-        cmocka_unit_test(test_clips),
+        cmocka_unit_test(test_merge),   cmocka_unit_test(test_photos),
+        cmocka_unit_test(test_clips),   cmocka_unit_test(test_lips_are_refined),
         cmocka_unit_test(test_no_face),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

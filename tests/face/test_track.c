@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define N_FRAMES 60
+#define N_FRAMES 70
 
 // A face of height 200 about (x, y) with its points on a spiral, so that all are different.
 static void make_mesh(struct mesh *m, float x, float y, float height)
@@ -17,9 +17,24 @@ static void make_mesh(struct mesh *m, float x, float y, float height)
         float a = (float)i * 0.31f, r = height / 2 * (float)(i + 1) / MESH_POINTS;
         m->points[i][0] = x + 0.7f * r * cosf(a);
         m->points[i][1] = y + r * sinf(a);
-        m->points[i][2] = 0;
+        m->points[i][2] = 0.8f * r * sinf(a * 0.7f);
     }
     m->score = 0.97f;
+}
+
+static void add_mouth(struct track_identity *id, int frame, int width, int height)
+{
+    size_t n = (size_t)width * (size_t)height * 3 / 2;
+    uint8_t *pixels = kb_alloc(n);
+    for (size_t i = 0; i < n; i++)
+        pixels[i] = (uint8_t)(i * 11 + (size_t)frame);
+    id->mouths[id->n_mouths++] = (struct kept_mouth){.frame = frame,
+                                                     .width = width,
+                                                     .height = height,
+                                                     .x0 = 300,
+                                                     .y0 = 40,
+                                                     .scale = 0.5f,
+                                                     .pixels = pixels};
 }
 
 // Two faces; the second, smaller and further left, is absent in frames 20 to 29.
@@ -43,18 +58,15 @@ static struct track *make_track(void)
             id->at[i] = absent ? -1 : id->n_records;
             if (!absent)
                 record_pack(&id->records[id->n_records++], &m);
+            if (!absent)
+                id->records[id->n_records - 1].cover = (uint16_t)(i * 900);
         }
-        struct track_reference *r = &id->reference;
-        r->frame = 7 + f;
-        r->width = 33 + f;
-        r->height = 21;
-        uint8_t *rgb = kb_alloc((size_t)(r->width * r->height * 3));
-        for (int i = 0; i < r->width * r->height * 3; i++)
-            rgb[i] = (uint8_t)(i * 7 + f);
-        r->rgb = rgb;
-        for (int i = 0; i < TRACK_N_POINTS; i++)
-            r->points[i][0] = (float)i * 0.25f;
-        r->box[2] = r->box[3] = 20;
+        id->skin[0] = 120;
+        id->skin[1] = 110 + (float)f;
+        id->hidden = 0.25f * (float)f;
+        id->mouths = kb_alloc((TRACK_MAX_MOUTHS + 1) * sizeof(*id->mouths));
+        add_mouth(id, 3 + f, 40, 26);
+        add_mouth(id, 50, 42, 30);
     }
     return t;
 }
@@ -90,9 +102,34 @@ static void test_packing(void **state)
         for (int i = 0; i < TRACK_N_POINTS; i++)
             for (int k = 0; k < 2; k++)
                 assert_float_equal(face.points[i][k], m.points[track_point_ids[i]][k], 0.01);
+        for (int i = 0; i < TRACK_N_POINTS; i++)
+            assert_float_equal(face.depth[i], m.points[track_point_ids[i]][2],
+                               heights[h] / 16384 * 0.6f);
         float box[4];
         mesh_box(&m, box);
         assert_memory_equal(face.box, box, sizeof(box));
+    }
+}
+
+// Depth that is no number is none, and what is deeper than two faces is cut.
+static void test_packing_of_wild_depth(void **state)
+{
+    static const struct {
+        float z, packed; // in heights of the face
+    } cases[] = {{NAN, 0}, {INFINITY, 0}, {1e30f, 2}, {-1e30f, -2}, {1.5f, 1.5f}, {-1.9f, -1.9f}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct mesh m;
+        struct track_record r;
+        struct track_face face = {0};
+        make_mesh(&m, 700, 500, 300);
+        float box[4];
+        mesh_box(&m, box);
+        float side = fmaxf(box[2] - box[0], box[3] - box[1]);
+        m.points[152][2] = cases[i].z * side;
+        record_pack(&r, &m);
+        record_unpack(&r, &face);
+        assert_float_equal(face.depth[18] / side, cases[i].packed, 1e-3);
+        assert_true(isfinite(face.pitch));
     }
 }
 
@@ -130,6 +167,15 @@ static void test_smooth(void **state)
     assert_true(track_points_smooth(t, 0, 30, 0, p));
     assert_memory_equal(p, face.points, sizeof(p));
     assert_false(track_points_smooth(t, 1, 25, 2, p));
+    // Depth goes along, and the other two are the same as without it.
+    float p3[TRACK_N_POINTS][3];
+    assert_true(track_points_smooth(t, 0, 30, 2, p));
+    assert_true(track_points3_smooth(t, 0, 30, 2, p3));
+    assert_false(track_points3_smooth(t, 1, 25, 2, p3));
+    for (int i = 0; i < TRACK_N_POINTS; i++) {
+        assert_memory_equal(p3[i], p[i], sizeof(p[i]));
+        assert_float_equal(p3[i][2], face.depth[i], 0.02);
+    }
     track_face(t, 1, 25, &face);
     assert_false(face.present);
     track_face(t, 1, 30, &face);
@@ -207,6 +253,31 @@ static int remove_folder(void **state)
     return rmdir(folder);
 }
 
+static void check_mouths(const struct track *t, const struct track *back, int face)
+{
+    assert_int_equal(track_n_mouths(t, face), 2);
+    assert_int_equal(track_n_mouths(back, face), 2);
+    for (int i = 0; i < 2; i++) {
+        struct track_mouth a, b;
+        struct track_face at;
+        track_mouth(t, face, i, &a);
+        track_mouth(back, face, i, &b);
+        assert_int_equal(a.frame, b.frame);
+        assert_true(a.width == b.width && a.height == b.height);
+        assert_true(a.x0 == b.x0 && a.y0 == b.y0 && a.scale == b.scale);
+        size_t n = (size_t)a.width * (size_t)a.height;
+        assert_memory_equal(a.planes[0], b.planes[0], n);
+        assert_memory_equal(a.planes[1], b.planes[1], n / 4);
+        assert_memory_equal(a.planes[2], b.planes[2], n / 4);
+        assert_ptr_equal(b.planes[2], b.planes[0] + n + n / 4);
+        track_face(back, face, b.frame, &at);
+        for (int k = 0; k < TRACK_N_POINTS; k++) {
+            assert_memory_equal(b.points[k], at.points[k], sizeof(at.points[k]));
+            assert_true(b.points[k][2] == at.depth[k]);
+        }
+    }
+}
+
 static void test_file(void **state)
 {
     struct kb_error err = {0};
@@ -222,17 +293,17 @@ static void test_file(void **state)
             track_face(t, f, i, &a);
             track_face(back, f, i, &b);
             assert_memory_equal(&a, &b, sizeof(a));
+            assert_true(!b.present || fabsf(b.cover - (float)(i * 900) / 65535) < 1e-6f);
         }
     }
     for (int f = 0; f < 2; f++) {
-        struct track_reference a, b;
-        track_reference(t, f, &a);
-        track_reference(back, f, &b);
-        assert_int_equal(a.frame, b.frame);
-        assert_int_equal(a.width, b.width);
-        assert_memory_equal(a.rgb, b.rgb, (size_t)(a.width * a.height * 3));
-        assert_memory_equal(a.points, b.points, sizeof(a.points));
-        assert_memory_equal(a.box, b.box, sizeof(a.box));
+        float a[3], b[3];
+        track_skin(t, f, a);
+        track_skin(back, f, b);
+        assert_memory_equal(a, b, sizeof(a));
+        assert_true(b[1] == 110 + (float)f);
+        assert_true(track_hidden(back, f) == 0.25f * (float)f);
+        check_mouths(t, back, f);
     }
     // Saving what was loaded gives the same bytes.
     CLEANUP(kb_freep) char *again = path_join(folder, "b.kbt");
@@ -287,7 +358,7 @@ static void test_damaged_file(void **state)
 static void test_lying_file(void **state)
 {
     CLEANUP(kb_freep) char *path = path_join(folder, "a.kbt");
-    for (int lie = 0; lie < 9; lie++) {
+    for (int lie = 0; lie < 10; lie++) {
         struct kb_error err = {0};
         CLEANUP(track_free) struct track *t = make_track(), *back = NULL;
         struct track_identity *f = &t->faces[1];
@@ -308,16 +379,19 @@ static void test_lying_file(void **state)
             f->records[4].box[2] = f->records[4].box[0] - 1;
             break;
         case 5:
-            f->reference.frame = N_FRAMES;
+            f->skin[2] = INFINITY;
             break;
         case 6:
-            f->reference.points[3][1] = INFINITY;
-            break;
-        case 7:
             t->info.video_hash[4] = '/';
             break;
-        case 8:
+        case 7:
             t->info.covered_us = -1;
+            break;
+        case 8:
+            f->hidden = NAN;
+            break;
+        case 9:
+            f->hidden = 1.5f;
             break;
         }
         assert_ok(err, track_save(t, path, &err));
@@ -326,14 +400,130 @@ static void test_lying_file(void **state)
     unlink(path);
 }
 
+static void replace_mouth(struct track_identity *f, int width, int height)
+{
+    free(f->mouths[--f->n_mouths].pixels);
+    add_mouth(f, 50, width, height);
+}
+
+static void lie_about_mouths(struct track_identity *f, int lie)
+{
+    struct kept_mouth *m = &f->mouths[1];
+    switch (lie) {
+    case 0:
+        replace_mouth(f, 41, 30);
+        break;
+    case 1:
+        replace_mouth(f, 42, 31);
+        break;
+    case 2:
+        replace_mouth(f, 514, 30);
+        break;
+    case 3:
+        replace_mouth(f, 42, 514);
+        break;
+    case 4:
+        replace_mouth(f, 42, 0);
+        break;
+    case 5:
+        replace_mouth(f, 0, 30);
+        break;
+    case 6:
+        m->frame = 25; // the face is not there
+        break;
+    case 7:
+        m->frame = N_FRAMES;
+        break;
+    case 8:
+        m->frame = -1;
+        break;
+    case 9:
+        m->frame = f->mouths[0].frame;
+        break;
+    case 10:
+        m->scale = 0;
+        break;
+    case 11:
+        m->scale = NAN;
+        break;
+    case 12:
+        m->scale = 1.5f;
+        break;
+    case 13:
+        m->x0 = -2;
+        break;
+    case 14:
+        m->x0 = 1920 - 80;
+        break;
+    case 15:
+        m->y0 = NAN;
+        break;
+    case 16:
+        m->y0 = INFINITY;
+        break;
+    case 17:
+        m->scale = 1e-6f;
+        break;
+    case 18:
+        f->n_mouths = -1;
+        break;
+    }
+}
+
+static void test_lying_mouths(void **state)
+{
+    CLEANUP(kb_freep) char *path = path_join(folder, "a.kbt");
+    for (int lie = 0; lie < 20; lie++) {
+        struct kb_error err = {0};
+        CLEANUP(track_free) struct track *t = make_track(), *back = NULL;
+        struct track_identity *f = &t->faces[1];
+        lie_about_mouths(f, lie);
+        assert_ok(err, track_save(t, path, &err));
+        if (lie == 19) // nothing was changed
+            assert_ok(err, track_load(&back, path, &err));
+        else
+            assert_fails(err, KB_BAD_INPUT, "track file", track_load(&back, path, &err));
+        if (f->n_mouths < 0)
+            f->n_mouths = 2;
+    }
+    unlink(path);
+}
+
+static void test_too_many_mouths(void **state)
+{
+    CLEANUP(kb_freep) char *path = path_join(folder, "a.kbt");
+    for (int n = TRACK_MAX_MOUTHS; n <= TRACK_MAX_MOUTHS + 1; n++) {
+        struct kb_error err = {0};
+        CLEANUP(track_free) struct track *t = make_track(), *back = NULL;
+        struct track_identity *f = &t->faces[0]; // there in every frame
+        while (f->n_mouths > 0)
+            free(f->mouths[--f->n_mouths].pixels);
+        for (int k = 0; k < n; k++)
+            add_mouth(f, k, 16, 16);
+        assert_ok(err, track_save(t, path, &err));
+        if (n == TRACK_MAX_MOUTHS)
+            assert_ok(err, track_load(&back, path, &err));
+        else
+            assert_fails(err, KB_BAD_INPUT, "track file", track_load(&back, path, &err));
+    }
+    unlink(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ids),        cmocka_unit_test(test_packing),
-        cmocka_unit_test(test_angles),     cmocka_unit_test(test_smooth),
-        cmocka_unit_test(test_box_smooth), cmocka_unit_test(test_choice),
-        cmocka_unit_test(test_file),       cmocka_unit_test(test_damaged_file),
+        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_packing),
+        cmocka_unit_test(test_angles),
+        cmocka_unit_test(test_smooth),
+        cmocka_unit_test(test_box_smooth),
+        cmocka_unit_test(test_choice),
+        cmocka_unit_test(test_file),
+        cmocka_unit_test(test_damaged_file),
         cmocka_unit_test(test_lying_file),
+        cmocka_unit_test(test_lying_mouths),
+        cmocka_unit_test(test_too_many_mouths),
+        cmocka_unit_test(test_packing_of_wild_depth),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
