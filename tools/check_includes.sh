@@ -9,10 +9,11 @@ lower()
     base) echo "" ;;
     nn | media) echo "base" ;;
     face) echo "base nn media" ;;
-    lipsync) echo "base nn media face" ;;
-    job) echo "base nn media face lipsync" ;;
-    server) echo "base nn media face lipsync job" ;;
-    cli) echo "base nn media face lipsync job server" ;;
+    rig) echo "base nn media face" ;;
+    lipsync) echo "base nn media face rig" ;;
+    job) echo "base nn media face rig lipsync" ;;
+    server) echo "base nn media face rig lipsync job" ;;
+    cli) echo "base nn media face rig lipsync job server" ;;
     *) echo "?" ;;
     esac
 }
