@@ -1,36 +1,20 @@
-"""The training data on one device: face crops, mel spectrograms and lip landmarks, and batches out of them.
+"""The training data on one device: mel spectrograms and lip landmarks, and batches out of them.
 
-The folder holds faces.mp4 (all crops as one film), index.json (`clips`: name, frame, n, mel, mel_n, mel_lead, split,
-group, cluster, and fps where it is not 25) and mel_lips.npz, or mel.npy and lips.npy as `koubo dataset` writes them (mel:
-rows of 80 bands, 80 rows a second, 0..63; lips: 40 points, half pixels; uint8 or float).
+The folder holds index.json (`clips`: name, frame, n, mel, mel_n, mel_lead, split, group, cluster, and fps where it is not 25)
+and mel_lips.npz, or mel.npy and lips.npy as `koubo dataset` writes them (mel: rows of 80 bands, 80 rows a second, 0..63; lips:
+40 points, half pixels of an upright crop of the face; uint8 or float).
 """
 import json
 import math
 import os
 
-import cv2
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from network import COLUMNS
 
 OFFSET_S = 0.045 - COLUMNS / 160  # of the window's begin: its middle lies 45 ms after the frame, for mouths move before they sound
-CLOSED = 0.012  # aperture, 1.5 pixels
-SILENT = 0.04   # of the examples
 FPS, MEL_RATE, BANDS, SIZE = 25.0, 80.0, 80, 128
-
-
-def read_film(path, n):
-    """(n, SIZE, SIZE, 3) uint8, RGB"""
-    frames = np.empty((n, SIZE, SIZE, 3), np.uint8)
-    film = cv2.VideoCapture(path)
-    for i in range(n):
-        ok, frame = film.read()
-        if not ok or frame.shape[:2] != (SIZE, SIZE):
-            raise SystemExit(f"{path}: frame {i} of {n} is missing or not {SIZE}x{SIZE}; is the file whole?")
-        frames[i] = frame[:, :, ::-1]
-    return frames
 
 
 def read_arrays(folder):
@@ -43,7 +27,7 @@ def read_arrays(folder):
 class Dataset:
     """What a folder holds, on a device. `train` and `val` are lists of clips; no clip and no known person is in both."""
 
-    def __init__(self, folder, device='cpu', max_clips=0, columns=COLUMNS, offset_s=OFFSET_S, shake=1.0):
+    def __init__(self, folder, device='cpu', max_clips=0, columns=COLUMNS, offset_s=OFFSET_S):
         with open(os.path.join(folder, 'index.json'), encoding='utf-8') as f:
             clips = json.load(f)['clips']
         self.train = [c for c in clips if c['split'] == 'train']
@@ -55,13 +39,10 @@ class Dataset:
             raise SystemExit(f'{folder} has {len(self.train)} clips to train on and {len(self.val)} to check with; it takes both')
         last = max(c['frame'] + c['n'] for c in self.train + self.val)
         arrays = read_arrays(folder)
-        self.device, self.columns, self.offset_s, self.shake = device, columns, offset_s, shake
-        self.frames = torch.from_numpy(read_film(os.path.join(folder, 'faces.mp4'), last)).to(device)
+        self.device, self.columns, self.offset_s = device, columns, offset_s
         self.mel = torch.from_numpy(arrays['mel']).to(device)
         self.lips = torch.from_numpy(arrays['lips'][:last]).to(device)
         self.table = self.make_table(self.train)
-        self.closed = self.closed_frames()
-        self.moved = np.zeros(len(self.train))  # columns
 
     def make_table(self, clips):
         """One row a frame: itself, its clip's first frame, n, mel, mel_n; and apart mel_lead and the seconds of a frame."""
@@ -70,24 +51,10 @@ class Dataset:
         times = np.concatenate([np.tile(np.float32([c['mel_lead'], 1 / c.get('fps', FPS)]), (c['n'], 1)) for c in clips])
         return torch.from_numpy(rows).long().to(self.device), torch.from_numpy(times).to(self.device)
 
-    def closed_frames(self):
-        """For each frame of train the frame of its clip in which the mouth is closed, or -1."""
-        found = []
-        for c in self.train:
-            opened = aperture(self.landmarks(torch.arange(c['frame'], c['frame'] + c['n'], device=self.device)))
-            found.append(opened.argmin().repeat(c['n']) + c['frame'] if opened.min() < CLOSED else torch.full((c['n'],), -1, device=self.device))
-        return torch.cat(found)
-
     def move_clips(self, columns):
         """Let the speech of each training clip begin so many columns later than the folder says."""
-        self.moved = columns
         for_frame = np.repeat(columns, [c['n'] for c in self.train]).astype(np.float32)
         self.table[1][:, 0] = self.make_table(self.train)[1][:, 0] + torch.from_numpy(for_frame).to(self.device)
-
-    def true_offset(self, group):
-        """Where the window begins in a video whose sound is as right as that of the clips of this group (None: of all)."""
-        moved = [m for m, c in zip(self.moved, self.train) if c['group'] == group]
-        return self.offset_s + (float(np.mean(moved)) / MEL_RATE if moved else 0)
 
     def mel_starts(self, rows, times, late=0.0):
         """Where the window of each row's frame begins, moved by `late` frames: a column of its clip, maybe outside."""
@@ -105,7 +72,7 @@ class Dataset:
         return self.mel_columns(rows, self.mel_starts(rows, times, late), self.columns)
 
     def speech_batch(self, n, length, generator):
-        """n stretches of up to `length` frames, without pictures: (mel (n, 1, 80, columns of all), at (n, length): which
+        """n stretches of up to `length` frames: (mel (n, 1, 80, columns of all), at (n, length): which
         second column the window of a frame begins at, lips (n, length, 40, 2), there (n, length): 0 where the clip is
         shorter)."""
         rows, times = self.table
@@ -124,54 +91,9 @@ class Dataset:
         mel = self.mel_columns(rows, begin, self.columns + 2 * int(at.max()))
         return mel, at, self.landmarks(frame), there.float()
 
-    def pictures(self, index):
-        return self.frames[index].permute(0, 3, 1, 2).float() / 255
-
     def landmarks(self, index):
         """(..., 40, 2): fractions of the side."""
         return self.lips[index].float() / (2 * SIZE)
-
-    def batch(self, n, generator, augment=True, length=1, pairs=False):
-        """(mel, face, truth, lips): inputs as the network wants them, the true lower half, its landmarks.
-
-        n sequences of `length` frames that follow each other, one reference and one augmentation for each sequence. With pairs,
-        the second half of the sequences comes from the clips of the first, elsewhere in time. Of single frames a few are
-        silence with a closed mouth."""
-        rows, times = self.table
-        pick = torch.randint(len(rows), (n // 2 if pairs else n,), generator=generator).to(self.device)
-        rows, times, closed = rows[pick], times[pick], self.closed[pick]
-        if pairs:
-            other = rows.clone()
-            other[:, 0] = self.elsewhere(rows, generator)
-            rows, times = torch.cat([rows, other]), torch.cat([times, times])
-        reference = self.elsewhere(rows, generator)
-        first = torch.minimum(rows[:, 0], rows[:, 1] + rows[:, 2] - length)
-        rows = rows.repeat_interleave(length, 0)
-        rows[:, 0] = (first[:, None] + torch.arange(length, device=self.device)).flatten()
-        times, reference = times.repeat_interleave(length, 0), reference.repeat_interleave(length)
-        mel = self.mel_windows(rows, times)
-        if length == 1 and augment and not pairs:  # some hear nothing, and their mouths are closed
-            silent = (torch.rand(n, generator=generator).to(self.device) < SILENT) & (closed >= 0)
-            quiet = -4 + 2 * torch.rand(n, 1, 1, 1, generator=generator).to(self.device)
-            mel = torch.where(silent[:, None, None, None], quiet, mel)
-            rows[:, 0] = torch.where(silent, closed, rows[:, 0])
-        target, other = self.pictures(rows[:, 0]), self.pictures(reference)
-        lips = self.landmarks(rows[:, 0])
-        if augment:
-            mel = augment_mel(mel, generator, length)
-            target, other, lips = augment_pictures(target, other, lips, generator, length, self.shake)
-        return mel, faces(target, other), target[:, :, SIZE // 2:], lips
-
-    def elsewhere(self, rows, generator):
-        """Another frame of each row's clip, at least a fifth of the clip away."""
-        away = (rows[:, 2] * (0.2 + 0.6 * torch.rand(len(rows), generator=generator).to(self.device))).long()
-        return rows[:, 1] + (rows[:, 0] - rows[:, 1] + away) % rows[:, 2]
-
-
-def faces(target, reference):
-    masked = target.clone()
-    masked[:, :, target.shape[2] // 2:] = 0
-    return torch.cat([masked, reference], 1)
 
 
 def check_split(train, val):
@@ -185,10 +107,10 @@ def check_split(train, val):
             raise SystemExit(f'the split leaks: {key} {sorted(both)[:5]} is in train and in val')
 
 
-def augment_mel(mel, generator, length=1):
+def augment_mel(mel, generator):
     """Another voice (half of the time bands moved by up to three), loudness (20 dB are 1.6 in these units), a tilt over the
     bands, noise; half of the time some bands are missing."""
-    n, device = len(mel) // length, mel.device
+    n, device = len(mel), mel.device
 
     def uniform(low, high, *shape):
         return torch.rand(n, *shape, generator=generator) * (high - low) + low
@@ -200,45 +122,10 @@ def augment_mel(mel, generator, length=1):
     source = (torch.arange(BANDS) + moved[:, None]).clamp(0, BANDS - 1)
     first, wide = uniform(0, 70, 1), uniform(1, 12, 1) * (uniform(0, 1, 1) < 0.5)
     missing = (torch.arange(BANDS) >= first) & (torch.arange(BANDS) < first + wide)
-    lift, source, missing = (x.repeat_interleave(length, 0).to(device) for x in (lift, source, missing))
+    lift, source, missing = (x.to(device) for x in (lift, source, missing))
     out = mel.gather(2, source[:, None, :, None].expand(-1, 1, -1, mel.shape[3]))
     out = torch.where(missing[:, None, :, None], out.mean(dim=(2, 3), keepdim=True), out) + lift
     return (out + 0.15 * torch.randn(out.shape, generator=generator).to(device)).clamp(-4, 4)
-
-
-def augment_pictures(target, other, lips, generator, length=1, shake=1.0):
-    """One flip, turn, scale, shift and colour for both pictures, a little of its own for the reference; all but the flip
-    `shake` times as strong."""
-    n, device = len(target), target.device
-
-    def uniform(limit, *shape):
-        draw = 2 * torch.rand(n // length, *shape, generator=generator).repeat_interleave(length, 0).to(device) - 1
-        return draw * limit * shake
-
-    def matrix(angle, scale, shift, flip):
-        c, s = torch.cos(angle) * scale, torch.sin(angle) * scale
-        return torch.stack([torch.stack([c * flip, -s, shift[:, 0]], 1), torch.stack([s * flip, c, shift[:, 1]], 1)], 1)
-
-    flip = torch.where(torch.rand(n // length, generator=generator).repeat_interleave(length, 0).to(device) < 0.5, -1.0, 1.0)
-    angle, scale, shift = uniform(0.06), 1 + uniform(0.05), uniform(0.04, 2)
-    both = matrix(angle, scale, shift, flip)
-    own = matrix(angle + uniform(0.03), scale * (1 + uniform(0.02)), shift + uniform(0.02, 2), flip)
-
-    def warp(x, m):
-        return F.grid_sample(x, F.affine_grid(m, x.shape, align_corners=False), padding_mode='border', align_corners=False)
-
-    gain, lift, gamma = 1 + uniform(0.15, 3, 1, 1), uniform(0.05, 1, 1, 1), torch.exp(uniform(0.2, 1, 1, 1))
-
-    def colour(x):
-        return (x.clamp(1e-4, 1) ** gamma * gain + lift).clamp(0, 1)
-
-    # Landmarks go the other way: the matrix says where an output's pixel comes from.
-    away = 2 * lips - 1 - both[:, None, :, 2]
-    lips = torch.linalg.solve(both[:, :, :2], away.transpose(1, 2)).transpose(1, 2)
-    lips = (lips + 1) / 2
-    mirrored = lips[:, mirror_order()]
-    lips = torch.where(flip[:, None, None] < 0, mirrored, lips)
-    return colour(warp(target, both)), colour(warp(other, own)), lips
 
 
 def mirror_order():
@@ -246,20 +133,6 @@ def mirror_order():
     from corner to corner, then back above."""
     ring = [10 - i for i in range(11)] + [10 + 20 - i for i in range(11, 20)]
     return ring + [20 + i for i in ring]
-
-
-def mouth_mask(lips, grow=5):
-    """(n, 1, SIZE/2, SIZE) 0..1: inside of the outer lip in the lower half, grown by some pixels."""
-    y, x = torch.meshgrid(torch.arange(SIZE // 2, SIZE, device=lips.device) + 0.5,
-                          torch.arange(SIZE, device=lips.device) + 0.5, indexing='ij')
-    outer = lips[:, :20] * SIZE
-    inside = torch.zeros(len(lips), SIZE // 2, SIZE, dtype=torch.bool, device=lips.device)
-    for i in range(20):  # crossings of a ray to the right
-        (x0, y0), (x1, y1) = (outer[:, k % 20].unbind(1) for k in (i, i + 1))
-        x0, y0, x1, y1 = (v[:, None, None] for v in (x0, y0, x1, y1))
-        slope = (x1 - x0) / torch.where((y1 - y0).abs() < 1e-6, torch.full_like(y0, 1e-6), y1 - y0)
-        inside ^= ((y0 > y) != (y1 > y)) & (x < x0 + slope * (y - y0))
-    return F.max_pool2d(inside[:, None].float(), 2 * grow + 1, 1, grow)
 
 
 def aperture(lips):

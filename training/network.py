@@ -1,8 +1,7 @@
-"""The lip-sync network: one list of operations, run by PyTorch here and by koubo's engine there.
+"""The listener: one list of convolutions, run by PyTorch here and by koubo's engine there.
 
-The list is what docs/models.md calls `graph`; a network is exported by writing the list beside its weights, so the
-two can not differ. Tensors are NCHW. Inputs: mel (n, 1, 80, columns), normalised to -4..4; face (n, 6, size, size),
-RGB 0..1, the target with its lower half set to 0, then the reference. Output: lower_face (n, 3, size/2, size).
+The list is what docs/models.md calls `graph`; a network is exported by writing the list beside its weights, so the two can not
+differ. Tensors are NCHW. Input: mel (n, 1, 80, columns), normalised to -4..4.
 """
 import json
 import os
@@ -12,9 +11,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-
-# Widths of the encoder's levels, from half of the picture's size down; cost at 128 px: 0.40 GMAC.
-WIDTHS = (32, 48, 96, 160, 224)
 
 # The listener: (width, kernel, stride, padding of the bands). Time is never padded, and only the first layer strides over
 # it, so that run over a whole clip it says at every second column just what it says of a window that begins there.
@@ -27,21 +23,15 @@ class GraphBuilder:
     def __init__(self):
         self.ops, self.shapes = [], {}
 
-    def conv(self, source, name, inputs, outputs, kernel=(3, 3), stride=(1, 1), padding=(1, 1), add=None, relu=True):
+    def conv(self, source, name, inputs, outputs, kernel, stride=(1, 1), padding=(0, 0), relu=True):
         op = {'op': 'conv2d', 'input': source, 'output': name, 'weight': f'{name}.weight', 'bias': f'{name}.bias',
               'stride': list(stride), 'padding': list(padding)}
-        if add:
-            op['add'] = add
         if relu:
             op['activation'] = 'relu'
         self.ops.append(op)
         self.shapes[name] = (outputs, inputs, *kernel)
         return name
 
-    def other(self, kind, source, name, **more):
-        key = 'inputs' if isinstance(source, list) else 'input'
-        self.ops.append({'op': kind, key: source, 'output': name, **more})
-        return name
 
 
 def listener(b):
@@ -56,33 +46,6 @@ def listener(b):
 def listener_graph():
     b = GraphBuilder()
     listener(b)
-    return b.ops, b.shapes
-
-
-def lip_sync_graph(size=128, widths=WIDTHS):
-    """(operations, weight shapes by name) of the U-Net with the listener at its bottleneck."""
-    b = GraphBuilder()
-    x, inputs = b.other('pixel_unshuffle', 'face', 'x', factor=2), 24
-    for i, width in enumerate(widths):
-        x = b.conv(x, f'e{i}.0', inputs, width, stride=(1, 1) if i == 0 else (2, 2))
-        x = b.conv(x, f'e{i}.1', width, width, add=x)
-        inputs = width
-    a = listener(b)
-    last = len(widths) - 1
-    bottom = size >> (last + 1)
-    x = b.other('broadcast', a, 'a', height=bottom // 2, width=bottom)
-    inputs = LISTENER[-1][0]
-    for i in range(last, -1, -1):
-        if i < last:
-            x = b.other('upsample_nearest', x, f'u{i}', factor=2)
-        low = b.other('lower_half', f'e{i}.1', f'e{i}.1.low')
-        x = b.other('concat', [low, x] if i == last else [x, low], f'c{i}')
-        x = b.conv(x, f'd{i}.0', inputs + widths[i], widths[i])
-        x = b.conv(x, f'd{i}.1', widths[i], widths[i], add=x)
-        inputs = widths[i]
-    x = b.conv(x, 'out', inputs, 12, relu=False)
-    x = b.other('pixel_shuffle', x, 'ps', factor=2)
-    b.other('sigmoid', x, 'lower_face')
     return b.ops, b.shapes
 
 
@@ -111,19 +74,6 @@ def write_safetensors(path, arrays, metadata):
     os.replace(f'{path}.part', path)
 
 
-def write_module(path, module):
-    """A module's numbers, for load_module(); weights as fp16, the small rest as it is."""
-    write_safetensors(path, {k: v.cpu().numpy().astype(np.float16 if v.dim() > 1 else np.float32)
-                             for k, v in module.state_dict().items() if v.is_floating_point()}, {'format': 'pt'})
-
-
-def load_module(module, path):
-    """module with the numbers of path, to be used as it is: it learns no more."""
-    arrays, _ = read_safetensors(path)
-    module.load_state_dict({k: torch.from_numpy(arrays[k]) if v.is_floating_point() else v for k, v in module.state_dict().items()})
-    return module.eval().requires_grad_(False)
-
-
 class Network(nn.Module):
     """Runs a graph. The convolutions whose names begin with one of norm have a batch norm, which export folds."""
 
@@ -132,8 +82,6 @@ class Network(nn.Module):
         self.ops = ops
         self.convs, self.norms = nn.ModuleDict(), nn.ModuleDict()
         for op in ops:
-            if op['op'] != 'conv2d':
-                continue
             outputs, inputs, *kernel = shapes[op['output']]
             key = op['output'].replace('.', '_')
             self.convs[key] = nn.Conv2d(inputs, outputs, kernel, op['stride'], op['padding'])
@@ -142,29 +90,12 @@ class Network(nn.Module):
 
     def forward(self, **values):
         """The graph's inputs by name to the value of its last operation."""
-        run = {
-            'pixel_unshuffle': lambda x, op: F.pixel_unshuffle(x, op['factor']),
-            'pixel_shuffle': lambda x, op: F.pixel_shuffle(x, op['factor']),
-            'upsample_nearest': lambda x, op: F.interpolate(x, scale_factor=op['factor'], mode='nearest'),
-            'broadcast': lambda x, op: x.expand(-1, -1, op['height'], op['width']),
-            'lower_half': lambda x, op: x[:, :, x.shape[2] // 2:],
-            'concat': lambda x, op: torch.cat(x, 1),
-            'sigmoid': lambda x, op: torch.sigmoid(x.float()),
-        }
         for op in self.ops:
-            source = [values[n] for n in op['inputs']] if 'inputs' in op else values[op['input']]
-            if op['op'] == 'conv2d':
-                key = op['output'].replace('.', '_')
-                value = self.convs[key](source)
-                if key in self.norms:
-                    value = self.norms[key](value)
-                if 'add' in op:
-                    value = value + values[op['add']]
-                if op.get('activation'):
-                    value = F.relu(value)
-            else:
-                value = run[op['op']](source, op)
-            values[op['output']] = value
+            key = op['output'].replace('.', '_')
+            value = self.convs[key](values[op['input']])
+            if key in self.norms:
+                value = self.norms[key](value)
+            values[op['output']] = F.relu(value) if op.get('activation') else value
         return value
 
     @torch.no_grad()
@@ -172,8 +103,6 @@ class Network(nn.Module):
         """{name: array}: weights of that kind, biases f32, batch norm folded."""
         arrays = {}
         for op in self.ops:
-            if op['op'] != 'conv2d':
-                continue
             key = op['output'].replace('.', '_')
             weight, bias = self.convs[key].weight.float(), self.convs[key].bias.float()
             if key in self.norms:
@@ -189,8 +118,6 @@ class Network(nn.Module):
         """Weights of an exported network, where names and shapes are the same. The names of the others."""
         other = []
         for op in self.ops:
-            if op['op'] != 'conv2d':
-                continue
             conv, weight = self.convs[op['output'].replace('.', '_')], arrays.get(op['weight'])
             if weight is None or weight.shape != tuple(conv.weight.shape):
                 other.append(op['output'])

@@ -17,8 +17,7 @@ class Run:
         os.makedirs(args.out, exist_ok=True)
         self.device = args.device
         self.half = args.precision == 'bf16'
-        self.done, self.step = 0.0, 0  # which part of the stage, which step
-        self.data = Dataset(args.data, args.device, args.clips, shake=args.shake)
+        self.data = Dataset(args.data, args.device, args.clips)
 
     def path(self, name):
         return os.path.join(self.args.out, name)
@@ -59,7 +58,7 @@ class Run:
         last_report, first = spent, step
         while True:
             seconds = time.time() - begin
-            self.done = done = max(seconds / (60 * minutes) if minutes else 0, step / steps if steps else 0, not (minutes or steps))
+            done = max(seconds / (60 * minutes) if minutes else 0, step / steps if steps else 0, not (minutes or steps))
             if done >= 1:
                 break
             rate = min(1, done / 0.02 + 0.01) * (0.5 + 0.5 * math.cos(math.pi * done)) + 0.002
@@ -67,7 +66,6 @@ class Run:
                 group['lr'] = base * rate
             generator = torch.Generator().manual_seed(args.seed * 1000003 + step)
             torch.manual_seed(args.seed * 1000003 + step)  # dropout
-            self.step = step
             losses = one_step(generator)
             step += 1
             n += 1
@@ -85,7 +83,3 @@ class Run:
         self.save(stage, step, time.time() - begin, **states)
         self.log(stage + ' val', step, time.time() - begin, **report(step))
         return step, True
-
-
-def channels_last(x):
-    return x.contiguous(memory_format=torch.channels_last)

@@ -1,8 +1,6 @@
-"""The stage `speech`: what lips do to this speech, learnt without pictures.
+"""What lips do to a speech: the listener taught on landmarks.
 
-The listener, which is the network's own encoder of the mel, is first trained to tell the lip landmarks of a clip, less their
-mean over the clip: whole clips at once and no picture make it some fifty times cheaper than learning the same from pixels.
-The generator then begins with a listener that knows what it is to draw.
+It is trained to tell the lip landmarks of a clip, less their mean over the clip, whole clips at once.
 
 Sound and picture of clips out of many hands lie up to some frames apart, each clip its own way. So there are rounds: after
 each the clips are moved to where the listener finds that they fit best, and it learns again, from sharper examples.
@@ -50,9 +48,9 @@ def correlations(a, b, there):
 def train_speech(run):
     net = Speech().to(run.device)
     for i in range(ROUNDS):
-        teach(run, net, f'speech-{i + 1}', run.args.speech_minutes / ROUNDS, run.args.speech_steps // ROUNDS)
+        teach(run, net, f'speech-{i + 1}', run.args.minutes / ROUNDS, run.args.steps // ROUNDS)
         run.data.move_clips(kept(run.path(f'moved-{i + 1}.npy'), lambda: misfits(run, net)))
-    return net.eval().requires_grad_(False)
+    return net.eval()
 
 
 def kept(path, make):
