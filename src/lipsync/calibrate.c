@@ -14,11 +14,14 @@
 #define MAX_FRAMES 256 // unless the caller says less
 #define LIMIT_US   40000000
 
+// Of one frame.
+#define MEL_FLOATS  (LIPS_MEL_COLUMNS * MEL_BANDS)
+#define FACE_FLOATS (2 * LIPS_FLOATS)
+
 // The network's input for the frames that are used, and what f32 makes of it.
 struct samples {
     int n;
     int64_t done; // frames that went through a network
-    size_t mel_floats, face_floats, out_floats;
     float *mel, *face, *out;
 };
 
@@ -29,15 +32,11 @@ static void samples_clear(struct samples *s)
     free(s->out);
 }
 
-static enum kb_code samples_init(struct samples *s, const struct lips_spec *spec, int capacity,
-                                 struct kb_error *err)
+static enum kb_code samples_init(struct samples *s, int capacity, struct kb_error *err)
 {
-    s->mel_floats = (size_t)spec->mel_columns * MEL_BANDS;
-    s->face_floats = (size_t)spec->width * (size_t)spec->height * 6;
-    s->out_floats = (size_t)spec->out_width * (size_t)spec->out_height * 3;
-    s->mel = kb_calloc_checked((size_t)capacity, s->mel_floats * sizeof(float));
-    s->face = kb_calloc_checked((size_t)capacity, s->face_floats * sizeof(float));
-    s->out = kb_calloc_checked((size_t)capacity, s->out_floats * sizeof(float));
+    s->mel = kb_calloc_checked((size_t)capacity, MEL_FLOATS * sizeof(float));
+    s->face = kb_calloc_checked((size_t)capacity, FACE_FLOATS * sizeof(float));
+    s->out = kb_calloc_checked((size_t)capacity, LIPS_FLOATS * sizeof(float));
     return s->mel && s->face && s->out ? KB_OK : kb_no_memory(err);
 }
 
@@ -63,18 +62,15 @@ static void report(const struct calibrate_params *p, struct samples *s)
 }
 
 static void take_frame(struct samples *s, const struct cropper *c, const struct mel *mel,
-                       const AVFrame *frame, int number, const float *reference, float *target)
+                       const AVFrame *frame, int number, float *target)
 {
-    const struct lips_spec *spec = c->spec;
     struct affine to_frame;
     if (!crop_of(c, number, &to_frame))
         return;
-    struct warp_params wp = {spec->width, spec->height, 3, spec->bgr, 0, 1};
-    warp_crop(frame, &to_frame, &wp, target);
-    crop_interleave(spec, target, spec->reference_is_self ? target : reference,
-                    s->face + (size_t)s->n * s->face_floats);
-    mel_window(mel, lips_mel_start(spec, mel, track_pts_us(c->track, number)), spec->mel_columns,
-               s->mel + (size_t)s->n * s->mel_floats);
+    crop_take(frame, &to_frame, target);
+    crop_interleave(target, s->face + (ptrdiff_t)s->n * FACE_FLOATS);
+    mel_window(mel, lips_mel_start(mel, track_pts_us(c->track, number)), LIPS_MEL_COLUMNS,
+               s->mel + (ptrdiff_t)s->n * MEL_FLOATS);
     s->n++;
 }
 
@@ -82,10 +78,7 @@ static enum kb_code take_frames(struct samples *s, int n_wanted, const struct cr
                                 const struct mel *mel, struct reader *reader,
                                 const struct calibrate_params *p, struct kb_error *err)
 {
-    size_t crop = (size_t)c->spec->width * (size_t)c->spec->height * 3;
-    CLEANUP(kb_freep) float *reference = kb_alloc(crop * sizeof(float));
-    CLEANUP(kb_freep) float *target = kb_alloc(crop * sizeof(float));
-    crop_reference(c, reference);
+    CLEANUP(kb_freep) float *target = kb_alloc(LIPS_FLOATS * sizeof(float));
     int n_frames = 0;
     while (n_frames < track_info(c->track)->n_frames && track_pts_us(c->track, n_frames) < LIMIT_US)
         n_frames++;
@@ -97,14 +90,14 @@ static enum kb_code take_frames(struct samples *s, int n_wanted, const struct cr
         if (code == KB_OK)
             code = reader_next(reader, &frame, err);
         if (code == KB_OK && i % step == 0)
-            take_frame(s, c, mel, frame, i, reference, target);
+            take_frame(s, c, mel, frame, i, target);
     }
     return code == KB_EOF ? KB_OK : code;
 }
 
 static enum kb_code take_tracked(struct samples *s, const char *video, const struct track *track,
-                                 const struct mel *mel, const struct lips_spec *spec,
-                                 const struct calibrate_params *p, struct kb_error *err)
+                                 const struct mel *mel, const struct calibrate_params *p,
+                                 struct kb_error *err)
 {
     CLEANUP(reader_close) struct reader *reader = NULL;
     struct reader_params rp = {.threads = KB_MAX(p->threads, 1), .cancel = p->cancel};
@@ -113,8 +106,7 @@ static enum kb_code take_tracked(struct samples *s, const char *video, const str
         return code;
     if (track_info(track)->n_faces == 0)
         return kb_fail(err, KB_BAD_INPUT, _("no face was found in '%s'"), video);
-    struct cropper c = {.spec = spec,
-                        .track = track,
+    struct cropper c = {.track = track,
                         .face = track_choose(track, FACE_LARGEST, 0, err),
                         .scale_x = 1,
                         .scale_y = 1,
@@ -125,8 +117,7 @@ static enum kb_code take_tracked(struct samples *s, const char *video, const str
 }
 
 static enum kb_code take_video(struct samples *s, const char *video, struct face_models *faces,
-                               const struct lips_spec *spec, const struct calibrate_params *p,
-                               struct kb_error *err)
+                               const struct calibrate_params *p, struct kb_error *err)
 {
     CLEANUP(track_free) struct track *track = NULL;
     CLEANUP(mel_free) struct mel *mel = NULL;
@@ -139,25 +130,20 @@ static enum kb_code take_video(struct samples *s, const char *video, struct face
     enum kb_code code = mel_from_file(&mel, p->audio ? p->audio : video, &ap, NULL, NULL, err);
     if (code == KB_OK)
         code = track_obtain(&track, video, p->track_folder, faces, &tp, NULL, err);
-    return code == KB_OK ? take_tracked(s, video, track, mel, spec, p, err) : code;
+    return code == KB_OK ? take_tracked(s, video, track, mel, p, err) : code;
 }
 
 static enum kb_code take_all(struct samples *s, const struct calibrate_params *p,
                              struct kb_error *err)
 {
     CLEANUP(face_models_free) struct face_models *faces = NULL;
-    CLEANUP(lips_free) struct lips *lips = NULL; // for what it wants to see
-    enum kb_code code = load(&lips, p, PRECISION_F32, NULL, NULL, err);
-    if (code != KB_OK)
-        return code;
-    const struct lips_spec *spec = lips_spec(lips);
-    code = samples_init(s, spec, p->max_frames, err);
+    enum kb_code code = samples_init(s, p->max_frames, err);
     if (code == KB_OK && p->track)
-        return take_tracked(s, p->videos[0], p->track, p->mel, spec, p, err);
+        return take_tracked(s, p->videos[0], p->track, p->mel, p, err);
     if (code == KB_OK)
         code = face_models_load(&faces, err);
     for (int i = 0; i < p->n_videos && code == KB_OK; i++)
-        code = take_video(s, p->videos[i], faces, spec, p, err);
+        code = take_video(s, p->videos[i], faces, p, err);
     return code;
 }
 
@@ -165,10 +151,10 @@ static enum kb_code take_all(struct samples *s, const struct calibrate_params *p
 static enum kb_code run_batch(struct lips *l, const struct samples *s, int first,
                               struct kb_error *err)
 {
-    memcpy(lips_mel(l, 0), s->mel + (size_t)first * s->mel_floats,
-           BATCH * s->mel_floats * sizeof(float));
-    memcpy(lips_face(l, 0), s->face + (size_t)first * s->face_floats,
-           BATCH * s->face_floats * sizeof(float));
+    memcpy(lips_mel(l, 0), s->mel + (ptrdiff_t)first * MEL_FLOATS,
+           BATCH * MEL_FLOATS * sizeof(float));
+    memcpy(lips_face(l, 0), s->face + (ptrdiff_t)first * FACE_FLOATS,
+           BATCH * FACE_FLOATS * sizeof(float));
     return lips_run(l, err);
 }
 
@@ -178,14 +164,14 @@ static enum kb_code run_half(struct lips *l, struct samples *s, int first, bool 
                              struct kb_error *err)
 {
     enum kb_code code = KB_OK;
-    size_t floats = BATCH * s->out_floats;
+    size_t floats = BATCH * LIPS_FLOATS;
     for (int i = first * BATCH; i < s->n && code == KB_OK; i += 2 * BATCH) {
         code = cancel_check(p->cancel, err);
         if (code == KB_OK)
             code = run_batch(l, s, i, err);
         if (code != KB_OK)
             return code;
-        float *f32 = s->out + (size_t)i * s->out_floats;
+        float *f32 = s->out + (ptrdiff_t)i * LIPS_FLOATS;
         const float *got = lips_output(l, 0);
         for (size_t k = 0; k < floats && compare; k++)
             *squares += (double)(got[k] - f32[k]) * (double)(got[k] - f32[k]);
@@ -219,7 +205,7 @@ static enum kb_code look_and_check(struct calibration *c, struct samples *s,
         code = run_half(int8, s, 1, true, &squares, p, err);
     c->checked = s->n / BATCH / 2 * BATCH;
     c->frames = s->n - c->checked;
-    c->psnr_db = -10 * log10(squares / ((double)c->checked * (double)s->out_floats) + 1e-12);
+    c->psnr_db = -10 * log10(squares / ((double)c->checked * LIPS_FLOATS) + 1e-12);
     return code;
 }
 

@@ -1,4 +1,4 @@
-// What int8 needs to know of a lip-sync network: the ranges of its values on faces that speak.
+// What int8 needs to know of Wav2Lip: the ranges of its values on faces that speak.
 // Any thread.
 #ifndef LIPSYNC_CALIBRATE_H
 #define LIPSYNC_CALIBRATE_H
@@ -9,7 +9,7 @@
 #include "lipsync/lips.h"
 
 struct calibrate_params {
-    const char *model; // as lips_params
+    const char *model; // a path
     const char *const *videos;
     int n_videos;
     const char *audio;        // for all of them; NULL: each video's own sound
@@ -18,7 +18,7 @@ struct calibrate_params {
     // Of the only video, if the caller has them; else NULL.
     const struct track *track;
     const struct mel *mel;
-    int threads;              // 0 = 1
+    int threads; // 0 = 1
     const struct cancel *cancel;
     progress_fn *progress; // STAGE_PREPROCESSING, then STAGE_GENERATING
     void *opaque;
@@ -31,8 +31,8 @@ struct calibration {
     double psnr_db;        // of int8 against f32 on them, all pixels together
 };
 
-// The frames are spread over the first 40 seconds of each video; every other batch of them is looked
-// at, the rest are for the check. KB_BAD_INPUT when there are too few faces.
+// The frames are spread over the first 40 seconds of each video; every other batch of them is
+// looked at, the rest are for the check. KB_BAD_INPUT when there are too few faces.
 enum kb_code calibrate(struct calibration *ret, const struct calibrate_params *params,
                        struct kb_error *err);
 void calibration_clear(struct calibration *c);

@@ -1,12 +1,12 @@
-// A film is tracked, then read once more for the crops, which go into one H.264 film. Landmarks and
-// mel are small and stay in memory until the end.
+// A film is tracked; what is learnt of it is small and stays in memory until the end.
 #include "lipsync/dataset.h"
 
 #include "base/file.h"
-#include "lipsync/crop.h"
+#include "face/warp.h"
+#include "media/mel.h"
 #include "media/reader.h"
-#include "media/writer.h"
 #include "nn/import.h"
+#include "rig/person.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -17,8 +17,9 @@
 #define MAX_FRAMES 1000  // of a clip; a longer stretch becomes several
 #define MAX_FPS    30    // of faster films every second (third, ...) frame is taken
 #define STEADY_US  40000 // how far a frame may be from where the film's mean rate puts it
-#define CRF        12    // hardly to be told from the source
 #define N_POINTS   40
+#define SIDE       128  // of a crop, pixels
+#define SMOOTH     1.2f // of the crop over time, frames
 
 // The lips in the order of the files: from the picture's left corner along the lower edge.
 static const uint16_t lip_points[N_POINTS] = {
@@ -34,11 +35,7 @@ struct numbers {
 struct dataset {
     struct dataset_params params;
     char *folder;
-    struct lips *lips; // for what it wants to see
-    struct writer *writer;
-    AVFrame *picture;
-    float *crop;
-    int64_t n_frames; // in faces.mp4
+    int64_t n_frames; // in lips.npy
     int n_films;
     struct numbers mel, points;
     json_t *clips; // each with its "film", until the end
@@ -62,26 +59,10 @@ static enum kb_code numbers_add(struct numbers *a, const float *data, size_t n,
     return KB_OK;
 }
 
-static enum kb_code make_picture(AVFrame **ret, const struct lips_spec *spec, struct kb_error *err)
-{
-    CLEANUP(av_frame_free) AVFrame *f = av_frame_alloc();
-    if (!f)
-        return kb_no_memory(err);
-    f->width = spec->width;
-    f->height = spec->height;
-    f->format = AV_PIX_FMT_YUV420P;
-    f->colorspace = AVCOL_SPC_SMPTE170M;
-    f->color_range = AVCOL_RANGE_MPEG;
-    if (av_frame_get_buffer(f, 0) < 0)
-        return kb_no_memory(err);
-    *ret = TAKE(f);
-    return KB_OK;
-}
-
 // Never mix two of them: what is there stays.
 static enum kb_code check_folder(const char *folder, struct kb_error *err)
 {
-    static const char *const names[] = {"index.json", "mel_lips.npz", "faces.mp4"};
+    static const char *const names[] = {"index.json", "mel_lips.npz"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         CLEANUP(kb_freep) char *path = path_join(folder, names[i]);
         if (file_exists(path))
@@ -98,35 +79,7 @@ enum kb_code dataset_create(struct dataset **ret, const struct dataset_params *p
     d->params = *params;
     d->folder = kb_strdup(params->folder);
     d->clips = json_array();
-    struct lips_params lp = {.model = params->model, .precision = PRECISION_F32};
-    enum kb_code code = lips_load(&d->lips, &lp, err);
-    if (code != KB_OK)
-        return code;
-    const struct lips_spec *spec = lips_spec(d->lips);
-    if (spec->n_points == 0)
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("'%s' sees the box of the face and is not trained here; choose a model "
-                         "with crop points"),
-                       spec->name);
-    code = check_folder(d->folder, err);
-    if (code == KB_OK)
-        code = make_picture(&d->picture, spec, err);
-    if (code != KB_OK)
-        return code;
-    d->crop = kb_alloc((size_t)spec->width * (size_t)spec->height * 3 * sizeof(float));
-    CLEANUP(kb_freep) char *film = path_join(d->folder, "faces.mp4");
-    struct writer_params wp = {.width = spec->width,
-                               .height = spec->height,
-                               .frame_rate = {25, 1},
-                               .range = AVCOL_RANGE_MPEG,
-                               .space = AVCOL_SPC_SMPTE170M,
-                               .primaries = AVCOL_PRI_SMPTE170M,
-                               .transfer = AVCOL_TRC_SMPTE170M,
-                               .crf = CRF,
-                               .preset = "fast",
-                               .threads = KB_MAX(params->threads, 1),
-                               .cancel = params->cancel};
-    code = writer_open(&d->writer, film, &wp, err);
+    enum kb_code code = check_folder(d->folder, err);
     if (code == KB_OK)
         *ret = TAKE(d);
     return code;
@@ -140,7 +93,7 @@ struct film {
     struct track *track;
     struct mel *mel;
     struct reader *reader;
-    struct cropper cropper;
+    int face;
     int step; // every step-th frame is taken
     int tail; // first frame of what is kept for validation; n_frames: nothing is
     double frame_us;
@@ -159,12 +112,26 @@ struct stretch {
     int first, end;
 };
 
+// The similarity that takes the crop onto the face. False if it is absent or degenerate.
+static bool crop_of(const struct film *f, int frame, struct affine *ret_to_frame)
+{
+    float points[TRACK_N_POINTS][2], from[PERSON_N_UNITS][2], to[PERSON_N_UNITS][2];
+    if (!track_points_smooth(f->track, f->face, frame, SMOOTH, points))
+        return false;
+    for (int i = 0; i < PERSON_N_UNITS; i++)
+        for (int k = 0; k < 2; k++) {
+            from[i][k] = person_units[i][k] * SIDE;
+            to[i][k] = points[track_point_of(person_unit_ids[i])][k];
+        }
+    *ret_to_frame = affine_fit_similarity(from, to, PERSON_N_UNITS);
+    float scale = hypotf(ret_to_frame->xx, ret_to_frame->yx);
+    return scale > 0.05f && scale < 100;
+}
+
 static bool seen(const struct film *f, int frame)
 {
-    struct track_face face;
     struct affine to_frame;
-    track_face(f->track, f->cropper.face, frame, &face);
-    return face.present && crop_of(&f->cropper, frame, &to_frame);
+    return crop_of(f, frame, &to_frame);
 }
 
 static bool steady(const struct film *f, int first, int frame)
@@ -200,39 +167,16 @@ static bool next_stretch(const struct film *f, int from, struct stretch *ret)
 
 // --- what is taken of them ---
 
-static uint8_t byte_of(float x)
-{
-    return (uint8_t)lrintf(fminf(fmaxf(x, 0), 255));
-}
-
-static void draw(AVFrame *f, const float *rgb)
-{
-    struct yuv_matrix m = yuv_matrix_of(f);
-    for (int y = 0; y < f->height; y += 2)
-        for (int x = 0; x < f->width; x += 2) {
-            float mean[3] = {0};
-            for (int k = 0; k < 4; k++) {
-                int px = x + k % 2, py = y + k / 2;
-                const float *p = rgb + ((ptrdiff_t)py * f->width + px) * 3;
-                f->data[0][py * f->linesize[0] + px] =
-                    byte_of(m.y_offset + m.to_y[0] * p[0] + m.to_y[1] * p[1] + m.to_y[2] * p[2]);
-                for (int i = 0; i < 3; i++)
-                    mean[i] += p[i] / 4;
-            }
-            f->data[1][y / 2 * f->linesize[1] + x / 2] =
-                byte_of(128 + m.to_u[0] * mean[0] + m.to_u[1] * mean[1] + m.to_u[2] * mean[2]);
-            f->data[2][y / 2 * f->linesize[2] + x / 2] =
-                byte_of(128 + m.to_v[0] * mean[0] + m.to_v[1] * mean[1] + m.to_v[2] * mean[2]);
-        }
-}
-
 static enum kb_code add_points(struct dataset *d, const struct film *f, int frame,
-                               const struct affine *to_frame, struct kb_error *err)
+                               struct kb_error *err)
 {
     struct track_face face;
+    struct affine to_frame;
     float points[N_POINTS * 2];
-    struct affine to_crop = affine_invert(to_frame);
-    track_face(f->track, f->cropper.face, frame, &face);
+    if (!crop_of(f, frame, &to_frame))
+        return kb_fail(err, KB_INTERNAL, "frame %d of '%s' has no crop", frame, f->source->video);
+    struct affine to_crop = affine_invert(&to_frame);
+    track_face(f->track, f->face, frame, &face);
     for (int i = 0; i < N_POINTS; i++) {
         const float *p = face.points[track_point_of(lip_points[i])];
         affine_apply(&to_crop, p[0], p[1], &points[2 * i], &points[2 * i + 1]);
@@ -240,34 +184,6 @@ static enum kb_code add_points(struct dataset *d, const struct film *f, int fram
         points[2 * i + 1] *= 2;
     }
     return numbers_add(&d->points, points, ARRAY_LEN(points), err);
-}
-
-static enum kb_code add_frame(struct dataset *d, struct film *f, int frame, const AVFrame *picture,
-                              struct kb_error *err)
-{
-    const struct lips_spec *spec = lips_spec(d->lips);
-    struct affine to_frame;
-    if (!crop_of(&f->cropper, frame, &to_frame))
-        return kb_fail(err, KB_INTERNAL, "frame %d of '%s' has no crop", frame, f->source->video);
-    struct warp_params wp = {spec->width, spec->height, 3, false, 0, 1};
-    warp_crop(picture, &to_frame, &wp, d->crop);
-    if (av_frame_make_writable(d->picture) < 0)
-        return kb_no_memory(err);
-    draw(d->picture, d->crop);
-    d->picture->pts = d->n_frames * 40000;
-    d->picture->pkt_duration = 40000;
-    enum kb_code code = writer_put(d->writer, d->picture, err);
-    if (code == KB_OK)
-        code = add_points(d, f, frame, &to_frame, err);
-    if (code == KB_OK) {
-        d->n_frames++;
-        f->taken++;
-    }
-    const struct dataset_source *source = f->source;
-    if (source->progress)
-        source->progress(source->opaque, &(struct progress){STAGE_GENERATING, frame + 1,
-                                                            track_info(f->track)->n_frames});
-    return code;
 }
 
 // Names are for people: a file name that is no UTF-8 is left out of them.
@@ -296,24 +212,16 @@ static enum kb_code add_clip(struct dataset *d, const struct film *f, const stru
 }
 
 static enum kb_code add_stretch(struct dataset *d, struct film *f, const struct stretch *s,
-                                int *position, struct kb_error *err)
+                                struct kb_error *err)
 {
     int64_t first = d->n_frames;
     enum kb_code code = KB_OK;
-    while (*position < s->end && code == KB_OK) {
-        CLEANUP(av_frame_free) AVFrame *picture = NULL;
-        code = cancel_check(d->params.cancel, err);
-        if (code == KB_OK)
-            code = reader_next(f->reader, &picture, err);
-        if (code == KB_EOF) // earlier than when its faces were found
-            break;
-        int frame = (*position)++;
-        if (code == KB_OK && frame >= s->first && (frame - s->first) % f->step == 0)
-            code = add_frame(d, f, frame, picture, err);
+    for (int frame = s->first; frame < s->end && code == KB_OK; frame += f->step) {
+        code = add_points(d, f, frame, err);
+        d->n_frames += code == KB_OK;
     }
-    if (code != KB_OK && code != KB_EOF)
-        return code;
-    return d->n_frames - first >= MIN_FRAMES ? add_clip(d, f, s, first, err) : KB_OK;
+    f->taken += d->n_frames - first;
+    return code == KB_OK ? add_clip(d, f, s, first, err) : code;
 }
 
 // --- a film ---
@@ -353,16 +261,9 @@ static enum kb_code film_open(struct film *f, struct dataset *d, struct face_mod
     int n = track_info(f->track)->n_frames;
     if (track_info(f->track)->n_faces == 0)
         return kb_fail(err, KB_BAD_INPUT, _("no face was found in '%s'"), f->source->video);
-    int face = track_choose(f->track, p->face, p->face_number, err);
-    if (face < 0)
+    f->face = track_choose(f->track, p->face, p->face_number, err);
+    if (f->face < 0)
         return err ? err->code : KB_NOT_FOUND;
-    f->cropper = (struct cropper){.spec = lips_spec(d->lips),
-                                  .track = f->track,
-                                  .face = face,
-                                  .scale_x = 1,
-                                  .scale_y = 1,
-                                  .frame_width = reader_info(f->reader)->width,
-                                  .frame_height = reader_info(f->reader)->height};
     int64_t span_us = n > 1 ? track_pts_us(f->track, n - 1) - track_pts_us(f->track, 0) : 0;
     f->frame_us = span_us > 0 ? (double)span_us / (n - 1) : 40000;
     f->step = KB_MAX((int)lrint(1e6 / f->frame_us / MAX_FPS), 1);
@@ -379,7 +280,6 @@ enum kb_code dataset_add(struct dataset *d, const struct dataset_source *source,
                          struct face_models *faces, int64_t *ret_frames, struct kb_error *err)
 {
     CLEANUP(film_clear) struct film f = {.source = source};
-    size_t n_clips = json_array_size(d->clips);
     enum kb_code code = film_open(&f, d, faces, err);
     if (code != KB_OK)
         return code;
@@ -389,12 +289,8 @@ enum kb_code dataset_add(struct dataset *d, const struct dataset_source *source,
                        _("'%s' shows nowhere a face in %d frames in a row; nothing to learn from"),
                        source->video, MIN_FRAMES * f.step);
     code = add_mel(d, &f, err);
-    int position = 0;
     for (bool more = true; more && code == KB_OK; more = next_stretch(&f, s.end, &s))
-        code = add_stretch(d, &f, &s, &position, err);
-    if (code == KB_BAD_INPUT || code == KB_NOT_FOUND) // not the whole film: no film
-        while (json_array_size(d->clips) > n_clips)
-            json_array_remove(d->clips, json_array_size(d->clips) - 1);
+        code = add_stretch(d, &f, &s, err);
     if (code != KB_OK)
         return code;
     d->n_films++;
@@ -429,8 +325,8 @@ static enum kb_code write_index(struct dataset *d, struct kb_error *err)
     json_t *points = json_array();
     for (int i = 0; i < N_POINTS; i++)
         json_array_append_new(points, json_integer(lip_points[i]));
-    json_t *index = json_pack("{s:i, s:i, s:o, s:O}", "version", 1, "size",
-                              lips_spec(d->lips)->width, "lip_points", points, "clips", d->clips);
+    json_t *index = json_pack("{s:i, s:i, s:o, s:O}", "version", 1, "size", SIDE, "lip_points",
+                              points, "clips", d->clips);
     CLEANUP(kb_freep) char *text = json_dumps(index, JSON_REAL_PRECISION(9));
     json_decref(index);
     if (!text)
@@ -455,8 +351,6 @@ enum kb_code dataset_finish(struct dataset *d, struct kb_error *err)
     int64_t point_dims[] = {d->n_frames, N_POINTS, 2};
     enum kb_code code = split_clips(d, err);
     if (code == KB_OK)
-        code = writer_finish(d->writer, err);
-    if (code == KB_OK)
         code = write_numbers(d, "mel.npy", 2, mel_dims, &d->mel, err);
     if (code == KB_OK)
         code = write_numbers(d, "lips.npy", 3, point_dims, &d->points, err);
@@ -467,13 +361,9 @@ void dataset_free(struct dataset **d)
 {
     if (!*d)
         return;
-    writer_close(&(*d)->writer);
-    lips_free(&(*d)->lips);
-    av_frame_free(&(*d)->picture);
     json_decref((*d)->clips);
     free((*d)->mel.data);
     free((*d)->points.data);
-    free((*d)->crop);
     free((*d)->folder);
     free(*d);
     *d = NULL;

@@ -1,8 +1,7 @@
 // Training data out of films of people who speak, in the form that training/ reads: a folder with
-//   faces.mp4   the crops of all clips one after another, as the mouth network sees them
 //   mel.npy     f32 (rows, 80): the mel of every film, 80 rows a second, 0..63 for Wav2Lip's -4..4
 //   lips.npy    f32 (frames, 40, 2): lip landmarks in half pixels of the crop, 20 outer, 20 inner
-//   index.json  the clips: name, frame and n (in faces.mp4), mel and mel_n (rows of the film),
+//   index.json  the clips: name, frame and n (in lips.npy), mel and mel_n (rows of the film),
 //               mel_lead (row of the first frame, from mel on), fps, split (train or val), group
 //               ("own") and cluster (-1)
 // A clip is a stretch in which the face is always there and frames come at a steady rate. Not
@@ -11,23 +10,20 @@
 #define LIPSYNC_DATASET_H
 
 #include "face/track.h"
-#include "lipsync/lips.h"
 
 struct dataset;
 
 struct dataset_params {
     const char *folder; // made if it is missing
-    const char *model;  // whose crops are wanted; NULL = bundled
     enum face_choice face;
     int face_number;
     const char *track_folder;    // cache of face tracks, or NULL; the caller's until dataset_free()
     int64_t track_limit;         // see track_params
-    int threads;                 // of decoder and encoder; 0 = 1
+    int threads;                 // of the decoder; 0 = 1
     const struct cancel *cancel; // the caller's until dataset_free()
 };
 
-// KB_BAD_INPUT for a folder that holds training data already and for a model that crops by the
-// landmarks' box (Wav2Lip). KB_NOT_FOUND, KB_NO_SPACE, KB_UNAVAILABLE (no encoder).
+// KB_BAD_INPUT for a folder that holds training data already. KB_NOT_FOUND, KB_NO_SPACE.
 enum kb_code dataset_create(struct dataset **ret, const struct dataset_params *params,
                             struct kb_error *err);
 
@@ -35,7 +31,7 @@ struct dataset_source {
     const char *video;     // with sound
     bool alone;            // the only film: its last tenth is kept for validation (and the second
                            // before that is left out)
-    progress_fn *progress; // STAGE_AUDIO, STAGE_PREPROCESSING, then STAGE_GENERATING in frames
+    progress_fn *progress; // STAGE_AUDIO, STAGE_PREPROCESSING
     void *opaque;
 };
 

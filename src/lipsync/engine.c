@@ -1,9 +1,12 @@
 #include "lipsync/engine.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "lipsync/calibrate.h"
+#include "nn/import.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define MIN_PSNR_DB      36.0
 #define CALIBRATE_FRAMES 64 // half of them for the check
@@ -22,7 +25,6 @@ static enum kb_code load_one(struct lips **ret, const struct engine *e, int thre
                             .precision = precision,
                             .batch = e->batch,
                             .threads = threads,
-                            .beside_others = true,
                             .ranges = ranges,
                             .cache_folder = e->cache_folder};
     return lips_load(ret, &p, err);
@@ -54,10 +56,31 @@ static enum kb_code load_lanes(struct engine *e, enum precision precision,
     return code;
 }
 
+const char *engine_name(const struct engine *e)
+{
+    return e->motion ? motion_model_name(e->motion) : LIPS_NAME;
+}
+
+const char *engine_precision(const struct engine *e)
+{
+    return precision_name(e->motion ? PRECISION_F32 : lips_precision(e->lips));
+}
+
+// The model behind the name: a listener leads the rig, all else must be Wav2Lip.
+static enum kb_code load_model(struct engine *e, enum precision precision, struct kb_error *err)
+{
+    CLEANUP(tensor_set_free) struct tensor_set *set = NULL;
+    enum kb_code code = weights_load(&set, e->model, err);
+    if (code != KB_OK || !motion_recognize(set))
+        return code == KB_OK ? load_lanes(e, precision, NULL, err) : code;
+    code = motion_model_load(&e->motion, e->model, e->threads, err);
+    return code == KB_OK ? follow_load(&e->follow, err) : code;
+}
+
 static void say_precision(const struct engine *e)
 {
-    const char *name = lips_spec(e->lips)->name;
-    log_info(_("the network %s runs in %s"), name, precision_name(lips_precision(e->lips)));
+    const char *name = engine_name(e);
+    log_info(_("the network %s runs in %s"), name, engine_precision(e));
     if (e->wants_ranges)
         log_info(_("%s would run about twice as fast in int8: the first video will show whether it "
                    "may (koubo model quantize does that ahead of time)"),
@@ -69,10 +92,11 @@ enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
 {
     struct engine e = {.batch = params->batch,
                        .threads = params->threads > 0 ? params->threads : kb_cpu_count(),
-                       .model = kb_strdup(params->model),
                        .cache_folder = kb_strdup(params->cache_folder)};
     report(params, 0);
-    enum kb_code code = load_lanes(&e, params->precision, NULL, err);
+    enum kb_code code = model_find(&e.model, params->model, err);
+    if (code == KB_OK)
+        code = load_model(&e, params->precision, err);
     if (code == KB_OK) {
         report(params, 1);
         code = face_models_load(&e.faces, err);
@@ -82,7 +106,7 @@ enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
         return code;
     }
     report(params, 2);
-    e.wants_ranges = params->precision == PRECISION_AUTO &&
+    e.wants_ranges = e.lips && params->precision == PRECISION_AUTO &&
                      precision_resolve(PRECISION_AUTO, true) == PRECISION_INT8 &&
                      lips_precision(e.lips) != PRECISION_INT8;
     say_precision(&e);
@@ -93,18 +117,20 @@ enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
 void engine_free(struct engine *e)
 {
     free_lanes(e);
+    motion_model_free(&e->motion);
+    follow_free(&e->follow);
     face_models_free(&e->faces);
     kb_freep(&e->model);
     kb_freep(&e->cache_folder);
 }
 
 // Exchange the network for itself in int8, and remember how.
-static enum kb_code go_on_in_int8(struct engine *e, const char *path, const struct calibration *c,
+static enum kb_code go_on_in_int8(struct engine *e, const struct calibration *c,
                                   struct kb_error *err)
 {
     CLEANUP(kb_freep) char *kept = NULL;
     struct kb_error why = {0};
-    bool saved = lips_ranges_save(&kept, c->ranges, path, e->cache_folder, &why) == KB_OK;
+    bool saved = lips_ranges_save(&kept, c->ranges, e->model, e->cache_folder, &why) == KB_OK;
     struct engine other = *e;
     other.n_lanes = 0;
     enum kb_code code = load_lanes(&other, PRECISION_INT8, saved ? NULL : c->ranges, err);
@@ -112,7 +138,7 @@ static enum kb_code go_on_in_int8(struct engine *e, const char *path, const stru
         return code;
     free_lanes(e);
     *e = other;
-    const char *name = lips_spec(e->lips)->name;
+    const char *name = engine_name(e);
     if (saved)
         log_info(_("int8 agrees with f32 to %.1f dB (%d frames): %s goes on in int8 (%s)"),
                  c->psnr_db, c->checked, name, kept);
@@ -144,13 +170,9 @@ enum kb_code engine_prepare_int8(struct engine *e, const char *video, const stru
 {
     if (!e->wants_ranges || track_info(track)->n_faces == 0)
         return KB_OK;
-    CLEANUP(kb_freep) char *path = NULL;
     CLEANUP(calibration_clear) struct calibration c = {0};
-    enum kb_code code = lips_find(&path, e->model, err);
-    if (code != KB_OK)
-        return code;
     struct listener listener = {progress, opaque, track_info(track)->n_frames};
-    struct calibrate_params p = {.model = path,
+    struct calibrate_params p = {.model = e->model,
                                  .videos = &video,
                                  .n_videos = 1,
                                  .max_frames = CALIBRATE_FRAMES,
@@ -161,17 +183,28 @@ enum kb_code engine_prepare_int8(struct engine *e, const char *video, const stru
                                  .progress = pass_on,
                                  .opaque = &listener};
     struct kb_error why = {0};
-    code = calibrate(&c, &p, &why);
+    enum kb_code code = calibrate(&c, &p, &why);
     if (code == KB_CANCELLED)
         return cancel_check(cancel, err);
     e->wants_ranges = code == KB_BAD_INPUT; // too few faces; perhaps in the next video
     if (code != KB_OK)
-        log_info(_("%s stays in %s: %s"), lips_spec(e->lips)->name,
-                 precision_name(lips_precision(e->lips)), why.text);
+        log_info(_("%s stays in %s: %s"), engine_name(e), precision_name(lips_precision(e->lips)),
+                 why.text);
     else if (c.psnr_db < MIN_PSNR_DB)
-        log_info(_("%s stays in %s: int8 agrees with f32 to only %.1f dB"),
-                 lips_spec(e->lips)->name, precision_name(lips_precision(e->lips)), c.psnr_db);
+        log_info(_("%s stays in %s: int8 agrees with f32 to only %.1f dB"), engine_name(e),
+                 precision_name(lips_precision(e->lips)), c.psnr_db);
     else
-        return go_on_in_int8(e, path, &c, err);
+        return go_on_in_int8(e, &c, err);
     return KB_OK;
+}
+
+enum kb_code engine_prepare_lead(struct engine *e, struct kb_error *err)
+{
+    if (!e->lips)
+        return kb_fail(
+            err, KB_BAD_INPUT,
+            _("--paint no is for Wav2Lip checkpoints: %s paints nothing; leave it out, or "
+              "choose a checkpoint with --model"),
+            engine_name(e));
+    return e->follow ? KB_OK : follow_load(&e->follow, err);
 }

@@ -1,4 +1,4 @@
-// What a process loads once for all its jobs: the mouth network and the face networks.
+// What a process loads once for all its jobs: what makes the mouth, and the face networks.
 // Not thread-safe: one job at a time.
 #ifndef LIPSYNC_ENGINE_H
 #define LIPSYNC_ENGINE_H
@@ -8,26 +8,33 @@
 #include "face/models.h"
 #include "face/track.h"
 #include "lipsync/lips.h"
+#include "lipsync/motion.h"
+#include "rig/follow.h"
 #include "media/mel.h"
 
 struct engine_params {
     const char *model; // NULL = bundled
     enum precision precision;
-    int batch;                 // 0 = default
-    int threads;               // for the whole process; 0 = all processors
+    int batch;                // 0 = default
+    int threads;              // for the whole process; 0 = all processors
     const char *cache_folder; // see lips_params
-    progress_fn *progress;     // STAGE_LOADING, 0..2
+    progress_fn *progress;    // STAGE_LOADING, 0..2
     void *opaque;
 };
 
 #define ENGINE_MAX_LANES 4
 
 struct engine {
+    // What makes the mouth: the listener and what the skin does with its motion, for the rig
+    // (koubo-lips); or a network that paints (Wav2Lip). The other ones are NULL; follow is not once
+    // such a network has led the rig.
+    struct motion_model *motion;
+    struct follow *follow;
     struct lips *lips;
     struct face_models *faces;
-    // The network once for each thread that is to run it, lips first. A large network runs faster as
-    // several single threads than as one in several, which wait for each other whenever decoder or
-    // encoder take a processor; packed they share their weights.
+    // The network once for each thread that is to run it, lips first. A large network runs faster
+    // as several single threads than as one in several, which wait for each other whenever decoder
+    // or encoder take a processor; packed they share their weights.
     struct lips *lanes[ENGINE_MAX_LANES];
     int n_lanes;
     // --- private
@@ -35,6 +42,10 @@ struct engine {
     char *model, *cache_folder;
     int batch, threads;
 };
+
+// For people: the model's name, and the precision it runs in.
+const char *engine_name(const struct engine *e);
+const char *engine_precision(const struct engine *e);
 
 enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
                          struct kb_error *err);
@@ -47,5 +58,9 @@ void engine_free(struct engine *e); // an all-zero engine is fine
 enum kb_code engine_prepare_int8(struct engine *e, const char *video, const struct track *track,
                                  const struct mel *mel, const struct cancel *cancel,
                                  progress_fn *progress, void *opaque, struct kb_error *err);
+
+// For --paint no (lead.h): loads what the rig needs beside a network that paints, once.
+// KB_BAD_INPUT if the network paints nothing; KB_NOT_FOUND.
+enum kb_code engine_prepare_lead(struct engine *e, struct kb_error *err);
 
 #endif

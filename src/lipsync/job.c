@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "lipsync/lead.h"
 #include "lipsync/pipeline.h"
 #include "media/audio.h"
 #include "media/reader.h"
@@ -31,7 +32,8 @@ bool loop_mode_parse(const char *text, enum loop_mode *ret)
 
 struct job_params job_defaults(void)
 {
-    return (struct job_params){.crf = -1, .mask_feather = -1, .mask_dilate = -1};
+    return (struct job_params){
+        .crf = -1, .mask_feather = -1, .mask_dilate = -1, .mouth_amount = 1, .still_motion = 0.5f};
 }
 
 static void report(progress_fn *progress, void *opaque, enum stage stage, int64_t done,
@@ -74,13 +76,15 @@ static enum kb_code check_inputs(const struct job_params *p, int64_t *ret_bytes,
                                  struct kb_error *err)
 {
     CLEANUP(audio_close) struct audio_reader *audio = NULL;
-    CLEANUP(reader_close) struct reader *video = NULL;
+    CLEANUP(reader_close) struct reader *video = NULL, *mouth_from = NULL;
     struct audio_params ap = {.cancel = p->cancel};
     struct reader_params rp = {.height = p->height, .cancel = p->cancel};
 
     enum kb_code code = audio_open(&audio, p->audio, &ap, err);
     if (code == KB_OK)
         code = reader_open(&video, p->video, &rp, err);
+    if (code == KB_OK && p->mouth_from)
+        code = reader_open(&mouth_from, p->mouth_from, &rp, err);
     if (code != KB_OK)
         return code;
     const struct reader_info *info = reader_info(video);
@@ -101,7 +105,8 @@ static enum kb_code check_inputs(const struct job_params *p, int64_t *ret_bytes,
 enum kb_code job_check(const struct job_params *p, struct kb_error *err)
 {
     int64_t bytes = 0;
-    if (file_same(p->video, p->output) || file_same(p->audio, p->output))
+    if (file_same(p->video, p->output) || file_same(p->audio, p->output) ||
+        (p->mouth_from && file_same(p->mouth_from, p->output)))
         return kb_fail(err, KB_BAD_INPUT,
                        _("the output '%s' is one of the inputs; choose another name"), p->output);
     enum kb_code code = check_inputs(p, &bytes, err);
@@ -171,12 +176,11 @@ static enum kb_code open_writer(struct writer **ret, const struct job_params *p,
     return writer_open(ret, p->output, &wp, err);
 }
 
-static struct cropper make_cropper(const struct engine *e, const struct job_params *p,
-                                   const struct track *track, int face, const struct reader_info *v)
+static struct cropper make_cropper(const struct job_params *p, const struct track *track, int face,
+                                   const struct reader_info *v)
 {
     const struct track_info *t = track_info(track);
     struct cropper c = {
-        .spec = lips_spec(e->lips),
         .track = track,
         .face = face,
         .scale_x = (float)v->width / (float)t->width,
@@ -201,40 +205,194 @@ static enum kb_code no_face(const char *video, struct kb_error *err)
         video);
 }
 
-static enum kb_code run_stages(struct engine *e, const struct job_params *p, const struct mel *mel,
-                               const struct track *track, struct reader *reader, int64_t length_us,
-                               struct job_result *ret, struct clock *clock, struct kb_error *err)
-{
-    const struct reader_info *info = reader_info(reader);
-    if (track_info(track)->n_faces == 0)
-        return no_face(p->video, err);
-    int face = track_choose(track, p->face, p->face_number, err);
-    if (face < 0)
-        return err ? err->code : KB_NOT_FOUND;
+// All that is at hand when the frames begin.
+struct job {
+    struct engine *engine;
+    const struct job_params *p;
+    const struct mel *mel;
+    const struct motion *motion; // told by the listener; NULL with a network that paints
+    const struct track *track;
+    int face;
+    struct reader *reader;
+    int64_t length_us;
+};
 
-    CLEANUP(writer_close) struct writer *writer = NULL;
-    enum kb_code code = open_writer(&writer, p, info, length_us, err);
+static struct source_params source_of(const struct job *j)
+{
+    return (struct source_params){.reader = j->reader,
+                                  .track = j->track,
+                                  .loop = j->p->loop,
+                                  .start_us = j->p->start_us,
+                                  .length_us = j->length_us};
+}
+
+static enum kb_code choose_face(struct job *j, struct kb_error *err)
+{
+    if (track_info(j->track)->n_faces == 0)
+        return no_face(j->p->video, err);
+    j->face = track_choose(j->track, j->p->face, j->p->face_number, err);
+    return j->face >= 0 ? KB_OK : KB_NOT_FOUND;
+}
+
+// The reader of the film, as the job wants its frames.
+static enum kb_code open_film(struct reader **ret, const struct job_params *p, struct kb_error *err)
+{
+    struct reader_params rp = {.height = p->height,
+                               .denoise = p->denoise,
+                               .threads = decoder_threads(p->threads),
+                               .cancel = p->cancel};
+    return reader_open(ret, p->video, &rp, err);
+}
+
+// How the network paints, whether that is shown or only looked at.
+static struct pipeline_params painting_of(const struct job *j)
+{
+    const struct job_params *p = j->p;
+    return (struct pipeline_params){
+        .source = source_of(j),
+        .lanes = j->engine->lanes,
+        .n_lanes = j->engine->n_lanes,
+        .mel = j->mel,
+        .cropper = make_cropper(p, j->track, j->face, reader_info(j->reader)),
+        .paste = {.feather = p->mask_feather >= 0 ? p->mask_feather : 0.10f,
+                  .dilate = p->mask_dilate >= 0 ? p->mask_dilate : 0.04f,
+                  .sharpen = p->sharpen}};
+}
+
+// The progress of a job that goes through its film twice, where every frame counts for two, or
+// through another film after its own.
+struct passes {
+    progress_fn *progress;
+    void *opaque;
+    int64_t first; // frames of the first pass; 0 while it runs
+};
+
+static void report_pass(void *opaque, const struct progress *p)
+{
+    const struct passes *s = opaque;
+    report(s->progress, s->opaque, p->stage, s->first + p->done,
+           s->first > 0 ? s->first + p->total : 2 * p->total);
+}
+
+// What the rig needs, decided before the first frame.
+struct rigging {
+    struct motion *led; // of a network that leads; else NULL
+    struct passes passes;
+    struct track *mouth_from;
+    struct rig *rig;
+    struct plan *plan;
+};
+
+static void rigging_clear(struct rigging *r)
+{
+    plan_free(&r->plan);
+    rig_free(&r->rig);
+    motion_free(&r->led);
+    track_free(&r->mouth_from);
+}
+
+// The face whose mouth --mouth-from lends: the largest. Its frames come after the film's.
+static enum kb_code read_mouth_from(struct rigging *r, const struct job *j, struct kb_error *err)
+{
+    const struct job_params *p = j->p;
+    struct track_params tp = {.decoder_threads = thread_count(p->threads),
+                              .cache_limit = p->track_cache_limit,
+                              .cancel = p->cancel,
+                              .progress = report_pass,
+                              .opaque = &r->passes};
+    r->passes = (struct passes){p->progress, p->opaque, track_info(j->track)->n_frames};
+    enum kb_code code = track_obtain(&r->mouth_from, p->mouth_from, p->track_folder,
+                                     j->engine->faces, &tp, NULL, err);
+    return code == KB_OK && track_info(r->mouth_from)->n_faces == 0 ? no_face(p->mouth_from, err)
+                                                                    : code;
+}
+
+// The motion, out of what the network paints.
+static enum kb_code follow_painting(struct rigging *r, const struct job *j, struct kb_error *err)
+{
+    const struct job_params *p = j->p;
+    CLEANUP(reader_close) struct reader *film = NULL;
+    enum kb_code code = open_film(&film, p, err);
     if (code != KB_OK)
         return code;
-    struct pipeline_params pp = {
-        .lanes = e->lanes,
-        .n_lanes = e->n_lanes,
-        .mel = mel,
-        .cropper = make_cropper(e, p, track, face, info),
-        .source = {.reader = reader,
-                   .track = track,
-                   .loop = p->loop,
-                   .start_us = p->start_us,
-                   .length_us = length_us},
-        .paste = {.spec = lips_spec(e->lips),
-                  .feather = p->mask_feather >= 0 ? p->mask_feather : 0.10f,
-                  .dilate = p->mask_dilate >= 0 ? p->mask_dilate : 0.04f,
-                  .sharpen = p->sharpen},
-        .writer = writer,
-        .cancel = p->cancel,
-        .progress = p->progress,
-        .opaque = p->opaque,
-    };
+    struct lead_params lp = {
+        .painting = painting_of(j), .person = rig_person(r->rig), .faces = j->engine->faces};
+    int64_t frames;
+    r->passes = (struct passes){p->progress, p->opaque, 0};
+    lp.painting.source.reader = film;
+    lp.painting.cancel = p->cancel;
+    lp.painting.progress = report_pass;
+    lp.painting.opaque = &r->passes;
+    code = lead_run(&r->led, &frames, &lp, err);
+    if (code == KB_OK)
+        r->passes.first = frames;
+    return code == KB_BAD_INPUT ? kb_wrap(err, "'%s'", p->video) : code;
+}
+
+static enum kb_code prepare_rig(struct rigging *r, const struct job *j, struct kb_error *err)
+{
+    const struct job_params *p = j->p;
+    const struct reader_info *v = reader_info(j->reader);
+    const struct track_info *t = track_info(j->track);
+    enum kb_code code = p->mouth_from ? read_mouth_from(r, j, err) : KB_OK;
+    if (code != KB_OK)
+        return code;
+    struct rig_params rp = {.track = j->track,
+                            .face = j->face,
+                            .follow = j->engine->follow,
+                            .mouth_from = r->mouth_from,
+                            .lips_as_told = p->lead,
+                            .cancel = p->cancel};
+    code = rig_create(&r->rig, &rp, err);
+    if (code != KB_OK)
+        return kb_wrap(err, "'%s'", p->video);
+    code = p->lead ? follow_painting(r, j, err) : KB_OK;
+    if (code != KB_OK)
+        return code;
+    struct plan_params pp = {.rig = r->rig,
+                             .track = j->track,
+                             .face = j->face,
+                             .motion = p->lead ? r->led : j->motion,
+                             .source = source_of(j),
+                             .speech_us = mel_duration_us(j->mel),
+                             .amount = p->mouth_amount,
+                             .still_motion = p->still_motion,
+                             .scale_x = (float)v->width / (float)t->width,
+                             .scale_y = (float)v->height / (float)t->height,
+                             .cancel = p->cancel};
+    code = plan_create(&r->plan, &pp, err);
+    if (code == KB_OK && mouths_drawn(rig_mouths(r->rig)))
+        log_verbose(_("'%s' shows no open mouth: the inside is drawn; --mouth-from takes it from "
+                      "another film of the person"),
+                    p->video);
+    if (code == KB_OK)
+        log_verbose(_("the mouth opens %.2f times as far as the mean speaker's"),
+                    (double)plan_gain(r->plan));
+    return code;
+}
+
+static enum kb_code run_stages(const struct job *j, struct job_result *ret, struct clock *clock,
+                               struct kb_error *err)
+{
+    const struct job_params *p = j->p;
+    const struct reader_info *info = reader_info(j->reader);
+    CLEANUP(rigging_clear) struct rigging rigging = {0};
+    CLEANUP(writer_close) struct writer *writer = NULL;
+    bool moves = j->motion || p->lead;
+    enum kb_code code = moves ? prepare_rig(&rigging, j, err) : KB_OK;
+    if (code == KB_OK)
+        code = open_writer(&writer, p, info, j->length_us, err);
+    if (code != KB_OK)
+        return code;
+    struct pipeline_params pp = moves ? (struct pipeline_params){.source = source_of(j),
+                                                                 .rig = rigging.rig,
+                                                                 .plan = rigging.plan,
+                                                                 .mel = j->mel}
+                                      : painting_of(j);
+    pp.writer = writer;
+    pp.cancel = p->cancel;
+    pp.progress = p->lead ? report_pass : p->progress;
+    pp.opaque = p->lead ? &rigging.passes : p->opaque;
     code = pipeline_run(&pp, &ret->frames, &ret->frames_animated, &ret->seconds, err);
     lap(clock, STAGE_GENERATING);
     if (code != KB_OK)
@@ -253,21 +411,22 @@ enum kb_code job_run(struct engine *e, const struct job_params *p, struct job_re
     CLEANUP(mel_free) struct mel *own_mel = NULL;
     CLEANUP(reader_close) struct reader *reader = NULL;
     CLEANUP(track_free) struct track *track = NULL;
+    CLEANUP(motion_free) struct motion *motion = NULL;
     struct job_result result = {0};
     struct clock clock = {kb_now_us(), result.stage_s};
     struct audio_params ap = {.loudnorm = p->loudnorm, .cancel = p->cancel};
-    struct reader_params rp = {.height = p->height,
-                               .denoise = p->denoise,
-                               .threads = decoder_threads(p->threads),
-                               .cancel = p->cancel};
 
     enum kb_code code = job_check(p, err);
+    if (code == KB_OK && p->lead)
+        code = engine_prepare_lead(e, err);
     if (code == KB_OK && !p->mel)
         code = mel_from_file(&own_mel, p->audio, &ap, p->progress, p->opaque, err);
     const struct mel *mel = p->mel ? p->mel : own_mel;
+    if (code == KB_OK && e->motion)
+        code = motion_run(&motion, e->motion, mel, p->cancel, NULL, NULL, err);
     lap(&clock, STAGE_AUDIO);
     if (code == KB_OK)
-        code = reader_open(&reader, p->video, &rp, err);
+        code = open_film(&reader, p, err);
     if (code != KB_OK)
         return code;
 
@@ -283,10 +442,19 @@ enum kb_code job_run(struct engine *e, const struct job_params *p, struct job_re
     lap(&clock, STAGE_PREPROCESSING);
     if (code == KB_OK && p->keep_video)
         length_us = kept_length_us(p, track, length_us);
+    struct job j = {.engine = e,
+                    .p = p,
+                    .mel = mel,
+                    .motion = motion,
+                    .track = track,
+                    .reader = reader,
+                    .length_us = length_us};
+    if (code == KB_OK)
+        code = choose_face(&j, err);
     if (code == KB_OK)
         code = engine_prepare_int8(e, p->video, track, mel, p->cancel, p->progress, p->opaque, err);
     if (code == KB_OK)
-        code = run_stages(e, p, mel, track, reader, length_us, &result, &clock, err);
+        code = run_stages(&j, &result, &clock, err);
     if (code != KB_OK)
         return code;
     result.width = reader_info(reader)->width;

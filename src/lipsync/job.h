@@ -1,7 +1,10 @@
 // One job: one speech with one video, from files to a file. A batch calls this for each of its
 // videos with the same loaded models and the same mel.
 //
-//   decode ──► crop + network ──► paste ──► encode + mux      four threads, bounded queues between
+//   decode ──► rig ──► encode + mux                           bounded queues between the threads
+//   decode ──► crop + network ──► paste ──► encode + mux      with a network that paints (Wav2Lip)
+//   decode ──► crop + network ──► paste ──► read the lips     before the first, where one leads the
+//   rig (lead.h)
 //
 // Not thread-safe: one job at a time per struct engine.
 #ifndef LIPSYNC_JOB_H
@@ -43,7 +46,15 @@ struct job_params {
     bool bitrate_source; // the video's own bitrate instead of crf
     const char *preset;  // one of job_presets; NULL = "auto", see writer.h
 
-    int pads[4];        // top, bottom, left, right, in pixels; box crops only
+    float mouth_amount; // of the speech's motion, 1 = as far as the person opens the mouth in the
+                        // film
+    float still_motion; // of the head and the lids of a still picture, 0..1
+    const char *mouth_from; // another film of the person, whose teeth are shown; NULL = this one
+
+    bool lead; // a network that paints leads the rig, what it paints is not shown (--paint no)
+
+    // Of a mouth that Wav2Lip paints.
+    int pads[4];        // top, bottom, left, right, in pixels
     bool pads_set;      // else 0 10 0 0
     bool nosmooth;      // no smoothing of the crop over time
     float mask_feather; // width of the soft rim, fraction of the face's width; < 0 = 0.10
@@ -55,7 +66,7 @@ struct job_params {
     progress_fn *progress;
     void *opaque;
 };
-// Defaults for all that is not zero: crf -1, mask_* -1.
+// Defaults for all that is not zero: crf -1, mask_* -1, mouth_amount 1, still_motion 0.5.
 struct job_params job_defaults(void);
 
 struct job_result {

@@ -6,134 +6,21 @@
 #include "nn/import.h"
 
 #include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
-#define SMALL_NETWORK_MACS 1000000000 // a frame
-
 struct lips {
-    struct lips_spec spec;
     struct session *session;
     enum precision precision;
-    int mel_input, face_input; // which of the session's inputs
     int64_t params;
-    bool is_large;
     struct pack *pack; // where the session's weights lie, or NULL
 };
 
-// --- the spec out of a file ---
+enum { MEL_INPUT, FACE_INPUT }; // of wav2lip_graph()
 
-static enum kb_code bad_meta(struct kb_error *err, const char *key)
-{
-    return kb_fail(err, KB_BAD_INPUT,
-                   _("the model's metadata has no usable '%s'; it is not a lip-sync model of this "
-                     "version"),
-                   key);
-}
-
-// "crop": {"33": [0.28, 0.32], …}: FaceMesh point to its place in the crop.
-static enum kb_code read_crop(struct lips_spec *spec, const char *text, struct kb_error *err)
-{
-    json_auto_t *root = text ? json_loads(text, 0, NULL) : NULL;
-    const char *key;
-    json_t *xy;
-    json_object_foreach(root, key, xy)
-    {
-        double x, y;
-        char *end;
-        long id = strtol(key, &end, 10);
-        int point = *end || id < 0 || id >= MESH_POINTS ? -1 : track_point_of((int)id);
-        if (point < 0 || spec->n_points == (int)ARRAY_LEN(spec->points) ||
-            json_unpack(xy, "[F,F]", &x, &y) != 0)
-            return bad_meta(err, "crop");
-        spec->points[spec->n_points] = point;
-        spec->canonical[spec->n_points][0] = (float)x;
-        spec->canonical[spec->n_points][1] = (float)y;
-        spec->n_points++;
-    }
-    return spec->n_points >= 2 ? KB_OK : bad_meta(err, "crop");
-}
-
-static double meta_number(const struct tensor_set *set, const char *key, double fallback)
-{
-    const char *text = tensor_set_meta(set, key);
-    char *end;
-    double v = text ? strtod(text, &end) : fallback;
-    return text && (end == text || !isfinite(v)) ? fallback : v;
-}
-
-// The contract of koubo's own weights: docs/models.md.
-static enum kb_code spec_from_metadata(struct lips_spec *spec, const struct tensor_set *set,
-                                       struct kb_error *err)
-{
-    const char *name = tensor_set_meta(set, "name"), *colour = tensor_set_meta(set, "colour");
-    snprintf(spec->name, sizeof(spec->name), "%s", name ? name : "koubo");
-    spec->bgr = colour && strcmp(colour, "BGR") == 0;
-    spec->mel_offset_s = meta_number(set, "mel_offset_s", -0.08);
-    const char *rounding = tensor_set_meta(set, "mel_rounding");
-    spec->mel_round = !rounding || strcmp(rounding, "down") != 0;
-    const char *reference = tensor_set_meta(set, "reference");
-    spec->reference_is_self = reference && strcmp(reference, "self") == 0;
-    return read_crop(spec, tensor_set_meta(set, "crop"), err);
-}
-
-static void spec_of_wav2lip(struct lips_spec *spec)
-{
-    snprintf(spec->name, sizeof(spec->name), "wav2lip");
-    spec->bgr = true;
-    spec->mel_inside = true;
-    spec->reference_is_self = true;
-}
-
-// What the graph itself tells: sizes of the face, the mel window and the output.
-static enum kb_code spec_from_graph(struct lips *l, const struct graph *g, struct kb_error *err)
-{
-    struct lips_spec *s = &l->spec;
-    l->mel_input = l->face_input = -1;
-    for (int i = 0; i < g->n_inputs; i++) {
-        const struct value *v = &g->values[g->inputs[i]];
-        if (v->c == 1 && v->h == MEL_BANDS)
-            l->mel_input = i;
-        else if (v->c == 6)
-            l->face_input = i;
-    }
-    if (l->mel_input < 0 || l->face_input < 0 || g->n_inputs != 2 || g->n_outputs != 1)
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("this is not a lip-sync network: it must take a mel (80 bands) and a face "
-                         "(6 channels) and give one picture"));
-    const struct value *mel = &g->values[g->inputs[l->mel_input]];
-    const struct value *face = &g->values[g->inputs[l->face_input]];
-    const struct value *out = &g->values[g->outputs[0]];
-    if (out->c != 3 || out->w != face->w || out->h > face->h || face->h > 1024 || face->w > 1024)
-        return kb_fail(
-            err, KB_BAD_INPUT,
-            _("this lip-sync network gives %dx%dx%d for a face of %dx%d, which cannot be "
-              "pasted back"),
-            out->w, out->h, out->c, face->w, face->h);
-    s->width = face->w;
-    s->height = face->h;
-    s->out_width = out->w;
-    s->out_height = out->h;
-    s->out_top = face->h - out->h;
-    s->mask_top = face->h / 2;
-    s->mel_columns = mel->w;
-    return KB_OK;
-}
-
-enum kb_code lips_find(char **ret, const char *model, struct kb_error *err)
-{
-    // A bare name is one of the shipped models, anything else a path.
-    model = model ? model : "koubo-lips";
-    if (strchr(model, '/') || strchr(model, '.')) {
-        *ret = kb_strdup(model);
-        return KB_OK;
-    }
-    CLEANUP(kb_freep) char *file = kb_printf("%s.safetensors", model);
-    return model_locate(ret, file, err);
-}
+// --- the ranges ---
 
 char *lips_ranges_path(const char *model_path)
 {
@@ -216,9 +103,8 @@ static enum kb_code source_find(struct source *s, const struct lips_params *para
                                 struct kb_error *err)
 {
     s->params = params;
-    enum kb_code code = lips_find(&s->path, params->model, err);
-    if (code == KB_OK)
-        code = weights_load(&s->set, s->path, err);
+    s->path = kb_strdup(params->model);
+    enum kb_code code = weights_load(&s->set, s->path, err);
     if (code != KB_OK)
         return code;
     bool may_be_int8 = params->precision == PRECISION_AUTO || params->precision == PRECISION_INT8;
@@ -233,17 +119,7 @@ static enum kb_code build_graph(struct graph **ret, struct lips *l, const struct
                                 struct kb_error *err)
 {
     CLEANUP(graph_free) struct graph *g = NULL;
-    enum kb_code code;
-    if (tensor_set_meta(s->set, "graph")) {
-        code = spec_from_metadata(&l->spec, s->set, err);
-        if (code == KB_OK)
-            code = graph_from_metadata(&g, s->set, err);
-    } else { // Wav2Lip, or else the list of what it lacks to be that
-        spec_of_wav2lip(&l->spec);
-        code = wav2lip_graph(&g, s->set, err);
-    }
-    if (code == KB_OK)
-        code = spec_from_graph(l, g, err);
+    enum kb_code code = wav2lip_graph(&g, s->set, err);
     if (code == KB_OK)
         code = graph_optimize(g, err);
     if (code != KB_OK)
@@ -262,35 +138,22 @@ static enum kb_code create_session(struct lips *l, struct graph *g, const struct
         code = ranges_from_json(&ranges, s->ranges, g->n_values, err);
     if (code != KB_OK)
         return code;
-    // A large network is where the time goes and gets all processors in any case. A small one is as
-    // fast with 1 frame at a time as with 16, and fewer take less memory; Wav2Lip gains a tenth up
-    // to 8.
     const struct lips_params *p = s->params;
-    bool small = graph_macs(g) < SMALL_NETWORK_MACS;
-    struct session_params sp = {.batch = p->batch > 0 ? p->batch
-                                         : small      ? 4
-                                                      : 8,
+    struct session_params sp = {.batch = p->batch > 0 ? p->batch : 8, // gains a tenth over 1
                                 .precision = p->precision,
-                                .threads = p->beside_others && small ? 1 : p->threads,
+                                .threads = p->threads,
                                 .ranges = ranges,
                                 .observer = p->observer,
                                 .pack = l->pack,
                                 .pack_writer = writer};
     l->precision = precision_resolve(p->precision, ranges != NULL);
-    l->is_large = !small;
     return session_create(&l->session, g, &sp, err);
 }
 
 // --- the packed form, kept in the cache folder ---
 
-// What lies in a pack before the graph: what building it would have found out.
-struct packed_lips {
-    struct lips_spec spec;
-    int mel_input, face_input;
-    int64_t params;
-};
-
-#define PACK_VERSION 1 // to be raised when the graph of a file, or what is made of it, changes
+// What lies in a pack before the graph is lips.params.
+#define PACK_VERSION 2 // to be raised when the graph of a file, or what is made of it, changes
 
 // Where the packed form of this source lies, and what it depends on beside the weights.
 #define KEY_SIZE 300
@@ -307,10 +170,9 @@ static bool pack_place(const struct source *s, char **ret_path, char ret_key[KEY
         snprintf(ranges, sizeof(ranges), "%016llx",
                  (unsigned long long)XXH3_64bits(s->ranges, strlen(s->ranges)));
     session_backend(backend);
-    snprintf(ret_key, KEY_SIZE,
-             "%d %s %s batch %d threads %d beside %d ranges %s sizes %zu %zu %zu %s", PACK_VERSION,
-             hash, precision, p->batch, p->threads, p->beside_others, ranges,
-             sizeof(struct packed_lips), sizeof(struct op), sizeof(struct value), backend);
+    snprintf(ret_key, KEY_SIZE, "%d %s %s batch %d threads %d ranges %s sizes %zu %zu %s",
+             PACK_VERSION, hash, precision, p->batch, p->threads, ranges, sizeof(struct op),
+             sizeof(struct value), backend);
     *ret_path = kb_printf("%s/%s-%016llx.kbp", p->cache_folder, hash,
                           (unsigned long long)XXH3_64bits(ret_key, strlen(ret_key)));
     return true;
@@ -322,14 +184,11 @@ static enum kb_code load_packed(struct lips *l, const struct source *s, const ch
     l->pack = pack_open(path, key);
     if (!l->pack)
         return KB_NOT_FOUND;
-    const struct packed_lips *packed = pack_take(l->pack, sizeof(*packed));
-    CLEANUP(graph_free) struct graph *g = packed ? pack_take_graph(l->pack) : NULL;
+    const int64_t *params = pack_take(l->pack, sizeof(*params));
+    CLEANUP(graph_free) struct graph *g = params ? pack_take_graph(l->pack) : NULL;
     if (!g)
         return KB_BAD_INPUT;
-    l->spec = packed->spec;
-    l->mel_input = packed->mel_input;
-    l->face_input = packed->face_input;
-    l->params = packed->params;
+    l->params = *params;
     enum kb_code code = create_session(l, g, s, NULL, NULL);
     if (code == KB_OK)
         cache_touch(path);
@@ -343,8 +202,7 @@ static enum kb_code load_and_pack(struct lips *l, const struct source *s, const 
     CLEANUP(graph_free) struct graph *g = NULL;
     enum kb_code code = build_graph(&g, l, s, err);
     if (code == KB_OK && writer) {
-        struct packed_lips packed = {l->spec, l->mel_input, l->face_input, l->params};
-        pack_put(writer, &packed, sizeof(packed));
+        pack_put(writer, &l->params, sizeof(l->params));
         pack_put_graph(writer, g);
     }
     if (code == KB_OK)
@@ -392,11 +250,6 @@ void lips_free(struct lips **l)
     *l = NULL;
 }
 
-const struct lips_spec *lips_spec(const struct lips *l)
-{
-    return &l->spec;
-}
-
 enum precision lips_precision(const struct lips *l)
 {
     return l->precision;
@@ -409,26 +262,23 @@ int lips_batch(const struct lips *l)
 
 bool lips_wants_lanes(const struct lips *l)
 {
-    return l->is_large && l->pack;
+    return l->pack;
 }
 
 float *lips_mel(struct lips *l, int i)
 {
-    return session_input(l->session, l->mel_input) +
-           (size_t)i * MEL_BANDS * (size_t)l->spec.mel_columns;
+    return session_input(l->session, MEL_INPUT) + (ptrdiff_t)i * MEL_BANDS * LIPS_MEL_COLUMNS;
 }
 
 float *lips_face(struct lips *l, int i)
 {
-    return session_input(l->session, l->face_input) +
-           (size_t)i * (size_t)l->spec.height * (size_t)l->spec.width * 6;
+    return session_input(l->session, FACE_INPUT) + (ptrdiff_t)i * 2 * LIPS_FLOATS;
 }
 
-int lips_mel_start(const struct lips_spec *s, const struct mel *mel, int64_t pts_us)
+int lips_mel_start(const struct mel *mel, int64_t pts_us)
 {
-    double column = MEL_PER_S * ((double)pts_us / 1e6 + s->mel_offset_s);
-    int start = (int)(s->mel_round ? lround(column) : floor(column));
-    return s->mel_inside ? KB_MAX(KB_MIN(start, mel_columns(mel) - s->mel_columns), 0) : start;
+    int start = (int)((double)pts_us / 1e6 * MEL_PER_S);
+    return KB_MAX(KB_MIN(start, mel_columns(mel) - LIPS_MEL_COLUMNS), 0);
 }
 
 enum kb_code lips_run(struct lips *l, struct kb_error *err)
@@ -438,8 +288,7 @@ enum kb_code lips_run(struct lips *l, struct kb_error *err)
 
 const float *lips_output(const struct lips *l, int i)
 {
-    return session_output(l->session, 0) +
-           (size_t)i * (size_t)l->spec.out_height * (size_t)l->spec.out_width * 3;
+    return session_output(l->session, 0) + (ptrdiff_t)i * LIPS_FLOATS;
 }
 
 int64_t lips_params_count(const struct lips *l)

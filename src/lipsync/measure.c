@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define N_LIP_POINTS (2 * TRACK_N_LIPS)
-#define N_STILL      20 // from TRACK_OTHER_FIRST on: eyes, brows, nose
+#define N_STILL      (TRACK_MIDDLE_FIRST - TRACK_OTHER_FIRST)
 
 // --- landmarks ---
 

@@ -14,12 +14,11 @@
 
 struct paster {
     struct paste_params params;
-    int width, height; // of the patch
-    float *mask;       // 0..1
-    float *patch[3];   // R, G, B planes
-    float *target[3];  // the same place of the untouched frame
-    float *scratch;    // rows: for the mask, the colours, the sharpening
-    float *yuva;       // width * height * 4: Y, U, V of the patch and the mask
+    float *mask;      // 0..1
+    float *patch[3];  // R, G, B planes
+    float *target[3]; // the same place of the untouched frame
+    float *scratch;   // rows: for the mask, the colours, the sharpening
+    float *yuva;      // LIPS_SIDE * LIPS_SIDE * 4: Y, U, V of the patch and the mask
 };
 
 #define N_SUMS 9 // of match_colour(), for each column
@@ -28,15 +27,13 @@ struct paster *paster_create(const struct paste_params *params)
 {
     struct paster *p = kb_alloc(sizeof(*p));
     p->params = *params;
-    p->width = params->spec->out_width;
-    p->height = params->spec->out_height;
-    size_t n = (size_t)p->width * (size_t)p->height;
+    size_t n = LIPS_SIDE * LIPS_SIDE;
     p->mask = kb_alloc(n * sizeof(float));
     for (int c = 0; c < 3; c++) {
         p->patch[c] = kb_alloc(n * sizeof(float));
         p->target[c] = kb_alloc(n * sizeof(float));
     }
-    p->scratch = kb_alloc(N_SUMS * (size_t)p->width * sizeof(float));
+    p->scratch = kb_alloc(N_SUMS * (size_t)LIPS_SIDE * sizeof(float));
     p->yuva = kb_alloc(n * 4 * sizeof(float));
     return p;
 }
@@ -136,9 +133,8 @@ KB_VECTORISED static void mask_row(const float *restrict nearest, const float *r
 
 const float *paster_mask(struct paster *p, const float (*points)[2])
 {
-    const struct lips_spec *spec = p->params.spec;
     float poly[POLYGON_MAX][2];
-    int n = lower_face(points, poly), width = p->width;
+    int n = lower_face(points, poly), width = LIPS_SIDE;
     float left = points[TRACK_OVAL_FIRST + JAW_LAST][0];
     float right = points[TRACK_OVAL_FIRST + JAW_FIRST][0];
     float face_width = max_f(fabsf(right - left), 1);
@@ -146,8 +142,8 @@ const float *paster_mask(struct paster *p, const float (*points)[2])
     float grow = p->params.dilate * face_width;
     float *nearest = p->scratch, *crossings = nearest + width;
 
-    for (int y = 0; y < p->height; y++) {
-        float cy = (float)(y + spec->out_top) + 0.5f;
+    for (int y = 0; y < LIPS_SIDE; y++) {
+        float cy = (float)y + 0.5f;
         for (int x = 0; x < width; x++) {
             nearest[x] = INFINITY;
             crossings[x] = 0;
@@ -156,7 +152,7 @@ const float *paster_mask(struct paster *p, const float (*points)[2])
             row_to_edge(poly[i], poly[(i + 1) % n], cy, width, nearest, crossings);
         // Nothing may show the edge of the patch itself. Its upper edge is real picture on both
         // sides, so half the rim is enough there.
-        float edge = min_f((float)spec->height - cy - 1, 2 * ((float)y - 0.5f));
+        float edge = min_f(LIPS_SIDE - cy - 1, 2 * ((float)y - 0.5f));
         mask_row(nearest, crossings, width, grow, edge, feather, p->mask + y * width);
     }
     return p->mask;
@@ -220,19 +216,19 @@ KB_VECTORISED static void add_ramp(float *restrict row, float start, float step,
 // between the real picture and the patch along the mask's rim, so that no seam shows.
 static void match_colour(struct paster *p)
 {
-    int width = p->width;
-    float *sums = p->scratch, x_step = 1 / (float)width, y_step = 1 / (float)p->height;
+    int width = LIPS_SIDE;
+    float *sums = p->scratch, step = 1 / (float)width;
     memset(sums, 0, N_SUMS * (size_t)width * sizeof(*sums));
-    for (int y = 0; y < p->height; y++) {
+    for (int y = 0; y < LIPS_SIDE; y++) {
         ptrdiff_t row = (ptrdiff_t)y * width;
         const float *const target[3] = {p->target[0] + row, p->target[1] + row, p->target[2] + row};
         const float *const patch[3] = {p->patch[0] + row, p->patch[1] + row, p->patch[2] + row};
-        sum_row(p->mask + row, target, patch, (float)y * y_step - 0.5f, width, sums);
+        sum_row(p->mask + row, target, patch, (float)y * step - 0.5f, width, sums);
     }
 
     double a[3][3] = {{0}}, b[3][3] = {{0}}; // of 1, x, y; b[channel]
     for (int i = 0; i < width; i++) {
-        double x = i * (double)x_step - 0.5, s[N_SUMS];
+        double x = i * (double)step - 0.5, s[N_SUMS];
         for (int k = 0; k < N_SUMS; k++)
             s[k] = (double)sums[k * width + i];
         a[0][0] += s[0];
@@ -256,10 +252,10 @@ static void match_colour(struct paster *p)
         double plane[3];
         if (!solve3(a, b[c], plane))
             continue;
-        for (int y = 0; y < p->height; y++)
+        for (int y = 0; y < LIPS_SIDE; y++)
             add_ramp(p->patch[c] + (ptrdiff_t)y * width,
-                     (float)(plane[0] - plane[1] / 2 + plane[2] * (y * (double)y_step - 0.5)),
-                     (float)plane[1] * x_step, width);
+                     (float)(plane[0] - plane[1] / 2 + plane[2] * (y * (double)step - 0.5)),
+                     (float)plane[1] * step, width);
     }
 }
 
@@ -281,11 +277,11 @@ KB_VECTORISED static void sharpen_row(const float *restrict above, const float *
 static void sharpen(struct paster *p)
 {
     for (int c = 0; c < 3; c++) {
-        for (int y = 0; y < p->height; y++) {
-            const float *row = p->patch[c] + (ptrdiff_t)y * p->width;
-            sharpen_row(y > 0 ? row - p->width : row, row, y < p->height - 1 ? row + p->width : row,
-                        p->scratch, p->width, p->params.sharpen,
-                        p->target[c] + (ptrdiff_t)y * p->width);
+        for (int y = 0; y < LIPS_SIDE; y++) {
+            const float *row = p->patch[c] + (ptrdiff_t)y * LIPS_SIDE;
+            sharpen_row(y > 0 ? row - LIPS_SIDE : row, row,
+                        y < LIPS_SIDE - 1 ? row + LIPS_SIDE : row, p->scratch, LIPS_SIDE,
+                        p->params.sharpen, p->target[c] + (ptrdiff_t)y * LIPS_SIDE);
         }
         float *sharp = p->target[c];
         p->target[c] = p->patch[c];
@@ -312,11 +308,9 @@ KB_VECTORISED static void to_yuva(const float *restrict red, const float *restri
 void paste(struct paster *p, AVFrame *frame, const struct affine *to_frame, const float *target,
            const float *output, const float (*points)[2])
 {
-    const struct lips_spec *spec = p->params.spec;
-    int n = p->width * p->height, red = spec->bgr ? 2 : 0, blue = 2 - red;
-    split(output, n, p->patch[red], p->patch[1], p->patch[blue]);
-    split(target + (ptrdiff_t)spec->out_top * spec->width * 3, n, p->target[red], p->target[1],
-          p->target[blue]);
+    int n = LIPS_SIDE * LIPS_SIDE;
+    split(output, n, p->patch[2], p->patch[1], p->patch[0]);
+    split(target, n, p->target[2], p->target[1], p->target[0]);
     paster_mask(p, points);
     match_colour(p);
     if (p->params.sharpen > 0)
@@ -324,8 +318,6 @@ void paste(struct paster *p, AVFrame *frame, const struct affine *to_frame, cons
     struct yuv_matrix m = yuv_matrix_of(frame);
     to_yuva(p->patch[0], p->patch[1], p->patch[2], p->mask, &m, n, p->yuva);
 
-    struct patch patch = {p->width, p->height, (const float(*)[4])p->yuva};
-    struct affine down = {.xx = 1, .yy = 1, .y0 = (float)spec->out_top};
-    struct affine patch_to_frame = affine_compose(to_frame, &down);
-    blend(&patch, frame, &patch_to_frame);
+    struct patch patch = {LIPS_SIDE, LIPS_SIDE, (const float(*)[4])p->yuva};
+    blend(&patch, frame, to_frame);
 }

@@ -1,4 +1,5 @@
-// decode ──► crop + network (batches) ──► paste ──► encode
+// decode ──► crop + network (batches) ──► paste ──► encode        a network that paints
+// decode ──► rig ──► encode                                       the person's own pixels, moved
 //
 // Each arrow is a bounded queue, so the slowest stage sets the pace and memory stays constant.
 // Order is kept: every stage is one thread, or, for a large network, a few that take turns: a lane
@@ -15,9 +16,10 @@
 
 #define QUEUE_FRAMES 6
 
-// One frame on its way. The float arrays are there only if it is animated.
+// One frame on its way. The float arrays are there only if a network paints it.
 struct item {
     struct shown_frame shown;
+    int64_t number; // of the shown frames
     bool animate;
     struct affine to_frame;
     float points[TRACK_N_POINTS][2]; // in crop pixels
@@ -28,7 +30,6 @@ struct item {
 struct pipeline {
     const struct pipeline_params *p;
     struct queue *decoded, *generated, *pasted;
-    float *reference;       // NULL if the frame itself is
     pthread_mutex_t taking; // held while a lane takes its batch
     int64_t next_taken;     // number of the next batch; protected by taking
     pthread_mutex_t lock;
@@ -77,11 +78,6 @@ static void stop_with(struct pipeline *pl, enum kb_code code, const struct kb_er
     abort_all(pl);
 }
 
-static size_t crop_floats(const struct lips_spec *s)
-{
-    return (size_t)s->width * (size_t)s->height * 3;
-}
-
 // --- decode ---
 
 static void *decode_thread(void *opaque)
@@ -90,8 +86,9 @@ static void *decode_thread(void *opaque)
     struct source *source = source_create(&pl->p->source);
     struct kb_error err = {0};
     enum kb_code code;
-    for (;;) {
+    for (int64_t number = 0;; number++) {
         struct item *it = kb_alloc(sizeof(*it));
+        it->number = number;
         code = cancel_check(pl->p->cancel, &err);
         if (code == KB_OK)
             code = source_next(source, &it->shown, &err);
@@ -112,21 +109,17 @@ static void *decode_thread(void *opaque)
 // Decide whether a frame is animated, and fill the next place of the batch if so.
 static void prepare(struct lane *lane, struct item *it)
 {
-    const struct pipeline *pl = lane->pipeline;
-    const struct pipeline_params *p = pl->p;
-    const struct lips_spec *spec = p->cropper.spec;
+    const struct pipeline_params *p = lane->pipeline->p;
     if (it->shown.pts_us >= mel_duration_us(p->mel) ||
         !crop_of(&p->cropper, it->shown.track_frame, &it->to_frame) ||
         !crop_points(&p->cropper, it->shown.track_frame, &it->to_frame, it->points))
         return;
 
     it->animate = true;
-    it->target = kb_alloc(crop_floats(spec) * sizeof(float));
-    struct warp_params wp = {spec->width, spec->height, 3, spec->bgr, 0, 1};
-    warp_crop(it->shown.frame, &it->to_frame, &wp, it->target);
-    crop_interleave(spec, it->target, pl->reference ? pl->reference : it->target,
-                    lips_face(lane->lips, lane->n_animated));
-    mel_window(p->mel, lips_mel_start(spec, p->mel, it->shown.pts_us), spec->mel_columns,
+    it->target = kb_alloc(LIPS_FLOATS * sizeof(float));
+    crop_take(it->shown.frame, &it->to_frame, it->target);
+    crop_interleave(it->target, lips_face(lane->lips, lane->n_animated));
+    mel_window(p->mel, lips_mel_start(p->mel, it->shown.pts_us), LIPS_MEL_COLUMNS,
                lips_mel(lane->lips, lane->n_animated));
     lane->n_animated++;
 }
@@ -173,8 +166,7 @@ static void end_turn(struct pipeline *pl)
 static bool run_batch(struct lane *lane, int64_t number)
 {
     struct pipeline *pl = lane->pipeline;
-    const struct lips_spec *spec = pl->p->cropper.spec;
-    size_t bytes = (size_t)spec->out_width * (size_t)spec->out_height * 3 * sizeof(float);
+    size_t bytes = LIPS_FLOATS * sizeof(float);
     struct kb_error err = {0};
     enum kb_code code = lane->n_animated > 0 ? lips_run(lane->lips, &err) : KB_OK;
     if (code != KB_OK)
@@ -214,31 +206,60 @@ static void *lane_thread(void *opaque)
     return NULL;
 }
 
-// --- paste ---
+// --- paste, or move ---
 
-static void *paste_thread(void *opaque)
+// What draws a frame, in one thread.
+struct brush {
+    const struct pipeline_params *p;
+    struct paster *paster; // NULL: the rig
+    struct canvas *canvas;
+};
+
+static enum kb_code draw(struct brush *b, struct item *it, struct kb_error *err)
+{
+    const struct plan *plan = b->p->plan;
+    struct rig_frame f;
+    struct still_state state;
+    const struct still *still = plan ? plan_still(plan, it->shown.pts_us, &state) : NULL;
+    if (plan)
+        it->animate = plan_frame(plan, it->number, &it->shown, &f);
+    if (!it->animate && !still)
+        return KB_OK;
+    if (av_frame_make_writable(it->shown.frame) < 0)
+        return kb_no_memory(err);
+    if (b->paster)
+        paste(b->paster, it->shown.frame, &it->to_frame, it->target, it->output,
+              (const float(*)[2])it->points);
+    else if (it->animate)
+        it->animate = rig_draw(b->p->rig, b->canvas, it->shown.frame, &f);
+    if (still)
+        still_draw(still, b->canvas, it->shown.frame, &state);
+    return KB_OK;
+}
+
+static void *draw_thread(void *opaque)
 {
     struct pipeline *pl = opaque;
-    struct paster *paster = paster_create(&pl->p->paste);
+    struct brush brush = {.p = pl->p};
+    struct queue *from = pl->p->rig ? pl->decoded : pl->generated;
     struct item *it;
-    while ((it = queue_pop(pl->generated))) {
-        if (it->animate) {
-            if (av_frame_make_writable(it->shown.frame) < 0) {
-                struct kb_error err = {0};
-                stop_with(pl, kb_no_memory(&err), &err);
-                item_free(it);
-                break;
-            }
-            paste(paster, it->shown.frame, &it->to_frame, it->target, it->output,
-                  (const float(*)[2])it->points);
-        }
-        if (!queue_push(pl->pasted, it)) {
+    if (pl->p->rig)
+        brush.canvas = canvas_create();
+    else
+        brush.paster = paster_create(&pl->p->paste);
+    while ((it = queue_pop(from))) {
+        struct kb_error err = {0};
+        enum kb_code code = draw(&brush, it, &err);
+        if (code != KB_OK)
+            stop_with(pl, code, &err);
+        if (code != KB_OK || !queue_push(pl->pasted, it)) {
             item_free(it);
             break;
         }
     }
     queue_close(pl->pasted);
-    paster_free(&paster);
+    paster_free(&brush.paster);
+    canvas_free(&brush.canvas);
     return NULL;
 }
 
@@ -252,6 +273,15 @@ static int64_t frames_expected(const struct source_params *s)
     return (int64_t)((double)s->length_us / KB_MAX(span, 1.0) + 0.999);
 }
 
+static enum kb_code put_out(const struct pipeline_params *p, struct item *it, struct kb_error *err)
+{
+    AVFrame *frame = it->shown.frame;
+    frame->pts = it->shown.pts_us;
+    frame->pkt_duration = it->shown.duration_us;
+    return p->writer ? writer_put(p->writer, frame, err)
+                     : p->look(p->onlooker, &it->shown, it->animate, err);
+}
+
 static void encode_all(struct pipeline *pl, int64_t *ret_frames, int64_t *ret_animated,
                        double *ret_seconds)
 {
@@ -260,10 +290,7 @@ static void encode_all(struct pipeline *pl, int64_t *ret_frames, int64_t *ret_an
     struct item *it;
     int64_t end_us = 0, total = frames_expected(&p->source);
     while ((it = queue_pop(pl->pasted))) {
-        AVFrame *frame = it->shown.frame;
-        frame->pts = it->shown.pts_us;
-        frame->pkt_duration = it->shown.duration_us;
-        enum kb_code code = writer_put(p->writer, frame, &err);
+        enum kb_code code = put_out(p, it, &err);
         end_us = it->shown.pts_us + it->shown.duration_us;
         *ret_animated += it->animate;
         item_free(it);
@@ -289,10 +316,6 @@ enum kb_code pipeline_run(const struct pipeline_params *p, int64_t *ret_frames,
     pl.decoded = queue_create(QUEUE_FRAMES, item_free);
     pl.generated = queue_create(QUEUE_FRAMES, item_free);
     pl.pasted = queue_create(QUEUE_FRAMES, item_free);
-    if (!p->cropper.spec->reference_is_self) {
-        pl.reference = kb_alloc(crop_floats(p->cropper.spec) * sizeof(float));
-        crop_reference(&p->cropper, pl.reference);
-    }
 
     struct lane lanes[ENGINE_MAX_LANES];
     pthread_t threads[2 + ENGINE_MAX_LANES];
@@ -303,7 +326,7 @@ enum kb_code pipeline_run(const struct pipeline_params *p, int64_t *ret_frames,
         int lane = started - 2;
         e = lane >= 0 ? pthread_create(&threads[started], NULL, lane_thread, &lanes[lane])
                       : pthread_create(&threads[started], NULL,
-                                       started == 0 ? decode_thread : paste_thread, &pl);
+                                       started == 0 ? decode_thread : draw_thread, &pl);
     }
     struct kb_error failure = {0};
     if (started < n_wanted)
@@ -318,7 +341,6 @@ enum kb_code pipeline_run(const struct pipeline_params *p, int64_t *ret_frames,
     queue_free(&pl.decoded);
     queue_free(&pl.generated);
     queue_free(&pl.pasted);
-    free(pl.reference);
     pthread_cond_destroy(&pl.passed);
     pthread_mutex_destroy(&pl.taking);
     pthread_mutex_destroy(&pl.lock);

@@ -1,4 +1,5 @@
-// The streaming part of a job: four threads or more, bounded queues between them. Internal to lipsync/.
+// The streaming part of a job: four threads or more, bounded queues between them. Internal to
+// lipsync/.
 #ifndef LIPSYNC_PIPELINE_H
 #define LIPSYNC_PIPELINE_H
 
@@ -7,24 +8,36 @@
 #include "lipsync/crop.h"
 #include "lipsync/engine.h"
 #include "lipsync/paste.h"
+#include "lipsync/plan.h"
 #include "lipsync/source.h"
 #include "media/mel.h"
 #include "media/writer.h"
 
+// frame: with the mouth painted in or moved if it is animated.
+typedef enum kb_code pipeline_look_fn(void *onlooker, const struct shown_frame *frame,
+                                      bool animated, struct kb_error *err);
+
 struct pipeline_params { // everything is borrowed
+    struct source_params source;
+    // The rig moves the lips as planned; or NULL, and a network paints them.
+    const struct rig *rig;
+    const struct plan *plan;
     struct lips *const *lanes; // the same network, once for each thread that is to run it
-    int n_lanes;               // 1 to ENGINE_MAX_LANES
+    int n_lanes;               // 1 to ENGINE_MAX_LANES; 0 with a rig
     const struct mel *mel;
     struct cropper cropper;
-    struct source_params source;
     struct paste_params paste;
+    // Where the frames go: into the writer; or, where that is NULL, past `look`, in order, from the
+    // calling thread, and no further.
     struct writer *writer;
+    pipeline_look_fn *look;
+    void *onlooker;
     const struct cancel *cancel;
     progress_fn *progress; // STAGE_GENERATING, called from the calling thread
     void *opaque;
 };
 
-// Runs until the source ends. The writer is not finished. At least one frame was written on KB_OK.
+// Runs until the source ends. The writer is not finished. At least one frame was put out on KB_OK.
 enum kb_code pipeline_run(const struct pipeline_params *p, int64_t *ret_frames,
                           int64_t *ret_animated, double *ret_seconds, struct kb_error *err);
 

@@ -7,14 +7,23 @@
 
 #define CHUNK_BYTES (48 << 20)
 #define CHUNK_MAX   64
+#define PLAN_MAX    (1 << 22) // frames: 19 hours at 60 a second
+
+// Which frame comes when: the order alone, without pictures.
+struct order {
+    const struct track *track;
+    enum loop_mode loop;
+    bool is_still;
+    int first, last; // frames of the track that are played
+    enum { FORWARD, BACKWARD, FROZEN } direction;
+    int next;        // track frame that comes next
+    bool seek;       // a reader does not stand before it
+    int64_t time_us; // where the next frame begins in the output
+};
 
 struct source {
     struct source_params p;
-    int first, last; // frames of the track that are played
-    enum { FORWARD, BACKWARD, FROZEN } direction;
-    int next;                  // track frame that comes next
-    bool seek;                 // the reader does not stand before it
-    int64_t time_us;           // where the next frame begins in the output
+    struct order order;
     AVFrame *frozen;           // the last frame given, for FROZEN
     AVFrame *chunk[CHUNK_MAX]; // track frames chunk_first … chunk_first + chunk_n - 1
     int chunk_first, chunk_n;
@@ -34,14 +43,23 @@ static int frame_at(const struct track *t, int64_t time_us)
     return low;
 }
 
+static struct order order_begin(const struct source_params *p)
+{
+    int first = p->start_us > 0 ? frame_at(p->track, p->start_us) : 0;
+    return (struct order){.track = p->track,
+                          .loop = p->loop,
+                          .is_still = reader_info(p->reader)->is_still,
+                          .first = first,
+                          .last = track_info(p->track)->n_frames - 1,
+                          .next = first,
+                          .seek = first > 0};
+}
+
 struct source *source_create(const struct source_params *p)
 {
     struct source *s = kb_alloc(sizeof(*s));
     s->p = *p;
-    s->first = p->start_us > 0 ? frame_at(p->track, p->start_us) : 0;
-    s->last = track_info(p->track)->n_frames - 1;
-    s->next = s->first;
-    s->seek = s->first > 0;
+    s->order = order_begin(p);
     return s;
 }
 
@@ -62,43 +80,43 @@ void source_free(struct source **s)
     *s = NULL;
 }
 
-// How long a frame of the video is shown: until the next begins.
-static int64_t duration_of(const struct source *s, int frame, const AVFrame *decoded)
+// How long a frame of the video is shown: until the next begins; last_us: how long the last one.
+static int64_t duration_of(const struct order *o, int frame, int64_t last_us)
 {
-    const struct track *t = s->p.track;
-    if (frame < s->last)
+    const struct track *t = o->track;
+    if (frame < o->last)
         return track_pts_us(t, frame + 1) - track_pts_us(t, frame);
-    if (decoded->pkt_duration > 0)
-        return decoded->pkt_duration;
+    if (last_us > 0)
+        return last_us;
     return frame > 0 ? track_pts_us(t, frame) - track_pts_us(t, frame - 1) : 40000;
 }
 
 static enum kb_code read_forward(struct source *s, AVFrame **ret, struct kb_error *err)
 {
-    if (s->seek) {
-        enum kb_code code = reader_seek(s->p.reader, track_pts_us(s->p.track, s->next), err);
+    if (s->order.seek) {
+        enum kb_code code = reader_seek(s->p.reader, track_pts_us(s->p.track, s->order.next), err);
         if (code != KB_OK)
             return code;
-        s->seek = false;
+        s->order.seek = false;
     }
     return reader_next(s->p.reader, ret, err);
 }
 
-// Decode the chunk that ends with track frame s->next.
+// Decode the chunk that ends with track frame s->order.next.
 static enum kb_code fill_chunk(struct source *s, struct kb_error *err)
 {
     const struct reader_info *info = reader_info(s->p.reader);
     int64_t frame_bytes = (int64_t)info->width * info->height * 3 / 2;
     int capacity = (int)KB_MIN(KB_MAX(CHUNK_BYTES / KB_MAX(frame_bytes, 1), 4), CHUNK_MAX);
-    int end = s->next;
+    int end = s->order.next;
 
-    s->chunk_first = KB_MAX(end - capacity + 1, s->first);
+    s->chunk_first = KB_MAX(end - capacity + 1, s->order.first);
     enum kb_code code = reader_seek(s->p.reader, track_pts_us(s->p.track, s->chunk_first), err);
     while (code == KB_OK && s->chunk_n <= end - s->chunk_first) {
         code = reader_next(s->p.reader, &s->chunk[s->chunk_n], err);
         s->chunk_n += code == KB_OK;
     }
-    s->seek = true;
+    s->order.seek = true;
     // A decoder that gives fewer frames this time (a damaged spot) only shortens the way back.
     return code == KB_EOF && s->chunk_n > 0 ? KB_OK : code;
 }
@@ -109,77 +127,118 @@ static enum kb_code read_backward(struct source *s, AVFrame **ret, struct kb_err
         enum kb_code code = fill_chunk(s, err);
         if (code != KB_OK)
             return code;
-        s->next = s->chunk_first + s->chunk_n - 1;
+        s->order.next = s->chunk_first + s->chunk_n - 1;
     }
     *ret = TAKE(s->chunk[s->chunk_n - 1]);
     s->chunk_n--;
     return KB_OK;
 }
 
-// The video has been shown to one of its ends: what comes next?
-static bool turn_round(struct source *s)
+// The video has been shown to one of its ends: what comes next? False: nothing.
+static bool turn_round(struct order *o)
 {
-    int n = s->last - s->first + 1;
-    if (s->direction == BACKWARD) { // back at the start; the first frame itself was not repeated
-        s->direction = FORWARD;
-        s->next = s->first;
-        s->seek = true;
+    int n = o->last - o->first + 1;
+    if (o->direction == BACKWARD) { // back at the start; the first frame itself was not repeated
+        o->direction = FORWARD;
+        o->next = o->first;
+        o->seek = true;
         return true;
     }
-    if (s->p.loop == LOOP_NONE && !reader_info(s->p.reader)->is_still)
+    if (o->loop == LOOP_NONE && !o->is_still)
         return false;
-    if (n == 1 || s->p.loop == LOOP_FREEZE || s->p.loop == LOOP_NONE) {
-        if (!s->frozen)
-            return false;
-        s->direction = FROZEN;
-    } else if (s->p.loop == LOOP_RESTART || n == 2) {
-        s->next = s->first;
-        s->seek = true;
+    if (n == 1 || o->loop == LOOP_FREEZE || o->loop == LOOP_NONE) {
+        o->direction = FROZEN;
+    } else if (o->loop == LOOP_RESTART || n == 2) {
+        o->next = o->first;
+        o->seek = true;
     } else {
-        s->direction = BACKWARD;
-        s->next = s->last - 1;
+        o->direction = BACKWARD;
+        o->next = o->last - 1;
     }
     return true;
 }
 
-static enum kb_code give(struct source *s, AVFrame *frame, int track_frame, struct shown_frame *ret)
+// Turn where the video ends. False: the order ends here.
+static bool order_ready(struct order *o)
 {
-    *ret = (struct shown_frame){.frame = frame,
-                                .track_frame = track_frame,
-                                .pts_us = s->time_us,
-                                .duration_us = duration_of(s, track_frame, frame)};
-    s->time_us += ret->duration_us;
+    bool at_end = (o->direction == FORWARD && o->next > o->last) ||
+                  (o->direction == BACKWARD && o->next <= o->first);
+    return !at_end || turn_round(o);
+}
+
+// The frame that is shown now; the order moves on.
+static int order_take(struct order *o, int64_t last_us, int64_t *ret_pts_us,
+                      int64_t *ret_duration_us)
+{
+    int frame = o->direction == FROZEN ? o->last : o->next;
+    *ret_pts_us = o->time_us;
+    *ret_duration_us = duration_of(o, frame, last_us);
+    o->time_us += *ret_duration_us;
+    o->next += o->direction == FORWARD ? 1 : o->direction == BACKWARD ? -1 : 0;
+    return frame;
+}
+
+enum kb_code source_plan(const struct source_params *p, struct planned_frame **ret, int *ret_n,
+                         struct kb_error *err)
+{
+    struct order o = order_begin(p);
+    CLEANUP(kb_freep) struct planned_frame *plan = NULL;
+    int n = 0, capacity = 0;
+    while (o.time_us < p->length_us && order_ready(&o)) {
+        if (n == PLAN_MAX)
+            return kb_fail(err, KB_BAD_INPUT,
+                           _("the speech would need more than %d frames of this video: its frames "
+                             "follow each other within microseconds; convert it to a usual frame "
+                             "rate"),
+                           PLAN_MAX);
+        if (n == capacity) {
+            capacity = KB_MAX(capacity * 2, 1024);
+            void *grown = realloc(plan, (size_t)capacity * sizeof(*plan));
+            if (!grown)
+                return kb_no_memory(err);
+            plan = grown;
+        }
+        int64_t duration;
+        plan[n].track_frame = order_take(&o, 0, &plan[n].pts_us, &duration);
+        n++;
+    }
+    *ret = TAKE(plan);
+    *ret_n = n;
+    return KB_OK;
+}
+
+static enum kb_code give(struct source *s, AVFrame *frame, struct shown_frame *ret)
+{
+    ret->frame = frame;
+    ret->track_frame = order_take(&s->order, frame->pkt_duration, &ret->pts_us, &ret->duration_us);
     return KB_OK;
 }
 
 enum kb_code source_next(struct source *s, struct shown_frame *ret, struct kb_error *err)
 {
-    if (s->time_us >= s->p.length_us)
+    struct order *o = &s->order;
+    if (o->time_us >= s->p.length_us || !order_ready(o))
         return KB_EOF;
-    bool at_end = (s->direction == FORWARD && s->next > s->last) ||
-                  (s->direction == BACKWARD && s->next <= s->first);
-    if (at_end && !turn_round(s))
-        return KB_EOF;
-    if (s->direction == FROZEN) {
-        AVFrame *again = av_frame_clone(s->frozen);
-        return again ? give(s, again, s->last, ret) : kb_no_memory(err);
+    if (o->direction == FROZEN) {
+        AVFrame *again = s->frozen ? av_frame_clone(s->frozen) : NULL;
+        if (again)
+            return give(s, again, ret);
+        return s->frozen ? kb_no_memory(err) : KB_EOF;
     }
 
     AVFrame *frame = NULL;
     enum kb_code code =
-        s->direction == FORWARD ? read_forward(s, &frame, err) : read_backward(s, &frame, err);
-    if (code == KB_EOF && s->direction == FORWARD && s->next > s->first) {
+        o->direction == FORWARD ? read_forward(s, &frame, err) : read_backward(s, &frame, err);
+    if (code == KB_EOF && o->direction == FORWARD && o->next > o->first) {
         // The file ends before the track does: play what there is.
-        s->last = s->next - 1;
+        o->last = o->next - 1;
         return source_next(s, ret, err);
     }
     if (code != KB_OK)
         return code;
-    if (s->next == s->last) {
+    if (o->next == o->last) {
         av_frame_free(&s->frozen);
         s->frozen = av_frame_clone(frame);
     }
-    int track_frame = s->next;
-    s->next += s->direction == FORWARD ? 1 : -1;
-    return give(s, frame, track_frame, ret);
+    return give(s, frame, ret);
 }

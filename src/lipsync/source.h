@@ -24,6 +24,15 @@ struct shown_frame {
     int64_t pts_us, duration_us; // in the output
 };
 
+// The same order ahead of time, without reading: where pictures are missing or the last one is
+// shown longer than the others, it is off by that. ret: n frames, free().
+struct planned_frame {
+    int track_frame;
+    int64_t pts_us;
+};
+enum kb_code source_plan(const struct source_params *p, struct planned_frame **ret, int *ret_n,
+                         struct kb_error *err);
+
 struct source *source_create(const struct source_params *p); // never NULL
 // KB_EOF when length_us is reached, or at the video's end if the loop mode is none.
 enum kb_code source_next(struct source *s, struct shown_frame *ret, struct kb_error *err);

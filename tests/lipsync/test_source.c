@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "face/track_internal.h"
 #include "lipsync/source.h"
 #include "media/writer.h"
 
@@ -130,6 +131,30 @@ static void test_restart_freeze_none(void **state)
     }
 }
 
+// Frames that follow each other within a microsecond would be planned by the thousand million.
+static void test_too_many_frames(void **state)
+{
+    struct kb_error err = {0};
+    struct reader *r = NULL;
+    struct planned_frame *plan = NULL;
+    int n = -1;
+    assert_ok(err, reader_open(&r, video, NULL, &err));
+    int64_t pts[N_FRAMES], *own = track->pts;
+    for (int i = 0; i < N_FRAMES; i++)
+        pts[i] = i;
+    struct source_params sp = {r, track, LOOP_RESTART, 0, 3600000000};
+    track->pts = pts;
+    enum kb_code code = source_plan(&sp, &plan, &n, &err);
+    track->pts = own;
+    assert_int_equal(code, KB_BAD_INPUT);
+    assert_non_null(strstr(err.text, "frame rate"));
+    assert_true(n == -1 && !plan);
+    assert_ok(err, source_plan(&sp, &plan, &n, &err));
+    assert_int_equal(n, 90000);
+    free(plan);
+    reader_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +162,7 @@ int main(void)
         cmocka_unit_test(test_start),
         cmocka_unit_test(test_pingpong),
         cmocka_unit_test(test_restart_freeze_none),
+        cmocka_unit_test(test_too_many_frames),
     };
     return cmocka_run_group_tests(tests, make_video, remove_video);
 }

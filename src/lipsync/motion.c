@@ -1,0 +1,363 @@
+// The network is made for stretches of one length (its mel input has a fixed width); a speech is
+// run through it stretch by stretch, each beginning where the last one's samples end.
+#include "lipsync/motion.h"
+
+#include "base/file.h"
+#include "face/track.h"
+#include "lipsync/voice.h"
+#include "nn/import.h"
+#include "nn/session.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STEP       (MEL_PER_S / MOTION_RATE_HZ) // columns of the mel from sample to sample
+#define MAX_KNOTS  16
+#define INNER      20  // the first of the inner lips
+#define MAX_OFFSET 2.0 // seconds
+// Lips that move further than this, half a face, are a broken model's.
+#define MAX_DELTA   0.5f
+#define MAX_OPENING 10.0f // the same for how a point goes with the opening
+
+struct motion_model {
+    char name[64];
+    int64_t params;
+    int first_column; // of the mel, for sample 0
+    int stretch;      // samples in a run
+    float gain;
+    int order[MOTION_POINTS]; // which of the file's points is the track's i-th
+    // What the opening becomes: flat before the first knot (from, to), straight lines between
+    // knots, of slope 1 behind the last.
+    int n_knots;
+    float knots[MAX_KNOTS][2];
+    float opening[MOTION_POINTS][2]; // how the points move when the opening grows by 1
+    struct session *session;
+};
+
+// --- out of a file ---
+
+static enum kb_code bad_meta(struct kb_error *err, const char *key)
+{
+    return kb_fail(
+        err, KB_BAD_INPUT,
+        _("the model's metadata has no usable '%s'; it is not a listener of this version "
+          "(docs/models.md)"),
+        key);
+}
+
+static bool meta_number(const struct tensor_set *set, const char *key, double low, double high,
+                        double *ret)
+{
+    const char *text = tensor_set_meta(set, key);
+    char *end = NULL;
+    *ret = text ? strtod(text, &end) : NAN;
+    return text && end != text && *end == '\0' && *ret >= low && *ret <= high; // NaN is not
+}
+
+// "points": FaceMesh's number of each of the 40 points that move, all lips, none twice.
+static enum kb_code read_points(struct motion_model *m, const struct tensor_set *set,
+                                struct kb_error *err)
+{
+    const char *text = tensor_set_meta(set, "points");
+    json_auto_t *ids = text ? json_loads(text, 0, NULL) : NULL;
+    if (json_array_size(ids) != MOTION_POINTS)
+        return bad_meta(err, "points");
+    for (int i = 0; i < MOTION_POINTS; i++) {
+        m->order[i] = -1;
+        for (int k = 0; k < MOTION_POINTS; k++)
+            if (json_integer_value(json_array_get(ids, (size_t)k)) ==
+                track_point_ids[TRACK_OUTER_FIRST + i])
+                m->order[i] = k;
+        if (m->order[i] < 0)
+            return bad_meta(err, "points");
+    }
+    return KB_OK;
+}
+
+// "curve": [[from, to], …], both rising.
+static enum kb_code read_curve(struct motion_model *m, const struct tensor_set *set,
+                               struct kb_error *err)
+{
+    const char *text = tensor_set_meta(set, "curve");
+    json_auto_t *knots = text ? json_loads(text, 0, NULL) : NULL;
+    size_t n = json_array_size(knots);
+    if (n < 2 || n > MAX_KNOTS)
+        return bad_meta(err, "curve");
+    for (size_t i = 0; i < n; i++) {
+        double from, to;
+        if (json_unpack(json_array_get(knots, i), "[F,F]", &from, &to) != 0 ||
+            !(fabs(from) <= MAX_DELTA && fabs(to) <= MAX_DELTA))
+            return bad_meta(err, "curve");
+        float *knot = m->knots[i];
+        knot[0] = (float)from;
+        knot[1] = (float)to;
+        if (i > 0 && !(knot[0] > knot[-2] && knot[1] >= knot[-1]))
+            return bad_meta(err, "curve");
+    }
+    m->n_knots = (int)n;
+    return KB_OK;
+}
+
+// Mean height of the nine gaps of the inner lips; both rows run from the left corner to the right.
+static float opening_of(const float (*points)[2])
+{
+    float sum = 0;
+    for (int k = 1; k < 10; k++)
+        sum += points[INNER + 20 - k][1] - points[INNER + k][1];
+    return sum / 9;
+}
+
+static enum kb_code read_opening(struct motion_model *m, const struct tensor_set *set,
+                                 struct kb_error *err)
+{
+    const struct tensor *t = tensor_set_find(set, "opening");
+    if (!t || t->n_dims != 2 || t->dims[0] != MOTION_POINTS || t->dims[1] != 2)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the model has no tensor 'opening' of %d points; it is not a listener of "
+                         "this version (docs/models.md)"),
+                       MOTION_POINTS);
+    CLEANUP(kb_freep) float *values = tensor_to_f32(t);
+    if (!values)
+        return kb_no_memory(err);
+    bool sane = true;
+    for (int i = 0; i < MOTION_POINTS; i++)
+        for (int axis = 0; axis < 2; axis++) {
+            m->opening[i][axis] = values[2 * m->order[i] + axis];
+            sane = sane && fabsf(m->opening[i][axis]) <= MAX_OPENING; // NaN is not
+        }
+    // As the curve counts in openings, a step along this must be one.
+    if (!sane || !(fabsf(opening_of(m->opening) - 1) < 0.01f))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the model's tensor 'opening' does not open the mouth by 1"));
+    return KB_OK;
+}
+
+bool motion_recognize(const struct tensor_set *set)
+{
+    const char *format = tensor_set_meta(set, "format");
+    return format && strcmp(format, "koubo-motion") == 0;
+}
+
+static enum kb_code read_contract(struct motion_model *m, const struct tensor_set *set,
+                                  struct kb_error *err)
+{
+    const char *name = tensor_set_meta(set, "name");
+    double version, rate, offset_s, gain;
+    if (!motion_recognize(set))
+        return bad_meta(err, "format");
+    if (!meta_number(set, "version", 1, 1, &version))
+        return bad_meta(err, "version");
+    if (!meta_number(set, "rate", MOTION_RATE_HZ, MOTION_RATE_HZ, &rate))
+        return bad_meta(err, "rate");
+    if (!meta_number(set, "mel_offset_s", -MAX_OFFSET, MAX_OFFSET, &offset_s))
+        return bad_meta(err, "mel_offset_s");
+    if (!meta_number(set, "gain", 0, 10, &gain))
+        return bad_meta(err, "gain");
+    snprintf(m->name, sizeof(m->name), "%s", name ? name : "koubo");
+    m->first_column = (int)lround(offset_s * MEL_PER_S);
+    m->gain = (float)gain;
+    enum kb_code code = read_points(m, set, err);
+    if (code == KB_OK)
+        code = read_curve(m, set, err);
+    return code == KB_OK ? read_opening(m, set, err) : code;
+}
+
+// One mel of fixed width goes in; a sample for every second column that a window fits behind comes
+// out.
+static enum kb_code read_shape(struct motion_model *m, const struct graph *g, struct kb_error *err)
+{
+    const struct value *mel = &g->values[g->inputs[0]], *out = &g->values[g->outputs[0]];
+    bool is_one = g->n_inputs == 1 && g->n_outputs == 1;
+    if (!is_one || mel->c != 1 || mel->h != MEL_BANDS || out->c != 2 * MOTION_POINTS ||
+        out->h != 1 || mel->w <= STEP * (out->w - 1))
+        return kb_fail(
+            err, KB_BAD_INPUT,
+            _("this is not a listener: it must take a mel (%d bands) and give %d numbers "
+              "for every second column"),
+            MEL_BANDS, 2 * MOTION_POINTS);
+    m->stretch = out->w;
+    m->params = graph_params(g);
+    return KB_OK;
+}
+
+static enum kb_code load_file(struct motion_model *m, const char *path, int threads,
+                              struct kb_error *err)
+{
+    CLEANUP(tensor_set_free) struct tensor_set *set = NULL;
+    CLEANUP(graph_free) struct graph *g = NULL;
+    enum kb_code code = weights_load(&set, path, err);
+    if (code == KB_OK)
+        code = read_contract(m, set, err);
+    if (code == KB_OK)
+        code = graph_from_metadata(&g, set, err);
+    if (code == KB_OK)
+        code = read_shape(m, g, err);
+    // f32: the half type of some processors is off by more than a lip may be.
+    struct session_params p = {.batch = 1, .precision = PRECISION_F32, .threads = threads};
+    return code == KB_OK ? session_create(&m->session, g, &p, err) : code;
+}
+
+enum kb_code motion_model_load(struct motion_model **ret, const char *model, int threads,
+                               struct kb_error *err)
+{
+    CLEANUP(motion_model_free) struct motion_model *m = kb_alloc(sizeof(*m));
+    CLEANUP(kb_freep) char *path = NULL;
+    enum kb_code code = model_find(&path, model, err);
+    if (code != KB_OK)
+        return code;
+    code = load_file(m, path, threads, err);
+    if (code != KB_OK)
+        return kb_wrap(err, _("model '%s'"), path);
+    *ret = TAKE(m);
+    return KB_OK;
+}
+
+void motion_model_free(struct motion_model **m)
+{
+    if (!*m)
+        return;
+    session_free(&(*m)->session);
+    free(*m);
+    *m = NULL;
+}
+
+const char *motion_model_name(const struct motion_model *m)
+{
+    return m->name;
+}
+
+int64_t motion_model_params(const struct motion_model *m)
+{
+    return m->params;
+}
+
+// --- running it ---
+
+static float curve_at(const struct motion_model *m, float x)
+{
+    const float(*k)[2] = m->knots;
+    int last = m->n_knots - 1;
+    if (x <= k[0][0])
+        return k[0][1];
+    if (x >= k[last][0])
+        return k[last][1] + x - k[last][0];
+    int i = 1;
+    while (x > k[i][0])
+        i++;
+    float part = (x - k[i - 1][0]) / (k[i][0] - k[i - 1][0]);
+    return k[i - 1][1] + part * (k[i][1] - k[i - 1][1]);
+}
+
+// One sample, as the network tells it, to the track's points. False if it is no motion.
+static bool take_sample(const struct motion_model *m, const float *told, float (*ret)[2])
+{
+    for (int i = 0; i < MOTION_POINTS; i++)
+        for (int axis = 0; axis < 2; axis++) {
+            ret[i][axis] = told[2 * m->order[i] + axis];
+            if (!(fabsf(ret[i][axis]) <= MAX_DELTA))
+                return false;
+        }
+    float opening = opening_of(ret), more = curve_at(m, opening) - opening;
+    for (int i = 0; i < MOTION_POINTS; i++)
+        for (int axis = 0; axis < 2; axis++)
+            ret[i][axis] = m->gain * (ret[i][axis] + more * m->opening[i][axis]);
+    return true;
+}
+
+static enum kb_code run_stretch(struct motion *ret, struct motion_model *m, const struct mel *mel,
+                                int first, struct kb_error *err)
+{
+    mel_window(mel, m->first_column + STEP * first, session_input_shape(m->session, 0).w,
+               session_input(m->session, 0));
+    enum kb_code code = session_run(m->session, err);
+    if (code != KB_OK)
+        return code;
+    const float *told = session_output(m->session, 0);
+    for (int i = first; i < KB_MIN(first + m->stretch, ret->n); i++, told += 2 * MOTION_POINTS)
+        if (!take_sample(m, told, ret->delta[i]))
+            return kb_fail(
+                err, KB_BAD_INPUT,
+                _("model '%s' tells of lips that leave the face; the file is damaged, or "
+                  "it was trained on other units"),
+                m->name);
+    return KB_OK;
+}
+
+enum kb_code motion_run(struct motion **ret, struct motion_model *m, const struct mel *mel,
+                        const struct cancel *cancel, progress_fn *progress, void *opaque,
+                        struct kb_error *err)
+{
+    CLEANUP(motion_free) struct motion *o = kb_alloc(sizeof(*o));
+    o->n = (mel_columns(mel) - 1) / STEP + 1;
+    o->delta = kb_calloc_checked((size_t)o->n, sizeof(*o->delta));
+    o->voice = kb_calloc_checked((size_t)o->n, sizeof(*o->voice));
+    if (!o->delta || !o->voice)
+        return kb_no_memory(err);
+    enum kb_code code = voice_find(o->voice, o->n, STEP, mel, err);
+    for (int first = 0; code == KB_OK && first < o->n; first += m->stretch) {
+        struct progress p = {.stage = STAGE_AUDIO, .done = first, .total = o->n};
+        if (progress)
+            progress(opaque, &p);
+        code = cancel_check(cancel, err);
+        if (code == KB_OK)
+            code = run_stretch(o, m, mel, first, err);
+    }
+    if (code != KB_OK)
+        return code;
+    if (progress)
+        progress(opaque, &(struct progress){.stage = STAGE_AUDIO, .done = o->n, .total = o->n});
+    *ret = TAKE(o);
+    return KB_OK;
+}
+
+void motion_free(struct motion **m)
+{
+    if (!*m)
+        return;
+    free((*m)->delta);
+    free((*m)->voice);
+    free(*m);
+    *m = NULL;
+}
+
+// --- reading what it said ---
+
+void motion_at(const struct motion *m, int64_t pts_us, float amount, float ret[MOTION_POINTS][2])
+{
+    double place = (double)pts_us * MOTION_RATE_HZ / 1e6;
+    place = fmin(fmax(place, 0), m->n - 1);
+    int i = KB_MAX(KB_MIN((int)place, m->n - 2), 0);
+    float t = (float)(place - i);
+    const float(*p[4])[2];
+    for (int k = 0; k < 4; k++)
+        p[k] = m->delta[KB_MAX(KB_MIN(i + k - 1, m->n - 1), 0)];
+    // Catmull and Rom 1974: through the samples, with the slope between their neighbours.
+    float w[4] = {t * (-0.5f + t * (1 - 0.5f * t)), 1 + t * t * (-2.5f + 1.5f * t),
+                  t * (0.5f + t * (2 - 1.5f * t)), t * t * (-0.5f + 0.5f * t)};
+    float voice = m->voice[i] + t * (m->voice[KB_MIN(i + 1, m->n - 1)] - m->voice[i]);
+    for (int j = 0; j < MOTION_POINTS; j++)
+        for (int axis = 0; axis < 2; axis++)
+            ret[j][axis] = amount * voice *
+                           (w[0] * p[0][j][axis] + w[1] * p[1][j][axis] + w[2] * p[2][j][axis] +
+                            w[3] * p[3][j][axis]);
+}
+
+static int compare_floats(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+void motion_range(const struct motion *m, float *ret_low, float *ret_high)
+{
+    CLEANUP(kb_freep) float *openings = kb_alloc((size_t)m->n * sizeof(*openings));
+    int n = 0;
+    for (int i = 0; i < m->n; i++)
+        if (m->voice[i] > 0.5f)
+            openings[n++] = opening_of(m->delta[i]);
+    qsort(openings, (size_t)n, sizeof(*openings), compare_floats);
+    *ret_low = n ? openings[(int)lroundf(0.05f * (float)(n - 1))] : 0;
+    *ret_high = n ? openings[(int)lroundf(0.95f * (float)(n - 1))] : 0;
+}

@@ -1,0 +1,54 @@
+// From speech to lip motion: what the 40 lip points do, 40 times a second, whoever speaks.
+//
+// The network is a listener (mel to features) with a linear head, `models/koubo-lips.safetensors`;
+// docs/models.md has the contract of its file. It runs once over the whole speech before the first
+// frame is drawn: 1,800 frames and more a second.
+//
+// motion_*: a struct motion is read-only once made, any thread. A struct motion_model is not
+// thread-safe.
+#ifndef LIPSYNC_MOTION_H
+#define LIPSYNC_MOTION_H
+
+#include "base/cancel.h"
+#include "base/progress.h"
+#include "media/mel.h"
+#include "nn/tensor.h"
+
+#define MOTION_RATE_HZ 40
+#define MOTION_POINTS  40 // 20 outer lips, 20 inner lips, in the track's order
+
+struct motion_model;
+
+// Does the set say that it is a listener?
+bool motion_recognize(const struct tensor_set *set);
+
+// model: a path, or NULL / "koubo-lips" for the bundled one. KB_NOT_FOUND, KB_BAD_INPUT (not a
+// listener).
+enum kb_code motion_model_load(struct motion_model **ret, const char *model, int threads,
+                               struct kb_error *err);
+void motion_model_free(struct motion_model **m);
+// The name in the file ("koubo-lips"), and how many numbers it learnt.
+const char *motion_model_name(const struct motion_model *m);
+int64_t motion_model_params(const struct motion_model *m);
+
+// Displacements of a speech in canonical units (rig/person.h) from the speaker's closed mouth, as a
+// mean speaker moves.
+struct motion {
+    int n; // samples; sample i stands at i / MOTION_RATE_HZ seconds
+    float (*delta)[MOTION_POINTS][2];
+    float *voice; // 0..1: how much of a voice is heard; 0 in silence
+};
+
+// Progress: STAGE_LOADING is not touched; STAGE_AUDIO, done and total in samples. KB_CANCELLED.
+enum kb_code motion_run(struct motion **ret, struct motion_model *m, const struct mel *mel,
+                        const struct cancel *cancel, progress_fn *progress, void *opaque,
+                        struct kb_error *err);
+void motion_free(struct motion **m); // NULL is fine
+
+// The displacements at a time, interpolated (cubic), times `amount`; silence fades them to 0, so
+// that the mouth closes. Before the first and after the last sample: that sample's.
+void motion_at(const struct motion *m, int64_t pts_us, float amount, float ret[MOTION_POINTS][2]);
+// 5 % and 95 % of the opening (mean of the nine gaps of the inner lips) over the voiced samples.
+void motion_range(const struct motion *m, float *ret_low, float *ret_high);
+
+#endif

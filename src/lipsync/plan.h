@@ -1,0 +1,39 @@
+// What the rig does in each frame of a job, decided for the whole job before the first frame is
+// drawn: which lips, which mouth between them, and how strongly. Internal to lipsync/. Read-only
+// once made, any thread.
+#ifndef LIPSYNC_PLAN_H
+#define LIPSYNC_PLAN_H
+
+#include "lipsync/motion.h"
+#include "lipsync/source.h"
+#include "rig/rig.h"
+#include "rig/still.h"
+
+struct plan_params { // borrowed, must outlive the plan
+    const struct rig *rig;
+    const struct track *track;
+    int face;
+    const struct motion *motion; // told by a listener, or read in what a network painted
+    struct source_params source;
+    int64_t speech_us;      // from here on the film is shown as it is
+    float amount;           // of the motion, 1 = fitted to the person
+    float still_motion;     // 0..1: of the head and the lids of a still picture
+    float scale_x, scale_y; // pixels of the frame per pixel of the track's picture
+    const struct cancel *cancel;
+};
+
+struct plan;
+
+enum kb_code plan_create(struct plan **ret, const struct plan_params *p, struct kb_error *err);
+void plan_free(struct plan **p);
+
+// The n-th shown frame. False: the film is shown as it is.
+bool plan_frame(const struct plan *p, int64_t n, const struct shown_frame *shown,
+                struct rig_frame *ret);
+// The head of a still picture at the time of a shown frame. NULL: this is a film, it moves by
+// itself.
+const struct still *plan_still(const struct plan *p, int64_t pts_us, struct still_state *ret);
+// How far the speech's motion is stretched for this person.
+float plan_gain(const struct plan *p);
+
+#endif
