@@ -34,7 +34,8 @@ enum { OPT_JSON = 600, OPT_ONLY, OPT_CLIP, OPT_REPEAT };
 static const struct argp_option bench_options[] = {
     {"json", OPT_JSON, NULL, 0, N_("print one flat JSON object"), 10},
     {"only", OPT_ONLY, "PREFIX", 0,
-     N_("measure only what begins like this: network, stage, job, load, memory, or a whole name"),
+     N_("measure only what begins like this: network, rig, load, stage, job, memory, or a whole "
+        "name"),
      10},
     {"clip", OPT_CLIP, "FILE", 0,
      N_("a film of a minute, 1280x720, with a face (default: one is made)"), 10},
@@ -56,8 +57,8 @@ static void check_only(const struct bench_options *o, struct argp_state *state)
         if (selected(o, &bench_parts[i]))
             return;
     argp_error(state,
-               _("nothing that is measured begins with '%s'; there are network, load, stage, job "
-                 "and memory"),
+               _("nothing that is measured begins with '%s'; there are network, rig, load, stage, "
+                 "job and memory"),
                o->only);
 }
 
@@ -97,8 +98,10 @@ static const struct argp bench_argp = {
     bench_options,
     bench_parse,
     NULL,
-    N_("Measure how fast koubo is on this machine: the networks, the stages of a job, whole jobs, "
-       "memory. Everything takes a quarter of an hour; --only network less than a minute."),
+    N_("Measure how fast koubo is on this machine: Wav2Lip's network, the listener and the rig, "
+       "the "
+       "stages of a job, whole jobs, memory. Everything takes a quarter of an hour; --only network "
+       "less than a minute."),
     bench_children,
     NULL,
     "koubo",

@@ -7,10 +7,8 @@
 #include "cli/cli.h"
 #include "cli/photo.h"
 #include "face/models.h"
-#include "face/track.h"
 #include "media/audio.h"
 #include "media/mel.h"
-#include "media/reader.h"
 #include "media/speech.h"
 #include "media/writer.h"
 #include "nn/import.h"
@@ -104,7 +102,7 @@ struct window {
     double cx, cy, height;
 };
 
-// Around the largest face, which then fills a good third of the frame, as of one who speaks to the
+// Around the largest face, which then fills four tenths of the frame, as of one who speaks to the
 // camera.
 static enum kb_code window_of(struct window *ret, const AVFrame *picture, struct kb_error *err)
 {
@@ -124,7 +122,7 @@ static enum kb_code window_of(struct window *ret, const AVFrame *picture, struct
             best = i;
     const struct detection *d = &found[best];
     *ret = (struct window){(double)d->x + (double)d->width / 2,
-                           (double)d->y + (double)d->height / 2, (double)d->height * 2.8};
+                           (double)d->y + (double)d->height / 2, (double)d->height * 2.5};
     return KB_OK;
 }
 
@@ -317,13 +315,9 @@ static enum kb_code make_track(const struct bench *b, struct kb_error *err)
 
 static enum kb_code make_packs(const struct bench *b, struct kb_error *err)
 {
-    enum kb_code code = KB_OK;
-    for (int i = 0; i < 2 && code == KB_OK; i++) {
-        CLEANUP(lips_free) struct lips *lips = NULL;
-        struct bench_part part = {.wav2lip = i == 1, .packed = true};
-        code = bench_load(&lips, b, &part, NULL, NULL, err);
-    }
-    return code;
+    CLEANUP(lips_free) struct lips *lips = NULL;
+    struct bench_part part = {.packed = true};
+    return bench_load(&lips, b, &part, NULL, NULL, err);
 }
 
 enum kb_code bench_make(const struct bench *b, enum material m, struct kb_error *err)
@@ -366,7 +360,7 @@ const char *bench_material_title(enum material m)
     case MATERIAL_TRACK:
         return _("the face track of the film");
     case MATERIAL_PACKS:
-        return _("the networks packed");
+        return _("the network packed");
     case MATERIAL_LONG_SPEECH:
         return _("a speech of ten minutes");
     case MATERIAL_LONG_FILMS:

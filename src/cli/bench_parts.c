@@ -4,13 +4,12 @@
 
 #include "base/file.h"
 #include "cli/cli.h"
-#include "face/track.h"
 #include "lipsync/crop.h"
-#include "lipsync/lips.h"
+#include "lipsync/motion.h"
 #include "lipsync/paste.h"
 #include "media/mel.h"
-#include "media/reader.h"
 #include "media/writer.h"
+#include "rig/follow.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +25,7 @@ enum kb_code bench_load(struct lips **ret, const struct bench *b, const struct b
 {
     CLEANUP(kb_freep) char *wav2lip = bench_path(b, "wav2lip.safetensors");
     CLEANUP(kb_freep) char *networks = bench_path(b, "networks");
-    struct lips_params lp = {.model = part->wav2lip ? wav2lip : NULL,
+    struct lips_params lp = {.model = wav2lip,
                              .precision = part->precision,
                              .threads = kb_cpu_count(),
                              .ranges = ranges,
@@ -45,6 +44,20 @@ static enum kb_code run_load(const struct bench *b, const struct bench_part *par
     return code;
 }
 
+// What leads the rig: the listener, and how the face follows.
+static enum kb_code run_load_rig(const struct bench *b, const struct bench_part *part, double *ret,
+                                 struct kb_error *err)
+{
+    CLEANUP(motion_model_free) struct motion_model *motion = NULL;
+    CLEANUP(follow_free) struct follow *follow = NULL;
+    int64_t since = kb_now_us();
+    enum kb_code code = motion_model_load(&motion, NULL, kb_cpu_count(), err);
+    if (code == KB_OK)
+        code = follow_load(&follow, err);
+    *ret = (double)(kb_now_us() - since) / 1e6;
+    return code;
+}
+
 // Numbers between 0 and 1, so that no branch or denormal favours a network.
 static void fill(float *data, size_t n)
 {
@@ -57,10 +70,9 @@ static void fill(float *data, size_t n)
 
 static void fill_inputs(struct lips *lips)
 {
-    const struct lips_spec *spec = lips_spec(lips);
     for (int i = 0; i < lips_batch(lips); i++) {
-        fill(lips_face(lips, i), (size_t)spec->width * (size_t)spec->height * 6);
-        fill(lips_mel(lips, i), (size_t)spec->mel_columns * MEL_BANDS);
+        fill(lips_face(lips, i), 2 * LIPS_FLOATS);
+        fill(lips_mel(lips, i), LIPS_MEL_COLUMNS * MEL_BANDS);
     }
 }
 
@@ -146,10 +158,9 @@ static enum kb_code run_mel(const struct bench *b, const struct bench_part *part
     return code;
 }
 
-static enum kb_code make_track(struct track **ret, const struct bench *b, int64_t limit_us,
-                               int64_t *ret_us, struct kb_error *err)
+enum kb_code bench_track(struct track **ret, const char *film, int64_t limit_us, int64_t *ret_us,
+                         struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *clip = bench_clip(b);
     CLEANUP(face_models_free) struct face_models *models = NULL;
     enum kb_code code = face_models_load(&models, err);
     if (code != KB_OK)
@@ -157,7 +168,7 @@ static enum kb_code make_track(struct track **ret, const struct bench *b, int64_
     struct track_params tp = {
         .limit_us = limit_us, .decoder_threads = kb_cpu_count(), .cancel = cli_cancel()};
     int64_t since = kb_now_us();
-    code = track_make(ret, clip, models, &tp, err);
+    code = track_make(ret, film, models, &tp, err);
     *ret_us = kb_now_us() - since;
     return code;
 }
@@ -165,27 +176,22 @@ static enum kb_code make_track(struct track **ret, const struct bench *b, int64_
 static enum kb_code run_track(const struct bench *b, const struct bench_part *part, double *ret,
                               struct kb_error *err)
 {
+    CLEANUP(kb_freep) char *clip = bench_clip(b);
     CLEANUP(track_free) struct track *track = NULL;
     int64_t us;
-    enum kb_code code = make_track(&track, b, 12000000, &us, err);
+    enum kb_code code = bench_track(&track, clip, 12000000, &us, err);
     if (code == KB_OK)
         *ret = PER_S(track_info(track)->n_frames, us);
     return code;
 }
 
-// The first frames of the clip, decoded.
-struct frames {
-    AVFrame *at[48];
-    int n;
-};
-
-static void frames_free(struct frames *f)
+void bench_frames_free(struct bench_frames *f)
 {
     while (f->n > 0)
         av_frame_free(&f->at[--f->n]);
 }
 
-static enum kb_code decode_frames(struct frames *f, struct reader *reader, struct kb_error *err)
+enum kb_code bench_frames_read(struct bench_frames *f, struct reader *reader, struct kb_error *err)
 {
     enum kb_code code = KB_OK;
     while (code == KB_OK && f->n < (int)ARRAY_LEN(f->at)) {
@@ -196,16 +202,13 @@ static enum kb_code decode_frames(struct frames *f, struct reader *reader, struc
 }
 
 // Warp every frame's face out and paste its own mouth back, as the job does around the network.
-static enum kb_code crop_and_paste(const struct frames *frames, const struct cropper *c, int *ret_n,
-                                   struct kb_error *err)
+static enum kb_code crop_and_paste(const struct bench_frames *frames, const struct cropper *c,
+                                   int *ret_n, struct kb_error *err)
 {
-    const struct lips_spec *spec = c->spec;
-    struct paste_params pp = {.spec = spec, .feather = 0.10f, .dilate = 0.04f};
+    struct paste_params pp = {.feather = 0.10f, .dilate = 0.04f};
     CLEANUP(paster_free) struct paster *paster = paster_create(&pp);
-    size_t floats = (size_t)spec->width * (size_t)spec->height * 3;
-    CLEANUP(kb_freep) float *target = kb_alloc(floats * sizeof(*target));
-    CLEANUP(kb_freep) float *input = kb_alloc(2 * floats * sizeof(*input));
-    struct warp_params wp = {spec->width, spec->height, 3, spec->bgr, 0, 1};
+    CLEANUP(kb_freep) float *target = kb_alloc(LIPS_FLOATS * sizeof(*target));
+    CLEANUP(kb_freep) float *input = kb_alloc(2 * LIPS_FLOATS * sizeof(*input));
     for (int i = 0; i < frames->n; i++) {
         struct affine to_frame;
         float points[TRACK_N_POINTS][2];
@@ -214,10 +217,9 @@ static enum kb_code crop_and_paste(const struct frames *frames, const struct cro
             continue;
         if (av_frame_make_writable(frame) < 0)
             return kb_no_memory(err);
-        warp_crop(frame, &to_frame, &wp, target);
-        crop_interleave(spec, target, target, input);
-        paste(paster, frame, &to_frame, target,
-              target + (size_t)spec->out_top * (size_t)spec->width * 3, (const float(*)[2])points);
+        crop_take(frame, &to_frame, target);
+        crop_interleave(target, input);
+        paste(paster, frame, &to_frame, target, target, (const float(*)[2])points);
         ++*ret_n;
     }
     return KB_OK;
@@ -226,18 +228,16 @@ static enum kb_code crop_and_paste(const struct frames *frames, const struct cro
 static enum kb_code run_crop_paste(const struct bench *b, const struct bench_part *part,
                                    double *ret, struct kb_error *err)
 {
-    CLEANUP(lips_free) struct lips *lips = NULL;
+    CLEANUP(kb_freep) char *clip = bench_clip(b);
     CLEANUP(track_free) struct track *track = NULL;
     CLEANUP(reader_close) struct reader *reader = NULL;
-    CLEANUP(frames_free) struct frames frames = {0};
+    CLEANUP(bench_frames_free) struct bench_frames frames = {0};
     int64_t us;
-    enum kb_code code = bench_load(&lips, b, part, NULL, NULL, err);
-    if (code == KB_OK)
-        code = make_track(&track, b, 3000000, &us, err);
+    enum kb_code code = bench_track(&track, clip, 3000000, &us, err);
     if (code == KB_OK)
         code = open_clip(&reader, b, err);
     if (code == KB_OK)
-        code = decode_frames(&frames, reader, err);
+        code = bench_frames_read(&frames, reader, err);
     if (code != KB_OK)
         return code;
     int face = track_choose(track, FACE_LARGEST, 0, err);
@@ -245,8 +245,7 @@ static enum kb_code run_crop_paste(const struct bench *b, const struct bench_par
         return KB_NOT_FOUND;
     frames.n = KB_MIN(frames.n, track_info(track)->n_frames);
 
-    struct cropper c = {.spec = lips_spec(lips),
-                        .track = track,
+    struct cropper c = {.track = track,
                         .face = face,
                         .scale_x = 1,
                         .scale_y = 1,
@@ -267,10 +266,10 @@ static enum kb_code run_encode(const struct bench *b, const struct bench_part *p
     CLEANUP(kb_freep) char *path = bench_path(b, "encoded.mp4");
     CLEANUP(reader_close) struct reader *reader = NULL;
     CLEANUP(writer_close) struct writer *writer = NULL;
-    CLEANUP(frames_free) struct frames frames = {0};
+    CLEANUP(bench_frames_free) struct bench_frames frames = {0};
     enum kb_code code = open_clip(&reader, b, err);
     if (code == KB_OK)
-        code = decode_frames(&frames, reader, err);
+        code = bench_frames_read(&frames, reader, err);
     if (code != KB_OK)
         return code;
     const struct reader_info *info = reader_info(reader);
@@ -310,7 +309,7 @@ static enum kb_code become_generate(const struct bench *b, const struct bench_pa
     if (setenv("KOUBO_CACHE", job.cache, 1) != 0)
         return kb_no_memory(err);
     execl("/proc/self/exe", "koubo", "generate", "-q", "-y", "-a", job.speech, "-i", job.video,
-          "-o", output, "--duration", duration, "--model", job.model ? job.model : "koubo-lips",
+          "-o", output, "--duration", duration, "--model", job.model ? job.model : MODEL_BUNDLED,
           (char *)NULL);
     return kb_fail(err, KB_INTERNAL, _("cannot start koubo again"));
 }
@@ -364,20 +363,18 @@ static enum kb_code run_pingpong(const struct bench *b, const struct bench_part 
 
 // clang-format off
 const struct bench_part bench_parts[] = {
-    {"network.koubo-lips.f32.fps", "fps", run_network, .precision = PRECISION_F32},
-    {"network.koubo-lips.bf16.fps", "fps", run_network, .precision = PRECISION_BF16},
-    {"network.koubo-lips.int8.fps", "fps", run_network, .precision = PRECISION_INT8},
-    {"network.wav2lip.f32.fps", "fps", run_network, .precision = PRECISION_F32, .wav2lip = true,
+    {"network.wav2lip.f32.fps", "fps", run_network, .precision = PRECISION_F32,
      .needs = MATERIAL_WAV2LIP},
-    {"network.wav2lip.bf16.fps", "fps", run_network, .precision = PRECISION_BF16, .wav2lip = true,
+    {"network.wav2lip.bf16.fps", "fps", run_network, .precision = PRECISION_BF16,
      .needs = MATERIAL_WAV2LIP},
-    {"network.wav2lip.int8.fps", "fps", run_network, .precision = PRECISION_INT8, .wav2lip = true,
+    {"network.wav2lip.int8.fps", "fps", run_network, .precision = PRECISION_INT8,
      .needs = MATERIAL_WAV2LIP},
-    {"load.koubo-lips_s", "s", run_load, .wav2lip = false},
-    {"load.wav2lip_s", "s", run_load, .wav2lip = true, .needs = MATERIAL_WAV2LIP},
-    {"load.koubo-lips_packed_s", "s", run_load, .wav2lip = false, .packed = true,
-     .needs = MATERIAL_WAV2LIP | MATERIAL_PACKS},
-    {"load.wav2lip_packed_s", "s", run_load, .wav2lip = true, .packed = true,
+    {"rig.listener.x", "x", bench_listener, .needs = MATERIAL_SPEECH},
+    {"rig.720p_ms", "ms", bench_rig, .needs = MATERIAL_SPEECH | MATERIAL_CLIP},
+    {"rig.1080p_ms", "ms", bench_rig, .full_hd = true, .needs = MATERIAL_SPEECH | MATERIAL_FULL_HD},
+    {"load.koubo-lips_s", "s", run_load_rig, .packed = false},
+    {"load.wav2lip_s", "s", run_load, .needs = MATERIAL_WAV2LIP},
+    {"load.wav2lip_packed_s", "s", run_load, .packed = true,
      .needs = MATERIAL_WAV2LIP | MATERIAL_PACKS},
     {"stage.mel.x", "x", run_mel, .needs = MATERIAL_SPEECH},
     {"stage.decode.fps", "fps", run_decode, .needs = MATERIAL_CLIP},

@@ -9,13 +9,13 @@
 
 struct dataset_options {
     struct common_options common;
-    const char *folder, *model;
+    const char *folder;
     enum face_choice face;
     int face_number, threads;
     struct inputs inputs;
 };
 
-enum { OPT_THREADS = 600, OPT_MODEL, OPT_FACE };
+enum { OPT_THREADS = 600, OPT_FACE };
 
 static const struct argp_option dataset_options[] = {
     {"input", 'i', "FILE|FOLDER", 0,
@@ -25,7 +25,6 @@ static const struct argp_option dataset_options[] = {
      N_("who speaks: largest, left, right, center, or a number from 1 in order of size (default: "
         "largest)"),
      11},
-    {"model", OPT_MODEL, "FILE", 0, N_("whose crops are made (default: koubo-lips)"), 11},
     {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
     {0},
 };
@@ -47,9 +46,6 @@ static error_t dataset_parse(int key, char *arg, struct argp_state *state)
         if (!face_choice_parse(arg, &o->face, &o->face_number))
             argp_error(state, _("%s takes one of %s, not '%s'"), "--face",
                        "largest, left, right, center, 1, 2, 3…", arg);
-        return 0;
-    case OPT_MODEL:
-        o->model = arg;
         return 0;
     case OPT_THREADS:
         o->threads = option_int(state, "--threads", arg, 1, 1024);
@@ -74,8 +70,8 @@ static const struct argp dataset_argp = {
     dataset_options,
     dataset_parse,
     "VIDEO|FOLDER... -o FOLDER",
-    N_("Make training data out of videos of people who speak: crops of the face, mel spectrograms "
-       "and lip landmarks, exactly as koubo sees them. Every tenth video is kept to check with, or "
+    N_("Make training data out of videos of people who speak: mel spectrograms and lip "
+       "landmarks, exactly as koubo sees them. Every tenth video is kept to check with, or "
        "the last one, or the last tenth of a single one. training/README.md says how to go on."),
     dataset_children,
     NULL,
@@ -124,7 +120,6 @@ static int run(struct dataset_options *o)
     struct kb_error err = {0};
     CLEANUP(kb_freep) char *cache = cache_folder("tracks");
     struct dataset_params p = {.folder = o->folder,
-                               .model = o->model,
                                .face = o->face,
                                .face_number = o->face_number,
                                .track_folder = cache,

@@ -17,7 +17,7 @@ static void look_at_models(struct doctor *d)
     engine_free(&e);
     if (code == KB_OK)
         doctor_add(d, "models", _("models"), FINDING_OK, NULL,
-                   _("the mouth network and the face networks load in %.2f s"),
+                   _("the listener and the face networks load in %.2f s"),
                    (double)(kb_now_us() - begin) / 1e6);
     else
         doctor_add(d, "models", _("models"), FINDING_PROBLEM,

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "lipsync/motion.h"
 #include "nn/import.h"
 
 #include <dirent.h>
@@ -68,6 +69,8 @@ static const char *format_name(const struct file_map *file)
 static const char *network_name(const struct tensor_set *weights)
 {
     const char *name = tensor_set_meta(weights, "name");
+    if (motion_recognize(weights))
+        return _("listener: from speech to the motion of lips");
     if (name)
         return name;
     return wav2lip_recognize(weights) ? "wav2lip" : _("unknown");
@@ -137,7 +140,7 @@ int model_list(int argc, char **argv)
     options_parse(&list_argp, argc, argv, &common);
     struct kb_error err = {0};
     CLEANUP(kb_freep) char *bundled = NULL;
-    enum kb_code code = model_locate(&bundled, "koubo-lips.safetensors", &err);
+    enum kb_code code = model_locate(&bundled, MODEL_BUNDLED ".safetensors", &err);
     if (code != KB_OK)
         return cli_report(code, &err);
     CLEANUP(kb_freep) char *folder = path_folder(bundled);

@@ -1,4 +1,4 @@
-// koubo model quantize: the ranges of a network's values on a film of somebody who speaks, which
+// koubo model quantize: the ranges of Wav2Lip's values on a film of somebody who speaks, which
 // int8 needs, kept beside the weights or in a copy of them.
 #include "cli/model.h"
 
@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "cli/cli.h"
 #include "lipsync/calibrate.h"
+#include "lipsync/motion.h"
 #include "nn/import.h"
 
 #include <jansson.h>
@@ -129,13 +130,30 @@ static enum kb_code check_output(const struct quantize_options *o, struct kb_err
     return file_check_writable(o->output, 0, err);
 }
 
+static enum kb_code check_model(const char *path, struct kb_error *err)
+{
+    CLEANUP(tensor_set_free) struct tensor_set *weights = NULL;
+    CLEANUP(graph_free) struct graph *graph = NULL;
+    enum kb_code code = weights_load(&weights, path, err);
+    if (code != KB_OK)
+        return code;
+    if (motion_recognize(weights))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("'%s' is a listener, which is quick in f32; only Wav2Lip runs in int8"),
+                       path);
+    code = wav2lip_graph(&graph, weights, err);
+    return code == KB_OK ? code : kb_wrap(err, _("model '%s'"), path);
+}
+
 static enum kb_code quantize(const struct quantize_options *o, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *path = NULL;
     CLEANUP(calibration_clear) struct calibration c = {0};
     enum kb_code code = check_output(o, err);
     if (code == KB_OK)
-        code = lips_find(&path, o->model, err);
+        code = model_find(&path, o->model, err);
+    if (code == KB_OK)
+        code = check_model(path, err);
     if (code != KB_OK)
         return code;
     struct calibrate_params p = {.model = path,

@@ -23,6 +23,10 @@ enum {
     OPT_TEXT,
     OPT_VOICE,
     OPT_FACE,
+    OPT_MOUTH_AMOUNT,
+    OPT_MOUTH_FROM,
+    OPT_STILL_MOTION,
+    OPT_PAINT,
     OPT_PADS,
     OPT_NOSMOOTH,
     OPT_LOOP,
@@ -152,12 +156,13 @@ const struct argp common_argp = {
 static const struct argp_option engine_options[] = {
     {NULL, 0, NULL, 0, N_("Network and computing:"), 50},
     {"model", OPT_MODEL, "FILE", 0,
-     N_("the mouth network: koubo-lips, or the file of a Wav2Lip checkpoint or koubo model "
-        "(default: koubo-lips)"),
+     N_("what makes the mouth: koubo-lips or the file of another listener, which move the person's "
+        "own lips, or a Wav2Lip checkpoint, which paints them (default: koubo-lips)"),
      50},
     {"precision", OPT_PRECISION, "P", 0,
-     N_("auto, f32, bf16 or int8 (default: auto, the fastest that the processor has)"), 50},
-    {"batch-size", OPT_BATCH_SIZE, "N", 0, N_("frames per run of the network (default: 4, Wav2Lip 8)"), 50},
+     N_("of Wav2Lip: auto, f32, bf16 or int8 (default: auto, the fastest that the processor has)"),
+     50},
+    {"batch-size", OPT_BATCH_SIZE, "N", 0, N_("frames per run of Wav2Lip (default: 8)"), 50},
     {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
     {0},
 };
@@ -279,16 +284,27 @@ static const struct argp_option video_options[] = {
     {"no-cache", OPT_NO_CACHE, NULL, 0, N_("neither look for face tracks nor keep them"), 20},
 
     {NULL, 0, NULL, 0, N_("Mouth:"), 30},
-    {"pads", OPT_PADS, "T B L R", 0,
-     N_("grow the face box at top, bottom, left and right, in pixels; for Wav2Lip checkpoints "
-        "(default: 0 10 0 0)"),
+    {"mouth-amount", OPT_MOUTH_AMOUNT, "X", 0,
+     N_("how far the mouth opens, 0 to 3 (default: 1, as far as the person opens it in the video)"),
      30},
-    {"nosmooth", OPT_NOSMOOTH, NULL, 0, N_("do not smooth the face's place over time"), 30},
+    {"mouth-from", OPT_MOUTH_FROM, "FILE", 0,
+     N_("take teeth and tongue from another video of the same person (default: from this one)"), 30},
+    {"still-motion", OPT_STILL_MOTION, "X", 0,
+     N_("how much the head and the eyelids of a still picture move, 0 to 1 (default: 0.5)"), 30},
+
+    {NULL, 0, NULL, 0, N_("Mouth, with a Wav2Lip checkpoint:"), 35},
+    {"paint", OPT_PAINT, "yes|no", 0,
+     N_("show the mouth as the checkpoint paints it, or only move the person's own lips to its "
+        "shape, as sharp as the video (default: yes)"),
+     35},
+    {"pads", OPT_PADS, "T B L R", 0,
+     N_("grow the face box at top, bottom, left and right, in pixels (default: 0 10 0 0)"), 35},
+    {"nosmooth", OPT_NOSMOOTH, NULL, 0, N_("do not smooth the face's place over time"), 35},
     {"mask-feather", OPT_MASK_FEATHER, "X", 0,
-     N_("soft rim of the mouth's mask, as a fraction of the face's width (default: 0.10)"), 30},
+     N_("soft rim of the mouth's mask, as a fraction of the face's width (default: 0.10)"), 35},
     {"mask-dilate", OPT_MASK_DILATE, "X", 0,
-     N_("grow the mask by this fraction of the face's width (default: 0.04)"), 30},
-    {"sharpen", OPT_SHARPEN, "X", 0, N_("sharpen the mouth, 0 to 5 (default: 0)"), 30},
+     N_("grow the mask by this fraction of the face's width (default: 0.04)"), 35},
+    {"sharpen", OPT_SHARPEN, "X", 0, N_("sharpen the mouth, 0 to 5 (default: 0)"), 35},
 
     {NULL, 0, NULL, 0, N_("Picture and sound:"), 40},
     {"height", OPT_HEIGHT, "N", 0, N_("scale down to N rows (default: as the video)"), 40},
@@ -339,6 +355,7 @@ static void parse_pads(struct argp_state *state, const char *arg, int pads[4])
 
 static error_t video_parse_face(int key, char *arg, struct argp_state *state)
 {
+    static const char *const yes_no[] = {"yes", "no"};
     struct video_options *o = state->input;
     switch (key) {
     case OPT_START:
@@ -367,6 +384,18 @@ static error_t video_parse_face(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_NO_CACHE:
         o->no_cache = true;
+        return 0;
+    case OPT_MOUTH_AMOUNT:
+        o->job.mouth_amount = option_float(state, "--mouth-amount", arg, 0, 3);
+        return 0;
+    case OPT_MOUTH_FROM:
+        o->job.mouth_from = option_path(arg);
+        return 0;
+    case OPT_STILL_MOTION:
+        o->job.still_motion = option_float(state, "--still-motion", arg, 0, 1);
+        return 0;
+    case OPT_PAINT:
+        o->job.lead = option_word(state, "--paint", arg, yes_no, ARRAY_LEN(yes_no)) == 1;
         return 0;
     case OPT_PADS:
         parse_pads(state, arg, o->job.pads);

@@ -101,7 +101,8 @@ static enum kb_code track_one(const struct preprocess_options *o, const char *vi
         remove(path);
 
     CLEANUP(progress_stop) struct progress_view *view = progress_start(o->common.progress, label);
-    struct track_params params = {.decoder_threads = o->threads,
+    struct track_params params = {.video_hash = hash,
+                                  .decoder_threads = o->threads,
                                   .cache_limit = o->cache_limit,
                                   .cancel = cli_cancel(),
                                   .progress = progress_update,

@@ -244,7 +244,9 @@ static enum kb_code find_user(struct store *s, const char *id, char **ret_batch,
         "SELECT b.name FROM job j JOIN batch b ON b.id = j.batch WHERE j.video = ?1"
         " AND j.state NOT IN " JOB_STATES_ENDED
         " UNION ALL SELECT b.name FROM batch b JOIN job j ON j.batch = b.id WHERE b.audio = ?1"
-        " AND j.state NOT IN " JOB_STATES_ENDED " LIMIT 1",
+        " AND j.state NOT IN " JOB_STATES_ENDED
+        " UNION ALL SELECT b.name FROM job j JOIN batch b ON b.id = j.batch"
+        " WHERE j.state NOT IN " JOB_STATES_ENDED " AND" BATCH_MOUTH_FROM "= ?1 LIMIT 1",
         "t", id);
     if (code == KB_OK)
         *ret_batch = store_column(q, 0);

@@ -96,11 +96,32 @@ static enum kb_code add_jobs(struct store *s, const struct batch_params *p, int6
     return code;
 }
 
-static enum kb_code create(struct store *s, const struct batch_params *p, int64_t *ret_id,
-                           struct kb_error *err)
+// The option mouth_from: a whole video; jobs do not wait for it.
+static enum kb_code check_mouth_from(struct store *s, const char *id, struct kb_error *err)
+{
+    int64_t usable = 0;
+    CLEANUP(kb_freep) char *name = NULL;
+    enum kb_code code = check_asset(s, id, true, &name, err);
+    if (code == KB_OK)
+        code = store_query_int(s, &usable, err,
+                               "SELECT kind = 'video' AND state IN ('new', 'ready') FROM asset"
+                               " WHERE id = ?",
+                               "t", id);
+    if (code == KB_OK && !usable)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("'%s' cannot lend its mouth: the option 'mouth_from' takes a video that is "
+                         "whole and can be read"),
+                       name);
+    return code;
+}
+
+static enum kb_code create(struct store *s, const struct batch_params *p, const char *mouth_from,
+                           int64_t *ret_id, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *audio = NULL;
     enum kb_code code = check_asset(s, p->audio, false, &audio, err);
+    if (code == KB_OK && mouth_from)
+        code = check_mouth_from(s, mouth_from, err);
     if (code != KB_OK)
         return code;
     CLEANUP(kb_freep) char *stem = path_stem(audio);
@@ -123,19 +144,17 @@ static enum kb_code check_priority(int priority, struct kb_error *err)
     return KB_OK;
 }
 
-static enum kb_code check_params(const struct batch_params *p, struct kb_error *err)
+static enum kb_code check_params(const struct batch_params *p, struct batch_options *ret,
+                                 struct kb_error *err)
 {
-    struct batch_options options = {0};
     if (!p->audio)
         return kb_fail(err, KB_BAD_INPUT, _("no speech: name the audio of the batch"));
     if (p->n_videos < 1 || p->n_videos > MAX_VIDEOS)
         return kb_fail(err, KB_BAD_INPUT, _("a batch takes 1 to %d videos, not %d"), MAX_VIDEOS,
                        p->n_videos);
     enum kb_code code = check_priority(p->priority, err);
-    if (code == KB_OK && p->options) {
-        code = batch_options_parse(p->options, &options, err);
-        batch_options_free(&options);
-    }
+    if (code == KB_OK && p->options)
+        code = batch_options_parse(p->options, ret, err);
     return code == KB_OK && p->notify ? notify_check(p->notify, err) : code;
 }
 
@@ -143,12 +162,13 @@ enum kb_code batch_create(struct store *s, const struct batch_params *p, int64_t
                           struct kb_error *err)
 {
     int64_t id = 0;
-    enum kb_code code = check_params(p, err);
+    CLEANUP(batch_options_free) struct batch_options options = {0};
+    enum kb_code code = check_params(p, &options, err);
     if (code == KB_OK)
         code = store_begin(s, err);
     if (code != KB_OK)
         return code;
-    code = store_end(s, create(s, p, &id, err), err);
+    code = store_end(s, create(s, p, options.mouth_from, &id, err), err);
     if (code == KB_OK)
         *ret_id = id;
     return code;

@@ -9,9 +9,8 @@
 #include <string.h>
 
 // Longer than any batch of options needs; jansson itself bounds the nesting.
-#define MAX_BYTES    65536
-#define MAX_SECONDS  360000.0
-#define BUNDLED_NAME "koubo-lips"
+#define MAX_BYTES   65536
+#define MAX_SECONDS 360000.0
 
 static void json_free(json_t **json)
 {
@@ -84,7 +83,7 @@ static enum kb_code set_model(struct batch_options *o, const json_t *v, struct k
     if (n == 0 || n > 200 || n != json_string_length(v) || name[0] == '.' || strchr(name, '/'))
         return kb_fail(err, KB_BAD_INPUT,
                        _("the option 'model' takes the name of a model, not a path"));
-    if (strcmp(name, BUNDLED_NAME) == 0)
+    if (strcmp(name, MODEL_BUNDLED) == 0)
         return KB_OK;
     bool is_file = (n > 12 && strcmp(name + n - 12, ".safetensors") == 0) ||
                    (n > 4 && strcmp(name + n - 4, ".pth") == 0);
@@ -186,6 +185,38 @@ static enum kb_code set_preset(struct batch_options *o, const json_t *v, struct 
     return not_one_of("preset", text_get(&words), err);
 }
 
+static enum kb_code set_mouth_amount(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    return read_fraction("mouth_amount", v, 3, &o->job.mouth_amount, err);
+}
+
+static enum kb_code set_mouth_from(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    const char *asset = json_string_value(v);
+    size_t n = asset ? strlen(asset) : 0;
+    if (n == 0 || n > 200 || n != json_string_length(v))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the option 'mouth_from' takes the id of an uploaded video"));
+    json_t *kept = json_string(asset);
+    if (json_object_set_new(o->keep, "mouth_from", kept) != 0)
+        return kb_no_memory(err);
+    o->mouth_from = json_string_value(kept);
+    return KB_OK;
+}
+
+static enum kb_code set_still_motion(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    return read_fraction("still_motion", v, 1, &o->job.still_motion, err);
+}
+
+static enum kb_code set_paint(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    bool paint = true;
+    enum kb_code code = read_bool("paint", v, &paint, err);
+    o->job.lead = !paint;
+    return code;
+}
+
 static enum kb_code set_pads(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
     for (size_t i = 0; i < 4; i++)
@@ -235,6 +266,10 @@ static const struct {
     {"crf", set_crf},
     {"bitrate", set_bitrate},
     {"preset", set_preset},
+    {"mouth_amount", set_mouth_amount},
+    {"mouth_from", set_mouth_from},
+    {"still_motion", set_still_motion},
+    {"paint", set_paint},
     {"pads", set_pads},
     {"nosmooth", set_nosmooth},
     {"mask_feather", set_mask_feather},
@@ -278,6 +313,11 @@ enum kb_code batch_options_parse(const char *json, struct batch_options *ret, st
     if (code == KB_OK && o.job.bitrate_source && o.job.crf >= 0)
         code = kb_fail(err, KB_BAD_INPUT,
                        _("the options 'crf' and 'bitrate' exclude each other; give one of them"));
+    if (code == KB_OK && o.job.lead && !o.model)
+        code =
+            kb_fail(err, KB_BAD_INPUT,
+                    _("the option 'paint' is for Wav2Lip checkpoints; choose one with the option "
+                      "'model', or leave it out"));
     if (code == KB_OK)
         *ret = o;
     else

@@ -301,13 +301,17 @@ static enum kb_code list_contents(struct run *r, struct kb_error *err)
         "SELECT sha256, max(max(a.created_ms,"
         "  coalesce((SELECT max(b.created_ms) FROM batch b WHERE b.audio = a.id), 0),"
         "  coalesce((SELECT max(b.created_ms) FROM job j JOIN batch b ON b.id = j.batch"
-        "            WHERE j.video = a.id), 0))) FROM asset a WHERE sha256 IS NOT NULL"
+        "            WHERE j.video = a.id), 0), coalesce(m.used_ms, 0)))"
+        " FROM asset a LEFT JOIN (SELECT" BATCH_MOUTH_FROM "AS id, max(b.created_ms) AS used_ms"
+        "  FROM batch b GROUP BY 1) m ON m.id = a.id WHERE sha256 IS NOT NULL"
         " GROUP BY sha256 HAVING NOT max("
         "  coalesce(a.lease_ms, 0) > ? OR"
         "  EXISTS (SELECT 1 FROM job j WHERE j.video = a.id AND j.state NOT IN " JOB_STATES_ENDED
         "  ) OR"
         "  EXISTS (SELECT 1 FROM batch b JOIN job j ON j.batch = b.id WHERE b.audio = a.id"
-        "          AND j.state NOT IN " JOB_STATES_ENDED "))",
+        "          AND j.state NOT IN " JOB_STATES_ENDED ") OR"
+        "  a.id IN (SELECT coalesce(" BATCH_MOUTH_FROM ", '') FROM job j"
+        "           JOIN batch b ON b.id = j.batch WHERE j.state NOT IN " JOB_STATES_ENDED "))",
         "i", r->now_ms);
     for (; code == KB_OK; code = store_step(r->s, q, err))
         add_item(r, (struct item){.what = ITEM_CONTENT,

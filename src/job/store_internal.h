@@ -28,6 +28,9 @@ extern const char store_views[];
 // Lists for SQL's IN.
 #define JOB_STATES_RUNNING "('loading', 'preprocessing', 'generating', 'finishing')"
 #define JOB_STATES_ENDED   "('done', 'failed', 'cancelled')"
+// The asset that a batch b takes teeth from (its option mouth_from), or NULL.
+#define BATCH_MOUTH_FROM                                                                           \
+    " iif(json_valid(b.options), json_extract(b.options, '$.mouth_from'), NULL) "
 
 // A statement of a string literal, prepared once per connection and kept (looked up by address).
 // Reset with its bindings cleared, so one text cannot be walked twice at a time. NULL: *err is

@@ -269,8 +269,8 @@ static enum kb_code load_engine(struct worker *w, const char *model, enum precis
         return code;
     char *copy = kb_strdup(model);
     pthread_mutex_lock(&w->pulse.lock);
-    snprintf(w->pulse.model, sizeof(w->pulse.model), "%s", lips_spec(w->engine.lips)->name);
-    w->pulse.precision = precision_name(lips_precision(w->engine.lips));
+    snprintf(w->pulse.model, sizeof(w->pulse.model), "%s", engine_name(&w->engine));
+    w->pulse.precision = engine_precision(&w->engine);
     pthread_mutex_unlock(&w->pulse.lock);
     free(w->model);
     w->model = copy;
@@ -328,6 +328,10 @@ static enum kb_code run_claimed(struct worker *w, const struct job_claim *c,
 {
     CLEANUP(batch_options_free) struct batch_options o = {0};
     enum kb_code code = batch_options_parse(c->options, &o, err);
+    if (code == KB_OK && o.mouth_from && !c->mouth_path)
+        code = kb_fail(err, KB_NOT_FOUND,
+                       _("the video that the option 'mouth_from' names is gone; make a new batch "
+                         "with another one, or without"));
     if (code == KB_OK)
         code = load_engine(w, o.model,
                            o.precision != PRECISION_AUTO ? o.precision : w->params->precision, err);
@@ -339,6 +343,7 @@ static enum kb_code run_claimed(struct worker *w, const struct job_claim *c,
     struct job_params job = o.job;
     job.audio = c->audio_path;
     job.video = c->video_path;
+    job.mouth_from = c->mouth_path;
     job.output = c->output;
     job.note = c->note;
     job.mel = w->mel;
@@ -350,7 +355,7 @@ static enum kb_code run_claimed(struct worker *w, const struct job_claim *c,
     limits_processor_time(w->params, longest_output_us(&job));
     code = job_run(&w->engine, &job, result, err);
     pthread_mutex_lock(&w->pulse.lock); // the first video may have let it go on in int8
-    w->pulse.precision = precision_name(lips_precision(w->engine.lips));
+    w->pulse.precision = engine_precision(&w->engine);
     pthread_mutex_unlock(&w->pulse.lock);
     return code;
 }

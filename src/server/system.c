@@ -74,9 +74,11 @@ static bool has_ending(const char *name, const char *ending)
     return n > k && strcmp(name + n - k, ending) == 0;
 }
 
+#define FOLLOW_FILE "koubo-follow.safetensors" // a part of the bundled one, none to choose
+
 json_t *system_models_json(void)
 {
-    static const char bundled[] = "koubo-lips.safetensors";
+    static const char bundled[] = MODEL_BUNDLED ".safetensors";
     json_t *models = json_array();
     CLEANUP(kb_freep) char *path = NULL;
     if (model_locate(&path, bundled, NULL) != KB_OK)
@@ -89,7 +91,7 @@ json_t *system_models_json(void)
         struct stat st;
         CLEANUP(kb_freep) char *file = path_join(folder, name);
         if ((has_ending(name, ".safetensors") || has_ending(name, ".pth")) &&
-            stat(file, &st) == 0 && S_ISREG(st.st_mode)) {
+            strcmp(name, FOLLOW_FILE) != 0 && stat(file, &st) == 0 && S_ISREG(st.st_mode)) {
             json_t *model =
                 json_pack("{s:s, s:I, s:b}", "name", name, "size", (json_int_t)st.st_size,
                           "default", strcmp(name, bundled) == 0);

@@ -78,7 +78,7 @@ static void models_of_another_network(void **state)
         const char *model, *says;
     } table[] = {
         {"tests/golden/pth_nested_zip.pth", "pth_nested_zip.pth"},
-        {"models/face/face_landmark.tflite", "face_landmark.tflite"},
+        {"models/face/face_landmark_attention.tflite", "face_landmark_attention.tflite"},
         {"README.md", "README.md"},
         {"models/none.pth", "none.pth"},
     };

@@ -2,7 +2,6 @@
 #include "tests/cli/program.h"
 
 #include "base/file.h"
-#include "media/reader.h"
 #include "nn/import.h"
 
 #include <jansson.h>
@@ -50,23 +49,6 @@ static void check_lips(int n)
     tensor_set_free(&set);
 }
 
-static void check_film(int wanted)
-{
-    struct kb_error err = {0};
-    struct reader *reader = NULL;
-    assert_ok(err, reader_open(&reader, in_folder("data/faces.mp4"), NULL, &err));
-    assert_int_equal(reader_info(reader)->width, 128);
-    assert_int_equal(reader_info(reader)->height, 128);
-    AVFrame *frame = NULL;
-    int n = 0;
-    while (reader_next(reader, &frame, &err) == KB_OK) {
-        av_frame_free(&frame);
-        n++;
-    }
-    assert_int_equal(n, wanted);
-    reader_close(&reader);
-}
-
 static void check_index(int n_frames, int64_t mel_rows)
 {
     json_error_t wrong;
@@ -100,7 +82,7 @@ static void two_videos_become_training_data(void **state)
     struct outcome r = {0};
     const char *one = make_person("one.mp4"), *two = make_person("two.mp4");
     RUN(&r, "dataset", one, two, "-o", in_folder("data"), "--face", "largest", "--threads", "2",
-        "--model", "koubo-lips", "--lang", "en");
+        "--lang", "en");
     assert_status(&r, 0);
     int n = 0;
     assert_non_null(strstr(r.out, "one.mp4  "));
@@ -120,7 +102,6 @@ static void two_videos_become_training_data(void **state)
     check_index(n, mel->dims[0]);
     tensor_set_free(&set);
     check_lips(2 * n);
-    check_film(2 * n);
     RUN(&r, "dataset", one, two, "-o", in_folder("data"), "-q", "--lang", "en");
     assert_status(&r, 3);
     assert_says(r.err, "holds training data already");
@@ -146,7 +127,7 @@ static void what_cannot_be_learnt_from(void **state)
     RUN(&r, "dataset", in_folder("short.mp4"), faceless, "-o", folder, "-q", "--lang", "en");
     assert_status(&r, 3);
     assert_says(r.err, "nothing left to check with");
-    assert_false(file_exists(in_folder("none/faces.mp4")));
+    assert_false(file_exists(in_folder("none/lips.npy")));
     assert_false(file_exists(in_folder("none/index.json")));
     assert_nothing_half_done();
     free(r.out);

@@ -207,10 +207,11 @@ static void models(void **state)
     RUN(&r, "model", "list");
     assert_status(&r, 0);
     assert_says(r.out, "koubo-lips.safetensors");
-    RUN(&r, "model", "info", source_path("models/koubo-lips.safetensors"), "-v");
+    RUN(&r, "model", "info", source_path("models/koubo-lips.safetensors"), "-v", "--lang", "en");
     assert_status(&r, 0);
-    assert_says(r.out, "face (n, 6, 128, 128)");
-    assert_says(r.out, "e0.0.weight");
+    assert_says(r.out, "listener: from speech to the motion of lips");
+    assert_says(r.out, "mel (n, 1, 80, ");
+    assert_says(r.out, "au.0.weight");
     assert_says(r.out, "safetensors");
 
     const char *converted = in_folder("types.safetensors");
@@ -226,22 +227,36 @@ static void models(void **state)
     free(r.err);
 }
 
+static const char *make_wav2lip(void)
+{
+    const char *path = in_folder("wav2lip.safetensors");
+    struct kb_error err = {0};
+    CLEANUP(tensor_set_free) struct tensor_set *set = wav2lip_random(1);
+    assert_ok(err, safetensors_write(path, set, &err));
+    return path;
+}
+
 static void quantize_a_model(void **state)
 {
     struct outcome r = {0};
     const char *video = talking(), *out = in_folder("int8.safetensors");
-    RUN(&r, "model", "quantize", "koubo-lips", "-i", video, "-o", out);
+    const char *model = make_wav2lip();
+    RUN(&r, "model", "quantize", model, "-i", video, "-o", out);
     assert_status(&r, 0);
     assert_says(r.err, "int8 against f32");
     RUN(&r, "model", "info", out);
     assert_status(&r, 0);
+    assert_says(r.out, "wav2lip");
     assert_says(r.out, "int8");
-    RUN(&r, "model", "quantize", "koubo-lips", "-i", video, "-o", out);
+    RUN(&r, "model", "quantize", model, "-i", video, "-o", out);
     assert_status(&r, 3); // it exists
-    RUN(&r, "model", "quantize", "koubo-lips", "-i", video, "-o", in_folder("x.pth"));
+    RUN(&r, "model", "quantize", model, "-i", video, "-o", in_folder("x.pth"));
     assert_status(&r, 3);
     assert_says(r.err, ".safetensors");
-    RUN(&r, "model", "quantize", "koubo-lips");
+    RUN(&r, "model", "quantize", "koubo-lips", "-i", video, "--lang", "en");
+    assert_status(&r, 3);
+    assert_says(r.err, "is a listener");
+    RUN(&r, "model", "quantize", model);
     assert_status(&r, 2);
     assert_nothing_half_done();
     free(r.out);
@@ -252,9 +267,9 @@ static void run_a_network(void **state)
 {
     struct kb_error err = {0};
     struct outcome r = {0};
-    float *zeros = kb_alloc(2 * 6 * 128 * 128 * sizeof(*zeros));
-    const int64_t mel[] = {2, 1, 80, 36}, face[] = {2, 6, 128, 128}, other[] = {3, 1, 80, 36};
-    const char *model = source_path("models/koubo-lips.safetensors");
+    float *zeros = kb_alloc(2 * 6 * 96 * 96 * sizeof(*zeros));
+    const int64_t mel[] = {2, 1, 80, 16}, face[] = {2, 6, 96, 96}, other[] = {3, 1, 80, 16};
+    const char *model = make_wav2lip();
     assert_ok(err, npy_write(in_folder("mel.npy"), 4, mel, zeros, &err));
     assert_ok(err, npy_write(in_folder("mel3.npy"), 4, other, zeros, &err));
     assert_ok(err, npy_write(in_folder("face.npy"), 4, face, zeros, &err));
@@ -265,11 +280,11 @@ static void run_a_network(void **state)
     CLEANUP(kb_freep) char *wrong = kb_printf("mel=%s", in_folder("face.npy"));
 
     RUN(&r, "model", "run", model, "--input", mel_input, "--input", face_input, "-o",
-        in_folder("out.npy"), "--output-name", "lower_face", "--precision", "f32");
+        in_folder("out.npy"), "--output-name", "face_out", "--precision", "f32");
     assert_status(&r, 0);
     struct tensor_set *out = NULL;
     assert_ok(err, npy_read(&out, in_folder("out.npy"), &err));
-    assert_string_equal(tensor_shape(tensor_set_at(out, 0)).text, "[2, 3, 64, 128]");
+    assert_string_equal(tensor_shape(tensor_set_at(out, 0)).text, "[2, 3, 96, 96]");
     tensor_set_free(&out);
 
     const struct {
@@ -277,11 +292,11 @@ static void run_a_network(void **state)
         const char *says;
     } bad[] = {
         {{"--input", mel_input}, "missing"},
-        {{"--input", wrong, "--input", face_input}, "wants (n, 1, 80, 36)"},
+        {{"--input", wrong, "--input", face_input}, "wants (n, 1, 80, 16)"},
         {{"--input", mel3_input, "--input", face_input}, "same number"},
         {{"--input", mel_input, "--input", mel_input}, "twice"},
         {{"--input", "x=y.npy"}, "it has: mel, face"},
-        {{"--output-name", "x"}, "it has: lower_face"},
+        {{"--output-name", "x"}, "it has: face_out"},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         const char *arguments[16] = {"model", "run", model, "-o", in_folder("bad.npy")};
@@ -297,11 +312,10 @@ static void run_a_network(void **state)
 
 static void eval_as_json(void **state)
 {
-    static const char *const keys[] = {"aperture_correlation",  "lag_frames",
-                                       "lip_landmark_distance", "lip_sharpness",
-                                       "motion_smoothness",     "psnr_outside_mask",
-                                       "jitter_ratio",          "still_jitter",
-                                       "frames"};
+    static const char *const keys[] = {
+        "aperture_correlation", "lag_frames",        "lip_landmark_distance",
+        "lip_sharpness",        "motion_smoothness", "psnr_outside_mask",
+        "jitter_ratio",         "still_jitter",      "frames"};
     struct outcome r = {0};
     RUN(&r, "eval", "--truth", talking(), talking(), "--json", "-q");
     assert_status(&r, 0);

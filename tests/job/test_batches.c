@@ -1,6 +1,8 @@
 // Batches: made whole or not at all, served in order and in turn, steered, deleted.
 #include "tests/job/queue.h"
 
+#include "job/assets.h"
+
 static struct batch_params params(struct queue_test *t, const char *const *videos, int n)
 {
     return (struct batch_params){.audio = add_asset(t, "audio", "ready", "讲话.wav"),
@@ -53,6 +55,53 @@ static void test_create(void **state)
     assert_int_equal(get_int(json_object_get(b, "counts"), "queued"), ARRAY_LEN(cases));
     assert_true(json_is_null(json_object_get(b, "ended")));
     json_decref(b);
+}
+
+// A film that lends its mouth: jobs get its path, and nobody takes it away before they have ended.
+static void test_mouth_from(void **state)
+{
+    struct queue_test *t = *state;
+    char film[33], other[33];
+    snprintf(film, 33, "%s", add_asset(t, "video", "new", "laughs.mp4"));
+    snprintf(other, 33, "%s", add_asset(t, "video", "ready", "v.mp4"));
+    const char *videos[] = {other};
+    CLEANUP(kb_freep) char *options = kb_printf("{\"mouth_from\":\"%s\"}", film);
+    struct batch_params p = params(t, videos, 1);
+    p.name = "Tuesday";
+    p.options = options;
+    int64_t id = 0;
+    assert_ok(t->err, batch_create(t->s, &p, &id, &t->err));
+    assert_fails(t->err, KB_BAD_INPUT, "Tuesday", asset_delete(t->s, film, &t->err));
+    struct job_claim c = claim(t, "w1");
+    CLEANUP(kb_freep) char *path = store_path(t->s, "files", film); // its content has its number
+    assert_string_equal(c.mouth_path, path);
+    finish(t, &c);
+    assert_ok(t->err, asset_delete(t->s, film, &t->err));
+
+    // Deleted, and asked for again: the worker is told that there is none.
+    int64_t again = 0;
+    assert_ok(t->err,
+              batch_create(
+                  t->s, &(struct batch_params){.audio = p.audio, .videos = videos, .n_videos = 1},
+                  &again, &t->err));
+    assert_ok(t->err, store_exec(t->s, NULL, &t->err, "UPDATE batch SET options = ? WHERE id = ?",
+                                 "ti", options, again));
+    c = claim(t, "w1");
+    assert_null(c.mouth_path);
+    finish(t, &c);
+    assert_fails(t->err, KB_NOT_FOUND, "no file", batch_create(t->s, &p, &id, &t->err));
+
+    static const struct {
+        const char *kind, *state;
+    } refused[] = {{"audio", "ready"}, {"video", "bad"}, {"video", "fetching"}};
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+        CLEANUP(kb_freep)
+        char *wrong = kb_printf("{\"mouth_from\":\"%s\"}",
+                                add_asset(t, refused[i].kind, refused[i].state, "x.wav"));
+        p.options = wrong;
+        assert_fails(t->err, KB_BAD_INPUT, "cannot lend its mouth",
+                     batch_create(t->s, &p, &id, &t->err));
+    }
 }
 
 // A thousand videos of one name are made in a moment, and all get names of their own.
@@ -454,6 +503,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_create, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(test_mouth_from, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_equal_names, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_refused, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_names, queue_setup, queue_teardown),

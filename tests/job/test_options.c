@@ -18,6 +18,7 @@ static void test_defaults(void **state)
         assert_ok(err, batch_options_parse(same[i], &o, &err));
         struct job_params d = job_defaults();
         assert_null(o.model);
+        assert_null(o.mouth_from);
         assert_int_equal(o.precision, PRECISION_AUTO);
         assert_memory_equal(&o.job, &d, sizeof(d));
         batch_options_free(&o);
@@ -34,7 +35,8 @@ static void test_all(void **state)
                        "\"keep_video\":true,\"start\":1.5,\"duration\":2,\"height\":720,"
                        "\"denoise\":true,\"loudnorm\":true,\"crf\":23,\"preset\":\"slow\","
                        "\"pads\":[0,10,-3,4],\"nosmooth\":true,\"mask_feather\":0.25,"
-                       "\"mask_dilate\":0,\"sharpen\":5}";
+                       "\"mask_dilate\":0,\"sharpen\":5,\"mouth_amount\":3,\"still_motion\":0,"
+                       "\"paint\":true,\"mouth_from\":\"a1\"}";
     assert_ok(err, batch_options_parse(json, &o, &err));
     assert_int_equal(o.precision, PRECISION_F32);
     assert_int_equal(o.job.face, FACE_LEFT);
@@ -49,6 +51,8 @@ static void test_all(void **state)
     assert_memory_equal(o.job.pads, pads, sizeof(pads));
     assert_true(o.job.pads_set);
     assert_true(o.job.mask_feather == 0.25f && o.job.mask_dilate == 0 && o.job.sharpen == 5);
+    assert_string_equal(o.mouth_from, "a1");
+    assert_true(o.job.mouth_amount == 3 && o.job.still_motion == 0 && !o.job.lead);
     batch_options_free(&o);
 
     assert_ok(err, batch_options_parse("{\"bitrate\":\"source\",\"face\":3}", &o, &err));
@@ -96,6 +100,15 @@ static void test_refused(void **state)
         {"{\"mask_feather\":1.01}", "from 0 to 1"},
         {"{\"mask_dilate\":-0.1}", "from 0 to 1"},
         {"{\"sharpen\":5.1}", "from 0 to 5"},
+        {"{\"mouth_amount\":3.1}", "from 0 to 3"},
+        {"{\"mouth_amount\":\"1\"}", "mouth_amount"},
+        {"{\"still_motion\":1.1}", "from 0 to 1"},
+        {"{\"still_motion\":-0.1}", "from 0 to 1"},
+        {"{\"mouth_from\":\"\"}", "uploaded video"},
+        {"{\"mouth_from\":7}", "uploaded video"},
+        {"{\"paint\":0}", "true or false"},
+        {"{\"paint\":false}", "'paint' is for Wav2Lip"},
+        {"{\"model\":\"koubo-lips\",\"paint\":false}", "'paint' is for Wav2Lip"},
         {"{\"face\":\"nobody\"}", "largest"},
         {"{\"face\":0}", "largest"},
         {"{\"face\":1.5}", "largest"},
@@ -149,15 +162,18 @@ static void test_models(void **state)
     assert_ok(err, file_write_atomic(own, "x", 1, &err));
     const struct {
         const char *json, *path;
+        bool lead;
     } cases[] = {
-        {"{\"model\":\"wav2lip_gan.pth\"}", checkpoint},
-        {"{\"model\":\"my-lips\"}", own},
-        {"{\"model\":\"my-lips.safetensors\"}", own},
+        {"{\"model\":\"wav2lip_gan.pth\"}", checkpoint, false},
+        {"{\"paint\":false,\"model\":\"wav2lip_gan.pth\"}", checkpoint, true},
+        {"{\"model\":\"my-lips\"}", own, false},
+        {"{\"model\":\"my-lips.safetensors\"}", own, false},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct batch_options o = {0};
         assert_ok(err, batch_options_parse(cases[i].json, &o, &err));
         assert_string_equal(o.model, cases[i].path);
+        assert_int_equal(o.job.lead, cases[i].lead);
         batch_options_free(&o);
     }
     unlink(checkpoint);

@@ -227,7 +227,15 @@ static void test_days(void **state)
     CLEANUP(kb_freep) char *needed = put_content(t, "00000000000000000000000000000006", 20, 999);
     set_created(t, "00000000000000000000000000000005", 30);
     set_created(t, "00000000000000000000000000000006", 30);
-    char used_id[33], idle_id[33];
+    char used_id[33], idle_id[33], lent_id[33];
+    snprintf(lent_id, 33, "%s", add_asset(t, "video", "ready", "lent.mp4"));
+    CLEANUP(kb_freep) char *lent = put_content(t, lent_id, 20, 999); // its mouth
+    set_created(t, lent_id, 30);
+    assert_ok(t->err,
+              store_exec(t->s, NULL, &t->err,
+                         "UPDATE batch SET created_ms = 1, options = json_object('mouth_from', ?)"
+                         " WHERE id = ?",
+                         "ti", lent_id, waiting));
     snprintf(used_id, 33, "%s", add_asset(t, "video", "ready", "used.mp4"));
     snprintf(idle_id, 33, "%s", add_asset(t, "video", "ready", "idle.mp4"));
     CLEANUP(kb_freep) char *used = put_content(t, used_id, 20, 999);
@@ -251,6 +259,7 @@ static void test_days(void **state)
                  {old_thumb, true},
                  {young_file, false},
                  {needed, false},
+                 {lent, false},
                  {used, false},
                  {idle, true},
                  {idle_thumb, true},

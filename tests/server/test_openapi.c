@@ -345,7 +345,8 @@ static void fill(struct live *l)
                              .audio = audio,
                              .videos = videos,
                              .n_videos = 4,
-                             .options = "{\"loop\":\"freeze\",\"pads\":[0,10,0,0],\"sharpen\":0.5}",
+                             .options = "{\"loop\":\"freeze\",\"pads\":[0,10,0,0],\"sharpen\":0.5,"
+                                        "\"mouth_amount\":1.5,\"still_motion\":0,\"paint\":true}",
                              .priority = 5,
                              .lang = "en"};
     int64_t id;

@@ -60,6 +60,48 @@ await run({
         });
     },
 
+    async options_are_kept_and_those_of_wav2lip_stand_with_its_models() {
+        await with_mock({}, async (mock) => {
+            const page = await open_page(mock.url);
+            await choose(page, audio, [clip]);
+            await until('the film', () => [...mock.queue.rows.asset.values()].some((a) => a.kind === 'video' && a.state === 'ready'));
+            const form = page.locator('details.options');
+            const group = form.getByRole('heading', { name: '嘴部（只用于 Wav2Lip 模型）' });
+            const model = form.getByLabel(/^\s*模型/);
+            const shape = form.locator('.switch', { hasText: '只借用它的嘴形' }).locator('.el-switch');
+            await form.locator('summary').click();
+            await form.getByLabel('嘴张多大').fill('1.4');
+            await form.getByLabel('图片里头动多少').fill('0');
+            await form.getByLabel('图片里头动多少').press('Tab');
+            await form.getByLabel('牙齿取自').selectOption({ label: '老师.mp4' });
+            await model.selectOption('wav2lip_gan');
+            await group.waitFor();
+            await shape.click();
+            await form.getByText('已修改 5 项').waitFor();
+            await page.reload(); // and what was chosen stays
+            await form.getByText('已修改 5 项').waitFor();
+            const start = async () => {
+                const before = mock.queue.rows.batch.size;
+                await page.locator('[data-testid=start]:enabled').click();
+                await until('the batch', () => mock.queue.rows.batch.size === before + 1);
+                return [...mock.queue.rows.batch.values()].at(-1).options;
+            };
+            const led = await start();
+            const film = [...mock.queue.rows.asset.values()].find((a) => a.name === '老师.mp4').id;
+            holds(led.mouth_from === film, `teeth from ${led.mouth_from}, not ${film}`);
+            holds(led.mouth_amount === 1.4 && led.still_motion === 0 && led.paint === false && led.model === 'wav2lip_gan',
+                `sent ${JSON.stringify(led)}`);
+            await form.locator('summary').click();
+            await model.selectOption('');
+            await group.waitFor({ state: 'hidden' });
+            const plain = await start();
+            delete plain.mouth_from;
+            holds(JSON.stringify(plain) === '{"mouth_amount":1.4,"still_motion":0}', `sent ${JSON.stringify(plain)}`);
+            page.faults();
+            await page.context().close();
+        });
+    },
+
     async an_upload_goes_on_after_a_refresh_with_the_same_file() {
         const big = path.join(folder, '大文件.mp4');
         writeFileSync(big, no_film(SIZE));

@@ -10,14 +10,18 @@ export type Field = Common & (
     | { kind: 'choice'; choices: (string | number)[]; label: (value: string | number) => string }
     | { kind: 'number'; min: number; max?: number; step: number }
     | { kind: 'switch'; on: OptionValue }
-    | { kind: 'pads' });
+    | { kind: 'pads' }
+    | { kind: 'film' }); // one of the uploaded videos
 
 const choice = (name: string, choices: (string | number)[], label: (v: string | number) => string): Field =>
     ({ name, kind: 'choice', choices, standard: choices[0], label });
 const number = (name: string, standard: OptionValue, min: number, max: number | undefined, step: number): Field =>
     ({ name, kind: 'number', standard, min, max, step });
-const onOff = (name: string, on: OptionValue = true): Field => ({ name, kind: 'switch', standard: false, on });
+const onOff = (name: string, on: OptionValue = true): Field => ({ name, kind: 'switch', standard: on === false, on });
 const asIs = (v: string | number) => String(v);
+
+// The group that only counts for Wav2Lip models.
+export const WAV2LIP = 'wav2lip';
 
 export const groups: { name: string; fields: Field[] }[] = [
     {
@@ -50,11 +54,20 @@ export const groups: { name: string; fields: Field[] }[] = [
     {
         name: 'mouth',
         fields: [
+            number('mouth_amount', 1, 0, 3, 0.1),
+            { name: 'mouth_from', kind: 'film', standard: '' },
+            number('still_motion', 0.5, 0, 1, 0.1),
+        ],
+    },
+    {
+        name: WAV2LIP,
+        fields: [
+            onOff('paint', false),
+            onOff('nosmooth'),
             number('sharpen', 0, 0, 5, 0.1),
             number('mask_feather', 0.1, 0, 1, 0.01),
             number('mask_dilate', 0.04, 0, 1, 0.01),
             { name: 'pads', kind: 'pads', standard: [0, 10, 0, 0] },
-            onOff('nosmooth'),
         ],
     },
     { name: 'compute', fields: [choice('precision', ['auto', 'int8', 'bf16', 'f32'], asIs)] },
