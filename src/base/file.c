@@ -227,3 +227,14 @@ enum kb_code model_locate(char **ret, const char *name, struct kb_error *err)
                      "KOUBO_MODELS to the folder that holds it"),
                    name);
 }
+
+enum kb_code model_find(char **ret, const char *model, struct kb_error *err)
+{
+    model = model ? model : MODEL_BUNDLED;
+    if (strchr(model, '/') || strchr(model, '.')) {
+        *ret = kb_strdup(model);
+        return KB_OK;
+    }
+    CLEANUP(kb_freep) char *file = kb_printf("%s.safetensors", model);
+    return model_locate(ret, file, err);
+}

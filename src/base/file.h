@@ -46,9 +46,14 @@ const char *path_name(const char *path); // points into path
 char *
 path_beside_program(const char *relative); // "../models" -> folder of the running program + it
 
-// Where a shipped file (for instance "koubo-lips.safetensors", "face/face_landmark.tflite") lies:
-// $KOUBO_MODELS, then ../models and ../share/koubo/models beside the program. Free the result.
-// KB_NOT_FOUND with a sentence that says how to get it.
+// Where a shipped file (for instance "koubo-lips.safetensors",
+// "face/face_landmark_attention.tflite") lies: $KOUBO_MODELS, then ../models and
+// ../share/koubo/models beside the program. Free the result. KB_NOT_FOUND with a sentence that says
+// how to get it.
 enum kb_code model_locate(char **ret, const char *name, struct kb_error *err);
+// The file behind --model: a path, the bare name of a shipped model, or NULL for the one that koubo
+// uses if it is not told another. KB_NOT_FOUND; free() the path.
+#define MODEL_BUNDLED "koubo-lips"
+enum kb_code model_find(char **ret, const char *model, struct kb_error *err);
 
 #endif

@@ -128,6 +128,13 @@ static void test_files(void **state)
                      char *p = NULL;
                      model_locate(&p, "nope.bin", &err);
                  }));
+    CLEANUP(kb_freep) char *model = NULL, *bundled = NULL;
+    assert_fails(err, KB_NOT_FOUND, "'no-such-model.safetensors'",
+                 model_find(&model, "no-such-model", &err));
+    assert_ok(err, model_find(&model, "./nothing.pth", &err)); // a path is the caller's to open
+    assert_string_equal(model, "./nothing.pth");
+    assert_ok(err, model_find(&bundled, NULL, &err));
+    assert_true(file_exists(bundled));
 
     CLEANUP(kb_freep) char *y = path_join(folder, "x/y");
     CLEANUP(kb_freep) char *x = path_join(folder, "x");
