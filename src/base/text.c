@@ -1,9 +1,12 @@
 #include "base/text.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void make_room(struct text *t, size_t n)
 {
@@ -60,4 +63,23 @@ void text_free(struct text *t)
 {
     free(t->data);
     *t = (struct text){0};
+}
+
+bool text_hear(struct text *ret, int fd, size_t max_bytes, int64_t wait_us,
+               const struct cancel *cancel)
+{
+    int64_t until = kb_now_us() + wait_us;
+    while (ret->size < max_bytes && kb_now_us() < until && !cancel_requested(cancel)) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        char buffer[4096];
+        if (poll(&p, 1, 200) <= 0)
+            continue;
+        ssize_t n = read(fd, buffer, sizeof(buffer));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n == 0;
+        text_add_bytes(ret, buffer, (size_t)n);
+    }
+    return false;
 }

@@ -3,6 +3,7 @@
 #define BASE_TEXT_H
 
 #include "base/base.h"
+#include "base/cancel.h"
 
 // Zero-initialise; release with text_free(). data is NULL while nothing was added, else it ends
 // with a NUL that size does not count.
@@ -22,5 +23,10 @@ static inline const char *text_get(const struct text *t)
 {
     return t->data ? t->data : "";
 }
+
+// What a pipe says up to its end. False: more than max_bytes, not whole after wait_us, cancelled or
+// an error.
+bool text_hear(struct text *ret, int fd, size_t max_bytes, int64_t wait_us,
+               const struct cancel *cancel);
 
 #endif

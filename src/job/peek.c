@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <linux/close_range.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,25 +112,6 @@ static pid_t start(int output, const char *data, const char *path, const char *p
 
 // --- outside
 
-// All that comes until the end of file. False: too much, too late, or cancelled.
-static bool hear(int fd, const struct cancel *cancel, struct text *ret)
-{
-    int64_t until = kb_now_us() + WAIT_US;
-    while (ret->size < MAX_ANSWER && kb_now_us() < until && !cancel_requested(cancel)) {
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        char buffer[4096];
-        if (poll(&p, 1, 200) <= 0)
-            continue;
-        ssize_t n = read(fd, buffer, sizeof(buffer));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n == 0;
-        text_add_bytes(ret, buffer, (size_t)n);
-    }
-    return false;
-}
-
 static enum kb_code understand(const char *answer, const char *path, struct peek *ret,
                                struct kb_error *err)
 {
@@ -164,7 +144,7 @@ enum kb_code peek_video(const char *data, const char *path, const char *picture,
     pid_t pid = start(ends[1], data, path, picture);
     int number = errno;
     close(ends[1]);
-    bool whole = pid > 0 && hear(ends[0], cancel, &text);
+    bool whole = pid > 0 && text_hear(&text, ends[0], MAX_ANSWER, WAIT_US, cancel);
     close(ends[0]);
     if (pid < 0)
         return kb_fail(err, KB_NO_SPACE, _("no process can be started: %s"), kb_strerror(number));

@@ -313,7 +313,7 @@ static bool warp_skin(struct canvas *c, AVFrame *frame, const struct sheet *s)
 
 // --- between the lips ---
 
-// The grid with one row more above and below, half a feather beyond the lips' edges, where nothing
+// The grid with one row more above and below, a feather beyond the lips' edges, where nothing
 // of it is seen.
 #define INLAY_ROWS (MOUTH_ROWS + 2)
 

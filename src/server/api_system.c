@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
@@ -304,25 +303,6 @@ static pid_t doctor_spawn(const struct doctor_errand *d, int output)
     return pid;
 }
 
-// All that comes until the end of file. False: too much, too late, or cancelled.
-static bool read_output(int fd, const struct cancel *cancel, struct text *ret)
-{
-    int64_t until = kb_now_us() + DOCTOR_WAIT_US;
-    while (ret->size < DOCTOR_MAX_BYTES && kb_now_us() < until && !cancel_requested(cancel)) {
-        struct pollfd p = {.fd = fd, .events = POLLIN};
-        char buffer[4096];
-        if (poll(&p, 1, 200) <= 0)
-            continue;
-        ssize_t n = read(fd, buffer, sizeof(buffer));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n == 0;
-        text_add_bytes(ret, buffer, (size_t)n);
-    }
-    return false;
-}
-
 // True: ret holds a JSON object.
 static bool doctor_ask(const struct doctor_errand *d, const struct cancel *cancel, struct text *ret)
 {
@@ -331,7 +311,7 @@ static bool doctor_ask(const struct doctor_errand *d, const struct cancel *cance
         return false;
     pid_t pid = doctor_spawn(d, ends[1]);
     close(ends[1]);
-    bool whole = pid > 0 && read_output(ends[0], cancel, ret);
+    bool whole = pid > 0 && text_hear(ret, ends[0], DOCTOR_MAX_BYTES, DOCTOR_WAIT_US, cancel);
     close(ends[0]);
     if (pid > 0) {
         if (!whole)
