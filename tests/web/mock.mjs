@@ -69,8 +69,16 @@ await run({
             const group = form.getByRole('heading', { name: '嘴部（只用于 Wav2Lip 模型）' });
             const model = form.getByLabel(/^\s*模型/);
             const shape = form.locator('.switch', { hasText: '只借用它的嘴形' }).locator('.el-switch');
+            let answer;
+            const typed = new Promise((resolve) => { answer = resolve; });
+            mock['GET system'] = async (context) => {
+                await typed;
+                Mock.prototype['GET system'].call(mock, context);
+            };
             await form.locator('summary').click();
             await form.getByLabel('嘴张多大').fill('1.4');
+            answer(); // the list of models arrives while somebody types
+            await model.waitFor();
             await form.getByLabel('图片里头动多少').fill('0');
             await form.getByLabel('图片里头动多少').press('Tab');
             await form.getByLabel('牙齿取自').selectOption({ label: '老师.mp4' });
