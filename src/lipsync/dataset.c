@@ -2,7 +2,7 @@
 #include "lipsync/dataset.h"
 
 #include "base/file.h"
-#include "face/warp.h"
+#include "lipsync/motion.h"
 #include "media/mel.h"
 #include "media/reader.h"
 #include "nn/import.h"
@@ -17,14 +17,14 @@
 #define MAX_FRAMES 1000  // of a clip; a longer stretch becomes several
 #define MAX_FPS    30    // of faster films every second (third, ...) frame is taken
 #define STEADY_US  40000 // how far a frame may be from where the film's mean rate puts it
-#define N_POINTS   40
-#define SIDE       128  // of a crop, pixels
-#define SMOOTH     1.2f // of the crop over time, frames
+#define N_POINTS   (MOTION_POINTS + 1) // and the chin
+#define CHIN       152
 
-// The lips in the order of the files: from the picture's left corner along the lower edge.
-static const uint16_t lip_points[N_POINTS] = {
-    61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0,  37, 39, 40, 185,
-    78, 95,  88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191};
+// The i-th point of motion.npy, as the track numbers it.
+static int motion_point(int i)
+{
+    return i < MOTION_POINTS ? TRACK_OUTER_FIRST + i : track_point_of(CHIN);
+}
 
 // A growing array of floats.
 struct numbers {
@@ -35,9 +35,9 @@ struct numbers {
 struct dataset {
     struct dataset_params params;
     char *folder;
-    int64_t n_frames; // in lips.npy
+    int64_t n_frames; // in motion.npy
     int n_films;
-    struct numbers mel, points;
+    struct numbers mel, motion;
     json_t *clips; // each with its "film", until the end
 };
 
@@ -93,6 +93,7 @@ struct film {
     struct track *track;
     struct mel *mel;
     struct reader *reader;
+    struct person person;
     int face;
     int step; // every step-th frame is taken
     int tail; // first frame of what is kept for validation; n_frames: nothing is
@@ -112,26 +113,10 @@ struct stretch {
     int first, end;
 };
 
-// The similarity that takes the crop onto the face. False if it is absent or degenerate.
-static bool crop_of(const struct film *f, int frame, struct affine *ret_to_frame)
-{
-    float points[TRACK_N_POINTS][2], from[PERSON_N_UNITS][2], to[PERSON_N_UNITS][2];
-    if (!track_points_smooth(f->track, f->face, frame, SMOOTH, points))
-        return false;
-    for (int i = 0; i < PERSON_N_UNITS; i++)
-        for (int k = 0; k < 2; k++) {
-            from[i][k] = person_units[i][k] * SIDE;
-            to[i][k] = points[track_point_of(person_unit_ids[i])][k];
-        }
-    *ret_to_frame = affine_fit_similarity(from, to, PERSON_N_UNITS);
-    float scale = hypotf(ret_to_frame->xx, ret_to_frame->yx);
-    return scale > 0.05f && scale < 100;
-}
-
 static bool seen(const struct film *f, int frame)
 {
-    struct affine to_frame;
-    return crop_of(f, frame, &to_frame);
+    struct posed posed;
+    return person_at(&f->person, f->track, f->face, frame, &posed);
 }
 
 static bool steady(const struct film *f, int first, int frame)
@@ -167,23 +152,19 @@ static bool next_stretch(const struct film *f, int from, struct stretch *ret)
 
 // --- what is taken of them ---
 
-static enum kb_code add_points(struct dataset *d, const struct film *f, int frame,
+static enum kb_code add_motion(struct dataset *d, const struct film *f, int frame,
                                struct kb_error *err)
 {
-    struct track_face face;
-    struct affine to_frame;
-    float points[N_POINTS * 2];
-    if (!crop_of(f, frame, &to_frame))
-        return kb_fail(err, KB_INTERNAL, "frame %d of '%s' has no crop", frame, f->source->video);
-    struct affine to_crop = affine_invert(&to_frame);
-    track_face(f->track, f->face, frame, &face);
-    for (int i = 0; i < N_POINTS; i++) {
-        const float *p = face.points[track_point_of(lip_points[i])];
-        affine_apply(&to_crop, p[0], p[1], &points[2 * i], &points[2 * i + 1]);
-        points[2 * i] *= 2;
-        points[2 * i + 1] *= 2;
-    }
-    return numbers_add(&d->points, points, ARRAY_LEN(points), err);
+    struct posed posed;
+    float motion[N_POINTS][2];
+    if (!person_at(&f->person, f->track, f->face, frame, &posed))
+        return kb_fail(err, KB_INTERNAL, "frame %d of '%s' has no face", frame, f->source->video);
+    for (int i = 0; i < N_POINTS; i++)
+        for (int axis = 0; axis < 2; axis++) {
+            int point = motion_point(i);
+            motion[i][axis] = posed.canonical[point][axis] - f->person.neutral[point][axis];
+        }
+    return numbers_add(&d->motion, motion[0], N_POINTS * 2, err);
 }
 
 // Names are for people: a file name that is no UTF-8 is left out of them.
@@ -217,7 +198,7 @@ static enum kb_code add_stretch(struct dataset *d, struct film *f, const struct 
     int64_t first = d->n_frames;
     enum kb_code code = KB_OK;
     for (int frame = s->first; frame < s->end && code == KB_OK; frame += f->step) {
-        code = add_points(d, f, frame, err);
+        code = add_motion(d, f, frame, err);
         d->n_frames += code == KB_OK;
     }
     f->taken += d->n_frames - first;
@@ -264,6 +245,9 @@ static enum kb_code film_open(struct film *f, struct dataset *d, struct face_mod
     f->face = track_choose(f->track, p->face, p->face_number, err);
     if (f->face < 0)
         return err ? err->code : KB_NOT_FOUND;
+    code = person_fit(&f->person, f->track, f->face, p->cancel, err);
+    if (code != KB_OK)
+        return code;
     int64_t span_us = n > 1 ? track_pts_us(f->track, n - 1) - track_pts_us(f->track, 0) : 0;
     f->frame_us = span_us > 0 ? (double)span_us / (n - 1) : 40000;
     f->step = KB_MAX((int)lrint(1e6 / f->frame_us / MAX_FPS), 1);
@@ -324,9 +308,9 @@ static enum kb_code write_index(struct dataset *d, struct kb_error *err)
 {
     json_t *points = json_array();
     for (int i = 0; i < N_POINTS; i++)
-        json_array_append_new(points, json_integer(lip_points[i]));
-    json_t *index = json_pack("{s:i, s:i, s:o, s:O}", "version", 1, "size", SIDE, "lip_points",
-                              points, "clips", d->clips);
+        json_array_append_new(points, json_integer(track_point_ids[motion_point(i)]));
+    json_t *index =
+        json_pack("{s:i, s:o, s:O}", "version", 2, "motion_points", points, "clips", d->clips);
     CLEANUP(kb_freep) char *text = json_dumps(index, JSON_REAL_PRECISION(9));
     json_decref(index);
     if (!text)
@@ -348,12 +332,12 @@ enum kb_code dataset_finish(struct dataset *d, struct kb_error *err)
     if (d->n_frames == 0)
         return kb_fail(err, KB_BAD_INPUT, _("no video gave anything to learn from"));
     int64_t mel_dims[] = {(int64_t)(d->mel.n / MEL_BANDS), MEL_BANDS};
-    int64_t point_dims[] = {d->n_frames, N_POINTS, 2};
+    int64_t motion_dims[] = {d->n_frames, N_POINTS, 2};
     enum kb_code code = split_clips(d, err);
     if (code == KB_OK)
         code = write_numbers(d, "mel.npy", 2, mel_dims, &d->mel, err);
     if (code == KB_OK)
-        code = write_numbers(d, "lips.npy", 3, point_dims, &d->points, err);
+        code = write_numbers(d, "motion.npy", 3, motion_dims, &d->motion, err);
     return code == KB_OK ? write_index(d, err) : code; // without an index there is no data
 }
 
@@ -363,7 +347,7 @@ void dataset_free(struct dataset **d)
         return;
     json_decref((*d)->clips);
     free((*d)->mel.data);
-    free((*d)->points.data);
+    free((*d)->motion.data);
     free((*d)->folder);
     free(*d);
     *d = NULL;

@@ -1,7 +1,10 @@
 // Training data out of films of people who speak, in the form that training/ reads: a folder with
 //   mel.npy     f32 (rows, 80): the mel of every film, 80 rows a second, 0..63 for Wav2Lip's -4..4
-//   lips.npy    f32 (frames, 40, 2): lip landmarks in half pixels of the crop, 20 outer, 20 inner
-//   index.json  the clips: name, frame and n (in lips.npy), mel and mel_n (rows of the film),
+//   motion.npy  f32 (frames, 41, 2): how the 40 points of the lips, in the track's order, and the
+//               chin stand away from the person's own closed mouth; canonical units
+//               (rig/person.h), without the head's pose: what a listener tells (lipsync/motion.h)
+//   index.json  version 2; motion_points (FaceMesh's numbers of the points); the clips: name,
+//               frame and n (in motion.npy), mel and mel_n (rows of the film),
 //               mel_lead (row of the first frame, from mel on), fps, split (train or val), group
 //               ("own") and cluster (-1)
 // A clip is a stretch in which the face is always there and frames come at a steady rate. Not

@@ -28,24 +28,35 @@ static const struct tensor *read_array(struct tensor_set **ret, const char *name
     return tensor_set_find(*ret, "array");
 }
 
-// The lips of all n frames: in the lower half of the crop, left corner left of the right one, the
-// lower edge below the upper one.
-static void check_lips(int n)
+// The motion of all n frames: of people's size, from a mouth that is nearly closed in the most
+// closed of them to one that is open, with the chin along.
+static void check_motion(int n)
 {
     struct tensor_set *set = NULL;
-    const struct tensor *t = read_array(&set, "data/lips.npy");
+    const struct tensor *t = read_array(&set, "data/motion.npy");
     assert_int_equal(t->n_dims, 3);
     assert_int_equal(t->dims[0], n);
-    assert_int_equal(t->dims[1], 40);
-    const float *p = t->data;
-    for (int i = 0; i < n; i++, p += 80) {
-        for (int k = 0; k < 40; k++) {
-            assert_true(p[2 * k] > 32 && p[2 * k] < 224);
-            assert_true(p[2 * k + 1] > 128 && p[2 * k + 1] < 256);
+    assert_int_equal(t->dims[1], 41);
+    const float(*p)[41][2] = t->data;
+    float least = INFINITY, most = -INFINITY, chin_least = 0, chin_most = 0;
+    for (int i = 0; i < n; i++) {
+        float opening = 0;
+        for (int k = 1; k < 10; k++)
+            opening += (p[i][40 - k][1] - p[i][20 + k][1]) / 9;
+        for (int k = 0; k < 41; k++)
+            assert_true(fabsf(p[i][k][0]) < 0.15f && fabsf(p[i][k][1]) < 0.15f);
+        if (opening < least) {
+            least = opening;
+            chin_least = p[i][40][1];
         }
-        assert_true(p[0] < p[2 * 10]);
-        assert_true(p[2 * 5 + 1] > p[2 * 15 + 1]);
+        if (opening > most) {
+            most = opening;
+            chin_most = p[i][40][1];
+        }
     }
+    assert_true(fabsf(least) < 0.02f);
+    assert_true(most > 0.02f);
+    assert_true(chin_most > chin_least);
     tensor_set_free(&set);
 }
 
@@ -101,7 +112,7 @@ static void two_videos_become_training_data(void **state)
     assert_true(loudest > 30);
     check_index(n, mel->dims[0]);
     tensor_set_free(&set);
-    check_lips(2 * n);
+    check_motion(2 * n);
     RUN(&r, "dataset", one, two, "-o", in_folder("data"), "-q", "--lang", "en");
     assert_status(&r, 3);
     assert_says(r.err, "holds training data already");
@@ -127,7 +138,7 @@ static void what_cannot_be_learnt_from(void **state)
     RUN(&r, "dataset", in_folder("short.mp4"), faceless, "-o", folder, "-q", "--lang", "en");
     assert_status(&r, 3);
     assert_says(r.err, "nothing left to check with");
-    assert_false(file_exists(in_folder("none/lips.npy")));
+    assert_false(file_exists(in_folder("none/motion.npy")));
     assert_false(file_exists(in_folder("none/index.json")));
     assert_nothing_half_done();
     free(r.out);
