@@ -355,7 +355,8 @@ static enum kb_code add_conv(struct plan *p, const struct graph *g, const struct
     if (op->residual >= 0)
         add_copy(p, op->residual, op->out);
     struct step *s = new_step(p, STEP_PRIMITIVE);
-    dnnl_dims_t strides = {op->stride_h, op->stride_w}, dilates = {0, 0};
+    dnnl_dims_t strides = {op->stride_h, op->stride_w};
+    dnnl_dims_t dilates = {op->dilation_h - 1, op->dilation_w - 1};
     dnnl_dims_t before = {op->pad_top, op->pad_left}, after = {op->pad_bottom, op->pad_right};
     dnnl_convolution_desc_t desc;
     DNNL_CHECK(dnnl_dilated_convolution_forward_desc_init(

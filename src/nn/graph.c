@@ -84,7 +84,8 @@ void graph_add_op(struct graph *g, const struct op *op)
     struct op *o = &g->ops[g->n_ops++];
     *o = *op;
     o->name = kb_strdup(op->name);
-    int *ones[] = {&o->groups, &o->kernel_h, &o->kernel_w, &o->stride_h, &o->stride_w};
+    int *ones[] = {&o->groups,   &o->kernel_h,   &o->kernel_w,  &o->stride_h,
+                   &o->stride_w, &o->dilation_h, &o->dilation_w};
     for (size_t i = 0; i < ARRAY_LEN(ones); i++)
         if (*ones[i] == 0)
             *ones[i] = 1;
@@ -103,6 +104,17 @@ static bool same_shape(const struct value *a, const struct value *b)
     return a->h == b->h && a->w == b->w && a->c == b->c;
 }
 
+// How far a kernel reaches, from its first tap to its last.
+static int64_t op_reach_h(const struct op *op)
+{
+    return (op->kernel_h - 1) * (int64_t)op->dilation_h + 1;
+}
+
+static int64_t op_reach_w(const struct op *op)
+{
+    return (op->kernel_w - 1) * (int64_t)op->dilation_w + 1;
+}
+
 static enum kb_code shape_window(const struct op *op, const struct value *x, struct value *y,
                                  struct kb_error *err)
 {
@@ -113,11 +125,12 @@ static enum kb_code shape_window(const struct op *op, const struct value *x, str
         y->h = (x->h - 1) * op->stride_h - 2 * op->pad_top + op->kernel_h + op->out_pad_h;
         y->w = (x->w - 1) * op->stride_w - 2 * op->pad_left + op->kernel_w + op->out_pad_w;
     } else {
-        if (op->kernel_h > x->h + op->pad_top + op->pad_bottom ||
-            op->kernel_w > x->w + op->pad_left + op->pad_right)
+        int64_t more_h = (int64_t)x->h + op->pad_top + op->pad_bottom - op_reach_h(op);
+        int64_t more_w = (int64_t)x->w + op->pad_left + op->pad_right - op_reach_w(op);
+        if (more_h < 0 || more_w < 0)
             return misfit(op, _("the kernel is larger than its padded input"), err);
-        y->h = (x->h + op->pad_top + op->pad_bottom - op->kernel_h) / op->stride_h + 1;
-        y->w = (x->w + op->pad_left + op->pad_right - op->kernel_w) / op->stride_w + 1;
+        y->h = (int)(more_h / op->stride_h + 1);
+        y->w = (int)(more_w / op->stride_w + 1);
     }
     return KB_OK;
 }
@@ -188,11 +201,13 @@ static bool is_bounded(const struct op *op)
     const int numbers[] = {op->groups,    op->kernel_h,  op->kernel_w,  op->stride_h,
                            op->stride_w,  op->pad_top,   op->pad_left,  op->pad_bottom,
                            op->pad_right, op->out_pad_h, op->out_pad_w, op->pad_channels,
-                           op->out_h,     op->out_w,     op->out_c};
+                           op->out_h,     op->out_w,     op->out_c,     op->dilation_h,
+                           op->dilation_w};
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         if (numbers[i] < 0 || numbers[i] > 1 << 20)
             return false;
-    return op->stride_h > 0 && op->stride_w > 0 && op->groups > 0;
+    return op->stride_h > 0 && op->stride_w > 0 && op->groups > 0 && op->dilation_h > 0 &&
+           op->dilation_w > 0;
 }
 
 static enum kb_code infer_shape(const struct graph *g, const struct op *op, struct kb_error *err)

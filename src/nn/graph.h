@@ -56,6 +56,7 @@ struct op {
     // OP_CONV, OP_DECONV, OP_MAX_POOL
     int groups; // OP_CONV only, >= 1
     int kernel_h, kernel_w, stride_h, stride_w;
+    int dilation_h, dilation_w; // OP_CONV only: from tap to tap of the kernel, 1 = side by side
     int pad_top, pad_left, pad_bottom, pad_right; // OP_DECONV: top/left = PyTorch's padding
     int out_pad_h, out_pad_w;                     // OP_DECONV: PyTorch's output_padding
     float *weight; // owned. OP_CONV (out_c, in_c / groups, kh, kw); OP_DECONV (in_c, out_c, kh, kw)

@@ -111,6 +111,9 @@ static enum kb_code read_conv(struct reading *r, const json_t *op, struct op *re
     if (!get_pair(op, "stride", 1, &ret->stride_h, &ret->stride_w) || ret->stride_h < 1 ||
         ret->stride_w < 1 || !get_pair(op, "padding", 0, &pad_h, &pad_w))
         return bad(r, _("bad stride or padding of"), ret->name);
+    if (!get_pair(op, "dilation", 1, &ret->dilation_h, &ret->dilation_w) || ret->dilation_h < 1 ||
+        ret->dilation_w < 1)
+        return bad(r, _("bad dilation of"), ret->name);
     ret->pad_top = ret->pad_bottom = pad_h;
     ret->pad_left = ret->pad_right = pad_w;
     enum kb_code code = get_activation(r, op, &ret->act);
@@ -192,9 +195,6 @@ static enum kb_code check_shapes(struct reading *r, const json_t *outputs)
         const struct value *x = &g->values[op->in[0]];
         if (r->weight_in[i] != x->c)
             return bad(r, _("the weight has other channels than the input of"), op->name);
-        if (x->h + op->pad_top + op->pad_bottom < op->kernel_h ||
-            x->w + op->pad_left + op->pad_right < op->kernel_w)
-            return bad(r, _("the kernel is larger than the input of"), op->name);
     }
     for (int i = 0; i < g->n_outputs; i++) {
         const struct value *v = &g->values[g->outputs[i]];

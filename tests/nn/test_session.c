@@ -49,8 +49,8 @@ static void plain_conv(const struct op *op, const struct plain *x, const struct 
                 for (int i = 0; i < in_per_group; i++)
                     for (int ky = 0; ky < op->kernel_h; ky++)
                         for (int kx = 0; kx < op->kernel_w; kx++) {
-                            int iy = oy * op->stride_h + ky - op->pad_top;
-                            int ix = ox * op->stride_w + kx - op->pad_left;
+                            int iy = oy * op->stride_h + ky * op->dilation_h - op->pad_top;
+                            int ix = ox * op->stride_w + kx * op->dilation_w - op->pad_left;
                             if (iy < 0 || ix < 0 || iy >= x->h || ix >= x->w)
                                 continue;
                             int w =
@@ -251,8 +251,8 @@ static struct graph *build_unet(void)
     int x = graph_add_input(g, "face", 16, 24, 6);
     int e = CONV(g, x, 6, .out_c = 20, .kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1,
                  .pad_bottom = 1, .pad_right = 1, .act = ACT_RELU);
-    int f = CONV(g, e, 20, .out_c = 20, .kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1,
-                 .pad_bottom = 1, .pad_right = 1, .residual = e, .act = ACT_RELU);
+    int f = CONV(g, e, 20, .out_c = 20, .kernel_h = 3, .kernel_w = 3, .dilation_w = 4, .pad_top = 1,
+                 .pad_left = 4, .pad_bottom = 1, .pad_right = 4, .residual = e, .act = ACT_RELU);
     int d = CONV(g, f, 20, .out_c = 16, .kernel_h = 3, .kernel_w = 3, .stride_h = 2, .stride_w = 2,
                  .pad_top = 1, .pad_left = 1, .pad_bottom = 1, .pad_right = 1, .act = ACT_PRELU);
     int pooled =
