@@ -17,6 +17,7 @@
 #define MAX_KNOTS  16
 #define INNER      20  // the first of the inner lips
 #define MAX_OFFSET 2.0 // seconds
+#define MAX_MARGIN 200 // samples
 // Lips that move further than this, half a face, are a broken model's.
 #define MAX_DELTA   0.5f
 #define MAX_OPENING 10.0f // the same for how a point goes with the opening
@@ -26,6 +27,7 @@ struct motion_model {
     int64_t params;
     int first_column; // of the mel, for sample 0
     int stretch;      // samples in a run
+    int margin;       // samples before and after these that only half of the speech was seen for
     float gain;
     int order[MOTION_POINTS]; // which of the file's points is the track's i-th
     // What the opening becomes: flat before the first knot (from, to), straight lines between
@@ -144,7 +146,7 @@ static enum kb_code read_contract(struct motion_model *m, const struct tensor_se
                                   struct kb_error *err)
 {
     const char *name = tensor_set_meta(set, "name");
-    double version, rate, offset_s, gain;
+    double version, rate, offset_s, gain, margin = 0;
     if (!motion_recognize(set))
         return bad_meta(err, "format");
     if (!meta_number(set, "version", 1, 1, &version))
@@ -155,9 +157,12 @@ static enum kb_code read_contract(struct motion_model *m, const struct tensor_se
         return bad_meta(err, "mel_offset_s");
     if (!meta_number(set, "gain", 0, 10, &gain))
         return bad_meta(err, "gain");
+    if (tensor_set_meta(set, "margin") && !meta_number(set, "margin", 0, MAX_MARGIN, &margin))
+        return bad_meta(err, "margin");
     snprintf(m->name, sizeof(m->name), "%s", name ? name : "koubo");
     m->first_column = (int)lround(offset_s * MEL_PER_S);
     m->gain = (float)gain;
+    m->margin = (int)margin;
     enum kb_code code = read_points(m, set, err);
     if (code == KB_OK)
         code = read_curve(m, set, err);
@@ -171,13 +176,13 @@ static enum kb_code read_shape(struct motion_model *m, const struct graph *g, st
     const struct value *mel = &g->values[g->inputs[0]], *out = &g->values[g->outputs[0]];
     bool is_one = g->n_inputs == 1 && g->n_outputs == 1;
     if (!is_one || mel->c != 1 || mel->h != MEL_BANDS || out->c != 2 * MOTION_POINTS ||
-        out->h != 1 || mel->w <= STEP * (out->w - 1))
+        out->h != 1 || mel->w <= STEP * (out->w - 1) || out->w <= 2 * m->margin)
         return kb_fail(
             err, KB_BAD_INPUT,
             _("this is not a listener: it must take a mel (%d bands) and give %d numbers "
               "for every second column"),
             MEL_BANDS, 2 * MOTION_POINTS);
-    m->stretch = out->w;
+    m->stretch = out->w - 2 * m->margin;
     m->params = graph_params(g);
     return KB_OK;
 }
@@ -274,7 +279,7 @@ static enum kb_code run_stretch(struct motion *ret, struct motion_model *m, cons
     enum kb_code code = session_run(m->session, err);
     if (code != KB_OK)
         return code;
-    const float *told = session_output(m->session, 0);
+    const float *told = session_output(m->session, 0) + (ptrdiff_t)m->margin * 2 * MOTION_POINTS;
     for (int i = first; i < KB_MIN(first + m->stretch, ret->n); i++, told += 2 * MOTION_POINTS)
         if (!take_sample(m, told, ret->delta[i]))
             return kb_fail(

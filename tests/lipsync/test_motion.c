@@ -39,6 +39,7 @@ static const struct meta contract[] = {
     {"rate", "40"},
     {"mel_offset_s", "-0.025"},
     {"gain", "0.5"},
+    {"margin", NULL},
     {"points", POINTS},
     {"curve", "[[0, 0], [0.01, 0], [0.1, 0.09]]"},
     {"inputs", "{\"mel\": [-1, 1, 80, 34]}"},
@@ -51,6 +52,14 @@ static const struct meta contract[] = {
 // The lower lip goes down by 0.05 of what the mean over its window is above -4, so a mouth is open
 // by up to 0.4; `spoilt` goes into a weight and a bias, `opens` is how far `opening` opens, `outer`
 // how far it takes a corner of the outer lips aside.
+#define MAX_CHANGED 2
+
+static bool is_key(const struct meta *m, const char *key)
+{
+    return m->key && strcmp(m->key, key) == 0;
+}
+
+// changed: of MAX_CHANGED keys, or NULL
 static char *write_model(const struct meta *changed, float spoilt, float opens, float outer)
 {
     CLEANUP(tensor_set_free) struct tensor_set *set = tensor_set_create();
@@ -74,8 +83,10 @@ static char *write_model(const struct meta *changed, float spoilt, float opens, 
     w[0] *= spoilt;
     b[0] = spoilt;
     for (size_t i = 0; i < ARRAY_LEN(contract); i++) {
-        bool is_changed = changed && strcmp(changed->key, contract[i].key) == 0;
-        const char *value = is_changed ? changed->value : contract[i].value;
+        const char *value = contract[i].value;
+        for (int k = 0; changed && k < MAX_CHANGED; k++)
+            if (is_key(&changed[k], contract[i].key))
+                value = changed[k].value;
         if (value)
             tensor_set_put_meta(set, contract[i].key, value);
     }
@@ -85,11 +96,11 @@ static char *write_model(const struct meta *changed, float spoilt, float opens, 
     return path;
 }
 
-static struct motion_model *make_model(void)
+static struct motion_model *make_model(const struct meta *changed)
 {
     struct kb_error err = {0};
     struct motion_model *m = NULL;
-    CLEANUP(kb_freep) char *path = write_model(NULL, 0, 1, 0);
+    CLEANUP(kb_freep) char *path = write_model(changed, 0, 1, 0);
     assert_ok(err, motion_model_load(&m, path, 1, &err));
     unlink(path);
     return m;
@@ -123,10 +134,10 @@ static struct mel *silence(float seconds)
 
 // --- tests ---
 
-static void test_made_up(void **state)
+static void check_made_up(const struct meta *changed)
 {
     struct kb_error err = {0};
-    CLEANUP(motion_model_free) struct motion_model *model = make_model();
+    CLEANUP(motion_model_free) struct motion_model *model = make_model(changed);
     assert_string_equal(motion_model_name(model), "made-up");
     assert_int_equal(motion_model_params(model), 80 * 80 * 4 + 80);
     // Louder and louder, over several stretches.
@@ -151,6 +162,18 @@ static void test_made_up(void **state)
     }
 }
 
+static void test_made_up(void **state)
+{
+    check_made_up(NULL);
+}
+
+// Ten of the sixteen samples of a run are told, and the window begins three samples earlier.
+static void test_margin_is_left_out(void **state)
+{
+    static const struct meta changed[MAX_CHANGED] = {{"margin", "3"}, {"mel_offset_s", "-0.1"}};
+    check_made_up(changed);
+}
+
 static void test_silence_is_closed(void **state)
 {
     struct kb_error err = {0};
@@ -161,7 +184,7 @@ static void test_silence_is_closed(void **state)
         if (t < ARRAY_LEN(names))
             assert_ok(err, motion_model_load(&model, names[t], 2, &err));
         else
-            model = make_model();
+            model = make_model(NULL);
         CLEANUP(motion_free) struct motion *m = NULL;
         assert_ok(err, motion_run(&m, model, mel, NULL, NULL, NULL, &err));
         for (int i = 0; i < m->n; i++) {
@@ -334,7 +357,7 @@ static void note(void *opaque, const struct progress *p)
 static void test_progress_and_cancel(void **state)
 {
     struct kb_error err = {0};
-    CLEANUP(motion_model_free) struct motion_model *model = make_model();
+    CLEANUP(motion_model_free) struct motion_model *model = make_model(NULL);
     CLEANUP(mel_free) struct mel *mel = silence(2);
     CLEANUP(motion_free) struct motion *m = NULL;
     struct count count = {0};
@@ -367,6 +390,8 @@ static void test_what_is_no_listener(void **state)
         {{"mel_offset_s", "-0.2 s"}, "'mel_offset_s'"},
         {{"gain", "inf"}, "'gain'"},
         {{"gain", "-1"}, "'gain'"},
+        {{"margin", "-1"}, "'margin'"},
+        {{"margin", "8"}, "not a listener"}, // nothing is left of sixteen
         {{"points", NULL}, "'points'"},
         {{"points", "[61]"}, "'points'"},
         {{"points", "{"}, "'points'"},
@@ -388,7 +413,8 @@ static void test_what_is_no_listener(void **state)
     struct kb_error err = {0};
     struct motion_model *m = NULL;
     for (size_t t = 0; t < ARRAY_LEN(cases); t++) {
-        CLEANUP(kb_freep) char *path = write_model(&cases[t].meta, 0, 1, 0);
+        const struct meta changed[MAX_CHANGED] = {cases[t].meta};
+        CLEANUP(kb_freep) char *path = write_model(changed, 0, 1, 0);
         print_message("# %s %s\n", cases[t].meta.key, cases[t].meta.value);
         assert_fails(err, KB_BAD_INPUT, cases[t].part, motion_model_load(&m, path, 1, &err));
         assert_non_null(strstr(err.text, path));
@@ -425,6 +451,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_made_up),
+        cmocka_unit_test(test_margin_is_left_out),
         cmocka_unit_test(test_silence_is_closed),
         cmocka_unit_test(test_as_pytorch),
         cmocka_unit_test(test_interpolates),
