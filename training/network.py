@@ -1,7 +1,7 @@
-"""The listener: one list of convolutions, run by PyTorch here and by koubo's engine there.
+"""A network is one list of convolutions, run by PyTorch here and by koubo's engine there.
 
 The list is what docs/models.md calls `graph`; a network is exported by writing the list beside its weights, so the two can not
-differ. Tensors are NCHW. Input: mel (n, 1, 80, columns), normalised to -4..4.
+differ. Tensors are NCHW.
 """
 import json
 import os
@@ -12,41 +12,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-# The listener: (width, kernel, stride, padding of the bands). Time is never padded, and only the first layer strides over
-# it, so that run over a whole clip it says at every second column just what it says of a window that begins there.
-LISTENER = [(32, (7, 4), (2, 2), 3), (64, (5, 3), (2, 1), 2), (96, (5, 3), (2, 1), 2), (160, (5, 5), (2, 1), 2),
-            (224, (5, 5), (1, 1), 0), (224, (1, 5), (1, 1), 0)]
-COLUMNS = (sum(kernel[1] - 1 for _, kernel, _, _ in LISTENER[1:])) * 2 + LISTENER[0][1][1]  # of a window
-
 
 class GraphBuilder:
     def __init__(self):
         self.ops, self.shapes = [], {}
 
-    def conv(self, source, name, inputs, outputs, kernel, stride=(1, 1), padding=(0, 0), relu=True):
+    def conv(self, source, name, inputs, outputs, kernel, stride=(1, 1), padding=(0, 0), dilation=(1, 1), add=None, relu=True):
         op = {'op': 'conv2d', 'input': source, 'output': name, 'weight': f'{name}.weight', 'bias': f'{name}.bias',
-              'stride': list(stride), 'padding': list(padding)}
+              'stride': list(stride), 'padding': list(padding), 'dilation': list(dilation)}
+        if add:
+            op['add'] = add
         if relu:
             op['activation'] = 'relu'
         self.ops.append(op)
         self.shapes[name] = (outputs, inputs, *kernel)
         return name
-
-
-
-def listener(b):
-    """From mel (n, 1, 80, COLUMNS) to (n, 224, 1, 1): what the lips do to this speech."""
-    source, inputs = 'mel', 1
-    for i, (width, kernel, stride, padding) in enumerate(LISTENER):
-        source = b.conv(source, f'au.{i}', inputs, width, kernel, stride, (padding, 0))
-        inputs = width
-    return source
-
-
-def listener_graph():
-    b = GraphBuilder()
-    listener(b)
-    return b.ops, b.shapes
 
 
 def read_safetensors(path):
@@ -74,27 +54,36 @@ def write_safetensors(path, arrays, metadata):
     os.replace(f'{path}.part', path)
 
 
-class Network(nn.Module):
-    """Runs a graph. The convolutions whose names begin with one of norm have a batch norm, which export folds."""
+def key_of(op):
+    return op['output'].replace('.', '_')
 
-    def __init__(self, ops, shapes, norm=()):
+
+class Network(nn.Module):
+    """Runs a graph. Convolutions with an activation have a batch norm, which export folds; drop: of what goes into a convolution after
+    which something is added, and into the last one but the basis."""
+
+    def __init__(self, ops, shapes, norm=True, drop=0.0):
         super().__init__()
-        self.ops = ops
+        self.ops, self.drop = ops, drop
         self.convs, self.norms = nn.ModuleDict(), nn.ModuleDict()
         for op in ops:
             outputs, inputs, *kernel = shapes[op['output']]
-            key = op['output'].replace('.', '_')
-            self.convs[key] = nn.Conv2d(inputs, outputs, kernel, op['stride'], op['padding'])
-            if op['output'].startswith(tuple(norm)) and op.get('activation'):
+            key = key_of(op)
+            self.convs[key] = nn.Conv2d(inputs, outputs, kernel, op['stride'], op['padding'], op.get('dilation', 1))
+            if norm and op.get('activation'):
                 self.norms[key] = nn.BatchNorm2d(outputs)
 
     def forward(self, **values):
         """The graph's inputs by name to the value of its last operation."""
         for op in self.ops:
-            key = op['output'].replace('.', '_')
-            value = self.convs[key](values[op['input']])
+            key, value = key_of(op), values[op['input']]
+            if op.get('add') or op['output'] == 'shapes':
+                value = F.dropout(value, self.drop, self.training)
+            value = self.convs[key](value)
             if key in self.norms:
                 value = self.norms[key](value)
+            if op.get('add'):
+                value = value + values[op['add']]
             values[op['output']] = F.relu(value) if op.get('activation') else value
         return value
 
@@ -103,7 +92,7 @@ class Network(nn.Module):
         """{name: array}: weights of that kind, biases f32, batch norm folded."""
         arrays = {}
         for op in self.ops:
-            key = op['output'].replace('.', '_')
+            key = key_of(op)
             weight, bias = self.convs[key].weight.float(), self.convs[key].bias.float()
             if key in self.norms:
                 n = self.norms[key]
@@ -113,15 +102,19 @@ class Network(nn.Module):
             arrays[op['bias']] = bias.cpu().numpy().astype(np.float32)
         return arrays
 
-    @torch.no_grad()
-    def take(self, arrays):
-        """Weights of an exported network, where names and shapes are the same. The names of the others."""
-        other = []
-        for op in self.ops:
-            conv, weight = self.convs[op['output'].replace('.', '_')], arrays.get(op['weight'])
-            if weight is None or weight.shape != tuple(conv.weight.shape):
-                other.append(op['output'])
-                continue
-            conv.weight.copy_(torch.from_numpy(weight.astype(np.float32)))
+
+def of_arrays(ops, arrays):
+    """The network of an exported file, ready to run."""
+    network = Network(ops, {op['output']: arrays[op['weight']].shape for op in ops}, norm=False).eval()
+    with torch.no_grad():
+        for op in ops:
+            conv = network.convs[key_of(op)]
+            conv.weight.copy_(torch.from_numpy(arrays[op['weight']].astype(np.float32)))
             conv.bias.copy_(torch.from_numpy(arrays[op['bias']]))
-        return other
+    return network
+
+
+def load(path):
+    """(network, arrays, metadata) of an exported file."""
+    arrays, metadata = read_safetensors(path)
+    return of_arrays(json.loads(metadata['graph']), arrays), arrays, metadata

@@ -1,4 +1,4 @@
-"""What every stage of training needs: its folder, its device, its clock."""
+"""What a training needs: its folder, and how far the clock says it is."""
 import csv
 import math
 import os
@@ -6,80 +6,62 @@ import time
 
 import torch
 
-from data import Dataset
-
 
 class Run:
-    """A folder with checkpoints and a log, the device, and how far the clock says a stage is."""
+    """A folder with a checkpoint and a log. args: out, seed, minutes or steps, report, save_minutes."""
 
     def __init__(self, args):
         self.args = args
         os.makedirs(args.out, exist_ok=True)
-        self.device = args.device
-        self.half = args.precision == 'bf16'
-        self.data = Dataset(args.data, args.device, args.clips)
 
     def path(self, name):
         return os.path.join(self.args.out, name)
 
-    def autocast(self):
-        return torch.autocast(self.device.split(':')[0], torch.bfloat16, enabled=self.half)
-
-    def save(self, stage, step, seconds, **states):
+    def save(self, step, seconds, states):
         torch.save({'step': step, 'seconds': seconds, **{k: v.state_dict() for k, v in states.items()}}, self.path('new.pt'))
-        os.replace(self.path('new.pt'), self.path(f'{stage}.pt'))
+        os.replace(self.path('new.pt'), self.path('checkpoint.pt'))
 
-    def load(self, stage, **states):
+    def load(self, states):
         """(step, seconds spent) of the checkpoint; (0, 0) without one."""
-        if not os.path.exists(self.path(f'{stage}.pt')):
+        if not os.path.exists(self.path('checkpoint.pt')):
             return 0, 0.0
-        saved = torch.load(self.path(f'{stage}.pt'), map_location='cpu')
-        missing = [name for name in states if name not in saved]
-        if missing:
-            raise SystemExit(f"{self.path(f'{stage}.pt')} has no {', '.join(missing)}: it was begun with other options; take another --out")
+        saved = torch.load(self.path('checkpoint.pt'), map_location='cpu')
         for name, state in states.items():
             state.load_state_dict(saved[name])
         return saved['step'], saved['seconds']
 
-    def log(self, stage, step, seconds, **values):
+    def log(self, step, seconds, **values):
         values = {k: f'{float(v):.5f}' for k, v in values.items()}
-        print(f'{stage} step {step} {seconds:.0f} s  ' + '  '.join(f'{k} {v}' for k, v in values.items()), flush=True)
+        print(f'step {step} {seconds:.0f} s  ' + '  '.join(f'{k} {v}' for k, v in values.items()), flush=True)
         with open(self.path('log.csv'), 'a', newline='', encoding='utf-8') as f:
-            csv.writer(f).writerow([stage, step, f'{seconds:.0f}', *[f'{k}={v}' for k, v in values.items()]])
+            csv.writer(f).writerow([step, f'{seconds:.0f}', *[f'{k}={v}' for k, v in values.items()]])
 
-    def loop(self, stage, minutes, steps, states, one_step, report):
-        """Steps until the clock or the count says so; without both the stage is left out. one_step(generator) returns losses;
-        report(step) figures. The learning rate rises for 2 % of the stage and then falls as a cosine. Returns the step, and
-        whether anything was done now."""
+    def loop(self, states, one_step, check):
+        """Steps until the clock or the count says so. one_step(generator, how much is done of 1) returns losses; check() figures. The
+        learning rate rises for 2 % of the time and then falls as a cosine. Goes on where a checkpoint is."""
         args = self.args
-        optimizer, schedule_of = states['optimizer'], [g['lr'] for g in states['optimizer'].param_groups]
-        step, spent = self.load(stage, **states)
-        begin, sums, n = time.time() - spent, {}, 0
-        last_report, first = spent, step
+        optimizer = states['optimizer']
+        rates = [g['lr'] for g in optimizer.param_groups]
+        step, spent = self.load(states)
+        begin, sums, n, saved = time.time() - spent, {}, 0, spent
         while True:
             seconds = time.time() - begin
-            done = max(seconds / (60 * minutes) if minutes else 0, step / steps if steps else 0, not (minutes or steps))
-            if done >= 1:
+            done = max(seconds / (60 * args.minutes) if args.minutes else 0, step / args.steps if args.steps else 0)
+            if done >= 1 or not (args.minutes or args.steps):
                 break
-            rate = min(1, done / 0.02 + 0.01) * (0.5 + 0.5 * math.cos(math.pi * done)) + 0.002
-            for group, base in zip(optimizer.param_groups, schedule_of):
-                group['lr'] = base * rate
-            generator = torch.Generator().manual_seed(args.seed * 1000003 + step)
+            for group, rate in zip(optimizer.param_groups, rates):
+                group['lr'] = rate * (min(1, done / 0.02 + 0.01) * (0.5 + 0.5 * math.cos(math.pi * done)) + 0.002)
             torch.manual_seed(args.seed * 1000003 + step)  # dropout
-            losses = one_step(generator)
-            step += 1
-            n += 1
+            losses = one_step(torch.Generator().manual_seed(args.seed * 1000003 + step), done)
+            step, n = step + 1, n + 1
             for k, v in losses.items():
                 sums[k] = sums.get(k, 0) + v.detach()
             if step % args.report == 0:
-                self.log(stage, step, time.time() - begin, **{k: v / n for k, v in sums.items()})
+                self.log(step, time.time() - begin, **{k: v / n for k, v in sums.items()})
                 sums, n = {}, 0
-            if time.time() - begin - last_report > 60 * args.save_minutes:
-                last_report = time.time() - begin
-                self.save(stage, step, last_report, **states)
-                self.log(stage + ' val', step, last_report, **report(step))
-        if step == first:
-            return step, False
-        self.save(stage, step, time.time() - begin, **states)
-        self.log(stage + ' val', step, time.time() - begin, **report(step))
-        return step, True
+            if time.time() - begin - saved > 60 * args.save_minutes:
+                saved = time.time() - begin
+                self.save(step, saved, states)
+                self.log(step, saved, **check())
+        self.save(step, time.time() - begin, states)
+        self.log(step, time.time() - begin, **check())

@@ -1,57 +1,85 @@
-#!/usr/bin/env python3
-"""From the training data to a listener, on which motion.py puts the head of koubo-lips.safetensors.
+#!/usr/bin/python3
+"""From the training data to koubo-lips.safetensors: what the 40 points of the lips do to a speech.
 
-    python3 training/train.py --data DATASET --out RUN                  by the clock, learning rate with it
+    python3 training/train.py --data DATASET [--data MORE] --out RUN              by the clock, learning rate with it
     python3 training/train.py --data DATASET --out RUN --minutes 0 --steps 8000
 
-RUN keeps a checkpoint of each round (begin again with the same command to go on), log.csv and listener.safetensors.
+RUN keeps a checkpoint (begin again with the same command to go on), log.csv and koubo-lips.safetensors, which koubo runs as it is. No picture
+is looked at. evaluate.py says how good it is.
 """
 import argparse
+import json
 import os
 
+import numpy as np
 import torch
 
-from network import write_safetensors
+import data
+import listener
+from data import best_lag, correlation, opening, width
 from run import Run
-from speech import train_speech
 
 
 def arguments(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument('--data', required=True, help='folder that koubo dataset made')
-    p.add_argument('--out', required=True, help='folder for checkpoints, log and the listener')
+    p.add_argument('--data', required=True, action='append', help='folder that koubo dataset made; again for more of them')
+    p.add_argument('--out', required=True, help='folder for checkpoint, log and the listener')
+    p.add_argument('--groups', help='learn from clips of these groups only, with commas between')
+    p.add_argument('--trust', default='grid,spoken', help='groups whose sound is exactly in time (default: grid,spoken)')
+    p.add_argument('--weight', action='append', default=[], metavar='GROUP=N', help='clips of this group are drawn N times as often')
+    p.add_argument('--name', default='koubo-lips')
     p.add_argument('--training-data', default='own videos', help='what to write into the file about it, terms included')
-    p.add_argument('--minutes', type=float, default=12, help='of all rounds; 0 = count steps')
-    p.add_argument('--steps', type=int, default=0, help='of all rounds, with --minutes 0')
-    p.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    p.add_argument('--precision', choices=['bf16', 'f32'], help='bf16 on a GPU and where the processor computes in it, else f32')
+    p.add_argument('--minutes', type=float, default=20, help='0 = count steps')
+    p.add_argument('--steps', type=int, default=0, help='with --minutes 0')
+    p.add_argument('--batch', type=int, default=32)
+    p.add_argument('--width', type=int, default=listener.WIDTH, help='channels of the network')
     p.add_argument('--seed', type=int, default=1)
     p.add_argument('--clips', type=int, default=0, help='use so many clips of each split only')
+    p.add_argument('--threads', type=int, default=os.cpu_count())
     p.add_argument('--report', type=int, default=100, help='steps between lines of the log')
     p.add_argument('--save-minutes', type=float, default=5)
     args = p.parse_args(argv)
-    args.precision = args.precision or ('bf16' if has_bf16(args.device) else 'f32')
+    args.weights = {w.split('=')[0]: float(w.split('=')[1]) for w in args.weight}
     return args
 
 
-def has_bf16(device):
-    if device.startswith('cuda'):
-        return torch.cuda.is_bf16_supported()
-    try:
-        with open('/proc/cpuinfo', encoding='ascii', errors='replace') as f:
-            return 'avx512_bf16' in f.read()
-    except OSError:
-        return False
+def figures(told, clips):
+    """Of people it has not heard, clip by clip, as evaluate.py has them."""
+    rows = []
+    for t, c in zip(told, clips):
+        a, b = opening(c.motion), opening(t)
+        rows.append((best_lag(a, b)[0], correlation(a, b), best_lag(width(c.motion), width(t))[0], correlation(width(c.motion), width(t)), float(b.std() / a.std())))
+    rows = np.array(rows)
+    return {'best': rows[:, 0].mean(), 'at_lag_0': rows[:, 1].mean(), 'width_best': rows[:, 2].mean(), 'width_at_lag_0': rows[:, 3].mean(),
+            'amplitude': np.median(rows[:, 4])}
+
+
+def by_group(told, clips):
+    groups = {'all': range(len(clips)), **{g: [i for i, c in enumerate(clips) if c.group == g] for g in sorted({c.group for c in clips})}}
+    return {g: {'clips': len(some), **figures([told[i] for i in some], [clips[i] for i in some])} for g, some in groups.items()}
 
 
 def main():
     args = arguments()
-    torch.manual_seed(args.seed)
-    torch.set_num_threads(os.cpu_count())
+    torch.set_num_threads(args.threads)
     run = Run(args)
-    print(f'{len(run.data.train)} clips to train on, {len(run.data.val)} to check, on {args.device}', flush=True)
-    speech = train_speech(run)
-    write_safetensors(run.path('listener.safetensors'), speech.listener.folded(), {'training_data': args.training_data})
+    train, val = data.read(args.data, args.groups and args.groups.split(','), args.clips)
+    print(f'{len(train)} clips to train on, {len(val)} to check with', flush=True)
+
+    def check(net):
+        return {f'{g}_{k}': v for g, f in by_group(listener.hear(net, val), val).items() for k, v in f.items() if k in ('best', 'at_lag_0')}
+
+    net, _ = listener.teach(run, train, check, args.trust.split(','))
+    gain, knots = listener.calibrate(net, val)
+    path = run.path(f'{args.name}.safetensors')
+    about = {'name': args.name, 'training_data': args.training_data}
+    listener.export(path, net, gain, knots, listener.opening_direction(train), about)
+    found = by_group(listener.hear(listener.Exported(path), val), val)
+    for group, f in found.items():
+        print(f'{group:8}' + '  '.join(f'{k} {v:.3f}' for k, v in f.items()))
+    listener.export(path, net, gain, knots, listener.opening_direction(train),
+                    {**about, 'figures': json.dumps({g: {k: round(float(v), 4) for k, v in f.items()} for g, f in found.items()})})
+    print(f'{path}: {os.path.getsize(path)} bytes, gain {gain:.3f}, curve {np.round(knots, 4).tolist()}')
 
 
 if __name__ == '__main__':

@@ -149,7 +149,7 @@ static enum kb_code read_contract(struct motion_model *m, const struct tensor_se
     double version, rate, offset_s, gain, margin = 0;
     if (!motion_recognize(set))
         return bad_meta(err, "format");
-    if (!meta_number(set, "version", 1, 1, &version))
+    if (!meta_number(set, "version", 2, 2, &version))
         return bad_meta(err, "version");
     if (!meta_number(set, "rate", MOTION_RATE_HZ, MOTION_RATE_HZ, &rate))
         return bad_meta(err, "rate");
@@ -175,7 +175,7 @@ static enum kb_code read_shape(struct motion_model *m, const struct graph *g, st
 {
     const struct value *mel = &g->values[g->inputs[0]], *out = &g->values[g->outputs[0]];
     bool is_one = g->n_inputs == 1 && g->n_outputs == 1;
-    if (!is_one || mel->c != 1 || mel->h != MEL_BANDS || out->c != 2 * MOTION_POINTS ||
+    if (!is_one || mel->c != MEL_BANDS || mel->h != 1 || out->c != 2 * MOTION_POINTS ||
         out->h != 1 || mel->w <= STEP * (out->w - 1) || out->w <= 2 * m->margin)
         return kb_fail(
             err, KB_BAD_INPUT,
@@ -274,8 +274,10 @@ static bool take_sample(const struct motion_model *m, const float *told, float (
 static enum kb_code run_stretch(struct motion *ret, struct motion_model *m, const struct mel *mel,
                                 int first, struct kb_error *err)
 {
-    mel_window(mel, m->first_column + STEP * first, session_input_shape(m->session, 0).w,
-               session_input(m->session, 0));
+    float *columns = session_input(m->session, 0);
+    for (int i = 0; i < session_input_shape(m->session, 0).w; i++)
+        memcpy(columns + (ptrdiff_t)i * MEL_BANDS,
+               mel_column(mel, m->first_column + STEP * first + i), MEL_BANDS * sizeof(float));
     enum kb_code code = session_run(m->session, err);
     if (code != KB_OK)
         return code;

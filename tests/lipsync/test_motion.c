@@ -34,7 +34,7 @@ struct meta {
 
 static const struct meta contract[] = {
     {"format", "koubo-motion"},
-    {"version", "1"},
+    {"version", "2"},
     {"name", "made-up"},
     {"rate", "40"},
     {"mel_offset_s", "-0.025"},
@@ -42,7 +42,7 @@ static const struct meta contract[] = {
     {"margin", NULL},
     {"points", POINTS},
     {"curve", "[[0, 0], [0.01, 0], [0.1, 0.09]]"},
-    {"inputs", "{\"mel\": [-1, 1, 80, 34]}"},
+    {"inputs", "{\"mel\": [-1, 80, 1, 34]}"},
     {"output", "{\"motion\": [-1, 80, 1, 16]}"},
     {"graph",
      "[{\"op\": \"conv2d\", \"input\": \"mel\", \"output\": \"motion\", \"weight\": \"w\", "
@@ -66,7 +66,7 @@ static char *write_model(const struct meta *changed, float spoilt, float opens, 
     struct kb_error err = {0};
     void *data;
     assert_ok(err,
-              tensor_set_add(set, "w", DTYPE_F32, 4, (int64_t[]){80, 1, 80, 4}, NULL, &data, &err));
+              tensor_set_add(set, "w", DTYPE_F32, 4, (int64_t[]){80, 80, 1, 4}, NULL, &data, &err));
     float *w = data;
     assert_ok(err, tensor_set_add(set, "b", DTYPE_F32, 1, (int64_t[]){80}, NULL, &data, &err));
     float *b = data;
@@ -382,7 +382,7 @@ static void test_what_is_no_listener(void **state)
     } cases[] = {
         {{"format", NULL}, "'format'"},
         {{"format", "koubo"}, "'format'"},
-        {{"version", "2"}, "'version'"},
+        {{"version", "1"}, "'version'"},
         {{"rate", "25"}, "'rate'"},
         {{"rate", NULL}, "'rate'"},
         {{"mel_offset_s", "nan"}, "'mel_offset_s'"},
@@ -405,10 +405,10 @@ static void test_what_is_no_listener(void **state)
         {{"curve", "[[0, 0], [1e30, 1]]"}, "'curve'"},
         {{"curve", "[[0, 0], [0.1]]"}, "'curve'"},
         {{"graph", NULL}, "'graph'"},
-        {{"inputs", "{\"mel\": [-1, 1, 80, 8192]}"}, "another shape"},
-        {{"inputs", "{\"mel\": [-1, 1, 80, 99999999]}"}, "impossible shape"},
-        {{"inputs", "{\"mel\": [-1, 1, 81, 34]}"}, ""},
-        {{"output", "{\"mel\": [-1, 1, 80, 34]}"}, "not a listener"},
+        {{"inputs", "{\"mel\": [-1, 80, 1, 8192]}"}, "another shape"},
+        {{"inputs", "{\"mel\": [-1, 80, 1, 99999999]}"}, "impossible shape"},
+        {{"inputs", "{\"mel\": [-1, 81, 1, 34]}"}, ""},
+        {{"output", "{\"mel\": [-1, 80, 1, 34]}"}, "not a listener"},
     };
     struct kb_error err = {0};
     struct motion_model *m = NULL;

@@ -29,8 +29,10 @@ def load(path):
     return tensors, metadata
 
 
-def run_conv(op, x, tensors):
-    y = F.conv2d(x, tensors[op["weight"]], tensors[op["bias"]], op["stride"], op["padding"])
+def run_conv(op, values, tensors):
+    y = F.conv2d(values[op["input"]], tensors[op["weight"]], tensors[op["bias"]], op["stride"], op["padding"], op["dilation"])
+    if op.get("add"):
+        y = y + values[op["add"]]
     return torch.relu(y) if op.get("activation") == "relu" else y
 
 
@@ -39,15 +41,14 @@ def main():
     tensors, metadata = load(sys.argv[1])
     mel = np.fromfile(f"{sys.argv[2]}/mel_columns.bin", "<f4").reshape(-1, BANDS)
     samples = (len(mel) - 1) // 2 + 1
-    width, stretch = json.loads(metadata["inputs"])["mel"][3], json.loads(metadata["output"])["motion"][3]
     # One run over the whole of it: the first column of sample 0's window, and all that the last sample needs.
-    first = round(RATE * float(metadata["mel_offset_s"]))
-    columns = np.arange(first, first + width + 2 * (samples - stretch))
-    values = {"mel": torch.from_numpy(mel[columns.clip(0, len(mel) - 1)].T.copy())[None, None]}
+    first, margin = round(RATE * float(metadata["mel_offset_s"])), int(metadata["margin"])
+    columns = np.arange(first, first + 2 * (samples + 2 * margin))
+    values = {"mel": torch.from_numpy(mel[columns.clip(0, len(mel) - 1)].T.copy())[None, :, None]}
     with torch.no_grad():
         for op in json.loads(metadata["graph"]):
-            values[op["output"]] = run_conv(op, values[op["input"]], tensors)
-    motion = values["motion"][0, :, 0].T.numpy().reshape(samples, 40, 2)
+            values[op["output"]] = run_conv(op, values, tensors)
+    motion = values["motion"][0, :, 0].T.numpy()[margin:margin + samples].reshape(samples, 40, 2)
 
     below, above = [20 + 20 - k for k in range(1, 10)], [20 + k for k in range(1, 10)]
     opening = (motion[:, below, 1] - motion[:, above, 1]).mean(1)
