@@ -16,13 +16,14 @@ MEL_RATE, BANDS, RATE, POINTS = 80.0, 80, 40.0, 41  # the listener tells RATE sa
 DB = 12.5  # of a step of the mel: -4..4 are 100 dB
 BELOW, ABOVE = [40 - k for k in range(1, 10)], [20 + k for k in range(1, 10)]  # opposite points of the inner lips
 LEFT, RIGHT = 20, 30  # the inner lips' corners
-CHIN = 152
+MADE = ('spoken', 'warped')  # groups of clips without a film, spoken.py
 TRACK_POINTS = [61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146,
                 78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95]
 
 
 def read(folders, groups=None, most=0):
-    """(train, val): clips of the folders, each with its mel (80, columns) in -4..4 and its motion (n, 41, 2), symmetric."""
+    """(train, val): clips of the folders, each with its mel (80, columns) in -4..4 and its motion (n, 41, 2), symmetric. What was made, and
+    not filmed, is for training only."""
     sides = {'train': [], 'val': []}
     for folder in folders:
         with open(os.path.join(folder, 'index.json'), encoding='utf-8') as f:
@@ -31,7 +32,8 @@ def read(folders, groups=None, most=0):
             raise SystemExit(f'{folder} is no dataset of version 2; koubo dataset makes one, retrack.py turns an older one into it')
         mel, motion = (np.load(os.path.join(folder, f'{name}.npy'), mmap_mode='r') for name in ('mel', 'motion'))
         for c in index['clips']:
-            if groups and c['group'] not in groups and c['split'] == 'train':
+            unwanted = groups and c['group'] not in groups if c['split'] == 'train' else c['group'] in MADE
+            if unwanted:
                 continue
             rows = np.array(mel[c['mel']:c['mel'] + c['mel_n']], np.float32) * (8 / 63) - 4
             frames = torch.from_numpy(np.array(motion[c['frame']:c['frame'] + c['n']], np.float32))

@@ -22,7 +22,7 @@ WIDTH, BLOCKS, SHAPES = 256, 3, 16
 STEM = 6                 # columns that the first convolution sees, 12.5 ms each; it strides over two
 KERNEL = 3               # of the blocks' convolutions, in samples; the first of each block is dilated by 1, 2, 4, 1, 2, 4, ...
 FAR = 5                  # frames that a clip may be moved
-LENGTH = 40              # frames of a stretch
+LENGTH = 32              # frames of a stretch
 DOUBT = 0.015            # of correlation, for each frame squared that a clip would be moved: a chance maximum far away is likelier
 SETTLE = 0.15            # of the training, before clips are moved
 CORRELATION = 0.3        # what following an opening weighs beside the size of the error
@@ -143,10 +143,10 @@ def fits_of(told, batch):
                         for s in Lags.SHIFTS], 1).numpy()
 
 
-def teach(run, clips, check, trusted):
-    """(a Listener, Lags), taught on stretches of clips with their voice changed; run.loop says how long. check(listener) gives figures for
+def teach(run, clips, check, trusted, seed):
+    """A Listener, taught on stretches of clips with their voice changed; run.loop says how long. check(listener) gives figures for
     the log."""
-    torch.manual_seed(run.args.seed)
+    torch.manual_seed(seed)
     basis = shapes_of(clips)
     clips = clips + [silence()]
     net, lags = Listener(basis, run.args.width), Lags(clips, [*trusted, 'silence'])
@@ -178,8 +178,8 @@ def teach(run, clips, check, trusted):
         return parts
 
     net.train()
-    run.loop({'listener': net, 'mean': mean, 'optimizer': optimizer, 'lags': lags}, one_step, lambda: check(mean.module))
-    return mean.module.eval(), lags
+    run.loop(seed, {'listener': net, 'mean': mean, 'optimizer': optimizer, 'lags': lags}, one_step, lambda: check(mean.module))
+    return mean.module.eval()
 
 
 def silence():
@@ -217,11 +217,11 @@ def curve_at(knots, x):
     return np.interp(x, knots[:, 0], knots[:, 1]) + np.maximum(x - knots[-1, 0], 0)
 
 
-def calibrate(net, clips):
+def calibrate(nets, clips):
     """(gain, knots): with both the openings told spread as far as those seen (median of the clips), and a tenth of the time mouths are closed:
     the listener guesses between what may be, so it opens mouths too little and hardly ever closes them."""
-    silence = opening(silence_of(net.network).view(POINTS, 2))
-    openings = [opening(t) - silence for t in hear(net, clips)]
+    silence = np.mean([float(opening(silence_of(net.network).view(POINTS, 2))) for net in nets])
+    openings = [sum(opening(t) for t in told) / len(nets) - silence for told in zip(*(hear(net, clips) for net in nets))]
     closed = max(float(torch.cat(openings).quantile(CLOSED)), 0.0)
     gain = float(np.median([float(opening(c.motion).std() / (o - closed).clamp(min=0).std().clamp(min=1e-6)) for o, c in zip(openings, clips)]))
     if not 0.1 < gain < 10:
@@ -243,12 +243,35 @@ def opening_direction(clips):
     return direction / opening(direction)
 
 
-def export(path, net, gain, knots, direction, metadata):
-    """The file that koubo runs, docs/models.md: of the points the lips only, what is told of silence taken off."""
-    ops, arrays = net.network.ops, net.network.folded()
-    arrays['motion.weight'] = (arrays['motion.weight'][:80].astype(np.float32) * gain).astype(np.float16)
-    arrays['motion.bias'] = np.zeros(80, np.float32)
-    arrays['motion.bias'] = -silence_of(of_arrays(ops, arrays)).numpy()
+def joined(nets):
+    """(operations, arrays) of one network that tells the mean of what several tell: they stand side by side, and each adds to the one before."""
+    ops, arrays, before = [], {}, None
+    for i, net in enumerate(nets):
+        own = net.network.folded()
+        for op in net.network.ops:
+            def named(name):
+                return name if name == 'mel' else f'{i}.{name}'
+            is_last = op['output'] == 'motion'
+            weight, bias = own[op['weight']], own[op['bias']]
+            if is_last:  # of the points the lips only; what is told of silence is taken off later
+                weight, bias = (weight[:80].astype(np.float32) / len(nets)).astype(np.float16), np.zeros(80, np.float32)
+            op = {**op, **{k: named(op[k]) for k in ('input', 'output', 'weight', 'bias', 'add') if k in op}}
+            if is_last and before:
+                op['add'] = before
+            ops.append(op)
+            arrays[op['weight']], arrays[op['bias']] = weight, bias
+        before = named('motion')
+    ops[-1]['output'] = 'motion'
+    return ops, arrays
+
+
+def export(path, nets, gain, knots, direction, metadata):
+    """The file that koubo runs, docs/models.md. The gain is in its last weights."""
+    ops, arrays = joined(nets)
+    for op in ops:
+        if op['output'].endswith('motion'):
+            arrays[op['weight']] = (arrays[op['weight']].astype(np.float32) * gain).astype(np.float16)
+    arrays[ops[-1]['bias']] = -silence_of(of_arrays(ops, arrays)).numpy()
     columns = 2 * (STRETCH + 2 * MARGIN)
     write_safetensors(path, {**arrays, 'opening': direction.numpy().astype(np.float32)}, {
         'format': 'koubo-motion', 'version': '2', 'graph': json.dumps(ops), 'inputs': json.dumps({'mel': [-1, BANDS, 1, columns]}),

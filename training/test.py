@@ -153,13 +153,13 @@ def the_curve_is_what_the_engine_does():
 
 def speech_moves_lips():
     out = os.path.join(folder.name, 'run')
-    command = [sys.executable, os.path.join(here, 'train.py'), '--data', folder.name, '--out', out, '--minutes', '0', '--report', '10', '--batch', '8', '--width', '32',
-               '--name', 'other', '--training-data', 'made up', '--threads', '2']
-    subprocess.run(command + ['--steps', '20'], check=True, stdout=subprocess.DEVNULL)
-    told = subprocess.run(command + ['--steps', '80'], check=True, capture_output=True, text=True).stdout
+    command = [sys.executable, os.path.join(here, 'train.py'), '--data', folder.name, '--out', out, '--minutes', '0', '--report', '10', '--batch', '8', '--width', '32', '--seeds', '1,2',
+               '--name', 'other', '--training-data', 'made up', '--threads', '1']
+    subprocess.run(command + ['--steps', '10'], check=True, stdout=subprocess.DEVNULL)
+    told = subprocess.run(command + ['--steps', '40'], check=True, capture_output=True, text=True).stdout
     with open(os.path.join(out, 'log.csv'), newline='', encoding='utf-8') as f:
-        log = [(int(step), dict(v.split('=') for v in values)) for step, _, *values in csv.reader(f)]
-    equal([step for step, v in log if 'shape' in v], list(range(10, 81, 10)), 'resumed, not begun again')
+        log = [(int(step), dict(v.split('=') for v in values)) for seed, step, _, *values in csv.reader(f) if seed == '2']
+    equal([step for step, v in log if 'shape' in v], list(range(10, 41, 10)), 'resumed, not begun again')
     path = os.path.join(out, 'other.safetensors')
     network, arrays, metadata = load(path)
     figures = json.loads(metadata['figures'])['all']

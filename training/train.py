@@ -4,7 +4,7 @@
     python3 training/train.py --data DATASET [--data MORE] --out RUN              by the clock, learning rate with it
     python3 training/train.py --data DATASET --out RUN --minutes 0 --steps 8000
 
-RUN keeps a checkpoint (begin again with the same command to go on), log.csv and koubo-lips.safetensors, which koubo runs as it is. No picture
+RUN keeps a checkpoint of each seed (begin again with the same command to go on), log.csv and koubo-lips.safetensors, which koubo runs as it is. No picture
 is looked at. evaluate.py says how good it is.
 """
 import argparse
@@ -25,15 +25,15 @@ def arguments(argv=None):
     p.add_argument('--data', required=True, action='append', help='folder that koubo dataset made; again for more of them')
     p.add_argument('--out', required=True, help='folder for checkpoint, log and the listener')
     p.add_argument('--groups', help='learn from clips of these groups only, with commas between')
-    p.add_argument('--trust', default='grid,spoken', help='groups whose sound is exactly in time (default: grid,spoken)')
+    p.add_argument('--trust', default='grid,spoken,warped', help='groups whose sound is exactly in time (default: %(default)s)')
     p.add_argument('--weight', action='append', default=[], metavar='GROUP=N', help='clips of this group are drawn N times as often')
     p.add_argument('--name', default='koubo-lips')
     p.add_argument('--training-data', default='own videos', help='what to write into the file about it, terms included')
-    p.add_argument('--minutes', type=float, default=20, help='0 = count steps')
+    p.add_argument('--minutes', type=float, default=30, help='for each seed; 0 = count steps')
     p.add_argument('--steps', type=int, default=0, help='with --minutes 0')
     p.add_argument('--batch', type=int, default=32)
     p.add_argument('--width', type=int, default=listener.WIDTH, help='channels of the network')
-    p.add_argument('--seed', type=int, default=1)
+    p.add_argument('--seeds', default='1,2', help='a listener is taught for each of them, and the file tells their mean (default: %(default)s)')
     p.add_argument('--clips', type=int, default=0, help='use so many clips of each split only')
     p.add_argument('--threads', type=int, default=os.cpu_count())
     p.add_argument('--report', type=int, default=100, help='steps between lines of the log')
@@ -69,15 +69,16 @@ def main():
     def check(net):
         return {f'{g}_{k}': v for g, f in by_group(listener.hear(net, val), val).items() for k, v in f.items() if k in ('best', 'at_lag_0')}
 
-    net, _ = listener.teach(run, train, check, args.trust.split(','))
-    gain, knots = listener.calibrate(net, val)
+    nets = [listener.teach(run, train, check, args.trust.split(','), int(seed)) for seed in args.seeds.split(',')]
+    groups = {c.group for c in train}
+    gain, knots = listener.calibrate(nets, [c for c in val if c.group in groups] or val)
     path = run.path(f'{args.name}.safetensors')
     about = {'name': args.name, 'training_data': args.training_data}
-    listener.export(path, net, gain, knots, listener.opening_direction(train), about)
+    listener.export(path, nets, gain, knots, listener.opening_direction(train), about)
     found = by_group(listener.hear(listener.Exported(path), val), val)
     for group, f in found.items():
         print(f'{group:8}' + '  '.join(f'{k} {v:.3f}' for k, v in f.items()))
-    listener.export(path, net, gain, knots, listener.opening_direction(train),
+    listener.export(path, nets, gain, knots, listener.opening_direction(train),
                     {**about, 'figures': json.dumps({g: {k: round(float(v), 4) for k, v in f.items()} for g, f in found.items()})})
     print(f'{path}: {os.path.getsize(path)} bytes, gain {gain:.3f}, curve {np.round(knots, 4).tolist()}')
 
