@@ -341,7 +341,6 @@ static enum kb_code prepare_rig(struct rigging *r, const struct job *j, struct k
                             .face = j->face,
                             .follow = j->engine->follow,
                             .mouth_from = r->mouth_from,
-                            .lips_as_told = p->lead,
                             .cancel = p->cancel};
     code = rig_create(&r->rig, &rp, err);
     if (code != KB_OK)

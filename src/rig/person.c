@@ -285,7 +285,6 @@ static bool canonicalise(const struct film *f, mesh_points ret)
 
 struct opening {
     float aperture;
-    float upper; // how high the middle of the upper lip stands, y
     int index;   // in the film
 };
 
@@ -360,34 +359,6 @@ static double change_of(const struct person *p, const struct track *t, int face,
     return n_changes && squares > 0 ? sqrt(changes / n_changes / squares) : 0;
 }
 
-static float upper_lip_of(const float (*canonical)[3])
-{
-    float sum = 0;
-    for (int i = 3; i <= 7; i++)
-        sum += canonical[TRACK_INNER_FIRST + i][1] / 5;
-    return sum;
-}
-
-// Least squares of the upper lip's rise over the opening. Five speakers have 0.30 to 0.41.
-#define USUAL_SHARE 0.34f
-#define SHARE_LOW   0.2f
-#define SHARE_HIGH  0.5f
-
-static float upper_share_of(const struct opening *openings, int n)
-{
-    double x = 0, y = 0, xx = 0, xy = 0;
-    for (int i = 0; i < n; i++) {
-        x += (double)openings[i].aperture / n;
-        y += (double)openings[i].upper / n;
-    }
-    for (int i = 0; i < n; i++) {
-        double d = (double)openings[i].aperture - x;
-        xx += d * d;
-        xy += d * ((double)openings[i].upper - y);
-    }
-    return xx > 0 ? fminf(fmaxf((float)(-xy / xx), SHARE_LOW), SHARE_HIGH) : USUAL_SHARE;
-}
-
 static bool measure_mouth(struct person *p, const struct track *t, int face, const struct film *f,
                           struct opening *openings)
 {
@@ -398,8 +369,7 @@ static bool measure_mouth(struct person *p, const struct track *t, int face, con
         if (!person_pose(p, (const float(*)[3])f->picture[i], &pose))
             continue;
         unpose(&pose, (const float(*)[3])f->picture[i], laid);
-        openings[n++] = (struct opening){lips_aperture((const float(*)[3])laid),
-                                         upper_lip_of((const float(*)[3])laid), i};
+        openings[n++] = (struct opening){lips_aperture((const float(*)[3])laid), i};
     }
     if (!n)
         return false;
@@ -423,7 +393,6 @@ static bool measure_mouth(struct person *p, const struct track *t, int face, con
     close_seam(p->neutral);
     p->speaks = p->aperture_high - p->aperture_low > SPREAD_MIN &&
                 change_of(p, t, face, f, openings, n) > CHANGE_MIN;
-    p->upper_share = p->speaks ? upper_share_of(openings, n) : USUAL_SHARE;
     return true;
 }
 

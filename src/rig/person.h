@@ -43,8 +43,6 @@ struct person {
     int n_frames;                     // with this face, that were looked at
     // The opening between the inner lips (mean of the nine gaps), canonical units.
     float aperture_low, aperture_high; // 5 % and 95 % of the film's frames
-    float upper_share; // of an opening that the upper lip's rise makes: as in the film, if the
-                       // person speaks there, else as in most people
     bool speaks;       // the mouth moves in the film as it does in speech, so that its range is the
                        // person's own
 };

@@ -67,36 +67,6 @@ static bool moves(int point)
            (point >= TRACK_MIDDLE_FIRST && point < TRACK_LOWER_FIRST + TRACK_N_LOWER);
 }
 
-// How much of the middle of a lip's motion a point of its ring takes part in.
-static float ring_share(int i)
-{
-    return sinf((float)(i <= 10 ? i : 20 - i) * (float)M_PI / 10);
-}
-
-// Corners come down by this much of an opening (0.05 up to 0.28 down in five films).
-#define CORNER_SHARE -0.12f
-
-// The opening stays, but the upper lip makes the person's own share of it, and the corners theirs:
-// listeners learn from faces laid flat, in which lips that come down with the tip of the nose and a
-// nose that rises look alike.
-static void share_opening(const struct person *p, const float delta[40][2], float ret[40][2])
-{
-    const float(*inner)[2] = delta + TRACK_N_LIPS;
-    float opening = 0, rise = 0, share = 0, corners = -(inner[0][1] + inner[10][1]) / 2;
-    for (int i = 1; i < 10; i++)
-        opening += (inner[20 - i][1] - inner[i][1]) / 9;
-    for (int i = 3; i <= 7; i++) {
-        rise -= inner[i][1] / 5;
-        share += ring_share(i) / 5;
-    }
-    float all = CORNER_SHARE * opening - corners;
-    float middle = (p->upper_share * opening - rise - all) / share;
-    for (int i = 0; i < 40; i++) {
-        ret[i][0] = delta[i][0];
-        ret[i][1] = delta[i][1] - all - middle * ring_share(i % TRACK_N_LIPS);
-    }
-}
-
 // Upper and lower lip touch, they do not cross.
 static void keep_apart(float (*target)[3])
 {
@@ -115,12 +85,8 @@ static void keep_apart(float (*target)[3])
 static void find_targets(const struct rig *r, const float delta[40][2], const float (*own)[3],
                          float (*ret)[3])
 {
-    float lips[40][2], move[TRACK_N_POINTS][3];
-    if (r->p.lips_as_told)
-        memcpy(lips, delta, sizeof(lips));
-    else
-        share_opening(&r->person, delta, lips);
-    follow_apply(r->p.follow, (const float(*)[2])lips, move);
+    float move[TRACK_N_POINTS][3];
+    follow_apply(r->p.follow, delta, move);
     for (int i = 0; i < TRACK_N_POINTS; i++) {
         bool still = move[i][0] == 0 && move[i][1] == 0 && move[i][2] == 0 && !moves(i);
         for (int k = 0; k < 3; k++)

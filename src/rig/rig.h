@@ -22,8 +22,6 @@ struct rig_params { // borrowed, must outlive the rig
     const struct follow *follow;
     const struct track *mouth_from; // another film of the person, or NULL
     int mouth_face;
-    bool lips_as_told; // the displacements were seen on this very face; else the upper lip and the
-                       // corners get the person's own share of them
     const struct cancel *cancel;
 };
 
