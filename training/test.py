@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 import data
+import evaluate
 import follow
 import listener
-from data import Batch, at, augment_mel, check_split, columns_at, correlation, mirror_order, opening
-from network import load, read_safetensors
+from data import TRACK_POINTS, Batch, at, augment_mel, check_split, columns_at, correlation, mirror_order, opening
+from network import load, read_safetensors, write_safetensors
 
 here = os.path.dirname(os.path.abspath(__file__))
 program = os.environ.get('KOUBO_PROGRAM')
@@ -187,6 +188,51 @@ def speech_moves_lips():
         near(np.load(files['out.npy']), wanted, 1e-4, 'engine against PyTorch')
 
 
+def measures_are_the_programs():
+    """tests/lipsync/test_measure.c has these curves and figures too."""
+    k = np.arange(200)
+    truth = (0.04 * abs(np.sin(0.21 * k)) * (0.7 + 0.3 * np.sin(0.05 * k))).astype(np.float32)
+    test = (0.03 * abs(np.sin(0.21 * np.maximum(k - 2, 0))) + 0.006 * np.sin(0.37 * k) + 0.003).astype(np.float32)
+    truth[50:53] = test[120] = np.nan
+    best, lag = evaluate.best_lag(truth, test)
+    equal((lag, evaluate.closures(truth, test)), (2, (15, 12, 12)), 'lag and closures')
+    near([best, evaluate.correlation(truth, test), evaluate.amplitude(truth, test)], [0.828097, 0.589196, 1.013168], 1e-5, 'figures')
+    equal(evaluate.closures(truth, 0 * test), (15, 3, 3), 'a mouth that never opens')
+
+
+def a_listener_is_evaluated():
+    """One that says loudness is an opening, over people whose mouths open as far as their speech is loud."""
+    random = np.random.default_rng(4)
+    opens = np.zeros((40, 2), np.float32)
+    opens[21:30, 1], opens[31:40, 1] = -0.5, 0.5
+    clips, motion, mels = [], [], []
+    for i in range(4):
+        loud = np.clip(np.convolve(random.random(171), np.ones(12) / 12, 'valid')[:160] * 3 - 1, 0, 1)
+        mels.append(np.repeat(np.round(63 * loud).astype(np.uint8)[:, None], 80, 1))
+        moved = 0.05 * np.interp(np.arange(50) * 3.2, np.arange(160), loud)[:, None, None] * opens
+        motion.append(np.concatenate([moved, np.zeros((50, 1, 2))], 1).astype(np.float32))
+        clips.append({'name': str(i), 'frame': 50 * i, 'n': 50, 'fps': 25, 'mel': 160 * i, 'mel_n': 160, 'mel_lead': 0.0, 'split': 'val',
+                      'group': 'own', 'cluster': i})
+    path, file = os.path.join(folder.name, 'version2'), os.path.join(folder.name, 'loud.safetensors')
+    os.makedirs(path)
+    for name, array in (('motion', motion), ('mel', mels)):
+        np.save(os.path.join(path, f'{name}.npy'), np.concatenate(array))
+    with open(os.path.join(path, 'index.json'), 'w', encoding='utf-8') as f:
+        json.dump({'version': 2, 'clips': clips}, f)
+    ops = [{'op': 'conv2d', 'input': 'mel', 'output': 'motion', 'weight': 'w', 'bias': 'b', 'stride': [1, 2], 'padding': [0, 0]}]
+    weight = (opens.flatten()[:, None, None, None] * np.full((1, 1, 80, 1), 0.05 / 640)).astype(np.float32)
+    write_safetensors(file, {'w': weight, 'b': (0.025 * opens).flatten().astype(np.float32), 'opening': opens}, {
+        'format': 'koubo-motion', 'version': '1', 'graph': json.dumps(ops), 'inputs': json.dumps({'mel': [-1, 1, 80, 21]}),
+        'output': json.dumps({'motion': [-1, 80, 1, 11]}), 'rate': '40', 'mel_offset_s': '0', 'points': json.dumps(TRACK_POINTS),
+        'curve': '[[0, 0], [1, 1]]', 'gain': '1.0'})
+    figures = evaluate.evaluate(evaluate.read_clips(path), evaluate.load_listener(file))['own']
+    assert figures['opening_lag_0'] > 0.95 and figures['closure_f1'] > 0.95, figures
+    near([figures['amplitude'], figures['smoothness']], [1, 1], 0.1, 'amplitude and smoothness')
+    assert abs(figures['swapped']) < 0.4 and figures['chance'] > figures['swapped'], figures
+    late = evaluate.evaluate(evaluate.read_clips(path), evaluate.load_listener(file), {str(i): 8 for i in range(4)})['own']
+    assert late['opening_lag_0'] < 0.6 < late['opening_best'], late
+
+
 def faces(n_people=12, n=40, seed=5):
     """People who turn their heads and whose chins go half as far as their lips."""
     random = np.random.default_rng(seed)
@@ -251,7 +297,8 @@ def main():
     torch.manual_seed(1)
     tests = [the_split_may_not_leak, frames_find_their_sound, the_mirror_is_its_own_inverse, an_open_mouth_measures_open,
              a_changed_voice_is_still_a_mel, a_clip_moves_to_where_it_fits, the_program_makes_what_training_reads,
-             the_curve_is_what_the_engine_does, speech_moves_lips, a_head_that_turns_moves_no_lips, the_chin_follows, tracks_are_read]
+             the_curve_is_what_the_engine_does, speech_moves_lips, measures_are_the_programs, a_listener_is_evaluated,
+             a_head_that_turns_moves_no_lips, the_chin_follows, tracks_are_read]
     print(f'1..{len(tests)}', flush=True)
     failed = 0
     for i, test in enumerate(tests, 1):

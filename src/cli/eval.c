@@ -74,19 +74,33 @@ static json_t *real_or_null(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
+static void set_real(json_t *object, const char *key, double value)
+{
+    json_object_set_new(object, key, real_or_null(value));
+}
+
 static void print_json(const struct eval_result *r)
 {
-    json_t *object = json_pack(
-        "{s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I}", "aperture_correlation",
-        real_or_null(r->aperture_correlation), "lag_frames", r->lag_frames, "amplitude_ratio",
-        real_or_null(r->amplitude_ratio), "lip_landmark_distance",
-        real_or_null(r->lip_landmark_distance), "lip_sharpness", real_or_null(r->lip_sharpness),
-        "motion_smoothness", real_or_null(r->motion_smoothness), "psnr_outside_mask",
-        real_or_null(r->psnr_outside_mask), "jitter_ratio", real_or_null(r->jitter_ratio),
-        "still_jitter", real_or_null(r->still_jitter), "frames", (json_int_t)r->frames);
+    json_auto_t *object = json_object();
+    set_real(object, "aperture_correlation", r->aperture_correlation);
+    json_object_set_new(object, "lag_frames", json_integer(r->lag_frames));
+    set_real(object, "aperture_correlation_lag_0", r->aperture_correlation_lag_0);
+    set_real(object, "amplitude_ratio", r->amplitude_ratio);
+    set_real(object, "width_correlation", r->width_correlation);
+    json_object_set_new(object, "width_lag_frames", json_integer(r->width_lag_frames));
+    set_real(object, "width_correlation_lag_0", r->width_correlation_lag_0);
+    set_real(object, "closure_precision", r->closure_precision);
+    set_real(object, "closure_recall", r->closure_recall);
+    set_real(object, "closure_f1", r->closure_f1);
+    set_real(object, "lip_landmark_distance", r->lip_landmark_distance);
+    set_real(object, "lip_sharpness", r->lip_sharpness);
+    set_real(object, "motion_smoothness", r->motion_smoothness);
+    set_real(object, "psnr_outside_mask", r->psnr_outside_mask);
+    set_real(object, "jitter_ratio", r->jitter_ratio);
+    set_real(object, "still_jitter", r->still_jitter);
+    json_object_set_new(object, "frames", json_integer(r->frames));
     json_dumpf(object, stdout, JSON_REAL_PRECISION(6));
     putchar('\n');
-    json_decref(object);
 }
 
 static void print_row(const char *title, const char *value, const char *meaning)
@@ -96,15 +110,34 @@ static void print_row(const char *title, const char *value, const char *meaning)
     printf("%s\n", meaning);
 }
 
-static void print_text(const struct eval_result *r)
+// Whether the mouth is where it should be when it should.
+static void print_timing(const struct eval_result *r)
 {
     char text[64];
     snprintf(text, sizeof(text), "%.3f", r->aperture_correlation);
     print_row(_("aperture correlation"), text, _("1 = the mouth opens exactly as in truth"));
     snprintf(text, sizeof(text), "%+d", r->lag_frames);
     print_row(_("lag in frames"), text, _("more than 0 = late"));
+    snprintf(text, sizeof(text), "%.3f", r->aperture_correlation_lag_0);
+    print_row(_("... without a lag"), text, _("the same correlation, every frame at its own time"));
     snprintf(text, sizeof(text), "%.2f", r->amplitude_ratio);
     print_row(_("amplitude ratio"), text, _("1 = the mouth opens as wide as in truth"));
+    snprintf(text, sizeof(text), "%.3f", r->width_correlation);
+    print_row(_("width correlation"), text, _("1 = the corners of the mouth move as in truth"));
+    snprintf(text, sizeof(text), "%.3f", r->width_correlation_lag_0);
+    print_row(_("... without a lag"), text, _("the same correlation, every frame at its own time"));
+    snprintf(text, sizeof(text), "%.2f", r->closure_f1);
+    print_row(_("closures found, F1"), text, _("1 = the mouth closes where it does in truth"));
+    snprintf(text, sizeof(text), "%.2f", r->closure_precision);
+    print_row(_("... precision"), text, _("of its closures, the part that truth has too"));
+    snprintf(text, sizeof(text), "%.2f", r->closure_recall);
+    print_row(_("... recall"), text, _("of the true closures, the part that it has too"));
+}
+
+static void print_text(const struct eval_result *r)
+{
+    char text[64];
+    print_timing(r);
     snprintf(text, sizeof(text), "%.4f", r->lip_landmark_distance);
     print_row(_("lip landmark distance"), text, _("in widths of the face"));
     snprintf(text, sizeof(text), "%.2f", r->lip_sharpness);

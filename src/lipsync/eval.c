@@ -154,9 +154,11 @@ static void add_motion(struct motion_sums *sums, const struct track_face faces[3
     sums->still += (double)measure_still_jitter(before, at, after);
 }
 
-// Everything that moves: apertures per frame (NAN without a face) and the sums of the rest.
+// Everything that moves: apertures and widths per frame (NAN without a face) and the sums of the
+// rest.
 struct lips_sums {
-    float *truth, *test; // one aperture per frame of truth
+    float *truth, *test;             // one aperture per frame of truth
+    float *truth_width, *test_width; // the same of widths
     int64_t frames;
     double distance;
     struct motion_sums motion_truth, motion_test;
@@ -166,15 +168,19 @@ static void measure_frame(struct lips_sums *sums, const struct side *truth, cons
                           const int *match, int k)
 {
     struct track_face a[3], b[3]; // frames k - 1, k, k + 1
-    sums->truth[k] = sums->test[k] = NAN;
+    sums->truth[k] = sums->test[k] = sums->truth_width[k] = sums->test_width[k] = NAN;
     // Each curve is as long as its own face is seen, so that a lag can use all of it.
     track_face(truth->track, truth->face, k, &a[1]);
-    if (a[1].present)
+    if (a[1].present) {
         sums->truth[k] = measure_aperture(points_of(&a[1]));
+        sums->truth_width[k] = measure_width(points_of(&a[1]));
+    }
     if (match[k] >= 0) {
         track_face(test->track, test->face, match[k], &b[1]);
-        if (b[1].present)
+        if (b[1].present) {
             sums->test[k] = measure_aperture(points_of(&b[1]));
+            sums->test_width[k] = measure_width(points_of(&b[1]));
+        }
     }
 
     if (!face_pair(truth, test, match, k, &a[1], &b[1]))
@@ -188,14 +194,36 @@ static void measure_frame(struct lips_sums *sums, const struct side *truth, cons
     }
 }
 
+static enum kb_code compare_curves(struct eval_result *ret, const struct lips_sums *sums, int n,
+                                   struct kb_error *err)
+{
+    struct closures closures;
+    enum kb_code code = measure_closures(&closures, sums->truth, sums->test, n, err);
+    if (code != KB_OK)
+        return code;
+    ret->lag_frames = measure_lag(sums->truth, sums->test, n, &ret->aperture_correlation);
+    ret->aperture_correlation_lag_0 = measure_correlation(sums->truth, sums->test, n);
+    ret->amplitude_ratio = measure_amplitude(sums->truth, sums->test, n);
+    ret->width_lag_frames =
+        measure_lag(sums->truth_width, sums->test_width, n, &ret->width_correlation);
+    ret->width_correlation_lag_0 = measure_correlation(sums->truth_width, sums->test_width, n);
+    ret->closure_precision = closures_precision(&closures);
+    ret->closure_recall = closures_recall(&closures);
+    ret->closure_f1 = closures_f1(&closures);
+    return KB_OK;
+}
+
 static enum kb_code compare_lips(struct eval_result *ret, const struct side *truth,
                                  const struct side *test, const int *match, struct kb_error *err)
 {
     int n = track_info(truth->track)->n_frames;
-    CLEANUP(kb_freep) float *curves = kb_calloc_checked((size_t)n, 2 * sizeof(*curves));
+    CLEANUP(kb_freep) float *curves = kb_calloc_checked((size_t)n, 4 * sizeof(*curves));
     if (!curves)
         return kb_no_memory(err);
-    struct lips_sums sums = {.truth = curves, .test = curves + n};
+    struct lips_sums sums = {.truth = curves,
+                             .test = curves + n,
+                             .truth_width = curves + 2 * (ptrdiff_t)n,
+                             .test_width = curves + 3 * (ptrdiff_t)n};
     for (int k = 0; k < n; k++)
         measure_frame(&sums, truth, test, match, k);
     if (sums.frames < MEASURE_MIN_FRAMES)
@@ -205,13 +233,11 @@ static enum kb_code compare_lips(struct eval_result *ret, const struct side *tru
                        truth->path, test->path, (int)sums.frames, MEASURE_MIN_FRAMES);
 
     ret->frames = sums.frames;
-    ret->lag_frames = measure_lag(sums.truth, sums.test, n, &ret->aperture_correlation);
-    ret->amplitude_ratio = measure_amplitude(sums.truth, sums.test, n);
     ret->lip_landmark_distance = sums.distance / (double)sums.frames;
     ret->jitter_ratio = measure_ratio(sums.motion_truth.jitter, sums.motion_test.jitter);
     ret->motion_smoothness = measure_ratio(sums.motion_truth.lips, sums.motion_test.lips);
     ret->still_jitter = measure_ratio(sums.motion_truth.still, sums.motion_test.still);
-    return KB_OK;
+    return compare_curves(ret, &sums, n, err);
 }
 
 // --- pixels ---

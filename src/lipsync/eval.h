@@ -14,6 +14,13 @@ struct eval_result {
     // (> 0: the test video is late).
     double aperture_correlation;
     int lag_frames;
+    double aperture_correlation_lag_0; // the same without a lag
+    // The same of the width of the mouth (measure_width()).
+    double width_correlation, width_correlation_lag_0;
+    int width_lag_frames;
+    // Does the mouth close where the true one does, as far as the true one does, within two frames?
+    // measure_closures() says what a closed stretch and a match are. NAN: there is none.
+    double closure_precision, closure_recall, closure_f1;
     double amplitude_ratio; // standard deviation of the aperture over the truth's
     // Mean distance of the 40 lip points after a similarity alignment on the points that do not
     // speak, in fractions of the face's width.

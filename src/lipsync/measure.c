@@ -35,6 +35,21 @@ float measure_aperture(const float (*points)[2])
     return sum / (TRACK_N_LIPS / 2 - 1) / square;
 }
 
+#define EYE_LEFT  (TRACK_OTHER_FIRST + 0)
+#define EYE_RIGHT (TRACK_OTHER_FIRST + 3)
+
+float measure_width(const float (*points)[2])
+{
+    const float *left = points[EYE_LEFT], *right = points[EYE_RIGHT];
+    float dx = right[0] - left[0], dy = right[1] - left[1];
+    float square = dx * dx + dy * dy;
+    if (!(square >= 1))
+        return 0;
+    const float *a = points[TRACK_INNER_FIRST];
+    const float *b = points[TRACK_INNER_FIRST + TRACK_N_LIPS / 2];
+    return ((b[0] - a[0]) * dx + (b[1] - a[1]) * dy) / square;
+}
+
 float measure_face_width(const float (*points)[2])
 {
     const float *left = points[OVAL_LEFT], *right = points[OVAL_RIGHT];
@@ -151,17 +166,31 @@ static bool flat(double squares, int n)
     return squares <= 1e-12 * n;
 }
 
+// Of the pairs at a lag. False where these say nothing.
+static bool correlation_at(const float *truth, const float *test, int n, int lag, double *ret)
+{
+    struct moments m = moments_of(truth, test, n, lag);
+    if (m.n < MEASURE_MIN_FRAMES || flat(m.aa, m.n) || flat(m.bb, m.n))
+        return false;
+    *ret = m.ab / sqrt(m.aa * m.bb);
+    return true;
+}
+
+double measure_correlation(const float *truth, const float *test, int n)
+{
+    double r = 0;
+    correlation_at(truth, test, n, 0, &r);
+    return r;
+}
+
 int measure_lag(const float *truth, const float *test, int n, double *ret_r)
 {
     int best_lag = 0;
     double best = -INFINITY;
     for (int i = 0; i <= 2 * MEASURE_MAX_LAG; i++) {
         int lag = (i + 1) / 2 * (i % 2 ? 1 : -1); // 0, 1, -1, 2, -2 …
-        struct moments m = moments_of(truth, test, n, lag);
-        if (m.n < MEASURE_MIN_FRAMES || flat(m.aa, m.n) || flat(m.bb, m.n))
-            continue;
-        double r = m.ab / sqrt(m.aa * m.bb);
-        if (r > best + 1e-9) {
+        double r;
+        if (correlation_at(truth, test, n, lag, &r) && r > best + 1e-9) {
             best = r;
             best_lag = lag;
         }
@@ -176,6 +205,113 @@ double measure_amplitude(const float *truth, const float *test, int n)
     if (flat(m.aa, m.n))
         return flat(m.bb, m.n) ? 1 : INFINITY;
     return sqrt(m.bb / m.aa);
+}
+
+// --- closures ---
+
+#define CLOSED_LOW  0.05f // parts of the frames, in order of the opening
+#define CLOSED_HIGH 0.95f
+#define CLOSES      0.15f // parts of the range between these
+#define OPENS       0.25f
+
+// A mouth becomes closed below closes and open from opens on.
+struct closed_levels {
+    float closes, opens;
+};
+
+static int compare_openings(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+// Sorts openings. False if nothing can be told from them.
+static bool closed_levels_of(struct closed_levels *ret, float *openings, int n)
+{
+    if (n < MEASURE_MIN_FRAMES)
+        return false;
+    qsort(openings, (size_t)n, sizeof(*openings), compare_openings);
+    float low = openings[lroundf(CLOSED_LOW * (float)(n - 1))];
+    float range = openings[lroundf(CLOSED_HIGH * (float)(n - 1))] - low;
+    *ret = (struct closed_levels){low + CLOSES * range, low + OPENS * range};
+    return range > 1e-6f;
+}
+
+// Frames begin … end - 1 of a curve.
+struct closed_stretch {
+    int begin, end;
+};
+
+// The first closed stretch that begins at frame `from` or later, where both curves are numbers.
+// False: there is none.
+static bool next_closed(const float *curve, const float *other, int n, int from,
+                        const struct closed_levels *levels, struct closed_stretch *ret)
+{
+    int begin = from, end;
+    while (begin < n && !(curve[begin] < levels->closes && !isnan(other[begin])))
+        begin++;
+    for (end = begin; end < n && curve[end] < levels->opens && !isnan(other[end]);)
+        end++;
+    *ret = (struct closed_stretch){begin, end};
+    return begin < n;
+}
+
+static int count_closed(const float *curve, const float *other, int n,
+                        const struct closed_levels *levels)
+{
+    int count = 0;
+    struct closed_stretch s = {0, 0};
+    while (next_closed(curve, other, n, s.end, levels, &s))
+        count++;
+    return count;
+}
+
+enum kb_code measure_closures(struct closures *ret, const float *truth, const float *test, int n,
+                              struct kb_error *err)
+{
+    CLEANUP(kb_freep) float *openings = kb_calloc_checked((size_t)n + 1, sizeof(*openings));
+    if (!openings)
+        return kb_no_memory(err);
+    int n_both = 0;
+    for (int k = 0; k < n; k++)
+        if (both(truth, test, n, k, 0))
+            openings[n_both++] = truth[k];
+    struct closed_levels levels;
+    *ret = (struct closures){0};
+    if (!closed_levels_of(&levels, openings, n_both))
+        return KB_OK;
+    ret->n_truth = count_closed(truth, test, n, &levels);
+    ret->n_test = count_closed(test, truth, n, &levels);
+
+    struct closed_stretch a, b;
+    bool has_a = next_closed(truth, test, n, 0, &levels, &a);
+    bool has_b = next_closed(test, truth, n, 0, &levels, &b);
+    while (has_a && has_b) {
+        bool before = b.end <= a.begin - MEASURE_CLOSED_NEAR;
+        bool behind = b.begin >= a.end + MEASURE_CLOSED_NEAR;
+        ret->n_matched += !before && !behind;
+        if (!before)
+            has_a = next_closed(truth, test, n, a.end, &levels, &a);
+        if (!behind)
+            has_b = next_closed(test, truth, n, b.end, &levels, &b);
+    }
+    return KB_OK;
+}
+
+double closures_precision(const struct closures *c)
+{
+    return c->n_test > 0 ? (double)c->n_matched / c->n_test : NAN;
+}
+
+double closures_recall(const struct closures *c)
+{
+    return c->n_truth > 0 ? (double)c->n_matched / c->n_truth : NAN;
+}
+
+double closures_f1(const struct closures *c)
+{
+    int n = c->n_truth + c->n_test;
+    return n > 0 ? 2.0 * c->n_matched / n : NAN;
 }
 
 double measure_ratio(double truth, double test)

@@ -16,6 +16,11 @@
 // so a head that leans over measures the same. 0 for a degenerate face.
 float measure_aperture(const float (*points)[2]);
 
+// How wide the mouth is, in distances of the outer eye corners (FaceMesh 33 and 263): that of the
+// inner corners of the lips (78 and 308) along the line through the eye corners. A turned head
+// shortens both alike. 0 for a degenerate face.
+float measure_width(const float (*points)[2]);
+
 // Distance of the oval's points beside the ears (FaceMesh 234 and 454), pixels, at least 1.
 float measure_face_width(const float (*points)[2]);
 
@@ -48,6 +53,32 @@ double measure_median(double *values, int n);
 // NAN marks frames without a face; a pair counts when both are numbers, a lag when it has at least
 // 12 pairs. The smallest lag wins a tie. No lag counts, or a curve is flat: lag 0 and r 0.
 int measure_lag(const float *truth, const float *test, int n, double *ret_r);
+
+// Pearson's correlation as above at lag 0 alone; 0 with fewer than 12 pairs or a flat curve.
+double measure_correlation(const float *truth, const float *test, int n);
+
+// The closed stretches of two curves of openings, and how many of truth's are found in test.
+//
+// Both curves are judged by truth's own closed mouth and range, for lips that are told to close but
+// stay apart do not close: with v the values of truth in order, m of them, over the frames where
+// both curves are numbers, low = v[round(0.05 (m - 1))] and range = v[round(0.95 (m - 1))] - low, a
+// mouth becomes closed when its opening falls below low + 0.15 range, and open again when it is no
+// longer below low + 0.25 range, or where a curve is no number. A stretch is a run of closed
+// frames, however short. Two stretches match when truth's, grown by two frames on both sides,
+// shares a frame with test's; each counts for one match at most, in the order of time, so that a
+// mouth that never opens finds one. Nothing is found with fewer than 12 such frames or a flat
+// truth.
+struct closures {
+    int n_truth, n_test, n_matched;
+};
+#define MEASURE_CLOSED_NEAR 2 // frames
+enum kb_code measure_closures(struct closures *ret, const float *truth, const float *test, int n,
+                              struct kb_error *err); // KB_NO_SPACE
+// matched / test's, matched / truth's, and 2 matched / (truth's + test's), which is the harmonic
+// mean of the two. NAN where that is nothing over nothing.
+double closures_precision(const struct closures *c);
+double closures_recall(const struct closures *c);
+double closures_f1(const struct closures *c);
 
 // Standard deviation of test over that of truth, over the frames where both are numbers; 1 if both
 // are flat, INFINITY if truth alone is.

@@ -312,10 +312,22 @@ static void run_a_network(void **state)
 
 static void eval_as_json(void **state)
 {
-    static const char *const keys[] = {
-        "aperture_correlation", "lag_frames",        "lip_landmark_distance",
-        "lip_sharpness",        "motion_smoothness", "psnr_outside_mask",
-        "jitter_ratio",         "still_jitter",      "frames"};
+    static const char *const keys[] = {"aperture_correlation",
+                                       "lag_frames",
+                                       "lip_landmark_distance",
+                                       "aperture_correlation_lag_0",
+                                       "width_correlation",
+                                       "width_lag_frames",
+                                       "width_correlation_lag_0",
+                                       "closure_precision",
+                                       "closure_recall",
+                                       "closure_f1",
+                                       "lip_sharpness",
+                                       "motion_smoothness",
+                                       "psnr_outside_mask",
+                                       "jitter_ratio",
+                                       "still_jitter",
+                                       "frames"};
     struct outcome r = {0};
     RUN(&r, "eval", "--truth", talking(), talking(), "--json", "-q");
     assert_status(&r, 0);
@@ -331,6 +343,7 @@ static void eval_as_json(void **state)
     assert_status(&r, 0);
     assert_says(r.out, "aperture correlation");
     assert_says(r.out, "lip sharpness                 1.00");
+    assert_says(r.out, "closures found, F1            1.00");
     free(r.out);
     free(r.err);
 }

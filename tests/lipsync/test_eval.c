@@ -97,6 +97,13 @@ static void test_self(void **state)
     assert_in_range(r.frames, 70, 76);
     assert_float_equal(r.aperture_correlation, 1, 1e-6);
     assert_int_equal(r.lag_frames, 0);
+    assert_float_equal(r.aperture_correlation_lag_0, 1, 1e-6);
+    assert_float_equal(r.width_correlation, 1, 1e-6);
+    assert_float_equal(r.width_correlation_lag_0, 1, 1e-6);
+    assert_int_equal(r.width_lag_frames, 0);
+    assert_float_equal(r.closure_precision, 1, 0);
+    assert_float_equal(r.closure_recall, 1, 0);
+    assert_float_equal(r.closure_f1, 1, 0);
     assert_float_equal(r.amplitude_ratio, 1, 1e-6);
     assert_float_equal(r.lip_landmark_distance, 0, 1e-5);
     assert_float_equal(r.jitter_ratio, 1, 1e-6);
@@ -119,6 +126,11 @@ static void test_late(void **state)
     assert_ok(err, eval_run(&r, path, late, models, &params, &err));
     assert_int_equal(r.lag_frames, 2);
     assert_true(r.aperture_correlation > 0.95);
+    assert_true(r.aperture_correlation_lag_0 < r.aperture_correlation - 0.1);
+    assert_int_equal(r.width_lag_frames, 2);
+    assert_true(r.width_correlation > 0.9);
+    assert_true(r.width_correlation_lag_0 < r.width_correlation - 0.1);
+    assert_true(r.closure_f1 > 0.7); // two frames late is near enough
     assert_true(r.amplitude_ratio > 0.8 && r.amplitude_ratio < 1.2);
     assert_true(r.lip_landmark_distance > 0.001 && r.lip_landmark_distance < 0.1);
     assert_true(r.psnr_outside_mask > 25 && r.psnr_outside_mask < 60);

@@ -58,6 +58,25 @@ static void test_aperture(void **state)
     assert_float_equal(measure_aperture((const_points)nothing), 0, 0);
 }
 
+static void test_width(void **state)
+{
+    static const struct {
+        float angle, scale;
+    } cases[] = {{0, 1}, {0.5f, 1}, {-1.2f, 3}, {0, 0.4f}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        float p[TRACK_N_POINTS][2];
+        draw_face(p, 10);
+        // The drawn eyes do not lie level; the mouth counts along the line through them.
+        float *left = p[track_point_of(33)], *right = p[track_point_of(263)];
+        left[0] = 110, left[1] = 120;
+        right[0] = 190, right[1] = 120;
+        move_face(p, cases[i].angle, cases[i].scale, 7, -3);
+        assert_float_equal(measure_width((const_points)p), 50 / 80.f, 1e-5);
+    }
+    float nothing[TRACK_N_POINTS][2] = {{0}};
+    assert_float_equal(measure_width((const_points)nothing), 0, 0);
+}
+
 static void test_lip_distance(void **state)
 {
     float truth[TRACK_N_POINTS][2], test[TRACK_N_POINTS][2];
@@ -199,6 +218,8 @@ static void test_correlation_is_pearsons(void **state)
     double r;
     assert_int_equal(measure_lag(a, b, 12, &r), 0);
     assert_float_equal(r, 0.6429488, 1e-6);
+    assert_float_equal(measure_correlation(a, b, 12), 0.6429488, 1e-6);
+    assert_float_equal(measure_correlation(a, b, 11), 0, 0); // too few
 }
 
 static void test_amplitude(void **state)
@@ -213,6 +234,89 @@ static void test_amplitude(void **state)
     assert_float_equal(measure_amplitude(a, b, N), 0.25, 1e-5);
     assert_float_equal(measure_amplitude(flat, flat, N), 1, 0);
     assert_true(isinf(measure_amplitude(flat, a, N)));
+}
+
+// --- closures ---
+
+static struct closures closures_of(const float *truth, const float *test, int n)
+{
+    struct kb_error err = {0};
+    struct closures c = {-1, -1, -1};
+    assert_ok(err, measure_closures(&c, truth, test, n, &err));
+    return c;
+}
+
+// A mouth that is closed at the frames written as '_', half closed at '-' and open at '^'; '?' is
+// no face.
+static int draw_openings(const char *drawn, float *ret)
+{
+    int n = 0;
+    for (; drawn[n]; n++)
+        ret[n] = drawn[n] == '_' ? 0.01f : drawn[n] == '-' ? 0.018f : drawn[n] == '^' ? 0.05f : NAN;
+    return n;
+}
+
+// The range is 0.04, so a mouth closes below 0.016 and opens at 0.02.
+static void test_closures(void **state)
+{
+    static const struct {
+        const char *truth, *test;
+        struct closures expected;
+    } cases[] = {
+        {"^^^__^^^^^__^^^^^", "^^^__^^^^^__^^^^^", {2, 2, 2}}, // the same
+        {"^^^_-_^^^^__^^^^^", "^^^_-_^^^^__^^^^^", {2, 2, 2}}, // half closed does not open
+        {"^^^__^^^^^__^^^^^", "^^^--^^^^^__^^^^^", {2, 1, 1}}, // nor does it close
+        {"^^^__^^^^^^^^^^^^", "^^^^^^_^^^^^^^^^^", {1, 1, 1}}, // two frames late: one between them
+        {"^^^__^^^^^^^^^^^^", "^^^^^^^_^^^^^^^^^", {1, 1, 0}}, // three
+        {"^^^^^^^__^^^^^^^", "^^^^^_^^^^^^^^^^", {1, 1, 1}},   // two early
+        {"^^^^^^^__^^^^^^^", "^^^^_^^^^^^^^^^^", {1, 1, 0}},
+        {"^_^^_^^_^^_^^^^^^", "_________________", {4, 1, 1}}, // never open: one, not four
+        {"^^^^^__^^^^^^^^^", "^^^^_^_^_^^^^^^^", {1, 3, 1}},   // fluttering: one, not three
+        {"^^^_?_^^^^^^^^^^^", "^^^___^^^^^^^^^^^", {2, 2, 2}}, // no face: no stretch, in either
+        {"^^^_____________", "^^^^^^^^^^^^^^^^", {1, 0, 0}},
+        {"^^^__^^^^^^", "^^^__^^^^^^", {0, 0, 0}},           // too short
+        {"________________", "^^^__^^^^^^^^^^^", {0, 0, 0}}, // flat
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        float truth[40], test[40];
+        int n = draw_openings(cases[i].truth, truth);
+        assert_int_equal(draw_openings(cases[i].test, test), n);
+        struct closures c = closures_of(truth, test, n), e = cases[i].expected;
+        if (c.n_truth != e.n_truth || c.n_test != e.n_test || c.n_matched != e.n_matched)
+            fail_msg("%s, %s: %d %d %d", cases[i].truth, cases[i].test, c.n_truth, c.n_test,
+                     c.n_matched);
+    }
+}
+
+static void test_closure_ratios(void **state)
+{
+    const struct closures some = {4, 2, 1}, none = {0}, never = {3, 0, 0};
+    assert_float_equal(closures_precision(&some), 0.5, 0);
+    assert_float_equal(closures_recall(&some), 0.25, 0);
+    assert_float_equal(closures_f1(&some), 1 / 3.0, 1e-12);
+    assert_true(isnan(closures_precision(&none)) && isnan(closures_recall(&none)));
+    assert_true(isnan(closures_f1(&none)) && isnan(closures_precision(&never)));
+    assert_float_equal(closures_recall(&never), 0, 0);
+    assert_float_equal(closures_f1(&never), 0, 0);
+}
+
+// training/test.py has these two curves and these figures too: both measure alike.
+static void test_as_training_measures(void **state)
+{
+    float truth[200], test[200];
+    for (int k = 0; k < 200; k++) {
+        int late = KB_MAX(k - 2, 0);
+        truth[k] = (float)(0.04 * fabs(sin(0.21 * k)) * (0.7 + 0.3 * sin(0.05 * k)));
+        test[k] = (float)(0.03 * fabs(sin(0.21 * late)) + 0.006 * sin(0.37 * k) + 0.003);
+    }
+    truth[50] = truth[51] = truth[52] = test[120] = NAN;
+    double best;
+    assert_int_equal(measure_lag(truth, test, 200, &best), 2);
+    assert_float_equal(best, 0.828097, 1e-5);
+    assert_float_equal(measure_correlation(truth, test, 200), 0.589196, 1e-5);
+    assert_float_equal(measure_amplitude(truth, test, 200), 1.013168, 1e-5);
+    struct closures c = closures_of(truth, test, 200);
+    assert_true(c.n_truth == 15 && c.n_test == 12 && c.n_matched == 12);
 }
 
 // --- pictures ---
@@ -469,6 +573,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_aperture),
+        cmocka_unit_test(test_width),
         cmocka_unit_test(test_lip_distance),
         cmocka_unit_test(test_jitter),
         cmocka_unit_test(test_lip_motion),
@@ -479,6 +584,9 @@ int main(void)
         cmocka_unit_test(test_lag_of_odd_curves),
         cmocka_unit_test(test_correlation_is_pearsons),
         cmocka_unit_test(test_amplitude),
+        cmocka_unit_test(test_closures),
+        cmocka_unit_test(test_closure_ratios),
+        cmocka_unit_test(test_as_training_measures),
         cmocka_unit_test(test_psnr),
         cmocka_unit_test(test_mask),
         cmocka_unit_test(test_mask_outside_the_picture),
