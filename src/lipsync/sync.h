@@ -16,6 +16,7 @@
 #include "face/track.h"
 #include "media/mel.h"
 #include "nn/tensor.h"
+#include "rig/person.h"
 
 #define SYNC_RATE_HZ    40   // moments a second
 #define SYNC_MAX_LAG_MS 600  // lags that are tried: this far both ways
@@ -38,34 +39,34 @@ struct sync_fit {
     double offset_ms; // > 0: the sound is late, its events come after those of the lips
     // 0..1: how probable it is that the sound belongs to these lips and that it is off by
     // offset_ms, give or take 40 ms (a frame of 25 a second). Fitted on clips of people whom the
-    // judge had not seen, some of them with the sound of others, which get less than 0.5.
+    // judge had not seen, half of them with the sound of others.
     double sureness;
-    double agreement; // -1..1: mean product of the vectors at that offset, over voiced moments
+    double agreement; // -1..1: mean product of the vectors at that offset
 };
 
-// A window of the film. Those in which no voice is heard or no face is seen have sureness 0.
+// A window of the film. Where the face is seen for less than a second of it, or no voice is heard,
+// there is nothing to say: sureness 0.
 struct sync_window {
-    int64_t begin_us, end_us; // of the film
+    int64_t begin_us, end_us; // of the film, as its track counts
     struct sync_fit fit;
 };
 
 struct sync_result {
     struct sync_fit film; // all of the film at one offset
-    int64_t judged_us;    // how much of it showed the face and had a voice
+    int64_t judged_us;    // how much of it showed the face and had a voice around
     int n_windows;
     struct sync_window *windows; // in order; a film shorter than a window is one
 };
 
-// A face of a track against the sound of its film. mel begins at the time 0 of the film, as
-// mel_from_file() of the same file has it (a mel of another sound: shift it there). All frames are
-// used; frame rates may vary. Lips are unposed by rig/person.h; they may be of any film that
-// person_fit() takes.
+// A face of a track against the sound of its film. The first picture is shown start_us after the
+// mel begins (reader_info.start_us with a mel_from_file() of the same film; mostly 0). All frames
+// are used, frame rates may vary; the lips are unposed by person, which is of this face.
 // KB_BAD_INPUT, each with its own sentence: the face is seen for less than SYNC_MIN_MS; the mouth
-// does not move (a still picture); no voice is heard (voice.h); person_fit()'s. KB_CANCELLED,
-// KB_NO_SPACE. *ret is untouched on failure.
+// does not move (a still picture); no voice is heard (voice.h) while the face is seen.
+// KB_CANCELLED, KB_NO_SPACE. *ret is untouched on failure.
 enum kb_code sync_measure(struct sync_result *ret, struct sync_judge *j, const struct track *t,
-                          int face, const struct mel *mel, const struct cancel *cancel,
-                          struct kb_error *err);
+                          int face, const struct person *person, const struct mel *mel,
+                          int64_t start_us, const struct cancel *cancel, struct kb_error *err);
 void sync_result_clear(struct sync_result *r); // frees the windows
 
 #endif
