@@ -6,17 +6,21 @@
 #include <jansson.h>
 #include <math.h>
 
-enum { OPT_TRUTH = 600, OPT_JSON, OPT_THREADS };
+enum { OPT_TRUTH = 600, OPT_SYNC, OPT_JSON, OPT_THREADS };
 
 struct eval_options {
     struct common_options common;
-    const char *truth, *test;
+    const char *truth, *sync, *test;
     int threads;
     bool json;
 };
 
 static const struct argp_option eval_options[] = {
     {"truth", OPT_TRUTH, "FILE", 0, N_("the video in which the person really says it"), 10},
+    {"sync", OPT_SYNC, "FILE", 0,
+     N_("instead: tell how far the sound of this video is off from its lips; no true one is "
+        "needed"),
+     10},
     {"json", OPT_JSON, NULL, 0, N_("print one JSON object"), 10},
     {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
     {0},
@@ -32,6 +36,9 @@ static error_t eval_parse(int key, char *arg, struct argp_state *state)
     case OPT_TRUTH:
         o->truth = arg;
         return 0;
+    case OPT_SYNC:
+        o->sync = arg;
+        return 0;
     case OPT_JSON:
         o->json = true;
         return 0;
@@ -44,6 +51,11 @@ static error_t eval_parse(int key, char *arg, struct argp_state *state)
         o->test = arg;
         return 0;
     case ARGP_KEY_END:
+        if (o->sync && (o->truth || o->test))
+            argp_error(state, "%s",
+                       _("--sync looks at one video alone; leave --truth and other videos out"));
+        if (o->sync)
+            return 0;
         if (!o->truth)
             argp_error(state, "%s", _("no true video: give it with --truth FILE"));
         if (!o->test)
@@ -59,7 +71,7 @@ static const struct argp_child eval_children[] = {{&common_argp, 0, NULL, 0}, {0
 static const struct argp eval_argp = {
     eval_options,
     eval_parse,
-    "--truth TRUE.mp4 OUT.mp4",
+    "--truth TRUE.mp4 OUT.mp4\n--sync FILE.mp4",
     N_("Measure how well the lips of a video follow those of the true video, how sharp they are "
        "and "
        "how steady the face: both are looked at with FaceMesh, frame by frame."),
@@ -154,6 +166,94 @@ static void print_text(const struct eval_result *r)
     print_row(_("frames compared"), text, _("both videos show the face"));
 }
 
+// --- how far the sound is off
+
+static json_t *fit_json(const struct sync_fit *fit)
+{
+    json_t *object = json_object();
+    set_real(object, "offset_ms", fit->offset_ms);
+    set_real(object, "sureness", fit->sureness);
+    set_real(object, "agreement", fit->agreement);
+    return object;
+}
+
+static void print_sync_json(const struct eval_sync *e)
+{
+    json_auto_t *object = fit_json(&e->sync.film);
+    set_real(object, "offset_frames", e->sync.film.offset_ms / e->frame_ms);
+    set_real(object, "judged_s", (double)e->sync.judged_us / 1e6);
+    json_object_set_new(object, "face", json_integer(e->face + 1));
+    json_t *windows = json_array();
+    for (int i = 0; i < e->sync.n_windows; i++) {
+        const struct sync_window *w = &e->sync.windows[i];
+        json_t *window = fit_json(&w->fit);
+        set_real(window, "begin_s", (double)w->begin_us / 1e6);
+        set_real(window, "end_s", (double)w->end_us / 1e6);
+        json_array_append_new(windows, window);
+    }
+    json_object_set_new(object, "windows", windows);
+    json_dumpf(object, stdout, JSON_REAL_PRECISION(6));
+    putchar('\n');
+}
+
+// A frame; people notice a sound that is 45 ms early or 125 ms late (ITU-R BT.1359).
+#define IN_TIME_MS 40.0
+#define UNSURE     0.5
+
+static void print_sync_text(const struct eval_sync *e)
+{
+    const struct sync_fit *fit = &e->sync.film;
+    double ms = fabs(fit->offset_ms), frames = ms / e->frame_ms;
+    if (fit->sureness < UNSURE)
+        printf(_("Whether this sound belongs to these lips cannot be told: it fits best %+.0f ms "
+                 "(%+.1f frames) off, with a sureness of only %.2f."),
+               fit->offset_ms, fit->offset_ms / e->frame_ms, fit->sureness);
+    else if (ms < IN_TIME_MS)
+        printf(_("The sound is in time with the lips (%+.0f ms, %+.1f frames), with a sureness of "
+                 "%.2f."),
+               fit->offset_ms, fit->offset_ms / e->frame_ms, fit->sureness);
+    else if (fit->offset_ms > 0)
+        printf(_("The sound is %.0f ms (%.1f frames) late for the lips, with a sureness of %.2f."),
+               ms, frames, fit->sureness);
+    else
+        printf(_("The sound is %.0f ms (%.1f frames) early for the lips, with a sureness of %.2f."),
+               ms, frames, fit->sureness);
+    putchar('\n');
+}
+
+static enum kb_code run_sync(const struct eval_options *o, struct face_models *models,
+                             const struct eval_params *params, struct progress_view **view,
+                             struct kb_error *err)
+{
+    struct eval_sync result = {.face = 0};
+    enum kb_code code = eval_sync_run(&result, o->sync, NULL, models, params, err);
+    if (code != KB_OK)
+        return code;
+    progress_done(view);
+    if (o->json)
+        print_sync_json(&result);
+    else
+        print_sync_text(&result);
+    sync_result_clear(&result.sync);
+    return KB_OK;
+}
+
+static enum kb_code run_truth(const struct eval_options *o, struct face_models *models,
+                              const struct eval_params *params, struct progress_view **view,
+                              struct kb_error *err)
+{
+    struct eval_result result = {0};
+    enum kb_code code = eval_run(&result, o->truth, o->test, models, params, err);
+    if (code != KB_OK)
+        return code;
+    progress_done(view);
+    if (o->json)
+        print_json(&result);
+    else
+        print_text(&result);
+    return KB_OK;
+}
+
 int cmd_eval(int argc, char **argv)
 {
     struct eval_options o = {0};
@@ -170,16 +270,11 @@ int cmd_eval(int argc, char **argv)
     struct progress_view *view = progress_start(mode, NULL);
     struct eval_params params = {
         .threads = o.threads, .cancel = cli_cancel(), .progress = progress_update, .opaque = view};
-    struct eval_result result = {0};
-    code = eval_run(&result, o.truth, o.test, models, &params, &err);
+    code = o.sync ? run_sync(&o, models, &params, &view, &err)
+                  : run_truth(&o, models, &params, &view, &err);
     if (code != KB_OK) {
         progress_stop(&view);
         return cli_report(code, &err);
     }
-    progress_done(&view);
-    if (o.json)
-        print_json(&result);
-    else
-        print_text(&result);
     return EXIT_OK;
 }

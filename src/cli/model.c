@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "lipsync/motion.h"
+#include "lipsync/sync.h"
 #include "nn/import.h"
 
 #include <dirent.h>
@@ -71,6 +72,8 @@ static const char *network_name(const struct tensor_set *weights)
     const char *name = tensor_set_meta(weights, "name");
     if (motion_recognize(weights))
         return _("listener: from speech to the motion of lips");
+    if (sync_recognize(weights))
+        return _("judge of sync: whether lips and speech go together");
     if (name)
         return name;
     return wav2lip_recognize(weights) ? "wav2lip" : _("unknown");

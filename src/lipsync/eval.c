@@ -35,6 +35,7 @@ static void side_close(struct side *s)
 struct passes {
     const struct eval_params *params;
     int pass;      // 0, 1: a track is made; 2: the pixels are compared
+    bool only_one; // there is the first pass alone
     int64_t total; // of one pass; 0 = not known yet
 };
 
@@ -47,7 +48,7 @@ static void on_pass_progress(void *opaque, const struct progress *p)
         passes->total = p->total;
     int64_t done = passes->total > 0 ? KB_MIN(p->done, passes->total) : p->done;
     struct progress all = {STAGE_PREPROCESSING, passes->pass * passes->total + done,
-                           passes->total * N_PASSES};
+                           passes->total * (passes->only_one ? 1 : N_PASSES)};
     passes->params->progress(passes->params->opaque, &all);
 }
 
@@ -367,4 +368,69 @@ enum kb_code eval_run(struct eval_result *ret, const char *truth_path, const cha
     if (code == KB_OK)
         *ret = result;
     return code;
+}
+
+// --- without a truth ---
+
+// The face that the sound belongs to most surely; if none can be judged, why the largest cannot.
+static enum kb_code judge_faces(struct eval_sync *ret, struct sync_judge *judge,
+                                const struct track *t, const struct mel *mel, int64_t start_us,
+                                const struct cancel *cancel, struct kb_error *err)
+{
+    enum kb_code first = KB_OK;
+    bool found = false;
+    for (int face = 0; face < track_info(t)->n_faces; face++) {
+        CLEANUP(sync_result_clear) struct sync_result sync = {0};
+        struct person person;
+        struct kb_error why = {0};
+        enum kb_code code = person_fit(&person, t, face, cancel, &why);
+        if (code == KB_OK)
+            code = sync_measure(&sync, judge, t, face, &person, mel, start_us, cancel, &why);
+        if (code != KB_OK && code != KB_BAD_INPUT)
+            return kb_fail(err, code, "%s", why.text);
+        if (code != KB_OK && face == 0)
+            first = kb_fail(err, code, "%s", why.text);
+        if (code != KB_OK || (found && sync.film.sureness <= ret->sync.film.sureness))
+            continue;
+        sync_result_clear(&ret->sync);
+        ret->sync = sync;
+        ret->face = face;
+        sync = (struct sync_result){0};
+        found = true;
+    }
+    return found ? KB_OK : first;
+}
+
+enum kb_code eval_sync_run(struct eval_sync *ret, const char *path, const char *model,
+                           struct face_models *models, const struct eval_params *params,
+                           struct kb_error *err)
+{
+    CLEANUP(side_close) struct side side = {.path = path, .position = -1};
+    CLEANUP(sync_judge_free) struct sync_judge *judge = NULL;
+    CLEANUP(mel_free) struct mel *mel = NULL;
+    struct eval_sync result = {.face = 0};
+    struct reader_params rp = {.threads = decoder_threads(params), .cancel = params->cancel};
+    struct audio_params ap = {.cancel = params->cancel};
+    struct passes passes = {.params = params, .only_one = true};
+    enum kb_code code = sync_judge_load(&judge, model, 1, err);
+    if (code == KB_OK)
+        code = reader_open(&side.reader, path, &rp, err);
+    if (code == KB_OK)
+        code = mel_from_file(&mel, path, &ap, NULL, NULL, err);
+    if (code == KB_OK)
+        code = make_track(&side, models, &passes, err);
+    if (code != KB_OK)
+        return code;
+    int n = track_info(side.track)->n_frames;
+    if (track_info(side.track)->n_faces == 0)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("no face was found in '%s', so there are no lips to lay its sound on"),
+                       path);
+    result.frame_ms = n > 1 ? (double)track_pts_us(side.track, n - 1) / (n - 1) / 1e3 : 40;
+    code = judge_faces(&result, judge, side.track, mel, reader_info(side.reader)->start_us,
+                       params->cancel, err);
+    if (code != KB_OK)
+        return kb_wrap(err, "'%s'", path);
+    *ret = result;
+    return KB_OK;
 }

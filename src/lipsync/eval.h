@@ -6,6 +6,7 @@
 #include "base/cancel.h"
 #include "base/progress.h"
 #include "face/track.h"
+#include "lipsync/sync.h"
 
 struct eval_result {
     int64_t frames; // compared: both have a face
@@ -56,5 +57,17 @@ struct eval_params {
 enum kb_code eval_run(struct eval_result *ret, const char *truth, const char *test,
                       struct face_models *models, const struct eval_params *params,
                       struct kb_error *err);
+
+// How far a film's sound is off from the lips in it, without a truth.
+struct eval_sync {
+    struct sync_result sync; // of the face that fits the sound most surely
+    int face;                // which one, 0 = the largest
+    double frame_ms;         // mean time from one frame of the film to the next
+};
+// model: NULL = the bundled judge (sync.h). KB_BAD_INPUT when the film has no sound or no face, and
+// as sync_measure() of its largest face if none can be judged.
+enum kb_code eval_sync_run(struct eval_sync *ret, const char *path, const char *model,
+                           struct face_models *models, const struct eval_params *params,
+                           struct kb_error *err);
 
 #endif

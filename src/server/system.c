@@ -74,7 +74,9 @@ static bool has_ending(const char *name, const char *ending)
     return n > k && strcmp(name + n - k, ending) == 0;
 }
 
-#define FOLLOW_FILE "koubo-follow.safetensors" // a part of the bundled one, none to choose
+// Parts of the program, none to choose.
+#define FOLLOW_FILE "koubo-follow.safetensors"
+#define SYNC_FILE   "koubo-sync.safetensors"
 
 json_t *system_models_json(void)
 {
@@ -91,7 +93,8 @@ json_t *system_models_json(void)
         struct stat st;
         CLEANUP(kb_freep) char *file = path_join(folder, name);
         if ((has_ending(name, ".safetensors") || has_ending(name, ".pth")) &&
-            strcmp(name, FOLLOW_FILE) != 0 && stat(file, &st) == 0 && S_ISREG(st.st_mode)) {
+            strcmp(name, FOLLOW_FILE) != 0 && strcmp(name, SYNC_FILE) != 0 &&
+            stat(file, &st) == 0 && S_ISREG(st.st_mode)) {
             json_t *model =
                 json_pack("{s:s, s:I, s:b}", "name", name, "size", (json_int_t)st.st_size,
                           "default", strcmp(name, bundled) == 0);
