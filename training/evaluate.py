@@ -14,7 +14,7 @@ import os
 import numpy as np
 import torch
 
-from network import Network, read_safetensors
+from network import load
 
 MEL_RATE, RATE, POINTS = 80, 40, 40  # columns of the mel a second, samples of a listener a second, points of the lips
 MAX_LAG, MIN_FRAMES, NEAR = 5, 12, 2  # frames
@@ -102,22 +102,19 @@ def width(lips):
 def load_listener(path):
     """A function from a mel (n, 80) to displacements (samples, 40, 2), 40 a second from the mel's begin, in the order of the
     dataset: what koubo's engine says, with the file's curve and gain. Not what is the plan's: silence, mass, the person's gain."""
-    arrays, meta = read_safetensors(path)
+    network, arrays, meta = load(path)
     if meta.get('format') != 'koubo-motion':
         raise SystemExit(f'{path} is no listener: koubo model info tells what it is')
-    ops = json.loads(meta['graph'])
-    network = Network(ops, {op['output']: arrays[op['weight']].shape for op in ops}).eval()
-    network.take(arrays)
-    wide, samples = json.loads(meta['inputs'])['mel'][3], list(json.loads(meta['output']).values())[0][3]
-    window = wide - MEL_RATE // RATE * (samples - 1)
-    first, gain = round(float(meta['mel_offset_s']) * MEL_RATE), float(meta['gain'])
+    shape, runs = json.loads(meta['inputs'])['mel'], list(json.loads(meta['output']).values())[0][3]
+    first, margin, gain = round(float(meta['mel_offset_s']) * MEL_RATE), int(meta.get('margin', 0)), float(meta['gain'])
     knots, grows = np.array(json.loads(meta['curve'])), arrays['opening']
 
     @torch.no_grad()
     def tell(mel):
         n = (len(mel) - 1) * RATE // MEL_RATE + 1
-        columns = np.clip(first + np.arange(window + MEL_RATE // RATE * (n - 1)), 0, len(mel) - 1)
-        told = network(mel=torch.from_numpy(mel[columns].T[None, None]))[0, :, 0].T.numpy().reshape(n, POINTS, 2)
+        columns = np.clip(first + np.arange(shape[3] + MEL_RATE // RATE * (n + 2 * margin - runs)), 0, len(mel) - 1)
+        told = network(mel=torch.from_numpy(mel[columns].T.copy()).view(1, *shape[1:3], len(columns)))[0, :, 0].T.numpy()
+        told = told[margin:margin + n].reshape(n, POINTS, 2)
         is_open = opening(told)
         curved = np.interp(is_open, knots[:, 0], knots[:, 1]) + np.maximum(is_open - knots[-1, 0], 0)
         return gain * (told + (curved - is_open)[:, None, None] * grows)

@@ -233,6 +233,63 @@ def a_listener_is_evaluated():
     assert late['opening_lag_0'] < 0.6 < late['opening_best'], late
 
 
+def in_step(n_clips=8, n=100, seed=3):
+    """Clips whose mouths open, and narrow, with the loudness of some bands."""
+    random = np.random.default_rng(seed)
+    clips = []
+    for i in range(n_clips):
+        curves = [np.clip(np.convolve(random.random(2 * n + 40), np.ones(8) / 8, 'same') * 3 - 1, 0, 1) for _ in range(2)]
+        mel = np.repeat(np.stack(curves, 1), 40, 1) * 6 - 3
+        lips = np.zeros((n, 41, 2))
+        lips[:, evaluate_below, 1], lips[:, 0, 0] = curves[0][:2 * n:2, None], curves[1][:2 * n:2]
+        clips.append(judge.SimpleNamespace(
+            name=str(i), group='own', split='train' if i < 6 else 'val', person=str(i), n=n, lead=0.0, lag=0, heard=1.0, told=None,
+            lips=torch.from_numpy((lips - lips.mean(0)).reshape(n, 82).astype(np.float32)), mel=torch.from_numpy(mel.astype(np.float32))))
+    return clips
+
+
+evaluate_below = [40 - k for k in range(1, 10)]
+
+
+def the_judge_learns_what_goes_together():
+    clips = in_step()
+    args = judge.arguments(['--data', '', '--listener', '', '--steps', '60', '--batch', '8', '--length', '64'])
+    taught = judge.teach(clips[:6], ['own'], args, 1)
+    figures = judge.figures(clips[6:], judge.judged(taught))
+    equal((figures['clips'], figures['told'], figures['within_1']), (2, 1.0, 1.0), 'clips told from themselves five frames later')
+    late = clips[7]
+    late.lead += 2 * 8  # its lips are those of eight moments later: the sound comes early
+    fits, n = judge.agreements(taught, late)
+    equal((int(fits.argmax()) - judge.LAG, n), (-8, late.n), 'an early sound')
+    each, other = judge.posterior(fits, n, 0.5, 0.2, 400)
+    near(each.sum() + other, 1, 1e-6, 'probabilities')
+    path = os.path.join(folder.name, 'judge.safetensors')
+    judge.export(path, taught, 0.5, 0.2, 400, {'training_data': 'made up'})
+    arrays, meta = read_safetensors(path)
+    equal(json.loads(meta['output'])['of_mel'], [-1, 32, 1, 256], 'the shape promised')
+    equal(arrays['l.0.weight'].shape, (48, 82, 1, 5), 'a weight')
+
+
+def the_judge_is_the_programs():
+    """What koubo eval --sync says of a film, said by PyTorch with the same file of the same film's dataset."""
+    file = os.path.join(here, '..', 'models', 'koubo-sync.safetensors')
+    if not program or not os.path.exists(file):
+        return 'no KOUBO_PROGRAM, or no koubo-sync.safetensors'
+    film, out = os.path.join(here, '..', 'tests', 'clips', 'grid_lbax4n.mpg'), os.path.join(folder.name, 'film')
+    other = film.replace('lbax4n', 'brbk7n')
+    subprocess.run([program, 'dataset', '-q', '-o', out, film, other], check=True, stdout=subprocess.DEVNULL)
+    said = json.loads(subprocess.run([program, 'eval', '--sync', film, '--json', '-q'], check=True, capture_output=True).stdout)
+    arrays, meta = read_safetensors(file)
+    arrays['l.0.weight'] = arrays['l.0.weight'] * judge.UNIT
+    same = judge.Judge().eval()
+    ops = json.loads(meta['graph'])
+    same.lips, same.speech = (of_arrays([op for op in ops if op['weight'].startswith(part) or op['output'] == last], arrays)
+                              for part, last in (('l.', 'of_lips'), ('s.', 'of_mel')))
+    clip = next(c for c in judge.read(out) if 'lbax4n' in c.name)
+    fits, n = judge.agreements(same, clip)
+    near([fits.max(), (fits.argmax() - judge.LAG) * 0.025], [said['agreement'], said['offset_ms'] / 1000], 0.02, 'agreement and offset')
+
+
 def faces(n_people=12, n=40, seed=5):
     """People who turn their heads and whose chins go half as far as their lips."""
     random = np.random.default_rng(seed)
@@ -298,6 +355,7 @@ def main():
     tests = [the_split_may_not_leak, frames_find_their_sound, the_mirror_is_its_own_inverse, an_open_mouth_measures_open,
              a_changed_voice_is_still_a_mel, a_clip_moves_to_where_it_fits, the_program_makes_what_training_reads,
              the_curve_is_what_the_engine_does, speech_moves_lips, measures_are_the_programs, a_listener_is_evaluated,
+             the_judge_learns_what_goes_together, the_judge_is_the_programs,
              a_head_that_turns_moves_no_lips, the_chin_follows, tracks_are_read]
     print(f'1..{len(tests)}', flush=True)
     failed = 0

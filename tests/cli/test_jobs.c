@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <unistd.h>
@@ -213,6 +214,9 @@ static void models(void **state)
     assert_says(r.out, "mel (n, 1, 80, ");
     assert_says(r.out, "au.0.weight");
     assert_says(r.out, "safetensors");
+    RUN(&r, "model", "info", source_path("models/koubo-sync.safetensors"), "--lang", "en");
+    assert_status(&r, 0);
+    assert_says(r.out, "judge of sync");
 
     const char *converted = in_folder("types.safetensors");
     RUN(&r, "model", "convert", source_path("tests/golden/pth_types_zip.pth"), converted);
@@ -348,6 +352,32 @@ static void eval_as_json(void **state)
     free(r.err);
 }
 
+static void eval_of_sync(void **state)
+{
+    static const char *const keys[] = {"offset_ms", "offset_frames", "sureness", "agreement",
+                                       "judged_s",  "face",          "windows"};
+    struct outcome r = {0};
+    RUN(&r, "eval", "--sync", clip_path("grid_brbk7n.mpg"), "--json", "-q");
+    assert_status(&r, 0);
+    json_t *object = json_loads(r.out, 0, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        if (!json_object_get(object, keys[i]))
+            fail_msg("no '%s' in %s", keys[i], r.out);
+    assert_true(fabs(json_number_value(json_object_get(object, "offset_ms"))) <= 40);
+    json_decref(object);
+    RUN(&r, "eval", "--sync", clip_path("grid_brbk7n.mpg"), "-q");
+    assert_status(&r, 0);
+    assert_says(r.out, "The sound is in time with the lips");
+    RUN(&r, "eval", "--sync", clip_path("sound_late.mkv"), "-q");
+    assert_status(&r, 0);
+    assert_says(r.out, "late for the lips");
+    RUN(&r, "eval", "--sync", clip_path("silent.mp4"), "-q");
+    assert_status(&r, 3);
+    assert_says(r.err, "has no sound");
+    free(r.out);
+    free(r.err);
+}
+
 // Read lines of JSON progress until one names the stage.
 static bool wait_for_stage(int fd, const char *stage)
 {
@@ -465,6 +495,7 @@ int main(void)
         cmocka_unit_test(quantize_a_model),
         cmocka_unit_test(run_a_network),
         cmocka_unit_test(eval_as_json),
+        cmocka_unit_test(eval_of_sync),
         cmocka_unit_test(an_interrupted_job_leaves_nothing),
         cmocka_unit_test(an_interrupted_batch_says_how_far_it_came),
         cmocka_unit_test(a_disk_that_fills_up),

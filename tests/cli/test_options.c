@@ -22,7 +22,7 @@ static void help_lists_every_option(void **state)
           "--sharpen", "--progress", "--lang"}},
         {"preprocess",
          {"-i, --input", "-o, --output", "-f, --force", "--threads", "--progress", "--lang"}},
-        {"eval", {"--truth", "--json", "--threads", "--progress"}},
+        {"eval", {"--truth", "--sync", "--json", "--threads", "--progress"}},
         {"bench", {"--json", "--only"}},
         {"demo", {"-i, --input", "-o, --output", "--text"}},
     };
@@ -123,6 +123,8 @@ static void wrong_options_are_exit_code_2(void **state)
         {{"dataset", "v", "-o", "d", "--face", "nose"}, "largest, left"},
         {{"eval", "v"}, "no true video"},
         {{"eval", "--truth", "v"}, "no video"},
+        {{"eval", "--sync", "v", "--truth", "w"}, "--sync looks at one video"},
+        {{"eval", "--sync", "v", "w"}, "--sync looks at one video"},
         {{"model"}, ""},
         {{"model", "lst"}, "there is no command 'model lst'"},
         {{"model", "info"}, "no file"},
