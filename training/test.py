@@ -19,9 +19,10 @@ import torch
 import data
 import evaluate
 import follow
+import judge
 import listener
 from data import TRACK_POINTS, Batch, at, augment_mel, check_split, columns_at, correlation, mirror_order, opening
-from network import load, read_safetensors, write_safetensors
+from network import load, of_arrays, read_safetensors, write_safetensors
 
 here = os.path.dirname(os.path.abspath(__file__))
 program = os.environ.get('KOUBO_PROGRAM')
