@@ -21,6 +21,7 @@ import evaluate
 import follow
 import judge
 import listener
+import test_spoken
 from data import TRACK_POINTS, Batch, at, augment_mel, check_split, columns_at, correlation, mirror_order, opening
 from network import load, of_arrays, read_safetensors, write_safetensors
 
@@ -357,7 +358,7 @@ def main():
              a_changed_voice_is_still_a_mel, a_clip_moves_to_where_it_fits, the_program_makes_what_training_reads,
              the_curve_is_what_the_engine_does, speech_moves_lips, measures_are_the_programs, a_listener_is_evaluated,
              the_judge_learns_what_goes_together, the_judge_is_the_programs,
-             a_head_that_turns_moves_no_lips, the_chin_follows, tracks_are_read]
+             a_head_that_turns_moves_no_lips, the_chin_follows, tracks_are_read, *test_spoken.TESTS]
     print(f'1..{len(tests)}', flush=True)
     failed = 0
     for i, test in enumerate(tests, 1):
