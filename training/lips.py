@@ -8,7 +8,7 @@ Motion is (frames, 41, 2) as in the dataset: lips in the track's order, then the
 """
 import numpy as np
 
-from phonemes import CLASSES, VOWELS
+from phonemes import CLASSES, VOWELS, shares
 
 # Seconds around the moment; fine near it.
 EDGES = np.array([-0.36, -0.24, -0.16, -0.10, -0.06, -0.02, 0.02, 0.06, 0.10, 0.16, 0.24, 0.36])
@@ -16,7 +16,7 @@ POINTS = 41
 RIDGE = 10.0
 SLACK = 0.02       # seconds: a closure is held so much longer at both ends, so that 25 frames a second see it
 SPEED = 1.0        # canonical units a second: lips part at most so fast from a closure
-FLOOR = 0.7        # of a vowel's mean opening: what it has at least
+RANGE = 0.75       # deviations from a vowel's mean that it may be away in its middle
 MIRROR = [10 - k for k in range(11)] + [30 - k for k in range(11, 20)] + [30 - k for k in range(11)] + [50 - k for k in range(11, 20)] + [40]
 
 
@@ -41,8 +41,9 @@ def inputs(sounds, times, edges=EDGES):
     knots = np.array([sounds[0].begin] + [s.end for s in sounds])
     knots = np.maximum.accumulate(knots) + np.arange(len(knots)) * 1e-9
     spent = np.zeros((len(CLASSES), len(knots)))
-    kinds = [CLASSES.index(s.kind) for s in sounds]
-    spent[kinds, np.arange(1, len(knots))] = np.diff(knots)
+    for i, s in enumerate(sounds):
+        for kind, part in shares(s.kind).items():
+            spent[CLASSES.index(kind), i + 1] = part * (knots[i + 1] - knots[i])
     spent = spent.cumsum(1)
 
     def until(t):
@@ -56,10 +57,11 @@ def inputs(sounds, times, edges=EDGES):
 
 
 class Lips:
-    """weights: (classes * stretches, 82), as `fit` finds them; what silence does is taken off when they are used."""
+    """weights: (classes * stretches, 82), as `fit` finds them; what silence does is taken off when they are used. opens, widens:
+    (41, 2), how the points move when opening or width grow by 1. ranges: {class of vowel: ((least, most opening), (least, most width))}."""
 
-    def __init__(self, weights, gain, direction, least=None):
-        self.weights, self.gain, self.direction, self.least = weights, gain, direction, least or {}
+    def __init__(self, weights, gain, opens, widens, ranges):
+        self.weights, self.gain, self.opens, self.widens, self.ranges = weights, gain, opens, widens, ranges
         silence = np.zeros((len(EDGES) - 1, len(CLASSES)))
         silence[:, 0] = 1
         self.silence = silence.reshape(-1) @ weights
@@ -71,31 +73,41 @@ class Lips:
     def tell(self, sounds, times):
         """(len(times), 41, 2)"""
         told = self.linear(sounds, times)
-        own = opening(told)
-        wanted = np.minimum(np.maximum(own, floor(sounds, times, self.least)), ceiling(sounds, times))
-        return told + (wanted - own)[:, None, None] * self.direction
+        own, (least, most) = opening(told), self.corridor(sounds, times, 0)
+        wanted = np.minimum(np.maximum(np.minimum(np.maximum(own, least), most), 0), ceiling(sounds, times))
+        told = told + (wanted - own)[:, None, None] * self.opens
+        own, (least, most) = width(told), self.corridor(sounds, times, 1)
+        return told + (np.minimum(np.maximum(own, least), most) - own)[:, None, None] * self.widens
+
+    def corridor(self, sounds, times, which):
+        """(least, most), each (len(times),): what vowels allow in their middle half, and ever more away from it. A straight line goes on
+        where the clips have no such neighbours and no vowel as long, and would close the mouth for a long u."""
+        least, most = np.full(len(times), -np.inf), np.full(len(times), np.inf)
+        for s in sounds:
+            if s.kind not in VOWELS:
+                continue
+            quarter = (s.end - s.begin) / 4
+            away = SPEED * np.maximum(np.maximum(s.begin + quarter - times, times - s.end + quarter), 0)
+            low, high = (sum(part * self.ranges[kind][which][k] for kind, part in shares(s.kind).items()) for k in (0, 1))
+            least, most = np.maximum(least, low - away), np.minimum(most, high + away)
+        return least, most
 
 
-def floor(sounds, times, least):
-    """(len(times),): how far the mouth is open at least, in the middle of vowels. A straight line goes on where no vowel of the clips
-    was as long, and would close the mouth for a long u; least: {class: opening}."""
-    most = np.zeros(len(times))
-    for s in sounds:
-        if s.kind in least:
-            inside = np.minimum(times - s.begin, s.end - times)
-            most = np.maximum(most, np.minimum(least[s.kind], SPEED * (inside - SLACK)))
-    return most
-
-
-def middles(clips, scale):
-    """{class of vowel: FLOOR of its mean opening in its middle}"""
-    seen = {}
+def vowel_ranges(clips, scale):
+    """{class: ((least, most opening), (least, most width))} in the middle of vowels: the mean and RANGE deviations around it."""
+    seen = {kind: [] for kind in CLASSES if kind in VOWELS}
     for c in clips:
-        own = opening(c.motion) * scale[c.who]
+        curves = [of(c.motion) * scale[c.who] for of in (opening, width)]
         for s in c.sounds:
-            if s.kind in VOWELS and s.end > s.begin:
-                seen.setdefault(s.kind, []).append(np.interp((s.begin + s.end) / 2, c.times, own))
-    return {kind: FLOOR * float(np.mean(values)) for kind, values in sorted(seen.items())}
+            if s.kind in seen:
+                seen[s.kind].append([np.interp((s.begin + s.end) / 2, c.times, curve) for curve in curves])
+    found = {}
+    for kind, values in seen.items():
+        mean, away = (of(np.array(values or [[0.02, 0.0]] * 2), axis=0) for of in (np.mean, np.std))
+        low, high = mean - RANGE * away, mean + RANGE * away
+        most = np.inf if kind == 'A' else high[0]  # the longer an a, the wider open
+        found[kind] = ((max(low[0], 0.3 * mean[0]), most), (low[1], high[1]))
+    return found
 
 
 def ceiling(sounds, times):
@@ -106,6 +118,12 @@ def ceiling(sounds, times):
             away = np.maximum(np.maximum(s.begin - SLACK - times, times - s.end), 0)
             least = np.minimum(least, SPEED * away)
     return least
+
+
+def along(motion, curve):
+    """(41, 2): how the points move when the curve grows by 1."""
+    curve = curve - curve.mean()
+    return ((motion - motion.mean(0)) * curve[:, None, None]).sum(0) / (curve ** 2).sum()
 
 
 def fit(clips, ridge=RIDGE, edges=EDGES):
@@ -125,11 +143,11 @@ def fit(clips, ridge=RIDGE, edges=EDGES):
     told, true = np.concatenate(told) @ weights, np.concatenate(true)
     told, true = (y.reshape(-1, POINTS, 2) for y in (told, true))
     true = (true + mirrored(true)) / 2
-    open_by = opening(true) - opening(true).mean()
-    direction = ((true - true.mean(0)) * open_by[:, None, None]).sum(0)
-    # A mean is lazier than those it is the mean of.
-    return Lips(weights, opening(true).std() / opening(told).std(), direction / opening(direction),
-                middles(clips, {w: wanted / s for w, s in spread.items()}))
+    opens, widens = along(true, opening(true)), along(true, width(true))
+    widens = widens - opening(widens) * opens
+    # A mean is lazier than those it is the mean of: half of that is made good.
+    gain = (1 + opening(true).std() / opening(told).std()) / 2
+    return Lips(weights, gain, opens, widens / width(widens), vowel_ranges(clips, {w: wanted / s for w, s in spread.items()}))
 
 
 def measure(lips, clips):

@@ -1,14 +1,16 @@
 """Speech sounds by what the lips do for them: IPA, as espeak-ng names them, to some twenty classes (visemes)."""
 import unicodedata
 
-CLASSES = ['silence', 'P', 'F', 'TH', 'T', 'S', 'SH', 'K', 'R', 'W', 'J', 'U', 'O', 'A', 'E', 'I', 'SCHWA']
+CLASSES = ['silence', 'P', 'F', 'TH', 'T', 'S', 'K', 'R', 'W', 'U', 'O', 'A', 'E', 'I', 'SCHWA']
+# Classes of which GRID has nothing or a dozen: what part of which others they are.
+MIXED = {'SH': {'S': 1.0}, 'J': {'I': 1.0}, 'MID': {'E': 0.5, 'SCHWA': 0.5}}
 MEMBERS = {
     'P': 'pbmɓʙ',              # lips closed
     'F': 'fvɱʋ',               # lower lip to the upper teeth
     'TH': 'θð',
     'T': 'tdnlɾrʈɖɳɭɫɗɽɬɺʎ',   # tip of the tongue: the lips do as their neighbours
     'S': 'szʦʣ',
-    'SH': 'ʃʒɕʑʂʐʧʤ',          # protruded a little
+    'SH': 'ʃʒɕʑʂʐʧʤ',
     'K': 'kɡgŋxɣqɢχʁʀɴ',
     'R': 'ɹɻ',                 # rounded in English
     'W': 'wɸʍβɥ',
@@ -16,8 +18,9 @@ MEMBERS = {
     'U': 'uʊyʏʉ',              # rounded, narrow
     'O': 'oɔøœɒɞ',             # rounded, open
     'A': 'aɑæɐʌɶ',
-    'E': 'eɛɜɤ',
+    'E': 'eɛɜ',
     'I': 'iɪɨɿʅɯ',             # spread
+    'MID': 'ɤ',                # neither rounded nor spread
     'SCHWA': 'əɘɵɚɝ',
 }
 CLASS_OF = {letter: name for name, letters in MEMBERS.items() for letter in letters}
@@ -30,7 +33,7 @@ ASCII = {'nɡ': 'ŋ', 'oe': 'ø', 'i̪': 'ɿ', 'o-': 'ɤ', 's.': 'ʂ', 'i.': 'ɿ
          'n.': 'ɳ', 't.': 'ʈ', 'd.': 'ɖ', 'l.': 'ɭ', 'r.': 'ɽ'}
 STOPS = set('pbtdkɡgqɢʈɖcɟ')
 VOICELESS = set('ptkqʈc')
-VOWELS = {'U', 'O', 'A', 'E', 'I', 'SCHWA'}
+VOWELS = {'U', 'O', 'A', 'E', 'I', 'SCHWA', 'MID'}
 
 
 def letters(name):
@@ -60,6 +63,11 @@ def classes(name):
         found.append('H' if plain[i] in NEUTRAL else CLASS_OF[plain[i]])
         i += 1
     return found
+
+
+def shares(kind):
+    """{one of CLASSES: part}"""
+    return MIXED.get(kind, {kind: 1.0})
 
 
 def is_stop(name):

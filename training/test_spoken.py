@@ -65,7 +65,7 @@ def sixteen_kilohertz_sound_the_same():
 
 
 def sounds_have_their_classes():
-    for name, wanted in {'p': 'P', 'ph': 'P', 'bʰ': 'P', 'm': 'P', 'tɕh': 'SH', 'ts.': 'SH', 's.': 'SH', 'tsh': 'S', 'aɪ': 'A I', 'əʊ': 'O U', 'o-': 'E', 'yɛ': 'U E',
+    for name, wanted in {'p': 'P', 'ph': 'P', 'bʰ': 'P', 'm': 'P', 'tɕh': 'SH', 'ts.': 'SH', 's.': 'SH', 'tsh': 'S', 'aɪ': 'A I', 'əʊ': 'O U', 'o-': 'MID', 'yɛ': 'U E',
                          'ɯᵝ': 'U', 'onɡ': 'O K', 'h': 'H', 'hw': 'H W', 'ʲ': 'H', 'th': 'T', 'θ': 'TH', 'ɔ̃': 'O', 'i̪': 'I', '(en)': '', '': '', 'uei': 'W E I'}.items():
         assert classes(name) == wanted.split(), f'{name}: {classes(name)}, wanted {wanted}'
 
