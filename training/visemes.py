@@ -64,6 +64,21 @@ def collect(clips, tell):
     return found
 
 
+def heard_by(path):
+    """What a listener tells of a clip."""
+    import torch  # only if somebody is to be heard
+
+    from listener import Exported
+    tell = Exported(path)
+
+    @torch.no_grad()
+    def told(clip):
+        mel = torch.from_numpy(clip['speech'].T[None].astype(np.float32))
+        return tell(mel)[0].double().numpy().reshape(-1, lips.POINTS, 2), RATE
+
+    return told
+
+
 def larger(a, b):
     """In which part of all pairs the one of a is larger: 0.5 is chance."""
     if not a or not b:
@@ -108,9 +123,7 @@ def main(argv=None):
     clips = read_test(args.test)[:args.clips or None]
     show('lips of the folder', table(collect(clips, lambda c: (c['motion'], c['fps']))))
     for path in args.listeners:
-        from evaluate import load_listener  # PyTorch only if somebody is to be heard
-        tell = load_listener(path)
-        show(path, table(collect(clips, lambda c: (tell(c['speech'].astype(np.float32)), RATE))))
+        show(path, table(collect(clips, heard_by(path))))
 
 
 if __name__ == '__main__':
