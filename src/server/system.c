@@ -3,6 +3,8 @@
 #include "base/file.h"
 #include "base/proc.h"
 #include "job/jobs.h"
+#include "lipsync/motion.h"
+#include "nn/import.h"
 #include "server/internal.h"
 
 #include <dirent.h>
@@ -78,6 +80,15 @@ static bool has_ending(const char *name, const char *ending)
 #define FOLLOW_FILE "koubo-follow.safetensors"
 #define SYNC_FILE   "koubo-sync.safetensors"
 
+// The options of the one kind are not those of the other.
+static const char *kind_of(const char *path)
+{
+    CLEANUP(tensor_set_free) struct tensor_set *set = NULL;
+    bool hears = has_ending(path, ".safetensors") && weights_load(&set, path, NULL) == KB_OK &&
+                 motion_recognize(set);
+    return hears ? "listener" : "wav2lip";
+}
+
 json_t *system_models_json(void)
 {
     static const char bundled[] = MODEL_BUNDLED ".safetensors";
@@ -95,9 +106,9 @@ json_t *system_models_json(void)
         if ((has_ending(name, ".safetensors") || has_ending(name, ".pth")) &&
             strcmp(name, FOLLOW_FILE) != 0 && strcmp(name, SYNC_FILE) != 0 &&
             stat(file, &st) == 0 && S_ISREG(st.st_mode)) {
-            json_t *model =
-                json_pack("{s:s, s:I, s:b}", "name", name, "size", (json_int_t)st.st_size,
-                          "default", strcmp(name, bundled) == 0);
+            json_t *model = json_pack("{s:s, s:s, s:I, s:b}", "name", name, "kind", kind_of(file),
+                                      "size", (json_int_t)st.st_size, "default",
+                                      strcmp(name, bundled) == 0);
             if (model) // a name may be no UTF-8
                 json_array_append_new(models, model);
         }

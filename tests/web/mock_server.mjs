@@ -468,7 +468,11 @@ export class Mock {
         this.json(response, {
             version: '0.1.0', started: this.started, now, cpu: { cores: 8, load: cpu.load, model: 'AMD Ryzen 7 5800X 8-Core Processor' },
             gpu: [], server: { rss: 31e6, connections: this.sockets.size }, ...rest,
-            models: [{ name: 'koubo-lips', size: 9.3e6, default: true }, { name: 'wav2lip_gan', size: 436e6, default: false }],
+            models: [
+                { name: 'koubo-lips', kind: 'listener', size: 5.3e6, default: true },
+                { name: 'koubo-lips-research', kind: 'listener', size: 5.3e6, default: false },
+                { name: 'wav2lip_gan', kind: 'wav2lip', size: 436e6, default: false },
+            ],
             lost: { results: 282, others: 3, bytes: 1.9e9 },
             stats: { jobs: { done: jobs.filter((j) => j.state === 'done').length, failed: jobs.filter((j) => j.state === 'failed').length } },
         });

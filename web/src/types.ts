@@ -121,6 +121,7 @@ export interface Heartbeat {
 
 export interface Model {
     name: string;
+    kind: 'listener' | 'wav2lip';
     size: number;
     default: boolean;
 }
