@@ -79,21 +79,6 @@ def width(motion):
     return motion[..., RIGHT, 0] - motion[..., LEFT, 0]
 
 
-def correlation(a, b):
-    a, b = a - a.mean(), b - b.mean()
-    return float((a * b).sum() / (math.sqrt(float((a * a).sum() * (b * b).sum())) + 1e-9))
-
-
-def best_lag(truth, test, limit=5, least=12):
-    """(correlation, lag in frames, > 0: test is late) where test follows truth best, as `koubo eval` has it."""
-    n, found = len(truth), []
-    for lag in sorted(range(-limit, limit + 1), key=abs):
-        a, b = truth[max(0, -lag):n - max(0, lag)], test[max(0, lag):n - max(0, -lag)]
-        if len(a) >= least and a.std() > 0 and b.std() > 0:
-            found.append((correlation(a, b), lag))
-    return max(found, key=lambda x: x[0], default=(0.0, 0))
-
-
 class Batch:
     """Stretches of clips beside each other. mel (n, 80, 2 * samples): column 2 * i is where sample i stands; place (n, frames): the sample
     of each frame, with a fraction; motion (n, frames, 41, 2); there (n, frames): 0 behind the end of a shorter one."""
@@ -137,10 +122,10 @@ def at(series, place):
     return rows(low) * (1 - part) + rows(low + 1) * part
 
 
-def augment_mel(mel, generator):
-    """Another voice and another room, (n, 80, columns) as if it had been another recording, for half of them: formants moved by up to six bands,
-    a tilt and a bow over the bands, a steady noise or other people's speech underneath, a telephone's band, some bands missing. The other
-    half keeps its voice. All of them are made louder or softer (20 dB are 1.6 here)."""
+def augment_mel(mel, generator, share=0.5):
+    """Another voice and another room, (n, 80, columns) as if it had been another recording, for a share of them: formants moved by up to six bands,
+    a tilt and a bow over the bands, a steady noise or other people's speech underneath, a telephone's band, some bands missing. The others
+    keep their voice. All of them are made louder or softer (20 dB are 1.6 here)."""
     n, _, columns = mel.shape
     device = mel.device
 
@@ -171,5 +156,5 @@ def augment_mel(mel, generator):
     first, wide = uniform(0, 70, 1), uniform(1, 12, 1) * (uniform(0, 1, 1) < 0.3)
     missing = (band >= first) & (band < first + wide)
     mel = torch.where(missing[..., None], mel.mean((1, 2), keepdim=True), mel)
-    mel = torch.where(uniform(0, 1, 1, 1) < 0.5, own, mel)
+    mel = torch.where(uniform(0, 1, 1, 1) < share, mel, own)
     return (mel + 0.05 * normal(BANDS, columns)).clamp(-4, 4)

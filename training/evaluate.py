@@ -99,6 +99,11 @@ def width(lips):
 
 # --- what the listener says ---
 
+def curve_at(knots, x):
+    """As koubo applies it: flat before the knots, straight between them, of slope 1 behind."""
+    return np.interp(x, knots[:, 0], knots[:, 1]) + np.maximum(x - knots[-1, 0], 0)
+
+
 def load_listener(path):
     """A function from a mel (n, 80) to displacements (samples, 40, 2), 40 a second from the mel's begin, in the order of the
     dataset: what koubo's engine says, with the file's curve and gain. Not what is the plan's: silence, mass, the person's gain."""
@@ -116,8 +121,7 @@ def load_listener(path):
         told = network(mel=torch.from_numpy(mel[columns].T.copy()).view(1, *shape[1:3], len(columns)))[0, :, 0].T.numpy()
         told = told[margin:margin + n].reshape(n, POINTS, 2)
         is_open = opening(told)
-        curved = np.interp(is_open, knots[:, 0], knots[:, 1]) + np.maximum(is_open - knots[-1, 0], 0)
-        return gain * (told + (curved - is_open)[:, None, None] * grows)
+        return gain * (told + (curve_at(knots, is_open) - is_open)[:, None, None] * grows)
 
     return tell
 
@@ -197,6 +201,12 @@ def evaluate(clips, tell, moved=None):
     return {name: summary([r for g, r in rows if name in (g, 'all')]) for name in groups + ['all']}
 
 
+def show(figures):
+    print(f'{"":18}' + ''.join(f'{name:>10}' for name in figures))
+    for key in figures['all']:
+        print(f'{key:18}' + ''.join(f'{f[key]:10.3f}' if key != 'clips' else f'{f[key]:10d}' for f in figures.values()))
+
+
 def main(argv=None):
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--data', required=True, help='folder that koubo dataset made')
@@ -215,9 +225,7 @@ def main(argv=None):
     if args.json:
         print(json.dumps(figures))
         return
-    print(f'{"":16}' + ''.join(f'{name:>10}' for name in figures))
-    for key in figures['all']:
-        print(f'{key:16}' + ''.join(f'{f[key]:10.3f}' if key != 'clips' else f'{f[key]:10d}' for f in figures.values()))
+    show(figures)
 
 
 if __name__ == '__main__':

@@ -12,11 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
 from data import BANDS, POINTS, RATE, TRACK_POINTS, Batch, at, augment_mel, opening, width
-from network import GraphBuilder, Network, load, of_arrays, write_safetensors
+from network import GraphBuilder, Network, of_arrays, write_safetensors
 
 WIDTH, BLOCKS, SHAPES = 256, 3, 16
 STEM = 6                 # columns that the first convolution sees, 12.5 ms each; it strides over two
@@ -163,7 +162,7 @@ def teach(run, clips, check, trusted, seed):
         moved = [lags.of(i) for i in picked]
         speed = (1 + SPEED * (2 * torch.rand(len(picked), generator=generator) - 1)).tolist()
         batch = Batch([stretch_of(clips[i], generator) for i in picked], [m * 3.2 for m in moved], EDGE, speed)
-        told = net(augment_mel(batch.mel, generator))
+        told = net(augment_mel(batch.mel, generator, run.args.changed))
         seen = at(told, batch.place)
         parts = losses_of(seen, batch, unit)
         loss = loss_of(parts)
@@ -210,11 +209,6 @@ def hear(net, clips, late=None):
 # --- what is put behind it ---
 
 CLOSED = 0.1  # part of the time in which a mouth is closed
-
-
-def curve_at(knots, x):
-    """As koubo applies it: flat before the knots, straight between them, of slope 1 behind."""
-    return np.interp(x, knots[:, 0], knots[:, 1]) + np.maximum(x - knots[-1, 0], 0)
 
 
 def calibrate(nets, clips):
@@ -278,29 +272,3 @@ def export(path, nets, gain, knots, direction, metadata):
         'output': json.dumps({'motion': [-1, 80, 1, columns // 2]}), 'rate': f'{RATE:g}', 'margin': str(MARGIN),
         'mel_offset_s': f'{-MARGIN / RATE:.6g}', 'points': json.dumps(TRACK_POINTS), 'curve': json.dumps(np.round(knots, 5).tolist()),
         'gain': '1.0', **metadata})
-
-
-class Exported:
-    """A file as koubo runs it: the listener, the curve and the gain behind it. Called as `hear` calls a Listener."""
-
-    def __init__(self, path):
-        self.network, arrays, self.metadata = load(path)
-        self.direction, self.knots = torch.from_numpy(arrays['opening']), np.array(json.loads(self.metadata['curve']))
-        self.offset, self.training = round(float(self.metadata['mel_offset_s']) * RATE), False
-
-    def __call__(self, mel):
-        """(n, 80, columns) to (n, columns / 2, 82); the chin is 0. What lies outside the mel is its end, repeated."""
-        margin = int(self.metadata['margin'])
-        before, after = 2 * -self.offset, 2 * (2 * margin + self.offset)
-        padded = F.pad(mel, (before, after), 'replicate')
-        told = self.network(mel=padded[:, :, None])[:, :, 0, margin:-margin].transpose(1, 2).unflatten(2, (40, 2))
-        heard = opening(told).numpy()
-        more = torch.from_numpy((curve_at(self.knots, heard) - heard).astype(np.float32))
-        told = float(self.metadata['gain']) * (told + more[..., None, None] * self.direction)
-        return F.pad(told.flatten(2), (0, 2))
-
-    def train(self, on):
-        pass
-
-    def eval(self):
-        pass

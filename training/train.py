@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 import data
+import evaluate
 import listener
-from data import best_lag, correlation, opening, width
+from data import opening
 from run import Run
 
 
@@ -31,6 +32,7 @@ def arguments(argv=None):
     p.add_argument('--training-data', default='own videos', help='what to write into the file about it, terms included')
     p.add_argument('--minutes', type=float, default=30, help='for each seed; 0 = count steps')
     p.add_argument('--steps', type=int, default=0, help='with --minutes 0')
+    p.add_argument('--changed', type=float, default=0.5, help='share of the stretches that get another voice and room; 1 where voices are few (default: %(default)s)')
     p.add_argument('--batch', type=int, default=32)
     p.add_argument('--width', type=int, default=listener.WIDTH, help='channels of the network')
     p.add_argument('--seeds', default='1,2', help='a listener is taught for each of them, and the file tells their mean (default: %(default)s)')
@@ -43,20 +45,12 @@ def arguments(argv=None):
     return args
 
 
-def figures(told, clips):
-    """Of people it has not heard, clip by clip, as evaluate.py has them."""
-    rows = []
-    for t, c in zip(told, clips):
-        a, b = opening(c.motion), opening(t)
-        rows.append((best_lag(a, b)[0], correlation(a, b), best_lag(width(c.motion), width(t))[0], correlation(width(c.motion), width(t)), float(b.std() / a.std())))
-    rows = np.array(rows)
-    return {'best': rows[:, 0].mean(), 'at_lag_0': rows[:, 1].mean(), 'width_best': rows[:, 2].mean(), 'width_at_lag_0': rows[:, 3].mean(),
-            'amplitude': np.median(rows[:, 4])}
-
-
-def by_group(told, clips):
-    groups = {'all': range(len(clips)), **{g: [i for i, c in enumerate(clips) if c.group == g] for g in sorted({c.group for c in clips})}}
-    return {g: {'clips': len(some), **figures([told[i] for i in some], [clips[i] for i in some])} for g, some in groups.items()}
+def follows(told, clips):
+    """How well the opening told follows the one seen, by group: means at the best lag and at lag 0."""
+    rows = [(c.group, evaluate.best_lag(*curves)[0], evaluate.correlation(*curves))
+            for c, curves in zip(clips, ((opening(c.motion).numpy(), opening(t).numpy()) for t, c in zip(told, clips)))]
+    groups = ['all', *sorted({g for g, *_ in rows})]
+    return {f'{name}_{what}': np.nanmean([r[k] for r in rows if name in (r[0], 'all')]) for name in groups for k, what in ((1, 'best'), (2, 'lag_0'))}
 
 
 def main():
@@ -67,7 +61,7 @@ def main():
     print(f'{len(train)} clips to train on, {len(val)} to check with', flush=True)
 
     def check(net):
-        return {f'{g}_{k}': v for g, f in by_group(listener.hear(net, val), val).items() for k, v in f.items() if k in ('best', 'at_lag_0')}
+        return follows(listener.hear(net, val), val)
 
     nets = [listener.teach(run, train, check, args.trust.split(','), int(seed)) for seed in args.seeds.split(',')]
     groups = {c.group for c in train}
@@ -75,11 +69,11 @@ def main():
     path = run.path(f'{args.name}.safetensors')
     about = {'name': args.name, 'training_data': args.training_data}
     listener.export(path, nets, gain, knots, listener.opening_direction(train), about)
-    found = by_group(listener.hear(listener.Exported(path), val), val)
-    for group, f in found.items():
-        print(f'{group:8}' + '  '.join(f'{k} {v:.3f}' for k, v in f.items()))
+    films = [c for folder in args.data for c in evaluate.read_clips(folder) if c['group'] not in data.MADE]
+    figures = evaluate.evaluate(films, evaluate.load_listener(path))
+    evaluate.show(figures)
     listener.export(path, nets, gain, knots, listener.opening_direction(train),
-                    {**about, 'figures': json.dumps({g: {k: round(float(v), 4) for k, v in f.items()} for g, f in found.items()})})
+                    {**about, 'figures': json.dumps({g: {k: round(float(v), 4) for k, v in f.items()} for g, f in figures.items()})})
     print(f'{path}: {os.path.getsize(path)} bytes, gain {gain:.3f}, curve {np.round(knots, 4).tolist()}')
 
 
