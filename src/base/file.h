@@ -53,7 +53,7 @@ path_beside_program(const char *relative); // "../models" -> folder of the runni
 enum kb_code model_locate(char **ret, const char *name, struct kb_error *err);
 // The file behind --model: a path, the bare name of a shipped model, or NULL for the one that koubo
 // uses if it is not told another. KB_NOT_FOUND; free() the path.
-#define MODEL_BUNDLED "koubo-lips"
+#define MODEL_BUNDLED "koubo-lips-research"
 enum kb_code model_find(char **ret, const char *model, struct kb_error *err);
 
 #endif

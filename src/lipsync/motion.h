@@ -1,8 +1,8 @@
 // From speech to lip motion: what the 40 lip points do, 40 times a second, whoever speaks.
 //
-// The network is a listener (mel to features) with a linear head, `models/koubo-lips.safetensors`;
+// The network is a listener, `models/koubo-lips-research.safetensors` or one of its kind;
 // docs/models.md has the contract of its file. It runs once over the whole speech before the first
-// frame is drawn: 1,800 frames and more a second.
+// frame is drawn: some milliseconds for a second of it.
 //
 // motion_*: a struct motion is read-only once made, any thread. A struct motion_model is not
 // thread-safe.
@@ -22,12 +22,12 @@ struct motion_model;
 // Does the set say that it is a listener?
 bool motion_recognize(const struct tensor_set *set);
 
-// model: a path, or NULL / "koubo-lips" for the bundled one. KB_NOT_FOUND, KB_BAD_INPUT (not a
+// model: a path, the name of a bundled one, or NULL for MODEL_BUNDLED (base/file.h). KB_NOT_FOUND, KB_BAD_INPUT (not a
 // listener).
 enum kb_code motion_model_load(struct motion_model **ret, const char *model, int threads,
                                struct kb_error *err);
 void motion_model_free(struct motion_model **m);
-// The name in the file ("koubo-lips"), and how many numbers it learnt.
+// The name in the file ("koubo-lips-research"), and how many numbers it learnt.
 const char *motion_model_name(const struct motion_model *m);
 int64_t motion_model_params(const struct motion_model *m);
 

@@ -211,8 +211,8 @@ static void models(void **state)
     RUN(&r, "model", "info", source_path("models/koubo-lips.safetensors"), "-v", "--lang", "en");
     assert_status(&r, 0);
     assert_says(r.out, "listener: from speech to the motion of lips");
-    assert_says(r.out, "mel (n, 1, 80, ");
-    assert_says(r.out, "au.0.weight");
+    assert_says(r.out, "mel (n, 80, 1, ");
+    assert_says(r.out, "stem.weight");
     assert_says(r.out, "safetensors");
     RUN(&r, "model", "info", source_path("models/koubo-sync.safetensors"), "--lang", "en");
     assert_status(&r, 0);

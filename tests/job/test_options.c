@@ -10,7 +10,7 @@
 static void test_defaults(void **state)
 {
     static const char *const same[] = {NULL, "", "{}", "{\"crf\":null,\"model\":null}",
-                                       "{\"model\":\"koubo-lips\"}"};
+                                       "{\"model\":\"koubo-lips-research\"}"};
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(same); i++) {
         struct batch_options o = {0};
@@ -108,7 +108,7 @@ static void test_refused(void **state)
         {"{\"mouth_from\":7}", "uploaded video"},
         {"{\"paint\":0}", "true or false"},
         {"{\"paint\":false}", "'paint' is for Wav2Lip"},
-        {"{\"model\":\"koubo-lips\",\"paint\":false}", "'paint' is for Wav2Lip"},
+        {"{\"model\":\"koubo-lips-research\",\"paint\":false}", "'paint' is for Wav2Lip"},
         {"{\"face\":\"nobody\"}", "largest"},
         {"{\"face\":0}", "largest"},
         {"{\"face\":1.5}", "largest"},

@@ -99,7 +99,7 @@ static void test_good_and_bad_videos(void **state)
 
     WAIT_FOR(t,
              "SELECT count(*) FROM worker WHERE id = 'w1' AND state = 'idle' AND pid = %d"
-             " AND model = 'koubo-lips' AND rss > 1000000",
+             " AND model = 'koubo-lips-research' AND rss > 1000000",
              pid);
     assert_int_equal(end_worker(NULL), 0);
     assert_no_leftovers(t);

@@ -212,7 +212,7 @@ static void test_as_pytorch(void **state)
     CLEANUP(mel_free) struct mel *mel = mel_of(samples, n);
     CLEANUP(motion_model_free) struct motion_model *model = NULL;
     assert_ok(err, motion_model_load(&model, NULL, 2, &err));
-    assert_string_equal(motion_model_name(model), "koubo-lips");
+    assert_string_equal(motion_model_name(model), "koubo-lips-research");
     CLEANUP(motion_free) struct motion *m = NULL;
     assert_ok(err, motion_run(&m, model, mel, NULL, NULL, NULL, &err));
     assert_int_equal(golden.size, (size_t)m->n * sizeof(*m->delta));

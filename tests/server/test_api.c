@@ -315,7 +315,7 @@ static void health_metrics_system(void **state)
     assert_int_equal(number_at(s, "server.connections"), 1);
     assert_int_equal(number_at(s, "stats.jobs.done"), 1);
     assert_int_equal(number_at(s, "lost.results"), 0);
-    assert_string_equal(text_at(s, "models.0.name"), "koubo-lips.safetensors");
+    assert_string_equal(text_at(s, "models.0.name"), "koubo-lips-research.safetensors");
     assert_string_equal(text_at(s, "models.0.kind"), "listener");
     json_decref(s);
     json_t *session = live_ask(l, 200, "GET", "/api/v1/session", NULL);
