@@ -75,6 +75,7 @@ static enum kb_code rig_up(struct ground *g, const char *film, struct kb_error *
     code = rig_create(&g->rig, &params, err);
     if (code != KB_OK)
         return code;
+    const struct person *person = rig_person(g->rig);
     struct plan_params pp = {
         .rig = g->rig,
         .track = g->track,
@@ -82,6 +83,8 @@ static enum kb_code rig_up(struct ground *g, const char *film, struct kb_error *
         .motion = g->motion,
         .source = {.reader = g->reader, .track = g->track, .length_us = mel_duration_us(g->mel)},
         .speech_us = mel_duration_us(g->mel),
+        .own_low = person->speaks ? person->aperture_low : 0,
+        .own_high = person->speaks ? person->aperture_high : 0,
         .amount = 1,
         .scale_x = 1,
         .scale_y = 1};

@@ -25,6 +25,7 @@ enum {
     OPT_FACE,
     OPT_MOUTH_AMOUNT,
     OPT_MOUTH_FROM,
+    OPT_STYLE_FROM,
     OPT_STILL_MOTION,
     OPT_PAINT,
     OPT_PADS,
@@ -291,6 +292,10 @@ static const struct argp_option video_options[] = {
      30},
     {"mouth-from", OPT_MOUTH_FROM, "FILE", 0,
      N_("take teeth and tongue from another video of the same person (default: from this one)"), 30},
+    {"style-from", OPT_STYLE_FROM, "FILE|self|no", 0,
+     N_("learn how the person speaks from a video with their own voice: another one, self, or no "
+        "for the lips of a mean speaker (default: self; 10 s of speech or more are needed)"),
+     30},
     {"still-motion", OPT_STILL_MOTION, "X", 0,
      N_("how much the head and the eyelids of a still picture move, 0 to 1 (default: 0.5)"), 30},
 
@@ -392,6 +397,11 @@ static error_t video_parse_face(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_MOUTH_FROM:
         o->job.mouth_from = option_path(arg);
+        return 0;
+    case OPT_STYLE_FROM:
+        o->job.no_style = strcmp(arg, "no") == 0;
+        o->job.style_from =
+            o->job.no_style || strcmp(arg, "self") == 0 ? NULL : option_path(arg);
         return 0;
     case OPT_STILL_MOTION:
         o->job.still_motion = option_float(state, "--still-motion", arg, 0, 1);

@@ -5,17 +5,23 @@
 #include "base/cache.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "lipsync/motion.h"
+#include "lipsync/style.h"
 
 struct preprocess_options {
     struct common_options common;
     const char *folder;
     int64_t cache_limit; // of the default folder; 0 = none
     int threads;
-    bool force;
+    bool force, learn_style;
+    const char *model;
     struct inputs inputs;
+    struct motion_model *listener; // with --learn-style
 };
 
-enum { OPT_THREADS = 600 };
+#define STYLES_LIMIT (16 << 20) // bytes of styles that the cache keeps: some 800 films
+
+enum { OPT_THREADS = 600, OPT_LEARN_STYLE, OPT_MODEL };
 
 static const struct argp_option preprocess_options[] = {
     {"input", 'i', "FILE|FOLDER", 0,
@@ -25,6 +31,12 @@ static const struct argp_option preprocess_options[] = {
         "generate and batch look by themselves)"),
      11},
     {"force", 'f', NULL, 0, N_("find the faces again even if a track is there"), 11},
+    {"learn-style", OPT_LEARN_STYLE, NULL, 0,
+     N_("also learn from the whole video and its sound how the person speaks, and keep it beside the "
+        "track (.kbs)"),
+     12},
+    {"model", OPT_MODEL, "FILE", 0,
+     N_("with --learn-style: the listener that generate will use (default: koubo-lips)"), 12},
     {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
     {0},
 };
@@ -45,6 +57,12 @@ static error_t preprocess_parse(int key, char *arg, struct argp_state *state)
     case 'f':
         o->force = true;
         return 0;
+    case OPT_LEARN_STYLE:
+        o->learn_style = true;
+        return 0;
+    case OPT_MODEL:
+        o->model = arg;
+        return 0;
     case OPT_THREADS:
         o->threads = option_int(state, "--threads", arg, 1, 1024);
         return 0;
@@ -54,6 +72,8 @@ static error_t preprocess_parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (o->inputs.n == 0)
             argp_error(state, "%s", _("no videos: name them after the options"));
+        if (o->model && !o->learn_style)
+            argp_error(state, "%s", _("--model is for --learn-style; give that too"));
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -88,6 +108,32 @@ static void print_result(const char *video, const struct track *t, bool cached, 
     fflush(stdout);
 }
 
+// One line for each face, after the film's own.
+static enum kb_code learn_style(const struct preprocess_options *o, const char *video,
+                                const struct track *t, struct kb_error *err)
+{
+    CLEANUP(kb_freep) struct style *styles = kb_alloc(TRACK_MAX_FACES * sizeof(*styles));
+    struct style_film f = {.video = video,
+                           .track = t,
+                           .listener = o->listener,
+                           .folder = o->folder,
+                           .cancel = cli_cancel()};
+    enum kb_code code = style_learn(styles, &f, err);
+    if (code != KB_OK)
+        return kb_wrap(err, "'%s'", video);
+    if (o->cache_limit > 0)
+        cache_trim(o->folder, ".kbs", STYLES_LIMIT);
+    for (int i = 0; i < track_info(t)->n_faces && o->common.progress != PROGRESS_JSON; i++) {
+        CLEANUP(kb_freep) char *found = style_describe(&styles[i]);
+        printf(_("%s  face %d: %s: %s\n"), video, i + 1,
+               styles[i].verdict == STYLE_LEARNT ? _("way of speaking kept")
+                                                 : _("no way of speaking"),
+               found);
+        fflush(stdout);
+    }
+    return KB_OK;
+}
+
 static enum kb_code track_one(const struct preprocess_options *o, const char *video,
                               struct face_models *models, const char *label, struct kb_error *err)
 {
@@ -120,7 +166,7 @@ static enum kb_code track_one(const struct preprocess_options *o, const char *vi
                        path);
     if (o->common.progress != PROGRESS_JSON)
         print_result(video, track, cached, (double)(kb_now_us() - began_us) / 1e6);
-    return KB_OK;
+    return o->listener ? learn_style(o, video, track, err) : KB_OK;
 }
 
 static int run(struct preprocess_options *o)
@@ -142,6 +188,8 @@ static int run(struct preprocess_options *o)
 
     CLEANUP(face_models_free) struct face_models *models = NULL;
     code = face_models_load(&models, &err);
+    if (code == KB_OK && o->learn_style)
+        code = motion_model_load(&o->listener, o->model, o->threads, &err);
     if (code != KB_OK)
         return cli_report(code, &err);
 
@@ -168,6 +216,7 @@ int cmd_preprocess(int argc, char **argv)
     struct preprocess_options o = {0};
     options_parse(&preprocess_argp, argc, argv, &o);
     int status = run(&o);
+    motion_model_free(&o.listener);
     inputs_free(&o.inputs);
     return status;
 }

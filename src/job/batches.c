@@ -96,8 +96,10 @@ static enum kb_code add_jobs(struct store *s, const struct batch_params *p, int6
     return code;
 }
 
-// The option mouth_from: a whole video; jobs do not wait for it.
-static enum kb_code check_mouth_from(struct store *s, const char *id, struct kb_error *err)
+// The options mouth_from and style_from: a whole video; jobs do not wait for it. refusal has a %s
+// for its name.
+static enum kb_code check_lender(struct store *s, const char *id, const char *refusal,
+                                 struct kb_error *err)
 {
     int64_t usable = 0;
     CLEANUP(kb_freep) char *name = NULL;
@@ -108,20 +110,35 @@ static enum kb_code check_mouth_from(struct store *s, const char *id, struct kb_
                                " WHERE id = ?",
                                "t", id);
     if (code == KB_OK && !usable)
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("'%s' cannot lend its mouth: the option 'mouth_from' takes a video that is "
-                         "whole and can be read"),
-                       name);
+        return kb_fail(err, KB_BAD_INPUT, refusal, name);
     return code;
 }
 
-static enum kb_code create(struct store *s, const struct batch_params *p, const char *mouth_from,
-                           int64_t *ret_id, struct kb_error *err)
+static enum kb_code check_lenders(struct store *s, const struct batch_options *o,
+                                  struct kb_error *err)
+{
+    enum kb_code code = KB_OK;
+    if (o->mouth_from)
+        code = check_lender(s, o->mouth_from,
+                            _("'%s' cannot lend its mouth: the option 'mouth_from' takes a video "
+                              "that is whole and can be read"),
+                            err);
+    if (code == KB_OK && o->style_from)
+        code = check_lender(s, o->style_from,
+                            _("nobody's way of speaking can be learnt from '%s': the option "
+                              "'style_from' takes a video that is whole and can be read"),
+                            err);
+    return code;
+}
+
+static enum kb_code create(struct store *s, const struct batch_params *p,
+                           const struct batch_options *options, int64_t *ret_id,
+                           struct kb_error *err)
 {
     CLEANUP(kb_freep) char *audio = NULL;
     enum kb_code code = check_asset(s, p->audio, false, &audio, err);
-    if (code == KB_OK && mouth_from)
-        code = check_mouth_from(s, mouth_from, err);
+    if (code == KB_OK)
+        code = check_lenders(s, options, err);
     if (code != KB_OK)
         return code;
     CLEANUP(kb_freep) char *stem = path_stem(audio);
@@ -168,7 +185,7 @@ enum kb_code batch_create(struct store *s, const struct batch_params *p, int64_t
         code = store_begin(s, err);
     if (code != KB_OK)
         return code;
-    code = store_end(s, create(s, p, options.mouth_from, &id, err), err);
+    code = store_end(s, create(s, p, &options, &id, err), err);
     if (code == KB_OK)
         *ret_id = id;
     return code;

@@ -36,13 +36,15 @@ enum kb_code batch_create(struct store *s, const struct batch_params *p, int64_t
 
 // The options of a batch, named as those of koubo generate (docs/openapi.yaml: Options): model,
 // precision, face, loop, keep_video, start, duration, height, denoise, loudnorm, crf, bitrate,
-// preset, mouth_amount, mouth_from, still_motion, and of Wav2Lip's paint, pads, nosmooth, mask_feather,
-// mask_dilate, sharpen. Unknown names and values out of range are KB_BAD_INPUT. Strings in *ret live as long as *keep (json_decref it).
+// preset, mouth_amount, mouth_from, style_from, still_motion, and of Wav2Lip's paint, pads, nosmooth,
+// mask_feather, mask_dilate, sharpen. Unknown names and values out of range are KB_BAD_INPUT.
+// Strings in *ret live as long as *keep (json_decref it).
 struct json_t;
 struct batch_options {
     const char *model; // NULL = bundled; a name listed by "koubo model list", never a path
     enum precision precision;
-    const char *mouth_from; // an asset; its path is job_claim.mouth_path; NULL: each video itself
+    // Assets; their paths are job_claim.mouth_path and style_path. NULL: each video itself
+    const char *mouth_from, *style_from;
     struct job_params job;
     struct json_t *keep;
 };
@@ -113,7 +115,7 @@ struct job_claim {
     int64_t job, batch, lease;
     int attempt; // 1..JOB_MAX_ATTEMPTS
     char *audio_path, *video_path; // contents; the names are the users'
-    char *mouth_path;              // of the option mouth_from; NULL: not given, or gone
+    char *mouth_path, *style_path; // of mouth_from and style_from; NULL: not given, or gone
     char audio_sha256[65];
     char *audio_name, *video_name;
     char *output; // results/<job>-<attempt>.mp4; a higher number where such a file lies already

@@ -115,6 +115,7 @@ static enum kb_code read_claim(struct store *s, struct job_claim *c, struct kb_e
         store_query(s, &q, err,
                     "SELECT a.sha256, v.sha256, b.audio_name, j.name, b.options, b.lang," JOB_NOTE
                     ", (SELECT m.sha256 FROM asset m WHERE m.id =" BATCH_MOUTH_FROM ")"
+                    ", (SELECT m.sha256 FROM asset m WHERE m.id =" BATCH_STYLE_FROM ")"
                     " FROM" JOB_AND_FILES "WHERE j.id = ?",
                     "i", c->job);
     if (code != KB_OK)
@@ -134,6 +135,8 @@ static enum kb_code read_claim(struct store *s, struct job_claim *c, struct kb_e
     c->note = store_column(q, 6);
     const char *mouth = (const char *)sqlite3_column_text(q, 7);
     c->mouth_path = mouth ? store_path(s, "files", mouth) : NULL;
+    const char *style = (const char *)sqlite3_column_text(q, 8);
+    c->style_path = style ? store_path(s, "files", style) : NULL;
     return KB_OK;
 }
 
@@ -178,6 +181,7 @@ void job_claim_free(struct job_claim *c)
     free(c->audio_path);
     free(c->video_path);
     free(c->mouth_path);
+    free(c->style_path);
     free(c->audio_name);
     free(c->video_name);
     free(c->output);

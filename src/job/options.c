@@ -190,18 +190,36 @@ static enum kb_code set_mouth_amount(struct batch_options *o, const json_t *v, s
     return read_fraction("mouth_amount", v, 3, &o->job.mouth_amount, err);
 }
 
-static enum kb_code set_mouth_from(struct batch_options *o, const json_t *v, struct kb_error *err)
+// The id of an asset, kept under the option's name.
+static enum kb_code read_asset(struct batch_options *o, const char *name, const json_t *v,
+                               const char **ret, const char *refusal, struct kb_error *err)
 {
     const char *asset = json_string_value(v);
     size_t n = asset ? strlen(asset) : 0;
     if (n == 0 || n > 200 || n != json_string_length(v))
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("the option 'mouth_from' takes the id of an uploaded video"));
+        return kb_fail(err, KB_BAD_INPUT, "%s", refusal);
     json_t *kept = json_string(asset);
-    if (json_object_set_new(o->keep, "mouth_from", kept) != 0)
+    if (json_object_set_new(o->keep, name, kept) != 0)
         return kb_no_memory(err);
-    o->mouth_from = json_string_value(kept);
+    *ret = json_string_value(kept);
     return KB_OK;
+}
+
+static enum kb_code set_mouth_from(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    return read_asset(o, "mouth_from", v, &o->mouth_from,
+                      _("the option 'mouth_from' takes the id of an uploaded video"), err);
+}
+
+static enum kb_code set_style_from(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    const char *word = json_is_string(v) ? json_string_value(v) : "";
+    o->job.no_style = strcmp(word, "no") == 0;
+    if (o->job.no_style || strcmp(word, "self") == 0)
+        return KB_OK;
+    return read_asset(o, "style_from", v, &o->style_from,
+                      _("the option 'style_from' takes self, no, or the id of an uploaded video"),
+                      err);
 }
 
 static enum kb_code set_still_motion(struct batch_options *o, const json_t *v, struct kb_error *err)
@@ -268,6 +286,7 @@ static const struct {
     {"preset", set_preset},
     {"mouth_amount", set_mouth_amount},
     {"mouth_from", set_mouth_from},
+    {"style_from", set_style_from},
     {"still_motion", set_still_motion},
     {"paint", set_paint},
     {"pads", set_pads},

@@ -28,9 +28,12 @@ extern const char store_views[];
 // Lists for SQL's IN.
 #define JOB_STATES_RUNNING "('loading', 'preprocessing', 'generating', 'finishing')"
 #define JOB_STATES_ENDED   "('done', 'failed', 'cancelled')"
-// The asset that a batch b takes teeth from (its option mouth_from), or NULL.
-#define BATCH_MOUTH_FROM                                                                           \
-    " iif(json_valid(b.options), json_extract(b.options, '$.mouth_from'), NULL) "
+// The asset that a batch b takes teeth from (its option mouth_from), or NULL. The same of its option
+// style_from; that may also be the word self or no, which is no asset's id.
+#define BATCH_OPTION(name)                                                                         \
+    " iif(json_valid(b.options), json_extract(b.options, '$." name "'), NULL) "
+#define BATCH_MOUTH_FROM BATCH_OPTION("mouth_from")
+#define BATCH_STYLE_FROM BATCH_OPTION("style_from")
 
 // A statement of a string literal, prepared once per connection and kept (looked up by address).
 // Reset with its bindings cleared, so one text cannot be walked twice at a time. NULL: *err is

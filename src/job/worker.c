@@ -332,6 +332,10 @@ static enum kb_code run_claimed(struct worker *w, const struct job_claim *c,
         code = kb_fail(err, KB_NOT_FOUND,
                        _("the video that the option 'mouth_from' names is gone; make a new batch "
                          "with another one, or without"));
+    if (code == KB_OK && o.style_from && !c->style_path)
+        code = kb_fail(err, KB_NOT_FOUND,
+                       _("the video that the option 'style_from' names is gone; make a new batch "
+                         "with another one, or without"));
     if (code == KB_OK)
         code = load_engine(w, o.model,
                            o.precision != PRECISION_AUTO ? o.precision : w->params->precision, err);
@@ -344,6 +348,7 @@ static enum kb_code run_claimed(struct worker *w, const struct job_claim *c,
     job.audio = c->audio_path;
     job.video = c->video_path;
     job.mouth_from = c->mouth_path;
+    job.style_from = c->style_path;
     job.output = c->output;
     job.note = c->note;
     job.mel = w->mel;

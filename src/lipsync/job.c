@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "lipsync/lead.h"
 #include "lipsync/pipeline.h"
+#include "lipsync/style.h"
 #include "media/audio.h"
 #include "media/reader.h"
 #include "media/writer.h"
@@ -76,7 +77,7 @@ static enum kb_code check_inputs(const struct job_params *p, int64_t *ret_bytes,
                                  struct kb_error *err)
 {
     CLEANUP(audio_close) struct audio_reader *audio = NULL;
-    CLEANUP(reader_close) struct reader *video = NULL, *mouth_from = NULL;
+    CLEANUP(reader_close) struct reader *video = NULL, *mouth_from = NULL, *style_from = NULL;
     struct audio_params ap = {.cancel = p->cancel};
     struct reader_params rp = {.height = p->height, .cancel = p->cancel};
 
@@ -85,6 +86,8 @@ static enum kb_code check_inputs(const struct job_params *p, int64_t *ret_bytes,
         code = reader_open(&video, p->video, &rp, err);
     if (code == KB_OK && p->mouth_from)
         code = reader_open(&mouth_from, p->mouth_from, &rp, err);
+    if (code == KB_OK && p->style_from)
+        code = reader_open(&style_from, p->style_from, &rp, err);
     if (code != KB_OK)
         return code;
     const struct reader_info *info = reader_info(video);
@@ -106,7 +109,8 @@ enum kb_code job_check(const struct job_params *p, struct kb_error *err)
 {
     int64_t bytes = 0;
     if (file_same(p->video, p->output) || file_same(p->audio, p->output) ||
-        (p->mouth_from && file_same(p->mouth_from, p->output)))
+        (p->mouth_from && file_same(p->mouth_from, p->output)) ||
+        (p->style_from && file_same(p->style_from, p->output)))
         return kb_fail(err, KB_BAD_INPUT,
                        _("the output '%s' is one of the inputs; choose another name"), p->output);
     enum kb_code code = check_inputs(p, &bytes, err);
@@ -260,11 +264,11 @@ static struct pipeline_params painting_of(const struct job *j)
 }
 
 // The progress of a job that goes through its film twice, where every frame counts for two, or
-// through another film after its own.
+// through other films after its own.
 struct passes {
     progress_fn *progress;
     void *opaque;
-    int64_t first; // frames of the first pass; 0 while it runs
+    int64_t first; // frames of the passes before; 0 while the first of two runs
 };
 
 static void report_pass(void *opaque, const struct progress *p)
@@ -276,9 +280,11 @@ static void report_pass(void *opaque, const struct progress *p)
 
 // What the rig needs, decided before the first frame.
 struct rigging {
-    struct motion *led; // of a network that leads; else NULL
+    struct motion *led;    // of a network that leads; else NULL
+    struct motion *styled; // told by the listener, as the person does it; NULL: nothing was learnt
+    struct style style;
     struct passes passes;
-    struct track *mouth_from;
+    struct track *mouth_from, *style_from;
     struct rig *rig;
     struct plan *plan;
 };
@@ -288,11 +294,15 @@ static void rigging_clear(struct rigging *r)
     plan_free(&r->plan);
     rig_free(&r->rig);
     motion_free(&r->led);
+    motion_free(&r->styled);
     track_free(&r->mouth_from);
+    track_free(&r->style_from);
 }
 
-// The face whose mouth --mouth-from lends: the largest. Its frames come after the film's.
-static enum kb_code read_mouth_from(struct rigging *r, const struct job *j, struct kb_error *err)
+// Another film of the person, of which the largest face counts. Its frames come after those that
+// were looked at before.
+static enum kb_code read_other(struct track **ret, struct rigging *r, const struct job *j,
+                               const char *video, struct kb_error *err)
 {
     const struct job_params *p = j->p;
     struct track_params tp = {.decoder_threads = thread_count(p->threads),
@@ -300,11 +310,66 @@ static enum kb_code read_mouth_from(struct rigging *r, const struct job *j, stru
                               .cancel = p->cancel,
                               .progress = report_pass,
                               .opaque = &r->passes};
-    r->passes = (struct passes){p->progress, p->opaque, track_info(j->track)->n_frames};
-    enum kb_code code = track_obtain(&r->mouth_from, p->mouth_from, p->track_folder,
-                                     j->engine->faces, &tp, NULL, err);
-    return code == KB_OK && track_info(r->mouth_from)->n_faces == 0 ? no_face(p->mouth_from, err)
-                                                                    : code;
+    int64_t before = r->passes.first > 0 ? r->passes.first : track_info(j->track)->n_frames;
+    r->passes = (struct passes){p->progress, p->opaque, before};
+    enum kb_code code =
+        track_obtain(ret, video, p->track_folder, j->engine->faces, &tp, NULL, err);
+    if (code != KB_OK)
+        return code;
+    r->passes.first += track_info(*ret)->n_frames;
+    return track_info(*ret)->n_faces == 0 ? no_face(video, err) : KB_OK;
+}
+
+static void say_style(const struct style *s, const char *video, bool asked_for)
+{
+    CLEANUP(kb_freep) char *found = style_describe(s);
+    if (s->verdict == STYLE_LEARNT)
+        log_verbose(_("the way of speaking of '%s': %s"), video, found);
+    else if (asked_for)
+        log_warn(_("the way of speaking of '%s' is not used, at most how far the mouth opens: %s"),
+                 video, found);
+    else
+        log_verbose(_("the way of speaking of '%s' is not used, at most how far the mouth opens: %s"),
+                    video, found);
+}
+
+// How the person speaks, and the listener's motion as they do it.
+static enum kb_code read_style(struct rigging *r, const struct job *j, struct kb_error *err)
+{
+    const struct job_params *p = j->p;
+    bool other = p->style_from && !file_same(p->style_from, p->video);
+    if (p->no_style || !j->motion || (!other && track_info(j->track)->n_frames == 1))
+        return KB_OK;
+    enum kb_code code = other ? read_other(&r->style_from, r, j, p->style_from, err) : KB_OK;
+    if (code != KB_OK)
+        return code;
+    struct style_film f = {.video = other ? p->style_from : p->video,
+                           .track = other ? r->style_from : j->track,
+                           .face = other ? 0 : j->face,
+                           .listener = j->engine->motion,
+                           .folder = p->track_folder,
+                           .cancel = p->cancel};
+    code = style_obtain(&r->style, &f, err);
+    if (code != KB_OK)
+        return kb_wrap(err, "'%s'", f.video);
+    say_style(&r->style, f.video, other);
+    return r->style.verdict == STYLE_LEARNT ? style_apply(&r->styled, &r->style, j->motion, err)
+                                            : KB_OK;
+}
+
+// The range of the opening to which the plan stretches the motion; 0, 0: it stays.
+static void own_range(const struct rigging *r, const struct job *j, float *ret_low, float *ret_high)
+{
+    const struct person *person = rig_person(r->rig);
+    bool whole = !j->p->lead && (j->p->no_style || r->styled);
+    *ret_low = *ret_high = 0;
+    if (!whole && r->style.speaks) {
+        *ret_low = r->style.range_low;
+        *ret_high = r->style.range_high;
+    } else if (!whole && person->speaks) {
+        *ret_low = person->aperture_low;
+        *ret_high = person->aperture_high;
+    }
 }
 
 // The motion, out of what the network paints.
@@ -334,7 +399,10 @@ static enum kb_code prepare_rig(struct rigging *r, const struct job *j, struct k
     const struct job_params *p = j->p;
     const struct reader_info *v = reader_info(j->reader);
     const struct track_info *t = track_info(j->track);
-    enum kb_code code = p->mouth_from ? read_mouth_from(r, j, err) : KB_OK;
+    enum kb_code code =
+        p->mouth_from ? read_other(&r->mouth_from, r, j, p->mouth_from, err) : KB_OK;
+    if (code == KB_OK)
+        code = read_style(r, j, err);
     if (code != KB_OK)
         return code;
     struct rig_params rp = {.track = j->track,
@@ -351,7 +419,7 @@ static enum kb_code prepare_rig(struct rigging *r, const struct job *j, struct k
     struct plan_params pp = {.rig = r->rig,
                              .track = j->track,
                              .face = j->face,
-                             .motion = p->lead ? r->led : j->motion,
+                             .motion = p->lead ? r->led : r->styled ? r->styled : j->motion,
                              .source = source_of(j),
                              .speech_us = mel_duration_us(j->mel),
                              .amount = p->mouth_amount,
@@ -359,12 +427,13 @@ static enum kb_code prepare_rig(struct rigging *r, const struct job *j, struct k
                              .scale_x = (float)v->width / (float)t->width,
                              .scale_y = (float)v->height / (float)t->height,
                              .cancel = p->cancel};
+    own_range(r, j, &pp.own_low, &pp.own_high);
     code = plan_create(&r->plan, &pp, err);
     if (code == KB_OK && mouths_drawn(rig_mouths(r->rig)))
         log_verbose(_("'%s' shows no open mouth: the inside is drawn; --mouth-from takes it from "
                       "another film of the person"),
                     p->video);
-    if (code == KB_OK)
+    if (code == KB_OK && !r->styled)
         log_verbose(_("the mouth opens %.2f times as far as the mean speaker's"),
                     (double)plan_gain(r->plan));
     return code;

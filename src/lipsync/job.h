@@ -50,6 +50,10 @@ struct job_params {
                         // film
     float still_motion; // of the head and the lids of a still picture, 0..1
     const char *mouth_from; // another film of the person, whose teeth are shown; NULL = this one
+    // How the person speaks (style.h): NULL = as in the film, else as in this other film of them.
+    // Of a listener's motion only.
+    const char *style_from;
+    bool no_style; // as a mean speaker instead
 
     bool lead; // a network that paints leads the rig, what it paints is not shown (--paint no)
 

@@ -23,7 +23,7 @@
 #define MAX_OPENING 10.0f // the same for how a point goes with the opening
 
 struct motion_model {
-    char name[64];
+    char name[64], hash[33];
     int64_t params;
     int first_column; // of the mel, for sample 0
     int stretch;      // samples in a run
@@ -213,6 +213,8 @@ enum kb_code motion_model_load(struct motion_model **ret, const char *model, int
     if (code != KB_OK)
         return code;
     code = load_file(m, path, threads, err);
+    if (code == KB_OK)
+        code = file_hash(m->hash, path, err);
     if (code != KB_OK)
         return kb_wrap(err, _("model '%s'"), path);
     *ret = TAKE(m);
@@ -226,6 +228,11 @@ void motion_model_free(struct motion_model **m)
     session_free(&(*m)->session);
     free(*m);
     *m = NULL;
+}
+
+const char *motion_model_hash(const struct motion_model *m)
+{
+    return m->hash;
 }
 
 const char *motion_model_name(const struct motion_model *m)

@@ -30,6 +30,8 @@ void motion_model_free(struct motion_model **m);
 // The name in the file ("koubo-lips-research"), and how many numbers it learnt.
 const char *motion_model_name(const struct motion_model *m);
 int64_t motion_model_params(const struct motion_model *m);
+// file_hash() of its file.
+const char *motion_model_hash(const struct motion_model *m);
 
 // Displacements of a speech in canonical units (rig/person.h) from the speaker's closed mouth, as a
 // mean speaker moves.

@@ -1,13 +1,11 @@
 #include "lipsync/plan.h"
 
 #include "lipsync/strength.h"
+#include "lipsync/style.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define GAIN_LOW  0.6f // bounds of what is fitted to the person
-#define GAIN_HIGH 1.6f
 
 struct plan {
     struct plan_params p;
@@ -34,13 +32,9 @@ void plan_free(struct plan **p)
 // The speech opens the mouth as far as the person does in the film, if the person speaks there.
 static float fit_gain(const struct plan_params *p)
 {
-    const struct person *person = rig_person(p->rig);
     float low, high;
     motion_range(p->motion, &low, &high);
-    if (!person->speaks || !(high - low > 1e-3f))
-        return p->amount;
-    float own = (person->aperture_high - person->aperture_low) / (high - low);
-    return p->amount * fminf(fmaxf(own, GAIN_LOW), GAIN_HIGH);
+    return p->amount * style_gain(low, high, p->own_low, p->own_high);
 }
 
 // The listener tells every sample by itself, and lips have mass: the mean around the time takes the

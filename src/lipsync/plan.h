@@ -16,7 +16,10 @@ struct plan_params { // borrowed, must outlive the plan
     const struct motion *motion; // told by a listener, or read in what a network painted
     struct source_params source;
     int64_t speech_us;      // from here on the film is shown as it is
-    float amount;           // of the motion, 1 = fitted to the person
+    // 5 % and 95 % of the opening that the person has when speaking, to which the motion is
+    // stretched; 0, 0: it is that person's already, or a mean speaker's and shall stay so
+    float own_low, own_high;
+    float amount;           // of the motion, on top of that
     float still_motion;     // 0..1: of the head and the lids of a still picture
     float scale_x, scale_y; // pixels of the frame per pixel of the track's picture
     const struct cancel *cancel;

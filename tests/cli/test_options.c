@@ -5,7 +5,7 @@ static void help_lists_every_option(void **state)
 {
     static const struct {
         const char *command;
-        const char *options[40];
+        const char *options[48];
     } table[] = {
         {"generate",
          {"-a, --audio",   "-i, --input", "-o, --output",   "-y, --overwrite", "--text",
@@ -15,13 +15,14 @@ static void help_lists_every_option(void **state)
           "--crf",         "--preset",    "--bitrate",      "--mask-feather",  "--mask-dilate",
           "--sharpen",     "--track-dir", "--preprocessed", "--no-cache",      "--progress",
           "-v, --verbose", "-q, --quiet", "--lang",         "-h, --help",      "--usage",
-          "--mouth-amount", "--mouth-from", "--still-motion", "--paint"}},
+          "--mouth-amount", "--mouth-from", "--style-from", "--still-motion", "--paint"}},
         {"batch",
          {"-a, --audio", "-i, --input", "-o, --output", "-f, --force", "--text", "--voice",
           "--model", "--face", "--pads", "--loop", "--crf", "--track-dir", "--preprocessed",
           "--sharpen", "--progress", "--lang"}},
         {"preprocess",
-         {"-i, --input", "-o, --output", "-f, --force", "--threads", "--progress", "--lang"}},
+         {"-i, --input", "-o, --output", "-f, --force", "--learn-style", "--model", "--threads",
+          "--progress", "--lang"}},
         {"eval", {"--truth", "--sync", "--json", "--threads", "--progress"}},
         {"bench", {"--json", "--only"}},
         {"demo", {"-i, --input", "-o, --output", "--text"}},

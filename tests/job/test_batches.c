@@ -57,15 +57,16 @@ static void test_create(void **state)
     json_decref(b);
 }
 
-// A film that lends its mouth: jobs get its path, and nobody takes it away before they have ended.
-static void test_mouth_from(void **state)
+// A film that lends its mouth, or its way of speaking: jobs get its path, and nobody takes it away
+// before they have ended.
+static void check_lender(struct queue_test *t, const char *option, const char *refusal)
 {
-    struct queue_test *t = *state;
+    bool mouth = strcmp(option, "mouth_from") == 0;
     char film[33], other[33];
     snprintf(film, 33, "%s", add_asset(t, "video", "new", "laughs.mp4"));
     snprintf(other, 33, "%s", add_asset(t, "video", "ready", "v.mp4"));
     const char *videos[] = {other};
-    CLEANUP(kb_freep) char *options = kb_printf("{\"mouth_from\":\"%s\"}", film);
+    CLEANUP(kb_freep) char *options = kb_printf("{\"%s\":\"%s\"}", option, film);
     struct batch_params p = params(t, videos, 1);
     p.name = "Tuesday";
     p.options = options;
@@ -74,7 +75,8 @@ static void test_mouth_from(void **state)
     assert_fails(t->err, KB_BAD_INPUT, "Tuesday", asset_delete(t->s, film, &t->err));
     struct job_claim c = claim(t, "w1");
     CLEANUP(kb_freep) char *path = store_path(t->s, "files", film); // its content has its number
-    assert_string_equal(c.mouth_path, path);
+    assert_string_equal(mouth ? c.mouth_path : c.style_path, path);
+    assert_null(mouth ? c.style_path : c.mouth_path);
     finish(t, &c);
     assert_ok(t->err, asset_delete(t->s, film, &t->err));
 
@@ -88,6 +90,7 @@ static void test_mouth_from(void **state)
                                  "ti", options, again));
     c = claim(t, "w1");
     assert_null(c.mouth_path);
+    assert_null(c.style_path);
     finish(t, &c);
     assert_fails(t->err, KB_NOT_FOUND, "no file", batch_create(t->s, &p, &id, &t->err));
 
@@ -96,12 +99,22 @@ static void test_mouth_from(void **state)
     } refused[] = {{"audio", "ready"}, {"video", "bad"}, {"video", "fetching"}};
     for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
         CLEANUP(kb_freep)
-        char *wrong = kb_printf("{\"mouth_from\":\"%s\"}",
+        char *wrong = kb_printf("{\"%s\":\"%s\"}", option,
                                 add_asset(t, refused[i].kind, refused[i].state, "x.wav"));
         p.options = wrong;
-        assert_fails(t->err, KB_BAD_INPUT, "cannot lend its mouth",
+        assert_fails(t->err, KB_BAD_INPUT, refusal,
                      batch_create(t->s, &p, &id, &t->err));
     }
+}
+
+static void test_mouth_from(void **state)
+{
+    check_lender(*state, "mouth_from", "cannot lend its mouth");
+}
+
+static void test_style_from(void **state)
+{
+    check_lender(*state, "style_from", "'style_from' takes a video");
 }
 
 // A thousand videos of one name are made in a moment, and all get names of their own.
@@ -504,6 +517,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_create, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_mouth_from, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(test_style_from, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_equal_names, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_refused, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_names, queue_setup, queue_teardown),

@@ -19,6 +19,7 @@ static void test_defaults(void **state)
         struct job_params d = job_defaults();
         assert_null(o.model);
         assert_null(o.mouth_from);
+        assert_null(o.style_from);
         assert_int_equal(o.precision, PRECISION_AUTO);
         assert_memory_equal(&o.job, &d, sizeof(d));
         batch_options_free(&o);
@@ -63,6 +64,16 @@ static void test_all(void **state)
     assert_ok(err, batch_options_parse("{\"face\":\"12\"}", &o, &err));
     assert_int_equal(o.job.face_number, 12);
     batch_options_free(&o);
+    assert_ok(err, batch_options_parse("{\"style_from\":\"a2\"}", &o, &err));
+    assert_string_equal(o.style_from, "a2");
+    assert_false(o.job.no_style);
+    batch_options_free(&o);
+    assert_ok(err, batch_options_parse("{\"style_from\":\"no\"}", &o, &err));
+    assert_true(o.job.no_style && !o.style_from);
+    batch_options_free(&o);
+    assert_ok(err, batch_options_parse("{\"style_from\":\"self\"}", &o, &err));
+    assert_true(!o.job.no_style && !o.style_from);
+    batch_options_free(&o);
 }
 
 static void test_refused(void **state)
@@ -106,6 +117,8 @@ static void test_refused(void **state)
         {"{\"still_motion\":-0.1}", "from 0 to 1"},
         {"{\"mouth_from\":\"\"}", "uploaded video"},
         {"{\"mouth_from\":7}", "uploaded video"},
+        {"{\"style_from\":\"\"}", "self, no, or the id"},
+        {"{\"style_from\":false}", "self, no, or the id"},
         {"{\"paint\":0}", "true or false"},
         {"{\"paint\":false}", "'paint' is for Wav2Lip"},
         {"{\"model\":\"koubo-lips-research\",\"paint\":false}", "'paint' is for Wav2Lip"},

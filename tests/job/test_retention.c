@@ -227,15 +227,18 @@ static void test_days(void **state)
     CLEANUP(kb_freep) char *needed = put_content(t, "00000000000000000000000000000006", 20, 999);
     set_created(t, "00000000000000000000000000000005", 30);
     set_created(t, "00000000000000000000000000000006", 30);
-    char used_id[33], idle_id[33], lent_id[33];
+    char used_id[33], idle_id[33], lent_id[33], spoken_id[33];
     snprintf(lent_id, 33, "%s", add_asset(t, "video", "ready", "lent.mp4"));
     CLEANUP(kb_freep) char *lent = put_content(t, lent_id, 20, 999); // its mouth
     set_created(t, lent_id, 30);
+    snprintf(spoken_id, 33, "%s", add_asset(t, "video", "ready", "spoken.mp4"));
+    CLEANUP(kb_freep) char *spoken = put_content(t, spoken_id, 20, 999); // its way of speaking
+    set_created(t, spoken_id, 30);
     assert_ok(t->err,
               store_exec(t->s, NULL, &t->err,
-                         "UPDATE batch SET created_ms = 1, options = json_object('mouth_from', ?)"
-                         " WHERE id = ?",
-                         "ti", lent_id, waiting));
+                         "UPDATE batch SET created_ms = 1,"
+                         " options = json_object('mouth_from', ?, 'style_from', ?) WHERE id = ?",
+                         "tti", lent_id, spoken_id, waiting));
     snprintf(used_id, 33, "%s", add_asset(t, "video", "ready", "used.mp4"));
     snprintf(idle_id, 33, "%s", add_asset(t, "video", "ready", "idle.mp4"));
     CLEANUP(kb_freep) char *used = put_content(t, used_id, 20, 999);
@@ -260,6 +263,7 @@ static void test_days(void **state)
                  {young_file, false},
                  {needed, false},
                  {lent, false},
+                 {spoken, false},
                  {used, false},
                  {idle, true},
                  {idle_thumb, true},

@@ -367,6 +367,54 @@ static void test_progress_moves_on(void **state)
     assert_int_equal(w.last_done[STAGE_GENERATING], 25);
 }
 
+// How far the mouth is open in the frames of the output.
+static void read_openings(const struct job_params *p, int n, float *ret)
+{
+    struct kb_error err = {0};
+    CLEANUP(track_free) struct track *made = NULL;
+    assert_ok(err, track_make(&made, p->output, engine.faces, &(struct track_params){0}, &err));
+    assert_int_equal(track_info(made)->n_frames, n);
+    for (int i = 0; i < n; i++) {
+        struct track_face f;
+        track_face(made, 0, i, &f);
+        ret[i] = f.present ? measure_aperture((const float(*)[2])f.points) : 0;
+    }
+}
+
+// The lips follow another film's way of speaking; from one that teaches nothing (a dubbed one) at
+// most its range is taken, and that of a mean speaker where nothing is wanted.
+static void test_style_from(void **state)
+{
+    static const char *const films[] = {NULL, "talks_15s.mp4", "dubbed_15s.mp4"};
+    struct kb_error err = {0};
+    float openings[ARRAY_LEN(films)][25];
+    for (size_t k = 0; k < ARRAY_LEN(films); k++) {
+        struct job_params p = job_on("grid_lbax4n.mpg", "square_512.mp4");
+        struct watch w = {0};
+        struct job_result r;
+        p.no_style = !films[k];
+        p.style_from = films[k] ? clip_path(films[k]) : NULL;
+        p.progress = watch_progress;
+        p.opaque = &w;
+        assert_ok(err, job_run(&engine, &p, &r, &err));
+        assert_int_equal(r.frames_animated, 25);
+        assert_false(w.backwards);
+        // Its frames are looked at after the film's own.
+        assert_true(!films[k] || w.last_done[STAGE_PREPROCESSING] >= 25 + 375);
+        read_openings(&p, 25, openings[k]);
+    }
+    double learnt = 0, range = 0;
+    for (int i = 0; i < 25; i++) {
+        learnt += fabs((double)(openings[1][i] - openings[0][i])) / 25;
+        range += fabs((double)(openings[1][i] - openings[2][i])) / 25;
+    }
+    print_message("# opening, in heights of the face: %.4f off the mean speaker's, %.4f off one "
+                  "that has only the range\n",
+                  learnt, range);
+    assert_true(learnt > 0.001);
+    assert_true(range > 0.0005);
+}
+
 // A model of which nobody knows the ranges: the first job finds them, the next has them.
 static void test_int8_on_first_use(void **state)
 {
@@ -464,6 +512,14 @@ static void test_bad_jobs_are_refused_before_the_work(void **state)
     p = good;
     p.mouth_from = "/no/such/mouth.mp4";
     p.progress = nothing_is_tracked;
+    p.mouth_from = NULL;
+    p.style_from = "/no/such/speech.mp4";
+    assert_fails(err, KB_NOT_FOUND, "/no/such/speech.mp4", job_run(&engine, &p, &r, &err));
+    p.style_from = p.output = clip_path("two_people_720p.mp4");
+    assert_fails(err, KB_BAD_INPUT, "one of the inputs", job_run(&engine, &p, &r, &err));
+    p.style_from = NULL;
+    p.output = good.output;
+    p.mouth_from = "/no/such/mouth.mp4";
     assert_fails(err, KB_NOT_FOUND, "/no/such/mouth.mp4", job_run(&engine, &p, &r, &err));
     p = good;
     p.output = "/no/such/folder/out.mp4";
@@ -486,6 +542,7 @@ int main(void)
         cmocka_unit_test(test_keep_video),
         cmocka_unit_test(test_published_wav2lip),
         cmocka_unit_test(test_progress_moves_on),
+        cmocka_unit_test(test_style_from),
         cmocka_unit_test(test_int8_on_first_use),
         cmocka_unit_test(test_lanes),
         cmocka_unit_test(test_cancel_leaves_nothing),

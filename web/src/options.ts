@@ -11,7 +11,8 @@ export type Field = Common & (
     | { kind: 'number'; min: number; max?: number; step: number }
     | { kind: 'switch'; on: OptionValue }
     | { kind: 'pads' }
-    | { kind: 'film' }); // one of the uploaded videos
+    // One of the uploaded videos. own: the text of each video itself; words: what may be said instead of a video.
+    | { kind: 'film'; own: string; words: string[] });
 
 const choice = (name: string, choices: (string | number)[], label: (v: string | number) => string): Field =>
     ({ name, kind: 'choice', choices, standard: choices[0], label });
@@ -55,7 +56,8 @@ export const groups: { name: string; fields: Field[] }[] = [
         name: 'mouth',
         fields: [
             number('mouth_amount', 1, 0, 3, 0.1),
-            { name: 'mouth_from', kind: 'film', standard: '' },
+            { name: 'mouth_from', kind: 'film', standard: '', own: 'ownMouth', words: [] },
+            { name: 'style_from', kind: 'film', standard: '', own: 'ownStyle', words: ['no'] },
             number('still_motion', 0.5, 0, 1, 0.1),
         ],
     },

@@ -44,7 +44,7 @@ const en: Texts = {
         duration: 'At most seconds', height: 'Output height', crf: 'Quality', preset: 'Encoder speed', bitrate: 'Bitrate of the source', denoise: 'Remove noise',
         loudnorm: 'Even loudness', sharpen: 'Sharpen the mouth', mask_feather: 'Soft rim of the mask', mask_dilate: 'Grow the mask',
         nosmooth: 'Do not smooth the face’s place', pads: 'Face margins (top, bottom, left, right)', precision: 'Precision',
-        mouth_amount: 'How far the mouth opens', mouth_from: 'Teeth from', ownMouth: 'each video itself', still_motion: 'Head motion of a picture', paint: 'Take only its lips’ shape',
+        mouth_amount: 'How far the mouth opens', mouth_from: 'Teeth from', ownMouth: 'each video itself', style_from: 'Way of speaking from', ownStyle: 'each video itself', words: { no: 'nobody (a mean speaker)' }, still_motion: 'Head motion of a picture', paint: 'Take only its lips’ shape',
         faces: { largest: 'the largest face', left: 'leftmost', right: 'rightmost', center: 'in the middle' }, faceNumber: 'number {n} in size',
         loops: { pingpong: 'play back and forth', restart: 'play again', freeze: 'hold the last frame', none: 'end with the video' }, original: 'as the source',
         help: {
@@ -53,7 +53,7 @@ const en: Texts = {
             height: 'Scales down, never up', crf: '0 is best, 51 worst; at 18 no loss is seen', preset: 'Slower makes smaller files',
             bitrate: 'The quality above does not count then', denoise: 'For grainy pictures', loudnorm: 'For speech of uneven volume (-16 LUFS)',
             sharpen: 'If the mouth is blurred, try 0.5 to 1', mask_feather: 'More, if you see an edge around the mouth', mask_dilate: 'More, if the chin is not covered',
-            mouth_amount: '1 is as the person does in the video; try 1.3 if the lips move too little', mouth_from: 'Another video of the same person, if the mouth never opens in this one', still_motion: 'Pictures only: 0 is still, 1 the most',
+            mouth_amount: '1 is as the person does in the video; try 1.3 if the lips move too little', mouth_from: 'Another video of the same person, if the mouth never opens in this one', style_from: 'Learnt where the person speaks for 10 s or more with their own voice; else not used', still_motion: 'Pictures only: 0 is still, 1 the most',
             paint: 'Moves the person’s own lips, as sharp as the video; off: shows the mouth that the model paints',
             nosmooth: 'For faces that move fast', pads: 'Pixels; if the chin is not covered, raise the second', precision: 'Wav2Lip models only; auto: the fastest that the processor has',
         },

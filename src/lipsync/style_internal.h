@@ -1,0 +1,43 @@
+// What style_fit.c and style_regress.c share with each other and with the tests. Internal to
+// lipsync/.
+#ifndef LIPSYNC_STYLE_INTERNAL_H
+#define LIPSYNC_STYLE_INTERNAL_H
+
+#include "lipsync/style.h"
+
+// Moments of a film in which the person speaks, in the order of time.
+struct style_rows {
+    int n;
+    double *time_s;
+    float (*seen)[STYLE_NUMBERS];
+    // As the listener tells them for that moment and those around (style_taps), with the mass that
+    // lips have (style_told_at()).
+    float (*told)[STYLE_TAPS][STYLE_NUMBERS];
+};
+void style_rows_clear(struct style_rows *r);
+
+// Samples of the motion before and after the moment; those in the middle are used first.
+extern const int style_taps[STYLE_TAPS];
+
+// The best map by parts left out (style_fit()), and the figures of both ways. *ret_better: whether
+// it did better by enough; else *ret is not to be used. gain: of told, without a style. KB_NO_SPACE,
+// KB_CANCELLED.
+struct style_regression {
+    struct style_map map;
+    struct style_figures before, after;
+    bool better;
+};
+enum kb_code style_regress(struct style_regression *ret, const struct style_rows *rows, float gain,
+                           const struct cancel *cancel, struct kb_error *err);
+
+// Mean of the nine gaps of the inner lips of 40 points x, y.
+float style_opening(const float numbers[STYLE_NUMBERS]);
+// 5 % and 95 % of values, which get sorted. 0, 0 if there are none.
+void style_range(float *values, int n, float *ret_low, float *ret_high);
+// What is told at a sample of the motion, between samples straight, as the plan shows it: with the
+// mean over 64 ms. Without the fade in silence. Beyond the ends: as there.
+void style_told_at(const struct motion *m, double sample, float ret[STYLE_NUMBERS]);
+// How far the map's opening is stretched, once its 5 % and 95 % are told_low and told_high.
+float style_stretch(float told_low, float told_high, float seen_low, float seen_high);
+
+#endif
