@@ -15,6 +15,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from data import BANDS, POINTS, RATE, TRACK_POINTS, Batch, at, augment_mel, opening, width
+from evaluate import curve_at
 from network import GraphBuilder, Network, of_arrays, write_safetensors
 
 WIDTH, BLOCKS, SHAPES = 256, 3, 16
@@ -208,19 +209,28 @@ def hear(net, clips, late=None):
 
 # --- what is put behind it ---
 
-CLOSED = 0.1  # part of the time in which a mouth is closed
+CLOSED = 0.2   # part of the time in which a mouth is closed
+KNEE = 0.03    # openings from here on stay as told; below, the curve is steep, so that lips that nearly close do
+
+
+def curve_of(closed):
+    """Knots (from, to) of what the opening becomes: 0 up to `closed`, itself from KNEE on."""
+    return np.array([[closed, 0], [max(KNEE, 2 * closed), max(KNEE, 2 * closed)]])
 
 
 def calibrate(nets, clips):
-    """(gain, knots): with both the openings told spread as far as those seen (median of the clips), and a tenth of the time mouths are closed:
+    """(gain, knots): with both the openings told spread as far as those seen (median of the clips), and a fifth of the time mouths are closed:
     the listener guesses between what may be, so it opens mouths too little and hardly ever closes them."""
     silence = np.mean([float(opening(silence_of(net.network).view(POINTS, 2))) for net in nets])
-    openings = [sum(opening(t) for t in told) / len(nets) - silence for told in zip(*(hear(net, clips) for net in nets))]
-    closed = max(float(torch.cat(openings).quantile(CLOSED)), 0.0)
-    gain = float(np.median([float(opening(c.motion).std() / (o - closed).clamp(min=0).std().clamp(min=1e-6)) for o, c in zip(openings, clips)]))
-    if not 0.1 < gain < 10:
-        raise SystemExit(f'the openings told would have to be made {gain:.3g} times as large: nothing was learnt; more clips help, or more time')
-    return gain, np.array([[gain * closed, 0], [0.2, 0.2 - gain * closed]])
+    openings = [(sum(opening(t) for t in told) / len(nets) - silence).numpy() for told in zip(*(hear(net, clips) for net in nets))]
+    closed = max(float(np.quantile(np.concatenate(openings), CLOSED)), 0.0)
+    gain = 1.0
+    for _ in range(30):  # the curve is not linear, so the gain is looked for
+        told = [curve_at(curve_of(gain * closed), gain * o) for o in openings]
+        gain *= float(np.median([float(opening(c.motion).std()) / max(t.std(), 1e-6) for t, c in zip(told, clips)]))
+        if not 0.05 < gain < 20:
+            raise SystemExit(f'the openings told would have to be made {gain:.3g} times as large: nothing was learnt; more clips help, or more time')
+    return gain, curve_of(gain * closed)
 
 
 @torch.no_grad()
