@@ -17,8 +17,8 @@
 #define YAW_MAX   0.7f
 // Correlation that no two things reach which have nothing to do with each other: openings have some
 // five independent values a second, so three standard deviations of chance are 3 / sqrt(5 s). Of
-// 864 pairs of faces with the speech of others, 10 to 30 s long, none came near it at any lag (at
-// 10 s one in a hundred had 0.33 or more, and 0.42 is asked for).
+// 738 pairs of faces with the speech of others, 10 to 20 s long, one reached 0.42 at any lag (at
+// 10 s one in a hundred had 0.40 or more, at 20 s 0.24).
 #define AGREE_MIN   0.45f // two people who talk with each other reach 0.33
 #define VALUES_PER_S 5.0f
 // What the range of a speech counts beside that of the person's film, seconds of voice.

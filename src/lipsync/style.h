@@ -81,7 +81,8 @@ struct style_params { // borrowed
 // only if there the error falls by 3 % and the correlation does not fall, against what is told
 // without a style: gain × told, the gain as far as the person's range wants it (style_gain()).
 // Of ridge regressions (Hoerl and Kennard 1970) with one, three or five taps, and of those with
-// more or less of a penalty, the one that does best there is kept, and fitted on all of the film.
+// more or less of a penalty, the one that does best there is kept, and fitted on all of the film; or
+// the bias and the ranges alone, where the best is not better than these by 2 %.
 enum kb_code style_fit(struct style *ret, const struct style_params *p, struct kb_error *err);
 
 // The motion of any speech as this person does it, a new one. Only of STYLE_LEARNT.

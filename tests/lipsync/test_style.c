@@ -84,8 +84,8 @@ static void tell(double time_s, float ret[STYLE_NUMBERS])
     }
 }
 
-// How one person does it: further, the lower lip more, wider with it, one side more; and 50 ms
-// later, in part. Linear, but for `less`, which lies over it.
+// How one person does it: further, the lower lip more, wider with it, one side more; and in
+// part 50 ms later. Linear.
 static void personal(const float now[STYLE_NUMBERS], const float before[STYLE_NUMBERS],
                      float ret[STYLE_NUMBERS])
 {
