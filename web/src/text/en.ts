@@ -48,7 +48,7 @@ const en: Texts = {
         faces: { largest: 'the largest face', left: 'leftmost', right: 'rightmost', center: 'in the middle' }, faceNumber: 'number {n} in size',
         loops: { pingpong: 'play back and forth', restart: 'play again', freeze: 'hold the last frame', none: 'end with the video' }, original: 'as the source',
         help: {
-            model: 'The bundled one needs no choice; a Wav2Lip model adds its own options below', face: 'Useful with several people', loop: 'Back and forth shows no seam',
+            model: 'The default hears best, for non-commercial use only; koubo-lips is free for any use. A Wav2Lip model adds its own options below', face: 'Useful with several people', loop: 'Back and forth shows no seam',
             keep_video: 'Else the video ends with the speech', start: 'Empty: from the beginning', duration: 'Empty: all; 10 s make a quick try',
             height: 'Scales down, never up', crf: '0 is best, 51 worst; at 18 no loss is seen', preset: 'Slower makes smaller files',
             bitrate: 'The quality above does not count then', denoise: 'For grainy pictures', loudnorm: 'For speech of uneven volume (-16 LUFS)',

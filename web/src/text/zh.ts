@@ -42,7 +42,7 @@ const zh = {
         faces: { largest: '最大的脸', left: '最左边', right: '最右边', center: '最中间' }, faceNumber: '第 {n} 大的脸',
         loops: { pingpong: '来回播放', restart: '从头播放', freeze: '停在最后一帧', none: '到视频结束为止' }, original: '与原视频相同',
         help: {
-            model: '自带的模型不需要挑选；选 Wav2Lip 模型后，下面会多出它的参数', face: '画面里有几个人时有用', loop: '来回播放最自然，看不出接头', keep_video: '不选时，视频跟着音频一起结束',
+            model: '自带的听得最准，但只能用于非商业用途；商用请选 koubo-lips。选 Wav2Lip 模型后，下面会多出它的参数', face: '画面里有几个人时有用', loop: '来回播放最自然，看不出接头', keep_video: '不选时，视频跟着音频一起结束',
             start: '空着：从头开始', duration: '空着：全部；先试 10 秒很方便', height: '只会缩小，不会放大', crf: '0 最好，51 最差；默认 18，看不出损失',
             preset: '越慢，文件越小', bitrate: '不压低码率，画质一项不再起作用', denoise: '画面有噪点时使用', loudnorm: '音量忽大忽小时使用（-16 LUFS）',
             sharpen: '嘴部发糊时试 0.5 到 1', mask_feather: '嘴部边缘看得出接缝时加大', mask_dilate: '下巴没有盖住时加大', nosmooth: '脸动得很快时使用',
