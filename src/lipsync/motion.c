@@ -102,9 +102,9 @@ static enum kb_code read_curve(struct motion_model *m, const struct tensor_set *
     return KB_OK;
 }
 
-// Mean height of the nine gaps of the inner lips; both rows run from the left corner to the right.
-static float opening_of(const float (*points)[2])
+float motion_opening(const float (*points)[2])
 {
+    // Both rows run from the left corner to the right.
     float sum = 0;
     for (int k = 1; k < 10; k++)
         sum += points[INNER + 20 - k][1] - points[INNER + k][1];
@@ -130,7 +130,7 @@ static enum kb_code read_opening(struct motion_model *m, const struct tensor_set
             sane = sane && fabsf(m->opening[i][axis]) <= MAX_OPENING; // NaN is not
         }
     // As the curve counts in openings, a step along this must be one.
-    if (!sane || !(fabsf(opening_of(m->opening) - 1) < 0.01f))
+    if (!sane || !(fabsf(motion_opening(m->opening) - 1) < 0.01f))
         return kb_fail(err, KB_BAD_INPUT,
                        _("the model's tensor 'opening' does not open the mouth by 1"));
     return KB_OK;
@@ -271,7 +271,7 @@ static bool take_sample(const struct motion_model *m, const float *told, float (
             if (!(fabsf(ret[i][axis]) <= MAX_DELTA))
                 return false;
         }
-    float opening = opening_of(ret), more = curve_at(m, opening) - opening;
+    float opening = motion_opening(ret), more = curve_at(m, opening) - opening;
     for (int i = 0; i < MOTION_POINTS; i++)
         for (int axis = 0; axis < 2; axis++)
             ret[i][axis] = m->gain * (ret[i][axis] + more * m->opening[i][axis]);
@@ -364,14 +364,19 @@ static int compare_floats(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+void motion_spread(float *values, int n, float *ret_low, float *ret_high)
+{
+    qsort(values, (size_t)n, sizeof(*values), compare_floats);
+    *ret_low = n ? values[(int)lroundf(0.05f * (float)(n - 1))] : 0;
+    *ret_high = n ? values[(int)lroundf(0.95f * (float)(n - 1))] : 0;
+}
+
 void motion_range(const struct motion *m, float *ret_low, float *ret_high)
 {
     CLEANUP(kb_freep) float *openings = kb_alloc((size_t)m->n * sizeof(*openings));
     int n = 0;
     for (int i = 0; i < m->n; i++)
         if (m->voice[i] > 0.5f)
-            openings[n++] = opening_of(m->delta[i]);
-    qsort(openings, (size_t)n, sizeof(*openings), compare_floats);
-    *ret_low = n ? openings[(int)lroundf(0.05f * (float)(n - 1))] : 0;
-    *ret_high = n ? openings[(int)lroundf(0.95f * (float)(n - 1))] : 0;
+            openings[n++] = motion_opening(m->delta[i]);
+    motion_spread(openings, n, ret_low, ret_high);
 }

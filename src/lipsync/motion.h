@@ -50,7 +50,11 @@ void motion_free(struct motion **m); // NULL is fine
 // The displacements at a time, interpolated (cubic), times `amount`; silence fades them to 0, so
 // that the mouth closes. Before the first and after the last sample: that sample's.
 void motion_at(const struct motion *m, int64_t pts_us, float amount, float ret[MOTION_POINTS][2]);
-// 5 % and 95 % of the opening (mean of the nine gaps of the inner lips) over the voiced samples.
+// Mean height of the nine gaps of the inner lips, of MOTION_POINTS points.
+float motion_opening(const float (*points)[2]);
+// 5 % and 95 % of values, which get sorted; 0, 0 if there are none.
+void motion_spread(float *values, int n, float *ret_low, float *ret_high);
+// The spread of the opening over the voiced samples.
 void motion_range(const struct motion *m, float *ret_low, float *ret_high);
 
 #endif

@@ -118,7 +118,7 @@ static enum kb_code look_at_film(struct look *l, struct kb_error *err)
         displacements(&l->person, &posed, delta);
         l->moments[l->n++] =
             (struct moment){(double)(track_pts_us(p->track, i) + p->start_us) / 1e6,
-                            style_opening(delta), i};
+                            motion_opening((const float(*)[2])delta), i};
     }
     return KB_OK;
 }
@@ -169,7 +169,7 @@ static enum kb_code find_lag(struct look *l, int *ret_lag, float *ret_agreement,
     for (int i = 0; i < m->n; i++) {
         float lips[STYLE_NUMBERS];
         style_told_at(m, i, lips);
-        told[i] = style_opening(lips);
+        told[i] = motion_opening((const float(*)[2])lips);
     }
     *ret_lag = 0;
     *ret_agreement = -1;
@@ -215,8 +215,8 @@ static float usual_gain(const struct style_rows *rows, const struct style *s)
     CLEANUP(kb_freep) float *openings = kb_alloc((size_t)KB_MAX(rows->n, 1) * sizeof(*openings));
     float low, high;
     for (int i = 0; i < rows->n; i++)
-        openings[i] = style_opening(rows->told[i][0]);
-    style_range(openings, rows->n, &low, &high);
+        openings[i] = motion_opening((const float(*)[2])rows->told[i][0]);
+    motion_spread(openings, rows->n, &low, &high);
     return style_gain(low, high, s->range_low, s->range_high);
 }
 
@@ -315,15 +315,15 @@ static enum kb_code stretch_motion(const struct style_map *map, struct motion *m
     for (int i = 0; i < m->n; i++)
         if (voice_at(m, i)) {
             style_told_at(m, i, lips);
-            openings[n++] = style_opening(lips);
+            openings[n++] = motion_opening((const float(*)[2])lips);
         }
-    style_range(openings, n, &low, &high);
+    motion_spread(openings, n, &low, &high);
     float part = (float)n / ((float)n + RANGE_S * MOTION_RATE_HZ);
     low = map->told_low + part * (low - map->told_low);
     high = map->told_high + part * (high - map->told_high);
     float by = style_stretch(low, high, map->seen_low, map->seen_high);
     for (int i = 0; i < m->n; i++) {
-        float *to = (float *)m->delta[i], opening = style_opening(to);
+        float *to = (float *)m->delta[i], opening = motion_opening((const float(*)[2])to);
         float more = map->seen_low + by * (opening - low) - opening;
         for (int j = 0; j < STYLE_NUMBERS; j++)
             to[j] += more * map->opening[j];

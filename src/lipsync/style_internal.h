@@ -30,10 +30,6 @@ struct style_regression {
 enum kb_code style_regress(struct style_regression *ret, const struct style_rows *rows, float gain,
                            const struct cancel *cancel, struct kb_error *err);
 
-// Mean of the nine gaps of the inner lips of 40 points x, y.
-float style_opening(const float numbers[STYLE_NUMBERS]);
-// 5 % and 95 % of values, which get sorted. 0, 0 if there are none.
-void style_range(float *values, int n, float *ret_low, float *ret_high);
 // What is told at a sample of the motion, between samples straight, as the plan shows it: with the
 // mean over 64 ms. Without the fade in silence. Beyond the ends: as there.
 void style_told_at(const struct motion *m, double sample, float ret[STYLE_NUMBERS]);

@@ -71,28 +71,6 @@ void style_rows_clear(struct style_rows *r)
     *r = (struct style_rows){0};
 }
 
-float style_opening(const float numbers[STYLE_NUMBERS])
-{
-    const float *inner = numbers + 2 * TRACK_N_LIPS;
-    float sum = 0;
-    for (int k = 1; k < TRACK_N_LIPS / 2; k++)
-        sum += inner[2 * (TRACK_N_LIPS - k) + 1] - inner[2 * k + 1];
-    return sum / (TRACK_N_LIPS / 2 - 1);
-}
-
-static int compare_floats(const void *a, const void *b)
-{
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
-
-void style_range(float *values, int n, float *ret_low, float *ret_high)
-{
-    qsort(values, (size_t)n, sizeof(*values), compare_floats);
-    *ret_low = n ? values[(int)lround(0.05 * (n - 1))] : 0;
-    *ret_high = n ? values[(int)lround(0.95 * (n - 1))] : 0;
-}
-
 // --- shapes ---
 
 static double dot(const double *a, const double *b)
@@ -340,7 +318,7 @@ static void range_without(const struct fitting *f, const float *openings, int wi
     for (int i = 0; i < f->rows->n; i++)
         if (f->part[i] != without)
             f->sorted[n++] = openings[i];
-    style_range(f->sorted, n, &ret[0], &ret[1]);
+    motion_spread(f->sorted, n, &ret[0], &ret[1]);
 }
 
 // Sums for a correlation and an error, over the rows of one part.
@@ -350,7 +328,8 @@ struct tally {
 
 static void tally_row(struct tally *t, const float *told, const float *seen)
 {
-    double x = (double)style_opening(told), y = (double)style_opening(seen);
+    double x = (double)motion_opening((const float(*)[2])told);
+    double y = (double)motion_opening((const float(*)[2])seen);
     for (int j = 0; j < STYLE_NUMBERS; j++)
         t->squares += (double)(told[j] - seen[j]) * (double)(told[j] - seen[j]);
     t->n++;
@@ -388,7 +367,7 @@ static bool try_candidate(struct fitting *f, const struct candidate *c, struct s
             return false;
     for (int i = 0; i < f->rows->n; i++) {
         tell_row(f, c, &w[f->part[i]], i, f->told[i]);
-        f->told_opening[i] = style_opening(f->told[i]);
+        f->told_opening[i] = motion_opening((const float(*)[2])f->told[i]);
     }
     for (int p = 0; p < f->n_parts; p++) {
         float told[2], seen[2], shape[STYLE_NUMBERS];
@@ -479,7 +458,7 @@ static enum kb_code fitting_begin(struct fitting *f, struct kb_error *err)
         return kb_no_memory(err);
     double span_s = f->rows->time_s[n - 1] - f->rows->time_s[0];
     for (size_t i = 0; i < n; i++)
-        f->seen_opening[i] = style_opening(f->rows->seen[i]);
+        f->seen_opening[i] = motion_opening((const float(*)[2])f->rows->seen[i]);
     find_shapes(f, covariance);
     find_scores(f);
     deal_parts(f, span_s);

@@ -4,6 +4,7 @@
 #include "lipsync/sync.h"
 
 #include "base/file.h"
+#include "lipsync/motion.h"
 #include "lipsync/voice.h"
 #include "nn/import.h"
 #include "nn/session.h"
@@ -315,21 +316,14 @@ static void centre_lips(struct film *f)
     }
 }
 
-// Mean height of the nine gaps of the inner lips.
-static double opening_of(const float *lips)
-{
-    double sum = 0;
-    for (int k = 1; k < TRACK_N_LIPS / 2; k++)
-        sum += (double)(lips[2 * (2 * TRACK_N_LIPS - k) + 1] - lips[2 * (TRACK_N_LIPS + k) + 1]);
-    return sum / (TRACK_N_LIPS / 2 - 1);
-}
-
 static bool mouth_moves(const struct film *f)
 {
     double squares = 0;
     for (int i = 0; i < f->n; i++)
-        if (f->seen[i])
-            squares += opening_of(f->lips[i]) * opening_of(f->lips[i]);
+        if (f->seen[i]) {
+            double opening = (double)motion_opening((const float(*)[2])f->lips[i]);
+            squares += opening * opening;
+        }
     return sqrt(squares / KB_MAX(f->n_seen, 1)) > STILL;
 }
 

@@ -10,7 +10,7 @@ json_t *system_cpu_json(bool whole); // {"load":[3]}, whole: and "cores", "model
 json_t *system_memory_json(void);    // {"total","available"}
 json_t *system_disk_json(const char *folder, int64_t min_free_bytes); // {"total","free","min_free"}
 json_t *system_gpus_json(void);               // names; [] where there is none
-json_t *system_models_json(void);             // [{"name","size","default"}]
+json_t *system_models_json(void);             // [{"name","kind","size","default"}]
 int64_t system_disk_free(const char *folder); // -1 = unknown
 
 #endif

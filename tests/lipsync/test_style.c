@@ -89,7 +89,8 @@ static void tell(double time_s, float ret[STYLE_NUMBERS])
 static void personal(const float now[STYLE_NUMBERS], const float before[STYLE_NUMBERS],
                      float ret[STYLE_NUMBERS])
 {
-    float opening = 0.7f * style_opening(now) + 0.5f * style_opening(before);
+    float opening = 0.7f * motion_opening((const float(*)[2])now) +
+                    0.5f * motion_opening((const float(*)[2])before);
     for (int i = 0; i < MOTION_POINTS; i++) {
         bool left = i % TRACK_N_LIPS > 10 || i % TRACK_N_LIPS == 0;
         ret[2 * i] = 0.8f * now[2 * i] + 0.05f * opening + 0.002f;

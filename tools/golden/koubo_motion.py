@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Makes tests/golden/koubo_motion.bin: what the bundled listener tells of tests/golden/mel_columns.bin, by PyTorch in float32.
 
-Usage: /usr/bin/python3 tools/golden/koubo_motion.py models/koubo-lips.safetensors tests/golden
+Usage: /usr/bin/python3 tools/golden/koubo_motion.py models/koubo-lips-research.safetensors tests/golden
 Stored is float32: for every second column of the mel 40 points in the track's order, x and y.
 """
 import json
