@@ -7,18 +7,30 @@ lower()
 {
     case $1 in
     base) echo "" ;;
-    nn | media) echo "base" ;;
+    nn | media | store | http) echo "base" ;;
     face) echo "base nn media" ;;
     rig) echo "base nn media face" ;;
     lipsync) echo "base nn media face rig" ;;
-    job) echo "base nn media face rig lipsync" ;;
-    server) echo "base nn media face rig lipsync job" ;;
-    cli) echo "base nn media face rig lipsync job server" ;;
+    lab) echo "base nn media face rig lipsync" ;;
+    asset | notify) echo "base store" ;;
+    queue) echo "base nn media face rig lipsync store asset notify" ;;
+    worker) echo "base nn media face rig lipsync store asset notify queue" ;;
+    restore | doctor) echo "base nn media face rig lipsync store asset notify queue worker" ;;
+    server) echo "base nn media face rig lipsync store asset notify queue worker doctor http" ;;
+    cli) echo "base nn media face rig lipsync lab store asset notify queue worker restore doctor http server" ;;
     *) echo "?" ;;
     esac
 }
 
 status=0
+# What the files of a room share is nobody else's.
+for line in $(grep -rnoE '^#include "[a-z]+/internal' . | sed 's,^\./,,; s/#include "//'); do
+    room=${line%%/*}
+    case $line in
+    *":$room/internal") ;;
+    *) echo "src/$line: another room's internal.h"; status=1 ;;
+    esac
+done
 for folder in */; do
     layer=${folder%/}
     allowed="$layer $(lower "$layer")"

@@ -1,6 +1,6 @@
 """The training data: speech as mel spectrograms, and how lips move to it.
 
-A folder holds what `koubo dataset` writes (src/lipsync/dataset.h): mel.npy (rows of 80 bands, 80 rows a second, 0..63), motion.npy (frames,
+A folder holds what `koubo dataset` writes (src/lab/dataset.h): mel.npy (rows of 80 bands, 80 rows a second, 0..63), motion.npy (frames,
 41, 2: 40 points of the lips in the track's order and the chin, away from the person's own closed mouth, canonical units) and index.json
 with the `clips`: name, frame, n, fps, mel, mel_n, mel_lead, split, group, cluster.
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""How well a listener's lips follow speech that it has not heard, by the definitions of `koubo eval` (src/lipsync/measure.h).
+"""How well a listener's lips follow speech that it has not heard, by the definitions of `koubo eval` (src/lab/measure.h).
 
     python3 training/evaluate.py --data DATASET --listener koubo-lips.safetensors
 

@@ -188,7 +188,7 @@ def speech_moves_lips():
 
 
 def measures_are_the_programs():
-    """tests/lipsync/test_measure.c has these curves and figures too."""
+    """tests/lab/test_measure.c has these curves and figures too."""
     k = np.arange(200)
     truth = (0.04 * abs(np.sin(0.21 * k)) * (0.7 + 0.3 * np.sin(0.05 * k))).astype(np.float32)
     test = (0.03 * abs(np.sin(0.21 * np.maximum(k - 2, 0))) + 0.006 * np.sin(0.37 * k) + 0.003).astype(np.float32)

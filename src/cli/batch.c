@@ -94,10 +94,10 @@ static void item_fail(struct item *item, const struct kb_error *err)
 // What can be said about an item without any work.
 static void item_check(struct item *item, const struct batch_options *o)
 {
-    struct job_params job = o->video.job;
+    struct dub_params dub = o->video.dub;
     struct kb_error err = {0};
-    job.video = item->video;
-    job.output = item->output;
+    dub.video = item->video;
+    dub.output = item->output;
     if (file_same(item->output, item->video)) {
         kb_fail(&err, KB_BAD_INPUT,
                 _("the result would replace its own video; choose another folder with -o"));
@@ -105,7 +105,7 @@ static void item_check(struct item *item, const struct batch_options *o)
     } else if (!o->force && file_exists(item->output)) {
         item->outcome = OUTCOME_SKIPPED;
         snprintf(item->why, sizeof(item->why), "%s", _("is there already; --force makes it again"));
-    } else if (job_check(&job, &err) != KB_OK) {
+    } else if (dub_check(&dub, &err) != KB_OK) {
         item_fail(item, &err);
     }
 }
@@ -121,15 +121,15 @@ static size_t count(const struct item *items, size_t n, enum outcome outcome)
 static void item_run(struct item *item, const char *label, struct engine *engine,
                      const struct batch_options *o)
 {
-    struct job_params job = o->video.job;
-    struct job_result result = {0};
+    struct dub_params dub = o->video.dub;
+    struct dub_result result = {0};
     struct kb_error err = {0};
     struct progress_view *view = progress_start(o->common.progress, label);
-    job.video = item->video;
-    job.output = item->output;
-    job.progress = progress_update;
-    job.opaque = view;
-    enum kb_code code = job_run(engine, &job, &result, &err);
+    dub.video = item->video;
+    dub.output = item->output;
+    dub.progress = progress_update;
+    dub.opaque = view;
+    enum kb_code code = dub_run(engine, &dub, &result, &err);
     if (code == KB_OK) {
         progress_done(&view);
         item->outcome = OUTCOME_OK;
@@ -151,7 +151,7 @@ static enum kb_code run_open_items(struct item *items, size_t n, struct batch_op
     o->engine.opaque = view;
     CLEANUP(engine_free) struct engine engine = {0};
     CLEANUP(mel_free) struct mel *mel = NULL;
-    struct audio_params audio = {.loudnorm = o->video.job.loudnorm, .cancel = cli_cancel()};
+    struct audio_params audio = {.loudnorm = o->video.dub.loudnorm, .cancel = cli_cancel()};
     enum kb_code code = engine_load(&engine, &o->engine, err);
     if (code == KB_OK)
         code = mel_from_file(&mel, o->speech.audio, &audio, progress_update, view, err);
@@ -160,7 +160,7 @@ static enum kb_code run_open_items(struct item *items, size_t n, struct batch_op
         return code;
     }
     progress_done(&view);
-    o->video.job.mel = mel;
+    o->video.dub.mel = mel;
 
     for (size_t i = 0; i < n && !cancel_requested(cli_cancel()); i++) {
         if (items[i].outcome != OUTCOME_OPEN)
@@ -169,7 +169,7 @@ static enum kb_code run_open_items(struct item *items, size_t n, struct batch_op
         char *label = kb_printf("[%zu/%zu] %s", i + 1, n, path_name(items[i].video));
         item_run(&items[i], label, &engine, o);
     }
-    o->video.job.mel = NULL;
+    o->video.dub.mel = NULL;
     return cancel_check(cli_cancel(), err);
 }
 
@@ -207,7 +207,7 @@ static enum kb_code run(struct batch_options *o, struct item *items, size_t n, s
         code = file_make_dirs(o->folder, err);
     if (code != KB_OK)
         return code;
-    o->video.job.audio = o->speech.audio;
+    o->video.dub.audio = o->speech.audio;
     for (size_t i = 0; i < n; i++)
         item_check(&items[i], o);
     return count(items, n, OUTCOME_OPEN) ? run_open_items(items, n, o, err) : KB_OK;
@@ -223,8 +223,8 @@ static int run_and_report(struct batch_options *o)
     for (size_t i = 0; i < n; i++)
         items[i] = (struct item){.video = o->inputs.paths[i], .output = outputs.paths[i]};
     o->engine.cache_folder = networks;
-    o->video.job.threads = o->engine.threads;
-    o->video.job.cancel = cli_cancel();
+    o->video.dub.threads = o->engine.threads;
+    o->video.dub.cancel = cli_cancel();
 
     struct kb_error err = {0};
     enum kb_code code = run(o, items, n, &err);

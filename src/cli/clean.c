@@ -1,7 +1,7 @@
 // koubo clean: make the data folder of a server small, also while it runs.
 #include "cli/options.h"
 
-#include "job/retention.h"
+#include "queue/retention.h"
 
 #include <stdio.h>
 

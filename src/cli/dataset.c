@@ -5,7 +5,7 @@
 #include "base/cache.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "lipsync/dataset.h"
+#include "lab/dataset.h"
 
 struct dataset_options {
     struct common_options common;

@@ -1,11 +1,9 @@
-// koubo doctor: looks where a person who knows koubo would look, and says what to do.
-#include "cli/doctor.h"
-
+// koubo doctor: prints what doctor/ finds.
 #include "cli/options.h"
 
-#include "job/store.h"
+#include "doctor/doctor.h"
+#include "store/store.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -65,88 +63,41 @@ static const struct argp doctor_argp = {
     "koubo",
 };
 
-static const char *const level_names[] = {"ok", "warning", "problem"};
-
-void doctor_add(struct doctor *d, const char *name, const char *title, enum finding_level level,
-                const char *advice, const char *fmt, ...)
+static void print_text(const struct doctor *d)
 {
-    char text[1000];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(text, sizeof(text), fmt, args);
-    va_end(args);
-    json_array_append_new(d->findings,
-                          json_pack("{s:s, s:s, s:s, s:s, s:s?}", "name", name, "title", title,
-                                    "level", level_names[level], "text", text, "advice", advice));
-    if (level > d->worst) {
-        d->worst = level;
-        free(d->worst_advice);
-        d->worst_advice = kb_strdup(advice ? advice : text);
-    }
-}
-
-static char *verdict(const struct doctor *d)
-{
-    switch (d->worst) {
-    case FINDING_PROBLEM:
-        return kb_printf(_("There is a problem. First: %s"), d->worst_advice);
-    case FINDING_WARNING:
-        return kb_printf(_("It works, with something to look at: %s"), d->worst_advice);
-    case FINDING_OK:
-        break;
-    }
-    return kb_strdup(_("All is well."));
-}
-
-static void print_text(const struct doctor *d, const char *sentence)
-{
-    const char *const marks[] = {_("ok"), _("look"), _("PROBLEM")};
-    size_t i;
-    json_t *finding;
+    const char *const marks[] = {_("ok"), _("look"), _("PROBLEM")}; // as enum finding_level
+    CLEANUP(kb_freep) char *sentence = doctor_verdict(d);
     int width = 0;
-    for (size_t k = 0; k < ARRAY_LEN(marks); k++)
-        width = KB_MAX(width, cli_text_width(marks[k]));
-    json_array_foreach(d->findings, i, finding)
-    {
-        const char *level = json_string_value(json_object_get(finding, "level"));
-        const char *advice = json_string_value(json_object_get(finding, "advice"));
-        int mark = level[0] == 'o' ? 0 : level[0] == 'w' ? 1 : 2;
-        cli_print_padded(stdout, marks[mark], width + 2);
-        cli_print_padded(stdout, json_string_value(json_object_get(finding, "title")), 18);
-        printf("%s\n", json_string_value(json_object_get(finding, "text")));
-        if (advice)
-            printf("%*s-> %s\n", width + 20, "", advice);
+    for (size_t i = 0; i < ARRAY_LEN(marks); i++)
+        width = KB_MAX(width, cli_text_width(marks[i]));
+    for (int i = 0; i < d->n_findings; i++) {
+        const struct finding *f = &d->findings[i];
+        cli_print_padded(stdout, marks[f->level], width + 2);
+        cli_print_padded(stdout, f->title, 18);
+        printf("%s\n", f->text);
+        if (f->advice)
+            printf("%*s-> %s\n", width + 20, "", f->advice);
     }
     printf("\n%s\n", sentence);
 }
 
-static void print_json(const struct doctor *d, const char *sentence)
+static void print_json(const struct doctor *d)
 {
-    json_t *all = json_pack("{s:{s:s, s:s}, s:O}", "verdict", "level", level_names[d->worst],
-                            "text", sentence, "checks", d->findings);
-    json_dumpf(all, stdout, JSON_INDENT(2));
-    printf("\n");
-    json_decref(all);
+    CLEANUP(text_free) struct text json = {0};
+    doctor_json(d, &json);
+    printf("%s\n", text_get(&json));
 }
 
 int cmd_doctor(int argc, char **argv)
 {
     struct doctor_options o = {.port = 7860};
     options_parse(&doctor_argp, argc, argv, &o);
-    struct doctor d = {.data = o.data ? kb_strdup(o.data) : store_default_folder(),
-                       .port = o.port,
-                       .findings = json_array()};
-    doctor_look_at_server(&d);
-    doctor_look_at_machine(&d);
-    doctor_look_at_parts(&d);
-
-    CLEANUP(kb_freep) char *sentence = verdict(&d);
+    CLEANUP(kb_freep) char *data = o.data ? kb_strdup(o.data) : store_default_folder();
+    CLEANUP(doctor_clear) struct doctor d = {.data = data, .port = o.port};
+    doctor_look(&d);
     if (o.json)
-        print_json(&d, sentence);
+        print_json(&d);
     else
-        print_text(&d, sentence);
-    json_decref(d.findings);
-    free(d.worst_advice);
-    free(d.data);
-    return d.worst == FINDING_PROBLEM ? EXIT_FAILED : EXIT_OK;
+        print_text(&d);
+    return doctor_level(&d) == FINDING_PROBLEM ? EXIT_FAILED : EXIT_OK;
 }

@@ -1,7 +1,7 @@
 // koubo eval: how well lips follow, how sharp and how steady they are, as figures.
 #include "cli/options.h"
 
-#include "lipsync/eval.h"
+#include "lab/eval.h"
 
 #include <jansson.h>
 #include <math.h>

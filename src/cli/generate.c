@@ -33,24 +33,24 @@ static error_t generate_parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[3] = &o->common;
         return 0;
     case 'i':
-        o->video.job.video = option_path(arg);
+        o->video.dub.video = option_path(arg);
         return 0;
     case 'o':
-        o->video.job.output = option_path(arg);
+        o->video.dub.output = option_path(arg);
         return 0;
     case 'y':
         o->overwrite = true;
         return 0;
     case ARGP_KEY_ARG: // as ffmpeg: a bare name is the output
-        if (o->video.job.output)
+        if (o->video.dub.output)
             argp_error(state, _("'%s' is one argument too many; koubo batch takes several videos"),
                        arg);
-        o->video.job.output = arg;
+        o->video.dub.output = arg;
         return 0;
     case ARGP_KEY_END:
-        if (!o->video.job.video)
+        if (!o->video.dub.video)
             argp_error(state, "%s", _("no video: give the person's video or picture with -i FILE"));
-        if (!o->video.job.output)
+        if (!o->video.dub.output)
             argp_error(state, "%s", _("no output: give the name of the result with -o FILE"));
         return 0;
     default:
@@ -78,24 +78,24 @@ static const struct argp generate_argp = {
 
 static enum kb_code check_output(const struct generate_options *o, struct kb_error *err)
 {
-    const struct job_params *job = &o->video.job;
-    if (file_same(job->output, job->video) || (job->audio && file_same(job->output, job->audio)))
+    const struct dub_params *dub = &o->video.dub;
+    if (file_same(dub->output, dub->video) || (dub->audio && file_same(dub->output, dub->audio)))
         return kb_fail(err, KB_BAD_INPUT,
                        _("the output '%s' is also an input; choose another name for the output"),
-                       job->output);
-    if (!o->overwrite && file_exists(job->output))
+                       dub->output);
+    if (!o->overwrite && file_exists(dub->output))
         return kb_fail(err, KB_BAD_INPUT,
                        _("the output '%s' exists; replace it with -y or choose another name"),
-                       job->output);
+                       dub->output);
     return KB_OK;
 }
 
-static void print_result(const struct job_params *job, const struct job_result *r,
+static void print_result(const struct dub_params *dub, const struct dub_result *r,
                          enum progress_mode progress)
 {
-    log_info(_("'%s': %.2f s, %lld frames of %dx%d, mouth replaced in %lld"), job->output,
+    log_info(_("'%s': %.2f s, %lld frames of %dx%d, mouth replaced in %lld"), dub->output,
              r->seconds, (long long)r->frames, r->width, r->height, (long long)r->frames_animated);
-    for (int i = STAGE_AUDIO; i <= STAGE_FINISHING; i++)
+    for (int i = STAGE_AUDIO; i < N_STAGES; i++)
         log_verbose(_("%s took %.2f s%s"), stage_title((enum stage)i), r->stage_s[i],
                     i == STAGE_PREPROCESSING && r->track_cached ? _(" (face track from the cache)")
                                                                 : "");
@@ -109,17 +109,17 @@ static void print_result(const struct job_params *job, const struct job_result *
 }
 
 static enum kb_code run(struct generate_options *o, struct progress_view *view,
-                        struct job_result *result, struct kb_error *err)
+                        struct dub_result *result, struct kb_error *err)
 {
-    struct job_params *job = &o->video.job;
+    struct dub_params *dub = &o->video.dub;
     enum kb_code code = check_output(o, err);
     if (code != KB_OK)
         return code;
     code = speech_prepare(&o->speech, err);
     if (code != KB_OK)
         return code;
-    job->audio = o->speech.audio;
-    code = job_check(job, err);
+    dub->audio = o->speech.audio;
+    code = dub_check(dub, err);
     if (code != KB_OK)
         return code;
 
@@ -128,30 +128,30 @@ static enum kb_code run(struct generate_options *o, struct progress_view *view,
     CLEANUP(engine_free) struct engine engine = {0};
     code = engine_load(&engine, &o->engine, err);
     if (code == KB_OK)
-        code = cancel_check(job->cancel, err);
-    return code == KB_OK ? job_run(&engine, job, result, err) : code;
+        code = cancel_check(dub->cancel, err);
+    return code == KB_OK ? dub_run(&engine, dub, result, err) : code;
 }
 
 static int generate_run(struct generate_options *o)
 {
     CLEANUP(kb_freep) char *tracks = video_track_folder(&o->video);
     CLEANUP(kb_freep) char *networks = o->video.no_cache ? NULL : cache_folder("networks");
-    struct job_params *job = &o->video.job;
+    struct dub_params *dub = &o->video.dub;
     struct progress_view *view = progress_start(o->common.progress, NULL);
     o->engine.cache_folder = networks;
-    job->audio = o->speech.audio;
-    job->threads = o->engine.threads;
-    job->cancel = cli_cancel();
-    job->progress = progress_update;
-    job->opaque = view;
+    dub->audio = o->speech.audio;
+    dub->threads = o->engine.threads;
+    dub->cancel = cli_cancel();
+    dub->progress = progress_update;
+    dub->opaque = view;
 
     struct kb_error err = {0};
-    struct job_result result = {0};
+    struct dub_result result = {0};
     enum kb_code code = run(o, view, &result, &err);
     speech_cleanup(&o->speech);
     if (code == KB_OK) {
         progress_done(&view);
-        print_result(job, &result, o->common.progress);
+        print_result(dub, &result, o->common.progress);
     } else {
         progress_stop(&view);
     }

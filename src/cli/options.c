@@ -3,7 +3,7 @@
 #include "base/cache.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "media/speech.h"
+#include "media/voice.h"
 
 #include <errno.h>
 #include <libavutil/parseutils.h>
@@ -249,7 +249,7 @@ enum kb_code speech_prepare(struct speech_options *s, struct kb_error *err)
     s->folder = TAKE(folder);
     s->file = path_join(s->folder, "speech.wav");
     s->audio = s->file;
-    return speech_synthesize(s->file, s->text, s->voice, 0, err);
+    return voice_speak(s->file, s->text, s->voice, 0, err);
 }
 
 void speech_cleanup(struct speech_options *s)
@@ -366,25 +366,25 @@ static error_t video_parse_face(int key, char *arg, struct argp_state *state)
     struct video_options *o = state->input;
     switch (key) {
     case OPT_START:
-        o->job.start_us = option_time(state, "--start", arg);
+        o->dub.start_us = option_time(state, "--start", arg);
         return 0;
     case OPT_DURATION:
-        o->job.duration_us = option_time(state, "--duration", arg);
-        if (o->job.duration_us == 0)
+        o->dub.duration_us = option_time(state, "--duration", arg);
+        if (o->dub.duration_us == 0)
             argp_error(state, _("%s must be more than 0"), "--duration");
         return 0;
     case OPT_FACE:
-        if (!face_choice_parse(arg, &o->job.face, &o->job.face_number))
+        if (!face_choice_parse(arg, &o->dub.face, &o->dub.face_number))
             argp_error(state, _("%s takes one of %s, not '%s'"), "--face",
                        "largest, left, right, center, 1, 2, 3…", arg);
         return 0;
     case OPT_LOOP:
-        if (!loop_mode_parse(arg, &o->job.loop))
+        if (!loop_mode_parse(arg, &o->dub.loop))
             argp_error(state, _("%s takes one of %s, not '%s'"), "--loop",
                        "pingpong, restart, freeze, none", arg);
         return 0;
     case OPT_KEEP_VIDEO:
-        o->job.keep_video = true;
+        o->dub.keep_video = true;
         return 0;
     case OPT_TRACK_DIR:
         o->track_folder = arg;
@@ -393,37 +393,37 @@ static error_t video_parse_face(int key, char *arg, struct argp_state *state)
         o->no_cache = true;
         return 0;
     case OPT_MOUTH_AMOUNT:
-        o->job.mouth_amount = option_float(state, "--mouth-amount", arg, 0, 3);
+        o->dub.mouth_amount = option_float(state, "--mouth-amount", arg, 0, 3);
         return 0;
     case OPT_MOUTH_FROM:
-        o->job.mouth_from = option_path(arg);
+        o->dub.mouth_from = option_path(arg);
         return 0;
     case OPT_STYLE_FROM:
-        o->job.no_style = strcmp(arg, "no") == 0;
-        o->job.style_from =
-            o->job.no_style || strcmp(arg, "self") == 0 ? NULL : option_path(arg);
+        o->dub.no_style = strcmp(arg, "no") == 0;
+        o->dub.style_from =
+            o->dub.no_style || strcmp(arg, "self") == 0 ? NULL : option_path(arg);
         return 0;
     case OPT_STILL_MOTION:
-        o->job.still_motion = option_float(state, "--still-motion", arg, 0, 1);
+        o->dub.still_motion = option_float(state, "--still-motion", arg, 0, 1);
         return 0;
     case OPT_PAINT:
-        o->job.lead = option_word(state, "--paint", arg, yes_no, ARRAY_LEN(yes_no)) == 1;
+        o->dub.lead = option_word(state, "--paint", arg, yes_no, ARRAY_LEN(yes_no)) == 1;
         return 0;
     case OPT_PADS:
-        parse_pads(state, arg, o->job.pads);
-        o->job.pads_set = true;
+        parse_pads(state, arg, o->dub.pads);
+        o->dub.pads_set = true;
         return 0;
     case OPT_NOSMOOTH:
-        o->job.nosmooth = true;
+        o->dub.nosmooth = true;
         return 0;
     case OPT_MASK_FEATHER:
-        o->job.mask_feather = option_float(state, "--mask-feather", arg, 0, 1);
+        o->dub.mask_feather = option_float(state, "--mask-feather", arg, 0, 1);
         return 0;
     case OPT_MASK_DILATE:
-        o->job.mask_dilate = option_float(state, "--mask-dilate", arg, 0, 1);
+        o->dub.mask_dilate = option_float(state, "--mask-dilate", arg, 0, 1);
         return 0;
     case OPT_SHARPEN:
-        o->job.sharpen = option_float(state, "--sharpen", arg, 0, 5);
+        o->dub.sharpen = option_float(state, "--sharpen", arg, 0, 5);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -435,28 +435,28 @@ static error_t video_parse(int key, char *arg, struct argp_state *state)
     struct video_options *o = state->input;
     switch (key) {
     case OPT_HEIGHT:
-        o->job.height = option_int(state, "--height", arg, 64, 16384);
+        o->dub.height = option_int(state, "--height", arg, 64, 16384);
         return 0;
     case OPT_DENOISE:
-        o->job.denoise = true;
+        o->dub.denoise = true;
         return 0;
     case OPT_LOUDNORM:
-        o->job.loudnorm = true;
+        o->dub.loudnorm = true;
         return 0;
     case OPT_CRF:
-        o->job.crf = option_int(state, "--crf", arg, 0, 51);
+        o->dub.crf = option_int(state, "--crf", arg, 0, 51);
         return 0;
     case OPT_PRESET:
-        o->job.preset =
-            job_presets[option_word(state, "--preset", arg, job_presets, N_JOB_PRESETS)];
+        o->dub.preset =
+            dub_presets[option_word(state, "--preset", arg, dub_presets, N_DUB_PRESETS)];
         return 0;
     case OPT_BITRATE:
         if (strcmp(arg, "source") != 0)
             argp_error(state, _("%s takes one of %s, not '%s'"), "--bitrate", "source", arg);
-        o->job.bitrate_source = true;
+        o->dub.bitrate_source = true;
         return 0;
     case ARGP_KEY_END:
-        if (o->job.bitrate_source && o->job.crf >= 0)
+        if (o->dub.bitrate_source && o->dub.crf >= 0)
             argp_error(state, "%s", _("--crf and --bitrate exclude each other; give one of them"));
         if (o->no_cache && o->track_folder)
             argp_error(state, "%s",
@@ -472,7 +472,7 @@ const struct argp video_argp = {
 
 struct video_options video_defaults(void)
 {
-    return (struct video_options){.job = job_defaults()};
+    return (struct video_options){.dub = dub_defaults()};
 }
 
 char *video_track_folder(struct video_options *v)
@@ -482,8 +482,8 @@ char *video_track_folder(struct video_options *v)
         folder = kb_strdup(v->track_folder); // the user's own: nothing in it is thrown away
     } else if (!v->no_cache) {
         folder = cache_folder("tracks");
-        v->job.track_cache_limit = cache_limit();
+        v->dub.track_cache_limit = cache_limit();
     }
-    v->job.track_folder = folder;
+    v->dub.track_folder = folder;
     return folder;
 }

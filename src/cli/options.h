@@ -5,7 +5,7 @@
 
 #include "cli/cli.h"
 #include "cli/progress.h"
-#include "lipsync/job.h"
+#include "lipsync/dub.h"
 
 #include <argp.h>
 
@@ -33,7 +33,7 @@ void speech_cleanup(struct speech_options *s); // remove what speech_prepare mad
 
 // Everything about the video, the face and the output that generate and batch have in common.
 struct video_options {
-    struct job_params job;
+    struct dub_params dub;
     const char *track_folder; // NULL = the default cache
     bool no_cache;
 };

@@ -29,20 +29,6 @@ struct progress_view {
     int64_t shown_us; // last time of a line
 };
 
-const char *stage_id(enum stage stage)
-{
-    static const char *const ids[] = {"loading", "audio", "preprocessing", "generating",
-                                      "finishing"};
-    return ids[stage];
-}
-
-const char *stage_title(enum stage stage)
-{
-    static const char *const titles[] = {N_("loading models"), N_("reading speech"),
-                                         N_("finding faces"), N_("generating"), N_("finishing")};
-    return _(titles[stage]);
-}
-
 // Units a second since the stage got going, 0 while unknown.
 static double rate_of(const struct progress_view *v, int64_t now_us)
 {

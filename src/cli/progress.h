@@ -31,8 +31,4 @@ void progress_done(struct progress_view **v);
 // The work failed or ended early: leave the last line as it is and stop.
 void progress_stop(struct progress_view **v);
 
-// "loading", "audio"…, as JSON says it, and the same for people.
-const char *stage_id(enum stage stage);
-const char *stage_title(enum stage stage);
-
 #endif

@@ -2,7 +2,7 @@
 // runs.
 #include "cli/options.h"
 
-#include "job/restore.h"
+#include "restore/restore.h"
 
 #include <stdio.h>
 

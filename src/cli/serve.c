@@ -2,8 +2,8 @@
 #include "cli/options.h"
 
 #include "base/log.h"
-#include "job/store.h"
 #include "server/server.h"
+#include "store/store.h"
 
 #include <stdlib.h>
 #include <string.h>

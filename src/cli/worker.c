@@ -3,7 +3,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "job/worker.h"
+#include "worker/worker.h"
 
 #include <errno.h>
 #include <stdlib.h>

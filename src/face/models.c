@@ -1,7 +1,7 @@
 #include "face/models_internal.h"
 
 #include "base/file.h"
-#include "nn/import.h"
+#include "nn/import/import.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -10,9 +10,9 @@
 struct cropper {
     const struct track *track;
     int face;
-    float scale_x, scale_y; // pixels of the job's frames per pixel of the track
+    float scale_x, scale_y; // pixels of the dub's frames per pixel of the track
     int frame_width, frame_height;
-    float pads[4]; // top, bottom, left, right in pixels of the job's frames
+    float pads[4]; // top, bottom, left, right in pixels of the dub's frames
     bool nosmooth;
 };
 

@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "lipsync/calibrate.h"
-#include "nn/import.h"
+#include "nn/import/import.h"
 
 #include <stdlib.h>
 #include <string.h>

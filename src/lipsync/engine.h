@@ -1,5 +1,5 @@
-// What a process loads once for all its jobs: what makes the mouth, and the face networks.
-// Not thread-safe: one job at a time.
+// What a process loads once for all its dubs: what makes the mouth, and the face networks.
+// Not thread-safe: one dub at a time.
 #ifndef LIPSYNC_ENGINE_H
 #define LIPSYNC_ENGINE_H
 
@@ -9,8 +9,8 @@
 #include "face/track.h"
 #include "lipsync/lips.h"
 #include "lipsync/motion.h"
-#include "rig/follow.h"
 #include "media/mel.h"
+#include "rig/follow.h"
 
 struct engine_params {
     const char *model; // NULL = bundled

@@ -1,6 +1,6 @@
 #include "lipsync/lead.h"
 
-#include "lipsync/voice.h"
+#include "lipsync/vad.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -173,7 +173,7 @@ enum kb_code lead_run(struct motion **ret, int64_t *ret_frames, const struct lea
         return kb_no_memory(err);
     if (lead.n > 0)
         resample(&lead, m);
-    code = voice_find(m->voice, m->n, step, painting.mel, err);
+    code = vad_find(m->voice, m->n, step, painting.mel, err);
     if (code == KB_OK)
         *ret = TAKE(m);
     return code;

@@ -3,7 +3,7 @@
 #include "base/cache.h"
 #include "base/file.h"
 #include "media/mel.h"
-#include "nn/import.h"
+#include "nn/import/import.h"
 
 #include <jansson.h>
 #include <stdio.h>

@@ -4,8 +4,8 @@
 
 #include "base/file.h"
 #include "face/track.h"
-#include "lipsync/voice.h"
-#include "nn/import.h"
+#include "lipsync/vad.h"
+#include "nn/import/import.h"
 #include "nn/session.h"
 
 #include <jansson.h>
@@ -309,7 +309,7 @@ enum kb_code motion_run(struct motion **ret, struct motion_model *m, const struc
     o->voice = kb_calloc_checked((size_t)o->n, sizeof(*o->voice));
     if (!o->delta || !o->voice)
         return kb_no_memory(err);
-    enum kb_code code = voice_find(o->voice, o->n, STEP, mel, err);
+    enum kb_code code = vad_find(o->voice, o->n, STEP, mel, err);
     for (int first = 0; code == KB_OK && first < o->n; first += m->stretch) {
         struct progress p = {.stage = STAGE_AUDIO, .done = first, .total = o->n};
         if (progress)

@@ -83,7 +83,7 @@ static void stop_with(struct pipeline *pl, enum kb_code code, const struct kb_er
 static void *decode_thread(void *opaque)
 {
     struct pipeline *pl = opaque;
-    struct source *source = source_create(&pl->p->source);
+    struct timeline *source = timeline_create(&pl->p->source);
     struct kb_error err = {0};
     enum kb_code code;
     for (int64_t number = 0;; number++) {
@@ -91,7 +91,7 @@ static void *decode_thread(void *opaque)
         it->number = number;
         code = cancel_check(pl->p->cancel, &err);
         if (code == KB_OK)
-            code = source_next(source, &it->shown, &err);
+            code = timeline_next(source, &it->shown, &err);
         if (code != KB_OK || !queue_push(pl->decoded, it)) {
             item_free(it);
             break;
@@ -100,7 +100,7 @@ static void *decode_thread(void *opaque)
     if (code != KB_OK && code != KB_EOF)
         stop_with(pl, code, &err);
     queue_close(pl->decoded);
-    source_free(&source);
+    timeline_free(&source);
     return NULL;
 }
 
@@ -266,7 +266,7 @@ static void *draw_thread(void *opaque)
 // --- encode, in the calling thread ---
 
 // How many frames the output will have, from the video's mean frame duration.
-static int64_t frames_expected(const struct source_params *s)
+static int64_t frames_expected(const struct timeline_params *s)
 {
     int n = track_info(s->track)->n_frames;
     double span = n > 1 ? (double)track_pts_us(s->track, n - 1) / (n - 1) : 40000;

@@ -1,4 +1,4 @@
-// The streaming part of a job: four threads or more, bounded queues between them. Internal to
+// The streaming part of a dub: four threads or more, bounded queues between them. Internal to
 // lipsync/.
 #ifndef LIPSYNC_PIPELINE_H
 #define LIPSYNC_PIPELINE_H
@@ -9,7 +9,7 @@
 #include "lipsync/engine.h"
 #include "lipsync/paste.h"
 #include "lipsync/plan.h"
-#include "lipsync/source.h"
+#include "lipsync/timeline.h"
 #include "media/mel.h"
 #include "media/writer.h"
 
@@ -18,7 +18,7 @@ typedef enum kb_code pipeline_look_fn(void *onlooker, const struct shown_frame *
                                       bool animated, struct kb_error *err);
 
 struct pipeline_params { // everything is borrowed
-    struct source_params source;
+    struct timeline_params source;
     // The rig moves the lips as planned; or NULL, and a network paints them.
     const struct rig *rig;
     const struct plan *plan;

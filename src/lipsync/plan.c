@@ -78,7 +78,7 @@ enum kb_code plan_create(struct plan **ret, const struct plan_params *params, st
     CLEANUP(plan_free) struct plan *p = kb_alloc(sizeof(*p));
     p->p = *params;
     p->gain = fit_gain(params);
-    enum kb_code code = source_plan(&params->source, &p->frames, &p->n, err);
+    enum kb_code code = timeline_plan(&params->source, &p->frames, &p->n, err);
     if (code != KB_OK)
         return code;
     p->strengths = kb_calloc_checked((size_t)KB_MAX(p->n, 1), sizeof(*p->strengths));

@@ -1,11 +1,11 @@
-// What the rig does in each frame of a job, decided for the whole job before the first frame is
+// What the rig does in each frame of a dub, decided for the whole dub before the first frame is
 // drawn: which lips, which mouth between them, and how strongly. Internal to lipsync/. Read-only
 // once made, any thread.
 #ifndef LIPSYNC_PLAN_H
 #define LIPSYNC_PLAN_H
 
 #include "lipsync/motion.h"
-#include "lipsync/source.h"
+#include "lipsync/timeline.h"
 #include "rig/rig.h"
 #include "rig/still.h"
 
@@ -14,7 +14,7 @@ struct plan_params { // borrowed, must outlive the plan
     const struct track *track;
     int face;
     const struct motion *motion; // told by a listener, or read in what a network painted
-    struct source_params source;
+    struct timeline_params source;
     int64_t speech_us;      // from here on the film is shown as it is
     // 5 % and 95 % of the opening that the person has when speaking, to which the motion is
     // stretched; 0, 0: it is that person's already, or a mean speaker's and shall stay so

@@ -4,7 +4,7 @@
 #ifndef LIPSYNC_STRENGTH_H
 #define LIPSYNC_STRENGTH_H
 
-#include "lipsync/source.h"
+#include "lipsync/timeline.h"
 
 // ret: of each of the n shown frames, 0 = the film as it is … 1 = as the speech says.
 void strength_plan(const struct track *track, int face, const struct planned_frame *frames, int n,

@@ -5,8 +5,8 @@
 
 #include "base/file.h"
 #include "lipsync/motion.h"
-#include "lipsync/voice.h"
-#include "nn/import.h"
+#include "lipsync/vad.h"
+#include "nn/import/import.h"
 #include "nn/session.h"
 
 #include <jansson.h>
@@ -199,7 +199,7 @@ struct film {
     int first_column;        // of the mel, at moment 0
     float (*lips)[N_INPUTS]; // displacements, canonical units; where there is no face, any
     bool *seen;              // the face, at this moment
-    float *voice;            // as voice_find() has it
+    float *voice;            // as vad_find() has it
     float *of_lips, *of_mel; // judge->size numbers of length 1 a moment
 };
 
@@ -333,7 +333,7 @@ static enum kb_code hear_voice(struct film *f, const struct mel *mel, struct kb_
     CLEANUP(kb_freep) float *voice = kb_calloc_checked((size_t)n, sizeof(*voice));
     if (!voice)
         return kb_no_memory(err);
-    enum kb_code code = voice_find(voice, n, STEP, mel, err);
+    enum kb_code code = vad_find(voice, n, STEP, mel, err);
     for (int i = 0; code == KB_OK && i < f->n; i++) {
         int64_t at = ((int64_t)f->first_column + STEP * (int64_t)i) / STEP;
         f->voice[i] = at >= 0 && at < n ? voice[at] : 0;

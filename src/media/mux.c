@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "media/source.h"
+#include "media/demux.h"
 
 static enum kb_code cannot_write(const struct mux *m, int e, struct kb_error *err)
 {

@@ -9,8 +9,8 @@
 #include <libavutil/display.h>
 #include <libavutil/mathematics.h>
 
+#include "media/demux.h"
 #include "media/picture.h"
-#include "media/source.h"
 
 #define STILL_DURATION_US 40000           // 1/25 s
 #define MAX_TIME_US       100000000000000 // three years; beyond it a time stamp is garbage
@@ -20,7 +20,7 @@
 static const AVRational us = {1, 1000000};
 
 struct reader {
-    struct source source;
+    struct demux source;
     struct shaper shaper;
     struct reader_params params;
     struct reader_info info;
@@ -33,12 +33,12 @@ struct reader {
     bool guessed;     // time stamps were missing or wrong: they depend on the pictures before
 };
 
-static AVRational find_rate(struct source *s)
+static AVRational find_rate(struct demux *s)
 {
     AVRational rate = s->stream->avg_frame_rate;
     if (rate.num <= 0 || rate.den <= 0 || av_q2d(rate) > MAX_RATE)
         rate = av_guess_frame_rate(s->demux, s->stream, NULL);
-    if (rate.num <= 0 || rate.den <= 0 || av_q2d(rate) > MAX_RATE || source_is_still(s))
+    if (rate.num <= 0 || rate.den <= 0 || av_q2d(rate) > MAX_RATE || demux_is_still(s))
         return (AVRational){25, 1};
     return rate;
 }
@@ -77,7 +77,7 @@ static enum kb_code look_ahead(struct reader *r, struct kb_error *err)
     CLEANUP(av_frame_free) AVFrame *f = av_frame_alloc();
     if (!f)
         return kb_no_memory(err);
-    enum kb_code code = source_decode(&r->source, f, err);
+    enum kb_code code = demux_decode(&r->source, f, err);
     if (code != KB_OK)
         return code;
     f->pts = frame_time(r, f);
@@ -97,9 +97,9 @@ static enum kb_code no_picture(const struct reader *r, struct kb_error *err)
 // Open (again) and decode the first picture.
 static enum kb_code start(struct reader *r, const char *path, struct kb_error *err)
 {
-    enum kb_code code = source_open(&r->source, path, AVMEDIA_TYPE_VIDEO, r->params.cancel, err);
+    enum kb_code code = demux_open(&r->source, path, AVMEDIA_TYPE_VIDEO, r->params.cancel, err);
     if (code == KB_OK)
-        code = source_open_decoder(&r->source, r->params.threads, err);
+        code = demux_open_decoder(&r->source, r->params.threads, err);
     if (code != KB_OK)
         return code;
     r->origin = AV_NOPTS_VALUE;
@@ -111,7 +111,7 @@ static enum kb_code start(struct reader *r, const char *path, struct kb_error *e
     return code == KB_EOF ? no_picture(r, err) : code;
 }
 
-static int64_t video_bitrate(const struct source *s)
+static int64_t video_bitrate(const struct demux *s)
 {
     if (s->stream->codecpar->bit_rate > 0)
         return s->stream->codecpar->bit_rate;
@@ -127,14 +127,14 @@ static int64_t find_start(const struct reader *r)
     if (r->origin == AV_NOPTS_VALUE || r->info.is_still)
         return 0;
     int64_t t = av_rescale_q(r->origin, r->source.stream->time_base, us), late;
-    if (__builtin_sub_overflow(t, source_origin(&r->source), &late) || llabs(late) > MAX_TIME_US)
+    if (__builtin_sub_overflow(t, demux_origin(&r->source), &late) || llabs(late) > MAX_TIME_US)
         return 0;
     return late;
 }
 
 static void fill_info(struct reader *r)
 {
-    const struct source *s = &r->source;
+    const struct demux *s = &r->source;
     const struct shaper *shape = &r->shaper;
     struct reader_info *info = &r->info;
     info->width = shape->width;
@@ -144,8 +144,8 @@ static void fill_info(struct reader *r)
     info->space = shape->space;
     info->primaries = shape->primaries;
     info->transfer = shape->transfer;
-    info->is_still = source_is_still(s);
-    info->duration_us = info->is_still ? STILL_DURATION_US : source_duration_us(s);
+    info->is_still = demux_is_still(s);
+    info->duration_us = info->is_still ? STILL_DURATION_US : demux_duration_us(s);
     info->n_frames_estimate = info->is_still ? 1
                               : s->stream->nb_frames > 0
                                   ? s->stream->nb_frames
@@ -215,7 +215,7 @@ static bool jump(struct reader *r, int64_t from_us, int64_t to_us)
 {
     int64_t stamp = r->origin + av_rescale_q(from_us, us, r->source.stream->time_base);
     av_frame_free(&r->ahead);
-    if (!source_seek(&r->source, stamp))
+    if (!demux_seek(&r->source, stamp))
         return false;
     r->last_us = INT64_MIN;
     do {
@@ -242,7 +242,7 @@ enum kb_code reader_seek(struct reader *r, int64_t pts_us, struct kb_error *err)
     enum kb_code code = cancel_check(r->params.cancel, err);
     if (code == KB_OK && !found) {
         CLEANUP(kb_freep) char *path = kb_strdup(r->source.path);
-        source_close(&r->source);
+        demux_close(&r->source);
         av_frame_free(&r->ahead);
         code = start(r, path, err);
     }
@@ -257,7 +257,7 @@ void reader_close(struct reader **r)
         return;
     av_frame_free(&(*r)->ahead);
     shaper_reset(&(*r)->shaper);
-    source_close(&(*r)->source);
+    demux_close(&(*r)->source);
     free(*r);
     *r = NULL;
 }

@@ -12,14 +12,14 @@
 #include <libavutil/channel_layout.h>
 #include <libavutil/mathematics.h>
 
+#include "media/demux.h"
 #include "media/filters.h"
-#include "media/source.h"
 
 #define MAX_LATE_S      3600 // a start later than this is a broken time stamp
 #define SILENCE_SAMPLES 4096
 
 struct sound {
-    struct source source;
+    struct demux source;
     struct sound_params params;
 
     AVFrame *waiting;       // decoded, not yet in the graph
@@ -80,7 +80,7 @@ static enum kb_code decode(struct sound *s, struct kb_error *err)
     if (!f)
         return kb_no_memory(err);
     for (;;) {
-        enum kb_code code = source_decode(&s->source, f, err);
+        enum kb_code code = demux_decode(&s->source, f, err);
         if (code != KB_OK)
             return code;
         if (f->nb_samples > 0 && f->sample_rate > 0 && f->ch_layout.nb_channels > 0)
@@ -189,7 +189,7 @@ static int aac_rate(int rate_hz)
 
 static void find_late_start(struct sound *s)
 {
-    int64_t stamp = s->waiting->best_effort_timestamp, origin = source_origin(&s->source);
+    int64_t stamp = s->waiting->best_effort_timestamp, origin = demux_origin(&s->source);
     if (stamp == AV_NOPTS_VALUE)
         return;
     int64_t t = av_rescale_q(stamp, s->source.stream->time_base, AV_TIME_BASE_Q);
@@ -203,9 +203,9 @@ enum kb_code sound_open(struct sound **ret, const char *path, const struct sound
 {
     CLEANUP(sound_close) struct sound *s = kb_alloc(sizeof(*s));
     s->params = *params;
-    enum kb_code code = source_open(&s->source, path, AVMEDIA_TYPE_AUDIO, params->cancel, err);
+    enum kb_code code = demux_open(&s->source, path, AVMEDIA_TYPE_AUDIO, params->cancel, err);
     if (code == KB_OK)
-        code = source_open_decoder(&s->source, 1, err);
+        code = demux_open_decoder(&s->source, 1, err);
     if (code == KB_OK)
         code = decode(s, err);
     if (code == KB_EOF)
@@ -236,7 +236,7 @@ int sound_channels(const struct sound *s)
 
 int64_t sound_duration_us(const struct sound *s)
 {
-    return source_duration_us(&s->source);
+    return demux_duration_us(&s->source);
 }
 
 void sound_close(struct sound **s)
@@ -245,7 +245,7 @@ void sound_close(struct sound **s)
         return;
     av_frame_free(&(*s)->waiting);
     drop_graph(*s);
-    source_close(&(*s)->source);
+    demux_close(&(*s)->source);
     free(*s);
     *s = NULL;
 }

@@ -7,8 +7,8 @@
 #include <libavutil/avstring.h>
 #include <libavutil/mathematics.h>
 
+#include "media/demux.h"
 #include "media/sound.h"
-#include "media/source.h"
 
 #define AAC_BITRATE 192000
 #define MAX_SAMPLES (INT64_C(1) << 48) // a time stamp beyond is garbage
@@ -21,7 +21,7 @@ struct soundtrack {
     AVPacket *packet;
 
     // Copied: packets of source. One may be held because it ends too late.
-    struct source source;
+    struct demux source;
     bool copied, held, ended;
 
     // Encoded: sound -> fifo -> encoder, which wants frames of its own size.
@@ -41,7 +41,7 @@ static int64_t samples_at(const struct soundtrack *t, int64_t time_us)
 }
 
 // mp4 needs the decoder's configuration: it is in the file, or in the ADTS header of every packet.
-static bool can_copy(const struct source *s)
+static bool can_copy(const struct demux *s)
 {
     const AVCodecParameters *par = s->stream->codecpar;
     return par->codec_id == AV_CODEC_ID_AAC && par->sample_rate > 0 &&
@@ -119,13 +119,13 @@ enum kb_code soundtrack_open(struct soundtrack **ret, struct mux *mux, const cha
     t->packet = av_packet_alloc();
     if (!t->packet)
         return kb_no_memory(err);
-    enum kb_code code = source_open(&t->source, path, AVMEDIA_TYPE_AUDIO, mux->cancel, err);
+    enum kb_code code = demux_open(&t->source, path, AVMEDIA_TYPE_AUDIO, mux->cancel, err);
     if (code != KB_OK)
         return code;
     if (!loudnorm && can_copy(&t->source)) {
         code = open_copy(t, err);
     } else {
-        source_close(&t->source);
+        demux_close(&t->source);
         code = open_encoded(t, path, loudnorm, err);
     }
     if (code == KB_OK)
@@ -148,7 +148,7 @@ static void place_packet(struct soundtrack *t, AVPacket *p)
     if (p->pts != AV_NOPTS_VALUE)
         stamp = av_rescale_q(p->pts, from, sample_units(t));
     if (stamp > -MAX_SAMPLES && stamp < MAX_SAMPLES)
-        start = stamp - av_rescale(source_origin(&t->source), t->rate_hz, AV_TIME_BASE);
+        start = stamp - av_rescale(demux_origin(&t->source), t->rate_hz, AV_TIME_BASE);
     if (t->next != INT64_MIN && (start < t->next || start - t->next < t->rate_hz / 200))
         start = t->next;
     p->pts = p->dts = start;
@@ -163,7 +163,7 @@ static enum kb_code copy_until(struct soundtrack *t, int64_t end, bool cut, stru
 {
     for (;;) {
         if (!t->held && !t->ended) {
-            enum kb_code code = source_read(&t->source, t->packet, err);
+            enum kb_code code = demux_read(&t->source, t->packet, err);
             if (code != KB_OK && code != KB_EOF)
                 return code;
             t->held = code == KB_OK;
@@ -279,7 +279,7 @@ void soundtrack_close(struct soundtrack **t)
     if (!*t)
         return;
     sound_close(&(*t)->sound);
-    source_close(&(*t)->source);
+    demux_close(&(*t)->source);
     avcodec_free_context(&(*t)->encoder);
     if ((*t)->fifo)
         av_audio_fifo_free((*t)->fifo);

@@ -1,7 +1,7 @@
 #include "rig/follow.h"
 
 #include "base/file.h"
-#include "nn/import.h"
+#include "nn/import/import.h"
 
 #include <jansson.h>
 #include <math.h>

@@ -5,7 +5,7 @@
 
 #include "base/cancel.h"
 #include "base/text.h"
-#include "server/http.h"
+#include "http/http.h"
 
 struct errands;
 

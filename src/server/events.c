@@ -15,9 +15,9 @@
 #include "server/events.h"
 
 #include "base/log.h"
-#include "job/jobs.h"
-#include "server/events_internal.h"
+#include "queue/change.h"
 #include "server/internal.h"
+#include "server/listener.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -132,7 +132,7 @@ static enum kb_code chunk_of_changes(struct chunk **ret, struct store *s, int64_
 {
     CLEANUP(text_free) struct text json = {0};
     int64_t to = from;
-    enum kb_code code = changes_json(s, from, &json, &to, err);
+    enum kb_code code = change_list_json(s, from, &json, &to, err);
     if (code == KB_OK)
         *ret = from == to ? NULL : chunk_make(from, to, "change", &json);
     return code;
@@ -313,7 +313,7 @@ static void skip_changes(struct events *e)
     int64_t version = store_data_version(e->store);
     if (version == e->version)
         return;
-    int64_t revision = changes_revision(e->store);
+    int64_t revision = change_revision(e->store);
     pthread_mutex_lock(&e->lock);
     if (e->refs == 1) {
         e->version = version;
@@ -380,7 +380,7 @@ enum kb_code events_start(struct events **ret, struct server *s, struct kb_error
     enum kb_code code = store_open(&e->store, s->params.data, false, err);
     if (code == KB_OK) {
         e->version = store_data_version(e->store);
-        e->revision = changes_revision(e->store);
+        e->revision = change_revision(e->store);
         if (pthread_create(&e->thread, NULL, broadcast, e) == 0)
             e->started = true;
         else
@@ -458,7 +458,7 @@ enum kb_code listener_greet(struct listener *l, struct store *s, int64_t since,
     struct chunk *changes = NULL;
     enum kb_code code = KB_OK;
     if (since < 0)
-        l->seen = changes_revision(s);
+        l->seen = change_revision(s);
     else
         code = chunk_of_changes(&changes, s, since, err);
     if (code != KB_OK)

@@ -2,30 +2,45 @@
 #ifndef SERVER_INTERNAL_H
 #define SERVER_INTERNAL_H
 
-#include "server/http.h"
+#include "http/http.h"
 #include "server/server.h"
 
 struct events;  // server/events.h: the stream of changes
-struct fetcher; // server/fetcher.h: the thread that downloads addresses and sends notices
+struct courier; // server/courier.h: the thread that downloads addresses and sends notices
 struct page;    // server/page.h: the built page in memory
 struct errands; // server/errand.h
 struct followers;
 struct doctor_cache;
+struct pool; // server/pool.h
 
 struct server {
     struct server_params params; // strings owned
     struct http *http;
+    struct pool *pool; // NULL while there is no data folder (tests)
     struct supervisor *supervisor;
     struct events *events;
-    struct fetcher *fetcher;
+    struct courier *courier;
     struct page *page;
     struct errands *errands;     // server/errand.h: work that is too long for a network thread
-    struct followers *followers; // api_logs.c: who reads the log as it grows
-    struct doctor_cache *doctor; // api_system.c: what koubo doctor said lately
+    struct followers *followers; // api/logs.c: who reads the log as it grows
+    struct doctor_cache *doctor; // api/system.c: what it found lately
     char *base_url;              // "http://127.0.0.1:7860"
     int lock_fd;
     int64_t started_ms;
 };
+
+// The application as http/ sees it: requests borrow a connection to the database.
+struct http_app server_app(struct server *s);
+
+static inline struct server *request_server(const struct request *r)
+{
+    return request_app(r);
+}
+
+static inline struct store *request_store(struct request *r)
+{
+    return request_loan(r);
+}
 
 // What changes every few seconds, one object for the stream of events and the system view:
 // {"now","cpu":{"load":[…]},"memory":{…},"disk":{…},"workers":[…],"counts":{"queued","running"}}.

@@ -2,13 +2,14 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "job/lost.h"
-#include "job/store.h"
+#include "server/courier.h"
 #include "server/errand.h"
 #include "server/events.h"
-#include "server/fetcher.h"
 #include "server/internal.h"
 #include "server/page.h"
+#include "server/pool.h"
+#include "store/lost.h"
+#include "store/store.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -211,13 +212,34 @@ static enum kb_code open_folder(struct server *s, struct kb_error *err)
     return code == KB_OK ? say_lost(s, store, err) : code;
 }
 
+static enum kb_code lend_store(void *ctx, void **ret, struct kb_error *err)
+{
+    const struct server *s = ctx;
+    struct store *store = NULL;
+    enum kb_code code = s->pool ? pool_lend(s->pool, &store, err) : KB_OK;
+    *ret = store;
+    return code;
+}
+
+static void take_store_back(void *ctx, void *loan)
+{
+    const struct server *s = ctx;
+    pool_take_back(s->pool, loan);
+}
+
+struct http_app server_app(struct server *s)
+{
+    return (struct http_app){.ctx = s, .lend = lend_store, .take_back = take_store_back};
+}
+
 static enum kb_code listen_to_network(struct server *s, struct kb_error *err)
 {
     struct http_params p = {
         .listen = s->params.listen,
         .port = s->params.port,
         .token = s->params.token,
-        .server = s,
+        .app = server_app(s),
+        .lang = s->params.lang,
         .tables = tables,
     };
     enum kb_code code = http_start(&s->http, &p, err);
@@ -247,9 +269,10 @@ enum kb_code server_start(struct server **ret, const struct server_params *p, st
     curl_global_init(CURL_GLOBAL_DEFAULT);
     CLEANUP(kb_freep) char *log = server_log_path(s);
     // All that a request may reach is there before the first one can come.
+    s->pool = pool_create(s->params.data);
     s->errands = errands_create();
     s->doctor = doctor_cache_create();
-    s->fetcher = fetcher_create(s);
+    s->courier = courier_create(s);
     code = followers_start(&s->followers, log, err);
     if (code == KB_OK)
         code = page_load(&s->page, s->params.page, err);
@@ -261,7 +284,7 @@ enum kb_code server_start(struct server **ret, const struct server_params *p, st
     if (code == KB_OK && s->params.supervisor.n_workers >= 0)
         code = supervisor_start(&s->supervisor, &s->params.supervisor, err);
     if (code == KB_OK)
-        code = fetcher_start(s->fetcher, err);
+        code = courier_start(s->courier, err);
     if (code != KB_OK)
         return code;
     say_hello(s);
@@ -287,8 +310,9 @@ void server_stop(struct server **server)
     if (s->events)
         events_end(s->events); // so that its listeners do not keep the next line waiting
     http_stop(&s->http);       // requests reach all of the others
+    pool_free(&s->pool);
     events_stop(&s->events);
-    fetcher_stop(&s->fetcher);
+    courier_stop(&s->courier);
     supervisor_stop(&s->supervisor);
     followers_stop(&s->followers);
     errands_stop(&s->errands, ERRANDS_WAIT_MS);

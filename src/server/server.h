@@ -3,7 +3,7 @@
 #define SERVER_SERVER_H
 
 #include "base/cancel.h"
-#include "job/supervisor.h"
+#include "worker/supervisor.h"
 
 struct server_params {
     const char *data;    // folder

@@ -2,9 +2,10 @@
 
 #include "base/file.h"
 #include "base/proc.h"
-#include "job/jobs.h"
 #include "lipsync/motion.h"
-#include "nn/import.h"
+#include "nn/import/import.h"
+#include "queue/job.h"
+#include "queue/worker.h"
 #include "server/internal.h"
 
 #include <dirent.h>
@@ -124,8 +125,8 @@ static enum kb_code count_jobs(struct store *s, const char *state, json_int_t *r
                                struct kb_error *err)
 {
     CLEANUP(text_free) struct text text = {0};
-    struct jobs_filter f = {.state = state, .limit = 1};
-    enum kb_code code = jobs_list_json(s, &f, &text, err);
+    struct job_filter f = {.state = state, .limit = 1};
+    enum kb_code code = job_list_json(s, &f, &text, err);
     if (code != KB_OK)
         return code;
     json_t *list = json_loads(text_get(&text), 0, NULL);
@@ -139,7 +140,7 @@ enum kb_code system_heartbeat_json(struct server *s, struct store *store, struct
 {
     CLEANUP(text_free) struct text workers = {0};
     json_int_t queued, running;
-    enum kb_code code = workers_json(store, &workers, err);
+    enum kb_code code = worker_list_json(store, &workers, err);
     if (code == KB_OK)
         code = count_jobs(store, "queued", &queued, err);
     if (code == KB_OK)

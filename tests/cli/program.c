@@ -1,7 +1,7 @@
 #include "tests/cli/program.h"
 
 #include "base/file.h"
-#include "media/speech.h"
+#include "media/voice.h"
 #include "media/writer.h"
 
 #include <errno.h>
@@ -208,7 +208,7 @@ const char *make_speech(const char *name)
 {
     struct kb_error err = {0};
     const char *path = in_folder(name);
-    assert_ok(err, speech_synthesize(path, "One two three four five.", "en", 0, &err));
+    assert_ok(err, voice_speak(path, "One two three four five.", "en", 0, &err));
     return path;
 }
 

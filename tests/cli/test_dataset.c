@@ -2,7 +2,7 @@
 #include "tests/cli/program.h"
 
 #include "base/file.h"
-#include "nn/import.h"
+#include "nn/import/import.h"
 
 #include <jansson.h>
 #include <math.h>

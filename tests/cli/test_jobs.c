@@ -3,7 +3,7 @@
 
 #include "base/file.h"
 #include "media/reader.h"
-#include "nn/import.h"
+#include "nn/import/import.h"
 
 #include <errno.h>
 #include <jansson.h>

@@ -2,8 +2,8 @@
 // against plain C.
 #include "tests/test.h"
 
-#include "face/warp.h"
 #include "face/region.h"
+#include "face/warp.h"
 #include "face/warp_row.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 // Fuzz target: forms. The first line is the header Content-Type, the rest the body. However it is
 // cut, it must be told the same way. See main.c for how to run it.
 #include "base/text.h"
-#include "server/multipart.h"
+#include "server/upload/multipart.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>

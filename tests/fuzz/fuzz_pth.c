@@ -1,5 +1,5 @@
 // Fuzz target: PyTorch checkpoints, both forms. See main.c for how to run it.
-#include "nn/import.h"
+#include "nn/import/import.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -2,7 +2,7 @@
 // larger than the file. The first four bytes are the file's size.
 #include "tests/fuzz/fuzz.h"
 
-#include "server/http_internal.h"
+#include "http/internal.h"
 
 #include <stdlib.h>
 #include <string.h>

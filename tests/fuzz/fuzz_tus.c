@@ -1,5 +1,5 @@
 // Fuzz target: the header Upload-Metadata of tus. See main.c for how to run it.
-#include "server/tus.h"
+#include "server/upload/tus.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <string.h>

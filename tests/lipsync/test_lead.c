@@ -9,10 +9,10 @@
 
 #include "base/file.h"
 #include "face/track.h"
-#include "lipsync/job.h"
+#include "lipsync/dub.h"
 #include "lipsync/lead.h"
 #include "media/reader.h"
-#include "nn/import.h"
+#include "nn/import/import.h"
 
 #define CLIP       "grid_lbax4n.mpg"
 #define FRAMES     60
@@ -171,7 +171,7 @@ static void test_no_face_no_lips(void **state)
 
 struct watch {
     struct cancel cancel;
-    int64_t done[STAGE_FINISHING + 1], total, cancel_at;
+    int64_t done[N_STAGES], total, cancel_at;
     enum stage last;
     bool backwards;
 };
@@ -189,9 +189,9 @@ static void watch_progress(void *opaque, const struct progress *p)
     }
 }
 
-static struct job_params job_to(const char *output, struct watch *w)
+static struct dub_params job_to(const char *output, struct watch *w)
 {
-    struct job_params p = job_defaults();
+    struct dub_params p = dub_defaults();
     p.audio = clip_path("grid_brbk7n.mpg");
     p.video = clip_path("square_512.mp4");
     p.output = output;
@@ -281,10 +281,10 @@ static void test_the_films_own_pixels_move(void **state)
     struct comparison far[2] = {{0}}, chin[2] = {{0}}, lips[2] = {{0}};
     for (int i = 0; i < 2; i++) {
         struct watch w = {0};
-        struct job_params p = job_to(i ? painted : led, &w);
-        struct job_result r;
+        struct dub_params p = job_to(i ? painted : led, &w);
+        struct dub_result r;
         p.lead = i == 0;
-        assert_ok(err, job_run(&engine, &p, &r, &err));
+        assert_ok(err, dub_run(&engine, &p, &r, &err));
         assert_int_equal(r.frames, JOB_FRAMES);
         assert_int_equal(r.frames_animated, JOB_FRAMES);
         // Twice through the film where it is led, and never back.
@@ -313,10 +313,10 @@ static void test_cancel_in_either_pass(void **state)
     for (int i = 0; i < 2; i++) {
         struct kb_error err = {0};
         struct watch w = {.cancel_at = i ? N_FRAMES + 3 : 3};
-        struct job_params p = job_to(out, &w);
+        struct dub_params p = job_to(out, &w);
         p.duration_us = (int64_t)N_FRAMES * 40000;
-        struct job_result r;
-        assert_int_equal(job_run(&engine, &p, &r, &err), KB_CANCELLED);
+        struct dub_result r;
+        assert_int_equal(dub_run(&engine, &p, &r, &err), KB_CANCELLED);
         assert_true(w.done[STAGE_GENERATING] < (i ? 2 * N_FRAMES : N_FRAMES));
         assert_false(file_exists(out));
     }
@@ -329,10 +329,10 @@ static void test_only_for_what_paints(void **state)
     CLEANUP(engine_free) struct engine engine = {0};
     struct engine_params ep = {.threads = 2};
     struct watch w = {0};
-    struct job_params p = job_to(out, &w);
-    struct job_result r;
+    struct dub_params p = job_to(out, &w);
+    struct dub_result r;
     assert_ok(err, engine_load(&engine, &ep, &err));
-    assert_fails(err, KB_BAD_INPUT, "--paint no is for Wav2Lip", job_run(&engine, &p, &r, &err));
+    assert_fails(err, KB_BAD_INPUT, "--paint no is for Wav2Lip", dub_run(&engine, &p, &r, &err));
     assert_int_equal(w.last, STAGE_LOADING); // before any work
 }
 

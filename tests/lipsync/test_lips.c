@@ -8,7 +8,7 @@
 
 #include "base/file.h"
 #include "lipsync/lips.h"
-#include "nn/import.h"
+#include "nn/import/import.h"
 
 static char *write_wav2lip(void)
 {

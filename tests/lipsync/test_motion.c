@@ -7,9 +7,9 @@
 
 #include "base/file.h"
 #include "lipsync/motion.h"
-#include "lipsync/voice.h"
-#include "media/speech.h"
-#include "nn/import.h"
+#include "lipsync/vad.h"
+#include "media/voice.h"
+#include "nn/import/import.h"
 
 #define RATE    MEL_RATE_HZ
 #define STRETCH 16
@@ -276,7 +276,7 @@ static void hear(float bed, float hum, float loud, float *ret)
                      0.5f * hum * sinf(2 * (float)M_PI * 150 * t) + (speaks ? loud * tone : 0);
     }
     CLEANUP(mel_free) struct mel *mel = mel_of(samples, n);
-    assert_ok(err, voice_find(ret, 6 * MOTION_RATE_HZ + 1, 2, mel, &err));
+    assert_ok(err, vad_find(ret, 6 * MOTION_RATE_HZ + 1, 2, mel, &err));
 }
 
 static void test_voice(void **state)
@@ -316,7 +316,7 @@ static struct motion *speak(const char *text, int speed)
     CLEANUP(motion_model_free) struct motion_model *model = NULL;
     CLEANUP(mel_free) struct mel *mel = NULL;
     struct motion *m = NULL;
-    assert_ok(err, speech_synthesize(path, text, "en", speed, &err));
+    assert_ok(err, voice_speak(path, text, "en", speed, &err));
     assert_ok(err, mel_from_file(&mel, path, NULL, NULL, NULL, &err));
     assert_ok(err, motion_model_load(&model, NULL, 2, &err));
     assert_ok(err, motion_run(&m, model, mel, NULL, NULL, NULL, &err));

@@ -1,7 +1,7 @@
 #include "tests/test.h"
 
-#include "lipsync/eval.h"
-#include "nn/import.h"
+#include "lab/eval.h"
+#include "nn/import/import.h"
 
 #include <math.h>
 #include <unistd.h>

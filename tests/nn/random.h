@@ -1,4 +1,4 @@
-// SplitMix64 as in src/nn/wav2lip.c and tools/golden/*.py, and the comparison with what PyTorch
+// SplitMix64 as in src/nn/import/wav2lip.c and tools/golden/*.py, and the comparison with what PyTorch
 // made of the same inputs.
 #ifndef TESTS_NN_RANDOM_H
 #define TESTS_NN_RANDOM_H

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "nn/flexbuffer.h"
+#include "nn/import/flexbuffer.h"
 
 // {"a": -3, "b": 1.5, "c": [1, -2, 300]}
 static const uint8_t sample[50] = {

@@ -1,7 +1,7 @@
 // Networks as JSON in metadata: what is one, and what is none.
 #include "tests/test.h"
 
-#include "nn/import.h"
+#include "nn/import/import.h"
 
 #define X              "{\"x\":[-1,4,6,8]}"
 #define Y              "{\"y\":[-1,4,6,8]}"

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "nn/import.h"
+#include "nn/import/import.h"
 
 static char path[64];
 

@@ -3,7 +3,7 @@
 #include "tests/test.h"
 
 #include "base/file.h"
-#include "nn/import.h"
+#include "nn/import/import.h"
 
 static const char *const forms[] = {"zip", "legacy"};
 

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "nn/import.h"
+#include "nn/import/import.h"
 
 // 8 bytes of length, the header, then n bytes of data. Free the result.
 static uint8_t *make_file(const char *header, size_t n, size_t *ret_size)

@@ -4,7 +4,7 @@
 #include "tests/test.h"
 
 #include "base/file.h"
-#include "nn/import.h"
+#include "nn/import/import.h"
 #include "nn/session.h"
 
 #include <math.h>

@@ -4,7 +4,7 @@
 
 #include <unistd.h>
 
-#include "nn/import.h"
+#include "nn/import/import.h"
 
 static struct tensor_set *weights;
 

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <unistd.h>
 
-#include "nn/import.h"
+#include "nn/import/import.h"
 #include "rig/follow.h"
 
 typedef float lips_delta[FOLLOW_N_LIPS][2];

@@ -1,8 +1,11 @@
 #include "tests/server/site.h"
 
+#include "asset/asset.h"
+#include "asset/upload.h"
 #include "base/file.h"
-#include "job/assets.h"
-#include "job/jobs.h"
+#include "queue/batch.h"
+#include "queue/lease.h"
+#include "server/pool.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -34,7 +37,9 @@ void site_open(struct site *s)
 void site_start(struct site *s, const struct route *const *tables)
 {
     struct kb_error err = {0};
-    struct http_params p = {.listen = "127.0.0.1", .server = &s->server, .tables = tables};
+    s->server.pool = pool_create(s->folder);
+    struct http_params p = {
+        .listen = "127.0.0.1", .app = server_app(&s->server), .lang = "en", .tables = tables};
     assert_ok(err, http_start(&s->server.http, &p, &err));
     s->port = http_port(s->server.http);
 }
@@ -47,6 +52,7 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 void site_stop(struct site *s)
 {
     http_stop(&s->server.http);
+    pool_free(&s->server.pool);
     store_close(&s->store);
     nftw(s->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
@@ -246,11 +252,11 @@ int64_t site_result(struct site *s, const char *batch, const char *video, int64_
     int64_t id;
     assert_ok(err, batch_create(s->store, &p, &id, &err));
     struct job_claim claim = {0};
-    assert_ok(err, jobs_claim(s->store, "w1", 0, &claim, &err));
+    assert_ok(err, job_claim(s->store, "w1", 0, &claim, &err));
     assert_int_equal(claim.batch, id);
     write_output(claim.output, claim.job, size);
-    struct job_result result = {.frames = 25, .frames_animated = 25, .width = 64, .height = 64};
-    assert_ok(err, jobs_done(s->store, &claim, &result, false, &err));
+    struct dub_result result = {.frames = 25, .frames_animated = 25, .width = 64, .height = 64};
+    assert_ok(err, job_done(s->store, &claim, &result, false, &err));
     int64_t job = claim.job;
     job_claim_free(&claim);
     return job;

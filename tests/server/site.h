@@ -5,8 +5,8 @@
 
 #include "tests/test.h"
 
-#include "job/store.h"
 #include "server/internal.h"
+#include "store/store.h"
 
 #include <jansson.h>
 

@@ -1,11 +1,11 @@
 // Batches, jobs, log, system view, settings, downloads, start and stop, on a real server.
 #include "tests/server/live.h"
 
+#include "asset/asset.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "job/assets.h"
-#include "job/jobs.h"
-#include "job/store_internal.h"
+#include "queue/lease.h"
+#include "store/sql.h"
 
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -146,7 +146,7 @@ static void a_batch_goes_through_its_life(void **state)
         live_ask(l, 200, "POST", path("/api/v1/batches/%lld/move", other), "{\"before\":-1}"));
 
     struct job_claim claim = {0};
-    assert_ok(err, jobs_claim(l->site.store, "w1", 0, &claim, &err));
+    assert_ok(err, job_claim(l->site.store, "w1", 0, &claim, &err));
     assert_int_equal(claim.batch, id);
     live_refuses(l, 409, "conflict", "", "DELETE", path("/api/v1/batches/%lld", id), NULL);
     live_refuses(l, 409, "conflict", "", "DELETE", path("/api/v1/jobs/%lld", claim.job), NULL);
@@ -158,7 +158,7 @@ static void a_batch_goes_through_its_life(void **state)
     assert_int_equal(number_at(b, "counts.cancelled"), 1);
     json_decref(b);
     struct kb_error why = {.code = KB_CANCELLED, .text = "cancelled"};
-    assert_ok(err, jobs_failed(l->site.store, &claim, &why, &err));
+    assert_ok(err, job_failed(l->site.store, &claim, &why, &err));
 
     json_decref(live_ask(l, 200, "POST", path("/api/v1/jobs/%lld/retry", claim.job), NULL));
     json_t *job = live_ask(l, 200, "POST", path("/api/v1/jobs/%lld/cancel", claim.job), NULL);
@@ -483,43 +483,22 @@ static void a_password_goes_to_its_own_server_alone(void **state)
     text_free(&other.heard);
 }
 
-static void write_program(const char *name, const char *script)
-{
-    int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0755);
-    assert_int_equal(write(fd, script, strlen(script)), (ssize_t)strlen(script));
-    close(fd);
-}
-
-static void the_doctor_is_a_process(void **state)
+static void the_doctor_looks_once_for_all(void **state)
 {
     struct live *l = *state;
-    char program[200], script[500];
-    struct server_params p = {.supervisor.program = program};
-    snprintf(program, sizeof(program), "%s/doctor", l->site.folder);
-    snprintf(script, sizeof(script),
-             "#!/bin/sh\necho run >> %s/runs\n"
-             "echo \"{\\\"verdict\\\":{\\\"level\\\":\\\"ok\\\",\\\"text\\\":\\\"$*\\\"},"
-             "\\\"checks\\\":[]}\"\nexit 1\n",
-             l->site.folder);
-    write_program(program, script);
-    live_restart(l, &p);
+    live_restart(l, &(struct server_params){0});
     json_t *d = live_ask(l, 200, "GET", "/api/v1/doctor", NULL);
-    assert_non_null(strstr(text_at(d, "verdict.text"), "--lang=en doctor --json --data"));
-    json_decref(d);
-    json_decref(live_ask(l, 200, "GET", "/api/v1/doctor", NULL));
-    char runs[200];
-    struct stat st;
-    snprintf(runs, sizeof(runs), "%s/runs", l->site.folder);
-    assert_int_equal(stat(runs, &st), 0);
-    assert_int_equal(st.st_size, 4); // once: the second answer was kept
-    d = live_ask(l, 200, "GET", "/api/v1/doctor?lang=zh", NULL);
-    assert_non_null(strstr(text_at(d, "verdict.text"), "--lang=zh"));
+    json_t *server = json_array_get(json_object_get(d, "checks"), 0);
+    assert_string_equal(text_at(server, "name"), "server");
+    assert_non_null(strstr(text_at(server, "text"), "and answers at http://127.0.0.1:"));
+    // The speed of the disk is never the same twice: this answer was kept.
+    json_t *again = live_ask(l, 200, "GET", "/api/v1/doctor", NULL);
+    assert_true(json_equal(d, again));
+    json_decref(again);
     json_decref(d);
 
-    write_program(program, "#!/bin/sh\necho nonsense\n");
-    live_restart(l, &p);
-    d = live_ask(l, 200, "GET", "/api/v1/doctor", NULL);
-    assert_string_equal(text_at(d, "verdict.level"), "problem");
+    d = live_ask(l, 200, "GET", "/api/v1/doctor?lang=zh", NULL);
+    assert_int_equal(strlen(text_at(d, "verdict.text")) > 0, 1);
     json_decref(d);
 }
 
@@ -684,7 +663,7 @@ int main(void)
         TEST(health_metrics_system),
         TEST(secrets_do_not_come_back),
         TEST(a_password_goes_to_its_own_server_alone),
-        TEST(the_doctor_is_a_process),
+        TEST(the_doctor_looks_once_for_all),
         TEST(addresses_are_downloaded),
         TEST(downloads_go_on_after_a_restart),
         TEST(a_second_server_says_who_is_there),

@@ -1,10 +1,12 @@
 // The stream of events: who listens sees every change exactly once, however often the line breaks.
 #include "tests/server/site.h"
 
-#include "job/assets.h"
-#include "job/jobs.h"
+#include "asset/asset.h"
+#include "queue/batch.h"
+#include "queue/change.h"
+#include "queue/lease.h"
 #include "server/events.h"
-#include "server/events_internal.h"
+#include "server/listener.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -212,7 +214,7 @@ static void test_since(void **state)
     int counts[3] = {0};
     for (int i = 0; i < 3; i++)
         make_asset(site.store, i);
-    int64_t rev = changes_revision(site.store);
+    int64_t rev = change_revision(site.store);
     struct line l;
     struct event e;
     line_open(&l, "?since=0", -1);
@@ -296,7 +298,7 @@ static void test_progress(void **state)
     int64_t batch;
     assert_ok(err, batch_create(site.store, &p, &batch, &err));
     struct job_claim claim = {0};
-    assert_ok(err, jobs_claim(site.store, "w1", 0, &claim, &err));
+    assert_ok(err, job_claim(site.store, "w1", 0, &claim, &err));
     struct line l;
     struct event e;
     line_open(&l, "", -1);
@@ -305,7 +307,7 @@ static void test_progress(void **state)
     for (int i = 1; i <= 3; i++) {
         struct job_report report = {.stage = STAGE_GENERATING, .done = 10 * i, .total = 100};
         bool cancel;
-        assert_ok(err, jobs_report(site.store, &claim, &report, &cancel, &err));
+        assert_ok(err, job_report(site.store, &claim, &report, &cancel, &err));
         int64_t begin = kb_now_us();
         assert_true(line_next_change(&l, &e, 3000));
         assert_true(kb_now_us() - begin < 1000000);
@@ -431,7 +433,7 @@ static void test_slow(void **state)
         usleep(10000);
     }
     char wanted[40];
-    snprintf(wanted, sizeof(wanted), "id: %lld\n", (long long)changes_revision(site.store));
+    snprintf(wanted, sizeof(wanted), "id: %lld\n", (long long)change_revision(site.store));
     assert_non_null(strstr(text_get(&t), wanted));
     assert_null(strstr(text_get(&t), "\"reset\":true"));
     listener_leave(l);

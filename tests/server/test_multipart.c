@@ -3,8 +3,8 @@
 #include "tests/test.h"
 
 #include "base/text.h"
-#include "server/multipart.h"
-#include "server/tus.h"
+#include "server/upload/multipart.h"
+#include "server/upload/tus.h"
 
 // What was told, as text: "<name|filename>content." per part; "!" where it stopped.
 struct told {

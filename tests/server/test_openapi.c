@@ -2,8 +2,11 @@
 // answers have exactly the properties that it gives them.
 #include "tests/server/live.h"
 
-#include "job/assets.h"
-#include "job/jobs.h"
+#include "asset/asset.h"
+#include "queue/batch.h"
+#include "queue/change.h"
+#include "queue/lease.h"
+#include "queue/worker.h"
 
 #include <unistd.h>
 #include <yaml.h>
@@ -352,25 +355,25 @@ static void fill(struct live *l)
     int64_t id;
     assert_ok(err, batch_create(s, &p, &id, &err));
     // done, failed, running; the last stays queued
-    struct job_result result = {.frames = 50,
+    struct dub_result result = {.frames = 50,
                                 .frames_animated = 40,
                                 .seconds = 2,
                                 .width = 640,
                                 .height = 480,
                                 .stage_s = {1, 2, 3, 4, 5}};
-    assert_ok(err, jobs_claim(s, "w1", 0, &c, &err));
+    assert_ok(err, job_claim(s, "w1", 0, &c, &err));
     FILE *f = fopen(c.output, "w");
     fputs("mp4", f);
     fclose(f);
-    assert_ok(err, jobs_done(s, &c, &result, true, &err));
+    assert_ok(err, job_done(s, &c, &result, true, &err));
     job_claim_free(&c);
-    assert_ok(err, jobs_claim(s, "w1", 0, &c, &err));
-    assert_ok(err, jobs_failed(s, &c, &why, &err));
+    assert_ok(err, job_claim(s, "w1", 0, &c, &err));
+    assert_ok(err, job_failed(s, &c, &why, &err));
     job_claim_free(&c);
-    assert_ok(err, jobs_claim(s, "w1", 0, &c, &err));
+    assert_ok(err, job_claim(s, "w1", 0, &c, &err));
     bool cancel;
     struct job_report report = {.stage = STAGE_GENERATING, .done = 10, .total = 50, .fps = 12.5};
-    assert_ok(err, jobs_report(s, &c, &report, &cancel, &err));
+    assert_ok(err, job_report(s, &c, &report, &cancel, &err));
     job_claim_free(&c);
     struct worker_row w = {.id = "w1",
                            .kind = "generate",
@@ -379,9 +382,9 @@ static void fill(struct live *l)
                            .model = "koubo-lips",
                            .precision = "f32",
                            .rss_bytes = 1 << 20};
-    assert_ok(err, workers_put(s, &w, &err));
+    assert_ok(err, worker_put(s, &w, &err));
     w = (struct worker_row){.id = "i1", .kind = "inspect", .pid = 1, .state = "idle"};
-    assert_ok(err, workers_put(s, &w, &err));
+    assert_ok(err, worker_put(s, &w, &err));
 }
 
 static void answers_are_as_documented(void **state)
@@ -472,7 +475,7 @@ static void events_are_as_documented(void **state)
     CLEANUP(text_free) struct text change = {0};
     CLEANUP(text_free) struct text beat = {0};
     int64_t rev;
-    assert_ok(err, changes_json(l.site.store, 0, &change, &rev, &err));
+    assert_ok(err, change_list_json(l.site.store, 0, &change, &rev, &err));
     check_text("Change", &change);
     struct server server = {.params.data = l.site.folder};
     assert_ok(err, system_heartbeat_json(&server, l.site.store, &beat, &err));

@@ -1,8 +1,8 @@
 // Results over HTTP, and zips of them read back with a reader that knows nothing of ours.
 #include "tests/server/site.h"
 
-#include "job/jobs.h"
-#include "server/zip.h"
+#include "queue/result.h"
+#include "server/api/zip.h"
 
 #include <archive.h>
 #include <archive_entry.h>

@@ -1,8 +1,8 @@
 // Sending files over HTTP: tus 1.0.0 request by request, forms, and what goes wrong on the way.
 #include "tests/server/site.h"
 
-#include "job/assets.h"
-#include "job/jobs.h"
+#include "asset/asset.h"
+#include "queue/batch.h"
 
 #include <ctype.h>
 #include <openssl/evp.h>

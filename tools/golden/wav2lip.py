@@ -2,7 +2,7 @@
 """Makes tests/golden/wav2lip_face_out.bin: the published Wav2Lip network, run by PyTorch 1.13.
 
 Usage: /usr/bin/python3 tools/golden/wav2lip.py tests/golden
-The weights are those of wav2lip_random(1) in src/nn/wav2lip.c and the inputs those of
+The weights are those of wav2lip_random(1) in src/nn/import/wav2lip.c and the inputs those of
 tests/nn/test_wav2lip.c, all from SplitMix64, so nothing but the result is stored: float32, two
 images, 3 x 32 x 32 each (every third row and column), in n, c, h, w order.
 With a second argument the weights are also saved there as torch.save's legacy form does.

@@ -1,0 +1,495 @@
+// The rows of assets. Their bytes are in asset_upload.c.
+#include "asset/asset.h"
+
+#include "asset/internal.h"
+#include "asset/name.h"
+#include "asset/upload.h"
+#include "base/utf8.h"
+#include "store/fate.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#define LEASE_MS   60000
+#define MAX_CLAIMS 3
+#define MAX_URL    2048
+#define MAX_SPEECH ((int)sizeof(((struct asset *)0)->source) - 1) // bytes
+
+static enum kb_code not_found(struct kb_error *err)
+{
+    return kb_fail(err, KB_NOT_FOUND, _("this file does not exist (any more); upload it again"));
+}
+
+char *asset_part_path(const struct store *s, const char *id)
+{
+    CLEANUP(kb_freep) char *name = kb_printf("%s.part", id);
+    return store_path(s, "uploads", name);
+}
+
+char *asset_path(const struct store *s, const char *sha256)
+{
+    return store_path(s, "files", sha256);
+}
+
+// --- making
+
+enum kb_code asset_insert(struct store *s, const struct asset_params *p, const char *state,
+                          const char *source, const char *voice, char ret_id[33],
+                          struct kb_error *err)
+{
+    char name[256], id[33];
+    asset_clean_name(name, p->name ? p->name : "");
+    kb_random_hex(id, 32);
+    const char *lang = p->lang && strcmp(p->lang, "en") == 0 ? "en" : "zh";
+    enum kb_code code =
+        store_exec(s, NULL, err,
+                   "INSERT INTO asset(id, state, name, size, source, voice, client, lang,"
+                   " expires_ms, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULLIF(?, 0), ?)",
+                   "tttittttii", id, state, *name ? name : _("unnamed"), p->size_bytes, source,
+                   voice, p->client, lang, p->expires_ms, kb_wall_ms());
+    if (code == KB_OK)
+        memcpy(ret_id, id, sizeof(id));
+    return code;
+}
+
+enum kb_code asset_create(struct store *s, const struct asset_params *p, char ret_id[33],
+                          struct kb_error *err)
+{
+    if (p->size_bytes == 0)
+        return kb_fail(err, KB_BAD_INPUT, _("the file is empty (0 bytes); choose another one"));
+    if (p->size_bytes < -1)
+        return kb_fail(err, KB_BAD_INPUT, _("the size of the file must not be negative"));
+    return asset_insert(s, p, "uploading", NULL, NULL, ret_id, err);
+}
+
+// The name that an address ends with, its %XX decoded; a decoded "/" or NUL ends up harmless,
+// because the result is cleaned as every name is.
+static void name_of_url(char ret[256], const char *url)
+{
+    const char *path = strstr(url, "://") + 3;
+    size_t length = strcspn(path, "?#");
+    CLEANUP(kb_freep) char *name = kb_alloc(length + 1);
+    size_t n = 0;
+    for (size_t i = 0; i < length; i++) {
+        char digits[3] = {0}, *end = digits;
+        if (path[i] == '%' && i + 2 < length)
+            memcpy(digits, path + i + 1, 2);
+        long byte = strtol(digits, &end, 16);
+        bool decoded = digits[0] != '+' && digits[0] != '-' && end == digits + 2 && byte > 0;
+        name[n++] = decoded ? (char)byte : path[i];
+        i += decoded ? 2 : 0;
+    }
+    asset_clean_name(ret, strchr(name, '/') ? name : "");
+}
+
+enum kb_code asset_create_url(struct store *s, const struct asset_params *p, const char *url,
+                              char ret_id[33], struct kb_error *err)
+{
+    bool http = strncasecmp(url, "http://", 7) == 0 || strncasecmp(url, "https://", 8) == 0;
+    if (!http || !strstr(url, "://")[3])
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the address must begin with http:// or https:// and name a server"));
+    if (strlen(url) > MAX_URL)
+        return kb_fail(err, KB_BAD_INPUT, _("the address is longer than %d characters"), MAX_URL);
+    for (const char *c = url; *c; c++)
+        if ((unsigned char)*c <= ' ' || *c == 0x7f)
+            return kb_fail(err, KB_BAD_INPUT,
+                           _("the address must not contain spaces or control characters"));
+    char name[256];
+    name_of_url(name, url);
+    struct asset_params params = *p;
+    params.size_bytes = -1;
+    if (!params.name || !*params.name)
+        params.name = name;
+    return asset_insert(s, &params, "fetching", url, NULL, ret_id, err);
+}
+
+// The first words of a text, for the list.
+static void name_of_text(char ret[256], const char *text)
+{
+    CLEANUP(kb_freep) char *copy = kb_strdup(text);
+    for (char *c = copy; *c; c++)
+        if (strchr("/\\\r\n\t", *c))
+            *c = ' ';
+    asset_clean_name(ret, copy);
+    if (strlen(ret) <= 60)
+        return;
+    memcpy(ret + utf8_fit(ret, 60), "…", sizeof("…"));
+}
+
+enum kb_code asset_create_speech(struct store *s, const struct asset_params *p, const char *text,
+                                 const char *voice, char ret_id[33], struct kb_error *err)
+{
+    if (text[strspn(text, " \t\r\n")] == '\0')
+        return kb_fail(err, KB_BAD_INPUT, _("there is no text to speak; write some"));
+    if (strlen(text) > MAX_SPEECH)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the text has %zu bytes and at most %d are spoken; make it shorter"),
+                       strlen(text), MAX_SPEECH);
+    char name[256];
+    name_of_text(name, text);
+    struct asset_params params = *p;
+    params.size_bytes = -1;
+    if (!params.name || !*params.name)
+        params.name = name;
+    return asset_insert(s, &params, "making", text, voice, ret_id, err);
+}
+
+// --- finding
+
+static void copy_text(char *ret, size_t size, sqlite3_stmt *q, int column)
+{
+    const char *value = (const char *)sqlite3_column_text(q, column);
+    snprintf(ret, size, "%s", value ? value : "");
+}
+
+#define COPY(ret, q, column) copy_text(ret, sizeof(ret), q, column)
+
+enum kb_code asset_find(struct store *s, const char *id, struct asset *ret, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code =
+        store_query(s, &q, err,
+                    "SELECT id, state, kind, name, sha256, source, voice, lang, size, received,"
+                    " expires_ms, duration_ms, width, height FROM asset WHERE id = ?",
+                    "t", id);
+    if (code != KB_OK)
+        return code == KB_EOF ? not_found(err) : code;
+    COPY(ret->id, q, 0);
+    COPY(ret->state, q, 1);
+    COPY(ret->kind, q, 2);
+    COPY(ret->name, q, 3);
+    COPY(ret->sha256, q, 4);
+    COPY(ret->source, q, 5);
+    COPY(ret->voice, q, 6);
+    COPY(ret->lang, q, 7);
+    ret->size_bytes = sqlite3_column_int64(q, 8);
+    ret->received_bytes = sqlite3_column_int64(q, 9);
+    ret->expires_ms = sqlite3_column_int64(q, 10);
+    ret->duration_ms = sqlite3_column_int64(q, 11);
+    ret->width = sqlite3_column_int(q, 12);
+    ret->height = sqlite3_column_int(q, 13);
+    return KB_OK;
+}
+
+int asset_count_uploads(struct store *s, const char *client)
+{
+    int64_t n = 0;
+    store_query_int(s, &n, NULL,
+                    "SELECT count(*) FROM asset WHERE state IN ('uploading', 'fetching')"
+                    " AND client IS ?",
+                    "t", client);
+    return (int)n;
+}
+
+enum kb_code asset_json(struct store *s, const char *id, struct text *ret, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code =
+        store_query(s, &q, err, "SELECT json FROM asset_json WHERE id = ?", "t", id);
+    if (code == KB_OK)
+        store_add_column(ret, q, 0);
+    return code == KB_EOF ? not_found(err) : code;
+}
+
+#define LIST_WHERE                                                                                 \
+    " FROM asset WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR state = ?2)"                   \
+    " AND (?3 IS NULL OR name LIKE ?3 ESCAPE '\\')"
+
+enum kb_code asset_list_json(struct store *s, const struct asset_filter *f, struct text *ret,
+                             struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *like = store_like(f->search);
+    struct store_page page = {
+        .page = "SELECT id" LIST_WHERE " ORDER BY created_ms DESC, rowid DESC LIMIT ?4 OFFSET ?5",
+        .total = "SELECT count(*)" LIST_WHERE,
+        .one = "SELECT json FROM asset_json WHERE id = ?",
+        .offset = f->offset,
+        .limit = f->limit,
+    };
+    return store_page_json(s, &page, ret, err, "ttt", f->kind, f->state, like);
+}
+
+// --- removing
+
+enum kb_code content_release(struct store *s, const char *sha256, struct kb_error *err)
+{
+    int64_t n = 0;
+    enum kb_code code = store_begin(s, err);
+    if (code != KB_OK)
+        return code;
+    code = store_query_int(s, &n, err, "SELECT count(*) FROM asset WHERE sha256 = ?", "t", sha256);
+    if (code == KB_OK && n == 0) {
+        CLEANUP(kb_freep) char *path = asset_path(s, sha256);
+        CLEANUP(kb_freep) char *name = kb_printf("%s.jpg", sha256);
+        CLEANUP(kb_freep) char *thumb = store_path(s, "thumbs", name);
+        CLEANUP(kb_freep) char *part = kb_printf("%s.part", path);
+        unlink(part); // who writes one has the lock that is ours now
+        bool gone =
+            (unlink(path) == 0 || errno == ENOENT) && (unlink(thumb) == 0 || errno == ENOENT);
+        if (gone)
+            file_forget(s, "files", sha256);
+    }
+    return store_end(s, code, err);
+}
+
+// Which batch still needs the asset; KB_EOF when none does.
+static enum kb_code find_user(struct store *s, const char *id, char **ret_batch,
+                              struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(
+        s, &q, err,
+        "SELECT b.name FROM job j JOIN batch b ON b.id = j.batch WHERE j.video = ?1"
+        " AND j.state NOT IN " JOB_STATES_ENDED
+        " UNION ALL SELECT b.name FROM batch b JOIN job j ON j.batch = b.id WHERE b.audio = ?1"
+        " AND j.state NOT IN " JOB_STATES_ENDED
+        " UNION ALL SELECT b.name FROM job j JOIN batch b ON b.id = j.batch"
+        " WHERE j.state NOT IN " JOB_STATES_ENDED " AND ?1 IN (" BATCH_MOUTH_FROM "," BATCH_STYLE_FROM
+        ") LIMIT 1",
+        "t", id);
+    if (code == KB_OK)
+        *ret_batch = store_column(q, 0);
+    return code;
+}
+
+static enum kb_code delete_row(struct store *s, const char *id, struct asset *ret,
+                               struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *batch = NULL;
+    enum kb_code code = asset_find(s, id, ret, err);
+    if (code != KB_OK)
+        return code;
+    code = find_user(s, id, &batch, err);
+    if (code == KB_OK)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("'%s' is needed by the batch '%s', which has not ended; cancel the batch "
+                         "or wait for its end"),
+                       ret->name, batch);
+    return code == KB_EOF ? store_exec(s, NULL, err, "DELETE FROM asset WHERE id = ?", "t", id)
+                          : code;
+}
+
+enum kb_code asset_delete(struct store *s, const char *id, struct kb_error *err)
+{
+    struct asset a;
+    enum kb_code code = store_begin(s, err);
+    if (code != KB_OK)
+        return code;
+    code = store_end(s, delete_row(s, id, &a, err), err);
+    if (code != KB_OK)
+        return code;
+    // If bytes are still arriving, whoever writes them finds no row at the end and removes it.
+    upload_part_remove(s, a.id);
+    return a.sha256[0] ? content_release(s, a.sha256, err) : KB_OK;
+}
+
+enum kb_code asset_expire(struct store *s, const char *id, bool *ret_removed, struct kb_error *err)
+{
+    *ret_removed = false;
+    // The part first: it tells whether somebody writes. Without a row's part an upload starts anew.
+    int n = 0;
+    if (!upload_part_remove(s, id))
+        return KB_OK;
+    enum kb_code code = store_exec(s, &n, err,
+                                   "DELETE FROM asset WHERE id = ? AND state = 'uploading'"
+                                   " AND expires_ms < ?",
+                                   "ti", id, kb_wall_ms());
+    *ret_removed = code == KB_OK && n > 0;
+    return code;
+}
+
+// --- fetching, inspecting
+
+enum kb_code asset_fail(struct store *s, const char *id, const struct kb_error *why,
+                        struct kb_error *err)
+{
+    int n = 0;
+    CLEANUP(kb_freep) char *text = utf8_clean(why->text); // may have been cut inside a character
+    enum kb_code code =
+        store_exec(s, &n, err,
+                   "UPDATE asset SET state = 'bad', error = ?, worker = NULL, lease_ms = NULL"
+                   " WHERE id = ? AND state NOT IN ('ready', 'bad')",
+                   "tt", text, id);
+    if (code == KB_OK && n > 0)
+        upload_part_remove(s, id);
+    return code;
+}
+
+enum kb_code asset_next_fetch(struct store *s, struct asset *ret, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    char id[33];
+    enum kb_code code = store_query(s, &q, err,
+                                    "SELECT id FROM asset WHERE state = 'fetching'"
+                                    " ORDER BY created_ms, rowid LIMIT 1",
+                                    "");
+    if (code != KB_OK)
+        return code;
+    COPY(id, q, 0);
+    store_reset(&q);
+    code = asset_find(s, id, ret, err);
+    return code == KB_NOT_FOUND ? KB_EOF : code; // deleted in between
+}
+
+#define CLAIMABLE                                                                                  \
+    "SELECT id FROM asset WHERE state IN ('new', 'making') AND attempts < ?1"                      \
+    " AND (worker IS NULL OR lease_ms < ?2) ORDER BY created_ms, rowid LIMIT 1"
+
+static enum kb_code find_claimable(struct store *s, char ret_id[33], struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(s, &q, err, CLAIMABLE, "ii", (int64_t)MAX_CLAIMS, kb_wall_ms());
+    if (code == KB_OK)
+        copy_text(ret_id, 33, q, 0);
+    return code;
+}
+
+enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
+                         struct kb_error *err)
+{
+    // Looked for without the write lock first: an idle inspector asks often.
+    char id[33];
+    enum kb_code code = find_claimable(s, id, err);
+    if (code != KB_OK)
+        return code;
+    code = store_begin(s, err);
+    if (code != KB_OK)
+        return code;
+    code = find_claimable(s, id, err);
+    if (code == KB_OK)
+        code = store_exec(s, NULL, err,
+                          "UPDATE asset SET worker = ?, lease_ms = ?, attempts = attempts + 1"
+                          " WHERE id = ?",
+                          "tit", worker, kb_wall_ms() + LEASE_MS, id);
+    if (code == KB_OK)
+        code = asset_find(s, id, ret, err);
+    return store_end(s, code, err);
+}
+
+enum kb_code asset_give_back(struct store *s, const char *id, const char *worker,
+                             struct kb_error *err)
+{
+    return store_exec(s, NULL, err,
+                      "UPDATE asset SET worker = NULL, lease_ms = NULL, attempts = attempts - 1"
+                      " WHERE id = ? AND worker = ? AND state IN ('new', 'making')",
+                      "tt", id, worker);
+}
+
+enum kb_code asset_worker_lost(struct store *s, const char *worker, struct kb_error *err)
+{
+    return store_exec(s, NULL, err,
+                      "UPDATE asset SET worker = NULL, lease_ms = NULL"
+                      " WHERE worker = ? AND state IN ('new', 'making')",
+                      "t", worker);
+}
+
+static char *facts_warnings(const struct asset_facts *f)
+{
+    json_auto_t *list = json_array();
+    for (size_t i = 0; i < ARRAY_LEN(f->warnings) && f->warnings[i]; i++)
+        json_array_append_new(list, json_string(f->warnings[i]));
+    return json_dumps(list, JSON_COMPACT);
+}
+
+static char *facts_peaks(const struct asset_facts *f)
+{
+    if (!f->peaks || f->n_peaks <= 0)
+        return NULL;
+    struct text list = {0};
+    for (int i = 0; i < KB_MIN(f->n_peaks, 400); i++)
+        text_addf(&list, "%c%d", i ? ',' : '[', f->peaks[i]);
+    text_add(&list, "]");
+    return list.data;
+}
+
+enum kb_code asset_set_facts(struct store *s, const char *id, const struct asset_facts *f,
+                             struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *warnings = facts_warnings(f);
+    CLEANUP(kb_freep) char *peaks = facts_peaks(f);
+    int n = 0;
+    // What does not apply is NULL in the table.
+    enum kb_code code = store_exec(
+        s, &n, err,
+        "UPDATE asset SET state = 'ready', kind = ?, duration_ms = NULLIF(?, 0),"
+        " width = NULLIF(?, 0), height = NULLIF(?, 0), fps = NULLIF(?, 0.0), codec = ?,"
+        " faces = NULLIF(?, -1), warnings = ?, peaks = ?, thumbnail = ?, error = NULL,"
+        " worker = NULL, lease_ms = NULL WHERE id = ? AND state = 'new'",
+        "tiiidtittit", f->kind, f->duration_ms, (int64_t)f->width, (int64_t)f->height, f->fps,
+        f->codec, strcmp(f->kind, "video") == 0 ? (int64_t)f->n_faces : (int64_t)-1, warnings,
+        peaks, (int64_t)f->thumbnail, id);
+    return code == KB_OK && n == 0 ? not_found(err) : code;
+}
+
+// --- sweeping
+
+// An asset that made its inspectors crash, in the language of its owner.
+static enum kb_code give_up(struct store *s, const char *id, const char *state, const char *lang,
+                            struct kb_error *err)
+{
+    struct kb_error why = {0};
+    kb_language_set_thread(strcmp(lang, "en") == 0 ? KB_LANGUAGE_SOURCE : KB_LANGUAGE_CATALOGUE);
+    if (strcmp(state, "making") == 0)
+        kb_fail(&why, KB_INTERNAL,
+                _("the text could not be spoken: the speaker crashed %d times; change the text"),
+                MAX_CLAIMS);
+    else
+        kb_fail(&why, KB_INTERNAL,
+                _("the file could not be read: its reader crashed %d times; convert the file to a "
+                  "usual format such as mp4 or wav and upload it again"),
+                MAX_CLAIMS);
+    kb_language_set_thread(KB_LANGUAGE_DEFAULT);
+    return asset_fail(s, id, &why, err);
+}
+
+static enum kb_code sweep_crashed(struct store *s, struct kb_error *err)
+{
+    for (;;) {
+        CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+        char id[33], state[16], lang[4];
+        enum kb_code code =
+            store_query(s, &q, err,
+                        "SELECT id, state, lang FROM asset WHERE state IN ('new', 'making')"
+                        " AND attempts >= ? AND (worker IS NULL OR lease_ms < ?) LIMIT 1",
+                        "ii", (int64_t)MAX_CLAIMS, kb_wall_ms());
+        if (code != KB_OK)
+            return code == KB_EOF ? KB_OK : code;
+        COPY(id, q, 0);
+        COPY(state, q, 1);
+        COPY(lang, q, 2);
+        store_reset(&q);
+        code = give_up(s, id, state, lang, err);
+        if (code != KB_OK)
+            return code;
+    }
+}
+
+enum kb_code asset_sweep(struct store *s, struct kb_error *err)
+{
+    CLEANUP(text_free) struct text ids = {0};
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(s, &q, err,
+                                    "SELECT id FROM asset WHERE state = 'uploading'"
+                                    " AND expires_ms < ?",
+                                    "i", kb_wall_ms());
+    for (; code == KB_OK; code = store_step(s, q, err))
+        text_add_bytes(&ids, sqlite3_column_text(q, 0), 32);
+    store_reset(&q);
+    if (code != KB_EOF)
+        return code;
+    for (size_t i = 0; i + 32 <= ids.size; i += 32) {
+        char id[33] = {0};
+        bool removed;
+        memcpy(id, ids.data + i, 32);
+        code = asset_expire(s, id, &removed, err);
+        if (code != KB_OK && code != KB_EOF)
+            return code;
+    }
+    return sweep_crashed(s, err);
+}

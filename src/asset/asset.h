@@ -1,0 +1,104 @@
+// Assets: what users give. Uploaded files, files fetched from an address, speech made from text.
+// A content is kept once however often it is uploaded (SHA-256).
+#ifndef ASSET_ASSET_H
+#define ASSET_ASSET_H
+
+#include "store/store.h"
+
+// uploading ─┐
+// fetching  ─┼─► new ─► ready | bad       "new" is whole but not looked at yet by an inspector
+// making    ─┘                            (koubo worker --inspect); only it decodes.
+struct asset_params {
+    const char *name;   // as the user calls it; any UTF-8, never a path. Cut at 255 bytes, folders
+                        // and control characters taken out
+    int64_t size_bytes; // declared; -1 = unknown until asset_upload_close(whole = true)
+    const char *client; // who, for limits: an address; may be NULL
+    const char *lang;   // "zh" or "en": language of the sentences about it
+    int64_t expires_ms; // an unfinished upload is removed after this time
+};
+
+struct asset {
+    char id[33];
+    char state[16]; // as above
+    char kind[8];   // "audio", "video" or "" while unknown
+    char name[256];
+    char sha256[65];   // "" until whole
+    char source[20001]; // address of a fetched one, text of a made one (5000 letters), else ""
+    char voice[64];
+    char lang[4];
+    int64_t size_bytes, received_bytes, expires_ms, duration_ms;
+    int width, height;
+};
+
+// A new upload with nothing received. A size of 0 is KB_BAD_INPUT ("is empty").
+enum kb_code asset_create(struct store *s, const struct asset_params *p, char ret_id[33],
+                          struct kb_error *err);
+// State "fetching": the server's courier fills it as an upload. url is http or https.
+enum kb_code asset_create_url(struct store *s, const struct asset_params *p, const char *url,
+                              char ret_id[33], struct kb_error *err);
+// State "making": an inspector speaks text. voice as in media/speech.h, may be NULL.
+enum kb_code asset_create_speech(struct store *s, const struct asset_params *p, const char *text,
+                                 const char *voice, char ret_id[33], struct kb_error *err);
+// An existing file of this machine, copied (reflink where the disk can). State "new".
+enum kb_code asset_add_file(struct store *s, const struct asset_params *p, const char *path,
+                            char ret_id[33], struct kb_error *err);
+
+enum kb_code asset_find(struct store *s, const char *id, struct asset *ret, struct kb_error *err);
+// n unfinished uploads of this client.
+int asset_count_uploads(struct store *s, const char *client);
+
+// One asset / a page of them, newest first, as JSON (docs/openapi.yaml: Asset, AssetList).
+enum kb_code asset_json(struct store *s, const char *id, struct text *ret, struct kb_error *err);
+struct asset_filter {
+    const char *kind, *state, *search; // NULL = any; search in the name
+    int offset, limit;                 // limit 1..1000, 0 = 50
+};
+enum kb_code asset_list_json(struct store *s, const struct asset_filter *f, struct text *ret,
+                             struct kb_error *err);
+// KB_BAD_INPUT while a job that has not ended needs it (the sentence names the batch).
+enum kb_code asset_delete(struct store *s, const char *id, struct kb_error *err);
+
+// A fetch or synthesis that failed: state "bad" with this sentence.
+enum kb_code asset_fail(struct store *s, const char *id, const struct kb_error *why,
+                        struct kb_error *err);
+// The next asset to fetch (state "fetching"), KB_EOF if none.
+enum kb_code asset_next_fetch(struct store *s, struct asset *ret, struct kb_error *err);
+// For inspectors: claim the next asset that is "new" or "making" for a lease of 60 s. KB_EOF: none.
+enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
+                         struct kb_error *err);
+// This inspector is to end before it knows: another one can claim it at once, and no attempt counts.
+enum kb_code asset_give_back(struct store *s, const char *id, const char *worker,
+                             struct kb_error *err);
+// This inspector has ended (or starts anew): what it had claimed can be claimed at once.
+enum kb_code asset_worker_lost(struct store *s, const char *worker, struct kb_error *err);
+// What an inspector found. Fields that do not apply stay 0 / NULL.
+struct asset_facts {
+    const char *kind; // "audio" or "video"
+    int64_t duration_ms;
+    int width, height; // of the video, upright
+    double fps;
+    const char *codec;
+    int n_faces;             // most seen in one of the frames looked at; -1 unknown
+    const char *warnings[8]; // codes, NULL-terminated: docs/openapi.yaml lists them
+    const uint8_t *peaks;    // wave form, 0..255
+    int n_peaks;             // at most 400
+    bool thumbnail;          // thumbs/<sha256>.jpg was written
+};
+// State "ready".
+enum kb_code asset_set_facts(struct store *s, const char *id, const struct asset_facts *facts,
+                             struct kb_error *err);
+// File the speech that was made at path as the content of a "making" asset: state "new".
+enum kb_code asset_set_content(struct store *s, const char *id, const char *path,
+                               struct kb_error *err);
+// Where the content lies, a new string.
+char *asset_path(const struct store *s, const char *sha256);
+// Remove uploads that expired and leases of dead inspectors (an asset claimed 3 times without an
+// outcome becomes "bad": "could not be read, its reader crashed").
+enum kb_code asset_sweep(struct store *s, struct kb_error *err);
+
+// Remove a content and its picture unless an asset has it. Call it after the commit that took the
+// last asset away: it takes the database's write lock for itself, so that no upload of the same
+// content is filed in between. A file that cannot be removed stays for retention.
+enum kb_code content_release(struct store *s, const char *sha256, struct kb_error *err);
+
+#endif

@@ -1,0 +1,15 @@
+// What the files of asset/ share. Threads: as the store they are given.
+#ifndef ASSET_INTERNAL_H
+#define ASSET_INTERNAL_H
+
+#include "asset/asset.h"
+#include "store/sql.h"
+
+// A row; size_bytes may be -1. source and voice may be NULL.
+enum kb_code asset_insert(struct store *s, const struct asset_params *p, const char *state,
+                          const char *source, const char *voice, char ret_id[33],
+                          struct kb_error *err);
+// uploads/<id>.part, a new string.
+char *asset_part_path(const struct store *s, const char *id);
+
+#endif

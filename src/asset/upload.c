@@ -1,0 +1,550 @@
+// Bytes of assets: arriving in uploads/<id>.part, filed as files/<sha256>.
+//
+// The size of the part is the offset of the upload: there is no second truth that a crash could
+// leave behind. Whoever writes holds flock() on it. When it is whole it is linked to its place
+// under the database's write lock, the row says so in the same transaction, and only then the part
+// goes. So at every moment the bytes can be found from what the database says: after a crash in
+// between, the part is still there and the next close does it again.
+#include "asset/upload.h"
+
+#include "asset/internal.h"
+#include "store/fate.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CHUNK_BYTES      (1 << 20)
+#define WRITE_BACK_BYTES (8 << 20)
+
+struct asset_upload {
+    int fd;
+    char id[33];
+    char *path;
+    int64_t offset, declared; // declared may be -1
+    int64_t written_back;     // up to here the kernel was asked to write to the disk
+    EVP_MD_CTX *hash;         // of all bytes up to offset; NULL: read them again at the end
+};
+
+// --- small things
+
+// The path still names the file that is open: nobody removed or replaced it before it was locked.
+static bool is_same_file(int fd, const char *path)
+{
+    struct stat open_one, named;
+    return fstat(fd, &open_one) == 0 && stat(path, &named) == 0 &&
+           open_one.st_ino == named.st_ino && open_one.st_dev == named.st_dev;
+}
+
+bool upload_part_remove(const struct store *s, const char *id)
+{
+    CLEANUP(kb_freep) char *path = asset_part_path(s, id);
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return errno == ENOENT;
+    bool ours = flock(fd, LOCK_EX | LOCK_NB) == 0 && is_same_file(fd, path);
+    if (ours)
+        unlink(path);
+    close(fd);
+    return ours;
+}
+
+static enum kb_code cannot_store(struct kb_error *err, int number)
+{
+    if (number == ENOSPC || number == EDQUOT || number == EFBIG)
+        return kb_fail(err, KB_NO_SPACE,
+                       _("no space left on the server's disk; delete old results or files and try "
+                         "again"));
+    return kb_fail(err, KB_BAD_INPUT, _("the file could not be stored: %s; check the data folder"),
+                   kb_strerror(number));
+}
+
+static void hash_free(EVP_MD_CTX **c)
+{
+    EVP_MD_CTX_free(*c);
+    *c = NULL;
+}
+
+static EVP_MD_CTX *hash_start(void)
+{
+    EVP_MD_CTX *c = EVP_MD_CTX_new();
+    if (!c || EVP_DigestInit_ex(c, EVP_sha256(), NULL) != 1)
+        abort(); // memory is out
+    return c;
+}
+
+// Appends at u->offset. What was written of a failed call is cut off again.
+static enum kb_code append(struct asset_upload *u, const char *data, size_t n, struct kb_error *err)
+{
+    int64_t offset = u->offset;
+    size_t left = n;
+    const char *from = data;
+    while (left > 0) {
+        ssize_t written = pwrite(u->fd, from, left, offset);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written <= 0) {
+            int number = written < 0 ? errno : ENOSPC;
+            if (ftruncate(u->fd, u->offset) != 0)
+                return kb_fail(err, KB_INTERNAL,
+                               _("the file could not be stored: %s; check the "
+                                 "data folder"),
+                               kb_strerror(errno));
+            return cannot_store(err, number);
+        }
+        from += written;
+        offset += written;
+        left -= (size_t)written;
+    }
+    if (u->hash)
+        EVP_DigestUpdate(u->hash, data, n);
+    u->offset = offset;
+    // A hint, so that the sync at the end does not find everything still in memory. Not the page
+    // that is being filled: the next write would wait for it.
+    int64_t whole = u->offset - u->offset % WRITE_BACK_BYTES;
+    if (whole > u->written_back) {
+        sync_file_range(u->fd, u->written_back, whole - u->written_back, SYNC_FILE_RANGE_WRITE);
+        u->written_back = whole;
+    }
+    return KB_OK;
+}
+
+// All of from, at most limit bytes, behind what is there.
+static enum kb_code append_file(struct asset_upload *u, int from, int64_t limit,
+                                struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *buffer = kb_alloc(CHUNK_BYTES);
+    while (u->offset < limit) {
+        ssize_t n = read(from, buffer, (size_t)KB_MIN(CHUNK_BYTES, limit - u->offset));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return kb_fail(err, KB_BAD_INPUT, _("cannot read the file: %s"), kb_strerror(errno));
+        if (n == 0)
+            break;
+        enum kb_code code = append(u, buffer, (size_t)n, err);
+        if (code != KB_OK)
+            return code;
+    }
+    return KB_OK;
+}
+
+static void upload_free(struct asset_upload **upload)
+{
+    struct asset_upload *u = *upload;
+    if (!u)
+        return;
+    if (u->fd >= 0)
+        close(u->fd); // ends the lock
+    hash_free(&u->hash);
+    free(u->path);
+    free(u);
+    *upload = NULL;
+}
+
+// --- opening
+
+// A part that is also the filed content (a crash came between link and commit) must not be written
+// to: make it a file of its own again.
+static enum kb_code make_own(struct asset_upload *u, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *copy = kb_printf("%s.copy", u->path);
+    unlink(copy);
+    int shared = u->fd;
+    int64_t size = u->offset;
+    u->fd = open(copy, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    if (u->fd < 0) {
+        u->fd = shared;
+        return cannot_store(err, errno);
+    }
+    u->offset = 0;
+    enum kb_code code = append_file(u, shared, size, err);
+    if (code == KB_OK && (flock(u->fd, LOCK_EX | LOCK_NB) != 0 || rename(copy, u->path) != 0))
+        code = cannot_store(err, errno);
+    close(shared);
+    if (code != KB_OK)
+        unlink(copy);
+    return code;
+}
+
+// Was the file written to before this machine started? Then its last bytes may never have reached
+// the disk, whatever its size says.
+static bool is_from_before_boot(const struct stat *st)
+{
+    struct timespec wall, up;
+    clock_gettime(CLOCK_REALTIME, &wall);
+    clock_gettime(CLOCK_BOOTTIME, &up);
+    return st->st_mtim.tv_sec < wall.tv_sec - up.tv_sec;
+}
+
+// Opens and locks the part; it is made if it is missing.
+static enum kb_code lock_part(struct asset_upload *u, struct kb_error *err)
+{
+    for (int attempt = 0; attempt < 10; attempt++) {
+        u->fd = open(u->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+        if (u->fd < 0)
+            return cannot_store(err, errno);
+        if (flock(u->fd, LOCK_EX | LOCK_NB) != 0)
+            break;
+        if (is_same_file(u->fd, u->path))
+            return KB_OK;
+        close(u->fd);
+        u->fd = -1;
+    }
+    return kb_fail(err, KB_UNAVAILABLE,
+                   _("this upload is being written to by another request; try again in a moment"));
+}
+
+static enum kb_code open_part(struct asset_upload **ret, struct store *s, const struct asset *a,
+                              struct kb_error *err)
+{
+    CLEANUP(upload_free) struct asset_upload *u = kb_alloc(sizeof(*u));
+    u->fd = -1;
+    u->path = asset_part_path(s, a->id);
+    u->declared = a->size_bytes;
+    memcpy(u->id, a->id, sizeof(u->id));
+    struct stat st;
+    enum kb_code code = lock_part(u, err);
+    if (code != KB_OK)
+        return code;
+    if (fstat(u->fd, &st) != 0)
+        return cannot_store(err, errno);
+    u->offset = st.st_size;
+    if (u->offset > a->received_bytes && is_from_before_boot(&st))
+        u->offset = a->received_bytes; // what the last sync covered
+    if (u->declared >= 0 && u->offset > u->declared)
+        u->offset = u->declared;
+    if (u->offset < st.st_size && ftruncate(u->fd, u->offset) != 0)
+        return cannot_store(err, errno);
+    if (st.st_nlink > 1)
+        code = make_own(u, err);
+    if (code != KB_OK)
+        return code;
+    u->written_back = u->offset;
+    if (u->offset == 0)
+        u->hash = hash_start();
+    *ret = TAKE(u);
+    return KB_OK;
+}
+
+enum kb_code asset_upload_open(struct asset_upload **ret, struct store *s, const char *id,
+                               struct kb_error *err)
+{
+    struct asset a;
+    enum kb_code code = asset_find(s, id, &a, err);
+    if (code != KB_OK)
+        return code;
+    if (strcmp(a.state, "uploading") != 0 && strcmp(a.state, "fetching") != 0)
+        return kb_fail(err, KB_BAD_INPUT, _("'%s' is complete; nothing can be added to it"),
+                       a.name);
+    return open_part(ret, s, &a, err);
+}
+
+// --- writing
+
+int64_t asset_upload_offset(const struct asset_upload *u)
+{
+    return u->offset;
+}
+
+enum kb_code asset_upload_write(struct asset_upload *u, const void *data, size_t n,
+                                struct kb_error *err)
+{
+    if (u->declared >= 0 && (uint64_t)n > (uint64_t)(u->declared - u->offset))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("more bytes arrived than the %lld that were announced; upload the file "
+                         "again"),
+                       (long long)u->declared);
+    if ((uint64_t)n > (uint64_t)(INT64_MAX - u->offset))
+        return cannot_store(err, EFBIG);
+    return append(u, data, n, err);
+}
+
+enum kb_code asset_upload_truncate(struct asset_upload *u, int64_t offset, struct kb_error *err)
+{
+    if (offset < 0 || offset > u->offset)
+        return kb_fail(err, KB_INTERNAL, "an upload of %lld bytes cannot be cut back to %lld",
+                       (long long)u->offset, (long long)offset);
+    if (offset == u->offset)
+        return KB_OK;
+    if (ftruncate(u->fd, offset) != 0)
+        return cannot_store(err, errno);
+    u->offset = offset;
+    u->written_back = KB_MIN(u->written_back, offset);
+    hash_free(&u->hash);
+    if (offset == 0)
+        u->hash = hash_start();
+    return KB_OK;
+}
+
+// --- filing
+
+static enum kb_code hash_again(struct asset_upload *u, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *buffer = kb_alloc(CHUNK_BYTES);
+    CLEANUP(hash_free) EVP_MD_CTX *c = hash_start();
+    int64_t at = 0;
+    while (at < u->offset) {
+        ssize_t n = pread(u->fd, buffer, (size_t)KB_MIN(CHUNK_BYTES, u->offset - at), at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return cannot_store(err, n < 0 ? errno : EIO);
+        EVP_DigestUpdate(c, buffer, (size_t)n);
+        at += n;
+    }
+    u->hash = TAKE(c);
+    return KB_OK;
+}
+
+static enum kb_code finish_hash(struct asset_upload *u, char ret_hex[65], struct kb_error *err)
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int n = 0;
+    enum kb_code code = u->hash ? KB_OK : hash_again(u, err);
+    if (code != KB_OK)
+        return code;
+    if (EVP_DigestFinal_ex(u->hash, digest, &n) != 1 || n != 32)
+        return kb_fail(err, KB_INTERNAL, "SHA-256 failed");
+    hash_free(&u->hash);
+    for (int i = 0; i < 32; i++)
+        snprintf(ret_hex + 2 * i, 3, "%02x", digest[i]);
+    return KB_OK;
+}
+
+static bool sync_folder(const char *folder)
+{
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool ok = fd >= 0 && fsync(fd) == 0;
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+// A worker's cage may forbid to link from one folder into another: then the bytes are copied.
+static bool place_copy(struct asset_upload *u, const char *path)
+{
+    CLEANUP(kb_freep) char *part = kb_printf("%s.part", path);
+    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    if (fd < 0)
+        return false;
+    off_t at = 0;
+    ssize_t n = 1;
+    while (at < u->offset && n > 0)
+        n = sendfile(fd, u->fd, &at, (size_t)KB_MIN(u->offset - at, (int64_t)1 << 30));
+    bool ok = at == u->offset && fsync(fd) == 0 && rename(part, path) == 0;
+    int number = n == 0 ? EIO : errno;
+    close(fd);
+    if (!ok)
+        unlink(part);
+    errno = number;
+    return ok;
+}
+
+// The part gets its name as a content too, or the content that is there already is taken.
+static enum kb_code place(struct asset_upload *u, struct store *s, const char *sha256,
+                          struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *path = asset_path(s, sha256);
+    CLEANUP(kb_freep) char *folder = kb_printf("%s/files", s->folder);
+    struct stat st;
+    bool there = stat(path, &st) == 0 && st.st_size == u->offset;
+    // One that is there with another size is damaged, and this one heals it: rename replaces. Disks
+    // without links (exFAT, shared folders of virtual machines) have rename alone, too.
+    if (!there && link(u->path, path) != 0 && rename(u->path, path) != 0 &&
+        (errno != EXDEV || !place_copy(u, path)))
+        return cannot_store(err, errno);
+    return sync_folder(folder) ? KB_OK : cannot_store(err, errno);
+}
+
+// What an inspector found out about the same content need not be found out again.
+static enum kb_code copy_facts(struct store *s, const char *id, const char *sha256,
+                               struct kb_error *err)
+{
+    return store_exec(
+        s, NULL, err,
+        "UPDATE asset SET (state, kind, duration_ms, width, height, fps, codec, faces, warnings,"
+        " peaks, thumbnail) = (SELECT state, kind, duration_ms, width, height, fps, codec, faces,"
+        " warnings, peaks, thumbnail FROM asset WHERE sha256 = ?2 AND state = 'ready' LIMIT 1)"
+        " WHERE id = ?1 AND EXISTS (SELECT 1 FROM asset WHERE sha256 = ?2 AND state = 'ready')",
+        "tt", id, sha256);
+}
+
+// In a transaction: the row is still unfinished, the content in its place, the row says so.
+static enum kb_code file_locked(struct asset_upload *u, struct store *s, const char *sha256,
+                                struct kb_error *err)
+{
+    int n = 0;
+    enum kb_code code = store_exec(
+        s, &n, err,
+        "UPDATE asset SET state = 'new', sha256 = ?, size = ?2, received = ?2, expires_ms = NULL,"
+        " error = NULL, worker = NULL, lease_ms = NULL, attempts = 0"
+        " WHERE id = ?3 AND state IN ('uploading', 'fetching', 'making')",
+        "tit", sha256, u->offset, u->id);
+    if (code == KB_OK && n == 0)
+        code = kb_fail(err, KB_NOT_FOUND,
+                       _("the file was deleted while it was being uploaded; upload it again"));
+    if (code == KB_OK)
+        code = place(u, s, sha256, err);
+    if (code == KB_OK)
+        code = copy_facts(s, u->id, sha256, err);
+    if (code == KB_OK)
+        file_forget(s, "files", sha256);
+    return code;
+}
+
+static enum kb_code file_content(struct asset_upload *u, struct store *s, struct kb_error *err)
+{
+    char sha256[65];
+    if (u->offset == 0)
+        return kb_fail(err, KB_BAD_INPUT, _("the file is empty (0 bytes); choose another one"));
+    enum kb_code code = finish_hash(u, sha256, err);
+    if (code != KB_OK)
+        return code;
+    if (fsync(u->fd) != 0)
+        return cannot_store(err, errno);
+    // The content gets its place before the transaction that names it is over: should that never
+    // end, the database still knows whose the content is.
+    code = file_loosen(s, "files", sha256, err);
+    if (code == KB_OK)
+        code = store_begin(s, err);
+    if (code != KB_OK)
+        return code;
+    code = store_end(s, file_locked(u, s, sha256, err), err);
+    if (code == KB_OK || code == KB_NOT_FOUND)
+        unlink(u->path);
+    return code;
+}
+
+static enum kb_code record_offset(struct asset_upload *u, struct store *s, struct kb_error *err)
+{
+    int n = 0;
+    if (fdatasync(u->fd) != 0)
+        return cannot_store(err, errno);
+    enum kb_code code = store_exec(s, &n, err,
+                                   "UPDATE asset SET received = ?1, expires_ms ="
+                                   " iif(state = 'uploading', ?3, expires_ms) WHERE id = ?2"
+                                   " AND state IN ('uploading', 'fetching')",
+                                   "iti", u->offset, u->id, kb_wall_ms() + UPLOAD_KEEP_MS);
+    if (code == KB_OK && n == 0) { // deleted meanwhile
+        unlink(u->path);
+        return kb_fail(err, KB_NOT_FOUND,
+                       _("the file was deleted while it was being uploaded; upload it again"));
+    }
+    return code;
+}
+
+enum kb_code asset_upload_close(struct asset_upload **upload, struct store *s, bool whole,
+                                bool *ret_complete, struct kb_error *err)
+{
+    CLEANUP(upload_free) struct asset_upload *u = TAKE(*upload);
+    bool complete = u->declared >= 0 ? u->offset == u->declared : whole;
+    if (ret_complete)
+        *ret_complete = false;
+    enum kb_code code = complete ? file_content(u, s, err) : record_offset(u, s, err);
+    if (ret_complete)
+        *ret_complete = complete && code == KB_OK;
+    return code;
+}
+
+// --- files of this machine
+
+// The bytes of path into the part of asset id, then filed. The size must be what was declared.
+static enum kb_code copy_and_file(struct store *s, const struct asset *a, int from,
+                                  struct kb_error *err)
+{
+    CLEANUP(upload_free) struct asset_upload *u = NULL;
+    enum kb_code code = open_part(&u, s, a, err);
+    if (code == KB_OK && u->offset > 0)
+        code = asset_upload_truncate(u, 0, err);
+    if (code != KB_OK)
+        return code;
+    // Where the disk can share blocks the copy costs nothing.
+    struct stat st;
+    if (ioctl(u->fd, FICLONE, from) == 0 && fstat(u->fd, &st) == 0) {
+        hash_free(&u->hash);
+        u->offset = st.st_size;
+    } else {
+        code = append_file(u, from, a->size_bytes, err);
+    }
+    if (code == KB_OK && u->offset != a->size_bytes)
+        code = kb_fail(err, KB_BAD_INPUT, _("the file changed while it was being read"));
+    return code == KB_OK ? file_content(u, s, err) : code;
+}
+
+static enum kb_code open_source(const char *path, int *ret_fd, int64_t *ret_size,
+                                struct kb_error *err)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a FIFO must not block
+    if (fd < 0)
+        return kb_fail(err, errno == ENOENT ? KB_NOT_FOUND : KB_BAD_INPUT,
+                       _("cannot open '%s': %s"), path, kb_strerror(errno));
+    enum kb_code code = KB_OK;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        code = kb_fail(err, KB_BAD_INPUT, _("'%s' is not a regular file"), path);
+    else if (st.st_size == 0)
+        code = kb_fail(err, KB_BAD_INPUT, _("'%s' is empty (0 bytes)"), path);
+    if (code != KB_OK) {
+        close(fd);
+        return code;
+    }
+    *ret_fd = fd;
+    *ret_size = st.st_size;
+    return KB_OK;
+}
+
+enum kb_code asset_add_file(struct store *s, const struct asset_params *p, const char *path,
+                            char ret_id[33], struct kb_error *err)
+{
+    struct asset_params params = *p;
+    struct asset a = {0};
+    int from;
+    enum kb_code code = open_source(path, &from, &params.size_bytes, err);
+    if (code != KB_OK)
+        return code;
+    // Until it is whole it is an upload like others, and goes as they go after a crash.
+    if (params.expires_ms == 0)
+        params.expires_ms = kb_wall_ms() + 60 * 60 * 1000;
+    if (!params.name || !*params.name)
+        params.name = path;
+    code = asset_insert(s, &params, "uploading", NULL, NULL, a.id, err);
+    if (code == KB_OK) {
+        a.size_bytes = params.size_bytes;
+        code = copy_and_file(s, &a, from, err);
+        if (code != KB_OK)
+            asset_delete(s, a.id, NULL);
+    }
+    close(from);
+    if (code == KB_OK)
+        memcpy(ret_id, a.id, sizeof(a.id));
+    return code;
+}
+
+enum kb_code asset_set_content(struct store *s, const char *id, const char *path,
+                               struct kb_error *err)
+{
+    struct asset a;
+    int from;
+    enum kb_code code = asset_find(s, id, &a, err);
+    if (code != KB_OK)
+        return code;
+    code = open_source(path, &from, &a.size_bytes, err);
+    if (code != KB_OK)
+        return code;
+    code = copy_and_file(s, &a, from, err);
+    if (code != KB_OK)
+        upload_part_remove(s, a.id);
+    close(from);
+    return code;
+}

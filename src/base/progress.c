@@ -1,0 +1,35 @@
+#include "base/progress.h"
+
+#include "base/base.h"
+
+#include <string.h>
+
+static const struct {
+    const char *id, *title;
+} stages[N_STAGES] = {
+    [STAGE_LOADING] = {"loading", N_("loading models")},
+    [STAGE_AUDIO] = {"audio", N_("reading speech")},
+    [STAGE_PREPROCESSING] = {"preprocessing", N_("finding faces")},
+    [STAGE_GENERATING] = {"generating", N_("generating")},
+    [STAGE_FINISHING] = {"finishing", N_("finishing")},
+};
+
+const char *stage_id(enum stage stage)
+{
+    return stages[stage].id;
+}
+
+bool stage_parse(const char *id, enum stage *ret)
+{
+    for (enum stage s = STAGE_LOADING; s < N_STAGES; s++)
+        if (strcmp(stages[s].id, id) == 0) {
+            *ret = s;
+            return true;
+        }
+    return false;
+}
+
+const char *stage_title(enum stage stage)
+{
+    return _(stages[stage].title);
+}

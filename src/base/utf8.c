@@ -1,0 +1,55 @@
+#include "base/utf8.h"
+
+#include "base/text.h"
+
+#include <string.h>
+
+int32_t utf8_next(const char *s, int *ret_length)
+{
+    // s ends with a NUL, which no continuation byte equals: nothing behind it is read.
+    const unsigned char *b = (const unsigned char *)s;
+    *ret_length = 1;
+    if (b[0] < 0x80)
+        return b[0];
+    int length = b[0] >= 0xf0 ? 4 : b[0] >= 0xe0 ? 3 : 2;
+    if (b[0] < 0xc2 || b[0] > 0xf4)
+        return -1;
+    int32_t c = b[0] & (0x7f >> length);
+    for (int i = 1; i < length; i++) {
+        if ((b[i] & 0xc0) != 0x80)
+            return -1;
+        c = c << 6 | (b[i] & 0x3f);
+    }
+    static const int32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+    if (c < smallest[length] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
+        return -1;
+    *ret_length = length;
+    return c;
+}
+
+char *utf8_clean(const char *s)
+{
+    if (!s)
+        return NULL;
+    struct text ret = {0};
+    text_add(&ret, "");
+    while (*s) {
+        int length;
+        if (utf8_next(s, &length) < 0)
+            text_add(&ret, "\xef\xbf\xbd");
+        else
+            text_add_bytes(&ret, s, (size_t)length);
+        s += length;
+    }
+    return ret.data;
+}
+
+int utf8_fit(const char *s, int n)
+{
+    int fits = (int)strnlen(s, (size_t)n);
+    if (s[fits] == '\0')
+        return fits;
+    while (fits > 0 && ((unsigned char)s[fits] & 0xc0) == 0x80)
+        fits--;
+    return fits;
+}

@@ -1,0 +1,288 @@
+// koubo model: what is known about model files.
+#include "cli/model/model.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "lipsync/motion.h"
+#include "lipsync/sync.h"
+#include "nn/import/import.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *synopsis, *help;
+} commands[] = {
+    {"list", model_list, "", N_("the models that are here")},
+    {"info", model_info, "FILE", N_("what is in a model file")},
+    {"convert", model_convert, "IN OUT.safetensors", N_("PyTorch checkpoint to safetensors")},
+    {"quantize", model_quantize, "MODEL -i VIDEO [-o OUT.safetensors]",
+     N_("measure what int8 needs to know")},
+    {"run", model_run, "FILE --input NAME=X.npy -o Y.npy", N_("run a network on NumPy arrays")},
+};
+
+static void print_help(void)
+{
+    printf("%s koubo model %s\n\n", _("Usage:"), _("COMMAND [OPTION...]"));
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        printf("  %-8s %-36s %s\n", commands[i].name, commands[i].synopsis, _(commands[i].help));
+}
+
+int cmd_model(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help();
+        return EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_help();
+        return EXIT_OK;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        if (strcmp(argv[1], commands[i].name) != 0)
+            continue;
+        CLEANUP(kb_freep) char *name = kb_printf("koubo model %s", commands[i].name);
+        argv[1] = name;
+        return commands[i].run(argc - 1, argv + 1);
+    }
+    log_error(_("there is no command 'model %s'; koubo model --help lists them all"), argv[1]);
+    return EXIT_USAGE;
+}
+
+// What a file says it is by its first bytes.
+static const char *format_name(const struct file_map *file)
+{
+    if (file->size >= 8 && memcmp(file->data + 4, "TFL3", 4) == 0)
+        return "tflite";
+    if (file->size >= 4 && memcmp(file->data, "PK\3\4", 4) == 0)
+        return _("PyTorch (zip)");
+    if (file->size >= 2 && file->data[0] == 0x80)
+        return _("PyTorch (before 1.6)");
+    if (file->size >= 9 && file->data[8] == '{')
+        return "safetensors";
+    return _("unknown");
+}
+
+static const char *network_name(const struct tensor_set *weights)
+{
+    const char *name = tensor_set_meta(weights, "name");
+    if (motion_recognize(weights))
+        return _("listener: from speech to the motion of lips");
+    if (sync_recognize(weights))
+        return _("judge of sync: whether lips and speech go together");
+    if (name)
+        return name;
+    return wav2lip_recognize(weights) ? "wav2lip" : _("unknown");
+}
+
+// --- list
+
+static bool is_model_name(const char *name)
+{
+    static const char *const extensions[] = {".safetensors", ".pth", ".pt", ".ckpt", ".tflite"};
+    size_t n = strlen(name);
+    for (size_t i = 0; i < ARRAY_LEN(extensions); i++) {
+        size_t k = strlen(extensions[i]);
+        if (n > k && strcmp(name + n - k, extensions[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void list_file(const char *path, const char *name)
+{
+    struct kb_error err = {0};
+    CLEANUP(graph_free) struct graph *graph = NULL;
+    struct stat st = {0};
+    stat(path, &st);
+    cli_print_padded(stdout, name, 40);
+    printf("%8.1f MB  ", (double)st.st_size / 1e6);
+    if (graph_load(&graph, path, &err) != KB_OK)
+        printf(_("not usable: %s\n"), err.text);
+    else
+        printf(_("%.1f M parameters, %.2f G multiply-adds a picture\n"),
+               (double)graph_params(graph) / 1e6, (double)graph_macs(graph) / 1e9);
+}
+
+// Names in byte order, so that two runs print the same.
+static void list_folder(const char *folder, const char *prefix)
+{
+    struct dirent **entries = NULL;
+    int n = scandir(folder, &entries, NULL, alphasort);
+    for (int i = 0; i < n; i++) {
+        const char *name = entries[i]->d_name;
+        CLEANUP(kb_freep) char *path = path_join(folder, name);
+        CLEANUP(kb_freep) char *shown = kb_printf("%s%s", prefix, name);
+        if (is_model_name(name) && file_exists(path))
+            list_file(path, shown);
+        free(entries[i]);
+    }
+    free(entries);
+}
+
+static const struct argp_child only_common[] = {{&common_argp, 0, NULL, 0}, {0}};
+
+static error_t list_parse(int key, char *arg, struct argp_state *state)
+{
+    if (key != ARGP_KEY_INIT)
+        return ARGP_ERR_UNKNOWN;
+    state->child_inputs[0] = state->input;
+    return 0;
+}
+
+static const struct argp list_argp = {
+    NULL, list_parse, NULL, N_("List the models that are here."), only_common, NULL, "koubo"};
+
+int model_list(int argc, char **argv)
+{
+    struct common_options common = {0};
+    options_parse(&list_argp, argc, argv, &common);
+    struct kb_error err = {0};
+    CLEANUP(kb_freep) char *bundled = NULL;
+    enum kb_code code = model_locate(&bundled, MODEL_BUNDLED ".safetensors", &err);
+    if (code != KB_OK)
+        return cli_report(code, &err);
+    CLEANUP(kb_freep) char *folder = path_folder(bundled);
+    CLEANUP(kb_freep) char *faces = path_join(folder, "face");
+    CLEANUP(kb_freep) char *plain = realpath(folder, NULL);
+    printf("%s\n", plain ? plain : folder);
+    list_folder(folder, "");
+    list_folder(faces, "face/");
+    return EXIT_OK;
+}
+
+// --- info
+
+struct info_options {
+    struct common_options common;
+    const char *file;
+};
+
+static error_t info_parse(int key, char *arg, struct argp_state *state)
+{
+    struct info_options *o = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->common;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (o->file)
+            argp_error(state, _("'%s' is one argument too many; name one file"), arg);
+        o->file = arg;
+        return 0;
+    case ARGP_KEY_END:
+        if (!o->file)
+            argp_error(state, "%s", _("no file: name a model"));
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp info_argp = {
+    NULL,        info_parse,
+    "FILE",      N_("Tell what is in a model file; with -v every tensor and the whole metadata."),
+    only_common, NULL,
+    "koubo",
+};
+
+static void print_field(const char *title, const char *value)
+{
+    cli_print_padded(stdout, title, 16);
+    printf("%s\n", value);
+}
+
+static void print_values(const struct graph *g, const char *title, const int *values, int n)
+{
+    for (int i = 0; i < n; i++) {
+        const struct value *v = &g->values[values[i]];
+        CLEANUP(kb_freep)
+        char *text = kb_printf("%s (n, %d, %d, %d)", v->name ? v->name : "-", v->c, v->h, v->w);
+        print_field(title, text);
+    }
+}
+
+static void print_graph(const struct graph *g, bool has_ranges)
+{
+    CLEANUP(kb_freep)
+    char *parameters =
+        kb_printf("%lld (%.1f M)", (long long)graph_params(g), (double)graph_params(g) / 1e6);
+    CLEANUP(kb_freep) char *macs = kb_printf(_("%.3f G a picture"), (double)graph_macs(g) / 1e9);
+    print_field(_("parameters"), parameters);
+    print_field(_("multiply-adds"), macs);
+    print_values(g, _("input"), g->inputs, g->n_inputs);
+    print_values(g, _("output"), g->outputs, g->n_outputs);
+    CLEANUP(kb_freep)
+    char *precision = kb_printf(_("f32, bf16, int8; auto means %s here"),
+                                precision_name(precision_resolve(PRECISION_AUTO, has_ranges)));
+    print_field(_("precision"), precision);
+}
+
+// Text out of a file: no control characters for the terminal, at most limit bytes.
+static void print_foreign(const char *text, size_t limit)
+{
+    size_t n = 0;
+    for (; text[n] && (n < limit || ((unsigned char)text[n] & 0xc0) == 0x80); n++)
+        putchar((unsigned char)text[n] < ' ' || text[n] == 0x7f ? '?' : text[n]);
+    if (text[n])
+        fputs("…", stdout);
+}
+
+static void print_weights(const struct tensor_set *set, bool verbose)
+{
+    for (size_t i = 0; i < tensor_set_meta_count(set); i++) {
+        const char *key, *value;
+        tensor_set_meta_at(set, i, &key, &value);
+        printf("%s ", _("metadata"));
+        print_foreign(key, 60);
+        printf(" = ");
+        print_foreign(value, verbose ? SIZE_MAX : 60);
+        putchar('\n');
+    }
+    CLEANUP(kb_freep) char *n = kb_printf("%zu", tensor_set_count(set));
+    print_field(_("tensors"), n);
+    for (size_t i = 0; verbose && i < tensor_set_count(set); i++) {
+        const struct tensor *t = tensor_set_at(set, i);
+        printf("  %-56s %-5s %s\n", t->name, dtype_name(t->dtype), tensor_shape(t).text);
+    }
+}
+
+int model_info(int argc, char **argv)
+{
+    struct info_options o = {0};
+    options_parse(&info_argp, argc, argv, &o);
+    struct kb_error err = {0}, weights_err = {0}, graph_err = {0};
+    CLEANUP(file_unmap) struct file_map file = {0};
+    enum kb_code code = file_map(&file, o.file, &err);
+    if (code != KB_OK)
+        return cli_report(code, &err);
+
+    CLEANUP(tensor_set_free) struct tensor_set *weights = NULL;
+    CLEANUP(graph_free) struct graph *graph = NULL;
+    const char *format = format_name(&file);
+    bool tflite = strcmp(format, "tflite") == 0;
+    if (!tflite) {
+        code = weights_load(&weights, o.file, &weights_err);
+        if (code != KB_OK)
+            return cli_report(code, &weights_err);
+    }
+    enum kb_code graph_code = graph_load(&graph, o.file, &graph_err);
+    if (tflite && graph_code != KB_OK)
+        return cli_report(graph_code, &graph_err);
+
+    print_field(_("file"), o.file);
+    print_field(_("format"), format);
+    print_field(_("network"), tflite ? path_name(o.file) : network_name(weights));
+    if (graph)
+        print_graph(graph, weights && tensor_set_meta(weights, "int8"));
+    if (weights)
+        print_weights(weights, o.common.verbose);
+    // Weights of another network are still worth a look.
+    if (!graph)
+        log_warn(_("these weights are of no network that koubo can run: %s"), graph_err.text);
+    return EXIT_OK;
+}

@@ -1,0 +1,168 @@
+// The machine: processor, memory, GPU, disk, and what of the workers' cage the kernel offers.
+#include "doctor/internal.h"
+
+#include "base/file.h"
+#include "base/proc.h"
+#include "nn/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <linux/landlock.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#define GIB                (1024.0 * 1024.0 * 1024.0)
+#define DISK_SAMPLE_BYTES  (32 << 20)
+#define SLOW_DISK_MB_S     20 // a 1080p result is written at about 1 MB/s
+#define MEMORY_NEEDED      (1LL << 30)
+#define DISK_USUAL_RESERVE 10 // GB, the server's --min-free
+
+static bool has_word(const char *list, const char *word)
+{
+    size_t n = strlen(word);
+    for (const char *at = list; (at = strstr(at, word)); at += n)
+        if ((at == list || at[-1] == ' ') && (at[n] == ' ' || !at[n]))
+            return true;
+    return false;
+}
+
+static void look_at_processor(struct doctor *d)
+{
+    static const char *const wanted[][2] = {
+        {"avx2", "AVX2"},        {"avx512f", "AVX-512"}, {"avx512_vnni", "VNNI"},
+        {"avx512_bf16", "BF16"}, {"amx_bf16", "AMX"},
+    };
+    char model[256], flags[4096], list[128] = "";
+    double load = 0;
+    proc_value("/proc/cpuinfo", "model name", model, sizeof(model));
+    proc_value("/proc/cpuinfo", "flags", flags, sizeof(flags));
+    for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
+        size_t used = strlen(list);
+        if (has_word(flags, wanted[i][0]))
+            snprintf(list + used, sizeof(list) - used, "%s%s", used ? ", " : "", wanted[i][1]);
+    }
+    getloadavg(&load, 1);
+    int cores = kb_cpu_count();
+    bool old = !has_word(flags, "avx2");
+    bool busy = load > 2.0 * cores + 1;
+    doctor_add(d, "processor", _("processor"), old || busy ? FINDING_WARNING : FINDING_OK,
+               old    ? _("this processor is old; expect it to be many times slower")
+               : busy ? _("the machine has more to do than it can; end other programs or use fewer "
+                          "workers (--workers)")
+                      : NULL,
+               _("%s, %d cores for koubo, %s; load %.1f; networks run in %s"),
+               model[0] ? model : _("unknown model"), cores, list[0] ? list : _("no AVX2"), load,
+               precision_name(precision_resolve(PRECISION_AUTO, true)));
+}
+
+static void look_at_memory(struct doctor *d)
+{
+    double free_bytes = (double)proc_bytes("/proc/meminfo", "MemAvailable");
+    double all_bytes = (double)proc_bytes("/proc/meminfo", "MemTotal");
+    bool low = free_bytes < (double)MEMORY_NEEDED;
+    doctor_add(d, "memory", _("memory"), low ? FINDING_WARNING : FINDING_OK,
+               low ? _("a worker needs about 0.5 GB; close other programs or use --workers 1")
+                   : NULL,
+               _("%.1f of %.1f GB available"), free_bytes / GIB, all_bytes / GIB);
+}
+
+static void look_at_gpu(struct doctor *d)
+{
+    glob_t found = {0};
+    char model[128] = "";
+    if (glob("/proc/driver/nvidia/gpus/*/information", 0, NULL, &found) == 0)
+        proc_value(found.gl_pathv[0], "Model", model, sizeof(model));
+    if (found.gl_pathc > 0)
+        doctor_add(d, "gpu", _("GPU"), FINDING_OK, NULL,
+                   _("%zu found (%s); this version of koubo computes on the processor"),
+                   found.gl_pathc, model);
+    else
+        doctor_add(d, "gpu", _("GPU"), FINDING_OK, NULL, "%s",
+                   _("none found; none is needed, koubo computes on the processor"));
+    globfree(&found);
+}
+
+// Megabytes a second of writing and syncing, negative on failure (*err).
+static double disk_speed(const char *folder, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *path = path_join(folder, ".koubo-doctor-XXXXXX");
+    int fd = mkostemp(path, O_CLOEXEC);
+    if (fd < 0) {
+        kb_fail(err, KB_BAD_INPUT, "%s", kb_strerror(errno));
+        return -1;
+    }
+    unlink(path);
+    size_t chunk = 1 << 20;
+    CLEANUP(kb_freep) char *data = kb_alloc(chunk);
+    int64_t begin = kb_now_us();
+    bool whole = true;
+    for (int i = 0; i < DISK_SAMPLE_BYTES >> 20 && whole; i++)
+        whole = write(fd, data, chunk) == (ssize_t)chunk;
+    whole = whole && fsync(fd) == 0;
+    if (!whole)
+        kb_fail(err, KB_NO_SPACE, "%s", kb_strerror(errno));
+    close(fd);
+    double seconds = (double)(kb_now_us() - begin) / 1e6;
+    return whole ? DISK_SAMPLE_BYTES / 1e6 / KB_MAX(seconds, 1e-6) : -1;
+}
+
+static void look_at_disk(struct doctor *d)
+{
+    CLEANUP(kb_freep) char *above = path_folder(d->data);
+    const char *folder = file_is_dir(d->data) ? d->data : file_is_dir(above) ? above : "/";
+    struct statvfs v;
+    if (statvfs(folder, &v) != 0) {
+        doctor_add(d, "disk", _("disk"), FINDING_PROBLEM,
+                   _("choose another data folder with --data"), _("cannot look at '%s': %s"),
+                   folder, kb_strerror(errno));
+        return;
+    }
+    double free_gb = (double)v.f_bavail * (double)v.f_frsize / 1e9;
+    double all_gb = (double)v.f_blocks * (double)v.f_frsize / 1e9;
+    struct kb_error err = {0};
+    double speed = disk_speed(folder, &err);
+    if (speed < 0) {
+        doctor_add(d, "disk", _("disk"), FINDING_PROBLEM,
+                   _("free some space or choose another data folder with --data"),
+                   _("cannot write in '%s': %s; %.1f of %.1f GB free"), folder, err.text, free_gb,
+                   all_gb);
+        return;
+    }
+    bool low = free_gb < DISK_USUAL_RESERVE, slow = speed < SLOW_DISK_MB_S;
+    doctor_add(d, "disk", _("disk"), low || slow ? FINDING_WARNING : FINDING_OK,
+               low ? _("new jobs wait while less than --min-free (usually 10 GB) is free; delete "
+                       "old results or run koubo clean --keep-days 30")
+               : slow ? _("this disk is slow; put the data folder on another one with --data")
+                      : NULL,
+               _("%.1f of %.1f GB free in '%s', writes %.0f MB/s"), free_gb, all_gb, folder, speed);
+}
+
+static void look_at_cage(struct doctor *d)
+{
+    long landlock =
+        syscall(SYS_landlock_create_ruleset, NULL, (size_t)0, LANDLOCK_CREATE_RULESET_VERSION);
+    bool seccomp = prctl(PR_GET_SECCOMP) >= 0;
+    bool whole = landlock > 0 && seccomp;
+    doctor_add(d, "cage", _("workers' cage"), whole ? FINDING_OK : FINDING_WARNING,
+               whole ? NULL
+                     : _("videos from strangers are decoded with less protection here; use a "
+                         "kernel of 5.13 or newer with Landlock and seccomp"),
+               _("no network: %s; no writing elsewhere: %s"), seccomp ? _("yes") : _("no"),
+               landlock > 0 ? _("yes") : _("no"));
+}
+
+void doctor_look_at_machine(struct doctor *d)
+{
+    look_at_processor(d);
+    look_at_memory(d);
+    look_at_gpu(d);
+    look_at_disk(d);
+    look_at_cage(d);
+}

@@ -1,0 +1,316 @@
+// Files as answers: conditions (RFC 9110, section 13), ranges (section 14), names for saving.
+#include "http/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BLOCK_BYTES (64 << 10)
+
+// --- dates, without locale
+
+static const char days[] = "SunMonTueWedThuFriSat";
+static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+
+void http_date(char ret[32], int64_t seconds)
+{
+    struct tm t = {0};
+    time_t when = (time_t)seconds;
+    gmtime_r(&when, &t);
+    snprintf(ret, 32, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT", days + 3 * t.tm_wday, t.tm_mday,
+             months + 3 * t.tm_mon, (t.tm_year + 1900) % 10000, t.tm_hour, t.tm_min, t.tm_sec);
+}
+
+// "Sun, 06 Nov 1994 08:49:37 GMT". The two obsolete forms are not worth their code: a condition
+// that is not understood is one that is not there.
+bool http_date_parse(const char *text, int64_t *ret_seconds)
+{
+    char month[4] = "", zone[4] = "";
+    struct tm t = {0};
+    int used = 0;
+    if (strlen(text) != 29 ||
+        sscanf(text + 4, " %2d %3s %4d %2d:%2d:%2d %3s%n", &t.tm_mday, month, &t.tm_year,
+               &t.tm_hour, &t.tm_min, &t.tm_sec, zone, &used) != 7 ||
+        used != 25 || strcmp(zone, "GMT") != 0)
+        return false;
+    const char *m = strstr(months, month);
+    if (!m || (m - months) % 3 != 0)
+        return false;
+    t.tm_mon = (int)(m - months) / 3;
+    t.tm_year -= 1900;
+    *ret_seconds = timegm(&t);
+    return true;
+}
+
+// --- conditions
+
+bool etag_listed(const char *list, const char *etag, bool strong)
+{
+    size_t n = strlen(etag);
+    for (const char *p = list; *p;) {
+        p += strspn(p, ", \t");
+        if (*p == '*')
+            return true;
+        bool weak = strncmp(p, "W/", 2) == 0;
+        p += weak ? 2 : 0;
+        if (*p != '"')
+            return false;
+        const char *end = strchr(p + 1, '"');
+        if (!end)
+            return false;
+        if (!(weak && strong) && (size_t)(end + 1 - p) == n && memcmp(p, etag, n) == 0)
+            return true;
+        p = end + 1;
+    }
+    return false;
+}
+
+struct file {
+    int fd;
+    int64_t size, modified_s;
+    char etag[64], date[32];
+};
+
+static void file_close(struct file *f)
+{
+    if (f->fd >= 0)
+        close(f->fd);
+}
+
+static bool file_open(struct file *f, const char *path)
+{
+    struct stat st;
+    // Not blocking: it might be a pipe.
+    f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (f->fd < 0 || fstat(f->fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return false;
+    f->size = st.st_size;
+    f->modified_s = st.st_mtim.tv_sec;
+    snprintf(f->etag, sizeof(f->etag), "\"%jx-%jx-%jx\"", (uintmax_t)st.st_ino,
+             (uintmax_t)st.st_size,
+             (uintmax_t)st.st_mtim.tv_sec * 1000000000u + (uintmax_t)st.st_mtim.tv_nsec);
+    http_date(f->date, f->modified_s);
+    return true;
+}
+
+// 200 = go on, 304 or 412 (RFC 9110, 13.2.2).
+static int check_conditions(const struct request *r, const struct file *f)
+{
+    int64_t when;
+    const char *match = request_header(r, "If-Match");
+    const char *unmodified = request_header(r, "If-Unmodified-Since");
+    const char *none = request_header(r, "If-None-Match");
+    const char *modified = request_header(r, "If-Modified-Since");
+    if (match && !etag_listed(match, f->etag, true))
+        return 412;
+    if (!match && unmodified && http_date_parse(unmodified, &when) && f->modified_s > when)
+        return 412;
+    if (none)
+        return etag_listed(none, f->etag, false) ? 304 : 200;
+    if (modified && http_date_parse(modified, &when) && f->modified_s <= when)
+        return 304;
+    return 200;
+}
+
+// Is the file still the one that the client has a part of?
+static bool check_if_range(const struct request *r, const struct file *f)
+{
+    const char *value = request_header(r, "If-Range");
+    int64_t when;
+    if (!value)
+        return true;
+    if (*value == '"' || strncmp(value, "W/", 2) == 0)
+        return strcmp(value, f->etag) == 0;
+    // A date only tells one second from another: the file must have rested since.
+    return http_date_parse(value, &when) && when == f->modified_s &&
+           kb_wall_ms() / 1000 - f->modified_s > 1;
+}
+
+// --- several ranges: multipart/byteranges
+
+struct parts {
+    int fd, n, i;     // i: the part that is being sent
+    bool in_body;     // its header has been sent
+    size_t text_sent; // of its header, or of the last line
+    int64_t sent;     // of its bytes
+    char *heads[MAX_RANGES];
+    char last[64];
+    struct range ranges[MAX_RANGES];
+};
+
+static void parts_free(void *opaque)
+{
+    struct parts *p = opaque;
+    for (int i = 0; i < p->n; i++)
+        free(p->heads[i]);
+    if (p->fd >= 0)
+        close(p->fd);
+    free(p);
+}
+
+static ssize_t parts_read(void *opaque, uint64_t position, char *buffer, size_t max)
+{
+    struct parts *p = opaque;
+    if (p->i < p->n && p->in_body) {
+        const struct range *range = &p->ranges[p->i];
+        int64_t left = range->end - range->start + 1 - p->sent;
+        ssize_t n = pread(p->fd, buffer, KB_MIN(max, (size_t)left), range->start + p->sent);
+        if (n <= 0)
+            return MHD_CONTENT_READER_END_WITH_ERROR; // the file was cut meanwhile
+        p->sent += n;
+        if (n == left) {
+            p->i++;
+            p->in_body = false;
+            p->sent = 0;
+            p->text_sent = 0;
+        }
+        return n;
+    }
+    const char *text = p->i < p->n ? p->heads[p->i] : p->last;
+    size_t n = KB_MIN(max, strlen(text) - p->text_sent);
+    memcpy(buffer, text + p->text_sent, n);
+    p->text_sent += n;
+    p->in_body = p->i < p->n && !text[p->text_sent];
+    return n > 0 ? (ssize_t)n : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+static void reply_parts(struct request *r, struct file *f, const char *type,
+                        const struct range *ranges, int n)
+{
+    struct parts *p = kb_alloc(sizeof(*p));
+    char boundary[33];
+    kb_random_hex(boundary, 32);
+    p->fd = f->fd;
+    f->fd = -1;
+    p->n = n;
+    int64_t size = snprintf(p->last, sizeof(p->last), "\r\n--%s--\r\n", boundary);
+    for (int i = 0; i < n; i++) {
+        p->ranges[i] = ranges[i];
+        p->heads[i] = kb_printf("%s--%s\r\nContent-Type: %s\r\n"
+                                "Content-Range: bytes %jd-%jd/%jd\r\n\r\n",
+                                i > 0 ? "\r\n" : "", boundary, type, (intmax_t)ranges[i].start,
+                                (intmax_t)ranges[i].end, (intmax_t)f->size);
+        size += (int64_t)strlen(p->heads[i]) + ranges[i].end - ranges[i].start + 1;
+    }
+    CLEANUP(kb_freep) char *multi = kb_printf("multipart/byteranges; boundary=%s", boundary);
+    reply_header(r, "Content-Type", multi);
+    struct MHD_Response *response =
+        MHD_create_response_from_callback((uint64_t)size, BLOCK_BYTES, parts_read, p, parts_free);
+    if (!response)
+        parts_free(p);
+    reply_response(r, 206, response);
+}
+
+// --- names
+
+// RFC 6266 with RFC 8187: an ASCII name for old clients, the true one beside it. A name may hold
+// anything; quotes, backslashes and percent signs are where clients disagree, so the plain form
+// has none.
+static char *disposition(const char *name)
+{
+    CLEANUP(text_free) struct text plain = {0};
+    CLEANUP(text_free) struct text full = {0};
+    for (const char *p = name; *p;) {
+        size_t n = utf8_length(p);
+        unsigned char c = (unsigned char)*p;
+        bool ascii = n == 1 && c >= 0x20 && c < 0x7f && !strchr("\"\\%/", c);
+        text_add_bytes(&plain, ascii ? p : "_", 1);
+        if (n == 0) {
+            text_add(&full, "_");
+            n = 1;
+        } else {
+            for (size_t i = 0; i < n; i++) {
+                c = (unsigned char)p[i];
+                bool plain_char =
+                    c < 0x80 && (strchr("!#$&+-.^_`|~", c) || (c >= '0' && c <= '9') ||
+                                 ((c | 0x20) >= 'a' && (c | 0x20) <= 'z'));
+                text_addf(&full, plain_char ? "%c" : "%%%02X", c);
+            }
+        }
+        p += n;
+    }
+    return kb_printf("attachment; filename=\"%s\"; filename*=UTF-8''%s", text_get(&plain),
+                     text_get(&full));
+}
+
+// --- the answer
+
+static void reply_unsatisfiable(struct request *r, const struct file *f)
+{
+    CLEANUP(kb_freep) char *value = kb_printf("bytes */%jd", (intmax_t)f->size);
+    reply_header(r, "Content-Range", value);
+    reply_problem(r, 416, "range", _("the file has no such part"));
+}
+
+static void reply_bytes_of(struct request *r, struct file *f, int status, int64_t start,
+                           int64_t size)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_fd_at_offset64((uint64_t)size, f->fd, (uint64_t)start);
+    if (response)
+        f->fd = -1; // the response closes it
+    reply_response(r, status, response);
+}
+
+static void reply_content(struct request *r, struct file *f, const char *type)
+{
+    struct range ranges[MAX_RANGES];
+    int n = 0;
+    // Only GET knows ranges.
+    if (strcmp(r->method, "GET") == 0 && check_if_range(r, f))
+        n = range_parse(request_header(r, "Range"), f->size, ranges);
+    if (n < 0) {
+        reply_unsatisfiable(r, f);
+        return;
+    }
+    if (n > 1) {
+        reply_parts(r, f, type, ranges, n);
+        return;
+    }
+    reply_header(r, "Content-Type", type);
+    if (n == 1) {
+        CLEANUP(kb_freep)
+        char *value = kb_printf("bytes %jd-%jd/%jd", (intmax_t)ranges[0].start,
+                                (intmax_t)ranges[0].end, (intmax_t)f->size);
+        reply_header(r, "Content-Range", value);
+        reply_bytes_of(r, f, 206, ranges[0].start, ranges[0].end - ranges[0].start + 1);
+    } else {
+        reply_bytes_of(r, f, 200, 0, f->size);
+    }
+}
+
+void reply_file(struct request *r, const struct reply_file_params *p)
+{
+    CLEANUP(file_close) struct file f = {.fd = -1};
+    if (r->answered)
+        return;
+    if (!file_open(&f, p->path)) {
+        reply_problem(r, 404, "not_found", _("this file is not there any more"));
+        return;
+    }
+    int status = check_conditions(r, &f);
+    if (status == 412) {
+        reply_problem(r, 412, "precondition", _("the file has changed meanwhile"));
+        return;
+    }
+    if (!reply_header_get(r, "Cache-Control"))
+        reply_header(r, "Cache-Control",
+                     p->immutable ? "private, max-age=31536000, immutable" : "no-cache");
+    reply_header(r, "ETag", f.etag);
+    reply_header(r, "Last-Modified", f.date);
+    if (status == 304) {
+        reply_empty(r, 304);
+        return;
+    }
+    reply_header(r, "Accept-Ranges", "bytes");
+    if (p->download) {
+        CLEANUP(kb_freep) char *value = disposition(p->download);
+        reply_header(r, "Content-Disposition", value);
+    }
+    reply_content(r, &f, p->type);
+}

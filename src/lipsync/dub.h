@@ -1,0 +1,94 @@
+// One dub: one speech with one video, from files to a file. A batch calls this for each of its
+// videos with the same loaded models and the same mel.
+//
+//   decode ──► rig ──► encode + mux                           bounded queues between the threads
+//   decode ──► crop + network ──► paste ──► encode + mux      with a network that paints (Wav2Lip)
+//   decode ──► crop + network ──► paste ──► read the lips     before the first, where one leads the
+//   rig (lead.h)
+//
+// Not thread-safe: one dub at a time per struct engine.
+#ifndef LIPSYNC_DUB_H
+#define LIPSYNC_DUB_H
+
+#include "base/cancel.h"
+#include "base/progress.h"
+#include "face/models.h"
+#include "face/track.h"
+#include "lipsync/engine.h"
+#include "media/mel.h"
+
+// What fills the time when the speech is longer than the video.
+enum loop_mode { LOOP_PINGPONG, LOOP_RESTART, LOOP_FREEZE, LOOP_NONE };
+bool loop_mode_parse(const char *text,
+                     enum loop_mode *ret); // "pingpong", "restart", "freeze", "none"
+
+// Efforts of x264, quickest first.
+#define N_DUB_PRESETS 11
+extern const char *const dub_presets[N_DUB_PRESETS];
+
+struct dub_params {
+    const char *audio, *video, *output; // paths
+    const char *note;                   // the output's comment, for whoever reads it; NULL = none
+    const struct mel *mel;              // of audio, shared by a batch; NULL: computed here
+    const char *track_folder;           // cache of face tracks; NULL = none
+    int64_t track_cache_limit;          // bytes it may keep; 0 = no limit
+
+    enum face_choice face;
+    int face_number;
+    enum loop_mode loop;
+    bool keep_video;     // speech shorter than the video: keep the rest of it, untouched
+    int64_t start_us;    // begin there in the video
+    int64_t duration_us; // of the output at most; 0 = no limit
+    int height;          // scale down to; 0 = as it is
+    bool denoise, loudnorm;
+
+    int crf;             // -1 = 18
+    bool bitrate_source; // the video's own bitrate instead of crf
+    const char *preset;  // one of dub_presets; NULL = "auto", see writer.h
+
+    float mouth_amount; // of the speech's motion, 1 = as far as the person opens the mouth in the
+                        // film
+    float still_motion; // of the head and the lids of a still picture, 0..1
+    const char *mouth_from; // another film of the person, whose teeth are shown; NULL = this one
+    // How the person speaks (style.h): NULL = as in the film, else as in this other film of them.
+    // Of a listener's motion only.
+    const char *style_from;
+    bool no_style; // as a mean speaker instead
+
+    bool lead; // a network that paints leads the rig, what it paints is not shown (--paint no)
+
+    // Of a mouth that Wav2Lip paints.
+    int pads[4];        // top, bottom, left, right, in pixels
+    bool pads_set;      // else 0 10 0 0
+    bool nosmooth;      // no smoothing of the crop over time
+    float mask_feather; // width of the soft rim, fraction of the face's width; < 0 = 0.10
+    float mask_dilate;  // grow the mask, fraction of the face's width; < 0 = 0.04
+    float sharpen;      // amount of the unsharp mask, 0 = none
+
+    int threads; // 0 = all processors
+    const struct cancel *cancel;
+    progress_fn *progress;
+    void *opaque;
+};
+// Defaults for all that is not zero: crf -1, mask_* -1, mouth_amount 1, still_motion 0.5.
+struct dub_params dub_defaults(void);
+
+struct dub_result {
+    int64_t frames;          // written
+    int64_t frames_animated; // of them with a face whose mouth was replaced
+    double seconds;          // length of the output
+    bool track_cached;
+    int width, height;
+    double stage_s[N_STAGES]; // wall clock per stage
+};
+
+// Check what can be checked before any work: inputs exist and open, output can be written, room for
+// it. Cheap. The same codes as dub_run.
+enum kb_code dub_check(const struct dub_params *p, struct kb_error *err);
+
+// Makes the whole dub. The output appears under its name only when it is whole. A video without any
+// face is KB_BAD_INPUT. KB_CANCELLED leaves nothing behind.
+enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_result *ret,
+                     struct kb_error *err);
+
+#endif

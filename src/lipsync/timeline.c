@@ -1,0 +1,244 @@
+// Backwards playing without keeping the video in memory: the frames are decoded forwards in chunks
+// from the last to the first, each chunk held and given out in reverse. A chunk is bounded by
+// bytes, so memory does not depend on the video's length; each costs one seek.
+#include "lipsync/timeline.h"
+
+#include <stdlib.h>
+
+#define CHUNK_BYTES (48 << 20)
+#define CHUNK_MAX   64
+#define PLAN_MAX    (1 << 22) // frames: 19 hours at 60 a second
+
+// Which frame comes when: the order alone, without pictures.
+struct order {
+    const struct track *track;
+    enum loop_mode loop;
+    bool is_still;
+    int first, last; // frames of the track that are played
+    enum { FORWARD, BACKWARD, FROZEN } direction;
+    int next;        // track frame that comes next
+    bool seek;       // a reader does not stand before it
+    int64_t time_us; // where the next frame begins in the output
+};
+
+struct timeline {
+    struct timeline_params p;
+    struct order order;
+    AVFrame *frozen;           // the last frame given, for FROZEN
+    AVFrame *chunk[CHUNK_MAX]; // track frames chunk_first … chunk_first + chunk_n - 1
+    int chunk_first, chunk_n;
+};
+
+// Last frame that begins at or before time_us.
+static int frame_at(const struct track *t, int64_t time_us)
+{
+    int low = 0, high = track_info(t)->n_frames - 1;
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+        if (track_pts_us(t, middle) <= time_us)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
+static struct order order_begin(const struct timeline_params *p)
+{
+    int first = p->start_us > 0 ? frame_at(p->track, p->start_us) : 0;
+    return (struct order){.track = p->track,
+                          .loop = p->loop,
+                          .is_still = reader_info(p->reader)->is_still,
+                          .first = first,
+                          .last = track_info(p->track)->n_frames - 1,
+                          .next = first,
+                          .seek = first > 0};
+}
+
+struct timeline *timeline_create(const struct timeline_params *p)
+{
+    struct timeline *s = kb_alloc(sizeof(*s));
+    s->p = *p;
+    s->order = order_begin(p);
+    return s;
+}
+
+static void drop_chunk(struct timeline *s)
+{
+    for (int i = 0; i < s->chunk_n; i++)
+        av_frame_free(&s->chunk[i]);
+    s->chunk_n = 0;
+}
+
+void timeline_free(struct timeline **s)
+{
+    if (!*s)
+        return;
+    drop_chunk(*s);
+    av_frame_free(&(*s)->frozen);
+    free(*s);
+    *s = NULL;
+}
+
+// How long a frame of the video is shown: until the next begins; last_us: how long the last one.
+static int64_t duration_of(const struct order *o, int frame, int64_t last_us)
+{
+    const struct track *t = o->track;
+    if (frame < o->last)
+        return track_pts_us(t, frame + 1) - track_pts_us(t, frame);
+    if (last_us > 0)
+        return last_us;
+    return frame > 0 ? track_pts_us(t, frame) - track_pts_us(t, frame - 1) : 40000;
+}
+
+static enum kb_code read_forward(struct timeline *s, AVFrame **ret, struct kb_error *err)
+{
+    if (s->order.seek) {
+        enum kb_code code = reader_seek(s->p.reader, track_pts_us(s->p.track, s->order.next), err);
+        if (code != KB_OK)
+            return code;
+        s->order.seek = false;
+    }
+    return reader_next(s->p.reader, ret, err);
+}
+
+// Decode the chunk that ends with track frame s->order.next.
+static enum kb_code fill_chunk(struct timeline *s, struct kb_error *err)
+{
+    const struct reader_info *info = reader_info(s->p.reader);
+    int64_t frame_bytes = (int64_t)info->width * info->height * 3 / 2;
+    int capacity = (int)KB_MIN(KB_MAX(CHUNK_BYTES / KB_MAX(frame_bytes, 1), 4), CHUNK_MAX);
+    int end = s->order.next;
+
+    s->chunk_first = KB_MAX(end - capacity + 1, s->order.first);
+    enum kb_code code = reader_seek(s->p.reader, track_pts_us(s->p.track, s->chunk_first), err);
+    while (code == KB_OK && s->chunk_n <= end - s->chunk_first) {
+        code = reader_next(s->p.reader, &s->chunk[s->chunk_n], err);
+        s->chunk_n += code == KB_OK;
+    }
+    s->order.seek = true;
+    // A decoder that gives fewer frames this time (a damaged spot) only shortens the way back.
+    return code == KB_EOF && s->chunk_n > 0 ? KB_OK : code;
+}
+
+static enum kb_code read_backward(struct timeline *s, AVFrame **ret, struct kb_error *err)
+{
+    if (s->chunk_n == 0) {
+        enum kb_code code = fill_chunk(s, err);
+        if (code != KB_OK)
+            return code;
+        s->order.next = s->chunk_first + s->chunk_n - 1;
+    }
+    *ret = TAKE(s->chunk[s->chunk_n - 1]);
+    s->chunk_n--;
+    return KB_OK;
+}
+
+// The video has been shown to one of its ends: what comes next? False: nothing.
+static bool turn_round(struct order *o)
+{
+    int n = o->last - o->first + 1;
+    if (o->direction == BACKWARD) { // back at the start; the first frame itself was not repeated
+        o->direction = FORWARD;
+        o->next = o->first;
+        o->seek = true;
+        return true;
+    }
+    if (o->loop == LOOP_NONE && !o->is_still)
+        return false;
+    if (n == 1 || o->loop == LOOP_FREEZE || o->loop == LOOP_NONE) {
+        o->direction = FROZEN;
+    } else if (o->loop == LOOP_RESTART || n == 2) {
+        o->next = o->first;
+        o->seek = true;
+    } else {
+        o->direction = BACKWARD;
+        o->next = o->last - 1;
+    }
+    return true;
+}
+
+// Turn where the video ends. False: the order ends here.
+static bool order_ready(struct order *o)
+{
+    bool at_end = (o->direction == FORWARD && o->next > o->last) ||
+                  (o->direction == BACKWARD && o->next <= o->first);
+    return !at_end || turn_round(o);
+}
+
+// The frame that is shown now; the order moves on.
+static int order_take(struct order *o, int64_t last_us, int64_t *ret_pts_us,
+                      int64_t *ret_duration_us)
+{
+    int frame = o->direction == FROZEN ? o->last : o->next;
+    *ret_pts_us = o->time_us;
+    *ret_duration_us = duration_of(o, frame, last_us);
+    o->time_us += *ret_duration_us;
+    o->next += o->direction == FORWARD ? 1 : o->direction == BACKWARD ? -1 : 0;
+    return frame;
+}
+
+enum kb_code timeline_plan(const struct timeline_params *p, struct planned_frame **ret, int *ret_n,
+                         struct kb_error *err)
+{
+    struct order o = order_begin(p);
+    CLEANUP(kb_freep) struct planned_frame *plan = NULL;
+    int n = 0, capacity = 0;
+    while (o.time_us < p->length_us && order_ready(&o)) {
+        if (n == PLAN_MAX)
+            return kb_fail(err, KB_BAD_INPUT,
+                           _("the speech would need more than %d frames of this video: its frames "
+                             "follow each other within microseconds; convert it to a usual frame "
+                             "rate"),
+                           PLAN_MAX);
+        if (n == capacity) {
+            capacity = KB_MAX(capacity * 2, 1024);
+            void *grown = realloc(plan, (size_t)capacity * sizeof(*plan));
+            if (!grown)
+                return kb_no_memory(err);
+            plan = grown;
+        }
+        int64_t duration;
+        plan[n].track_frame = order_take(&o, 0, &plan[n].pts_us, &duration);
+        n++;
+    }
+    *ret = TAKE(plan);
+    *ret_n = n;
+    return KB_OK;
+}
+
+static enum kb_code give(struct timeline *s, AVFrame *frame, struct shown_frame *ret)
+{
+    ret->frame = frame;
+    ret->track_frame = order_take(&s->order, frame->pkt_duration, &ret->pts_us, &ret->duration_us);
+    return KB_OK;
+}
+
+enum kb_code timeline_next(struct timeline *s, struct shown_frame *ret, struct kb_error *err)
+{
+    struct order *o = &s->order;
+    if (o->time_us >= s->p.length_us || !order_ready(o))
+        return KB_EOF;
+    if (o->direction == FROZEN) {
+        AVFrame *again = s->frozen ? av_frame_clone(s->frozen) : NULL;
+        if (again)
+            return give(s, again, ret);
+        return s->frozen ? kb_no_memory(err) : KB_EOF;
+    }
+
+    AVFrame *frame = NULL;
+    enum kb_code code =
+        o->direction == FORWARD ? read_forward(s, &frame, err) : read_backward(s, &frame, err);
+    if (code == KB_EOF && o->direction == FORWARD && o->next > o->first) {
+        // The file ends before the track does: play what there is.
+        o->last = o->next - 1;
+        return timeline_next(s, ret, err);
+    }
+    if (code != KB_OK)
+        return code;
+    if (o->next == o->last) {
+        av_frame_free(&s->frozen);
+        s->frozen = av_frame_clone(frame);
+    }
+    return give(s, frame, ret);
+}

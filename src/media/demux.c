@@ -1,0 +1,339 @@
+// Files come from strangers. Three doors are kept shut:
+// * names: "http://…", "a:b", "-x" or "%03d" mean something to FFmpeg. The file is opened here as
+//   "file:<path>" and FFmpeg's demuxers get the open file without its name;
+// * references: playlists and the like may open further files. With a protocol white list that
+//   matches nothing, every nested open fails;
+// * size: pictures over 8192x8192 are refused before they are decoded.
+#include "media/demux.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <libavutil/avstring.h>
+#include <libavutil/opt.h>
+
+#define MAX_SIDE 8192
+
+static void init_once(void)
+{
+    if (!getenv("KOUBO_FFMPEG_LOG"))
+        av_log_set_level(AV_LOG_QUIET);
+}
+
+void ffmpeg_init(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, init_once);
+}
+
+enum kb_code ffmpeg_code(int e)
+{
+    switch (e) {
+    case AVERROR(ENOMEM):
+    case AVERROR(ENOSPC):
+    case AVERROR(EDQUOT):
+    case AVERROR(EFBIG):
+        return KB_NO_SPACE;
+    case AVERROR(ENOENT):
+        return KB_NOT_FOUND;
+    case AVERROR_EXIT:
+        return KB_CANCELLED;
+    default:
+        return KB_BAD_INPUT;
+    }
+}
+
+static int interrupted(void *cancel)
+{
+    return cancel_requested(cancel);
+}
+
+static enum kb_code check_file(const char *path, struct kb_error *err)
+{
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return kb_fail(err, errno == ENOENT || errno == ENOTDIR ? KB_NOT_FOUND : KB_BAD_INPUT,
+                       _("cannot open '%s': %s"), path, kb_strerror(errno));
+    if (S_ISDIR(st.st_mode))
+        return kb_fail(err, KB_BAD_INPUT, _("'%s' is a folder; give a file in it"), path);
+    if (!S_ISREG(st.st_mode))
+        return kb_fail(err, KB_BAD_INPUT, _("'%s' is not a regular file"), path);
+    if (st.st_size == 0)
+        return kb_fail(err, KB_BAD_INPUT, _("'%s' is empty (0 bytes); copy or record it again"),
+                       path);
+    return KB_OK;
+}
+
+// Formats that draw text or raw bytes, or that take a file's name for a pattern or list.
+static bool is_refused(const AVInputFormat *format)
+{
+    static const char *const names[] = {"tty", "image2", "concat", "data", "bin", "xbin",
+                                        "adf", "idf",    "lavfi",  "hls",  "sdp", "ffmetadata"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (av_match_name(names[i], format->name))
+            return true;
+    return false;
+}
+
+// The ISO media family says in bytes 4 to 7 what it is.
+static bool looks_like_mp4(AVIOContext *io)
+{
+    static const char kinds[][5] = {"ftyp", "moov", "mdat", "free", "skip", "wide"};
+    char head[8] = "";
+    avio_seek(io, 0, SEEK_SET);
+    if (avio_read(io, (unsigned char *)head, sizeof(head)) != sizeof(head))
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (!memcmp(head + 4, kinds[i], 4))
+            return true;
+    return false;
+}
+
+// Chooses by content, with the ending of the name as the only hint.
+static const AVInputFormat *find_format(struct demux *s)
+{
+    const char *dot = strrchr(s->path, '.');
+    CLEANUP(kb_freep) char *hint = kb_printf("x%s", dot && !strchr(dot, '/') ? dot : "");
+    const char *const hints[] = {hint, ""};
+    for (size_t i = 0; i < ARRAY_LEN(hints); i++) {
+        const AVInputFormat *format = NULL;
+        avio_seek(s->io, 0, SEEK_SET);
+        if (av_probe_input_buffer2(s->io, &format, hints[i], NULL, 0, 0) >= 0 && format &&
+            !is_refused(format)) {
+            avio_seek(s->io, 0, SEEK_SET);
+            return format;
+        }
+    }
+    return NULL;
+}
+
+static enum kb_code open_demuxer(struct demux *s, struct kb_error *err)
+{
+    AVIOInterruptCB interrupt = {interrupted, (void *)s->cancel};
+    CLEANUP(kb_freep) char *url = kb_printf("file:%s", s->path);
+    AVDictionary *options = NULL;
+    av_dict_set(&options, "protocol_whitelist", "file", 0);
+    int e = avio_open2(&s->io, url, AVIO_FLAG_READ, &interrupt, &options);
+    av_dict_free(&options);
+    if (e < 0)
+        return kb_fail(err, ffmpeg_code(e), _("cannot open '%s': %s"), s->path, av_err2str(e));
+
+    const AVInputFormat *format = find_format(s);
+    s->demux = avformat_alloc_context();
+    if (!s->demux)
+        return kb_no_memory(err);
+    s->demux->pb = s->io;
+    s->demux->flags |= AVFMT_FLAG_CUSTOM_IO; // or closing a half-open demuxer closes io as well
+    s->demux->interrupt_callback = interrupt;
+    av_opt_set(s->demux, "protocol_whitelist", "none", 0);
+    e = format ? avformat_open_input(&s->demux, "", format, NULL) : AVERROR_INVALIDDATA;
+    if (e >= 0)
+        return KB_OK;
+    if (cancel_requested(s->cancel))
+        return cancel_check(s->cancel, err);
+    if (e == AVERROR(ENOMEM))
+        return kb_no_memory(err);
+    if (looks_like_mp4(s->io))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("'%s' is cut short or damaged: its index (moov) cannot be read; copy or "
+                         "export it again"),
+                       s->path);
+    return kb_fail(err, KB_BAD_INPUT,
+                   _("'%s' is not an audio or video file that can be read; its content does not "
+                     "match any known format"),
+                   s->path);
+}
+
+// Decoders used for probing must not allocate what a few bytes of a header ask for.
+static int find_stream_info(AVFormatContext *demux)
+{
+    unsigned n = demux->nb_streams;
+    AVDictionary **options = n ? av_calloc(n, sizeof(*options)) : NULL;
+    if (n && !options)
+        return AVERROR(ENOMEM);
+    for (unsigned i = 0; i < n; i++)
+        av_dict_set_int(&options[i], "max_pixels", (int64_t)MAX_SIDE * MAX_SIDE, 0);
+    int e = avformat_find_stream_info(demux, options);
+    for (unsigned i = 0; i < n; i++)
+        av_dict_free(&options[i]);
+    av_free(options);
+    return e;
+}
+
+static enum kb_code choose_stream(struct demux *s, enum AVMediaType type, struct kb_error *err)
+{
+    int e = av_find_best_stream(s->demux, type, -1, -1, NULL, 0);
+    bool cover = e >= 0 && (s->demux->streams[e]->disposition & AV_DISPOSITION_ATTACHED_PIC) != 0;
+    if (e < 0 || cover) {
+        if (type == AVMEDIA_TYPE_VIDEO)
+            return kb_fail(err, KB_BAD_INPUT,
+                           _("'%s' has no picture; choose a video or an image of a person"),
+                           s->path);
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("'%s' has no sound; choose an audio file or a video with sound"), s->path);
+    }
+    s->stream = s->demux->streams[e];
+    for (unsigned i = 0; i < s->demux->nb_streams; i++)
+        if ((int)i != e)
+            s->demux->streams[i]->discard = AVDISCARD_ALL;
+
+    const AVCodecParameters *par = s->stream->codecpar;
+    if (par->width > MAX_SIDE || par->height > MAX_SIDE)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the picture of '%s' is %dx%d; at most %dx%d is supported, scale it down "
+                         "first"),
+                       s->path, par->width, par->height, MAX_SIDE, MAX_SIDE);
+    s->codec = avcodec_find_decoder(par->codec_id);
+    if (!s->codec)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("'%s' is encoded with '%s', for which there is no decoder; convert it to "
+                         "H.264 and AAC first"),
+                       s->path, avcodec_get_name(par->codec_id));
+    return KB_OK;
+}
+
+static enum kb_code open_steps(struct demux *s, enum AVMediaType type, struct kb_error *err)
+{
+    enum kb_code code = check_file(s->path, err);
+    if (code == KB_OK)
+        code = open_demuxer(s, err);
+    if (code != KB_OK)
+        return code;
+    s->packet = av_packet_alloc();
+    if (!s->packet)
+        return kb_no_memory(err);
+    int e = find_stream_info(s->demux);
+    if (cancel_requested(s->cancel))
+        return cancel_check(s->cancel, err);
+    if (e < 0)
+        return kb_fail(err, ffmpeg_code(e), _("'%s' is damaged: %s"), s->path, av_err2str(e));
+    return choose_stream(s, type, err);
+}
+
+enum kb_code demux_open(struct demux *s, const char *path, enum AVMediaType type,
+                         const struct cancel *cancel, struct kb_error *err)
+{
+    ffmpeg_init();
+    *s = (struct demux){.path = kb_strdup(path), .cancel = cancel};
+    enum kb_code code = open_steps(s, type, err);
+    if (code != KB_OK)
+        demux_close(s);
+    return code;
+}
+
+enum kb_code demux_open_decoder(struct demux *s, int threads, struct kb_error *err)
+{
+    s->decoder = avcodec_alloc_context3(s->codec);
+    if (!s->decoder)
+        return kb_no_memory(err);
+    int e = avcodec_parameters_to_context(s->decoder, s->stream->codecpar);
+    if (e >= 0) {
+        s->decoder->pkt_timebase = s->stream->time_base;
+        s->decoder->thread_count = KB_MAX(threads, 1);
+        s->decoder->thread_type = FF_THREAD_FRAME | FF_THREAD_SLICE;
+        s->decoder->max_pixels = (int64_t)MAX_SIDE * MAX_SIDE;
+        e = avcodec_open2(s->decoder, s->codec, NULL);
+    }
+    if (e < 0)
+        return kb_fail(err, ffmpeg_code(e), _("cannot decode '%s' (%s): %s"), s->path,
+                       s->codec->name, av_err2str(e));
+    return KB_OK;
+}
+
+enum kb_code demux_read(struct demux *s, AVPacket *ret, struct kb_error *err)
+{
+    for (;;) {
+        enum kb_code code = cancel_check(s->cancel, err);
+        if (code != KB_OK)
+            return code;
+        int e = av_read_frame(s->demux, ret);
+        if (e == AVERROR(ENOMEM))
+            return kb_no_memory(err);
+        if (e < 0)
+            return cancel_requested(s->cancel) ? cancel_check(s->cancel, err) : KB_EOF;
+        if (ret->stream_index == s->stream->index)
+            return KB_OK;
+        av_packet_unref(ret);
+    }
+}
+
+enum kb_code demux_decode(struct demux *s, AVFrame *ret, struct kb_error *err)
+{
+    for (;;) {
+        enum kb_code code = cancel_check(s->cancel, err);
+        if (code != KB_OK)
+            return code;
+        int e = avcodec_receive_frame(s->decoder, ret);
+        if (e >= 0)
+            return KB_OK;
+        if (e == AVERROR_EOF)
+            return KB_EOF;
+        if (e == AVERROR(ENOMEM))
+            return kb_no_memory(err);
+        if (e != AVERROR(EAGAIN))
+            continue; // a broken picture; what was inside is used up
+        if (s->draining)
+            return KB_EOF;
+
+        code = demux_read(s, s->packet, err);
+        if (code == KB_OK) {
+            e = avcodec_send_packet(s->decoder, s->packet);
+            av_packet_unref(s->packet);
+        } else if (code == KB_EOF) {
+            s->draining = true;
+            e = avcodec_send_packet(s->decoder, NULL);
+        } else {
+            return code;
+        }
+        if (e == AVERROR(ENOMEM))
+            return kb_no_memory(err);
+    }
+}
+
+bool demux_seek(struct demux *s, int64_t timestamp)
+{
+    if (avformat_seek_file(s->demux, s->stream->index, INT64_MIN, timestamp, timestamp, 0) < 0)
+        return false;
+    avcodec_flush_buffers(s->decoder);
+    // The H.264 decoder drops what follows an open-GOP key frame if the file ends before that
+    // frame was put out. The caller starts at key frames, so nothing unfit is let through.
+    s->decoder->flags |= AV_CODEC_FLAG_OUTPUT_CORRUPT;
+    s->draining = false;
+    return true;
+}
+
+int64_t demux_origin(const struct demux *s)
+{
+    int64_t start = s->demux->start_time;
+    return start != AV_NOPTS_VALUE && start > 0 ? start : 0;
+}
+
+int64_t demux_duration_us(const struct demux *s)
+{
+    int64_t us = AV_NOPTS_VALUE;
+    if (s->stream->duration != AV_NOPTS_VALUE)
+        us = av_rescale_q(s->stream->duration, s->stream->time_base, AV_TIME_BASE_Q);
+    if (us <= 0)
+        us = s->demux->duration;
+    return us > 0 ? us : 0; // AV_NOPTS_VALUE is negative
+}
+
+bool demux_is_still(const struct demux *s)
+{
+    return av_match_name(s->demux->iformat->name, "image2") ||
+           strstr(s->demux->iformat->name, "_pipe") != NULL;
+}
+
+void demux_close(struct demux *s)
+{
+    avcodec_free_context(&s->decoder);
+    av_packet_free(&s->packet);
+    avformat_close_input(&s->demux);
+    avio_closep(&s->io);
+    free(s->path);
+    *s = (struct demux){0};
+}

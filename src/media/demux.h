@@ -1,0 +1,57 @@
+// One stream of a file from a user: opened without ever leaving that file, demuxed, decoded.
+// What reader, audio and writer share. Not thread-safe; may move between threads.
+#ifndef MEDIA_DEMUX_H
+#define MEDIA_DEMUX_H
+
+#include "base/base.h"
+#include "base/cancel.h"
+
+#include <libavcodec/avcodec.h>
+#include <libavformat/avformat.h>
+
+// All-zero is closed.
+struct demux {
+    char *path;
+    AVIOContext *io;
+    AVFormatContext *demux;
+    AVStream *stream; // the chosen one, all others are discarded
+    const AVCodec *codec;
+    AVCodecContext *decoder; // NULL until demux_open_decoder()
+    AVPacket *packet;
+    bool draining;
+    const struct cancel *cancel;
+};
+
+// Open path and choose its best stream of a type. Only a regular file is opened and nothing that it
+// names (playlists, references). On failure *s is closed. KB_NOT_FOUND, KB_BAD_INPUT, KB_NO_SPACE.
+enum kb_code demux_open(struct demux *s, const char *path, enum AVMediaType type,
+                         const struct cancel *cancel, struct kb_error *err);
+enum kb_code demux_open_decoder(struct demux *s, int threads, struct kb_error *err);
+
+// The next packet of the stream; av_packet_unref() it. KB_EOF at the end, also of a file that
+// breaks off. KB_CANCELLED.
+enum kb_code demux_read(struct demux *s, AVPacket *ret, struct kb_error *err);
+
+// The next decoded frame; av_frame_unref() it. What does not decode is skipped. KB_EOF,
+// KB_CANCELLED.
+enum kb_code demux_decode(struct demux *s, AVFrame *ret, struct kb_error *err);
+
+// Continue at the last key frame at or before a time stamp of the stream, or somewhere near: drop
+// frames up to the first with key_frame set. False: not possible.
+bool demux_seek(struct demux *s, int64_t timestamp);
+
+// The time that counts as 0 of the file, in AV_TIME_BASE units.
+int64_t demux_origin(const struct demux *s);
+// Of the stream, else of the file; microseconds, 0 if unknown.
+int64_t demux_duration_us(const struct demux *s);
+// A picture file (png, jpeg…), not a film.
+bool demux_is_still(const struct demux *s);
+
+void demux_close(struct demux *s);
+
+// Silence FFmpeg's own lines (unless KOUBO_FFMPEG_LOG is set). Cheap, from any thread.
+void ffmpeg_init(void);
+// The code that fits one of FFmpeg's errors; KB_BAD_INPUT where none does better.
+enum kb_code ffmpeg_code(int e);
+
+#endif

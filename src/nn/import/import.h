@@ -1,0 +1,49 @@
+// From files to tensors and graphs. All readers treat the file as hostile: every size is checked
+// against the file before use, nothing is executed. Thread-safe (no shared state).
+#ifndef NN_IMPORT_IMPORT_H
+#define NN_IMPORT_IMPORT_H
+
+#include "nn/graph.h"
+#include "nn/tensor.h"
+
+// Load weights: .safetensors, .pth / .pt / .ckpt (PyTorch, zip or legacy form); told apart by
+// content, not by name. PyTorch: the state_dict is found at the top or under "state_dict",
+// a "module." prefix is dropped. KB_NOT_FOUND, KB_BAD_INPUT, KB_NO_SPACE.
+enum kb_code weights_load(struct tensor_set **ret, const char *path, struct kb_error *err);
+
+// The two formats behind weights_load().
+enum kb_code safetensors_read(struct tensor_set **ret, const void *data, size_t size,
+                              struct kb_error *err);
+enum kb_code pth_read(struct tensor_set **ret, const void *data, size_t size,
+                      struct kb_error *err); // both PyTorch forms
+
+// Write a set as safetensors, atomically (.part, then rename).
+enum kb_code safetensors_write(const char *path, const struct tensor_set *set,
+                               struct kb_error *err);
+
+// NumPy .npy (version 1 and 2, C order, f4 f8 f2 i4 i8 u1 i1; f8 becomes f32, kept dims).
+enum kb_code npy_read(struct tensor_set **ret, const char *path,
+                      struct kb_error *err); // one tensor, "array"
+enum kb_code npy_write(const char *path, int n_dims, const int64_t *dims, const float *data,
+                       struct kb_error *err);
+
+// The graph a koubo .safetensors carries in its metadata key "graph" (see docs/models.md).
+enum kb_code graph_from_metadata(struct graph **ret, const struct tensor_set *set,
+                                 struct kb_error *err);
+
+// Does the set look like a Wav2Lip state_dict (face_encoder_blocks.…)?
+bool wav2lip_recognize(const struct tensor_set *set);
+// The published Wav2Lip network (Prajwal et al. 2020, "A Lip Sync Expert Is All You Need"):
+// inputs "mel" 80x16x1 and "face" 96x96x6, output "face_out" 96x96x3. KB_BAD_INPUT names the
+// tensors that are missing or of another shape.
+enum kb_code wav2lip_graph(struct graph **ret, const struct tensor_set *set, struct kb_error *err);
+// Random weights of the same names and shapes (Kaiming-like, fixed seed), for benchmarks and tests.
+struct tensor_set *wav2lip_random(uint64_t seed);
+
+// A .tflite network. Inputs and outputs keep their order in the file.
+enum kb_code tflite_graph(struct graph **ret, const void *data, size_t size, struct kb_error *err);
+
+// Any model file to a finished graph: tflite by content, else weights + metadata or Wav2Lip names.
+enum kb_code graph_load(struct graph **ret, const char *path, struct kb_error *err);
+
+#endif

@@ -1,0 +1,32 @@
+// Finds the stored (uncompressed) files in a zip archive that lies in memory.
+// Internal to nn/. Read-only after opening, then safe from any thread.
+//
+// PyTorch stores without compression so that tensors can be mapped, which makes a reader of the
+// central directory shorter than the glue to a library, and keeps decompression (and its bombs)
+// out of reach of a hostile file.
+#ifndef NN_IMPORT_ZIP_H
+#define NN_IMPORT_ZIP_H
+
+#include "base/base.h"
+
+struct zip;
+
+struct zip_file {
+    const char *name; // not terminated, points into the archive
+    size_t name_size;
+    const uint8_t *data; // points into the archive
+    size_t size;
+};
+
+// data must outlive *ret. KB_BAD_INPUT when the directory does not fit the archive, files overlap
+// or one is compressed or encrypted.
+enum kb_code zip_open(struct zip **ret, const uint8_t *data, size_t size, struct kb_error *err);
+void zip_free(struct zip **z); // NULL is fine
+
+// The file "folder/name", or NULL. folder_size may be 0 for a name at the top.
+const struct zip_file *zip_find(const struct zip *z, const char *folder, size_t folder_size,
+                                const char *name);
+// The first file whose name ends in suffix, or NULL.
+const struct zip_file *zip_find_suffix(const struct zip *z, const char *suffix);
+
+#endif

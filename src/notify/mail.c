@@ -1,0 +1,77 @@
+// Mail as RFC 5322 wants it: a subject of encoded words (RFC 2047), a body of base64 (RFC 2045), so
+// that every line is short ASCII whatever the language.
+#include "notify/internal.h"
+
+#include <openssl/evp.h>
+#include <string.h>
+#include <time.h>
+
+#define WORD_BYTES 39 // as base64 52 characters; a line with an encoded word has at most 76
+#define LINE_BYTES 57 // as base64 76 characters
+
+char *base64(const void *data, size_t n)
+{
+    if (n > INT32_MAX / 2)
+        return kb_strdup("");
+    char *ret = kb_alloc(4 * ((n + 2) / 3) + 1);
+    EVP_EncodeBlock((unsigned char *)ret, data, (int)n);
+    return ret;
+}
+
+static void add_subject(struct text *ret, const char *subject)
+{
+    text_add(ret, "Subject:");
+    size_t left = strlen(subject);
+    while (left > 0) {
+        size_t n = KB_MIN(left, (size_t)WORD_BYTES);
+        while (n < left && n > 1 && (subject[n] & 0xc0) == 0x80) // words hold whole characters
+            n--;
+        CLEANUP(kb_freep) char *word = base64(subject, n);
+        text_addf(ret, " =?UTF-8?B?%s?=\r\n", word);
+        subject += n;
+        left -= n;
+    }
+}
+
+// Not strftime: its names follow the locale.
+static void add_date(struct text *ret)
+{
+    static const char *const days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    time_t now = time(NULL);
+    struct tm tm;
+    gmtime_r(&now, &tm);
+    text_addf(ret, "Date: %s, %d %s %d %02d:%02d:%02d +0000\r\n", days[tm.tm_wday], tm.tm_mday,
+              months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+}
+
+static void add_body(struct text *ret, const struct message *m)
+{
+    CLEANUP(text_free) struct text body = {0};
+    for (const char *c = m->text; *c; c++) // lines of a text end with CR LF, RFC 2046
+        text_addf(&body, *c == '\n' ? "\r\n" : "%c", *c);
+    if (m->url)
+        text_addf(&body, "\r\n\r\n%s", m->url);
+    text_add(&body, "\r\n");
+    for (size_t at = 0; at < body.size; at += LINE_BYTES) {
+        CLEANUP(kb_freep)
+        char *line = base64(body.data + at, KB_MIN(body.size - at, (size_t)LINE_BYTES));
+        text_addf(ret, "%s\r\n", line);
+    }
+}
+
+void mail_write(struct text *ret, const char *from, const json_t *to, const struct message *m)
+{
+    add_date(ret);
+    text_addf(ret, "From: %s\r\nTo:", from);
+    for (size_t i = 0; i < json_array_size(to); i++)
+        text_addf(ret, "%s %s", i ? ",\r\n" : "", json_string_value(json_array_get(to, i)));
+    text_add(ret, "\r\n");
+    add_subject(ret, m->title);
+    text_addf(ret, "Message-ID: <%s%s>\r\n", m->delivery, strrchr(from, '@'));
+    text_add(ret, "Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n"
+                  "Content-Type: text/plain; charset=utf-8\r\n"
+                  "Content-Transfer-Encoding: base64\r\n\r\n");
+    add_body(ret, m);
+}

@@ -1,0 +1,42 @@
+// Telling people that a batch has ended or a job has failed. Targets are configured for the server
+// (setting "notify") or for one batch, as JSON:
+//
+//   {"events":["batch_ended","job_failed"],        (absent: batch_ended alone)
+//    "webhook":{"url":"https://…","secret":"…"},   POST of JSON; X-Koubo-Signature: sha256=HEX
+//    "email":{"smtp":"smtps://host:465"|"smtp://host:587","user":"","password":"","from":"","to":[""]},
+//    "wecom":{"url":"…"}, "dingtalk":{"url":"…","secret":"…"}, "feishu":{"url":"…","secret":"…"}}
+//
+// Messages go through an outbox table written in the same transaction as the end of the job, so
+// none is lost and none is sent twice by design (at least once on a crash in between). Retries
+// after 10 s, 30 s, 1, 5, 15, 60 min, then given up with the error kept.
+#ifndef NOTIFY_NOTIFY_H
+#define NOTIFY_NOTIFY_H
+
+#include "base/cancel.h"
+#include "store/store.h"
+
+// KB_BAD_INPUT with a sentence for a configuration that cannot work. json "{}" is fine.
+enum kb_code notify_check(const char *json, struct kb_error *err);
+// The same JSON with every secret and password replaced by "********"; and the other way: secrets
+// that are still "********" in json are taken from old. A secret belongs to the target it was given
+// for: KB_BAD_INPUT with a sentence that asks for it again if the address, and of a mail the user
+// and TLS, are not those of old, or if old has none.
+enum kb_code notify_mask(const char *json, struct text *ret, struct kb_error *err);
+enum kb_code notify_unmask(const char *json, const char *old, struct text *ret,
+                           struct kb_error *err);
+
+// Send a test message to every target of json now, each at most 15 s. Appends
+// [{"target":"webhook","ok":true,"error":null},…].
+enum kb_code notify_test(const char *json, const char *base_url, struct text *ret,
+                         struct kb_error *err);
+
+// Write what happened into the outbox; inside the caller's transaction. Called by queue/.
+enum kb_code notify_batch_ended(struct store *s, int64_t batch, struct kb_error *err);
+enum kb_code notify_job_failed(struct store *s, int64_t job, struct kb_error *err);
+
+// Send what is due. Blocks while sending, so in a thread of its own. *ret_next_ms: when to call
+// again at the latest. base_url: for links in messages, may be NULL.
+enum kb_code notify_send_due(struct store *s, const char *base_url, const struct cancel *cancel,
+                             int64_t *ret_next_ms, struct kb_error *err);
+
+#endif

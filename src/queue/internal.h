@@ -1,0 +1,67 @@
+// What the files about batches and jobs share. All of it inside the caller's transaction.
+#ifndef QUEUE_INTERNAL_H
+#define QUEUE_INTERNAL_H
+
+#include "queue/batch.h"
+#include "queue/job.h"
+#include "queue/lease.h"
+#include "store/sql.h"
+
+// A job j with its batch b and the assets of its speech a and its video v, for FROM.
+#define JOB_AND_FILES                                                                              \
+    " job j JOIN batch b ON b.id = j.batch"                                                        \
+    " LEFT JOIN asset a ON a.id = b.audio LEFT JOIN asset v ON v.id = j.video "
+
+// What it will probably write, in bytes: 0.15 bits a pixel at 25 frames a second, which CRF 18
+// seldom needs, and 192 kbit/s of sound. 200 MB while its files have not been looked at.
+#define JOB_NEED                                                                                   \
+    " coalesce(a.duration_ms / 1000.0 * (v.width * v.height * 0.15 * 25 / 8 + 24000), 200e6) "
+
+// What a result file says about itself, so that koubo restore can take it in again (restore.c).
+// Users hand these files on: names only, nothing of the machine, of clients or of settings.
+#define JOB_NOTE                                                                                   \
+    " json_object('koubo', 1, 'job', j.id, 'batch', b.id, 'batch_name', b.name,"                   \
+    " 'speech', b.audio_name, 'video', j.name, 'name', j.result_name, 'lang', b.lang,"             \
+    " 'created', j.created_ms, 'started', j.started_ms) "
+
+// What jobs may still take of the disk: free, less min_free, less the need of the running ones.
+enum kb_code job_room(struct store *s, int64_t min_free_bytes, int64_t *ret, struct kb_error *err);
+
+// How the API calls a code: "bad_input".
+const char *job_error_code(enum kb_code code);
+
+// Add the time since state_since_ms to the stage the job is in.
+enum kb_code job_lap(struct store *s, int64_t job, int64_t now_ms, struct kb_error *err);
+
+// The end of a job in state "failed" or "cancelled"; error_code and text may be NULL. Ends its
+// batch when it was the last, and tells notify.c.
+enum kb_code job_end(struct store *s, int64_t job, const char *state, const char *error_code,
+                     const char *text, struct kb_error *err);
+// Mark the batch as ended if no job is left to do, and tell notify.c.
+enum kb_code batch_check_ended(struct store *s, int64_t batch, struct kb_error *err);
+// Give the batch a new revision: one of its jobs is gone.
+enum kb_code batch_touch(struct store *s, int64_t batch, struct kb_error *err);
+
+// Put a running job back into the queue; not before now + pause_ms.
+enum kb_code job_requeue(struct store *s, int64_t job, int64_t pause_ms, const char *waiting,
+                         const char *error_code, const char *text, struct kb_error *err);
+// Its worker is gone: queued again, or at its end. hung: it stood still, else it crashed.
+enum kb_code job_lost(struct store *s, int64_t job, const char *reason, bool hung,
+                      struct kb_error *err);
+
+// Files that a job left or began below results/. What cannot be removed is logged.
+void result_unlink(struct store *s, const char *name);
+
+// Order by a number that has room in between. The literals take the scope (a batch) as ?1, the
+// other one as ?2, and the one that moves as ?3.
+struct place_sql {
+    const char *ends;     // before the first, behind the last
+    const char *beside;   // of the other one, and of the one below that (or NULL)
+    const char *renumber; // to 1, 2, 3…
+};
+// Where id stands to come before that other one; 0 = last, -1 = first. KB_NOT_FOUND (no sentence
+// is written) when there is no such other one.
+enum kb_code place_find(struct store *s, const struct place_sql *sql, int64_t scope, int64_t id,
+                        int64_t before, double *ret, struct kb_error *err);
+
+#endif

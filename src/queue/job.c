@@ -1,0 +1,262 @@
+// Jobs as the API sees and steers them, and what ends them.
+#include "queue/job.h"
+
+#include "queue/internal.h"
+
+#include "notify/notify.h"
+
+#include <string.h>
+
+// --- lists
+
+// Queued jobs in the order of service: batches take turns, so the n-th job of one comes beside the
+// n-th of the others, later by what their batch has running.
+#define CHOSEN                                                                                     \
+    " (?1 = 0 OR j.batch = ?1)"                                                                    \
+    " AND (?2 IS NULL OR j.state = ?2"                                                             \
+    "  OR (?2 = 'running' AND j.state IN " JOB_STATES_RUNNING ")"                                  \
+    "  OR (?2 = 'unfinished' AND j.state NOT IN " JOB_STATES_ENDED "))"                            \
+    " AND (?3 IS NULL OR j.name LIKE ?3 ESCAPE '\\' OR b.name LIKE ?3 ESCAPE '\\')"
+static const char page_sql[] =
+    "WITH busy AS MATERIALIZED (SELECT batch, count(*) n FROM job WHERE state IN "
+    " " JOB_STATES_RUNNING " GROUP BY batch),"
+    " ranked AS (SELECT id, batch, state, name, position, ended_ms,"
+    "  row_number() OVER (PARTITION BY batch ORDER BY position, id) AS rank"
+    "  FROM job WHERE state = 'queued'"
+    "  UNION ALL SELECT id, batch, state, name, position, ended_ms, 0"
+    "  FROM job WHERE state <> 'queued')"
+    " SELECT j.id FROM ranked j JOIN batch b ON b.id = j.batch WHERE" CHOSEN
+    " ORDER BY j.ended_ms IS NOT NULL, j.ended_ms DESC, j.rank > 0, b.paused, b.priority DESC,"
+    " j.rank + coalesce((SELECT n FROM busy WHERE busy.batch = j.batch), 0), b.turn, j.batch,"
+    " j.position, j.id LIMIT ?4 OFFSET ?5";
+static const char total_sql[] =
+    "SELECT count(*) FROM job j JOIN batch b ON b.id = j.batch WHERE" CHOSEN;
+static const char one_sql[] = "SELECT json FROM job_json WHERE id = ?";
+
+enum kb_code job_list_json(struct store *s, const struct job_filter *f, struct text *ret,
+                            struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *like = store_like(f->search);
+    struct store_page page = {page_sql, total_sql, one_sql, f->offset, f->limit};
+    return store_page_json(s, &page, ret, err, "itt", f->batch, f->state, like);
+}
+
+static enum kb_code no_job(int64_t id, struct kb_error *err)
+{
+    return kb_fail(err, KB_NOT_FOUND, _("there is no job %lld (any more)"), (long long)id);
+}
+
+enum kb_code job_json(struct store *s, int64_t id, struct text *ret, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(s, &q, err, one_sql, "i", id);
+    if (code == KB_EOF)
+        return no_job(id, err);
+    if (code == KB_OK)
+        store_add_column(ret, q, 0);
+    return code;
+}
+
+// --- the end of a job
+
+const char *job_error_code(enum kb_code code)
+{
+    switch (code) {
+    case KB_BAD_INPUT:
+        return "bad_input";
+    case KB_NOT_FOUND:
+        return "not_found";
+    case KB_NO_SPACE:
+        return "no_space";
+    case KB_UNAVAILABLE:
+        return "unavailable";
+    case KB_CANCELLED:
+        return "cancelled";
+    default:
+        return "internal";
+    }
+}
+
+enum kb_code job_lap(struct store *s, int64_t job, int64_t now_ms, struct kb_error *err)
+{
+    return store_exec(
+        s, NULL, err,
+        "UPDATE job SET stage_s = json_set("
+        "  coalesce(stage_s, '{\"loading\":0.0,\"audio\":0.0,\"preprocessing\":0.0,"
+        "\"generating\":0.0,\"finishing\":0.0}'), p.path,"
+        "  round(coalesce(json_extract(stage_s, p.path), 0)"
+        "        + max(?2 - state_since_ms, 0) / 1000.0, 3))"
+        " FROM (SELECT '$.' || json_extract('[\"loading\",\"audio\",\"preprocessing\","
+        "\"generating\",\"finishing\"]', '$[' || stage || ']') AS path FROM job WHERE id = ?1) p"
+        " WHERE id = ?1",
+        "ii", job, now_ms);
+}
+
+enum kb_code batch_touch(struct store *s, int64_t batch, struct kb_error *err)
+{
+    return store_exec(s, NULL, err, "UPDATE batch SET turn = turn WHERE id = ?", "i", batch);
+}
+
+enum kb_code batch_check_ended(struct store *s, int64_t batch, struct kb_error *err)
+{
+    int changes = 0;
+    enum kb_code code = store_exec(
+        s, &changes, err,
+        "UPDATE batch SET ended_ms = ?2 WHERE id = ?1 AND ended_ms IS NULL AND NOT EXISTS"
+        " (SELECT 1 FROM job WHERE batch = ?1 AND state NOT IN " JOB_STATES_ENDED ")",
+        "ii", batch, kb_wall_ms());
+    return code == KB_OK && changes ? notify_batch_ended(s, batch, err) : code;
+}
+
+enum kb_code job_end(struct store *s, int64_t job, const char *state, const char *error_code,
+                     const char *text, struct kb_error *err)
+{
+    int64_t batch = 0, now = kb_wall_ms();
+    bool failed = strcmp(state, "failed") == 0;
+    enum kb_code code = store_query_int(
+        s, &batch, err,
+        "UPDATE job SET state = ?2, error_code = ?3, error = ?4, ended_ms = ?5,"
+        " state_since_ms = ?5, lease = NULL, worker_pid = NULL, cancel = 0, waiting = NULL"
+        " WHERE id = ?1 RETURNING batch",
+        "ittti", job, state, error_code, text, now);
+    if (code == KB_OK && failed)
+        code = store_exec(s, NULL, err, "UPDATE tally SET failed = failed + 1", "");
+    if (code == KB_OK && failed)
+        code = notify_job_failed(s, job, err);
+    return code == KB_OK ? batch_check_ended(s, batch, err) : code;
+}
+
+// --- what the API does with one job
+
+struct job_row {
+    int64_t batch;
+    bool queued, ended, done;
+};
+
+static enum kb_code find(struct store *s, int64_t id, struct job_row *ret, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(s, &q, err,
+                                    "SELECT batch, state = 'queued', state IN " JOB_STATES_ENDED
+                                    ", state = 'done' FROM job WHERE id = ?",
+                                    "i", id);
+    if (code == KB_EOF)
+        return no_job(id, err);
+    if (code == KB_OK)
+        *ret = (struct job_row){sqlite3_column_int64(q, 0), sqlite3_column_int(q, 1),
+                                sqlite3_column_int(q, 2), sqlite3_column_int(q, 3)};
+    return code;
+}
+
+static enum kb_code cancel(struct store *s, int64_t id, struct kb_error *err)
+{
+    struct job_row job;
+    enum kb_code code = find(s, id, &job, err);
+    if (code != KB_OK)
+        return code;
+    if (job.ended)
+        return kb_fail(err, KB_BAD_INPUT, _("job %lld has ended already"), (long long)id);
+    if (job.queued)
+        return job_end(s, id, "cancelled", "cancelled", _("cancelled"), err);
+    return store_exec(s, NULL, err, "UPDATE job SET cancel = 1 WHERE id = ?", "i", id);
+}
+
+enum kb_code job_cancel(struct store *s, int64_t id, struct kb_error *err)
+{
+    enum kb_code code = store_begin(s, err);
+    return code == KB_OK ? store_end(s, cancel(s, id, err), err) : code;
+}
+
+static enum kb_code retry(struct store *s, int64_t id, struct kb_error *err)
+{
+    struct job_row job;
+    int64_t present = 0;
+    enum kb_code code = find(s, id, &job, err);
+    if (code != KB_OK)
+        return code;
+    if (!job.ended || job.done)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("job %lld neither failed nor was cancelled; only such jobs can be "
+                         "repeated"),
+                       (long long)id);
+    code = store_query_int(s, &present, err,
+                           "SELECT a.id IS NOT NULL AND v.id IS NOT NULL FROM" JOB_AND_FILES
+                           "WHERE j.id = ?",
+                           "i", id);
+    if (code != KB_OK)
+        return code;
+    if (!present)
+        return kb_fail(err, KB_NOT_FOUND,
+                       _("the speech or the video of job %lld was deleted; upload it again and "
+                         "start a new batch"),
+                       (long long)id);
+    code = job_requeue(s, id, 0, "worker", NULL, NULL, err);
+    if (code == KB_OK)
+        code = store_exec(s, NULL, err, "UPDATE job SET attempts = 0 WHERE id = ?", "i", id);
+    if (code == KB_OK)
+        code = store_exec(s, NULL, err,
+                          "UPDATE batch SET paused = iif(ended_ms IS NULL, paused, 0),"
+                          " ended_ms = NULL WHERE id = ?",
+                          "i", job.batch);
+    return code;
+}
+
+enum kb_code job_retry(struct store *s, int64_t id, struct kb_error *err)
+{
+    enum kb_code code = store_begin(s, err);
+    return code == KB_OK ? store_end(s, retry(s, id, err), err) : code;
+}
+
+static const struct place_sql place = {
+    .ends = "SELECT min(position) - 1, max(position) + 1 FROM job WHERE batch = ?1",
+    .beside = "SELECT p.position, (SELECT max(position) FROM job WHERE batch = ?1"
+              " AND position < p.position AND id <> ?3)"
+              " FROM job p WHERE p.batch = ?1 AND p.id = ?2",
+    .renumber = "UPDATE job SET position = o.n FROM (SELECT id, row_number() OVER"
+                " (ORDER BY position, id) AS n FROM job WHERE batch = ?1) o WHERE job.id = o.id",
+};
+
+static enum kb_code move(struct store *s, int64_t id, int64_t before, struct kb_error *err)
+{
+    struct job_row job;
+    double position = 0;
+    enum kb_code code = find(s, id, &job, err);
+    if (code != KB_OK || id == before)
+        return code;
+    code = place_find(s, &place, job.batch, id, before, &position, err);
+    if (code == KB_NOT_FOUND)
+        return kb_fail(err, KB_NOT_FOUND, _("there is no job %lld in the batch of job %lld"),
+                       (long long)before, (long long)id);
+    if (code != KB_OK)
+        return code;
+    return store_exec(s, NULL, err, "UPDATE job SET position = ? WHERE id = ?", "di", position, id);
+}
+
+enum kb_code job_move(struct store *s, int64_t id, int64_t before, struct kb_error *err)
+{
+    enum kb_code code = store_begin(s, err);
+    return code == KB_OK ? store_end(s, move(s, id, before, err), err) : code;
+}
+
+static enum kb_code delete (struct store *s, int64_t id, char **ret_result, struct kb_error *err) {
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL; struct job_row job;
+    enum kb_code code = find(s, id, &job, err);
+    if (code != KB_OK) return code;
+    if (!job.ended) return kb_fail(err, KB_BAD_INPUT, _("job %lld has not ended; cancel it first"),
+                                   (long long)id);
+    code = store_query(s, &q, err, "DELETE FROM job WHERE id = ? RETURNING result", "i", id);
+    if (code == KB_OK) *ret_result = store_column(q, 0);
+    store_reset(&q);
+    return code == KB_OK || code == KB_EOF ? batch_touch(s, job.batch, err) : code;
+}
+
+enum kb_code job_delete(struct store *s, int64_t id, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *result = NULL;
+    enum kb_code code = store_begin(s, err);
+    if (code == KB_OK)
+        code = store_end(s, delete (s, id, &result, err), err);
+    if (code == KB_OK && result)
+        result_unlink(s, result);
+    return code;
+}

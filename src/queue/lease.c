@@ -1,0 +1,411 @@
+// The worker's side of a job: claim it, report where it is, end it. A lease is a random number
+// stored with the job; every change names it, so whoever lost it changes nothing.
+#include "queue/lease.h"
+
+#include "queue/internal.h"
+
+#include "base/file.h"
+#include "base/utf8.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define HEARTBEAT_MS 900 // a report that says nothing new is written after this time
+
+// Where each stage lies in the progress of the whole job, as seen on ordinary videos.
+static const struct {
+    double from, to;
+} stages[N_STAGES] = {
+    [STAGE_LOADING] = {0, 0.015},
+    [STAGE_AUDIO] = {0.015, 0.03},
+    [STAGE_PREPROCESSING] = {0.03, 0.35},
+    [STAGE_GENERATING] = {0.35, 0.97},
+    [STAGE_FINISHING] = {0.97, 1},
+};
+
+// The state of a job in that stage.
+static const char *state_of(enum stage stage)
+{
+    return stage_id(stage == STAGE_AUDIO ? STAGE_LOADING : stage);
+}
+
+static enum kb_code lease_lost(const struct job_claim *c, struct kb_error *err)
+{
+    return kb_fail(err, KB_NOT_FOUND, _("job %lld is no longer this worker's"), (long long)c->job);
+}
+
+// --- claiming
+
+enum kb_code job_room(struct store *s, int64_t min_free_bytes, int64_t *ret, struct kb_error *err)
+{
+    struct statvfs disk;
+    int64_t running = 0;
+    enum kb_code code =
+        store_query_int(s, &running, err,
+                        "SELECT CAST(total(" JOB_NEED ") AS INTEGER) FROM" JOB_AND_FILES
+                        "WHERE j.state IN " JOB_STATES_RUNNING,
+                        "");
+    if (code != KB_OK)
+        return code;
+    // A disk that does not say how full it is stops nobody here; the writer will find out.
+    uint64_t free_bytes = INT64_MAX;
+    if (statvfs(s->folder, &disk) == 0 &&
+        __builtin_mul_overflow(disk.f_bavail, disk.f_frsize, &free_bytes))
+        free_bytes = INT64_MAX;
+    int64_t room = (int64_t)KB_MIN(free_bytes, (uint64_t)INT64_MAX);
+    if (__builtin_sub_overflow(room, KB_MAX(min_free_bytes, 0), &room) ||
+        __builtin_sub_overflow(room, running, &room))
+        room = INT64_MIN;
+    *ret = room;
+    return KB_OK;
+}
+
+static int64_t new_lease(void)
+{
+    char hex[17];
+    kb_random_hex(hex, 16);
+    return (int64_t)(strtoull(hex, NULL, 16) & INT64_MAX);
+}
+
+static enum kb_code take_next(struct store *s, const char *worker, int64_t room,
+                              struct job_claim *c, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    c->lease = new_lease();
+    enum kb_code code = store_query(
+        s, &q, err,
+        "UPDATE job SET state = 'loading', stage = 0, attempts = attempts + 1, lease = ?1,"
+        " worker = ?2, worker_pid = ?3, waiting = NULL, cancel = 0, done = 0, total = 0, fps = "
+        "NULL,"
+        " progress = 0, heartbeat_ms = ?4, progressed_ms = ?4, state_since_ms = ?4,"
+        " started_ms = ?4, stage_s = NULL, error_code = NULL, error = NULL"
+        " WHERE id = (SELECT j.id FROM" JOB_AND_FILES
+        "  WHERE j.state = 'queued' AND j.not_before_ms <= ?4 AND NOT b.paused"
+        "  AND a.state IN ('new', 'ready') AND v.state IN ('new', 'ready') AND" JOB_NEED "<= ?5"
+        "  ORDER BY b.priority DESC, (SELECT count(*) FROM job r WHERE r.batch = b.id"
+        "   AND r.state IN " JOB_STATES_RUNNING "), b.turn, b.id, j.position, j.id LIMIT 1)"
+        " RETURNING id, batch, attempts",
+        "itiii", c->lease, worker, (int64_t)getpid(), kb_wall_ms(), room);
+    if (code != KB_OK)
+        return code;
+    c->job = sqlite3_column_int64(q, 0);
+    c->batch = sqlite3_column_int64(q, 1);
+    c->attempt = sqlite3_column_int(q, 2);
+    return KB_OK;
+}
+
+// Where this attempt writes. A file of its name may lie there: of an attempt that a newer state of
+// this database knew, before an older backup was put back. It is not overwritten.
+static enum kb_code choose_output(struct store *s, struct job_claim *c, struct kb_error *err)
+{
+    for (int i = c->attempt;; i++) {
+        CLEANUP(kb_freep) char *stem = kb_printf("%" PRId64 "-%d", c->job, i);
+        CLEANUP(kb_freep) char *name = kb_printf("%s.mp4", stem);
+        CLEANUP(kb_freep) char *path = store_path(s, "results", name);
+        struct stat st;
+        if (lstat(path, &st) == 0)
+            continue;
+        c->output = TAKE(path);
+        return store_exec(s, NULL, err, "UPDATE job SET output = ? WHERE id = ?", "ti", stem,
+                          c->job);
+    }
+}
+
+static enum kb_code read_claim(struct store *s, struct job_claim *c, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code =
+        store_query(s, &q, err,
+                    "SELECT a.sha256, v.sha256, b.audio_name, j.name, b.options, b.lang," JOB_NOTE
+                    ", (SELECT m.sha256 FROM asset m WHERE m.id =" BATCH_MOUTH_FROM ")"
+                    ", (SELECT m.sha256 FROM asset m WHERE m.id =" BATCH_STYLE_FROM ")"
+                    " FROM" JOB_AND_FILES "WHERE j.id = ?",
+                    "i", c->job);
+    if (code != KB_OK)
+        return code == KB_EOF ? kb_fail(err, KB_INTERNAL, "job %" PRId64 " vanished", c->job)
+                              : code;
+    const char *audio = (const char *)sqlite3_column_text(q, 0);
+    const char *video = (const char *)sqlite3_column_text(q, 1);
+    if (!audio || !video) // "new" and "ready" assets have a content
+        return kb_fail(err, KB_INTERNAL, "job %" PRId64 ": an asset has no content", c->job);
+    snprintf(c->audio_sha256, sizeof(c->audio_sha256), "%s", audio);
+    c->audio_path = store_path(s, "files", audio);
+    c->video_path = store_path(s, "files", video);
+    c->audio_name = store_column(q, 2);
+    c->video_name = store_column(q, 3);
+    c->options = store_column(q, 4);
+    snprintf(c->lang, sizeof(c->lang), "%s", (const char *)sqlite3_column_text(q, 5));
+    c->note = store_column(q, 6);
+    const char *mouth = (const char *)sqlite3_column_text(q, 7);
+    c->mouth_path = mouth ? store_path(s, "files", mouth) : NULL;
+    const char *style = (const char *)sqlite3_column_text(q, 8);
+    c->style_path = style ? store_path(s, "files", style) : NULL;
+    return KB_OK;
+}
+
+static enum kb_code claim(struct store *s, const char *worker, int64_t min_free_bytes,
+                          struct job_claim *c, struct kb_error *err)
+{
+    int64_t room = 0;
+    enum kb_code code = job_room(s, min_free_bytes, &room, err);
+    if (code == KB_OK)
+        code = take_next(s, worker, room, c, err);
+    if (code == KB_OK)
+        code = store_exec(s, NULL, err,
+                          "UPDATE batch SET turn = (SELECT max(turn) + 1 FROM batch) WHERE id = ?",
+                          "i", c->batch);
+    if (code == KB_OK)
+        code = choose_output(s, c, err);
+    return code == KB_OK ? read_claim(s, c, err) : code;
+}
+
+enum kb_code job_claim(struct store *s, const char *worker, int64_t min_free_bytes,
+                        struct job_claim *ret, struct kb_error *err)
+{
+    struct job_claim c = {0};
+    int64_t queued = 0;
+    // An idle worker asks often and must not take the write lock for it.
+    enum kb_code code = store_query_int(
+        s, &queued, err, "SELECT EXISTS (SELECT 1 FROM job WHERE state = 'queued')", "");
+    if (code != KB_OK || !queued)
+        return code == KB_OK ? KB_EOF : code;
+    code = store_begin(s, err);
+    if (code == KB_OK)
+        code = store_end(s, claim(s, worker, min_free_bytes, &c, err), err);
+    if (code == KB_OK)
+        *ret = c;
+    else
+        job_claim_free(&c);
+    return code;
+}
+
+void job_claim_free(struct job_claim *c)
+{
+    free(c->audio_path);
+    free(c->video_path);
+    free(c->mouth_path);
+    free(c->style_path);
+    free(c->audio_name);
+    free(c->video_name);
+    free(c->output);
+    free(c->options);
+    free(c->note);
+    *c = (struct job_claim){0};
+}
+
+// --- reporting
+
+struct lease_row {
+    enum stage stage;
+    int64_t done, total, heartbeat_ms;
+    bool cancel;
+    double progress;
+};
+
+static enum kb_code find_lease(struct store *s, const struct job_claim *c, struct lease_row *ret,
+                               struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(s, &q, err,
+                                    "SELECT stage, done, total, heartbeat_ms, cancel, progress"
+                                    " FROM job WHERE id = ? AND lease = ?",
+                                    "ii", c->job, c->lease);
+    if (code == KB_EOF)
+        return lease_lost(c, err);
+    if (code == KB_OK)
+        *ret = (struct lease_row){
+            .stage = (enum stage)sqlite3_column_int(q, 0),
+            .done = sqlite3_column_int64(q, 1),
+            .total = sqlite3_column_int64(q, 2),
+            .heartbeat_ms = sqlite3_column_int64(q, 3),
+            .cancel = sqlite3_column_int(q, 4),
+            .progress = sqlite3_column_double(q, 5),
+        };
+    return code;
+}
+
+static double whole_progress(const struct job_report *r)
+{
+    double share = r->total > 0 ? (double)r->done / (double)r->total : 0;
+    share = share < 0 ? 0 : share > 1 ? 1 : share;
+    return stages[r->stage].from + share * (stages[r->stage].to - stages[r->stage].from);
+}
+
+static enum kb_code write_report(struct store *s, const struct job_claim *c,
+                                 const struct lease_row *old, const struct job_report *r,
+                                 struct kb_error *err)
+{
+    int changes = 0;
+    int64_t now = kb_wall_ms();
+    bool moved = r->stage != old->stage || r->done != old->done;
+    enum kb_code code = r->stage != old->stage ? job_lap(s, c->job, now, err) : KB_OK;
+    if (code != KB_OK)
+        return code;
+    double progress = KB_MAX(whole_progress(r), old->progress);
+    code = store_exec(s, &changes, err,
+                      "UPDATE job SET state = ?3, stage = ?4, done = ?5, total = ?6,"
+                      " fps = nullif(?7, 0.0), progress = ?8, heartbeat_ms = ?9,"
+                      " progressed_ms = iif(?10, ?9, progressed_ms),"
+                      " state_since_ms = iif(?11, ?9, state_since_ms)"
+                      " WHERE id = ?1 AND lease = ?2",
+                      "iitiiiddiii", c->job, c->lease, state_of(r->stage), (int64_t)r->stage,
+                      r->done, r->total, r->fps, progress, now, (int64_t)moved,
+                      (int64_t)(r->stage != old->stage));
+    return code == KB_OK && changes == 0 ? lease_lost(c, err) : code;
+}
+
+enum kb_code job_report(struct store *s, const struct job_claim *c, const struct job_report *r,
+                         bool *ret_cancel, struct kb_error *err)
+{
+    struct lease_row old;
+    enum kb_code code = find_lease(s, c, &old, err);
+    if (code != KB_OK)
+        return code;
+    if (ret_cancel)
+        *ret_cancel = old.cancel;
+    if (r->stage == old.stage && r->done == old.done && r->total == old.total &&
+        kb_wall_ms() - old.heartbeat_ms <= HEARTBEAT_MS)
+        return KB_OK;
+    bool durable = s->durable;
+    store_set_durable(s, false); // the next heartbeat is worth as much as this one
+    code = store_begin(s, err);
+    if (code == KB_OK)
+        code = store_end(s, write_report(s, c, &old, r, err), err);
+    store_set_durable(s, durable);
+    return code;
+}
+
+// --- ending
+
+// The worker measured its stages to the millisecond; the laps know only reports. The loading of the
+// models is the laps' alone.
+static enum kb_code write_stages(struct store *s, const struct job_claim *c,
+                                 const struct dub_result *r, struct kb_error *err)
+{
+    enum kb_code code = job_lap(s, c->job, kb_wall_ms(), err);
+    if (code != KB_OK)
+        return code;
+    return store_exec(
+        s, NULL, err,
+        "UPDATE job SET stage_s = json_set(stage_s,"
+        " '$.audio', iif(?2 > 0, round(?2, 3), json_extract(stage_s, '$.audio')),"
+        " '$.preprocessing', iif(?3 > 0, round(?3, 3), json_extract(stage_s, '$.preprocessing')),"
+        " '$.generating', iif(?4 > 0, round(?4, 3), json_extract(stage_s, '$.generating')),"
+        " '$.finishing', iif(?5 > 0, round(?5, 3), json_extract(stage_s, '$.finishing')))"
+        " WHERE id = ?1",
+        "idddd", c->job, r->stage_s[STAGE_AUDIO], r->stage_s[STAGE_PREPROCESSING],
+        r->stage_s[STAGE_GENERATING], r->stage_s[STAGE_FINISHING]);
+}
+
+static enum kb_code done(struct store *s, const struct job_claim *c, const struct dub_result *r,
+                         bool thumb, int64_t size, struct kb_error *err)
+{
+    int changes = 0;
+    enum kb_code code = write_stages(s, c, r, err);
+    if (code == KB_OK)
+        code = store_exec(
+            s, &changes, err,
+            "UPDATE job SET state = 'done', progress = 1, ended_ms = ?3, state_since_ms = ?3,"
+            " heartbeat_ms = ?3, lease = NULL, worker_pid = NULL, cancel = 0, error_code = NULL,"
+            " error = NULL, result = ?4, result_thumb = ?5, result_size = ?6, result_ms = ?7,"
+            " result_width = ?8, result_height = ?9, result_frames = ?10, result_animated = ?11"
+            " WHERE id = ?1 AND lease = ?2",
+            "iiitiiiiiii", c->job, c->lease, kb_wall_ms(), path_name(c->output), (int64_t)thumb,
+            size, (int64_t)(r->seconds * 1000), (int64_t)r->width, (int64_t)r->height, r->frames,
+            r->frames_animated);
+    if (code == KB_OK && changes == 0)
+        return lease_lost(c, err);
+    if (code == KB_OK)
+        code = store_exec(s, NULL, err, "UPDATE tally SET done = done + 1, seconds = seconds + ?",
+                          "d", r->seconds);
+    return code == KB_OK ? batch_check_ended(s, c->batch, err) : code;
+}
+
+// The size of a whole file, -1 when it is not there.
+static int64_t file_size(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (int64_t)st.st_size : -1;
+}
+
+enum kb_code job_done(struct store *s, const struct job_claim *c, const struct dub_result *r,
+                       bool thumb, struct kb_error *err)
+{
+    struct lease_row old;
+    int64_t size = file_size(c->output);
+    if (size < 0)
+        return kb_fail(err, KB_INTERNAL, _("the result '%s' of job %lld is not there"), c->output,
+                       (long long)c->job);
+    enum kb_code code = store_begin(s, err);
+    if (code != KB_OK)
+        return code;
+    code = find_lease(s, c, &old, err);
+    if (code == KB_OK)
+        code = done(s, c, r, thumb, size, err);
+    return store_end(s, code, err);
+}
+
+enum kb_code job_requeue(struct store *s, int64_t job, int64_t pause_ms, const char *waiting,
+                         const char *error_code, const char *text, struct kb_error *err)
+{
+    int64_t now = kb_wall_ms();
+    return store_exec(
+        s, NULL, err,
+        "UPDATE job SET state = 'queued', stage = 0, waiting = ?2, not_before_ms = ?3, lease = "
+        "NULL,"
+        " worker = NULL, worker_pid = NULL, cancel = 0, done = 0, total = 0, fps = NULL,"
+        " progress = 0, heartbeat_ms = NULL, progressed_ms = NULL, state_since_ms = ?4,"
+        " started_ms = NULL, ended_ms = NULL, stage_s = NULL, error_code = ?5, error = ?6"
+        " WHERE id = ?1",
+        "itiitt", job, waiting, pause_ms ? now + pause_ms : 0, now, error_code, text);
+}
+
+static enum kb_code failed(struct store *s, const struct job_claim *c, const struct kb_error *why,
+                           struct kb_error *err)
+{
+    struct lease_row old;
+    enum kb_code code = find_lease(s, c, &old, err);
+    if (code == KB_OK)
+        code = job_lap(s, c->job, kb_wall_ms(), err);
+    if (code != KB_OK)
+        return code;
+    CLEANUP(kb_freep) char *text = utf8_clean(why->text); // a long sentence was cut somewhere
+    const char *name = job_error_code(why->code);
+    if (why->code == KB_CANCELLED)
+        return job_end(s, c->job, "cancelled", name, text, err);
+    if (why->code == KB_NO_SPACE && c->attempt < JOB_MAX_ATTEMPTS && !old.cancel)
+        return job_requeue(s, c->job, 10000LL * c->attempt, "retry", name, text, err);
+    return job_end(s, c->job, "failed", name, text, err);
+}
+
+enum kb_code job_failed(struct store *s, const struct job_claim *c, const struct kb_error *why,
+                         struct kb_error *err)
+{
+    enum kb_code code = store_begin(s, err);
+    return code == KB_OK ? store_end(s, failed(s, c, why, err), err) : code;
+}
+
+static enum kb_code give_back(struct store *s, const struct job_claim *c, struct kb_error *err)
+{
+    struct lease_row old;
+    enum kb_code code = find_lease(s, c, &old, err);
+    if (code != KB_OK)
+        return code;
+    if (old.cancel)
+        return job_end(s, c->job, "cancelled", "cancelled", _("cancelled"), err);
+    code = job_requeue(s, c->job, 0, "worker", NULL, NULL, err);
+    return code == KB_OK
+               ? store_exec(s, NULL, err, "UPDATE job SET attempts = attempts - 1 WHERE id = ?",
+                            "i", c->job)
+               : code;
+}
+
+enum kb_code job_give_back(struct store *s, const struct job_claim *c, struct kb_error *err)
+{
+    enum kb_code code = store_begin(s, err);
+    return code == KB_OK ? store_end(s, give_back(s, c, err), err) : code;
+}

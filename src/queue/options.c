@@ -1,0 +1,352 @@
+// The options of a batch: JSON of a client, checked like the command line's options.
+#include "queue/options.h"
+
+#include "base/file.h"
+#include "base/text.h"
+#include "base/utf8.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+// Longer than any batch of options needs; jansson itself bounds the nesting.
+#define MAX_BYTES   65536
+#define MAX_SECONDS 360000.0
+
+static void json_free(json_t **json)
+{
+    json_decref(*json);
+}
+
+// --- the kinds of values
+
+static enum kb_code read_bool(const char *name, const json_t *v, bool *ret, struct kb_error *err)
+{
+    if (!json_is_boolean(v))
+        return kb_fail(err, KB_BAD_INPUT, _("the option '%s' takes true or false"), name);
+    *ret = json_is_true(v);
+    return KB_OK;
+}
+
+static enum kb_code read_int(const char *name, const json_t *v, int low, int high, int *ret,
+                             struct kb_error *err)
+{
+    json_int_t value = json_integer_value(v);
+    if (!json_is_integer(v) || value < low || value > high)
+        return kb_fail(err, KB_BAD_INPUT, _("the option '%s' takes a whole number from %d to %d"),
+                       name, low, high);
+    *ret = (int)value;
+    return KB_OK;
+}
+
+static enum kb_code read_number(const char *name, const json_t *v, double low, double high,
+                                double *ret, struct kb_error *err)
+{
+    double value = json_number_value(v);
+    if (!json_is_number(v) || !(value >= low && value <= high))
+        return kb_fail(err, KB_BAD_INPUT, _("the option '%s' takes a number from %g to %g"), name,
+                       low, high);
+    *ret = value;
+    return KB_OK;
+}
+
+static enum kb_code read_fraction(const char *name, const json_t *v, double high, float *ret,
+                                  struct kb_error *err)
+{
+    double value = 0;
+    enum kb_code code = read_number(name, v, 0, high, &value, err);
+    if (code == KB_OK)
+        *ret = (float)value;
+    return code;
+}
+
+static enum kb_code read_seconds(const char *name, const json_t *v, int64_t *ret_us,
+                                 struct kb_error *err)
+{
+    double value = 0;
+    enum kb_code code = read_number(name, v, 0, MAX_SECONDS, &value, err);
+    if (code == KB_OK)
+        *ret_us = (int64_t)(value * 1e6);
+    return code;
+}
+
+static enum kb_code not_one_of(const char *name, const char *words, struct kb_error *err)
+{
+    return kb_fail(err, KB_BAD_INPUT, _("the option '%s' takes one of %s"), name, words);
+}
+
+// --- the options
+
+static enum kb_code set_model(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    const char *name = json_string_value(v);
+    size_t n = name ? strlen(name) : 0;
+    if (n == 0 || n > 200 || n != json_string_length(v) || name[0] == '.' || strchr(name, '/'))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the option 'model' takes the name of a model, not a path"));
+    if (strcmp(name, MODEL_BUNDLED) == 0)
+        return KB_OK;
+    bool is_file = (n > 12 && strcmp(name + n - 12, ".safetensors") == 0) ||
+                   (n > 4 && strcmp(name + n - 4, ".pth") == 0);
+    CLEANUP(kb_freep) char *file = kb_printf(is_file ? "%s" : "%s.safetensors", name);
+    CLEANUP(kb_freep) char *path = NULL;
+    if (model_locate(&path, file, NULL) != KB_OK)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("there is no model '%s' in the models folder; koubo model list shows "
+                         "what is there"),
+                       name);
+    // The engine takes a path; it lives as long as keep.
+    json_t *located = json_string(path);
+    if (!located || json_object_set_new(o->keep, "model", located) != 0)
+        return kb_fail(err, KB_BAD_INPUT, _("the path of the model '%s' is not valid UTF-8"), name);
+    o->model = json_string_value(located);
+    return KB_OK;
+}
+
+static enum kb_code set_precision(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    if (!json_is_string(v) || !precision_parse(json_string_value(v), &o->precision))
+        return not_one_of("precision", "auto, f32, bf16, int8", err);
+    return KB_OK;
+}
+
+static enum kb_code set_face(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    char number[24];
+    snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(v));
+    const char *word = json_is_integer(v) ? number : json_string_value(v);
+    if (!word || !face_choice_parse(word, &o->dub.face, &o->dub.face_number))
+        return not_one_of("face", "largest, left, right, center, 1, 2, 3…", err);
+    return KB_OK;
+}
+
+static enum kb_code set_loop(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    if (!json_is_string(v) || !loop_mode_parse(json_string_value(v), &o->dub.loop))
+        return not_one_of("loop", "pingpong, restart, freeze, none", err);
+    return KB_OK;
+}
+
+static enum kb_code set_keep_video(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    return read_bool("keep_video", v, &o->dub.keep_video, err);
+}
+
+static enum kb_code set_start(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    return read_seconds("start", v, &o->dub.start_us, err);
+}
+
+static enum kb_code set_duration(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    enum kb_code code = read_seconds("duration", v, &o->dub.duration_us, err);
+    if (code == KB_OK && o->dub.duration_us == 0)
+        return kb_fail(err, KB_BAD_INPUT, _("the option '%s' must be more than 0"), "duration");
+    return code;
+}
+
+static enum kb_code set_height(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    return read_int("height", v, 64, 16384, &o->dub.height, err);
+}
+
+static enum kb_code set_denoise(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    return read_bool("denoise", v, &o->dub.denoise, err);
+}
+
+static enum kb_code set_loudnorm(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    return read_bool("loudnorm", v, &o->dub.loudnorm, err);
+}
+
+static enum kb_code set_crf(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    return read_int("crf", v, 0, 51, &o->dub.crf, err);
+}
+
+static enum kb_code set_bitrate(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    if (!json_is_string(v) || strcmp(json_string_value(v), "source") != 0)
+        return not_one_of("bitrate", "source", err);
+    o->dub.bitrate_source = true;
+    return KB_OK;
+}
+
+static enum kb_code set_preset(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    CLEANUP(text_free) struct text words = {0};
+    for (int i = 0; i < N_DUB_PRESETS; i++) {
+        if (json_is_string(v) && strcmp(json_string_value(v), dub_presets[i]) == 0) {
+            o->dub.preset = dub_presets[i];
+            return KB_OK;
+        }
+        text_addf(&words, "%s%s", i ? ", " : "", dub_presets[i]);
+    }
+    return not_one_of("preset", text_get(&words), err);
+}
+
+static enum kb_code set_mouth_amount(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    return read_fraction("mouth_amount", v, 3, &o->dub.mouth_amount, err);
+}
+
+// The id of an asset, kept under the option's name.
+static enum kb_code read_asset(struct batch_options *o, const char *name, const json_t *v,
+                               const char **ret, const char *refusal, struct kb_error *err)
+{
+    const char *asset = json_string_value(v);
+    size_t n = asset ? strlen(asset) : 0;
+    if (n == 0 || n > 200 || n != json_string_length(v))
+        return kb_fail(err, KB_BAD_INPUT, "%s", refusal);
+    json_t *kept = json_string(asset);
+    if (json_object_set_new(o->keep, name, kept) != 0)
+        return kb_no_memory(err);
+    *ret = json_string_value(kept);
+    return KB_OK;
+}
+
+static enum kb_code set_mouth_from(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    return read_asset(o, "mouth_from", v, &o->mouth_from,
+                      _("the option 'mouth_from' takes the id of an uploaded video"), err);
+}
+
+static enum kb_code set_style_from(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    const char *word = json_is_string(v) ? json_string_value(v) : "";
+    o->dub.no_style = strcmp(word, "no") == 0;
+    if (o->dub.no_style || strcmp(word, "self") == 0)
+        return KB_OK;
+    return read_asset(o, "style_from", v, &o->style_from,
+                      _("the option 'style_from' takes self, no, or the id of an uploaded video"),
+                      err);
+}
+
+static enum kb_code set_still_motion(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    return read_fraction("still_motion", v, 1, &o->dub.still_motion, err);
+}
+
+static enum kb_code set_paint(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    bool paint = true;
+    enum kb_code code = read_bool("paint", v, &paint, err);
+    o->dub.lead = !paint;
+    return code;
+}
+
+static enum kb_code set_pads(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    for (size_t i = 0; i < 4; i++)
+        if (json_array_size(v) != 4 ||
+            read_int("pads", json_array_get(v, i), -10000, 10000, &o->dub.pads[i], NULL) != KB_OK)
+            return kb_fail(err, KB_BAD_INPUT,
+                           _("the option 'pads' takes four whole numbers: [top, bottom, left, "
+                             "right]"));
+    o->dub.pads_set = true;
+    return KB_OK;
+}
+
+static enum kb_code set_nosmooth(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    return read_bool("nosmooth", v, &o->dub.nosmooth, err);
+}
+
+static enum kb_code set_mask_feather(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    return read_fraction("mask_feather", v, 1, &o->dub.mask_feather, err);
+}
+
+static enum kb_code set_mask_dilate(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    return read_fraction("mask_dilate", v, 1, &o->dub.mask_dilate, err);
+}
+
+static enum kb_code set_sharpen(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    return read_fraction("sharpen", v, 5, &o->dub.sharpen, err);
+}
+
+static const struct {
+    const char *name;
+    enum kb_code (*set)(struct batch_options *o, const json_t *v, struct kb_error *err);
+} options[] = {
+    {"model", set_model},
+    {"precision", set_precision},
+    {"face", set_face},
+    {"loop", set_loop},
+    {"keep_video", set_keep_video},
+    {"start", set_start},
+    {"duration", set_duration},
+    {"height", set_height},
+    {"denoise", set_denoise},
+    {"loudnorm", set_loudnorm},
+    {"crf", set_crf},
+    {"bitrate", set_bitrate},
+    {"preset", set_preset},
+    {"mouth_amount", set_mouth_amount},
+    {"mouth_from", set_mouth_from},
+    {"style_from", set_style_from},
+    {"still_motion", set_still_motion},
+    {"paint", set_paint},
+    {"pads", set_pads},
+    {"nosmooth", set_nosmooth},
+    {"mask_feather", set_mask_feather},
+    {"mask_dilate", set_mask_dilate},
+    {"sharpen", set_sharpen},
+};
+
+static enum kb_code set_option(struct batch_options *o, const char *name, const json_t *v,
+                               struct kb_error *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(options); i++)
+        if (strcmp(name, options[i].name) == 0)
+            return json_is_null(v) ? KB_OK : options[i].set(o, v, err); // null: as if not there
+    return kb_fail(err, KB_BAD_INPUT, _("there is no option '%.*s'"), utf8_fit(name, 60), name);
+}
+
+enum kb_code batch_options_parse(const char *json, struct batch_options *ret, struct kb_error *err)
+{
+    json_error_t where;
+    size_t n = json ? strnlen(json, MAX_BYTES + 1) : 0;
+    if (n > MAX_BYTES)
+        return kb_fail(err, KB_BAD_INPUT, _("the options are too long"));
+    CLEANUP(json_free)
+    json_t *given = n ? json_loadb(json, n, JSON_REJECT_DUPLICATES, &where) : json_object();
+    if (!given)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the options are no valid JSON: line %d, column %d: %s"), where.line,
+                       where.column, where.text);
+    if (!json_is_object(given))
+        return kb_fail(err, KB_BAD_INPUT, _("the options must be a JSON object"));
+    struct batch_options o = {.dub = dub_defaults(), .keep = json_object()};
+    const char *name;
+    json_t *value;
+    enum kb_code code = KB_OK;
+    json_object_foreach(given, name, value)
+    {
+        code = set_option(&o, name, value, err);
+        if (code != KB_OK)
+            break;
+    }
+    if (code == KB_OK && o.dub.bitrate_source && o.dub.crf >= 0)
+        code = kb_fail(err, KB_BAD_INPUT,
+                       _("the options 'crf' and 'bitrate' exclude each other; give one of them"));
+    if (code == KB_OK && o.dub.lead && !o.model)
+        code =
+            kb_fail(err, KB_BAD_INPUT,
+                    _("the option 'paint' is for Wav2Lip checkpoints; choose one with the option "
+                      "'model', or leave it out"));
+    if (code == KB_OK)
+        *ret = o;
+    else
+        batch_options_free(&o);
+    return code;
+}
+
+void batch_options_free(struct batch_options *o)
+{
+    json_decref(o->keep);
+    *o = (struct batch_options){0};
+}

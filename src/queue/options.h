@@ -1,0 +1,24 @@
+// The options of a batch, a JSON object of the API, as the parameters of a dub. Thread-safe.
+#ifndef QUEUE_OPTIONS_H
+#define QUEUE_OPTIONS_H
+
+#include "lipsync/dub.h"
+
+// The options of a batch, named as those of koubo generate (docs/openapi.yaml: Options): model,
+// precision, face, loop, keep_video, start, duration, height, denoise, loudnorm, crf, bitrate,
+// preset, mouth_amount, mouth_from, style_from, still_motion, and of Wav2Lip's paint, pads, nosmooth,
+// mask_feather, mask_dilate, sharpen. Unknown names and values out of range are KB_BAD_INPUT.
+// Strings in *ret live as long as *keep (json_decref it).
+struct json_t;
+struct batch_options {
+    const char *model; // NULL = bundled; a name listed by "koubo model list", never a path
+    enum precision precision;
+    // Assets; their paths are job_claim.mouth_path and style_path. NULL: each video itself
+    const char *mouth_from, *style_from;
+    struct dub_params dub;
+    struct json_t *keep;
+};
+enum kb_code batch_options_parse(const char *json, struct batch_options *ret, struct kb_error *err);
+void batch_options_free(struct batch_options *o);
+
+#endif

@@ -1,0 +1,29 @@
+// Results: what done jobs left.
+// Threads: as the store they are given (store/store.h).
+#ifndef QUEUE_RESULT_H
+#define QUEUE_RESULT_H
+
+#include "store/store.h"
+
+struct result_filter {
+    const char *search;
+    int64_t batch; // 0 = any
+    int offset, limit;
+};
+enum kb_code result_list_json(struct store *s, const struct result_filter *f, struct text *ret,
+                              struct kb_error *err); // newest first
+struct result {
+    int64_t job;
+    char name[300];     // "STEM.mp4" after the video; -2, -3… behind equal ones of a batch
+    char *path, *thumb; // free with result_free()
+    int64_t size_bytes, created_ms, duration_ms;
+    int width, height;
+};
+enum kb_code result_find(struct store *s, int64_t job, struct result *ret, struct kb_error *err);
+void result_free(struct result *r);
+enum kb_code result_delete(struct store *s, int64_t job, struct kb_error *err);
+// The jobs of all results that a filter chooses (offset and limit ignored), for a zip. free(*ret).
+enum kb_code result_ids(struct store *s, const struct result_filter *f, int64_t **ret, int *ret_n,
+                        struct kb_error *err);
+
+#endif

@@ -1,0 +1,286 @@
+// The supervisor's side: jobs whose worker is gone, and what queued jobs wait for.
+#include "queue/sweep.h"
+
+#include "queue/internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LEASE_MS  15000
+#define RETRY_MS  2000 // times the attempts made
+#define GONE_KEPT 5000 // deletions that a page may have missed
+
+// --- a worker is gone
+
+struct lost_job {
+    int64_t done, total;
+    enum stage stage;
+    int attempts;
+    int64_t heartbeat_ms;
+    bool cancel, running;
+    char lang[4];
+    char output[40]; // "7-1"
+};
+
+static enum kb_code read_lost(struct store *s, int64_t job, struct lost_job *ret,
+                              struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(s, &q, err,
+                                    "SELECT j.done, j.total, j.stage, j.attempts, j.cancel, b.lang,"
+                                    " j.heartbeat_ms, j.output"
+                                    " FROM job j JOIN batch b ON b.id = j.batch"
+                                    " WHERE j.id = ? AND j.state IN " JOB_STATES_RUNNING,
+                                    "i", job);
+    if (code == KB_OK) {
+        *ret = (struct lost_job){
+            .done = sqlite3_column_int64(q, 0),
+            .total = sqlite3_column_int64(q, 1),
+            .stage = (enum stage)KB_MIN(sqlite3_column_int(q, 2), STAGE_FINISHING),
+            .attempts = sqlite3_column_int(q, 3),
+            .cancel = sqlite3_column_int(q, 4),
+            .heartbeat_ms = sqlite3_column_int64(q, 6),
+            .running = true,
+        };
+        const char *output = (const char *)sqlite3_column_text(q, 7);
+        snprintf(ret->lang, sizeof(ret->lang), "%s", (const char *)sqlite3_column_text(q, 5));
+        snprintf(ret->output, sizeof(ret->output), "%s", output ? output : "");
+    }
+    return code == KB_EOF ? KB_OK : code;
+}
+
+// Sentences kept with a job are in the language of its batch.
+static void speak(const char *lang)
+{
+    kb_language_set_thread(strcmp(lang, "en") == 0 ? KB_LANGUAGE_SOURCE : KB_LANGUAGE_CATALOGUE);
+}
+
+static void tell_lost(const struct lost_job *j, const char *reason, struct text *ret)
+{
+    speak(j->lang);
+    const char *why = reason ? _(reason) : _("the worker is gone");
+    if (j->cancel) {
+        text_add(ret, _("cancelled"));
+        kb_language_set_thread(KB_LANGUAGE_DEFAULT);
+        return;
+    }
+    if (j->total > 0)
+        text_addf(ret, _("%s while %s, at frame %lld of %lld; "), why, stage_title(j->stage),
+                  (long long)j->done, (long long)j->total);
+    else
+        text_addf(ret, _("%s while %s; "), why, stage_title(j->stage));
+    if (j->attempts < JOB_MAX_ATTEMPTS)
+        text_addf(ret, _("attempt %d of %d, it is tried again"), j->attempts, JOB_MAX_ATTEMPTS);
+    else
+        text_addf(ret,
+                  _("tried %d times. Repeat it when the machine has less to do; if it fails again, "
+                    "convert the video to MP4 (H.264) or make it smaller, and upload it anew"),
+                  j->attempts);
+    kb_language_set_thread(KB_LANGUAGE_DEFAULT);
+}
+
+// What the attempt left. Its video may be whole when the worker died between that and its report.
+// But one that was written long after the worker was last heard of is the result of a run that this
+// database does not know: it is a backup from the middle of it. That one stays.
+static void remove_output(struct store *s, const struct lost_job *j)
+{
+    if (!j->output[0])
+        return;
+    CLEANUP(kb_freep) char *name = kb_printf("%s.mp4", j->output);
+    CLEANUP(kb_freep) char *path = store_path(s, "results", name);
+    CLEANUP(kb_freep) char *half = kb_printf("%s.part", path);
+    struct stat st;
+    if (lstat(path, &st) != 0 || st.st_mtim.tv_sec * 1000LL <= j->heartbeat_ms + LEASE_MS)
+        result_unlink(s, name);
+    else
+        unlink(half);
+}
+
+enum kb_code job_lost(struct store *s, int64_t job, const char *reason, bool hung,
+                      struct kb_error *err)
+{
+    CLEANUP(text_free) struct text text = {0};
+    struct lost_job j = {0};
+    enum kb_code code = read_lost(s, job, &j, err);
+    if (code != KB_OK || !j.running)
+        return code;
+    code = job_lap(s, job, kb_wall_ms(), err);
+    if (code != KB_OK)
+        return code;
+    remove_output(s, &j);
+    const char *name = hung ? "hung" : "crashed";
+    tell_lost(&j, reason, &text);
+    if (j.cancel)
+        return job_end(s, job, "cancelled", "cancelled", text_get(&text), err);
+    if (j.attempts < JOB_MAX_ATTEMPTS)
+        return job_requeue(s, job, (int64_t)RETRY_MS * j.attempts, "retry", name, text_get(&text),
+                           err);
+    return job_end(s, job, "failed", name, text_get(&text), err);
+}
+
+// A short list of jobs, so that no statement is open while they change.
+struct lost_list {
+    struct {
+        int64_t job;
+        bool late;
+    } items[64];
+    int n;
+};
+
+static enum kb_code lose_all(struct store *s, const struct lost_list *list, const char *reason,
+                             struct kb_error *err)
+{
+    enum kb_code code = KB_OK;
+    for (int i = 0; code == KB_OK && i < list->n; i++) {
+        int64_t job = list->items[i].job;
+        const char *why = reason                ? reason
+                          : list->items[i].late ? N_("the worker gave no sign of life")
+                                                : N_("the worker is gone");
+        code = job_lost(s, job, why, list->items[i].late || job == s->hung_job, err);
+    }
+    return code;
+}
+
+static enum kb_code lose_worker(struct store *s, const char *worker, const char *reason,
+                                struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    struct lost_list list = {0};
+    enum kb_code code = store_query(
+        s, &q, err, "SELECT id FROM job WHERE worker = ? AND state IN " JOB_STATES_RUNNING, "t",
+        worker);
+    for (; code == KB_OK && list.n < (int)ARRAY_LEN(list.items); code = store_step(s, q, err))
+        list.items[list.n++].job = sqlite3_column_int64(q, 0);
+    store_reset(&q);
+    return code == KB_OK || code == KB_EOF ? lose_all(s, &list, reason, err) : code;
+}
+
+enum kb_code sweep_worker_lost(struct store *s, const char *worker, const char *reason,
+                              struct kb_error *err)
+{
+    enum kb_code code = store_begin(s, err);
+    return code == KB_OK ? store_end(s, lose_worker(s, worker, reason, err), err) : code;
+}
+
+int64_t sweep_hung(struct store *s, const char *worker, int64_t limit_ms, char ret_stage[16])
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    if (store_query(s, &q, NULL,
+                    "SELECT id, state FROM job WHERE worker = ? AND progressed_ms < ?"
+                    " AND state IN " JOB_STATES_RUNNING,
+                    "ti", worker, kb_wall_ms() - limit_ms) != KB_OK)
+        return 0;
+    s->hung_job = sqlite3_column_int64(q, 0);
+    snprintf(ret_stage, 16, "%s", (const char *)sqlite3_column_text(q, 1));
+    return s->hung_job;
+}
+
+// --- the sweep
+
+static enum kb_code sweep_lost(struct store *s, int64_t lease_ms, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    struct lost_list list = {0};
+    int64_t now = kb_wall_ms();
+    enum kb_code code = store_query(s, &q, err,
+                                    "SELECT id, worker_pid, heartbeat_ms FROM job WHERE state IN"
+                                    " " JOB_STATES_RUNNING,
+                                    "");
+    for (; code == KB_OK && list.n < (int)ARRAY_LEN(list.items); code = store_step(s, q, err)) {
+        bool gone = kill((pid_t)sqlite3_column_int64(q, 1), 0) != 0 && errno == ESRCH;
+        bool late = now - sqlite3_column_int64(q, 2) > lease_ms;
+        if (gone || late) {
+            list.items[list.n].job = sqlite3_column_int64(q, 0);
+            list.items[list.n++].late = !gone;
+        }
+    }
+    store_reset(&q);
+    return code == KB_OK || code == KB_EOF ? lose_all(s, &list, NULL, err) : code;
+}
+
+// Queued jobs whose speech or video turned out to be useless: they fail with its sentence.
+static enum kb_code sweep_bad(struct store *s, struct kb_error *err)
+{
+    for (;;) {
+        CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+        enum kb_code code = store_query(
+            s, &q, err,
+            "SELECT j.id, a.id IS NULL OR v.id IS NULL, a.state IS 'bad',"
+            " iif(a.state IS 'bad', a.error, v.error), iif(a.state IS 'bad', b.audio_name, j.name),"
+            " b.lang FROM" JOB_AND_FILES "WHERE j.state = 'queued'"
+            " AND (a.id IS NULL OR v.id IS NULL OR a.state = 'bad' OR v.state = 'bad') LIMIT 1",
+            "");
+        if (code != KB_OK)
+            return code == KB_EOF ? KB_OK : code;
+        int64_t job = sqlite3_column_int64(q, 0);
+        bool missing = sqlite3_column_int(q, 1), speech = sqlite3_column_int(q, 2);
+        CLEANUP(kb_freep) char *why = store_column(q, 3);
+        CLEANUP(kb_freep) char *name = store_column(q, 4);
+        const char *lang = (const char *)sqlite3_column_text(q, 5);
+        speak(lang);
+        store_reset(&q);
+        CLEANUP(text_free) struct text text = {0};
+        if (missing)
+            text_add(&text, _("the speech or the video was deleted; upload it again and start a "
+                              "new batch"));
+        else if (speech)
+            text_addf(&text, _("the speech '%s' cannot be used: %s"), name,
+                      why ? why : _("it cannot be read"));
+        else
+            text_add(&text, why ? why : _("it cannot be read"));
+        kb_language_set_thread(KB_LANGUAGE_DEFAULT);
+        code = job_end(s, job, "failed", missing ? "not_found" : "bad_input", text_get(&text), err);
+        if (code != KB_OK)
+            return code;
+    }
+}
+
+static enum kb_code sweep_waiting(struct store *s, int64_t min_free_bytes, struct kb_error *err)
+{
+    int64_t room = 0;
+    enum kb_code code = job_room(s, min_free_bytes, &room, err);
+    if (code != KB_OK)
+        return code;
+    return store_exec(
+        s, NULL, err,
+        "UPDATE job SET waiting = w.waiting FROM (SELECT j.id, CASE WHEN b.paused THEN 'paused'"
+        "  WHEN 'making' IN (a.state, v.state) THEN 'speech'"
+        "  WHEN 'fetching' IN (a.state, v.state) THEN 'download'"
+        "  WHEN j.not_before_ms > ?1 THEN 'retry' WHEN" JOB_NEED "> ?2 THEN 'disk'"
+        "  ELSE 'worker' END AS waiting FROM" JOB_AND_FILES "WHERE j.state = 'queued') w"
+        " WHERE job.id = w.id AND job.waiting IS NOT w.waiting",
+        "ii", kb_wall_ms(), room);
+}
+
+// The list of deletions is cut; who knows only older revisions has to load everything again.
+static enum kb_code sweep_gone(struct store *s, struct kb_error *err)
+{
+    int64_t last = 0;
+    enum kb_code code =
+        store_query_int(s, &last, err, "SELECT rev FROM gone ORDER BY rev DESC LIMIT 1 OFFSET ?",
+                        "i", (int64_t)GONE_KEPT);
+    if (code != KB_OK || last == 0)
+        return code;
+    code = store_exec(s, NULL, err, "DELETE FROM gone WHERE rev <= ?", "i", last);
+    return code == KB_OK ? store_exec(s, NULL, err, "UPDATE clock SET oldest = ?", "i", last)
+                         : code;
+}
+
+enum kb_code sweep_run(struct store *s, const struct sweep_params *p, struct kb_error *err)
+{
+    enum kb_code code = store_begin(s, err);
+    if (code != KB_OK)
+        return code;
+    code = sweep_lost(s, p->lease_ms > 0 ? p->lease_ms : LEASE_MS, err);
+    if (code == KB_OK)
+        code = sweep_bad(s, err);
+    if (code == KB_OK)
+        code = sweep_waiting(s, p->min_free_bytes, err);
+    if (code == KB_OK)
+        code = sweep_gone(s, err);
+    return store_end(s, code, err);
+}

@@ -1,0 +1,55 @@
+#include "queue/worker.h"
+
+#include "queue/internal.h"
+
+enum kb_code worker_put(struct store *s, const struct worker_row *w, struct kb_error *err)
+{
+    bool durable = s->durable;
+    store_set_durable(s, false); // it is told again a second later
+    enum kb_code code = store_exec(
+        s, NULL, err,
+        "INSERT INTO worker(id, kind, pid, state, model, precision, rss, started_ms, heartbeat_ms)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8) ON CONFLICT(id) DO UPDATE SET"
+        " kind = ?2, state = ?4, model = ?5, precision = ?6, rss = ?7, heartbeat_ms = ?8,"
+        " started_ms = iif(pid = ?3, started_ms, ?8), restarts = restarts + (pid <> ?3), pid = ?3",
+        "ttitttii", w->id, w->kind, (int64_t)w->pid, w->state, w->model, w->precision, w->rss_bytes,
+        kb_wall_ms());
+    store_set_durable(s, durable);
+    return code;
+}
+
+enum kb_code worker_heard(struct store *s, const char *id, int pid, int64_t *ret_ms,
+                           bool *ret_starting, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(s, &q, err,
+                                    "SELECT heartbeat_ms, state = 'starting' FROM worker"
+                                    " WHERE id = ? AND pid = ?",
+                                    "ti", id, (int64_t)pid);
+    *ret_ms = code == KB_OK ? sqlite3_column_int64(q, 0) : 0;
+    *ret_starting = code == KB_OK && sqlite3_column_int(q, 1);
+    return code == KB_EOF ? KB_OK : code;
+}
+
+enum kb_code worker_remove(struct store *s, const char *id, struct kb_error *err)
+{
+    return store_exec(s, NULL, err, "DELETE FROM worker WHERE ?1 = '' OR id = ?1", "t", id);
+}
+
+enum kb_code worker_list_json(struct store *s, struct text *ret, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    // "w2" before "w10"
+    enum kb_code code = store_query(
+        s, &q, err,
+        "SELECT json_group_array(json(row)) FROM (SELECT json_object('id', w.id, 'kind', w.kind,"
+        " 'state', w.state, 'pid', w.pid, 'job', (SELECT id FROM job j WHERE j.worker = w.id"
+        " AND j.state IN " JOB_STATES_RUNNING " LIMIT 1), 'heartbeat', w.heartbeat_ms,"
+        " 'started', w.started_ms, 'restarts', w.restarts, 'model', w.model,"
+        " 'precision', w.precision, 'rss', w.rss) AS row FROM worker w"
+        " ORDER BY w.kind, length(w.id), w.id)",
+        "");
+    if (code == KB_OK)
+        store_add_column(ret, q, 0);
+    return code;
+}

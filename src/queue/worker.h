@@ -1,0 +1,23 @@
+// The worker processes as they tell of themselves, for the supervisor and the API.
+// Threads: as the store they are given (store/store.h).
+#ifndef QUEUE_WORKER_H
+#define QUEUE_WORKER_H
+
+#include "store/store.h"
+
+struct worker_row {
+    char id[16];
+    const char *kind; // "generate", "inspect"
+    int pid;
+    const char *state; // "starting", "idle", "busy", "stopped"
+    const char *model, *precision;
+    int64_t rss_bytes;
+};
+enum kb_code worker_put(struct store *s, const struct worker_row *w, struct kb_error *err);
+// When this process last told of itself, and whether it still starts; 0: never.
+enum kb_code worker_heard(struct store *s, const char *id, int pid, int64_t *ret_ms,
+                           bool *ret_starting, struct kb_error *err);
+enum kb_code worker_remove(struct store *s, const char *id, struct kb_error *err); // "" = all
+enum kb_code worker_list_json(struct store *s, struct text *ret, struct kb_error *err); // an array
+
+#endif

@@ -1,0 +1,321 @@
+// Results: what done jobs left, one by one and as a zip.
+#include "queue/job.h"
+#include "queue/result.h"
+#include "server/api/fields.h"
+#include "server/api/zip.h"
+#include "server/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define MAX_CHOSEN 10000 // results named in one request
+#define PAGE       1000
+
+static void list_results(struct request *r)
+{
+    struct result_filter f = {.search = query_text(r, "search")};
+    if (!query_page(r, &f.offset, &f.limit) ||
+        !request_query_int(r, "batch", 0, INT64_MAX, 0, &f.batch))
+        return;
+    CLEANUP(text_free) struct text answer = {0};
+    struct kb_error err = {0};
+    if (result_list_json(request_store(r), &f, &answer, &err) == KB_OK)
+        reply_json(r, 200, text_get(&answer));
+    else
+        reply_error(r, &err);
+}
+
+// The Result of a job, an object for the caller.
+static enum kb_code result_object(struct store *s, int64_t job, json_t **ret, struct kb_error *err)
+{
+    CLEANUP(text_free) struct text text = {0};
+    enum kb_code code = job_json(s, job, &text, err);
+    if (code != KB_OK)
+        return code;
+    json_auto_t *object = json_loadb(text_get(&text), text.size, 0, NULL);
+    json_t *result = json_object_get(object, "result");
+    if (!json_is_object(result))
+        return kb_fail(err, KB_NOT_FOUND, _("job %lld has no result (any more)"), (long long)job);
+    *ret = json_incref(result);
+    return KB_OK;
+}
+
+static void get_result(struct request *r)
+{
+    int64_t job;
+    struct kb_error err = {0};
+    json_auto_t *result = NULL;
+    if (!request_part_id(r, 0, &job))
+        return;
+    if (result_object(request_store(r), job, &result, &err) != KB_OK) {
+        reply_error(r, &err);
+        return;
+    }
+    CLEANUP(kb_freep) char *text = json_dumps(result, JSON_COMPACT);
+    reply_json(r, 200, text);
+}
+
+// False: answered.
+static bool find_result(struct request *r, struct result *ret)
+{
+    int64_t job;
+    struct kb_error err = {0};
+    if (!request_part_id(r, 0, &job))
+        return false;
+    if (result_find(request_store(r), job, ret, &err) == KB_OK)
+        return true;
+    reply_error(r, &err);
+    return false;
+}
+
+// A job is done once, so what it left never changes; but it can be deleted, and then a page that
+// asks again must learn that. Only thumbnails are kept by browsers without asking.
+static void get_video(struct request *r)
+{
+    CLEANUP(result_free) struct result result = {0};
+    if (!find_result(r, &result))
+        return;
+    struct reply_file_params p = {.path = result.path, .type = "video/mp4"};
+    reply_file(r, &p);
+}
+
+static void get_download(struct request *r)
+{
+    CLEANUP(result_free) struct result result = {0};
+    if (!find_result(r, &result))
+        return;
+    struct reply_file_params p = {
+        .path = result.path, .type = "video/mp4", .download = result.name};
+    reply_file(r, &p);
+}
+
+static void get_thumbnail(struct request *r)
+{
+    CLEANUP(result_free) struct result result = {0};
+    if (!find_result(r, &result))
+        return;
+    if (!result.thumb) {
+        reply_problem(r, 404, "not_found", _("this result has no picture"));
+        return;
+    }
+    struct reply_file_params p = {.path = result.thumb, .type = "image/jpeg", .immutable = true};
+    reply_file(r, &p);
+}
+
+static void delete_result(struct request *r)
+{
+    int64_t job;
+    struct kb_error err = {0};
+    if (!request_part_id(r, 0, &job))
+        return;
+    if (result_delete(request_store(r), job, &err) == KB_OK)
+        reply_empty(r, 204);
+    else
+        reply_conflict(r, &err);
+}
+
+// --- many
+
+// The numbers of {"jobs":[…]}. free(*ret). False: answered.
+static bool read_jobs(struct request *r, json_t *body, int64_t **ret, int *ret_n)
+{
+    static const char *const names[] = {"jobs", NULL};
+    json_t *jobs = json_object_get(body, "jobs");
+    if (!fields_known(r, body, names))
+        return false;
+    size_t n = json_array_size(jobs);
+    if (!json_is_array(jobs) || n < 1 || n > MAX_CHOSEN) {
+        CLEANUP(kb_freep)
+        char *sentence = kb_printf(_("jobs must be a list of 1 to %d numbers"), MAX_CHOSEN);
+        reply_problem(r, 400, "bad_input", sentence);
+        return false;
+    }
+    CLEANUP(kb_freep) int64_t *ids = kb_alloc(n * sizeof(*ids));
+    for (size_t i = 0; i < n; i++) {
+        json_t *id = json_array_get(jobs, i);
+        if (!json_is_integer(id) || json_integer_value(id) < 1) {
+            reply_problem(r, 400, "bad_input",
+                          _("jobs must hold numbers of jobs and nothing else"));
+            return false;
+        }
+        ids[i] = json_integer_value(id);
+    }
+    *ret = TAKE(ids);
+    *ret_n = (int)n;
+    return true;
+}
+
+static void delete_results(struct request *r)
+{
+    CLEANUP(kb_freep) int64_t *ids = NULL;
+    int n, n_deleted = 0;
+    struct kb_error err = {0};
+    json_t *body = request_json(r);
+    if (!body || !read_jobs(r, body, &ids, &n))
+        return;
+    for (int i = 0; i < n; i++) {
+        enum kb_code code = result_delete(request_store(r), ids[i], &err);
+        if (code == KB_OK)
+            n_deleted++;
+        else if (code != KB_NOT_FOUND) { // deleted already is as good
+            reply_conflict(r, &err);
+            return;
+        }
+    }
+    char answer[40];
+    snprintf(answer, sizeof(answer), "{\"deleted\":%d}", n_deleted);
+    reply_json(r, 200, answer);
+}
+
+// --- zip
+
+// Results of one batch lie side by side, those of several in a folder for each batch. Batches of
+// one name share a folder; zip_stream_add() tells their files apart.
+static void add_all(struct zip_stream *z, json_t *results)
+{
+    size_t i;
+    json_t *result;
+    json_int_t batch = json_integer_value(json_object_get(json_array_get(results, 0), "batch"));
+    bool several = false;
+    json_array_foreach(results, i, result) several |=
+        json_integer_value(json_object_get(result, "batch")) != batch;
+    json_array_foreach(results, i, result)
+    {
+        const char *folder = json_string_value(json_object_get(result, "batch_name"));
+        const char *name = json_string_value(json_object_get(result, "name"));
+        if (name)
+            zip_stream_add(z, json_integer_value(json_object_get(result, "job")),
+                           several && folder ? folder : NULL, name);
+    }
+}
+
+static void send_zip(struct request *r, json_t *results)
+{
+    if (json_array_size(results) == 0) {
+        reply_problem(r, 404, "not_found", _("there are no results to pack"));
+        return;
+    }
+    struct zip_stream *z = zip_stream_create(request_server(r)->params.data);
+    add_all(z, results);
+    time_t now = time(NULL);
+    struct tm t;
+    char value[80];
+    localtime_r(&now, &t);
+    strftime(value, sizeof(value), "attachment; filename=\"koubo-%Y%m%d-%H%M.zip\"", &t);
+    reply_header(r, "Content-Disposition", value);
+    reply_header(r, "Cache-Control", "no-store");
+    reply_stream(r, "application/zip", zip_stream_read, zip_stream_free, z, NULL);
+}
+
+// What a zip must know of a result, which is little: there may be many.
+static void keep_result(json_t *results, json_t *result)
+{
+    json_array_append_new(results,
+                          json_pack("{s:O, s:O, s:O, s:O}", "job", json_object_get(result, "job"),
+                                    "batch", json_object_get(result, "batch"), "batch_name",
+                                    json_object_get(result, "batch_name"), "name",
+                                    json_object_get(result, "name")));
+}
+
+static void zip_chosen(struct request *r, const int64_t *ids, int n)
+{
+    json_auto_t *results = json_array();
+    struct kb_error err = {0};
+    for (int i = 0; i < n; i++) {
+        json_auto_t *result = NULL;
+        if (result_object(request_store(r), ids[i], &result, &err) != KB_OK) {
+            reply_error(r, &err); // one that is missing would not be noticed in the zip
+            return;
+        }
+        keep_result(results, result);
+    }
+    send_zip(r, results);
+}
+
+static void zip_filtered(struct request *r)
+{
+    struct result_filter f = {.search = query_text(r, "search"), .limit = PAGE};
+    struct kb_error err = {0};
+    if (!request_query_int(r, "batch", 0, INT64_MAX, 0, &f.batch))
+        return;
+    json_auto_t *results = json_array();
+    size_t n = PAGE;
+    for (; n == PAGE; f.offset += PAGE) {
+        CLEANUP(text_free) struct text text = {0};
+        if (result_list_json(request_store(r), &f, &text, &err) != KB_OK) {
+            reply_error(r, &err);
+            return;
+        }
+        json_auto_t *page = json_loadb(text_get(&text), text.size, 0, NULL);
+        json_t *items = json_object_get(page, "items"), *item;
+        n = json_array_size(items);
+        size_t i;
+        json_array_foreach(items, i, item) keep_result(results, item);
+    }
+    send_zip(r, results);
+}
+
+// "1,2,3". free(*ret). False: answered.
+static bool parse_jobs(struct request *r, const char *list, int64_t **ret, int *ret_n)
+{
+    CLEANUP(kb_freep) int64_t *ids = kb_alloc(MAX_CHOSEN * sizeof(*ids));
+    int n = 0;
+    const char *p = list;
+    while (n < MAX_CHOSEN && *p >= '0' && *p <= '9') {
+        char *end;
+        errno = 0;
+        ids[n++] = strtoll(p, &end, 10);
+        if (errno != 0)
+            break;
+        p = end;
+        if (*p != ',')
+            break;
+        p++;
+    }
+    if (n == 0 || *p != '\0' || p[-1] == ',') {
+        CLEANUP(kb_freep)
+        char *sentence =
+            kb_printf(_("jobs must be 1 to %d numbers with commas between"), MAX_CHOSEN);
+        reply_problem(r, 400, "bad_input", sentence);
+        return false;
+    }
+    *ret = TAKE(ids);
+    *ret_n = n;
+    return true;
+}
+
+static void get_zip(struct request *r)
+{
+    CLEANUP(kb_freep) int64_t *ids = NULL;
+    int n;
+    const char *jobs = request_query(r, "jobs");
+    if (!jobs)
+        zip_filtered(r);
+    else if (parse_jobs(r, jobs, &ids, &n))
+        zip_chosen(r, ids, n);
+}
+
+static void post_zip(struct request *r)
+{
+    CLEANUP(kb_freep) int64_t *ids = NULL;
+    int n;
+    json_t *body = request_json(r);
+    if (body && read_jobs(r, body, &ids, &n))
+        zip_chosen(r, ids, n);
+}
+
+const struct route api_results_routes[] = {
+    {"GET", "/api/v1/results", list_results, 0, NULL},
+    {"POST", "/api/v1/results/delete", delete_results, 0, NULL},
+    {"GET", "/api/v1/results/zip", get_zip, 0, NULL}, // before {job}
+    {"POST", "/api/v1/results/zip", post_zip, 0, NULL},
+    {"GET", "/api/v1/results/{job}", get_result, 0, NULL},
+    {"GET", "/api/v1/results/{job}/video", get_video, 0, NULL},
+    {"GET", "/api/v1/results/{job}/download", get_download, 0, NULL},
+    {"GET", "/api/v1/results/{job}/thumbnail", get_thumbnail, 0, NULL},
+    {"DELETE", "/api/v1/results/{job}", delete_result, 0, NULL},
+    {0},
+};

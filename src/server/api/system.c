@@ -1,0 +1,427 @@
+// The machine and the server: session, system view, health, metrics, doctor, notification settings.
+#include "server/internal.h"
+
+#include "notify/notify.h"
+#include "queue/stats.h"
+#include "queue/worker.h"
+#include "server/api/fields.h"
+#include "server/errand.h"
+#include "server/system.h"
+#include "store/lost.h"
+
+#include "base/proc.h"
+#include "doctor/doctor.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DOCTOR_MAX_AGE_US 5000000
+
+static void health(struct request *r)
+{
+    reply_json(r, 200, "{\"status\":\"ok\",\"version\":\"" KOUBO_VERSION "\"}");
+}
+
+// --- the session
+
+static void session_show(struct request *r)
+{
+    CLEANUP(kb_freep)
+    char *json = kb_printf("{\"required\":%s,\"ok\":%s}", http_needs_token(r) ? "true" : "false",
+                           http_session_ok(r) ? "true" : "false");
+    reply_json(r, 200, json);
+}
+
+static void session_begin(struct request *r)
+{
+    static const char *const names[] = {"token", NULL};
+    const char *token = NULL;
+    json_t *body = request_json(r);
+    if (!body || !fields_known(r, body, names) ||
+        !field_text(r, body, "token", http_needs_token(r), 4096, &token))
+        return;
+    if (http_needs_token(r)) {
+        if (!http_token_ok(r, token))
+            return;
+        CLEANUP(kb_freep) char *cookie = http_session_cookie(r, false);
+        reply_header(r, "Set-Cookie", cookie);
+    }
+    reply_empty(r, 204);
+}
+
+static void session_end(struct request *r)
+{
+    CLEANUP(kb_freep) char *cookie = http_session_cookie(r, true);
+    reply_header(r, "Set-Cookie", cookie);
+    reply_empty(r, 204);
+}
+
+// --- the system view
+
+// A request may come while http_start() has not returned yet.
+static int count_connections(const struct server *s)
+{
+    return s->http ? http_connections(s->http) : 1;
+}
+
+static enum kb_code load_stats(struct store *store, json_t **ret, struct kb_error *err)
+{
+    CLEANUP(text_free) struct text text = {0};
+    enum kb_code code = stats_json(store, &text, err);
+    if (code == KB_OK && !(*ret = json_loads(text_get(&text), 0, NULL)))
+        code = kb_fail(err, KB_INTERNAL, "%s", _("the statistics are not valid JSON"));
+    return code;
+}
+
+static void system_show(struct request *r)
+{
+    struct server *s = request_server(r);
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text workers = {0};
+    json_t *stats = NULL;
+    struct lost lost = {0};
+    if (worker_list_json(request_store(r), &workers, &err) != KB_OK ||
+        lost_remembered(request_store(r), &lost, &err) != KB_OK ||
+        load_stats(request_store(r), &stats, &err) != KB_OK) {
+        reply_error(r, &err);
+        return;
+    }
+    json_t *all = json_pack(
+        "{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:{s:I, s:i}, s:o, s:o, s:o, s:{s:i, s:i, s:I}}",
+        "version", KOUBO_VERSION, "started", (json_int_t)s->started_ms, "now",
+        (json_int_t)kb_wall_ms(), "cpu", system_cpu_json(true), "memory", system_memory_json(),
+        "disk", system_disk_json(s->params.data, s->params.supervisor.worker.min_free_bytes), "gpu",
+        system_gpus_json(), "server", "rss", (json_int_t)proc_resident_bytes(), "connections",
+        count_connections(s), "workers", json_loads(text_get(&workers), 0, NULL), "models",
+        system_models_json(), "stats", stats, "lost", "results", lost.n_results, "others",
+        lost.n_others, "bytes", (json_int_t)lost.bytes);
+    CLEANUP(kb_freep) char *json = all ? json_dumps(all, JSON_COMPACT) : NULL;
+    json_decref(all);
+    if (json) {
+        reply_json(r, 200, json);
+    } else {
+        kb_fail(&err, KB_INTERNAL, "%s", _("the list of workers is not valid JSON"));
+        reply_error(r, &err);
+    }
+}
+
+// --- metrics: the text format of Prometheus, version 0.0.4
+
+static void metric(struct text *t, const char *name, const char *type, const char *help)
+{
+    text_addf(t, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void metric_one(struct text *t, const char *name, const char *type, const char *help,
+                       double value)
+{
+    metric(t, name, type, help);
+    text_addf(t, "%s %.17g\n", name, value);
+}
+
+// One sample for each number of a JSON object.
+static void metric_object(struct text *t, const char *name, const char *label, json_t *object)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(object, key, value)
+    {
+        if (json_is_number(value))
+            text_addf(t, "%s{%s=\"%s\"} %.17g\n", name, label, key, json_number_value(value));
+    }
+}
+
+static double stat_number(json_t *stats, const char *name)
+{
+    return json_number_value(json_object_get(stats, name));
+}
+
+static void metrics_of_store(struct text *t, json_t *stats, json_t *workers)
+{
+    metric(t, "koubo_jobs", "gauge", "Jobs by state.");
+    metric_object(t, "koubo_jobs", "state", json_object_get(stats, "jobs"));
+    metric(t, "koubo_job_stage_seconds", "gauge", "Mean wall clock of a stage, done jobs.");
+    metric_object(t, "koubo_job_stage_seconds", "stage", json_object_get(stats, "stage_average_s"));
+    metric_one(t, "koubo_jobs_done_total", "counter", "Jobs that were done.",
+               stat_number(stats, "done_total"));
+    metric_one(t, "koubo_jobs_failed_total", "counter", "Jobs that failed.",
+               stat_number(stats, "failed_total"));
+    metric_one(t, "koubo_job_seconds_total", "counter", "Wall clock of all jobs that were done.",
+               stat_number(stats, "seconds_total"));
+    metric_one(t, "koubo_batches", "gauge", "Batches.", stat_number(stats, "batches"));
+    metric_one(t, "koubo_assets", "gauge", "Uploaded, fetched and made files.",
+               stat_number(stats, "assets"));
+    metric_one(t, "koubo_results", "gauge", "Results kept.", stat_number(stats, "results"));
+    metric(t, "koubo_data_bytes", "gauge", "Size of parts of the data folder.");
+    metric_object(t, "koubo_data_bytes", "part", json_object_get(stats, "bytes"));
+
+    size_t i;
+    json_t *worker;
+    metric(t, "koubo_workers", "gauge", "Worker processes by kind and state.");
+    static const char *const kinds[] = {"generate", "inspect"};
+    static const char *const states[] = {"starting", "idle", "busy", "stopped"};
+    for (size_t k = 0; k < ARRAY_LEN(kinds) * ARRAY_LEN(states); k++) {
+        const char *kind = kinds[k / ARRAY_LEN(states)], *state = states[k % ARRAY_LEN(states)];
+        int n = 0;
+        json_array_foreach(workers, i, worker)
+        {
+            const char *its_kind = json_string_value(json_object_get(worker, "kind"));
+            const char *its_state = json_string_value(json_object_get(worker, "state"));
+            n += its_kind && its_state && strcmp(its_kind, kind) == 0 &&
+                 strcmp(its_state, state) == 0;
+        }
+        text_addf(t, "koubo_workers{kind=\"%s\",state=\"%s\"} %d\n", kind, state, n);
+    }
+}
+
+static void metrics(struct request *r)
+{
+    struct server *s = request_server(r);
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text text = {0};
+    CLEANUP(text_free) struct text workers_text = {0};
+    json_t *stats = NULL;
+    if (worker_list_json(request_store(r), &workers_text, &err) != KB_OK ||
+        load_stats(request_store(r), &stats, &err) != KB_OK) {
+        reply_error(r, &err);
+        return;
+    }
+    json_t *workers = json_loads(text_get(&workers_text), 0, NULL);
+    metric(&text, "koubo_build_info", "gauge", "Which koubo this is.");
+    text_addf(&text, "koubo_build_info{version=\"%s\"} 1\n", KOUBO_VERSION);
+    metrics_of_store(&text, stats, workers);
+    metric_one(&text, "koubo_connections", "gauge", "Open HTTP connections.", count_connections(s));
+    metric_one(&text, "koubo_disk_free_bytes", "gauge", "Free on the disk of the data folder.",
+               (double)system_disk_free(s->params.data));
+    metric_one(&text, "koubo_disk_min_free_bytes", "gauge", "Below this new jobs wait.",
+               (double)s->params.supervisor.worker.min_free_bytes);
+    metric_one(&text, "process_resident_memory_bytes", "gauge", "Memory of the server process.",
+               (double)proc_resident_bytes());
+    metric_one(&text, "process_start_time_seconds", "gauge", "When the server was started.",
+               (double)s->started_ms / 1e3);
+    json_decref(workers);
+    json_decref(stats);
+    reply_text(r, 200, "text/plain; version=0.0.4; charset=utf-8", text_get(&text));
+}
+
+// --- the doctor
+
+// What it said lately, by language. Outlives the server while an errand still holds it.
+struct doctor_cache {
+    pthread_mutex_t lock; // held while it looks, so that others wait for its answer
+    char *json[2];
+    int64_t made_us[2];
+    pthread_mutex_t refs_lock;
+    int refs;
+};
+
+struct doctor_cache *doctor_cache_create(void)
+{
+    struct doctor_cache *c = kb_alloc(sizeof(*c));
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_mutex_init(&c->refs_lock, NULL);
+    c->refs = 1;
+    return c;
+}
+
+static struct doctor_cache *doctor_cache_ref(struct doctor_cache *c)
+{
+    pthread_mutex_lock(&c->refs_lock);
+    c->refs++;
+    pthread_mutex_unlock(&c->refs_lock);
+    return c;
+}
+
+void doctor_cache_unref(struct doctor_cache **cache)
+{
+    struct doctor_cache *c = TAKE(*cache);
+    if (!c)
+        return;
+    pthread_mutex_lock(&c->refs_lock);
+    bool last = --c->refs == 0;
+    pthread_mutex_unlock(&c->refs_lock);
+    if (!last)
+        return;
+    free(c->json[0]);
+    free(c->json[1]);
+    pthread_mutex_destroy(&c->lock);
+    pthread_mutex_destroy(&c->refs_lock);
+    free(c);
+}
+
+struct doctor_errand {
+    struct doctor_cache *cache;
+    char *data;
+    int port;
+    bool chinese;
+};
+
+static void doctor_errand_free(void *ctx)
+{
+    struct doctor_errand *d = ctx;
+    doctor_cache_unref(&d->cache);
+    free(d->data);
+    free(d);
+}
+
+static void doctor_work(void *ctx, const struct cancel *cancel, struct text *ret)
+{
+    struct doctor_errand *e = ctx;
+    struct doctor_cache *c = e->cache;
+    char **json = &c->json[e->chinese];
+    pthread_mutex_lock(&c->lock);
+    if (!*json || kb_now_us() - c->made_us[e->chinese] > DOCTOR_MAX_AGE_US) {
+        CLEANUP(text_free) struct text text = {0};
+        CLEANUP(doctor_clear) struct doctor d = {.data = e->data, .port = e->port};
+        doctor_look(&d);
+        doctor_json(&d, &text);
+        kb_freep(json);
+        *json = kb_strdup(text_get(&text));
+        c->made_us[e->chinese] = kb_now_us();
+    }
+    text_add(ret, *json);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void doctor(struct request *r)
+{
+    struct server *s = request_server(r);
+    struct doctor_errand *d = kb_alloc(sizeof(*d));
+    d->cache = doctor_cache_ref(s->doctor);
+    d->data = kb_strdup(s->params.data);
+    d->port = server_port(s);
+    d->chinese = strcmp(request_lang(r), "zh") == 0;
+    reply_errand(r, s->errands, doctor_work, doctor_errand_free, d);
+}
+
+// --- notification settings
+
+// The stored document, "{}" when there is none.
+static enum kb_code load_notify(struct store *store, struct text *ret, struct kb_error *err)
+{
+    enum kb_code code = setting_get(store, "notify", ret, err);
+    if (code == KB_OK && ret->size == 0)
+        text_add(ret, "{}");
+    return code;
+}
+
+static void reply_masked(struct request *r, const char *json)
+{
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text masked = {0};
+    if (notify_mask(json, &masked, &err) != KB_OK)
+        reply_error(r, &err);
+    else
+        reply_json(r, 200, text_get(&masked));
+}
+
+static void notify_show(struct request *r)
+{
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text json = {0};
+    if (load_notify(request_store(r), &json, &err) != KB_OK)
+        reply_error(r, &err);
+    else
+        reply_masked(r, text_get(&json));
+}
+
+bool take_notify(struct request *r, const char *json, struct text *ret)
+{
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text old = {0};
+    if (load_notify(request_store(r), &old, &err) == KB_OK &&
+        notify_unmask(json, text_get(&old), ret, &err) == KB_OK &&
+        notify_check(text_get(ret), &err) == KB_OK)
+        return true;
+    reply_error(r, &err);
+    return false;
+}
+
+static bool take_document(struct request *r, json_t *document, struct text *ret)
+{
+    CLEANUP(kb_freep) char *json = json_dumps(document, JSON_COMPACT);
+    return take_notify(r, json ? json : "", ret);
+}
+
+static void notify_put(struct request *r)
+{
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text json = {0};
+    json_t *body = request_json(r);
+    if (!body || !take_document(r, body, &json))
+        return;
+    if (setting_put(request_store(r), "notify", text_get(&json), &err) != KB_OK)
+        reply_error(r, &err);
+    else
+        reply_masked(r, text_get(&json));
+}
+
+struct notify_errand {
+    char *json, *base_url;
+};
+
+static void notify_errand_free(void *ctx)
+{
+    struct notify_errand *n = ctx;
+    free(n->json);
+    free(n->base_url);
+    free(n);
+}
+
+static void notify_work(void *ctx, const struct cancel *cancel, struct text *ret)
+{
+    struct notify_errand *n = ctx;
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text items = {0};
+    if (notify_test(n->json, n->base_url, &items, &err) == KB_OK) {
+        text_addf(ret, "{\"items\":%s}", text_get(&items));
+        return;
+    }
+    json_t *failed =
+        json_pack("{s:[{s:s, s:b, s:s}]}", "items", "target", "notify", "ok", 0, "error", err.text);
+    char *json = failed ? json_dumps(failed, JSON_COMPACT) : NULL;
+    text_add(ret, json ? json : "{\"items\":[]}");
+    free(json);
+    json_decref(failed);
+}
+
+// The body is the document to try, which need not be saved yet; empty = the saved one.
+static void notify_try(struct request *r)
+{
+    struct server *s = request_server(r);
+    CLEANUP(text_free) struct text json = {0};
+    json_t *body = request_json(r);
+    if (!body)
+        return;
+    if (json_object_size(body) > 0) {
+        if (!take_document(r, body, &json))
+            return;
+    } else {
+        struct kb_error err = {0};
+        if (load_notify(request_store(r), &json, &err) != KB_OK) {
+            reply_error(r, &err);
+            return;
+        }
+    }
+    struct notify_errand *n = kb_alloc(sizeof(*n));
+    n->json = kb_strdup(text_get(&json));
+    n->base_url = kb_strdup(s->base_url);
+    reply_errand(r, s->errands, notify_work, notify_errand_free, n);
+}
+
+const struct route api_system_routes[] = {
+    {"GET", "/healthz", health, ROUTE_OPEN, NULL},
+    {"GET", "/api/v1/session", session_show, ROUTE_OPEN, NULL},
+    {"POST", "/api/v1/session", session_begin, ROUTE_OPEN, NULL},
+    {"DELETE", "/api/v1/session", session_end, ROUTE_OPEN, NULL},
+    {"GET", "/metrics", metrics, 0, NULL},
+    {"GET", "/api/v1/system", system_show, 0, NULL},
+    {"GET", "/api/v1/doctor", doctor, 0, NULL},
+    {"GET", "/api/v1/settings/notify", notify_show, 0, NULL},
+    {"PUT", "/api/v1/settings/notify", notify_put, 0, NULL},
+    {"POST", "/api/v1/settings/notify/test", notify_try, 0, NULL},
+    {0},
+};

@@ -1,0 +1,243 @@
+#include "server/api/zip.h"
+
+#include "base/log.h"
+#include "base/text.h"
+#include "queue/result.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <jansson.h>
+
+#define BLOCK 65536
+
+struct entry {
+    int64_t job;
+    char *name;
+};
+
+struct zip_stream {
+    char *folder;
+    struct entry *entries;
+    int n_entries, capacity;
+    json_t *names; // those given away, as the keys of an object
+    // while reading:
+    struct store *store;
+    struct archive *archive;
+    int next;     // entry
+    int fd;       // of the present one, -1 between two
+    int64_t left; // bytes of it
+    struct text out;
+    size_t sent; // of out
+    bool closed, broken, dropped;
+    char block[BLOCK];
+};
+
+struct zip_stream *zip_stream_create(const char *folder)
+{
+    struct zip_stream *z = kb_alloc(sizeof(*z));
+    z->folder = kb_strdup(folder);
+    z->names = json_object();
+    z->fd = -1;
+    return z;
+}
+
+void zip_stream_free(void *zip)
+{
+    struct zip_stream *z = zip;
+    if (!z)
+        return;
+    for (int i = 0; i < z->n_entries; i++)
+        free(z->entries[i].name);
+    free(z->entries);
+    z->dropped = true; // what libarchive still writes goes nowhere
+    archive_write_free(z->archive);
+    if (z->fd >= 0)
+        close(z->fd);
+    json_decref(z->names);
+    store_close(&z->store);
+    text_free(&z->out);
+    free(z->folder);
+    free(z);
+}
+
+int zip_stream_count(const struct zip_stream *z)
+{
+    return z->n_entries;
+}
+
+// --- names
+
+// One part of a path that every system can have: no separators, none of Windows' special
+// characters, no dot or space at the end, not empty.
+static char *safe_name(const char *name)
+{
+    char *ret = kb_strdup(name);
+    for (char *c = ret; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f || strchr("/\\:*?\"<>|", *c))
+            *c = '_';
+    size_t n = strlen(ret);
+    while (n > 0 && (ret[n - 1] == '.' || ret[n - 1] == ' '))
+        ret[--n] = '\0';
+    if (n > 0)
+        return ret;
+    free(ret);
+    return kb_strdup("_");
+}
+
+// True: nobody had it, it is taken now. Small and capital letters are the same on many systems.
+static bool take_name(struct zip_stream *z, const char *name)
+{
+    CLEANUP(kb_freep) char *key = kb_strdup(name);
+    for (char *c = key; *c; c++)
+        *c = (char)(*c >= 'A' && *c <= 'Z' ? *c - 'A' + 'a' : *c);
+    if (json_object_get(z->names, key))
+        return false;
+    json_object_set_new_nocheck(z->names, key, json_true());
+    return true;
+}
+
+void zip_stream_add(struct zip_stream *z, int64_t job, const char *directory, const char *name)
+{
+    CLEANUP(kb_freep) char *safe_directory = directory ? safe_name(directory) : NULL;
+    CLEANUP(kb_freep) char *file = safe_name(name);
+    CLEANUP(kb_freep)
+    char *path = directory ? kb_printf("%s/%s", safe_directory, file) : kb_strdup(file);
+    const char *dot = strrchr(path, '.');
+    const char *slash = strrchr(path, '/');
+    size_t n_stem = dot && dot > (slash ? slash + 1 : path) ? (size_t)(dot - path) : strlen(path);
+    char *unique = kb_strdup(path);
+    for (int i = 2; !take_name(z, unique); i++) {
+        free(unique);
+        unique = kb_printf("%.*s-%d%s", (int)n_stem, path, i, path + n_stem);
+    }
+    if (z->n_entries == z->capacity) {
+        z->capacity = KB_MAX(64, z->capacity * 2);
+        z->entries = reallocarray(z->entries, (size_t)z->capacity, sizeof(*z->entries));
+        if (!z->entries)
+            abort();
+    }
+    z->entries[z->n_entries++] = (struct entry){job, unique};
+}
+
+// --- reading
+
+static la_ssize_t write_out(struct archive *a, void *ctx, const void *data, size_t n)
+{
+    struct zip_stream *z = ctx;
+    if (!z->dropped)
+        text_add_bytes(&z->out, data, n);
+    return (la_ssize_t)n;
+}
+
+static enum kb_code archive_error(struct zip_stream *z, struct kb_error *err)
+{
+    return kb_fail(err, KB_INTERNAL, _("cannot write the zip: %s"),
+                   archive_error_string(z->archive));
+}
+
+static enum kb_code begin_archive(struct zip_stream *z, struct kb_error *err)
+{
+    enum kb_code code = store_open(&z->store, z->folder, false, err);
+    if (code != KB_OK)
+        return code;
+    z->archive = archive_write_new();
+    if (!z->archive)
+        return kb_no_memory(err);
+    if (archive_write_set_format_zip(z->archive) != ARCHIVE_OK ||
+        archive_write_set_options(z->archive, "zip:compression=store,zip:hdrcharset=UTF-8") !=
+            ARCHIVE_OK ||
+        archive_write_set_bytes_per_block(z->archive, 0) != ARCHIVE_OK ||
+        archive_write_open(z->archive, z, NULL, write_out, NULL) != ARCHIVE_OK)
+        return archive_error(z, err);
+    return KB_OK;
+}
+
+static enum kb_code begin_entry(struct zip_stream *z, struct kb_error *err)
+{
+    const struct entry *e = &z->entries[z->next];
+    CLEANUP(result_free) struct result result = {0};
+    enum kb_code code = result_find(z->store, e->job, &result, err);
+    if (code != KB_OK)
+        return code;
+    struct stat st;
+    z->fd = open(result.path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (z->fd < 0 || fstat(z->fd, &st) != 0)
+        return kb_fail(err, KB_NOT_FOUND, _("cannot open '%s': %s"), result.path,
+                       kb_strerror(errno));
+    z->left = st.st_size;
+    struct archive_entry *entry = archive_entry_new();
+    if (!entry)
+        return kb_no_memory(err);
+    archive_entry_set_pathname_utf8(entry, e->name);
+    archive_entry_set_size(entry, st.st_size);
+    archive_entry_set_mtime(entry, (time_t)(result.created_ms / 1000), 0);
+    archive_entry_set_filetype(entry, AE_IFREG);
+    archive_entry_set_perm(entry, 0644);
+    int e_header = archive_write_header(z->archive, entry);
+    archive_entry_free(entry);
+    return e_header == ARCHIVE_OK ? KB_OK : archive_error(z, err);
+}
+
+static enum kb_code continue_entry(struct zip_stream *z, struct kb_error *err)
+{
+    if (z->left == 0) {
+        close(z->fd);
+        z->fd = -1;
+        z->next++;
+        return archive_write_finish_entry(z->archive) == ARCHIVE_OK ? KB_OK : archive_error(z, err);
+    }
+    ssize_t n;
+    do
+        n = read(z->fd, z->block, (size_t)KB_MIN(z->left, BLOCK));
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return kb_fail(err, KB_INTERNAL, _("cannot read '%s': %s"), z->entries[z->next].name,
+                       kb_strerror(errno));
+    if (n == 0)
+        return kb_fail(err, KB_NOT_FOUND, _("'%s' has become shorter"), z->entries[z->next].name);
+    z->left -= n;
+    return archive_write_data(z->archive, z->block, (size_t)n) == n ? KB_OK : archive_error(z, err);
+}
+
+// Some more of the zip into out.
+static enum kb_code produce(struct zip_stream *z, struct kb_error *err)
+{
+    if (!z->archive)
+        return begin_archive(z, err);
+    if (z->fd >= 0)
+        return continue_entry(z, err);
+    if (z->next < z->n_entries)
+        return begin_entry(z, err);
+    z->closed = true;
+    return archive_write_close(z->archive) == ARCHIVE_OK ? KB_OK : archive_error(z, err);
+}
+
+int64_t zip_stream_read(void *zip, char *buffer, size_t max)
+{
+    struct zip_stream *z = zip;
+    while (!z->broken && z->sent == z->out.size) {
+        if (z->closed)
+            return -1;
+        struct kb_error err = {0};
+        text_clear(&z->out);
+        z->sent = 0;
+        if (produce(z, &err) == KB_OK)
+            continue;
+        log_warn(_("a zip of results is broken off: %s"), err.text);
+        z->broken = true;
+    }
+    if (z->broken)
+        return -2;
+    size_t n = KB_MIN(max, z->out.size - z->sent);
+    memcpy(buffer, z->out.data + z->sent, n);
+    z->sent += n;
+    return (int64_t)n;
+}

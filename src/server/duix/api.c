@@ -1,0 +1,530 @@
+// The API of the Duix engine, so that its clients work with koubo unchanged; docs/easy.md says
+// what is the same and what is better. All answers are 200 with a code of their own.
+#include "server/internal.h"
+
+#include "asset/asset.h"
+#include "base/file.h"
+#include "base/progress.h"
+#include "queue/batch.h"
+#include "queue/job.h"
+#include "queue/result.h"
+#include "server/api/fields.h"
+#include "server/courier.h"
+#include "server/duix/codes.h"
+#include "server/duix/delivery.h"
+#include "server/errand.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum easy_code {
+    EASY_OK = 10000,
+    EASY_BUSY = 10001,
+    EASY_BAD_PARAMETER = 10002,
+    EASY_NO_TASK = 10004,
+    EASY_SYSTEM_ERROR = 9999,
+};
+
+enum easy_status { EASY_RUNNING = 1, EASY_SUCCEEDED, EASY_FAILED };
+
+// An answer as JSON; data becomes its own, NULL = {}.
+static void add_answer(struct text *ret, enum easy_code code, const char *msg, json_t *data)
+{
+    json_t *answer = json_pack("{s:i, s:b, s:s, s:o}", "code", (int)code, "success",
+                               code == EASY_OK, "msg", msg, "data", data ? data : json_object());
+    char *json = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+    text_add(ret, json ? json : "{\"code\":9999,\"success\":false,\"msg\":\"\",\"data\":{}}");
+    free(json);
+    json_decref(answer);
+}
+
+static void answer(struct request *r, enum easy_code code, const char *msg, json_t *data)
+{
+    CLEANUP(text_free) struct text json = {0};
+    add_answer(&json, code, msg, data);
+    reply_json(r, 200, text_get(&json));
+}
+
+static bool is_url(const char *text)
+{
+    return strncasecmp(text, "http://", 7) == 0 || strncasecmp(text, "https://", 8) == 0;
+}
+
+// --- files of the shared folder
+
+// The part of a name below the shared folder, which stands for the engine's /code/data.
+static const char *below_share(const char *name, const char *share)
+{
+    static const char container[] = "/code/data/";
+    size_t n = strlen(share);
+    while (n > 1 && share[n - 1] == '/')
+        n--;
+    if (strncmp(name, container, sizeof(container) - 1) == 0)
+        name += sizeof(container) - 1;
+    else if (strncmp(name, share, n) == 0 && name[n] == '/')
+        name += n;
+    return name + strspn(name, "/");
+}
+
+static int open_beneath(int folder, const char *name)
+{
+    struct open_how how = {
+        // Without O_NONBLOCK a named pipe would hold the thread.
+        .flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+    };
+    return (int)syscall(SYS_openat2, folder, name, &how, sizeof(how));
+}
+
+// The file that name means, open for reading. A bare name lies in temp/, as clients expect.
+static enum kb_code open_shared(const char *share, const char *field, const char *name, int *ret,
+                                struct kb_error *err)
+{
+    if (!share)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("%s is a file name, but this server shares no folder: give an http(s) "
+                         "address, or start it with --share FOLDER"),
+                       field);
+    int folder = open(share, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0)
+        return kb_fail(err, KB_UNAVAILABLE, _("the shared folder cannot be opened: %s"),
+                       kb_strerror(errno));
+    const char *below = below_share(name, share);
+    CLEANUP(kb_freep) char *in_temp = kb_printf("temp/%s", below);
+    int fd = *below ? open_beneath(folder, in_temp) : -1;
+    if (fd < 0 && *below)
+        fd = open_beneath(folder, below);
+    int saved = errno;
+    close(folder);
+    struct stat st;
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+        *ret = fd;
+        return KB_OK;
+    }
+    if (fd >= 0)
+        close(fd);
+    else if (saved == ENOSYS || saved == EPERM)
+        return kb_fail(err, KB_UNAVAILABLE,
+                       _("this system cannot open files of a shared folder safely (openat2: %s)"),
+                       kb_strerror(saved));
+    return kb_fail(err, KB_NOT_FOUND,
+                   _("%s: there is no file '%.200s' in the shared folder; give a name below it, or "
+                     "an http(s) address"),
+                   field, name);
+}
+
+// --- submitting
+
+struct source {
+    char *text; // address or name
+    int fd;     // of the file, -1 for an address
+};
+
+struct submit {
+    char *data, *client, *code;
+    char lang[4];
+    struct source audio, video;
+    bool pingpong;
+};
+
+static void submit_free(void *ctx)
+{
+    struct submit *s = ctx;
+    struct source *const sources[] = {&s->audio, &s->video};
+    for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
+        if (sources[i]->fd >= 0)
+            close(sources[i]->fd);
+        free(sources[i]->text);
+    }
+    free(s->data);
+    free(s->client);
+    free(s->code);
+    free(s);
+}
+
+static enum kb_code make_asset(struct store *store, const struct submit *s,
+                               const struct source *source, char ret_id[33], struct kb_error *err)
+{
+    struct asset_params p = {.client = s->client, .lang = s->lang, .size_bytes = -1};
+    if (source->fd < 0)
+        return asset_create_url(store, &p, source->text, ret_id, err);
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", source->fd);
+    p.name = path_name(source->text);
+    return asset_add_file(store, &p, path, ret_id, err);
+}
+
+static enum kb_code make_batch(struct store *store, const struct submit *s, const char *audio,
+                               const char *video, int64_t *ret_job, struct kb_error *err)
+{
+    struct batch_params p = {
+        .name = s->code,
+        .audio = audio,
+        .videos = &video,
+        .n_videos = 1,
+        .options = s->pingpong ? "{\"loop\":\"pingpong\"}" : "{\"loop\":\"restart\"}",
+        .priority = 5,
+        .client = s->client,
+        .lang = s->lang,
+    };
+    struct job_filter f = {.limit = 1};
+    CLEANUP(text_free) struct text jobs = {0};
+    enum kb_code code = batch_create(store, &p, &f.batch, err);
+    if (code == KB_OK)
+        code = job_list_json(store, &f, &jobs, err);
+    if (code != KB_OK)
+        return code;
+    json_t *list = json_loads(text_get(&jobs), 0, NULL);
+    json_t *job = json_array_get(json_object_get(list, "items"), 0);
+    *ret_job = json_integer_value(json_object_get(job, "id"));
+    json_decref(list);
+    return *ret_job ? KB_OK : kb_fail(err, KB_INTERNAL, "%s", _("the new batch has no job"));
+}
+
+static enum kb_code submit_run(struct store *store, const struct submit *s, int64_t *ret_job,
+                               struct kb_error *err)
+{
+    char audio[33] = "", video[33] = "";
+    enum kb_code code = make_asset(store, s, &s->audio, audio, err);
+    if (code == KB_OK)
+        code = make_asset(store, s, &s->video, video, err);
+    if (code == KB_OK)
+        code = make_batch(store, s, audio, video, ret_job, err);
+    if (code != KB_OK) {
+        if (*audio)
+            asset_delete(store, audio, NULL);
+        if (*video)
+            asset_delete(store, video, NULL);
+    }
+    return code;
+}
+
+// Copying a long video takes seconds, so this is an errand. The client hears of success only when
+// the job is in the queue for good.
+static void submit_work(void *ctx, const struct cancel *cancel, struct text *ret)
+{
+    const struct submit *s = ctx;
+    struct kb_error err = {0}, ignored = {0};
+    CLEANUP(store_close) struct store *store = NULL;
+    int64_t job = 0;
+    enum kb_code code = store_open(&store, s->data, false, &err);
+    if (code == KB_OK) {
+        code = submit_run(store, s, &job, &err);
+        enum kb_code noted =
+            easy_end(store, s->code, job, code == KB_OK ? NULL : err.text, &ignored);
+        if (code == KB_OK && noted != KB_OK) {
+            err = ignored;
+            code = noted;
+        }
+    }
+    if (code == KB_OK)
+        add_answer(ret, EASY_OK, "success", NULL);
+    else
+        add_answer(ret, code == KB_BAD_INPUT ? EASY_BAD_PARAMETER : EASY_SYSTEM_ERROR, err.text,
+                   NULL);
+}
+
+// %XX (and + where plus is set) become what they stand for, in place.
+static void decode(char *text, bool plus)
+{
+    char *to = text;
+    for (const char *from = text; *from; from++) {
+        char digits[3] = {0};
+        if (*from == '%' && isxdigit((unsigned char)from[1]) && isxdigit((unsigned char)from[2])) {
+            memcpy(digits, from + 1, 2);
+            *to++ = (char)strtol(digits, NULL, 16);
+            from += 2;
+        } else {
+            *to++ = plus && *from == '+' ? ' ' : *from;
+        }
+    }
+    *to = '\0';
+}
+
+// "a=b&c=d" as an object of texts.
+static json_t *form_json(const char *body, size_t size)
+{
+    json_t *form = json_object();
+    CLEANUP(kb_freep) char *copy = kb_printf("%.*s", (int)size, body);
+    char *rest = copy, *name;
+    while ((name = strsep(&rest, "&"))) {
+        char *value = strchr(name, '=');
+        if (!value)
+            continue;
+        *value++ = '\0';
+        decode(name, true);
+        decode(value, true);
+        json_t *text = json_string(value); // NULL if it is not UTF-8
+        if (text)
+            json_object_set_new(form, name, text);
+    }
+    return form;
+}
+
+static json_t *read_body(struct request *r)
+{
+    size_t size;
+    const char *body = request_body(r, &size);
+    const char *type = request_header(r, "Content-Type");
+    if (type && strncasecmp(type, "application/x-www-form-urlencoded", 33) == 0)
+        return form_json(body ? body : "", body ? size : 0);
+    json_t *json = body ? json_loadb(body, size, 0, NULL) : NULL;
+    if (json_is_object(json))
+        return json;
+    json_decref(json);
+    return NULL;
+}
+
+// A number that clients send as 1 or "1".
+static int number_field(json_t *body, const char *name, int fallback)
+{
+    json_t *value = json_object_get(body, name);
+    if (json_is_integer(value))
+        return json_integer_value(value) != 0;
+    if (json_is_string(value) && *json_string_value(value))
+        return strcmp(json_string_value(value), "0") != 0;
+    return fallback;
+}
+
+static bool code_is_good(const char *code)
+{
+    for (const char *c = code; *c; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            return false;
+    return strlen(code) <= EASY_CODE_BYTES;
+}
+
+// Answered when false.
+static bool take_source(struct request *r, json_t *body, const char *field, struct source *ret)
+{
+    const char *share = request_server(r)->params.share;
+    struct kb_error err = {0};
+    const char *text = json_string_value(json_object_get(body, field));
+    ret->text = kb_strdup(text);
+    enum kb_code code = is_url(text) ? KB_OK : open_shared(share, field, text, &ret->fd, &err);
+    if (code != KB_OK)
+        answer(r, code == KB_UNAVAILABLE ? EASY_SYSTEM_ERROR : EASY_BAD_PARAMETER, err.text, NULL);
+    return code == KB_OK;
+}
+
+static void submit_body(struct request *r, json_t *body)
+{
+    // The engine's own words, which clients look for.
+    static const char *const fields[] = {"audio_url", "video_url", "code"};
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        const char *value = json_string_value(json_object_get(body, fields[i]));
+        if (value && *value)
+            continue;
+        CLEANUP(kb_freep) char *msg = kb_printf("%s参数缺失", fields[i]);
+        answer(r, EASY_BAD_PARAMETER, msg, NULL);
+        return;
+    }
+    const char *code = json_string_value(json_object_get(body, "code"));
+    if (!code_is_good(code)) {
+        CLEANUP(kb_freep)
+        char *msg = kb_printf(_("code must have at most %d bytes and no control characters"),
+                              EASY_CODE_BYTES);
+        answer(r, EASY_BAD_PARAMETER, msg, NULL);
+        return;
+    }
+    struct server *server = request_server(r);
+    struct submit *s = kb_alloc(sizeof(*s));
+    s->audio.fd = s->video.fd = -1;
+    s->data = kb_strdup(server->params.data);
+    s->client = kb_strdup(request_client(r));
+    s->code = kb_strdup(code);
+    s->pingpong = number_field(body, "pn", 1) != 0;
+    snprintf(s->lang, sizeof(s->lang), "%s", request_lang(r));
+    struct kb_error err = {0};
+    enum kb_code begun = KB_BAD_INPUT;
+    if (take_source(r, body, "audio_url", &s->audio) &&
+        take_source(r, body, "video_url", &s->video)) {
+        begun = easy_begin(request_store(r), code, server->started_ms, &err);
+        if (begun != KB_OK)
+            answer(r, begun == KB_UNAVAILABLE ? EASY_BUSY : EASY_SYSTEM_ERROR, err.text, NULL);
+    }
+    if (begun == KB_OK)
+        reply_errand(r, server->errands, submit_work, submit_free, s);
+    else
+        submit_free(s);
+}
+
+static void submit(struct request *r)
+{
+    json_t *body = read_body(r);
+    if (body)
+        submit_body(r, body);
+    else
+        answer(r, EASY_BAD_PARAMETER,
+               _("the body must be a JSON object with audio_url, video_url and code"), NULL);
+    json_decref(body);
+}
+
+// --- asking
+
+// What the job does now, in words.
+static const char *state_words(json_t *job)
+{
+    static const struct {
+        const char *state, *words;
+    } table[] = {
+        {"worker", N_("waiting for a free worker")},
+        {"paused", N_("paused")},
+        {"disk", N_("waiting for free disk space")},
+        {"speech", N_("the speech is being made")},
+        {"download", N_("downloading the files")},
+        {"retry", N_("will be tried again")},
+        {"queued", N_("queued")},
+        {"done", N_("done")},
+    };
+    const char *state = json_string_value(json_object_get(job, "state"));
+    const char *waiting = json_string_value(json_object_get(job, "waiting"));
+    const char *key = waiting ? waiting : state ? state : "";
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (strcmp(table[i].state, key) == 0)
+            return _(table[i].words);
+    enum stage stage;
+    return stage_parse(key, &stage) ? stage_title(stage) : key;
+}
+
+static json_t *make_data(const char *code, enum easy_status status, int progress, const char *msg)
+{
+    return json_pack("{s:s, s:i, s:i, s:s, s:s, s:I, s:i, s:i, s:f}", "code", code, "status",
+                     (int)status, "progress", progress, "msg", msg, "result", "", "video_duration",
+                     (json_int_t)0, "width", 0, "height", 0, "cost", 0.0);
+}
+
+static double seconds_between(json_t *job, const char *begin, const char *end)
+{
+    json_int_t a = json_integer_value(json_object_get(job, begin));
+    json_int_t b = json_integer_value(json_object_get(job, end));
+    return a > 0 && b > a ? (double)(b - a) / 1e3 : 0;
+}
+
+static json_t *job_data(const char *code, json_t *job)
+{
+    const char *state = json_string_value(json_object_get(job, "state"));
+    json_t *result = json_object_get(job, "result");
+    if (!state || strcmp(state, "failed") == 0 || strcmp(state, "cancelled") == 0) {
+        const char *text =
+            json_string_value(json_object_get(json_object_get(job, "error"), "text"));
+        return make_data(code, EASY_FAILED, 100, text ? text : _("cancelled"));
+    }
+    if (strcmp(state, "done") != 0) {
+        double progress = json_number_value(json_object_get(job, "progress"));
+        int percent = (int)(progress * 100);
+        return make_data(code, EASY_RUNNING, KB_MAX(0, KB_MIN(percent, 99)), state_words(job));
+    }
+    if (!json_is_object(result))
+        return make_data(code, EASY_FAILED, 100, _("the result was deleted"));
+    json_t *data = make_data(code, EASY_SUCCEEDED, 100, state_words(job));
+    CLEANUP(kb_freep) char *name = easy_result_name(code);
+    CLEANUP(kb_freep) char *path = kb_printf("/%s", name);
+    json_object_set_new(data, "result", json_string(path));
+    json_object_set(data, "video_duration", json_object_get(result, "duration"));
+    json_object_set(data, "width", json_object_get(result, "width"));
+    json_object_set(data, "height", json_object_get(result, "height"));
+    json_object_set_new(data, "cost", json_real(seconds_between(job, "started", "ended")));
+    return data;
+}
+
+// What has become of a code. KB_NOT_FOUND: never submitted.
+static enum kb_code task_data(struct request *r, const char *code, json_t **ret,
+                              struct kb_error *err)
+{
+    struct easy e;
+    CLEANUP(text_free) struct text text = {0};
+    enum kb_code found = easy_find(request_store(r), code, &e, err);
+    if (found != KB_OK)
+        return found;
+    if (!e.job) {
+        bool cut_off = !e.error[0] && e.created_ms < request_server(r)->started_ms;
+        if (cut_off)
+            *ret = make_data(code, EASY_FAILED, 100,
+                             _("the server was restarted while this was submitted; submit it "
+                               "again"));
+        else
+            *ret = make_data(code, e.error[0] ? EASY_FAILED : EASY_RUNNING, e.error[0] ? 100 : 0,
+                             e.error[0] ? e.error : _("queued"));
+        return KB_OK;
+    }
+    found = job_json(request_store(r), e.job, &text, err);
+    if (found == KB_NOT_FOUND) {
+        *ret = make_data(code, EASY_FAILED, 100, _("the job was deleted"));
+        return KB_OK;
+    }
+    if (found != KB_OK)
+        return found;
+    json_t *job = json_loads(text_get(&text), 0, NULL);
+    *ret = job_data(code, job);
+    json_decref(job);
+    return KB_OK;
+}
+
+static void query(struct request *r)
+{
+    const char *code = query_text(r, "code");
+    json_t *data = NULL;
+    struct kb_error err = {0};
+    if (!code) {
+        answer(r, EASY_BAD_PARAMETER, "code参数缺失", NULL);
+        return;
+    }
+    enum kb_code found = task_data(r, code, &data, &err);
+    if (found == KB_OK)
+        answer(r, EASY_OK, "", data);
+    else if (found == KB_NOT_FOUND)
+        answer(r, EASY_NO_TASK, _("there is no such task"), NULL);
+    else
+        answer(r, EASY_SYSTEM_ERROR, err.text, NULL);
+}
+
+// --- fetching the result
+
+// The job of a result's name, by its code as it was given or percent-encoded.
+static enum kb_code find_by_name(struct store *s, const char *name, struct easy *ret,
+                                 struct kb_error *err)
+{
+    static const char ending[] = "-r.mp4";
+    size_t n = strlen(name), k = sizeof(ending) - 1;
+    if (n <= k || strcmp(name + n - k, ending) != 0)
+        return kb_fail(err, KB_NOT_FOUND, _("there is no result '%.200s'"), name);
+    CLEANUP(kb_freep) char *code = kb_printf("%.*s", (int)(n - k), name);
+    enum kb_code found = easy_find(s, code, ret, err);
+    if (found != KB_NOT_FOUND || !strchr(code, '%'))
+        return found;
+    decode(code, false);
+    return easy_find(s, code, ret, err);
+}
+
+static void download(struct request *r)
+{
+    const char *name = request_part(r, 0);
+    struct easy e;
+    struct kb_error err = {0};
+    CLEANUP(result_free) struct result result = {0};
+    if (find_by_name(request_store(r), name, &e, &err) != KB_OK ||
+        result_find(request_store(r), e.job, &result, &err) != KB_OK) {
+        reply_error(r, &err);
+        return;
+    }
+    CLEANUP(kb_freep) char *as = easy_result_name(e.code);
+    struct reply_file_params p = {.path = result.path, .type = "video/mp4", .download = as};
+    reply_file(r, &p);
+}
+
+const struct route api_easy_routes[] = {
+    {"POST", "/easy/submit", submit, ROUTE_FOREIGN, NULL},
+    {"GET", "/easy/query", query, ROUTE_FOREIGN, NULL},
+    {"GET", "/easy/download/{name}", download, ROUTE_FOREIGN, NULL},
+    {0},
+};

@@ -1,0 +1,28 @@
+// The codes of the Duix engine's API (docs/easy.md): which job each of them stands for.
+#ifndef SERVER_DUIX_CODES_H
+#define SERVER_DUIX_CODES_H
+
+#include "store/store.h"
+
+#define EASY_CODE_BYTES 64
+
+struct easy {
+    char code[EASY_CODE_BYTES + 1];
+    int64_t job;     // 0 = none (yet)
+    char error[600]; // why there is none, else ""
+    int64_t created_ms;
+};
+
+// Take code for a job to come, over a finished one too. KB_UNAVAILABLE while its job has not ended,
+// or while it was taken after since_ms and has no job yet (a submission under way; older ones were
+// cut off by the end of a server).
+enum kb_code easy_begin(struct store *s, const char *code, int64_t since_ms, struct kb_error *err);
+// What became of it: a job, or why (job 0) there is none.
+enum kb_code easy_end(struct store *s, const char *code, int64_t job, const char *why,
+                      struct kb_error *err);
+enum kb_code easy_find(struct store *s, const char *code, struct easy *ret, struct kb_error *err);
+// A code whose job is done and whose result was not put into the shared folder yet. KB_EOF: none.
+enum kb_code easy_next_delivery(struct store *s, struct easy *ret, struct kb_error *err);
+enum kb_code easy_set_delivered(struct store *s, const struct easy *e, struct kb_error *err);
+
+#endif

@@ -1,0 +1,367 @@
+// A form is all or nothing: when one of its files is refused, or its sender goes away, those before
+// it are removed again.
+#include "server/upload/form.h"
+
+#include "asset/asset.h"
+#include "asset/upload.h"
+#include "server/api/fields.h"
+#include "server/internal.h"
+#include "server/upload/multipart.h"
+#include "server/upload/upload.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define MAX_JSON    65536
+#define MAX_LETTERS 5000       // of a text to speak
+#define CHECK_BYTES (16 << 20) // how often the disk is looked at, for a size unknown in advance
+
+struct form {
+    struct request *request; // during a call of the sink
+    bool is_json, failed;    // failed: answered already
+    struct text json;
+    struct multipart *multipart;
+    struct asset_upload *upload; // of the present file
+    int64_t received, checked;   // bytes of it; when the disk was looked at
+    char name[64];               // its, for sentences
+    char (*ids)[33];
+    int n_ids;
+};
+
+// --- voices
+
+static const struct voice {
+    const char *name, *title;
+} voices[] = {
+    {"zh", N_("Chinese (Mandarin)")},
+    {"cmn+f3", N_("Chinese (Mandarin), a woman")},
+    {"yue", N_("Chinese (Cantonese)")},
+    {"en", N_("English")},
+    {"en-us", N_("English (America)")},
+    {"en-us+f3", N_("English (America), a woman")},
+    {"en-gb", N_("English (Great Britain)")},
+    {"ja", N_("Japanese")},
+    {"ko", N_("Korean")},
+    {"de", N_("German")},
+    {"fr", N_("French")},
+    {"es", N_("Spanish")},
+    {"it", N_("Italian")},
+    {"pt-br", N_("Portuguese (Brazil)")},
+    {"ru", N_("Russian")},
+    {"vi", N_("Vietnamese")},
+    {"th", N_("Thai")},
+    {"id", N_("Indonesian")},
+    {"ar", N_("Arabic")},
+    {"hi", N_("Hindi")},
+};
+
+void form_voices(struct request *r)
+{
+    json_auto_t *items = json_array();
+    for (size_t i = 0; i < ARRAY_LEN(voices); i++)
+        json_array_append_new(
+            items, json_pack("{s:s, s:s}", "name", voices[i].name, "title", _(voices[i].title)));
+    json_auto_t *answer = json_pack("{s:i, s:O}", "total", (int)ARRAY_LEN(voices), "items", items);
+    CLEANUP(kb_freep) char *text = json_dumps(answer, JSON_COMPACT);
+    reply_json(r, 200, text);
+}
+
+static bool is_voice(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(voices); i++)
+        if (strcmp(voices[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+// --- files
+
+static void form_free(struct form **pointer)
+{
+    struct form *f = TAKE(*pointer);
+    if (!f)
+        return;
+    multipart_free(&f->multipart);
+    text_free(&f->json);
+    free(f->ids);
+    free(f);
+}
+
+// Take everything back that this form brought.
+static void form_undo(struct form *f, struct store *s)
+{
+    if (f->upload)
+        asset_upload_close(&f->upload, s, false, NULL, NULL);
+    for (int i = 0; i < f->n_ids; i++)
+        asset_delete(s, f->ids[i], NULL);
+    f->n_ids = 0;
+    f->failed = true;
+}
+
+static bool file_begin(void *ctx, const char *name, const char *filename)
+{
+    struct form *f = ctx;
+    if (!filename || !*filename) // another field, or one for files in which nothing was chosen
+        return true;
+    struct request *r = f->request;
+    struct kb_error err = {0};
+    json_auto_t *checked = json_string(filename);
+    if (!checked) {
+        reply_problem(r, 400, "bad_input", _("a file name in the form is not UTF-8"));
+        return false;
+    }
+    if (!upload_admit(r, -1))
+        return false;
+    struct asset_params p = {
+        .name = filename,
+        .size_bytes = -1,
+        .client = request_client(r),
+        .lang = request_lang(r),
+        .expires_ms = kb_wall_ms() + UPLOAD_KEEP_MS,
+    };
+    char(*ids)[33] = realloc(f->ids, (size_t)(f->n_ids + 1) * sizeof(*ids));
+    if (ids)
+        f->ids = ids;
+    enum kb_code code = ids ? KB_OK : kb_no_memory(&err);
+    if (code == KB_OK)
+        code = asset_create(request_store(r), &p, f->ids[f->n_ids], &err);
+    if (code == KB_OK)
+        code = asset_upload_open(&f->upload, request_store(r), f->ids[f->n_ids++], &err);
+    f->received = f->checked = 0;
+    snprintf(f->name, sizeof(f->name), "%s", filename);
+    if (code != KB_OK)
+        reply_error(r, &err);
+    return code == KB_OK;
+}
+
+static bool file_data(void *ctx, const void *data, size_t n)
+{
+    struct form *f = ctx;
+    if (!f->upload)
+        return true;
+    struct request *r = f->request;
+    f->received += (int64_t)n;
+    if (f->received > upload_limit(request_server(r))) {
+        upload_too_large(r);
+        return false;
+    }
+    if (f->received - f->checked >= CHECK_BYTES) {
+        f->checked = f->received;
+        if (!upload_has_room(r, CHECK_BYTES))
+            return false;
+    }
+    struct kb_error err = {0};
+    if (asset_upload_write(f->upload, data, n, &err) == KB_OK)
+        return true;
+    upload_reply_error(r, &err, 413);
+    return false;
+}
+
+static bool file_end(void *ctx)
+{
+    struct form *f = ctx;
+    if (!f->upload)
+        return true;
+    struct kb_error err = {0};
+    enum kb_code code = KB_OK;
+    if (f->received == 0)
+        code = kb_fail(&err, KB_BAD_INPUT, _("the file '%s' is empty"), f->name);
+    else
+        code = asset_upload_close(&f->upload, request_store(f->request), true, NULL, &err);
+    if (code != KB_OK)
+        reply_error(f->request, &err);
+    return code == KB_OK;
+}
+
+static const struct multipart_calls file_calls = {file_begin, file_data, file_end};
+
+static void reply_files(struct request *r, struct form *f)
+{
+    CLEANUP(text_free) struct text answer = {0};
+    struct kb_error err = {0};
+    text_add(&answer, "{\"items\":[");
+    for (int i = 0; i < f->n_ids; i++) {
+        text_add(&answer, i ? "," : "");
+        if (asset_json(request_store(r), f->ids[i], &answer, &err) != KB_OK) {
+            reply_error(r, &err);
+            return;
+        }
+    }
+    text_add(&answer, "]}");
+    reply_json(r, 201, text_get(&answer));
+}
+
+static void files_done(struct request *r, struct form *f)
+{
+    struct kb_error err = {0};
+    enum kb_code code = multipart_finish(f->multipart, &err);
+    if (code == KB_OK && f->n_ids == 0)
+        code = kb_fail(&err, KB_BAD_INPUT, _("there is no file in the form"));
+    if (code == KB_OK) {
+        reply_files(r, f);
+        return;
+    }
+    form_undo(f, request_store(r));
+    reply_error(r, &err);
+}
+
+// --- addresses and texts
+
+static size_t count_letters(const char *text)
+{
+    size_t n = 0;
+    for (; *text; text++)
+        n += ((unsigned char)*text & 0xC0) != 0x80;
+    return n;
+}
+
+static void create_speech(struct request *r, json_t *body, const struct asset_params *p)
+{
+    const char *text = json_string_value(json_object_get(body, "text"));
+    const char *voice;
+    if (!text || strspn(text, " \t\r\n") == strlen(text)) {
+        reply_problem(r, 400, "bad_input", _("text: there is nothing to speak"));
+        return;
+    }
+    if (count_letters(text) > MAX_LETTERS) {
+        CLEANUP(kb_freep)
+        char *sentence =
+            kb_printf(_("text: longer than %d characters; make several of it"), MAX_LETTERS);
+        reply_problem(r, 400, "bad_input", sentence);
+        return;
+    }
+    if (!field_text(r, body, "voice", false, 40, &voice))
+        return;
+    if (voice && !is_voice(voice)) {
+        reply_problem(r, 400, "bad_input",
+                      _("voice: there is no such voice; /api/v1/voices lists them"));
+        return;
+    }
+    struct kb_error err = {0};
+    char id[33];
+    CLEANUP(text_free) struct text answer = {0};
+    if (asset_create_speech(request_store(r), p, text, voice, id, &err) != KB_OK ||
+        asset_json(request_store(r), id, &answer, &err) != KB_OK)
+        reply_error(r, &err);
+    else
+        reply_json(r, 201, text_get(&answer));
+}
+
+static void create_fetched(struct request *r, json_t *body, const struct asset_params *p)
+{
+    const char *url;
+    if (!field_text(r, body, "url", true, 2000, &url))
+        return;
+    struct kb_error err = {0};
+    char id[33];
+    CLEANUP(text_free) struct text answer = {0};
+    if (asset_create_url(request_store(r), p, url, id, &err) != KB_OK ||
+        asset_json(request_store(r), id, &answer, &err) != KB_OK)
+        reply_error(r, &err);
+    else
+        reply_json(r, 201, text_get(&answer));
+}
+
+static void json_done(struct request *r, struct form *f)
+{
+    static const char *const names[] = {"url", "text", "voice", "name", NULL};
+    json_error_t where;
+    json_auto_t *body =
+        json_loadb(text_get(&f->json), f->json.size, JSON_REJECT_DUPLICATES, &where);
+    if (!json_is_object(body)) {
+        CLEANUP(kb_freep)
+        char *sentence = body ? kb_strdup(_("the body is not a JSON object"))
+                              : kb_printf(_("the body is not JSON: line %d, column %d: %s"),
+                                          where.line, where.column, where.text);
+        reply_problem(r, 400, "bad_input", sentence);
+        return;
+    }
+    struct asset_params p = {
+        .size_bytes = -1,
+        .client = request_client(r),
+        .lang = request_lang(r),
+    };
+    if (!fields_known(r, body, names) || !field_text(r, body, "name", false, 255, &p.name))
+        return;
+    if (p.name && !*p.name)
+        p.name = NULL;
+    bool text = json_object_get(body, "text"), url = json_object_get(body, "url");
+    if (text == url)
+        reply_problem(r, 400, "bad_input",
+                      _("either text (to be spoken) or url (to be fetched) must be given"));
+    else if (upload_admit(r, -1))
+        (text ? create_speech : create_fetched)(r, body, &p);
+}
+
+// --- the sink
+
+static void *form_open(struct request *r)
+{
+    struct kb_error err = {0};
+    const char *type = request_header(r, "Content-Type");
+    int64_t length = request_content_length(r);
+    CLEANUP(form_free) struct form *f = kb_alloc(sizeof(*f));
+    f->is_json = type && strncasecmp(type, "application/json", 16) == 0 && strchr("; \t", type[16]);
+    if (f->is_json)
+        return TAKE(f);
+    if (!type || strncasecmp(type, "multipart/form-data", 19) != 0) {
+        reply_problem(r, 415, "media_type",
+                      _("files are sent as multipart/form-data, addresses and texts as "
+                        "application/json"));
+        return NULL;
+    }
+    if (multipart_create(&f->multipart, type, &file_calls, f, &err) != KB_OK) {
+        reply_error(r, &err);
+        return NULL;
+    }
+    // One file cannot be larger than the limit, a form of many can; the disk must hold them all.
+    if (!upload_has_room(r, KB_MAX(length, 1)))
+        return NULL;
+    return TAKE(f);
+}
+
+static bool form_piece(struct request *r, void *ctx, const void *data, size_t n)
+{
+    struct form *f = ctx;
+    if (f->failed)
+        return false;
+    if (f->is_json) {
+        f->failed = n > MAX_JSON - f->json.size;
+        if (f->failed)
+            reply_problem(r, 413, "too_large", _("the body is too large"));
+        else
+            text_add_bytes(&f->json, data, n);
+        return !f->failed;
+    }
+    struct kb_error err = {0};
+    f->request = r;
+    enum kb_code code = multipart_feed(f->multipart, data, n, &err);
+    f->request = NULL;
+    if (code == KB_OK)
+        return true;
+    form_undo(f, request_store(r));
+    if (code != KB_CANCELLED) // else one of the calls above has answered
+        reply_error(r, &err);
+    return false;
+}
+
+static void form_done(struct request *r, void *ctx)
+{
+    CLEANUP(form_free) struct form *f = ctx;
+    if (f->failed)
+        return;
+    if (f->is_json)
+        json_done(r, f);
+    else
+        files_done(r, f);
+}
+
+static void form_abort(void *server, void *ctx)
+{
+    CLEANUP(form_free) struct form *f = ctx;
+    for (int i = f->n_ids - 1; i >= 0; i--) // the last one may be open
+        upload_abandon(server, &f->upload, f->ids[i], false);
+}
+
+const struct body_sink form_sink = {form_open, form_piece, form_done, form_abort};

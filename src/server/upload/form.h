@@ -1,0 +1,12 @@
+// POST /api/v1/assets: files in a form, an address to fetch, or a text to speak.
+#ifndef SERVER_UPLOAD_FORM_H
+#define SERVER_UPLOAD_FORM_H
+
+#include "http/http.h"
+
+extern const struct body_sink form_sink;
+
+// GET /api/v1/voices: who may speak a text.
+void form_voices(struct request *r);
+
+#endif

@@ -1,0 +1,29 @@
+// Uploads that can be resumed: the tus protocol 1.0.0 (https://tus.io/protocols/resumable-upload)
+// with creation, creation-with-upload, termination, expiration and checksum. docs/uploads.md.
+#ifndef SERVER_UPLOAD_TUS_H
+#define SERVER_UPLOAD_TUS_H
+
+#include "http/http.h"
+
+void tus_options(struct request *r);
+void tus_head(struct request *r);
+void tus_delete(struct request *r);
+extern const struct body_sink tus_create_sink;   // POST of the collection
+extern const struct body_sink tus_patch_sink;    // PATCH of one
+extern const struct body_sink tus_override_sink; // POST of one with X-HTTP-Method-Override
+
+// The header Upload-Metadata taken apart: "filename 5Yqo,lang emg=". For tests and fuzzing too.
+struct tus_metadata {
+    char *filename; // NULL if not given
+    char lang[4];   // "" if not given or neither "zh" nor "en"
+};
+// header may be NULL. KB_BAD_INPUT for anything that is not key, one space, base64.
+enum kb_code tus_metadata_parse(struct tus_metadata *ret, const char *header, struct kb_error *err);
+void tus_metadata_free(struct tus_metadata *m);
+
+// The n characters of a base64 text (RFC 4648, with padding), decoded: a new string with a NUL
+// behind its *ret_size bytes. NULL if it is not base64.
+char *base64_decode(const char *text, size_t n, size_t *ret_size);
+char *base64_encode(const char *bytes, size_t n); // a new string
+
+#endif

@@ -1,0 +1,98 @@
+#include "server/upload/tus.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+
+char *base64_decode(const char *text, size_t n, size_t *ret_size)
+{
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    size_t n_pad = 0;
+    while (n_pad < 2 && n_pad < n && text[n - 1 - n_pad] == '=')
+        n_pad++;
+    // EVP_DecodeBlock() also takes white space and '=' anywhere.
+    for (size_t i = 0; i < n - n_pad; i++)
+        if (text[i] == '\0' || !strchr(alphabet, text[i]))
+            return NULL;
+    if (n % 4 != 0 || n > (1 << 20))
+        return NULL;
+    char *ret = kb_alloc(n / 4 * 3 + 1);
+    if (n > 0 && EVP_DecodeBlock((unsigned char *)ret, (const unsigned char *)text, (int)n) < 0) {
+        free(ret);
+        return NULL;
+    }
+    *ret_size = n / 4 * 3 - n_pad;
+    ret[*ret_size] = '\0';
+    return ret;
+}
+
+char *base64_encode(const char *bytes, size_t n)
+{
+    char *ret = kb_alloc((n + 2) / 3 * 4 + 1);
+    EVP_EncodeBlock((unsigned char *)ret, (const unsigned char *)bytes, (int)n);
+    return ret;
+}
+
+// Of the value: UTF-8 without a zero byte.
+static bool is_text(const char *value, size_t n)
+{
+    json_auto_t *checked = json_stringn(value, n);
+    return checked && !memchr(value, '\0', n);
+}
+
+static enum kb_code read_pair(struct tus_metadata *ret, const char *pair, size_t n,
+                              struct kb_error *err)
+{
+    const char *space = memchr(pair, ' ', n);
+    size_t n_key = space ? (size_t)(space - pair) : n;
+    if (n_key == 0)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the header Upload-Metadata has a value without a name"));
+    size_t size = 0;
+    CLEANUP(kb_freep)
+    char *value = space ? base64_decode(space + 1, n - n_key - 1, &size) : kb_strdup("");
+    if (!value)
+        return kb_fail(err, KB_BAD_INPUT, _("'%.*s' in the header Upload-Metadata is not base64"),
+                       (int)KB_MIN(n_key, 40), pair);
+    bool filename = n_key == 8 && memcmp(pair, "filename", 8) == 0;
+    if (filename && !is_text(value, size))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the file name in the header Upload-Metadata is not UTF-8"));
+    if (filename && !ret->filename)
+        ret->filename = TAKE(value);
+    else if (filename)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the header Upload-Metadata names the file more than once"));
+    else if (n_key == 4 && memcmp(pair, "lang", 4) == 0 &&
+             (strcmp(value, "zh") == 0 || strcmp(value, "en") == 0))
+        memcpy(ret->lang, value, 3);
+    return KB_OK;
+}
+
+enum kb_code tus_metadata_parse(struct tus_metadata *ret, const char *header, struct kb_error *err)
+{
+    CLEANUP(tus_metadata_free) struct tus_metadata m = {0};
+    const char *p = header && *header ? header : NULL;
+    while (p) {
+        p += strspn(p, " \t");
+        size_t n = strcspn(p, ",");
+        const char *next = p[n] == ',' ? p + n + 1 : NULL;
+        while (n > 0 && (p[n - 1] == ' ' || p[n - 1] == '\t')) // around a comma, or no value
+            n--;
+        enum kb_code code = read_pair(&m, p, n, err);
+        if (code != KB_OK)
+            return code;
+        p = next;
+    }
+    *ret = m;
+    m = (struct tus_metadata){0};
+    return KB_OK;
+}
+
+void tus_metadata_free(struct tus_metadata *m)
+{
+    free(m->filename);
+    *m = (struct tus_metadata){0};
+}

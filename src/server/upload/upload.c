@@ -1,0 +1,82 @@
+#include "server/upload/upload.h"
+
+#include "base/log.h"
+#include "server/internal.h"
+
+#include <sys/statvfs.h>
+
+#define GB 1e9
+
+int64_t upload_limit(const struct server *s)
+{
+    return s->params.upload_bytes > 0 ? s->params.upload_bytes : 20LL << 30;
+}
+
+void upload_too_large(struct request *r)
+{
+    CLEANUP(kb_freep)
+    char *sentence = kb_printf(_("the file is larger than this server takes (%.1f GB)"),
+                               (double)upload_limit(request_server(r)) / GB);
+    reply_problem(r, 413, "too_large", sentence);
+}
+
+bool upload_has_room(struct request *r, int64_t bytes)
+{
+    const struct server *s = request_server(r);
+    struct statvfs disk;
+    if (statvfs(s->params.data, &disk) != 0)
+        return true; // then the write will tell
+    int64_t free_bytes = (int64_t)disk.f_bavail * (int64_t)disk.f_frsize;
+    int64_t keep = s->params.supervisor.worker.min_free_bytes;
+    if (free_bytes - keep >= bytes)
+        return true;
+    CLEANUP(kb_freep)
+    char *sentence =
+        kb_printf(_("not enough disk space: %.1f GB are free, this file needs %.1f GB and %.1f GB "
+                    "must stay free; delete results or files that are no longer needed"),
+                  (double)free_bytes / GB, (double)bytes / GB, (double)keep / GB);
+    reply_problem(r, 507, "no_space", sentence);
+    return false;
+}
+
+bool upload_admit(struct request *r, int64_t size_bytes)
+{
+    const struct server *s = request_server(r);
+    if (size_bytes > upload_limit(s)) {
+        upload_too_large(r);
+        return false;
+    }
+    int limit = s->params.uploads_per_client > 0 ? s->params.uploads_per_client : 200;
+    if (asset_count_uploads(request_store(r), request_client(r)) >= limit) {
+        CLEANUP(kb_freep)
+        char *sentence =
+            kb_printf(_("%d uploads from this computer have not ended yet; wait for them, or "
+                        "remove some"),
+                      limit);
+        reply_header(r, "Retry-After", "30");
+        reply_problem(r, 429, "too_many", sentence);
+        return false;
+    }
+    return upload_has_room(r, KB_MAX(size_bytes, 1));
+}
+
+void upload_reply_error(struct request *r, const struct kb_error *err, int too_long)
+{
+    if (err->code == KB_BAD_INPUT && too_long != 400)
+        reply_problem(r, too_long, "too_large", err->text);
+    else
+        reply_error(r, err);
+}
+
+void upload_abandon(struct server *s, struct asset_upload **u, const char *id, bool keep)
+{
+    struct kb_error err = {0};
+    CLEANUP(store_close) struct store *store = NULL;
+    enum kb_code code = store_open(&store, s->params.data, false, &err);
+    if (*u && code == KB_OK)
+        code = asset_upload_close(u, store, false, NULL, &err);
+    if (!keep && code == KB_OK)
+        code = asset_delete(store, id, &err);
+    if (code != KB_OK && code != KB_NOT_FOUND)
+        log_warn(_("upload %s was left by its sender and could not be closed: %s"), id, err.text);
+}

@@ -1,0 +1,26 @@
+// What both ways of uploading (tus.c, form.c) ask before they take bytes.
+#ifndef SERVER_UPLOAD_UPLOAD_H
+#define SERVER_UPLOAD_UPLOAD_H
+
+#include "asset/upload.h"
+#include "http/http.h"
+
+struct server;
+
+// The largest upload, bytes.
+int64_t upload_limit(const struct server *s);
+
+// May this client begin another upload of size_bytes (-1 = unknown)? False: answered 413, 429, 507.
+bool upload_admit(struct request *r, int64_t size_bytes);
+// Do that many more bytes leave enough of the disk free? False: answered 507.
+bool upload_has_room(struct request *r, int64_t bytes);
+// The limit is passed: answers 413.
+void upload_too_large(struct request *r);
+// What a failed asset_upload_… means in HTTP. too_long: the status for KB_BAD_INPUT.
+void upload_reply_error(struct request *r, const struct kb_error *err, int too_long);
+
+// Let go of an upload whose client is gone: keep what arrived, or throw the asset away. The store
+// is opened for it, as there is no request any more.
+void upload_abandon(struct server *s, struct asset_upload **u, const char *id, bool keep);
+
+#endif

@@ -1,0 +1,108 @@
+#include "store/lost.h"
+
+#include "base/file.h"
+#include "store/fate.h"
+
+#include <jansson.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define SETTING "lost"
+
+void lost_count(struct lost *l, const char *folder, const struct file_name *name, int64_t size)
+{
+    if (strcmp(folder, "results") == 0 && !name->half && !name->picture)
+        l->n_results++;
+    else
+        l->n_others++;
+    l->bytes += size;
+}
+
+struct survey {
+    struct store *s;
+    struct lost lost;
+    int64_t highest_job;
+};
+
+static enum kb_code survey_file(void *opaque, const char *folder, const char *name,
+                                const struct file_name *parsed, const struct stat *st,
+                                struct kb_error *err)
+{
+    struct survey *v = opaque;
+    enum fate fate;
+    v->highest_job = KB_MAX(v->highest_job, parsed->job);
+    enum kb_code code = file_fate(v->s, folder, name, parsed, &fate, err);
+    if (code == KB_OK && fate == FATE_LOST)
+        lost_count(&v->lost, folder, parsed, st->st_size);
+    return code;
+}
+
+// AUTOINCREMENT takes the next number from here; there is no row before the first job.
+static enum kb_code lift_job_numbers(struct store *s, int64_t highest, struct kb_error *err)
+{
+    int64_t last = 0, present = 0;
+    enum kb_code code = store_query_int(
+        s, &last, err, "SELECT coalesce(max(seq), -1) FROM sqlite_sequence WHERE name = 'job'", "");
+    if (code != KB_OK || highest <= last || highest == 0)
+        return code;
+    code = store_begin(s, err);
+    if (code != KB_OK)
+        return code;
+    code = store_query_int(s, &present, err,
+                           "SELECT count(*) FROM sqlite_sequence WHERE name = 'job'", "");
+    if (code == KB_OK && present)
+        code = store_exec(s, NULL, err,
+                          "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'job'", "i",
+                          highest);
+    else if (code == KB_OK)
+        code = store_exec(s, NULL, err, "INSERT INTO sqlite_sequence(name, seq) VALUES ('job', ?)",
+                          "i", highest);
+    return store_end(s, code, err);
+}
+
+enum kb_code lost_survey(struct store *s, struct lost *ret, struct kb_error *err)
+{
+    static const char *const folders[] = {"results", "files", "thumbs", "uploads"};
+    struct survey v = {.s = s};
+    enum kb_code code = KB_OK;
+    for (size_t i = 0; code == KB_OK && i < ARRAY_LEN(folders); i++)
+        code = folder_for_each(s, folders[i], survey_file, &v, err);
+    if (code == KB_OK)
+        code = lift_job_numbers(s, v.highest_job, err);
+    if (code == KB_OK)
+        code = lost_remember(s, &v.lost, err);
+    if (code == KB_OK)
+        *ret = v.lost;
+    return code;
+}
+
+// --- the numbers
+
+enum kb_code lost_remembered(struct store *s, struct lost *ret, struct kb_error *err)
+{
+    CLEANUP(text_free) struct text text = {0};
+    enum kb_code code = setting_get(s, SETTING, &text, err);
+    if (code != KB_OK)
+        return code;
+    json_auto_t *json = json_loads(text_get(&text), 0, NULL);
+    *ret = (struct lost){
+        .n_results = (int)json_integer_value(json_object_get(json, "results")),
+        .n_others = (int)json_integer_value(json_object_get(json, "others")),
+        .bytes = json_integer_value(json_object_get(json, "bytes")),
+    };
+    return KB_OK;
+}
+
+// Only a change is written: every write wakes whoever waits for one.
+enum kb_code lost_remember(struct store *s, const struct lost *l, struct kb_error *err)
+{
+    struct lost old = {0};
+    enum kb_code code = lost_remembered(s, &old, err);
+    if (code != KB_OK ||
+        (old.n_results == l->n_results && old.n_others == l->n_others && old.bytes == l->bytes))
+        return code;
+    CLEANUP(kb_freep)
+    char *json = kb_printf("{\"results\":%d,\"others\":%d,\"bytes\":%lld}", l->n_results,
+                           l->n_others, (long long)l->bytes);
+    return setting_put(s, SETTING, json, err);
+}

@@ -1,0 +1,150 @@
+// The tables. docs/store.md tells the story; JSON views are in views.c.
+//
+// Every change of an asset, batch or job gets the next number of clock.rev by trigger (SQLite's
+// recursive triggers are off, so a trigger's own UPDATE does not fire it again); what is deleted
+// leaves a row in gone. A reader that knows revision N asks for rev > N and has missed nothing.
+#include "store/sql.h"
+
+#define REVISION(table, kind)                                                                      \
+    "CREATE INDEX " table "_rev ON " table "(rev);"                                                \
+    "CREATE TRIGGER " table "_insert AFTER INSERT ON " table " BEGIN"                              \
+    " UPDATE clock SET rev = rev + 1;"                                                             \
+    " UPDATE " table " SET rev = (SELECT rev FROM clock) WHERE rowid = NEW.rowid; END;"            \
+    "CREATE TRIGGER " table "_update AFTER UPDATE ON " table " BEGIN"                              \
+    " UPDATE clock SET rev = rev + 1;"                                                             \
+    " UPDATE " table " SET rev = (SELECT rev FROM clock) WHERE rowid = NEW.rowid; END;"            \
+    "CREATE TRIGGER " table "_delete AFTER DELETE ON " table " BEGIN"                              \
+    " UPDATE clock SET rev = rev + 1;"                                                             \
+    " INSERT INTO gone(rev, kind, id) VALUES ((SELECT rev FROM clock), '" kind "', OLD.id);"       \
+    " END;"
+
+const char store_schema[] =
+    "CREATE TABLE clock(rev INTEGER NOT NULL, oldest INTEGER NOT NULL);" // gone is complete after
+                                                                         // revision oldest
+    "INSERT INTO clock VALUES (0, 0);"
+    "CREATE TABLE gone(rev INTEGER PRIMARY KEY, kind TEXT NOT NULL, id NOT NULL);"
+    "CREATE TABLE setting(name TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;"
+
+    "CREATE TABLE asset("
+    " id TEXT PRIMARY KEY,"
+    " state TEXT NOT NULL," // uploading fetching making new ready bad
+    " kind TEXT NOT NULL DEFAULT '',"
+    " name TEXT NOT NULL,"
+    " size INTEGER NOT NULL," // -1 unknown
+    " received INTEGER NOT NULL DEFAULT 0,"
+    " sha256 TEXT," // of the content, files/<sha256>
+    " source TEXT," // address to fetch, text to speak
+    " voice TEXT,"
+    " client TEXT,"
+    " lang TEXT NOT NULL DEFAULT 'zh',"
+    " duration_ms INTEGER, width INTEGER, height INTEGER, fps REAL, codec TEXT, faces INTEGER,"
+    " warnings TEXT NOT NULL DEFAULT '[]'," // JSON array of codes
+    " peaks TEXT,"                          // JSON array of 0..255
+    " thumbnail INTEGER NOT NULL DEFAULT 0,"
+    " error TEXT,"
+    " worker TEXT, lease_ms INTEGER, attempts INTEGER NOT NULL DEFAULT 0," // of the inspector
+    " expires_ms INTEGER,"
+    " created_ms INTEGER NOT NULL,"
+    " rev INTEGER NOT NULL DEFAULT 0);"
+    "CREATE INDEX asset_state ON asset(state);"
+    "CREATE INDEX asset_sha256 ON asset(sha256);"
+    "CREATE INDEX asset_created ON asset(created_ms);"
+
+    "CREATE TABLE batch("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " name TEXT NOT NULL,"
+    " audio TEXT NOT NULL,"      // asset
+    " audio_name TEXT NOT NULL," // kept when the asset is deleted
+    " options TEXT NOT NULL,"
+    " notify TEXT,"
+    " priority INTEGER NOT NULL,"
+    " turn REAL NOT NULL,"
+    " paused INTEGER NOT NULL DEFAULT 0,"
+    " client TEXT, lang TEXT NOT NULL,"
+    " created_ms INTEGER NOT NULL,"
+    " ended_ms INTEGER," // all jobs have ended; NULL again after a retry
+    " rev INTEGER NOT NULL DEFAULT 0);"
+    "CREATE INDEX batch_audio ON batch(audio);"
+
+    "CREATE TABLE job("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " batch INTEGER NOT NULL REFERENCES batch(id),"
+    " video TEXT NOT NULL," // asset
+    " name TEXT NOT NULL,"  // of the video
+    " result_name TEXT NOT NULL,"
+    " position REAL NOT NULL,"
+    " state TEXT NOT NULL DEFAULT 'queued',"
+    " waiting TEXT DEFAULT 'worker'," // why it is still queued
+    " attempts INTEGER NOT NULL DEFAULT 0,"
+    " not_before_ms INTEGER NOT NULL DEFAULT 0,"
+    " cancel INTEGER NOT NULL DEFAULT 0,"
+    " lease INTEGER, worker TEXT, worker_pid INTEGER,"
+    " stage INTEGER NOT NULL DEFAULT 0," // enum stage of a running one, since state_since_ms
+    " done INTEGER NOT NULL DEFAULT 0, total INTEGER NOT NULL DEFAULT 0, fps REAL,"
+    " progress REAL NOT NULL DEFAULT 0," // 0..1 of the whole job, never backwards in an attempt
+    " heartbeat_ms INTEGER, progressed_ms INTEGER, state_since_ms INTEGER NOT NULL,"
+    " created_ms INTEGER NOT NULL, started_ms INTEGER, ended_ms INTEGER,"
+    " stage_s TEXT," // JSON object
+    " error_code TEXT, error TEXT,"
+    // the result; result is the name below results/, NULL when there is none (any more)
+    " result TEXT, result_thumb INTEGER NOT NULL DEFAULT 0, result_size INTEGER,"
+    " result_ms INTEGER, result_width INTEGER, result_height INTEGER, result_frames INTEGER,"
+    " result_animated INTEGER,"
+    " rev INTEGER NOT NULL DEFAULT 0);"
+    "CREATE INDEX job_batch ON job(batch, position);"
+    "CREATE INDEX job_state ON job(state, batch);"
+    "CREATE INDEX job_video ON job(video);"
+    "CREATE INDEX job_result ON job(ended_ms) WHERE result IS NOT NULL;"
+
+    // What was ever done, whatever was deleted since.
+    "CREATE TABLE tally(done INTEGER NOT NULL, failed INTEGER NOT NULL, seconds REAL NOT NULL);"
+    "INSERT INTO tally VALUES (0, 0, 0);"
+
+    "CREATE TABLE worker("
+    " id TEXT PRIMARY KEY, kind TEXT NOT NULL, pid INTEGER NOT NULL, state TEXT NOT NULL,"
+    " model TEXT, precision TEXT, rss INTEGER, started_ms INTEGER NOT NULL,"
+    " heartbeat_ms INTEGER NOT NULL, restarts INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;"
+
+    "CREATE TABLE notice(" // the outbox of notify.c
+    " id INTEGER PRIMARY KEY,"
+    " target TEXT NOT NULL,"  // JSON: the configuration of one target
+    " message TEXT NOT NULL," // JSON: what happened
+    " attempts INTEGER NOT NULL DEFAULT 0,"
+    " next_ms INTEGER NOT NULL,"
+    " state TEXT NOT NULL DEFAULT 'due'," // due, sent, given_up
+    " error TEXT);"
+    "CREATE INDEX notice_due ON notice(state, next_ms);"
+
+    "CREATE TABLE easy(" // the Duix API's codes
+    " code TEXT PRIMARY KEY, job INTEGER, error TEXT, created_ms INTEGER NOT NULL,"
+    " delivered INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;" // the result is in the shared folder
+
+    REVISION("asset", "asset") REVISION("batch", "batch") REVISION("job", "job");
+
+// Files that go unless a row names them (fate.c): written in the transaction that takes the last
+// row away, so that a crash before the file is unlinked does not make a stranger of it.
+#define LOOSE(trigger, event, condition, kind, name)                                               \
+    "CREATE TRIGGER " trigger " AFTER " event " WHEN " condition " BEGIN"                          \
+    " INSERT OR IGNORE INTO loose VALUES ('" kind "', " name                                       \
+    ", CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)); END;"
+
+const char store_schema_2[] =
+    "CREATE TABLE loose("
+    " kind TEXT NOT NULL," // a folder
+    " name TEXT NOT NULL," // of the file without its tail: "7-1"
+    " since_ms INTEGER NOT NULL, PRIMARY KEY(kind, name)) WITHOUT ROWID;"
+    "ALTER TABLE job ADD COLUMN output TEXT;" // what the last attempt writes: "7-1"
+    "UPDATE job SET output = id || '-' || attempts WHERE attempts > 0;"
+    "CREATE UNIQUE INDEX job_file ON job(result) WHERE result IS NOT NULL;"
+
+    // clang-format off
+    LOOSE("job_file_left", "UPDATE OF result ON job",
+          "OLD.result IS NOT NULL AND OLD.result IS NOT NEW.result", "results",
+          "replace(OLD.result, '.mp4', '')")
+    LOOSE("job_file_deleted", "DELETE ON job", "OLD.result IS NOT NULL", "results",
+          "replace(OLD.result, '.mp4', '')")
+    LOOSE("asset_file_deleted", "DELETE ON asset", "OLD.sha256 IS NOT NULL", "files",
+          "OLD.sha256")
+    LOOSE("asset_part_deleted", "DELETE ON asset", "OLD.state <> 'ready'", "uploads",
+          "OLD.id");
+// clang-format on

@@ -1,0 +1,89 @@
+// How the rooms that own tables (asset, notify, queue, server/duix) talk to SQLite.
+// Threads: as a store, see store.h.
+#ifndef STORE_SQL_H
+#define STORE_SQL_H
+
+#include "store/states.h"
+#include "store/store.h"
+
+#include <sqlite3.h>
+
+struct store {
+    sqlite3 *db;
+    char *folder;
+    struct store_statement *statements; // prepared ones
+    int n_statements;
+    int depth;        // of begin
+    bool doomed;      // an inner rollback happened
+    bool durable;     // wanted
+    bool synced;      // what the connection is set to
+    int64_t hung_job; // that sweep_hung() named last
+};
+
+// The tables and triggers of version 1, and what makes version 2 of them; PRAGMA user_version is
+// STORE_VERSION.
+extern const char store_schema[], store_schema_2[];
+#define STORE_VERSION 2
+// Temporary views that build JSON. Made by every connection for itself, so they need no migration.
+extern const char store_views[];
+
+// The asset that a batch b takes teeth from (its option mouth_from), or NULL. The same of its option
+// style_from; that may also be the word self or no, which is no asset's id.
+#define BATCH_OPTION(name)                                                                         \
+    " iif(json_valid(b.options), json_extract(b.options, '$." name "'), NULL) "
+#define BATCH_MOUTH_FROM BATCH_OPTION("mouth_from")
+#define BATCH_STYLE_FROM BATCH_OPTION("style_from")
+
+// A statement of a string literal, prepared once per connection and kept (looked up by address).
+// Reset with its bindings cleared, so one text cannot be walked twice at a time. NULL: *err is
+// filled.
+sqlite3_stmt *store_prepare(struct store *s, const char *sql, struct kb_error *err);
+
+// Bind in order; the letters of types: i int64_t, d double, t const char * (NULL = NULL), n NULL
+// (takes no argument). Mind the widths: an int must be cast to int64_t.
+// Then step once: KB_OK with a row, KB_EOF without one (or done). *ret is NULL on failure.
+enum kb_code store_query(struct store *s, sqlite3_stmt **ret, struct kb_error *err, const char *sql,
+                         const char *types, ...);
+enum kb_code store_step(struct store *s, sqlite3_stmt *q, struct kb_error *err);
+// Bind and run a statement without rows. *ret_changes (may be NULL): rows changed.
+enum kb_code store_exec(struct store *s, int *ret_changes, struct kb_error *err, const char *sql,
+                        const char *types, ...);
+// The first column of the first row, 0 without one.
+enum kb_code store_query_int(struct store *s, int64_t *ret, struct kb_error *err, const char *sql,
+                             const char *types, ...);
+// For CLEANUP: reset, so that the read transaction ends.
+void store_reset(sqlite3_stmt **q);
+// The sentence for the connection's last error.
+enum kb_code store_error(struct store *s, struct kb_error *err);
+
+// BEGIN IMMEDIATE; nests (an inner begin/commit does nothing, an inner rollback dooms the outer).
+enum kb_code store_begin(struct store *s, struct kb_error *err);
+// The same for several reads that must see one state of the database. No writes inside.
+enum kb_code store_begin_read(struct store *s, struct kb_error *err);
+enum kb_code store_commit(struct store *s, struct kb_error *err);
+void store_rollback(struct store *s); // fine when none is open
+// Commit when code is KB_OK, else roll back and return code.
+enum kb_code store_end(struct store *s, enum kb_code code, struct kb_error *err);
+
+// A copy of column i of the row for free(), NULL for NULL.
+char *store_column(sqlite3_stmt *q, int i);
+// Append the text of column i of the row (JSON from a view) to ret.
+void store_add_column(struct text *ret, sqlite3_stmt *q, int i);
+// "…%…" for LIKE … ESCAPE '\', a new string; NULL stays NULL.
+char *store_like(const char *search);
+
+// One page as {"total":N,"rev":N,"items":[…]}. Three literals: page gives the keys in order and
+// takes the bindings of types, the last two of which are limit and offset; total counts and takes
+// the same without these two; one gives the JSON for the key (integer or text), or no row.
+// limit 0 = 50; both are brought into their range.
+struct store_page {
+    const char *page, *total, *one;
+    int offset, limit;
+};
+enum kb_code store_page_json(struct store *s, const struct store_page *p, struct text *ret,
+                             struct kb_error *err, const char *types, ...);
+
+// Wait this long for another's lock; store_open sets 5000.
+void store_set_busy_timeout(struct store *s, int ms);
+
+#endif

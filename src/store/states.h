@@ -1,0 +1,11 @@
+// The words of the schema that more than one room has to know. Constants only.
+#ifndef STORE_STATES_H
+#define STORE_STATES_H
+
+// Of a job: queued, the running ones, the ended ones. Lists for SQL's IN.
+#define JOB_STATES_RUNNING "('loading', 'preprocessing', 'generating', 'finishing')"
+#define JOB_STATES_ENDED   "('done', 'failed', 'cancelled')"
+
+#define JOB_MAX_ATTEMPTS 3
+
+#endif

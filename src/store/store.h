@@ -1,0 +1,48 @@
+// The data folder of a koubo server and the database in it. Everything that must survive a crash
+// is here; docs/store.md describes the tables.
+//
+//   koubo.db              SQLite, WAL; shared by the server and its workers
+//   files/<sha256>        what users uploaded, one copy of each content
+//   uploads/<id>.part     uploads under way; its size is the offset
+//   thumbs/<sha256>.jpg   of files;  results/<job>-<attempt>.mp4 and .jpg
+//   tracks/<hash>.kbt     face tracks;  networks/ packed networks;  logs/koubo.log
+//   work/<worker>/        temporary files
+// store/names.h has the exact names. Files of an earlier database may lie there, too: store/lost.h.
+//
+// A store is one connection: not thread-safe, one per thread or under a lock. Many processes may
+// have the same folder open; SQLite's locks order them (busy waits up to 5 s, then KB_UNAVAILABLE
+// with a sentence that says the database is locked). Times are wall clock milliseconds. Functions
+// that return JSON append it to a struct text. All of them: KB_NO_SPACE when the disk is full,
+// KB_BAD_INPUT when the database is damaged or read-only, KB_UNAVAILABLE when it is locked.
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include "base/base.h"
+#include "base/text.h"
+
+struct store;
+
+// create: make folder and database if missing; else KB_NOT_FOUND. A database of a newer koubo is
+// KB_BAD_INPUT; an older one is brought up to date.
+enum kb_code store_open(struct store **ret, const char *folder, bool create, struct kb_error *err);
+void store_close(struct store **s); // NULL is fine
+
+const char *store_folder(const struct store *s);
+// A new string: folder/KIND/NAME. kind is one of the folders above.
+char *store_path(const struct store *s, const char *kind, const char *name);
+
+// Must a commit survive a power cut (fsync)? Default true. Progress and heartbeats turn it off.
+void store_set_durable(struct store *s, bool durable);
+
+// Changes when another connection has committed something. Cheap: to be polled.
+int64_t store_data_version(struct store *s);
+
+// Where koubo keeps its data when --data is not given: $KOUBO_DATA, else
+// $XDG_DATA_HOME/koubo, else ~/.local/share/koubo. A new string.
+char *store_default_folder(void);
+
+// A small JSON document by name, for instance "notify". Get appends nothing when there is none.
+enum kb_code setting_get(struct store *s, const char *name, struct text *ret, struct kb_error *err);
+enum kb_code setting_put(struct store *s, const char *name, const char *json, struct kb_error *err);
+
+#endif

@@ -1,0 +1,261 @@
+// Looking at what users gave, before any job needs it: is it a sound or a video, how long, is there
+// a face, a picture of it for the list. And speaking texts. Runs in a caged worker process.
+#include "asset/asset.h"
+#include "worker/thumbnail.h"
+#include "worker/worker.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "face/models.h"
+#include "media/audio.h"
+#include "media/demux.h"
+#include "media/reader.h"
+#include "media/voice.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define FACE_SAMPLES  8  // frames in which faces are looked for
+#define SMALL_FACE_PX 60 // width of a face that gives a poor mouth
+#define LOW_ROWS      360
+#define LONG_VIDEO_MS (10 * 60 * 1000)
+#define LONG_AUDIO_MS (30 * 60 * 1000)
+#define SHORT_MS      500
+#define SILENT_PEAK   0.01f
+#define PEAKS         400
+#define PEAK_BLOCK    512 // samples of 16 kHz sound behind one value before they are joined
+
+struct warnings {
+    const char *codes[8];
+    int n;
+};
+
+static void warn(struct warnings *w, bool when, const char *code)
+{
+    if (when && w->n < 7)
+        w->codes[w->n++] = code;
+}
+
+// --- sound
+
+struct peaks {
+    float *values; // largest magnitude of each block
+    size_t n, capacity;
+    size_t in_block; // samples in the last one
+    int64_t samples;
+    float highest;
+};
+
+static bool peaks_add(struct peaks *p, const float *samples, int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (p->n == 0 || p->in_block == PEAK_BLOCK) {
+            if (p->n == p->capacity) {
+                size_t capacity = KB_MAX(p->capacity * 2, (size_t)4096);
+                float *values = realloc(p->values, capacity * sizeof(*values));
+                if (!values)
+                    return false;
+                p->values = values;
+                p->capacity = capacity;
+            }
+            p->values[p->n++] = 0;
+            p->in_block = 0;
+        }
+        float size = fabsf(samples[i]);
+        p->values[p->n - 1] = KB_MAX(p->values[p->n - 1], size);
+        p->highest = KB_MAX(p->highest, size);
+        p->in_block++;
+    }
+    p->samples += n;
+    return true;
+}
+
+static int peaks_join(const struct peaks *p, uint8_t ret[PEAKS])
+{
+    int n = (int)KB_MIN(p->n, (size_t)PEAKS);
+    for (int i = 0; i < n; i++) {
+        float top = 0;
+        for (size_t k = p->n * (size_t)i / (size_t)n; k < p->n * ((size_t)i + 1) / (size_t)n; k++)
+            top = KB_MAX(top, p->values[k]);
+        ret[i] = (uint8_t)lrintf(KB_MIN(top, 1.0f) * 255);
+    }
+    return n;
+}
+
+static enum kb_code listen(const char *path, struct peaks *p, const struct cancel *cancel,
+                           struct kb_error *err)
+{
+    CLEANUP(audio_close) struct audio_reader *audio = NULL;
+    float samples[4096];
+    int n;
+    enum kb_code code = audio_open(&audio, path, &(struct audio_params){.cancel = cancel}, err);
+    while (code == KB_OK) {
+        code = audio_read(audio, samples, (int)ARRAY_LEN(samples), &n, err);
+        if (code == KB_OK && !peaks_add(p, samples, n))
+            code = kb_no_memory(err);
+    }
+    return code == KB_EOF ? KB_OK : code;
+}
+
+static enum kb_code look_at_sound(struct store *s, const struct asset *a, const char *path,
+                                  const struct cancel *cancel, struct kb_error *err)
+{
+    struct peaks p = {0};
+    uint8_t joined[PEAKS];
+    struct warnings w = {0};
+    enum kb_code code = listen(path, &p, cancel, err);
+    if (code == KB_OK) {
+        struct asset_facts facts = {.kind = "audio",
+                                    .duration_ms = p.samples * 1000 / 16000,
+                                    .n_faces = -1,
+                                    .peaks = joined,
+                                    .n_peaks = peaks_join(&p, joined)};
+        warn(&w, facts.duration_ms > LONG_AUDIO_MS, "very_long");
+        warn(&w, facts.duration_ms < SHORT_MS, "short");
+        warn(&w, p.highest < SILENT_PEAK, "silent");
+        memcpy(facts.warnings, w.codes, sizeof(facts.warnings));
+        code = asset_set_facts(s, a->id, &facts, err);
+    }
+    free(p.values);
+    return code;
+}
+
+// --- pictures
+
+struct faces {
+    int most;      // in one frame
+    float largest; // width in pixels
+};
+
+// Look into frames spread over the video; *ret_best is the one with the largest face, else the
+// first one that could be read.
+static enum kb_code look_for_faces(struct reader *r, struct face_models *models, struct faces *ret,
+                                   AVFrame **ret_best, struct kb_error *err)
+{
+    const struct reader_info *info = reader_info(r);
+    int n = info->is_still || info->duration_us <= 0 ? 1 : FACE_SAMPLES;
+    for (int i = 0; i < n; i++) {
+        CLEANUP(av_frame_free) AVFrame *frame = NULL;
+        struct detection found[8];
+        int n_found = 0;
+        enum kb_code code =
+            i > 0 ? reader_seek(r, info->duration_us / n * i + info->duration_us / n / 2, err)
+                  : KB_OK;
+        if (code == KB_OK)
+            code = reader_next(r, &frame, err);
+        if (code == KB_EOF)
+            continue; // the header promised more than there is
+        if (code == KB_OK)
+            code = face_detect(models, frame, found, (int)ARRAY_LEN(found), &n_found, err);
+        if (code != KB_OK)
+            return code;
+        ret->most = KB_MAX(ret->most, n_found);
+        float width = 0;
+        for (int k = 0; k < n_found; k++)
+            width = KB_MAX(width, found[k].width);
+        if (!*ret_best || width > ret->largest) {
+            av_frame_free(ret_best);
+            *ret_best = TAKE(frame);
+        }
+        ret->largest = KB_MAX(ret->largest, width);
+    }
+    return KB_OK;
+}
+
+static enum kb_code look_at_video(struct store *s, const struct asset *a, const char *path,
+                                  struct face_models *models, const struct cancel *cancel,
+                                  struct kb_error *err)
+{
+    CLEANUP(reader_close) struct reader *reader = NULL;
+    CLEANUP(av_frame_free) AVFrame *best = NULL;
+    struct faces faces = {0};
+    struct warnings w = {0};
+    enum kb_code code = reader_open(&reader, path, &(struct reader_params){.cancel = cancel}, err);
+    if (code == KB_OK)
+        code = look_for_faces(reader, models, &faces, &best, err);
+    if (code != KB_OK)
+        return code;
+    const struct reader_info *info = reader_info(reader);
+    struct asset_facts facts = {
+        .kind = "video",
+        .duration_ms = info->is_still ? 0 : info->duration_us / 1000,
+        .width = info->width,
+        .height = info->height,
+        .fps = info->is_still || info->frame_rate.den <= 0 ? 0 : av_q2d(info->frame_rate),
+        .codec = info->codec,
+        .n_faces = faces.most,
+    };
+    warn(&w, faces.most == 0, "no_face");
+    warn(&w, faces.most > 1, "several_faces");
+    warn(&w, faces.most > 0 && faces.largest < SMALL_FACE_PX, "small_face");
+    warn(&w, facts.duration_ms > LONG_VIDEO_MS, "very_long");
+    warn(&w, !info->is_still && facts.duration_ms < SHORT_MS, "short");
+    warn(&w, KB_MIN(info->width, info->height) < LOW_ROWS, "low_resolution");
+    memcpy(facts.warnings, w.codes, sizeof(facts.warnings));
+
+    CLEANUP(kb_freep) char *name = kb_printf("%s.jpg", a->sha256);
+    CLEANUP(kb_freep) char *thumb = store_path(s, "thumbs", name);
+    struct kb_error ignored; // a list without this picture is still a list
+    facts.thumbnail = best && thumbnail_write(best, thumb, &ignored) == KB_OK;
+    return asset_set_facts(s, a->id, &facts, err);
+}
+
+// A film or picture, rather than a sound with perhaps a cover.
+static bool has_picture(const char *path, const struct cancel *cancel)
+{
+    struct demux source = {0};
+    if (demux_open(&source, path, AVMEDIA_TYPE_VIDEO, cancel, NULL) != KB_OK)
+        return false;
+    bool cover = source.stream->disposition & AV_DISPOSITION_ATTACHED_PIC;
+    demux_close(&source);
+    return !cover;
+}
+
+// --- one asset
+
+static enum kb_code speak(struct store *s, const char *worker, const struct asset *a,
+                          struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *name = kb_printf("%s.wav", a->id);
+    CLEANUP(kb_freep) char *folder = store_path(s, "work", worker);
+    CLEANUP(kb_freep) char *path = path_join(folder, name);
+    enum kb_code code = file_make_dirs(folder, err);
+    if (code == KB_OK)
+        code = voice_speak(path, a->source, a->voice[0] ? a->voice : NULL, 0, err);
+    if (code == KB_OK)
+        code = asset_set_content(s, a->id, path, err);
+    unlink(path);
+    return code;
+}
+
+enum kb_code inspect_next(struct store *s, const char *worker, struct face_models *faces,
+                          const struct cancel *cancel, struct kb_error *err)
+{
+    struct asset a;
+    enum kb_code code = asset_claim(s, worker, &a, err);
+    if (code != KB_OK)
+        return code;
+    kb_language_set_process(strcmp(a.lang, "en") == 0 ? KB_LANGUAGE_SOURCE : KB_LANGUAGE_CATALOGUE);
+    CLEANUP(kb_freep) char *path = a.sha256[0] ? asset_path(s, a.sha256) : kb_strdup("");
+    struct kb_error why = {0};
+    if (strcmp(a.state, "making") == 0)
+        code = speak(s, worker, &a, &why);
+    else if (has_picture(path, cancel))
+        code = look_at_video(s, &a, path, faces, cancel, &why);
+    else
+        code = look_at_sound(s, &a, path, cancel, &why);
+    if (code == KB_OK || code == KB_UNAVAILABLE || code == KB_NO_SPACE) {
+        if (code != KB_OK) // the disk or the database, not the file: its lease runs out
+            log_warn("'%s': %s", a.name, why.text);
+        return KB_OK;
+    }
+    if (code == KB_CANCELLED && cancel_requested(cancel->parent))
+        return asset_give_back(s, a.id, worker, err);
+    if (code == KB_CANCELLED)
+        kb_fail(&why, KB_BAD_INPUT, _("'%s' took too long to read; is it damaged?"), a.name);
+    sentence_rename(&why, path, a.name);
+    log_info("%s", why.text);
+    return asset_fail(s, a.id, &why, err);
+}

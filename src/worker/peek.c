@@ -1,0 +1,161 @@
+#include "worker/peek.h"
+
+#include "base/file.h"
+#include "base/proc.h"
+#include "base/text.h"
+#include "base/utf8.h"
+#include "media/demux.h"
+#include "worker/thumbnail.h"
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define WAIT_US         60000000
+#define PROCESSOR_S     30
+#define MEMORY_BYTES    (2LL << 30) // more than this process has already
+#define PICTURE_BYTES   (16 << 20)
+#define MAX_NOTE        8192
+#define MAX_ANSWER      (64 << 10)
+#define THUMBNAIL_AT_US 1000000
+
+// --- in the cage
+
+static void set_limit(__rlimit_resource_t resource, int64_t value)
+{
+    setrlimit(resource, &(struct rlimit){(rlim_t)value, (rlim_t)value});
+}
+
+static enum kb_code enter_cage(const char *data, struct kb_error *err)
+{
+    char missing[200];
+    set_limit(RLIMIT_CORE, 0);
+    set_limit(RLIMIT_CPU, PROCESSOR_S);
+    set_limit(RLIMIT_FSIZE, PICTURE_BYTES);
+    set_limit(RLIMIT_AS, proc_bytes("/proc/self/status", "VmSize") + MEMORY_BYTES);
+    return sandbox_enter(data, missing, err);
+}
+
+static json_t *describe(const struct demux *v, bool picture)
+{
+    const AVCodecParameters *p = v->stream->codecpar;
+    const AVDictionaryEntry *comment = av_dict_get(v->demux->metadata, "comment", NULL, 0);
+    CLEANUP(kb_freep) char *note = utf8_clean(comment ? comment->value : NULL);
+    if (note && strlen(note) > MAX_NOTE)
+        kb_freep(&note);
+    return json_pack("{s:I, s:I, s:i, s:i, s:b, s:s?}", "duration",
+                     (json_int_t)(demux_duration_us(v) / 1000), "frames",
+                     (json_int_t)v->stream->nb_frames, "width", p->width, "height", p->height,
+                     "picture", picture, "note", note);
+}
+
+static enum kb_code look(const char *path, const char *picture, json_t **ret, struct kb_error *err)
+{
+    struct demux v = {0};
+    enum kb_code code = demux_open(&v, path, AVMEDIA_TYPE_VIDEO, NULL, err);
+    if (code != KB_OK)
+        return code;
+    int64_t duration_us = demux_duration_us(&v);
+    if (demux_is_still(&v) || duration_us <= 0 || v.stream->codecpar->width <= 0) {
+        demux_close(&v);
+        return kb_fail(err, KB_BAD_INPUT, _("'%s' is not a video"), path_name(path));
+    }
+    struct kb_error ignored; // a list without this picture is still a list
+    bool there = picture && (file_exists(picture) ||
+                             thumbnail_of_video(path, KB_MIN(THUMBNAIL_AT_US, duration_us / 2),
+                                                picture, NULL, &ignored) == KB_OK);
+    *ret = describe(&v, there);
+    demux_close(&v);
+    return KB_OK;
+}
+
+static void answer(int fd, const char *data, const char *path, const char *picture)
+{
+    struct kb_error err = {0};
+    json_t *json = NULL;
+    enum kb_code code = enter_cage(data, &err);
+    if (code == KB_OK)
+        code = look(path, picture, &json, &err);
+    if (code != KB_OK) {
+        CLEANUP(kb_freep) char *text = utf8_clean(err.text);
+        json = json_pack("{s:i, s:s}", "code", (int)code, "error", text);
+    }
+    CLEANUP(kb_freep) char *line = json ? json_dumps(json, JSON_COMPACT) : NULL;
+    for (size_t at = 0, n = line ? strlen(line) : 0; at < n;) {
+        ssize_t written = write(fd, line + at, n - at);
+        if (written <= 0)
+            break;
+        at += (size_t)written;
+    }
+    json_decref(json);
+}
+
+static pid_t start(int output, const char *data, const char *path, const char *picture)
+{
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    // Nothing of ours is within its reach: least of all the database.
+    if (dup2(output, STDIN_FILENO) < 0 || close_range(STDERR_FILENO + 1, ~0U, 0) != 0)
+        _exit(1);
+    answer(STDIN_FILENO, data, path, picture);
+    _exit(0);
+}
+
+// --- outside
+
+static enum kb_code understand(const char *answer, const char *path, struct peek *ret,
+                               struct kb_error *err)
+{
+    json_auto_t *json = json_loads(answer, 0, NULL);
+    const char *error = json_string_value(json_object_get(json, "error"));
+    if (!json)
+        return kb_fail(err, KB_BAD_INPUT, _("'%s' cannot be read: its reader crashed"),
+                       path_name(path));
+    int code = (int)json_integer_value(json_object_get(json, "code"));
+    if (error) // only a cage that cannot be entered concerns other files
+        return kb_fail(err, code == KB_UNAVAILABLE ? KB_UNAVAILABLE : KB_BAD_INPUT, "%s", error);
+    *ret = (struct peek){
+        .duration_ms = json_integer_value(json_object_get(json, "duration")),
+        .frames = KB_MAX(json_integer_value(json_object_get(json, "frames")), 0),
+        .width = (int)json_integer_value(json_object_get(json, "width")),
+        .height = (int)json_integer_value(json_object_get(json, "height")),
+        .picture = json_is_true(json_object_get(json, "picture")),
+        .note = kb_strdup(json_string_value(json_object_get(json, "note"))),
+    };
+    return KB_OK;
+}
+
+enum kb_code peek_video(const char *data, const char *path, const char *picture,
+                        const struct cancel *cancel, struct peek *ret, struct kb_error *err)
+{
+    CLEANUP(text_free) struct text text = {0};
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return kb_fail(err, KB_NO_SPACE, _("no process can be started: %s"), kb_strerror(errno));
+    pid_t pid = start(ends[1], data, path, picture);
+    int number = errno;
+    close(ends[1]);
+    bool whole = pid > 0 && text_hear(&text, ends[0], MAX_ANSWER, WAIT_US, cancel);
+    close(ends[0]);
+    if (pid < 0)
+        return kb_fail(err, KB_NO_SPACE, _("no process can be started: %s"), kb_strerror(number));
+    if (!whole)
+        kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+    if (!whole && cancel_requested(cancel))
+        return cancel_check(cancel, err);
+    if (!whole)
+        return kb_fail(err, KB_BAD_INPUT, _("'%s' took too long to read; is it damaged?"),
+                       path_name(path));
+    return understand(text_get(&text), path, ret, err);
+}

@@ -1,0 +1,21 @@
+// Looking into a result file that may be anybody's: in a process of its own, caged like a worker.
+#ifndef WORKER_PEEK_H
+#define WORKER_PEEK_H
+
+#include "base/base.h"
+#include "base/cancel.h"
+
+struct peek {
+    int64_t duration_ms, frames; // frames 0: unknown
+    int width, height;
+    bool picture; // the picture was made, or was there
+    char *note;   // the file's comment, UTF-8; NULL: none. free() it
+};
+
+// path: a video below the folder data. picture: where its thumbnail is to be made if it is missing;
+// NULL = make none. KB_BAD_INPUT with a sentence when it is no video, or takes too long; then
+// nothing is in *ret. The process that calls must have one thread only (it is forked).
+enum kb_code peek_video(const char *data, const char *path, const char *picture,
+                        const struct cancel *cancel, struct peek *ret, struct kb_error *err);
+
+#endif

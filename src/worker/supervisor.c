@@ -1,0 +1,434 @@
+// Starts workers and keeps them going. One thread looks after all of them five times a second;
+// workers are told to end by closing the pipe that is their standard input.
+#include "worker/supervisor.h"
+
+#include "asset/asset.h"
+#include "queue/retention.h"
+#include "queue/sweep.h"
+#include "queue/worker.h"
+#include "store/store.h"
+
+#include "base/log.h"
+#include "base/proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LOOK_US           200000
+#define SWEEP_US          1000000
+#define RETENTION_US      (3600LL * 1000000)
+#define STOP_WAIT_US      5000000
+#define KILL_WAIT_US      2000000
+#define YOUNG_US          5000000 // a worker that dies younger than this is started again later
+#define FIRST_PAUSE_US    100000
+#define LONGEST_PAUSE_US  30000000
+#define HANG_MS           60000
+#define CLOCK_LEAP_MS     3000
+#define MEMORY_PER_WORKER (1LL << 30)
+#define MAX_WORKERS       64
+
+struct slot {
+    char id[16];
+    bool inspect;
+    pid_t pid; // 0: not running
+    int pipe;  // the write end; -1
+    int64_t started_us, start_at_us, pause_us;
+    bool hung; // killed by us for that
+};
+
+struct supervisor {
+    struct supervisor_params params; // strings owned
+    struct store *store;
+    pthread_t thread;
+    struct cancel stop;
+    int64_t wall_ms, now_us; // when the clocks were last compared
+    int64_t patient_until_us;
+    int n_slots;
+    struct slot slots[MAX_WORKERS + 1];
+};
+
+int supervisor_auto_workers(void)
+{
+    int64_t available = proc_bytes("/proc/meminfo", "MemAvailable");
+    int by_memory = (int)KB_MIN(available / MEMORY_PER_WORKER, (int64_t)MAX_WORKERS);
+    return KB_MAX(KB_MIN(kb_cpu_count() / 2, by_memory), 1);
+}
+
+// --- starting
+
+struct arguments {
+    char *list[40];
+    int n;
+};
+
+static void add(struct arguments *a, char *owned)
+{
+    a->list[a->n++] = owned;
+}
+
+static void add_option(struct arguments *a, const char *name, int64_t value)
+{
+    add(a, kb_strdup(name));
+    add(a, kb_printf("%lld", (long long)value));
+}
+
+static struct arguments worker_arguments(const struct supervisor *s, const struct slot *slot)
+{
+    const struct worker_params *w = &s->params.worker;
+    struct arguments a = {0};
+    int threads = w->threads > 0 ? w->threads : KB_MAX(kb_cpu_count() / (s->n_slots - 1), 1);
+    add(&a, kb_strdup("koubo"));
+    add(&a, kb_strdup("worker"));
+    add(&a, kb_strdup("--data"));
+    add(&a, kb_strdup(s->params.data));
+    add(&a, kb_strdup("--id"));
+    add(&a, kb_strdup(slot->id));
+    add(&a, kb_strdup("--precision"));
+    add(&a, kb_strdup(precision_name(w->precision)));
+    add_option(&a, "--threads", threads);
+    add_option(&a, "--min-free-bytes", w->min_free_bytes);
+    add_option(&a, "--memory-bytes", w->memory_bytes);
+    add_option(&a, "--output-bytes", w->output_bytes);
+    add_option(&a, "--cpu-factor", w->cpu_factor);
+    add_option(&a, "--parent-fd", STDIN_FILENO);
+    if (slot->inspect)
+        add(&a, kb_strdup("--inspect"));
+    if (!w->confined)
+        add(&a, kb_strdup("--no-sandbox"));
+    if (s->params.log_json)
+        add(&a, kb_strdup("--log-json"));
+    return a;
+}
+
+// A group of its own, so that Ctrl-C reaches the server alone and workers end in order.
+static int spawn_with(struct slot *slot, const char *program, char **argv, int input)
+{
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none, all;
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attributes);
+    posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
+                                              POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    int e = posix_spawn(&slot->pid, program, &actions, &attributes, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+    return e;
+}
+
+static void start(struct supervisor *s, struct slot *slot)
+{
+    int ends[2];
+    slot->started_us = kb_now_us();
+    slot->start_at_us = slot->started_us + LONGEST_PAUSE_US; // if it fails
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        log_error(_("worker %s cannot be started: %s"), slot->id, kb_strerror(errno));
+        return;
+    }
+    struct arguments a = worker_arguments(s, slot);
+    const char *program = s->params.program ? s->params.program : "/proc/self/exe";
+    int e = spawn_with(slot, program, a.list, ends[0]);
+    for (int i = 0; i < a.n; i++)
+        free(a.list[i]);
+    close(ends[0]);
+    if (e != 0) {
+        slot->pid = 0;
+        close(ends[1]);
+        log_error(_("worker %s cannot be started: %s"), slot->id, kb_strerror(e));
+        return;
+    }
+    slot->pipe = ends[1];
+    slot->hung = false;
+}
+
+// --- ending
+
+// Why a process ended, as a sentence's beginning; NULL: as it should.
+static const char *reason_of(const struct slot *slot, int status)
+{
+    if (slot->hung)
+        return N_("the worker made no progress for too long and was ended");
+    if (WIFEXITED(status))
+        return WEXITSTATUS(status) == 0 ? NULL : N_("the worker ended by itself");
+    switch (WTERMSIG(status)) {
+    case SIGKILL:
+        return N_("the system ended the worker, most likely because memory ran out,");
+    case SIGABRT:
+        return N_("the worker ran out of memory");
+    case SIGXCPU:
+        return N_("the worker used too much processor time");
+    case SIGSYS:
+        return N_("the worker tried something that its cage forbids");
+    default:
+        return N_("the worker crashed");
+    }
+}
+
+// For the log: "SIGSEGV", "exit code 4".
+static const char *how_it_ended(int status)
+{
+    static _Thread_local char text[40];
+    if (WIFSIGNALED(status)) {
+        const char *name = sigabbrev_np(WTERMSIG(status));
+        snprintf(text, sizeof(text), "SIG%s", name ? name : "?");
+    } else {
+        snprintf(text, sizeof(text), _("exit code %d"), WEXITSTATUS(status));
+    }
+    return text;
+}
+
+static void lose(struct supervisor *s, struct slot *slot, const char *reason)
+{
+    struct kb_error err = {0};
+    enum kb_code code = slot->inspect ? asset_worker_lost(s->store, slot->id, &err)
+                                      : sweep_worker_lost(s->store, slot->id, reason, &err);
+    if (code != KB_OK) // its lease runs out
+        log_warn("%s", err.text);
+}
+
+static void buried(struct supervisor *s, struct slot *slot, int status, const struct rusage *used)
+{
+    const char *reason = reason_of(slot, status);
+    bool young = kb_now_us() - slot->started_us < YOUNG_US;
+    close(slot->pipe);
+    slot->pipe = -1;
+    slot->pause_us = !young || slot->pause_us == 0
+                         ? FIRST_PAUSE_US
+                         : KB_MIN(slot->pause_us * 4, (int64_t)LONGEST_PAUSE_US);
+    slot->start_at_us = kb_now_us() + slot->pause_us;
+    if (reason)
+        log_error(
+            _("%s (worker %s, %s, %ld MB of memory at most, %ld s of processor time); another "
+              "one is started"),
+            _(reason), slot->id, how_it_ended(status), used->ru_maxrss / 1024,
+            (long)(used->ru_utime.tv_sec + used->ru_stime.tv_sec));
+    else
+        log_info(_("worker %s has ended; another one is started"), slot->id);
+    struct worker_row row = {
+        .kind = slot->inspect ? "inspect" : "generate", .pid = slot->pid, .state = "stopped"};
+    snprintf(row.id, sizeof(row.id), "%s", slot->id);
+    worker_put(s->store, &row, NULL); // only a line in a list
+    slot->pid = 0;
+    lose(s, slot, reason);
+}
+
+static void look_at(struct supervisor *s, struct slot *slot)
+{
+    int status;
+    struct rusage used;
+    if (slot->pid && wait4(slot->pid, &status, WNOHANG, &used) == slot->pid)
+        buried(s, slot, status, &used);
+    if (!slot->pid && kb_now_us() >= slot->start_at_us)
+        start(s, slot);
+}
+
+// A job that does not move, or a worker of which nothing is heard: one that hangs while it starts,
+// an idle one that could not take the next job, an inspector that was stopped. NULL: neither, else
+// what it was at.
+static const char *hangs_in(struct supervisor *s, const struct slot *slot, char stage[16])
+{
+    int64_t limit = s->params.hang_ms, age = kb_now_us() - slot->started_us, heard_ms;
+    bool starting;
+    if (!slot->inspect && sweep_hung(s->store, slot->id, limit, stage) != 0)
+        return stage;
+    if (age <= limit * 1000 ||
+        worker_heard(s->store, slot->id, slot->pid, &heard_ms, &starting, NULL) != KB_OK)
+        return NULL;
+    if (starting && age > HANG_MS * 1000LL)
+        return "starting"; // models come from a slow disk at times, however patient jobs are
+    return kb_wall_ms() - heard_ms > limit ? "silent" : NULL;
+}
+
+static void end_hung(struct supervisor *s, struct slot *slot)
+{
+    char stage[16] = "";
+    if (!slot->pid || slot->hung)
+        return;
+    const char *where = hangs_in(s, slot, stage);
+    if (!where)
+        return;
+    log_warn(_("worker %s made no progress for %lld s (%s): it is ended and started again"),
+             slot->id, (long long)s->params.hang_ms / 1000, where);
+    slot->hung = true;
+    kill(slot->pid, SIGKILL);
+}
+
+// Heartbeats are wall clock. After a leap of it, or after the machine slept, every worker looks as
+// if it had been silent for long; they get the time to be heard again. Whether it slept is seen at
+// our own sleep only: what we do besides may wait long for the database, which a worker that hangs
+// may hold.
+static void rest(struct supervisor *s)
+{
+    int64_t begin_us = kb_now_us();
+    usleep(LOOK_US);
+    int64_t wall_ms = kb_wall_ms(), now_us = kb_now_us();
+    if (llabs((wall_ms - s->wall_ms) - (now_us - s->now_us) / 1000) > CLOCK_LEAP_MS ||
+        now_us - begin_us > LOOK_US + CLOCK_LEAP_MS * 1000)
+        s->patient_until_us = now_us + s->params.hang_ms * 1000;
+    s->wall_ms = wall_ms;
+    s->now_us = now_us;
+}
+
+static void sweep(struct supervisor *s)
+{
+    struct kb_error err = {0};
+    struct sweep_params p = {.min_free_bytes = s->params.worker.min_free_bytes};
+    if (kb_now_us() < s->patient_until_us)
+        p.lease_ms = INT64_MAX;
+    for (int i = 0; i < s->n_slots && p.lease_ms == 0; i++)
+        end_hung(s, &s->slots[i]);
+    enum kb_code code = sweep_run(s->store, &p, &err);
+    if (code == KB_OK)
+        code = asset_sweep(s->store, &err);
+    if (code != KB_OK)
+        log_warn("%s", err.text);
+}
+
+static void retain(struct supervisor *s)
+{
+    struct kb_error err = {0};
+    struct retention_report report = {0};
+    struct retention_params p = {.keep_days = s->params.keep_days,
+                                 .keep_bytes = s->params.keep_bytes};
+    if (retention_run(s->store, &p, NULL, NULL, &report, &err) != KB_OK)
+        log_warn("%s", err.text);
+    else if (report.n_removed)
+        log_info(_("cleaned up: %d things, %.1f MB"), report.n_removed,
+                 (double)report.bytes_removed / 1e6);
+}
+
+static void *supervise(void *opaque)
+{
+    struct supervisor *s = opaque;
+    int64_t swept_us = 0, retained_us = 0;
+    s->wall_ms = kb_wall_ms();
+    s->now_us = kb_now_us();
+    while (!cancel_requested(&s->stop)) {
+        for (int i = 0; i < s->n_slots; i++)
+            look_at(s, &s->slots[i]);
+        if (kb_now_us() - swept_us > SWEEP_US) {
+            sweep(s);
+            swept_us = kb_now_us();
+        }
+        if (!retained_us || kb_now_us() - retained_us > RETENTION_US) {
+            retain(s);
+            retained_us = kb_now_us();
+        }
+        rest(s);
+    }
+    return NULL;
+}
+
+// --- the whole
+
+static void make_slots(struct supervisor *s)
+{
+    int n = s->params.n_workers > 0 ? s->params.n_workers : supervisor_auto_workers();
+    s->n_slots = KB_MIN(n, MAX_WORKERS) + 1;
+    for (int i = 0; i < s->n_slots; i++) {
+        struct slot *slot = &s->slots[i];
+        slot->pipe = -1;
+        slot->inspect = i == s->n_slots - 1;
+        if (slot->inspect)
+            snprintf(slot->id, sizeof(slot->id), "i1");
+        else
+            snprintf(slot->id, sizeof(slot->id), "w%d", i + 1);
+    }
+}
+
+static void supervisor_free(struct supervisor *s)
+{
+    store_close(&s->store);
+    free((void *)s->params.data);
+    free((void *)s->params.program);
+    free(s);
+}
+
+enum kb_code supervisor_start(struct supervisor **ret, const struct supervisor_params *p,
+                              struct kb_error *err)
+{
+    struct supervisor *s = kb_alloc(sizeof(*s));
+    s->params = *p;
+    s->params.data = kb_strdup(p->data);
+    s->params.program = kb_strdup(p->program);
+    s->params.hang_ms = p->hang_ms > 0 ? p->hang_ms : HANG_MS;
+    make_slots(s);
+    enum kb_code code = store_open(&s->store, p->data, true, err);
+    if (code == KB_OK)
+        code = worker_remove(s->store, "", err);
+    if (code == KB_OK) // what the inspector of a killed server was at
+        code = asset_worker_lost(s->store, s->slots[s->n_slots - 1].id, err);
+    int e = code == KB_OK ? pthread_create(&s->thread, NULL, supervise, s) : 0;
+    if (e != 0)
+        code = kb_fail(err, KB_NO_SPACE, _("no thread can be started: %s"), kb_strerror(e));
+    if (code != KB_OK) {
+        supervisor_free(s);
+        return code;
+    }
+    *ret = s;
+    return KB_OK;
+}
+
+int supervisor_worker_count(const struct supervisor *s)
+{
+    return s->n_slots - 1;
+}
+
+// Until all have ended or the time is over.
+static bool bury_all(struct supervisor *s, int64_t wait_us)
+{
+    int64_t end = kb_now_us() + wait_us;
+    bool any;
+    do {
+        any = false;
+        for (int i = 0; i < s->n_slots; i++) {
+            struct slot *slot = &s->slots[i];
+            int status;
+            if (slot->pid && waitpid(slot->pid, &status, WNOHANG) == slot->pid) {
+                slot->pid = 0;
+                lose(s, slot, NULL);
+            }
+            any = any || slot->pid;
+        }
+        if (any)
+            usleep(20000);
+    } while (any && kb_now_us() < end);
+    return !any;
+}
+
+void supervisor_stop(struct supervisor **sp)
+{
+    struct supervisor *s = *sp;
+    if (!s)
+        return;
+    *sp = NULL;
+    cancel_request(&s->stop);
+    pthread_join(s->thread, NULL);
+    for (int i = 0; i < s->n_slots; i++) {
+        if (s->slots[i].pipe >= 0)
+            close(s->slots[i].pipe);
+        s->slots[i].pipe = -1;
+    }
+    if (!bury_all(s, STOP_WAIT_US)) {
+        for (int i = 0; i < s->n_slots; i++)
+            if (s->slots[i].pid)
+                kill(s->slots[i].pid, SIGKILL);
+        bury_all(s, KILL_WAIT_US);
+    }
+    worker_remove(s->store, "", NULL);
+    supervisor_free(s);
+}

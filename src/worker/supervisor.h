@@ -1,0 +1,31 @@
+// Starts worker processes, restarts those that die, kills those that hang. One thread.
+#ifndef WORKER_SUPERVISOR_H
+#define WORKER_SUPERVISOR_H
+
+#include "worker/worker.h"
+
+struct supervisor;
+
+struct supervisor_params {
+    const char *data;
+    const char *program;         // the koubo to start; NULL = this one
+    int n_workers;               // 0 = auto: min(cores / 2, free memory / 1 GiB), at least 1;
+                                 // -1: the server starts no supervisor
+    struct worker_params worker; // limits handed to each as options
+    int64_t hang_ms;             // without progress; 0 = 60000
+    bool log_json;               // workers write their lines of the log so
+    int keep_days;               // retention, once an hour
+    int64_t keep_bytes;
+};
+
+// Starts the thread, the generators w1..wN and one inspector "i1". p is copied.
+enum kb_code supervisor_start(struct supervisor **ret, const struct supervisor_params *p,
+                              struct kb_error *err);
+int supervisor_worker_count(const struct supervisor *s);
+// Tell workers to give their jobs back and end (at most 5 s, then SIGKILL), join, free.
+void supervisor_stop(struct supervisor **s);
+
+// How many workers auto means here.
+int supervisor_auto_workers(void);
+
+#endif

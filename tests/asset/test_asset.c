@@ -1,0 +1,694 @@
+// Uploads: cut anywhere, resumed, repeated, too long, unnamed; and what inspectors do with them.
+#include "tests/queue/queue.h"
+
+#include "asset/asset.h"
+#include "asset/upload.h"
+#include "asset/internal.h"
+#include "queue/batch.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <openssl/sha.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+static void make_bytes(unsigned char *bytes, size_t n, uint32_t seed)
+{
+    for (size_t i = 0; i < n; i++) {
+        seed = seed * 1664525 + 1013904223;
+        bytes[i] = (unsigned char)(seed >> 24);
+    }
+}
+
+static void sha256_hex(char ret[65], const void *bytes, size_t n)
+{
+    unsigned char digest[32];
+    SHA256(bytes, n, digest);
+    for (int i = 0; i < 32; i++)
+        snprintf(ret + 2 * i, 3, "%02x", digest[i]);
+}
+
+static void create(struct queue_test *t, const char *name, int64_t size, char ret_id[33])
+{
+    struct asset_params p = {.name = name, .size_bytes = size, .client = "me", .lang = "en"};
+    assert_ok(t->err, asset_create(t->s, &p, ret_id, &t->err));
+}
+
+static struct asset find(struct queue_test *t, const char *id)
+{
+    struct asset a;
+    assert_ok(t->err, asset_find(t->s, id, &a, &t->err));
+    return a;
+}
+
+// All bytes at once; the asset is whole after it.
+static void upload(struct queue_test *t, const char *name, const void *bytes, size_t n,
+                   char ret_id[33])
+{
+    struct asset_upload *u = NULL;
+    bool complete = false;
+    create(t, name, (int64_t)n, ret_id);
+    assert_ok(t->err, asset_upload_open(&u, t->s, ret_id, &t->err));
+    assert_ok(t->err, asset_upload_write(u, bytes, n, &t->err));
+    assert_ok(t->err, asset_upload_close(&u, t->s, false, &complete, &t->err));
+    assert_true(complete);
+    assert_null(u);
+}
+
+static int count_files(struct queue_test *t, const char *kind)
+{
+    CLEANUP(kb_freep) char *path = path_join(t->folder, kind);
+    DIR *d = opendir(path);
+    int n = 0;
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));)
+        n += e->d_name[0] != '.';
+    closedir(d);
+    return n;
+}
+
+static void assert_content(struct queue_test *t, const char *id, const void *bytes, size_t n)
+{
+    char sha256[65];
+    struct asset a = find(t, id);
+    sha256_hex(sha256, bytes, n);
+    assert_string_equal(a.sha256, sha256);
+    assert_int_equal(a.size_bytes, n);
+    assert_int_equal(a.received_bytes, n);
+    CLEANUP(kb_freep) char *path = asset_path(t->s, sha256);
+    CLEANUP(file_unmap) struct file_map m = {0};
+    assert_ok(t->err, file_map(&m, path, &t->err));
+    assert_int_equal(m.size, n);
+    assert_memory_equal(m.data, bytes, n);
+    assert_int_equal(count_files(t, "uploads"), 0);
+}
+
+// --- the bytes
+
+static void test_cut_and_resumed(void **state)
+{
+    struct queue_test *t = *state;
+    enum { SIZE = 300001 };
+    static unsigned char bytes[SIZE];
+    srand(7);
+    for (int round = 0; round < 8; round++) {
+        char id[33];
+        bool complete = false;
+        int runs = 0;
+        make_bytes(bytes, SIZE, (uint32_t)round + 1);
+        create(t, "talk.mp4", SIZE, id);
+        for (int64_t sent = 0; !complete; runs++) {
+            struct asset_upload *u = NULL;
+            assert_ok(t->err, asset_upload_open(&u, t->s, id, &t->err));
+            assert_int_equal(asset_upload_offset(u), sent);
+            for (int piece = rand() % 4; piece >= 0 && sent < SIZE; piece--) {
+                size_t n = (size_t)(rand() % 60000);
+                n = KB_MIN(n, (size_t)(SIZE - sent));
+                assert_ok(t->err, asset_upload_write(u, bytes + sent, n, &t->err));
+                sent += (int64_t)n;
+            }
+            assert_ok(t->err, asset_upload_close(&u, t->s, false, &complete, &t->err));
+            assert_int_equal(complete, sent == SIZE);
+            assert_int_equal(find(t, id).received_bytes, sent);
+        }
+        assert_content(t, id, bytes, SIZE);
+        assert_string_equal(find(t, id).state, "new");
+        assert_true(runs > 1);
+    }
+}
+
+// The writer is killed: nothing is recorded, the size of the part is the offset all the same.
+static void test_writer_killed(void **state)
+{
+    struct queue_test *t = *state;
+    unsigned char bytes[5000];
+    char id[33];
+    struct asset_upload *u = NULL;
+    bool complete = false;
+    make_bytes(bytes, sizeof(bytes), 3);
+    create(t, "a.wav", sizeof(bytes), id);
+    pid_t child = fork();
+    if (child == 0) {
+        struct store *s = NULL;
+        if (store_open(&s, t->folder, false, NULL) != KB_OK ||
+            asset_upload_open(&u, s, id, NULL) != KB_OK ||
+            asset_upload_write(u, bytes, 1234, NULL) != KB_OK)
+            _exit(1);
+        raise(SIGKILL);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(find(t, id).received_bytes, 0);
+    assert_ok(t->err, asset_upload_open(&u, t->s, id, &t->err));
+    assert_int_equal(asset_upload_offset(u), 1234);
+    assert_ok(t->err, asset_upload_write(u, bytes + 1234, sizeof(bytes) - 1234, &t->err));
+    assert_ok(t->err, asset_upload_close(&u, t->s, false, &complete, &t->err));
+    assert_true(complete);
+    assert_content(t, id, bytes, sizeof(bytes));
+}
+
+// The machine went off: what came after the last sync may be zeros, so it is sent again.
+static void test_power_cut(void **state)
+{
+    struct queue_test *t = *state;
+    char id[33];
+    struct asset_upload *u = NULL;
+    create(t, "a.wav", 100, id);
+    assert_ok(t->err, asset_upload_open(&u, t->s, id, &t->err));
+    assert_ok(t->err, asset_upload_write(u, "0123456789", 10, &t->err));
+    assert_ok(t->err, asset_upload_close(&u, t->s, false, NULL, &t->err));
+    CLEANUP(kb_freep) char *part = asset_part_path(t->s, id);
+    FILE *f = fopen(part, "ab");
+    assert_non_null(f);
+    assert_int_equal(fwrite("\0\0\0", 1, 3, f), 3);
+    fclose(f);
+    struct timespec long_ago[2] = {{.tv_sec = 1000000}, {.tv_sec = 1000000}};
+    assert_int_equal(utimensat(AT_FDCWD, part, long_ago, 0), 0);
+    assert_ok(t->err, asset_upload_open(&u, t->s, id, &t->err));
+    assert_int_equal(asset_upload_offset(u), 10);
+    assert_ok(t->err, asset_upload_close(&u, t->s, false, NULL, &t->err));
+}
+
+// Between the link and the commit of a content: the part and the content are one file, and the row
+// is unfinished. Writing must not change the content.
+static void test_crash_while_filing(void **state)
+{
+    struct queue_test *t = *state;
+    char id[33], sha256[65];
+    struct asset_params p = {.name = "fetched.mp4", .size_bytes = -1};
+    struct asset_upload *u = NULL;
+    bool complete = false;
+    assert_ok(t->err, asset_create(t->s, &p, id, &t->err));
+    assert_ok(t->err, asset_upload_open(&u, t->s, id, &t->err));
+    assert_ok(t->err, asset_upload_write(u, "hello", 5, &t->err));
+    assert_ok(t->err, asset_upload_close(&u, t->s, false, &complete, &t->err));
+    assert_false(complete); // of unknown size, and not whole
+    sha256_hex(sha256, "hello", 5);
+    CLEANUP(kb_freep) char *part = asset_part_path(t->s, id);
+    CLEANUP(kb_freep) char *content = asset_path(t->s, sha256);
+    assert_int_equal(link(part, content), 0);
+
+    assert_ok(t->err, asset_upload_open(&u, t->s, id, &t->err));
+    assert_int_equal(asset_upload_offset(u), 5);
+    assert_ok(t->err, asset_upload_write(u, " world", 6, &t->err));
+    assert_ok(t->err, asset_upload_close(&u, t->s, true, &complete, &t->err));
+    assert_true(complete);
+    assert_content(t, id, "hello world", 11);
+    struct stat st;
+    assert_int_equal(stat(content, &st), 0);
+    assert_int_equal(st.st_size, 5);
+}
+
+static void test_declared_size(void **state)
+{
+    struct queue_test *t = *state;
+    char id[33];
+    struct asset_upload *u = NULL;
+    bool complete = false;
+    struct asset_params p = {.name = "empty.wav"};
+    assert_fails(t->err, KB_BAD_INPUT, "empty", asset_create(t->s, &p, id, &t->err));
+    p.size_bytes = -2;
+    assert_fails(t->err, KB_BAD_INPUT, "negative", asset_create(t->s, &p, id, &t->err));
+
+    create(t, "b.wav", 10, id);
+    assert_ok(t->err, asset_upload_open(&u, t->s, id, &t->err));
+    assert_ok(t->err, asset_upload_write(u, "01234567", 8, &t->err));
+    assert_fails(t->err, KB_BAD_INPUT, "10", asset_upload_write(u, "abc", 3, &t->err));
+    assert_int_equal(asset_upload_offset(u), 8);
+    assert_ok(t->err, asset_upload_write(u, "89", 2, &t->err));
+    assert_fails(t->err, KB_BAD_INPUT, "more bytes", asset_upload_write(u, "a", 1, &t->err));
+    assert_ok(t->err, asset_upload_close(&u, t->s, false, &complete, &t->err));
+    assert_true(complete);
+    assert_content(t, id, "0123456789", 10);
+    assert_fails(t->err, KB_BAD_INPUT, "complete", asset_upload_open(&u, t->s, id, &t->err));
+
+    // of unknown size, and nothing came
+    p = (struct asset_params){.name = "n.wav", .size_bytes = -1};
+    assert_ok(t->err, asset_create(t->s, &p, id, &t->err));
+    assert_ok(t->err, asset_upload_open(&u, t->s, id, &t->err));
+    assert_fails(t->err, KB_BAD_INPUT, "empty",
+                 asset_upload_close(&u, t->s, true, &complete, &t->err));
+    assert_false(complete);
+    assert_null(u);
+    assert_fails(t->err, KB_NOT_FOUND, "exist", asset_upload_open(&u, t->s, "../x", &t->err));
+}
+
+// A piece whose checksum was wrong is cut off; the hash must follow.
+static void test_truncate(void **state)
+{
+    struct queue_test *t = *state;
+    char id[33];
+    struct asset_upload *u = NULL;
+    bool complete = false;
+    create(t, "c.wav", 6, id);
+    assert_ok(t->err, asset_upload_open(&u, t->s, id, &t->err));
+    assert_ok(t->err, asset_upload_write(u, "xx", 2, &t->err));
+    assert_ok(t->err, asset_upload_truncate(u, 0, &t->err));
+    assert_ok(t->err, asset_upload_write(u, "abcd", 4, &t->err));
+    assert_ok(t->err, asset_upload_truncate(u, 3, &t->err));
+    assert_int_equal(asset_upload_offset(u), 3);
+    assert_fails(t->err, KB_INTERNAL, "cut back", asset_upload_truncate(u, 4, &t->err));
+    assert_fails(t->err, KB_INTERNAL, "cut back", asset_upload_truncate(u, -1, &t->err));
+    assert_ok(t->err, asset_upload_write(u, "DEF", 3, &t->err));
+    assert_ok(t->err, asset_upload_close(&u, t->s, false, &complete, &t->err));
+    assert_true(complete);
+    assert_content(t, id, "abcDEF", 6);
+}
+
+static void test_one_at_a_time(void **state)
+{
+    struct queue_test *t = *state;
+    char id[33];
+    struct asset_upload *first = NULL, *second = NULL;
+    create(t, "d.wav", 4, id);
+    assert_ok(t->err, asset_upload_open(&first, t->s, id, &t->err));
+    assert_fails(t->err, KB_UNAVAILABLE, "another request",
+                 asset_upload_open(&second, t->s, id, &t->err));
+    assert_ok(t->err, asset_upload_write(first, "ab", 2, &t->err));
+    assert_ok(t->err, asset_upload_close(&first, t->s, false, NULL, &t->err));
+    assert_ok(t->err, asset_upload_open(&second, t->s, id, &t->err));
+    assert_int_equal(asset_upload_offset(second), 2);
+
+    // deleted while bytes arrive: the writer finds out and leaves nothing
+    assert_ok(t->err, asset_delete(t->s, id, &t->err));
+    assert_ok(t->err, asset_upload_write(second, "cd", 2, &t->err));
+    assert_fails(t->err, KB_NOT_FOUND, "deleted",
+                 asset_upload_close(&second, t->s, false, NULL, &t->err));
+    assert_int_equal(count_files(t, "uploads"), 0);
+    assert_int_equal(count_files(t, "files"), 0);
+}
+
+// A disk that is full (here: the largest file is): nothing of the call is kept.
+static void test_disk_full(void **state)
+{
+    struct queue_test *t = *state;
+    char id[33];
+    struct asset_upload *u = NULL;
+    static unsigned char bytes[100000];
+    bool complete = false;
+    struct rlimit before, small;
+    make_bytes(bytes, sizeof(bytes), 9);
+    create(t, "e.wav", sizeof(bytes), id);
+    assert_ok(t->err, asset_upload_open(&u, t->s, id, &t->err));
+    assert_ok(t->err, asset_upload_write(u, bytes, 40000, &t->err));
+    getrlimit(RLIMIT_FSIZE, &before);
+    small = before;
+    small.rlim_cur = 65536;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    enum kb_code code = asset_upload_write(u, bytes + 40000, 60000, &t->err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_int_equal(code, KB_NO_SPACE);
+    assert_int_equal(asset_upload_offset(u), 40000);
+    CLEANUP(kb_freep) char *part = asset_part_path(t->s, id);
+    struct stat st;
+    assert_int_equal(stat(part, &st), 0);
+    assert_int_equal(st.st_size, 40000);
+    assert_ok(t->err, asset_upload_write(u, bytes + 40000, 60000, &t->err));
+    assert_ok(t->err, asset_upload_close(&u, t->s, false, &complete, &t->err));
+    assert_true(complete);
+    assert_content(t, id, bytes, sizeof(bytes));
+}
+
+// --- contents
+
+static void set_facts(struct queue_test *t, const char *id)
+{
+    static const uint8_t peaks[] = {0, 128, 255};
+    struct asset_facts f = {.kind = "video",
+                            .duration_ms = 1500,
+                            .width = 640,
+                            .height = 480,
+                            .fps = 29.97,
+                            .codec = "h264",
+                            .n_faces = 0,
+                            .warnings = {"no_face", "short"},
+                            .peaks = peaks,
+                            .n_peaks = 3,
+                            .thumbnail = true};
+    assert_ok(t->err, asset_set_facts(t->s, id, &f, &t->err));
+}
+
+static json_t *json_of(struct queue_test *t, const char *id)
+{
+    struct text text = {0};
+    assert_ok(t->err, asset_json(t->s, id, &text, &t->err));
+    return parse(&text);
+}
+
+static void test_kept_once(void **state)
+{
+    struct queue_test *t = *state;
+    char first[33], second[33], third[33], other[33];
+    upload(t, "same.mp4", "content", 7, first);
+    upload(t, "same.mp4", "content", 7, second); // two of one name, one content
+    upload(t, "same.mp4", "another", 7, other);  // and another content
+    assert_string_not_equal(first, second);
+    assert_int_equal(count_files(t, "files"), 2);
+    assert_string_equal(find(t, second).state, "new");
+
+    // what is known about the first is known about the third at once
+    set_facts(t, first);
+    upload(t, "third.mp4", "content", 7, third);
+    json_t *a = json_of(t, third);
+    assert_string_equal(get_text(a, "state"), "ready");
+    assert_string_equal(get_text(a, "name"), "third.mp4");
+    assert_string_equal(get_text(a, "kind"), "video");
+    assert_string_equal(get_text(a, "codec"), "h264");
+    assert_int_equal(get_int(a, "duration"), 1500);
+    assert_int_equal(get_int(a, "faces"), 0);
+    assert_int_equal(json_array_size(json_object_get(a, "warnings")), 2);
+    assert_int_equal(json_integer_value(json_array_get(json_object_get(a, "peaks"), 2)), 255);
+    assert_non_null(strstr(get_text(a, "thumbnail"), third));
+    json_decref(a);
+
+    // the content goes with its last asset, and its picture too
+    char sha256[65];
+    sha256_hex(sha256, "content", 7);
+    CLEANUP(kb_freep) char *name = kb_printf("%s.jpg", sha256);
+    CLEANUP(kb_freep) char *thumb = store_path(t->s, "thumbs", name);
+    CLEANUP(kb_freep) char *content = asset_path(t->s, sha256);
+    assert_ok(t->err, file_write_atomic(thumb, "jpeg", 4, &t->err));
+    assert_ok(t->err, asset_delete(t->s, first, &t->err));
+    assert_ok(t->err, asset_delete(t->s, third, &t->err));
+    assert_true(file_exists(content) && file_exists(thumb));
+    assert_ok(t->err, asset_delete(t->s, second, &t->err));
+    assert_false(file_exists(content) || file_exists(thumb));
+    assert_int_equal(count_files(t, "files"), 1);
+    assert_fails(t->err, KB_NOT_FOUND, "exist", asset_delete(t->s, second, &t->err));
+}
+
+// A content on disk that is too short (a damaged disk, an old crash) is replaced by whole bytes.
+static void test_damaged_content_heals(void **state)
+{
+    struct queue_test *t = *state;
+    char id[33], sha256[65];
+    sha256_hex(sha256, "content", 7);
+    CLEANUP(kb_freep) char *path = asset_path(t->s, sha256);
+    assert_ok(t->err, file_write_atomic(path, "con", 3, &t->err));
+    upload(t, "x.mp4", "content", 7, id);
+    assert_content(t, id, "content", 7);
+}
+
+// Contents behind a border that links cannot cross, as a worker's cage may draw one.
+static void test_content_on_other_disk(void **state)
+{
+    struct queue_test *t = *state;
+    char other[] = "/dev/shm/koubo-files-XXXXXX", id[33];
+    CLEANUP(kb_freep) char *files = path_join(t->folder, "files");
+    struct stat here, there;
+    assert_int_equal(stat(files, &here), 0);
+    if (!mkdtemp(other))
+        SKIP_TEST("/dev/shm cannot be written here");
+    assert_int_equal(stat(other, &there), 0);
+    if (here.st_dev == there.st_dev) {
+        rmdir(other);
+        SKIP_TEST("/dev/shm is no other disk than /tmp here");
+    }
+    assert_int_equal(rmdir(files), 0);
+    assert_int_equal(symlink(other, files), 0);
+    upload(t, "x.mp4", "content", 7, id);
+    assert_content(t, id, "content", 7);
+    assert_int_equal(count_files(t, "files"), 1);
+    assert_ok(t->err, asset_delete(t->s, id, &t->err));
+    assert_int_equal(rmdir(other), 0); // empty
+}
+
+static void test_delete_needed(void **state)
+{
+    struct queue_test *t = *state;
+    int64_t batch = add_batch(t, 1, 5);
+    run_sql(t, "UPDATE batch SET name = 'Monday'");
+    char audio[33], video[33];
+    snprintf(audio, sizeof(audio), "%032x", 1);
+    snprintf(video, sizeof(video), "%032x", 2);
+    assert_fails(t->err, KB_BAD_INPUT, "Monday", asset_delete(t->s, audio, &t->err));
+    assert_fails(t->err, KB_BAD_INPUT, "v.mp4", asset_delete(t->s, video, &t->err));
+    assert_ok(t->err, batch_cancel(t->s, batch, &t->err));
+    assert_ok(t->err, asset_delete(t->s, audio, &t->err));
+    assert_ok(t->err, asset_delete(t->s, video, &t->err));
+}
+
+static void test_file_of_this_machine(void **state)
+{
+    struct queue_test *t = *state;
+    char id[33];
+    CLEANUP(kb_freep) char *path = path_join(t->folder, "given.wav");
+    CLEANUP(kb_freep) char *empty = path_join(t->folder, "empty.wav");
+    CLEANUP(kb_freep) char *fifo = path_join(t->folder, "fifo");
+    struct asset_params p = {.lang = "en"};
+    assert_ok(t->err, file_write_atomic(path, "speech", 6, &t->err));
+    assert_ok(t->err, file_write_atomic(empty, "", 0, &t->err));
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    assert_ok(t->err, asset_add_file(t->s, &p, path, id, &t->err));
+    assert_content(t, id, "speech", 6);
+    assert_string_equal(find(t, id).name, "given.wav");
+    assert_true(file_exists(path));
+    assert_fails(t->err, KB_BAD_INPUT, "empty", asset_add_file(t->s, &p, empty, id, &t->err));
+    assert_fails(t->err, KB_BAD_INPUT, "regular", asset_add_file(t->s, &p, t->folder, id, &t->err));
+    assert_fails(t->err, KB_BAD_INPUT, "regular", asset_add_file(t->s, &p, fifo, id, &t->err));
+    assert_fails(t->err, KB_NOT_FOUND, "no.wav",
+                 asset_add_file(t->s, &p, "/nowhere/no.wav", id, &t->err));
+    assert_int_equal(ask(t, "SELECT count(*) FROM asset"), 1);
+}
+
+// --- names
+
+static void test_names(void **state)
+{
+    struct queue_test *t = *state;
+    char utf8_long[600], utf8_cut[256];
+    for (int i = 0; i < 199; i++)
+        memcpy(utf8_long + 3 * i, "口", 4);
+    memcpy(utf8_cut, utf8_long, 255);
+    utf8_cut[255] = '\0'; // 85 characters of 3 bytes
+    char odd_long[600] = "a", odd_cut[256];
+    memcpy(odd_long + 1, utf8_long, sizeof(odd_long) - 1);
+    memcpy(odd_cut, odd_long, 253);
+    odd_cut[253] = '\0';
+    const struct {
+        const char *given, *kept;
+    } cases[] = {
+        {"talk.mp4", "talk.mp4"},
+        {"口播 第一期.mp4", "口播 第一期.mp4"},
+        {"../../etc/passwd", "passwd"},
+        {"/absolute/a.mp4", "a.mp4"},
+        {"C:\\Users\\me\\b.mp4", "b.mp4"},
+        {"a/..\\c.mp4", "c.mp4"},
+        {"..", "unnamed"},
+        {"x/.", "unnamed"},
+        {"folder/", "unnamed"},
+        {"", "unnamed"},
+        {" \t\n ", "unnamed"},
+        {"line\r\nbreak\x01\x7f.mp4", "linebreak.mp4"},
+        {"zero\xc0\x80.mp4", "zero\xef\xbf\xbd\xef\xbf\xbd.mp4"},   // NUL, overlong
+        {"slash\xc0\xaf.mp4", "slash\xef\xbf\xbd\xef\xbf\xbd.mp4"}, // "/", overlong
+        {"half\xe5\x8f", "half\xef\xbf\xbd\xef\xbf\xbd"},
+        {"surrogate\xed\xa0\x80", "surrogate\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd"},
+        {"latin\xe9.mp4", "latin\xef\xbf\xbd.mp4"},
+        {"exe\xe2\x80\xae"
+         "4pm.js",
+         "exe4pm.js"}, // right-to-left override
+        {"a\xe2\x81\xa6"
+         "b\xe2\x81\xa9.mp4",
+         "ab.mp4"}, // isolates
+        {"c1\xc2\x85"
+         "end",
+         "c1end"},
+        {"family 👨‍👩‍👧.mp4", "family 👨‍👩‍👧.mp4"}, // joiners stay
+        {utf8_long, utf8_cut},
+        {odd_long, odd_cut},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char id[33];
+        create(t, cases[i].given, 1, id);
+        assert_string_equal(find(t, id).name, cases[i].kept);
+        json_decref(json_of(t, id)); // valid JSON, so valid UTF-8
+    }
+}
+
+static void test_addresses_and_texts(void **state)
+{
+    struct queue_test *t = *state;
+    struct asset_params p = {.lang = "en"};
+    struct asset a;
+    char id[33];
+    const struct {
+        const char *url, *name;
+    } good[] = {{"https://example.com/videos/%E5%8F%A3.mp4?x=/y.z#f", "口.mp4"},
+                {"HTTP://example.com/a%2Fb%00c%zz.mp4", "b%00c%zz.mp4"},
+                {"http://example.com", "unnamed"},
+                {"http://example.com/%+1%", "%+1%"}};
+    for (size_t i = 0; i < ARRAY_LEN(good); i++) {
+        assert_ok(t->err, asset_create_url(t->s, &p, good[i].url, id, &t->err));
+        a = find(t, id);
+        assert_string_equal(a.name, good[i].name);
+        assert_string_equal(a.source, good[i].url);
+        assert_string_equal(a.state, "fetching");
+        assert_int_equal(a.size_bytes, -1);
+    }
+    static const char *const bad[] = {"file:///etc/passwd", "ftp://a/b",    "http://", "//x",
+                                      "http://a b/",        "http://a/\nb", ""};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_fails(t->err, KB_BAD_INPUT, "address",
+                     asset_create_url(t->s, &p, bad[i], id, &t->err));
+
+    assert_ok(t->err, asset_next_fetch(t->s, &a, &t->err));
+    assert_string_equal(a.source, good[0].url);
+    struct kb_error why = {KB_UNAVAILABLE, "no such server"};
+    assert_ok(t->err, asset_fail(t->s, a.id, &why, &t->err));
+    json_t *json = json_of(t, a.id);
+    assert_string_equal(get_text(json, "state"), "bad");
+    assert_string_equal(get_text(json, "error"), "no such server");
+    json_decref(json);
+    assert_ok(t->err, asset_next_fetch(t->s, &a, &t->err));
+    assert_string_equal(a.source, good[1].url);
+
+    assert_fails(t->err, KB_BAD_INPUT, "text",
+                 asset_create_speech(t->s, &p, " \n", NULL, id, &t->err));
+    assert_ok(t->err, asset_create_speech(t->s, &p, "大家好，\n欢迎。", "zh", id, &t->err));
+    a = find(t, id);
+    assert_string_equal(a.name, "大家好， 欢迎。");
+    assert_string_equal(a.source, "大家好，\n欢迎。");
+    assert_string_equal(a.voice, "zh");
+    assert_string_equal(a.state, "making");
+}
+
+// --- inspectors
+
+static void test_claims(void **state)
+{
+    struct queue_test *t = *state;
+    char file[33], speech[33];
+    struct asset a;
+    struct asset_params p = {.lang = "en"};
+    assert_fails(t->err, KB_EOF, "", asset_claim(t->s, "i1", &a, &t->err));
+    upload(t, "f.mp4", "bytes", 5, file);
+    run_sql(t, "UPDATE asset SET created_ms = 1");
+    assert_ok(t->err, asset_create_speech(t->s, &p, "hello", "en", speech, &t->err));
+
+    assert_ok(t->err, asset_claim(t->s, "i1", &a, &t->err));
+    assert_string_equal(a.id, file);
+    assert_ok(t->err, asset_claim(t->s, "i2", &a, &t->err));
+    assert_string_equal(a.id, speech);
+    assert_fails(t->err, KB_EOF, "", asset_claim(t->s, "i1", &a, &t->err));
+    set_facts(t, file);
+    assert_string_equal(find(t, file).state, "ready");
+    assert_fails(t->err, KB_NOT_FOUND, "",
+                 asset_set_facts(t->s, file, &(struct asset_facts){.kind = "audio"}, &t->err));
+
+    // the speech is made, and then looked at as any other file
+    CLEANUP(kb_freep) char *wav = path_join(t->folder, "speech.wav");
+    assert_ok(t->err, file_write_atomic(wav, "RIFF", 4, &t->err));
+    assert_ok(t->err, asset_set_content(t->s, speech, wav, &t->err));
+    assert_content(t, speech, "RIFF", 4);
+    assert_ok(t->err, asset_claim(t->s, "i1", &a, &t->err));
+    assert_string_equal(a.id, speech);
+    assert_string_equal(a.state, "new");
+
+    // an inspector that ends frees what it had; one that crashes three times is blamed on the file
+    for (int i = 0; i < 2; i++) {
+        assert_fails(t->err, KB_EOF, "", asset_claim(t->s, "i1", &a, &t->err));
+        assert_ok(t->err, asset_worker_lost(t->s, "i1", &t->err));
+        assert_ok(t->err, asset_claim(t->s, "i1", &a, &t->err));
+        assert_string_equal(a.id, speech);
+    }
+    run_sql(t, "UPDATE asset SET lease_ms = 1 WHERE worker IS NOT NULL");
+    assert_fails(t->err, KB_EOF, "", asset_claim(t->s, "i1", &a, &t->err));
+    assert_ok(t->err, asset_sweep(t->s, &t->err));
+    json_t *json = json_of(t, speech);
+    assert_string_equal(get_text(json, "state"), "bad");
+    assert_non_null(strstr(get_text(json, "error"), "3 times"));
+    json_decref(json);
+}
+
+static void test_expired(void **state)
+{
+    struct queue_test *t = *state;
+    char old[33], young[33], busy[33];
+    struct asset_upload *u = NULL;
+    struct asset_params p = {
+        .name = "o.mp4", .size_bytes = 10, .client = "me", .expires_ms = kb_wall_ms() + 100000};
+    assert_ok(t->err, asset_create(t->s, &p, old, &t->err));
+    assert_ok(t->err, asset_create(t->s, &p, busy, &t->err));
+    assert_ok(t->err, asset_create(t->s, &p, young, &t->err));
+    assert_int_equal(asset_count_uploads(t->s, "me"), 3);
+    assert_int_equal(asset_count_uploads(t->s, "you"), 0);
+    assert_ok(t->err, asset_upload_open(&u, t->s, old, &t->err));
+    assert_ok(t->err, asset_upload_write(u, "01", 2, &t->err));
+    assert_ok(t->err, asset_upload_close(&u, t->s, false, NULL, &t->err));
+    assert_ok(t->err, asset_sweep(t->s, &t->err)); // a byte came just now
+    assert_int_equal((find(t, old).expires_ms - kb_wall_ms() + 60000) / 3600000, 24);
+    run_sql(t, "UPDATE asset SET expires_ms = 1 WHERE rowid < 3"); // old and busy
+    assert_ok(t->err, asset_upload_open(&u, t->s, busy, &t->err)); // bytes are arriving
+    assert_ok(t->err, asset_sweep(t->s, &t->err));
+    assert_fails(t->err, KB_NOT_FOUND, "", asset_find(t->s, old, &(struct asset){0}, &t->err));
+    assert_string_equal(find(t, young).state, "uploading");
+    assert_string_equal(find(t, busy).state, "uploading");
+    assert_int_equal(count_files(t, "uploads"), 1);
+    assert_ok(t->err, asset_upload_close(&u, t->s, false, NULL, &t->err));
+    run_sql(t, "UPDATE asset SET expires_ms = 1 WHERE rowid = 2");
+    assert_ok(t->err, asset_sweep(t->s, &t->err));
+    assert_int_equal(asset_count_uploads(t->s, "me"), 1);
+    assert_int_equal(count_files(t, "uploads"), 0);
+}
+
+static void test_list(void **state)
+{
+    struct queue_test *t = *state;
+    add_asset(t, "audio", "ready", "one 100%.wav");
+    add_asset(t, "video", "ready", "two.mp4");
+    add_asset(t, "video", "bad", "three.mp4");
+    const struct {
+        struct asset_filter filter;
+        int total, items;
+        const char *first;
+    } cases[] = {
+        {{0}, 3, 3, "three.mp4"},
+        {{.kind = "video"}, 2, 2, "three.mp4"},
+        {{.state = "ready"}, 2, 2, "two.mp4"},
+        {{.search = "%"}, 1, 1, "one 100%.wav"},
+        {{.search = "O"}, 2, 2, "two.mp4"},
+        {{.offset = 1, .limit = 1}, 3, 1, "two.mp4"},
+        {{.kind = "video", .state = "bad", .search = "thr"}, 1, 1, "three.mp4"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct text text = {0};
+        assert_ok(t->err, asset_list_json(t->s, &cases[i].filter, &text, &t->err));
+        json_t *json = parse(&text), *items = json_object_get(json, "items");
+        assert_int_equal(get_int(json, "total"), cases[i].total);
+        assert_int_equal(json_array_size(items), cases[i].items);
+        assert_string_equal(get_text(json_array_get(items, 0), "name"), cases[i].first);
+        json_decref(json);
+    }
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, queue_setup, queue_teardown)
+
+int main(void)
+{
+    kb_language_set_process(KB_LANGUAGE_SOURCE);
+    const struct CMUnitTest tests[] = {
+        TEST(test_cut_and_resumed),
+        TEST(test_writer_killed),
+        TEST(test_power_cut),
+        TEST(test_crash_while_filing),
+        TEST(test_declared_size),
+        TEST(test_truncate),
+        TEST(test_one_at_a_time),
+        TEST(test_disk_full),
+        TEST(test_kept_once),
+        TEST(test_damaged_content_heals),
+        TEST(test_content_on_other_disk),
+        TEST(test_delete_needed),
+        TEST(test_file_of_this_machine),
+        TEST(test_names),
+        TEST(test_addresses_and_texts),
+        TEST(test_claims),
+        TEST(test_expired),
+        TEST(test_list),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

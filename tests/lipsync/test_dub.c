@@ -1,0 +1,552 @@
+// Whole jobs on real clips: audio and video in, lip-synced video out.
+#include "tests/test.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "lab/eval.h"
+#include "lab/measure.h"
+#include "lipsync/dub.h"
+#include "media/reader.h"
+#include "nn/import/import.h"
+
+static struct engine engine;
+static char folder[] = "/tmp/koubo-job-XXXXXX";
+
+static int load(void **state)
+{
+    struct kb_error err = {0};
+    if (!mkdtemp(folder))
+        return -1;
+    struct engine_params ep = {.batch = 4, .threads = 2};
+    assert_ok(err, engine_load(&engine, &ep, &err));
+    return 0;
+}
+
+static int unload(void **state)
+{
+    engine_free(&engine);
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        CLEANUP(kb_freep) char *path = path_join(folder, e->d_name);
+        unlink(path);
+    }
+    closedir(d);
+    return rmdir(folder);
+}
+
+// A job on two clips. The output's path lives until the next call.
+static struct dub_params job_on(const char *audio, const char *video)
+{
+    static char o[4096];
+    snprintf(o, sizeof(o), "%s/out.mp4", folder);
+    struct dub_params p = dub_defaults();
+    p.audio = clip_path(audio);
+    p.video = clip_path(video);
+    p.output = o;
+    p.threads = 2;
+    p.preset = "ultrafast";
+    p.track_folder = folder;
+    p.duration_us = 1000000;
+    return p;
+}
+
+static int count_files(const char *ending)
+{
+    int n = 0;
+    DIR *d = opendir(folder);
+    for (struct dirent *e; (e = readdir(d));) {
+        size_t have = strlen(e->d_name), want = strlen(ending);
+        n += have >= want && strcmp(e->d_name + have - want, ending) == 0;
+    }
+    closedir(d);
+    return n;
+}
+
+// What a frame of the output has more or less than the source's: mean differences of luma at the
+// mouth and far from the face, and how far its mouth is open, in heights of the face.
+struct seen_frame {
+    double mouth, rest;
+    float open;
+};
+
+// All n frames of a job's output beside those of its video.
+static void look_at(const struct dub_params *p, int n, struct seen_frame *ret)
+{
+    struct kb_error err = {0};
+    CLEANUP(track_free) struct track *t = NULL, *made = NULL;
+    CLEANUP(reader_close) struct reader *in = NULL, *out = NULL;
+    bool cached = false;
+    struct track_params tp = {.limit_us = 900000};
+    assert_ok(err, track_obtain(&t, p->video, folder, engine.faces, &tp, &cached, &err));
+    assert_true(cached);
+    assert_ok(err, track_make(&made, p->output, engine.faces, &(struct track_params){0}, &err));
+    assert_ok(err, reader_open(&in, p->video, NULL, &err));
+    assert_ok(err, reader_open(&out, p->output, NULL, &err));
+    assert_int_equal(reader_info(out)->width, reader_info(in)->width);
+    for (int k = 0; k < n; k++) {
+        CLEANUP(av_frame_free) AVFrame *a = NULL, *b = NULL;
+        assert_ok(err, reader_next(in, &a, &err));
+        assert_ok(err, reader_next(out, &b, &err));
+        assert_true(llabs(a->pts - b->pts) < 1000);
+        struct track_face f, g;
+        track_face(t, 0, k, &f);
+        track_face(made, 0, k, &g);
+        assert_true(f.present && g.present);
+        const float *box = f.box;
+        double sums[2] = {0};
+        int counts[2] = {0};
+        for (int y = 0; y < a->height; y++)
+            for (int x = 0; x < a->width; x++) {
+                // The upper half of the face and all that is well away from it is "the rest".
+                bool far = x < box[0] - 20 || x > box[2] + 20 || y < (box[1] + box[3]) / 2 ||
+                           y > box[3] + 30;
+                sums[far] +=
+                    abs(a->data[0][y * a->linesize[0] + x] - b->data[0][y * b->linesize[0] + x]);
+                counts[far]++;
+            }
+        ret[k] = (struct seen_frame){sums[0] / counts[0], sums[1] / counts[1],
+                                     measure_aperture((const float(*)[2])g.points)};
+    }
+}
+
+// The lips of a silent film say what is heard: they open and close, stay as sharp as they were, and
+// nothing else changes.
+static void test_lips_move_and_nothing_else(void **state)
+{
+    struct kb_error err = {0};
+    struct dub_params p = job_on("grid_brbk7n.mpg", "square_512.mp4");
+    p.crf = 1;
+    struct dub_result r;
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    assert_int_equal(r.frames, 25);
+    assert_int_equal(r.frames_animated, 25);
+    assert_false(r.track_cached);
+
+    struct seen_frame f[25];
+    look_at(&p, 25, f);
+    double mouth = 0, rest = 0;
+    float least = INFINITY, most = -INFINITY;
+    for (int k = 0; k < 25; k++) {
+        mouth += f[k].mouth / 25;
+        rest += f[k].rest / 25;
+        least = fminf(least, f[k].open);
+        most = fmaxf(most, f[k].open);
+    }
+    // Elsewhere only what the encoder at crf 1 loses.
+    if (!(rest < 1.0 && mouth > 2 * rest))
+        fail_msg("changed by %.2f levels at the mouth, %.2f elsewhere", mouth, rest);
+    if (!(least < 0.02f && most > least + 0.02f))
+        fail_msg("the mouth is open by %.3f to %.3f of the face", (double)least, (double)most);
+
+    struct eval_result e;
+    CLEANUP(kb_freep) char *truth = path_join(folder, "truth.mp4");
+    p.output = truth;
+    p.mouth_amount = 0; // the same frames through the same encoder
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    assert_ok(err, eval_run(&e, truth, job_on("grid_brbk7n.mpg", "square_512.mp4").output,
+                            engine.faces, &(struct eval_params){.threads = 2}, &err));
+    print_message("# sharpness %.2f, still points %.2f\n", e.lip_sharpness, e.still_jitter);
+    // Not softer; an open mouth has more edges than a closed one.
+    assert_true(e.lip_sharpness > 0.8 && e.lip_sharpness < 2);
+    assert_true(e.psnr_outside_mask > 40);
+}
+
+// Mean absolute luma difference to the source over columns from x0 to x1 (fractions), first frame.
+static double difference(const struct dub_params *p, double x0, double x1)
+{
+    struct kb_error err = {0};
+    CLEANUP(reader_close) struct reader *in = NULL;
+    CLEANUP(reader_close) struct reader *out = NULL;
+    CLEANUP(av_frame_free) AVFrame *a = NULL;
+    CLEANUP(av_frame_free) AVFrame *b = NULL;
+    assert_ok(err, reader_open(&in, p->video, NULL, &err));
+    assert_ok(err, reader_open(&out, p->output, NULL, &err));
+    if (p->start_us > 0)
+        assert_ok(err, reader_seek(in, p->start_us, &err));
+    assert_ok(err, reader_next(in, &a, &err));
+    assert_ok(err, reader_next(out, &b, &err));
+    double sum = 0;
+    int n = 0;
+    for (int y = 0; y < a->height; y++)
+        for (int x = (int)(x0 * a->width); x < (int)(x1 * a->width); x++, n++)
+            sum += abs(a->data[0][y * a->linesize[0] + x] - b->data[0][y * b->linesize[0] + x]);
+    return sum / n;
+}
+
+static void test_chosen_face(void **state)
+{
+    struct kb_error err = {0};
+    struct dub_params p = job_on("grid_brbk7n.mpg", "two_people_720p.mp4");
+    struct dub_result r;
+    p.duration_us = 400000;
+    p.crf = 1;
+    p.face = FACE_LEFT;
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    double left = difference(&p, 0, 0.5), right = difference(&p, 0.5, 1);
+    p.face = FACE_RIGHT;
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    assert_true(r.track_cached);
+    assert_true(left > difference(&p, 0, 0.5));
+    assert_true(right < difference(&p, 0.5, 1));
+    p.face = FACE_NUMBER;
+    p.face_number = 9;
+    assert_int_equal(dub_run(&engine, &p, &r, &err), KB_NOT_FOUND);
+    assert_int_equal(count_files(".part"), 0);
+}
+
+static void test_start_height_and_loops(void **state)
+{
+    struct kb_error err = {0};
+    struct dub_params p = job_on("square_512.mp4", "grid_brbk7n.mpg");
+    struct dub_result r;
+    p.duration_us = 0;
+    p.start_us = 2000000; // one second of video is left for five of speech
+    p.height = 144;
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    assert_int_equal(r.height, 144);
+    assert_true(r.seconds > 4.9 && r.seconds < 5.1);
+    assert_true(r.frames >= 124 && r.frames <= 127);
+
+    p.loop = LOOP_NONE;
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    assert_true(r.frames >= 24 && r.frames <= 26);
+    p.loop = LOOP_FREEZE;
+    p.duration_us = 2000000;
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    assert_int_equal(r.frames, 50);
+
+    p.start_us = 60000000;
+    assert_fails(err, KB_BAD_INPUT, "behind the end", dub_run(&engine, &p, &r, &err));
+}
+
+static void test_keep_video(void **state)
+{
+    struct kb_error err = {0};
+    struct dub_params p = job_on("grid_brbk7n.mpg", "square_512.mp4");
+    struct dub_result r;
+    p.duration_us = 0;
+    p.keep_video = true;
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    assert_true(r.frames >= 124 && r.frames <= 127);                 // all five seconds
+    assert_true(r.frames_animated >= 74 && r.frames_animated <= 76); // the three with speech
+}
+
+static void test_published_wav2lip(void **state)
+{
+    struct kb_error err = {0};
+    struct dub_params p = job_on("grid_brbk7n.mpg", "square_512.mp4");
+    CLEANUP(kb_freep) char *path = path_join(folder, "wav2lip.safetensors");
+    CLEANUP(tensor_set_free) struct tensor_set *set = wav2lip_random(3);
+    assert_ok(err, safetensors_write(path, set, &err));
+    struct engine other = {0};
+    struct engine_params ep = {.model = path, .batch = 2, .threads = 2};
+    assert_ok(err, engine_load(&other, &ep, &err));
+    struct dub_result r;
+    p.duration_us = 200000;
+    p.pads_set = true;
+    p.pads[1] = 20;
+    p.nosmooth = true;
+    p.sharpen = 0.5f;
+    p.bitrate_source = true;
+    assert_ok(err, dub_run(&other, &p, &r, &err));
+    assert_int_equal(r.frames_animated, 5);
+    assert_string_equal(engine_name(&other), "wav2lip");
+    assert_null(other.motion);
+    assert_true(difference(&p, 0, 1) > 0.5); // random weights: another mouth altogether
+    engine_free(&other);
+}
+
+// Frames of a film, one after the other: how far the two differ at most, as the mean of a frame.
+static double largest_difference(const char *a, const char *b, int *ret_frames)
+{
+    struct kb_error err = {0};
+    CLEANUP(reader_close) struct reader *x = NULL, *y = NULL;
+    assert_ok(err, reader_open(&x, a, NULL, &err));
+    assert_ok(err, reader_open(&y, b, NULL, &err));
+    double largest = 0;
+    for (*ret_frames = 0;; ++*ret_frames) {
+        CLEANUP(av_frame_free) AVFrame *f = NULL, *g = NULL;
+        enum kb_code code = reader_next(x, &f, &err);
+        assert_int_equal(code, reader_next(y, &g, &err));
+        if (code != KB_OK)
+            return largest;
+        double sum = 0;
+        for (int i = 0; i < f->height * f->width; i++)
+            sum += abs(f->data[0][i / f->width * f->linesize[0] + i % f->width] -
+                       g->data[0][i / f->width * g->linesize[0] + i % f->width]);
+        largest = fmax(largest, sum / (f->height * f->width));
+    }
+}
+
+struct watch {
+    struct cancel cancel;
+    int64_t last_done[N_STAGES], calls;
+    enum stage last;
+    int64_t cancel_at;
+    bool backwards;
+};
+
+static void watch_progress(void *opaque, const struct progress *p)
+{
+    struct watch *w = opaque;
+    w->backwards |= p->stage < w->last || p->done < w->last_done[p->stage];
+    w->last = p->stage;
+    w->last_done[p->stage] = p->done;
+    w->calls++;
+    if (w->cancel_at > 0 && p->stage == STAGE_GENERATING && p->done >= w->cancel_at)
+        cancel_request(&w->cancel);
+}
+
+// A large network runs in several threads that take turns: the frames come in the same order.
+static void test_lanes(void **state)
+{
+    struct kb_error err = {0};
+    struct dub_params p = job_on("grid_brbk7n.mpg", "square_512.mp4");
+    CLEANUP(kb_freep) char *model = path_join(folder, "large.safetensors");
+    CLEANUP(kb_freep) char *first = path_join(folder, "one.mp4");
+    CLEANUP(kb_freep) char *second = path_join(folder, "lanes.mp4");
+    CLEANUP(tensor_set_free) struct tensor_set *set = wav2lip_random(5);
+    assert_ok(err, safetensors_write(model, set, &err));
+    for (int i = 0; i < 2; i++) {
+        struct engine e = {0};
+        struct engine_params ep = {.model = model,
+                                   .batch = 2,
+                                   .threads = 3,
+                                   .precision = PRECISION_F32,
+                                   .cache_folder = i ? folder : NULL};
+        struct dub_result r;
+        p.output = i ? second : first;
+        assert_ok(err, engine_load(&e, &ep, &err));
+        assert_int_equal(e.n_lanes, i ? 3 : 1);
+        assert_ok(err, dub_run(&e, &p, &r, &err));
+        assert_int_equal(r.frames_animated, 25);
+        // Cancelled while lanes wait for each other.
+        struct watch w = {.cancel_at = i ? 7 : 0};
+        p.progress = watch_progress;
+        p.opaque = &w;
+        p.cancel = &w.cancel;
+        if (i) {
+            p.output = first;
+            int frames;
+            assert_true(largest_difference(first, second, &frames) < 0.1);
+            assert_int_equal(frames, 25);
+            assert_int_equal(dub_run(&e, &p, &r, &err), KB_CANCELLED);
+        }
+        p.progress = NULL;
+        p.cancel = NULL;
+        engine_free(&e);
+    }
+}
+
+static void test_progress_moves_on(void **state)
+{
+    struct kb_error err = {0};
+    struct dub_params p = job_on("grid_brbk7n.mpg", "square_512.mp4");
+    struct watch w = {0};
+    struct dub_result r;
+    p.progress = watch_progress;
+    p.opaque = &w;
+    p.track_folder = NULL;
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    assert_false(w.backwards);
+    assert_int_equal(w.last, STAGE_FINISHING);
+    assert_int_equal(w.last_done[STAGE_GENERATING], 25);
+    assert_true(w.last_done[STAGE_PREPROCESSING] >= 25);
+    // Another film lends its mouth: its frames come on top.
+    int64_t own = w.last_done[STAGE_PREPROCESSING];
+    w = (struct watch){0};
+    p.mouth_from = clip_path("grid_lbax4n.mpg");
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    assert_false(w.backwards);
+    assert_true(w.last_done[STAGE_PREPROCESSING] >= own + 25);
+    assert_int_equal(w.last_done[STAGE_GENERATING], 25);
+}
+
+// How far the mouth is open in the frames of the output.
+static void read_openings(const struct dub_params *p, int n, float *ret)
+{
+    struct kb_error err = {0};
+    CLEANUP(track_free) struct track *made = NULL;
+    assert_ok(err, track_make(&made, p->output, engine.faces, &(struct track_params){0}, &err));
+    assert_int_equal(track_info(made)->n_frames, n);
+    for (int i = 0; i < n; i++) {
+        struct track_face f;
+        track_face(made, 0, i, &f);
+        ret[i] = f.present ? measure_aperture((const float(*)[2])f.points) : 0;
+    }
+}
+
+// The lips follow another film's way of speaking; from one that teaches nothing (a dubbed one) at
+// most its range is taken, and that of a mean speaker where nothing is wanted.
+static void test_style_from(void **state)
+{
+    static const char *const films[] = {NULL, "talks_15s.mp4", "dubbed_15s.mp4"};
+    struct kb_error err = {0};
+    float openings[ARRAY_LEN(films)][25];
+    for (size_t k = 0; k < ARRAY_LEN(films); k++) {
+        struct dub_params p = job_on("grid_lbax4n.mpg", "square_512.mp4");
+        struct watch w = {0};
+        struct dub_result r;
+        p.no_style = !films[k];
+        p.style_from = films[k] ? clip_path(films[k]) : NULL;
+        p.progress = watch_progress;
+        p.opaque = &w;
+        assert_ok(err, dub_run(&engine, &p, &r, &err));
+        assert_int_equal(r.frames_animated, 25);
+        assert_false(w.backwards);
+        // Its frames are looked at after the film's own.
+        assert_true(!films[k] || w.last_done[STAGE_PREPROCESSING] >= 25 + 375);
+        read_openings(&p, 25, openings[k]);
+    }
+    double learnt = 0, range = 0;
+    for (int i = 0; i < 25; i++) {
+        learnt += fabs((double)(openings[1][i] - openings[0][i])) / 25;
+        range += fabs((double)(openings[1][i] - openings[2][i])) / 25;
+    }
+    print_message("# opening, in heights of the face: %.4f off the mean speaker's, %.4f off one "
+                  "that has only the range\n",
+                  learnt, range);
+    assert_true(learnt > 0.001);
+    assert_true(range > 0.0005);
+}
+
+// A model of which nobody knows the ranges: the first job finds them, the next has them.
+static void test_int8_on_first_use(void **state)
+{
+    struct kb_error err = {0};
+    struct dub_params p = job_on("grid_brbk7n.mpg", "square_512.mp4");
+    if (precision_resolve(PRECISION_AUTO, true) != PRECISION_INT8)
+        SKIP_TEST("int8 is not the fastest on this processor");
+#ifdef __SANITIZE_ADDRESS__
+    // 2 of 11 runs ended in a fault in here on a processor with AMX, none of 9 without the sanitizer and none of 3 with
+    // ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16; the sanitizer does not see into code that oneDNN makes.
+    SKIP_TEST("under the sanitizer oneDNN's AMX code faults now and then");
+#endif
+    CLEANUP(kb_freep) char *model = path_join(folder, "plain.safetensors");
+    CLEANUP(tensor_set_free) struct tensor_set *set = wav2lip_random(4);
+    assert_ok(err, safetensors_write(model, set, &err));
+
+    char hash[33];
+    assert_ok(err, file_hash(hash, model, &err));
+    CLEANUP(kb_freep) char *beside = lips_ranges_path(model);
+    CLEANUP(kb_freep) char *in_folder = kb_printf("%s/%s.koubo-int8.json", folder, hash);
+    for (int i = 0; i < 2; i++) { // beside the model; where that cannot be, in the folder
+        if (i == 1)
+            assert_int_equal(mkdir(beside, 0700), 0);
+        struct engine_params ep = {
+            .model = model, .batch = 4, .threads = 2, .cache_folder = folder};
+        struct engine e = {0}, again = {0};
+        struct watch w = {0};
+        struct dub_result r;
+        p.progress = watch_progress;
+        p.opaque = &w;
+        assert_ok(err, engine_load(&e, &ep, &err));
+        assert_int_not_equal(lips_precision(e.lips), PRECISION_INT8);
+        assert_ok(err, dub_run(&e, &p, &r, &err));
+        assert_int_equal(lips_precision(e.lips), PRECISION_INT8);
+        assert_int_equal(r.frames_animated, 25);
+        assert_false(w.backwards);
+        assert_int_equal(file_exists(beside), i == 0);
+        assert_int_equal(file_exists(in_folder), i == 1);
+        assert_ok(err, engine_load(&again, &ep, &err));
+        assert_int_equal(lips_precision(again.lips), PRECISION_INT8);
+        engine_free(&e);
+        engine_free(&again);
+        unlink(beside);
+    }
+    rmdir(beside);
+
+    // Who says bf16 gets bf16, and a video too short to learn from changes nothing.
+    unlink(in_folder);
+    for (int i = 0; i < 2; i++) {
+        struct engine_params ep = {
+            .model = model, .threads = 2, .precision = i ? PRECISION_AUTO : PRECISION_BF16};
+        struct engine e = {0};
+        struct dub_result r;
+        p.progress = NULL;
+        p.duration_us = i ? 300000 : 1000000;
+        p.track_folder = NULL;
+        assert_ok(err, engine_load(&e, &ep, &err));
+        assert_ok(err, dub_run(&e, &p, &r, &err));
+        assert_int_equal(lips_precision(e.lips), PRECISION_BF16);
+        assert_false(file_exists(beside));
+        engine_free(&e);
+    }
+}
+
+static void test_cancel_leaves_nothing(void **state)
+{
+    struct kb_error err = {0};
+    struct dub_params p = job_on("grid_brbk7n.mpg", "square_512.mp4");
+    struct watch w = {.cancel_at = 5};
+    struct dub_result r;
+    unlink(p.output);
+    p.progress = watch_progress;
+    p.opaque = &w;
+    p.cancel = &w.cancel;
+    assert_int_equal(dub_run(&engine, &p, &r, &err), KB_CANCELLED);
+    assert_false(file_exists(p.output));
+    assert_int_equal(count_files(".part"), 0);
+}
+
+static void nothing_is_tracked(void *opaque, const struct progress *p)
+{
+    assert_int_not_equal(p->stage, STAGE_PREPROCESSING);
+}
+
+static void test_bad_jobs_are_refused_before_the_work(void **state)
+{
+    struct kb_error err = {0};
+    struct dub_params good = job_on("grid_brbk7n.mpg", "square_512.mp4"), p = good;
+    struct dub_result r;
+    p.output = p.video;
+    assert_fails(err, KB_BAD_INPUT, "one of the inputs", dub_run(&engine, &p, &r, &err));
+    p = good;
+    p.mouth_from = p.output = clip_path("two_people_720p.mp4");
+    assert_fails(err, KB_BAD_INPUT, "one of the inputs", dub_run(&engine, &p, &r, &err));
+    p = good;
+    p.mouth_from = "/no/such/mouth.mp4";
+    p.progress = nothing_is_tracked;
+    p.mouth_from = NULL;
+    p.style_from = "/no/such/speech.mp4";
+    assert_fails(err, KB_NOT_FOUND, "/no/such/speech.mp4", dub_run(&engine, &p, &r, &err));
+    p.style_from = p.output = clip_path("two_people_720p.mp4");
+    assert_fails(err, KB_BAD_INPUT, "one of the inputs", dub_run(&engine, &p, &r, &err));
+    p.style_from = NULL;
+    p.output = good.output;
+    p.mouth_from = "/no/such/mouth.mp4";
+    assert_fails(err, KB_NOT_FOUND, "/no/such/mouth.mp4", dub_run(&engine, &p, &r, &err));
+    p = good;
+    p.output = "/no/such/folder/out.mp4";
+    assert_fails(err, KB_NOT_FOUND, "/no/such/folder", dub_run(&engine, &p, &r, &err));
+    p = good;
+    p.video = "/no/such.mp4";
+    assert_fails(err, KB_NOT_FOUND, "/no/such.mp4", dub_run(&engine, &p, &r, &err));
+    p = good;
+    p.audio = clip_path("silent.mp4");
+    assert_fails(err, KB_BAD_INPUT, "silent.mp4", dub_run(&engine, &p, &r, &err));
+    assert_int_equal(count_files(".part"), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_lips_move_and_nothing_else),
+        cmocka_unit_test(test_chosen_face),
+        cmocka_unit_test(test_start_height_and_loops),
+        cmocka_unit_test(test_keep_video),
+        cmocka_unit_test(test_published_wav2lip),
+        cmocka_unit_test(test_progress_moves_on),
+        cmocka_unit_test(test_style_from),
+        cmocka_unit_test(test_int8_on_first_use),
+        cmocka_unit_test(test_lanes),
+        cmocka_unit_test(test_cancel_leaves_nothing),
+        cmocka_unit_test(test_bad_jobs_are_refused_before_the_work),
+    };
+    return cmocka_run_group_tests(tests, load, unload);
+}

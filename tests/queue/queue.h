@@ -1,0 +1,180 @@
+// A store in a folder of its own with made-up assets, for the tests of the queue.
+#ifndef TESTS_JOB_QUEUE_H
+#define TESTS_JOB_QUEUE_H
+
+#include "tests/test.h"
+
+#include "base/file.h"
+#include "queue/batch.h"
+#include "queue/job.h"
+#include "queue/lease.h"
+#include "store/sql.h"
+
+#include <ftw.h>
+#include <jansson.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct queue_test {
+    char folder[256];
+    struct store *s;
+    struct kb_error err;
+    int n_assets;
+};
+
+static inline int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)st, (void)type, (void)at;
+    return remove(path);
+}
+
+static inline int queue_setup(void **state)
+{
+    struct queue_test *t = kb_alloc(sizeof(*t));
+    const char *temporary = getenv("TMPDIR");
+    snprintf(t->folder, sizeof(t->folder), "%s/koubo-store-XXXXXX", temporary ? temporary : "/tmp");
+    assert_non_null(mkdtemp(t->folder));
+    assert_ok(t->err, store_open(&t->s, t->folder, true, &t->err));
+    store_set_durable(t->s, false);
+    *state = t;
+    return 0;
+}
+
+static inline int queue_teardown(void **state)
+{
+    struct queue_test *t = *state;
+    store_close(&t->s);
+    nftw(t->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    free(t);
+    return 0;
+}
+
+static inline void run_sql(struct queue_test *t, const char *sql)
+{
+    char *message = NULL;
+    if (sqlite3_exec(t->s->db, sql, NULL, NULL, &message) != SQLITE_OK)
+        fail_msg("%s: %s", sql, message);
+}
+
+// The first column of the first row as a number. Not prepared through the store: the text may be a
+// buffer.
+static inline int64_t ask(struct queue_test *t, const char *fmt, ...) KB_PRINTF(2, 3);
+static inline int64_t ask(struct queue_test *t, const char *fmt, ...)
+{
+    char sql[1000];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(sql, sizeof(sql), fmt, args);
+    va_end(args);
+    sqlite3_stmt *q = NULL;
+    if (sqlite3_prepare_v2(t->s->db, sql, -1, &q, NULL) != SQLITE_OK)
+        fail_msg("%s: %s", sql, sqlite3_errmsg(t->s->db));
+    assert_int_equal(sqlite3_step(q), SQLITE_ROW);
+    int64_t n = sqlite3_column_int64(q, 0);
+    sqlite3_finalize(q);
+    return n;
+}
+
+// An asset with a content and facts; its id is the 32 digits of its number.
+static inline const char *add_asset(struct queue_test *t, const char *kind, const char *state,
+                                    const char *name)
+{
+    static char ids[8][33];
+    char *id = ids[t->n_assets % 8];
+    snprintf(id, 33, "%032x", ++t->n_assets);
+    assert_ok(t->err, store_exec(t->s, NULL, &t->err,
+                                 "INSERT INTO asset(id, state, kind, name, size, received, sha256,"
+                                 " duration_ms, width, height, created_ms)"
+                                 " VALUES (?1, ?2, ?3, ?4, 9, 9, ?1, 1000, 64, 64, 1)",
+                                 "tttt", id, state, kind, name));
+    return id;
+}
+
+// A batch of one speech and n videos "v.mp4".
+static inline int64_t add_batch(struct queue_test *t, int n, int priority)
+{
+    char audio[33], video[33];
+    static const char *videos[1000];
+    snprintf(audio, sizeof(audio), "%s", add_asset(t, "audio", "ready", "speech.wav"));
+    snprintf(video, sizeof(video), "%s", add_asset(t, "video", "ready", "v.mp4"));
+    for (int i = 0; i < n; i++)
+        videos[i] = video;
+    struct batch_params p = {.audio = audio,
+                             .videos = videos,
+                             .n_videos = n,
+                             .priority = priority,
+                             .client = "127.0.0.1",
+                             .lang = "en"};
+    int64_t id = 0;
+    assert_ok(t->err, batch_create(t->s, &p, &id, &t->err));
+    return id;
+}
+
+static inline struct job_claim claim(struct queue_test *t, const char *worker)
+{
+    struct job_claim c = {0};
+    assert_ok(t->err, job_claim(t->s, worker, 0, &c, &t->err));
+    return c;
+}
+
+// Write the output and report the job as done.
+static inline void finish(struct queue_test *t, struct job_claim *c)
+{
+    struct dub_result r = {.frames = 25,
+                           .frames_animated = 24,
+                           .seconds = 1,
+                           .width = 64,
+                           .height = 48,
+                           .stage_s = {0, 0.25, 0.5, 1.5, 0.125}};
+    assert_ok(t->err, file_write_atomic(c->output, "film", 4, &t->err));
+    assert_ok(t->err, job_done(t->s, c, &r, false, &t->err));
+    job_claim_free(c);
+}
+
+// JSON that must parse; json_decref it.
+static inline json_t *parse(struct text *text)
+{
+    json_error_t where;
+    json_t *json = json_loads(text_get(text), JSON_DECODE_ANY, &where);
+    if (!json)
+        fail_msg("%s in: %s", where.text, text_get(text));
+    text_free(text);
+    return json;
+}
+
+static inline json_t *job_of(struct queue_test *t, int64_t id)
+{
+    struct text text = {0};
+    assert_ok(t->err, job_json(t->s, id, &text, &t->err));
+    return parse(&text);
+}
+
+static inline json_t *batch_of(struct queue_test *t, int64_t id)
+{
+    struct text text = {0};
+    assert_ok(t->err, batch_json(t->s, id, &text, &t->err));
+    return parse(&text);
+}
+
+static inline const char *get_text(const json_t *json, const char *key)
+{
+    const char *text = json_string_value(json_object_get(json, key));
+    return text ? text : "(none)";
+}
+
+static inline long long get_int(const json_t *json, const char *key)
+{
+    const json_t *v = json_object_get(json, key);
+    if (!json_is_number(v))
+        fail_msg("no number '%s'", key);
+    return (long long)json_number_value(v);
+}
+
+#define assert_state(t, job, wanted)                                                               \
+    do {                                                                                           \
+        json_t *j_ = job_of(t, job);                                                               \
+        assert_string_equal(get_text(j_, "state"), wanted);                                        \
+        json_decref(j_);                                                                           \
+    } while (0)
+
+#endif

@@ -1,0 +1,210 @@
+// The options of a batch as JSON.
+#include "tests/test.h"
+
+#include "base/file.h"
+#include "queue/options.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void test_defaults(void **state)
+{
+    static const char *const same[] = {NULL, "", "{}", "{\"crf\":null,\"model\":null}",
+                                       "{\"model\":\"koubo-lips-research\"}"};
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(same); i++) {
+        struct batch_options o = {0};
+        struct kb_error err = {0};
+        assert_ok(err, batch_options_parse(same[i], &o, &err));
+        struct dub_params d = dub_defaults();
+        assert_null(o.model);
+        assert_null(o.mouth_from);
+        assert_null(o.style_from);
+        assert_int_equal(o.precision, PRECISION_AUTO);
+        assert_memory_equal(&o.dub, &d, sizeof(d));
+        batch_options_free(&o);
+        batch_options_free(&o); // twice is fine
+    }
+}
+
+static void test_all(void **state)
+{
+    (void)state;
+    struct batch_options o = {0};
+    struct kb_error err = {0};
+    const char *json = "{\"precision\":\"f32\",\"face\":\"left\",\"loop\":\"restart\","
+                       "\"keep_video\":true,\"start\":1.5,\"duration\":2,\"height\":720,"
+                       "\"denoise\":true,\"loudnorm\":true,\"crf\":23,\"preset\":\"slow\","
+                       "\"pads\":[0,10,-3,4],\"nosmooth\":true,\"mask_feather\":0.25,"
+                       "\"mask_dilate\":0,\"sharpen\":5,\"mouth_amount\":3,\"still_motion\":0,"
+                       "\"paint\":true,\"mouth_from\":\"a1\"}";
+    assert_ok(err, batch_options_parse(json, &o, &err));
+    assert_int_equal(o.precision, PRECISION_F32);
+    assert_int_equal(o.dub.face, FACE_LEFT);
+    assert_int_equal(o.dub.loop, LOOP_RESTART);
+    assert_true(o.dub.keep_video && o.dub.denoise && o.dub.loudnorm && o.dub.nosmooth);
+    assert_int_equal(o.dub.start_us, 1500000);
+    assert_int_equal(o.dub.duration_us, 2000000);
+    assert_int_equal(o.dub.height, 720);
+    assert_int_equal(o.dub.crf, 23);
+    assert_string_equal(o.dub.preset, "slow");
+    static const int pads[4] = {0, 10, -3, 4};
+    assert_memory_equal(o.dub.pads, pads, sizeof(pads));
+    assert_true(o.dub.pads_set);
+    assert_true(o.dub.mask_feather == 0.25f && o.dub.mask_dilate == 0 && o.dub.sharpen == 5);
+    assert_string_equal(o.mouth_from, "a1");
+    assert_true(o.dub.mouth_amount == 3 && o.dub.still_motion == 0 && !o.dub.lead);
+    batch_options_free(&o);
+
+    assert_ok(err, batch_options_parse("{\"bitrate\":\"source\",\"face\":3}", &o, &err));
+    assert_true(o.dub.bitrate_source);
+    assert_int_equal(o.dub.face, FACE_NUMBER);
+    assert_int_equal(o.dub.face_number, 3);
+    batch_options_free(&o);
+    assert_ok(err, batch_options_parse("{\"face\":\"12\"}", &o, &err));
+    assert_int_equal(o.dub.face_number, 12);
+    batch_options_free(&o);
+    assert_ok(err, batch_options_parse("{\"style_from\":\"a2\"}", &o, &err));
+    assert_string_equal(o.style_from, "a2");
+    assert_false(o.dub.no_style);
+    batch_options_free(&o);
+    assert_ok(err, batch_options_parse("{\"style_from\":\"no\"}", &o, &err));
+    assert_true(o.dub.no_style && !o.style_from);
+    batch_options_free(&o);
+    assert_ok(err, batch_options_parse("{\"style_from\":\"self\"}", &o, &err));
+    assert_true(!o.dub.no_style && !o.style_from);
+    batch_options_free(&o);
+}
+
+static void test_refused(void **state)
+{
+    static const struct {
+        const char *json, *sentence;
+    } cases[] = {
+        {"{", "line 1"},
+        {"[]", "object"},
+        {"7", "JSON"},
+        {"{} x", "JSON"},
+        {"{\"a\":1}", "no option 'a'"},
+        {"{\"crf\":1,\"crf\":2}", "JSON"},
+        {"{\"crf\":52}", "from 0 to 51"},
+        {"{\"crf\":-1}", "from 0 to 51"},
+        {"{\"crf\":\"20\"}", "crf"},
+        {"{\"crf\":20.0}", "crf"},
+        {"{\"crf\":99999999999999}", "crf"},
+        {"{\"crf\":20,\"bitrate\":\"source\"}", "exclude"},
+        {"{\"bitrate\":\"5M\"}", "source"},
+        {"{\"preset\":\"warp\"}", "ultrafast, superfast"},
+        {"{\"preset\":[]}", "preset"},
+        {"{\"keep_video\":1}", "true or false"},
+        {"{\"start\":-1}", "start"},
+        {"{\"start\":1e99}", "start"},
+        {"{\"start\":\"1\"}", "start"},
+        {"{\"duration\":0}", "more than 0"},
+        {"{\"height\":63}", "from 64 to 16384"},
+        {"{\"height\":16385}", "from 64 to 16384"},
+        {"{\"pads\":[1,2,3]}", "four"},
+        {"{\"pads\":[1,2,3,4,5]}", "four"},
+        {"{\"pads\":[1,2,3,10001]}", "four"},
+        {"{\"pads\":[1,2,3,\"4\"]}", "four"},
+        {"{\"pads\":{}}", "four"},
+        {"{\"mask_feather\":1.01}", "from 0 to 1"},
+        {"{\"mask_dilate\":-0.1}", "from 0 to 1"},
+        {"{\"sharpen\":5.1}", "from 0 to 5"},
+        {"{\"mouth_amount\":3.1}", "from 0 to 3"},
+        {"{\"mouth_amount\":\"1\"}", "mouth_amount"},
+        {"{\"still_motion\":1.1}", "from 0 to 1"},
+        {"{\"still_motion\":-0.1}", "from 0 to 1"},
+        {"{\"mouth_from\":\"\"}", "uploaded video"},
+        {"{\"mouth_from\":7}", "uploaded video"},
+        {"{\"style_from\":\"\"}", "self, no, or the id"},
+        {"{\"style_from\":false}", "self, no, or the id"},
+        {"{\"paint\":0}", "true or false"},
+        {"{\"paint\":false}", "'paint' is for Wav2Lip"},
+        {"{\"model\":\"koubo-lips-research\",\"paint\":false}", "'paint' is for Wav2Lip"},
+        {"{\"face\":\"nobody\"}", "largest"},
+        {"{\"face\":0}", "largest"},
+        {"{\"face\":1.5}", "largest"},
+        {"{\"face\":[]}", "largest"},
+        {"{\"loop\":\"x\"}", "pingpong"},
+        {"{\"loop\":0}", "pingpong"},
+        {"{\"precision\":\"int4\"}", "auto"},
+        {"{\"model\":\"\"}", "not a path"},
+        {"{\"model\":7}", "not a path"},
+        {"{\"model\":\"../../etc/passwd\"}", "not a path"},
+        {"{\"model\":\"/etc/passwd\"}", "not a path"},
+        {"{\"model\":\".hidden\"}", "not a path"},
+        {"{\"model\":\"nothing\"}", "no model 'nothing'"},
+        {"{\"model\":\"README.md\"}", "no model 'README.md'"},
+        {"{\"model\":\"nothing.pth\"}", "no model 'nothing.pth'"},
+        {"{\"model\":\"a\\u0000b\"}", "JSON"},
+        {"{\"\xff\":1}", "JSON"},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct batch_options o = {.model = "untouched"};
+        struct kb_error err = {0};
+        assert_fails(err, KB_BAD_INPUT, cases[i].sentence,
+                     batch_options_parse(cases[i].json, &o, &err));
+        assert_string_equal(o.model, "untouched");
+    }
+    CLEANUP(kb_freep) char *huge = kb_alloc(200001);
+    memset(huge, ' ', 200000);
+    struct batch_options o = {0};
+    struct kb_error err = {0};
+    assert_fails(err, KB_BAD_INPUT, "too long", batch_options_parse(huge, &o, &err));
+    memset(huge, '[', 60000); // deep
+    huge[60000] = '\0';
+    assert_fails(err, KB_BAD_INPUT, "JSON", batch_options_parse(huge, &o, &err));
+}
+
+// Names of files in the models folder.
+static void test_models(void **state)
+{
+    (void)state;
+    const char *temporary = getenv("TMPDIR"), *before = getenv("KOUBO_MODELS");
+    CLEANUP(kb_freep) char *kept = kb_strdup(before);
+    CLEANUP(kb_freep)
+    char *folder = kb_printf("%s/koubo-options-XXXXXX", temporary ? temporary : "/tmp");
+    assert_non_null(mkdtemp(folder));
+    setenv("KOUBO_MODELS", folder, 1);
+    struct kb_error err = {0};
+    CLEANUP(kb_freep) char *checkpoint = path_join(folder, "wav2lip_gan.pth");
+    CLEANUP(kb_freep) char *own = path_join(folder, "my-lips.safetensors");
+    assert_ok(err, file_write_atomic(checkpoint, "x", 1, &err));
+    assert_ok(err, file_write_atomic(own, "x", 1, &err));
+    const struct {
+        const char *json, *path;
+        bool lead;
+    } cases[] = {
+        {"{\"model\":\"wav2lip_gan.pth\"}", checkpoint, false},
+        {"{\"paint\":false,\"model\":\"wav2lip_gan.pth\"}", checkpoint, true},
+        {"{\"model\":\"my-lips\"}", own, false},
+        {"{\"model\":\"my-lips.safetensors\"}", own, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct batch_options o = {0};
+        assert_ok(err, batch_options_parse(cases[i].json, &o, &err));
+        assert_string_equal(o.model, cases[i].path);
+        assert_int_equal(o.dub.lead, cases[i].lead);
+        batch_options_free(&o);
+    }
+    unlink(checkpoint);
+    unlink(own);
+    rmdir(folder);
+    if (kept)
+        setenv("KOUBO_MODELS", kept, 1);
+    else
+        unsetenv("KOUBO_MODELS");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_all),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_models),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

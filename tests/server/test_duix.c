@@ -1,0 +1,348 @@
+// The Duix engine's API.
+#include "tests/server/live.h"
+
+#include "base/file.h"
+#include "queue/lease.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct easy_state {
+    struct live live;
+    char share[64];
+    struct source *source;
+    int port;
+};
+
+static const char *in_share(struct easy_state *e, const char *name)
+{
+    static char paths[4][300];
+    static int next;
+    char *ret = paths[next++ % 4];
+    snprintf(ret, sizeof(paths[0]), "%s/%s", e->share, name);
+    return ret;
+}
+
+static void write_file(const char *path, const char *content)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, content, strlen(content)), (ssize_t)strlen(content));
+    close(fd);
+}
+
+static struct server_params easy_params(struct easy_state *e)
+{
+    return (struct server_params){.share = e->share};
+}
+
+static int start(void **state)
+{
+    struct easy_state *e = kb_alloc(sizeof(*e));
+    e->source = source_start(&e->port);
+    site_open(&e->live.site);
+    snprintf(e->share, sizeof(e->share), "%.40s/share", e->live.site.folder);
+    assert_int_equal(mkdir(e->share, 0755), 0);
+    assert_int_equal(mkdir(in_share(e, "temp"), 0755), 0);
+    write_file(in_share(e, "temp/speech.wav"), "RIFF speech");
+    write_file(in_share(e, "person.mp4"), "ftyp person");
+    struct server_params p = easy_params(e);
+    live_restart(&e->live, &p);
+    *state = e;
+    return 0;
+}
+
+static int stop(void **state)
+{
+    struct easy_state *e = *state;
+    live_stop(&e->live);
+    source_stop(&e->source);
+    free(e);
+    return 0;
+}
+
+// Submit; code and a part of msg of the answer. pn < 0: not sent.
+static void submit(struct easy_state *e, const char *audio, const char *video, const char *code,
+                   int pn, int wanted, const char *part)
+{
+    json_t *body = json_pack("{s:s?, s:s?, s:s?, s:i, s:i}", "audio_url", audio, "video_url", video,
+                             "code", code, "chaofen", 0, "watermark_switch", 0);
+    if (pn >= 0)
+        json_object_set_new(body, "pn", json_integer(pn));
+    CLEANUP(kb_freep) char *json = json_dumps(body, 0);
+    json_decref(body);
+    json_t *answer = live_ask(&e->live, 200, "POST", "/easy/submit", json);
+    if (number_at(answer, "code") != wanted || !strstr(text_at(answer, "msg"), part))
+        fail_msg("%s: %lld '%s', wanted %d '%s'", json, (long long)number_at(answer, "code"),
+                 text_at(answer, "msg"), wanted, part);
+    assert_true(json_is_boolean(json_object_get(answer, "success")));
+    assert_int_equal(json_is_true(json_object_get(answer, "success")), wanted == 10000);
+    assert_true(json_is_object(json_object_get(answer, "data")));
+    json_decref(answer);
+}
+
+static json_t *query(struct easy_state *e, const char *code, int wanted)
+{
+    char address[200];
+    snprintf(address, sizeof(address), "/easy/query?code=%s", code);
+    json_t *answer = live_ask(&e->live, 200, "GET", address, NULL);
+    assert_int_equal(number_at(answer, "code"), wanted);
+    return answer;
+}
+
+static void assert_task(struct easy_state *e, const char *code, int status, int low, int high)
+{
+    json_t *a = query(e, code, 10000);
+    assert_int_equal(number_at(a, "data.status"), status);
+    assert_in_range(number_at(a, "data.progress"), low, high);
+    assert_true(strlen(text_at(a, "data.msg")) > 0);
+    json_decref(a);
+}
+
+// --- what is refused
+
+static void missing_fields(void **state)
+{
+    struct easy_state *e = *state;
+    submit(e, NULL, "person.mp4", "a", 1, 10002, "audio_url参数缺失");
+    submit(e, "speech.wav", NULL, "a", 1, 10002, "video_url参数缺失");
+    submit(e, "speech.wav", "person.mp4", NULL, 1, 10002, "code参数缺失");
+    submit(e, "speech.wav", "person.mp4", "", 1, 10002, "code参数缺失");
+    json_t *a = live_ask(&e->live, 200, "POST", "/easy/submit", "not json");
+    assert_int_equal(number_at(a, "code"), 10002);
+    json_decref(a);
+    a = live_ask(&e->live, 200, "GET", "/easy/query", NULL);
+    assert_int_equal(number_at(a, "code"), 10002);
+    json_decref(a);
+    json_decref(query(e, "never", 10004));
+    char code[70];
+    memset(code, 'a', 65);
+    code[65] = '\0';
+    submit(e, "speech.wav", "person.mp4", code, 1, 10002, "64");
+    submit(e, "speech.wav", "person.mp4", "a\nb", 1, 10002, "control");
+}
+
+static void nothing_outside_the_share(void **state)
+{
+    struct easy_state *e = *state;
+    char secret[200], long_name[3000];
+    snprintf(secret, sizeof(secret), "%s/secret.wav", e->live.site.folder);
+    write_file(secret, "RIFF secret");
+    assert_int_equal(symlink(secret, in_share(e, "temp/link.wav")), 0);
+    assert_int_equal(symlink("..", in_share(e, "temp/up")), 0);
+    assert_int_equal(mkfifo(in_share(e, "temp/pipe"), 0644), 0);
+    memset(long_name, 'a', sizeof(long_name) - 1);
+    long_name[sizeof(long_name) - 1] = '\0';
+    const char *const names[] = {
+        "../secret.wav",
+        "../../secret.wav",
+        "/code/data/../secret.wav",
+        secret,
+        "link.wav",
+        "/code/data/temp/link.wav",
+        "up/../../secret.wav",
+        "/etc/passwd",
+        "/proc/self/environ",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/x",
+        "temp/..",
+        ".",
+        "/",
+        "pipe",
+        "temp",
+        long_name,
+        "/code/data/temp/",
+        "speech.wav/x",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        submit(e, names[i], "person.mp4", "out", 1, 10002, "audio_url");
+        submit(e, "speech.wav", names[i], "out", 1, 10002, "video_url");
+    }
+    json_decref(query(e, "out", 10004));
+    live_restart(&e->live, &(struct server_params){0});
+    submit(e, "speech.wav", "person.mp4", "out", 1, 10002, "--share");
+}
+
+// --- a task's life
+
+static void claim(struct easy_state *e, struct job_claim *ret)
+{
+    struct kb_error err = {0};
+    assert_ok(err, job_claim(e->live.site.store, "w1", 0, ret, &err));
+}
+
+static void finish(struct easy_state *e, struct job_claim *c, const char *content)
+{
+    struct kb_error err = {0};
+    struct dub_result result = {
+        .frames = 50, .frames_animated = 50, .seconds = 2.0, .width = 320, .height = 240};
+    write_file(c->output, content);
+    assert_ok(err, job_done(e->live.site.store, c, &result, false, &err));
+    job_claim_free(c);
+}
+
+struct delivery {
+    const char *path, *content;
+};
+
+static bool is_delivered(void *opaque)
+{
+    struct delivery *d = opaque;
+    char content[100] = "";
+    int fd = open(d->path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, content, sizeof(content) - 1);
+    if (fd >= 0)
+        close(fd);
+    return n > 0 && strcmp(content, d->content) == 0;
+}
+
+static void a_task_from_submit_to_file(void **state)
+{
+    struct easy_state *e = *state;
+    struct kb_error err = {0};
+    struct job_claim c = {0};
+    submit(e, "speech.wav", "/code/data/person.mp4", "task-1", 1, 10000, "");
+    assert_task(e, "task-1", 1, 0, 0);
+    submit(e, "speech.wav", "person.mp4", "task-1", 1, 10001, "task-1");
+
+    json_t *b = live_ask(&e->live, 200, "GET", "/api/v1/batches", NULL);
+    assert_string_equal(text_at(b, "items.0.name"), "task-1");
+    assert_string_equal(text_at(b, "items.0.options.loop"), "pingpong");
+    assert_string_equal(text_at(b, "items.0.audio.name"), "speech.wav");
+    json_decref(b);
+
+    claim(e, &c);
+    assert_string_equal(c.video_name, "person.mp4");
+    bool cancel;
+    struct job_report report = {.stage = STAGE_GENERATING, .done = 25, .total = 50, .fps = 10};
+    assert_ok(err, job_report(e->live.site.store, &c, &report, &cancel, &err));
+    assert_task(e, "task-1", 1, 10, 99);
+    finish(e, &c, "first result");
+    for (int i = 0; i < 3; i++) {
+        json_t *a = query(e, "task-1", 10000);
+        assert_int_equal(number_at(a, "data.status"), 2);
+        assert_int_equal(number_at(a, "data.progress"), 100);
+        assert_string_equal(text_at(a, "data.result"), "/task-1-r.mp4");
+        assert_int_equal(number_at(a, "data.video_duration"), 2000);
+        assert_int_equal(number_at(a, "data.width"), 320);
+        assert_int_equal(number_at(a, "data.height"), 240);
+        json_decref(a);
+    }
+    CLEANUP(reply_clear) struct reply r = {0};
+    site_ask(&e->live.site, &r, "GET", "/easy/download/task-1-r.mp4", NULL, NULL, 0);
+    assert_status(&r, 200);
+    assert_string_equal(r.body, "first result");
+    struct delivery d = {in_share(e, "temp/task-1-r.mp4"), "first result"};
+    assert_true(site_wait(is_delivered, &d));
+
+    // A finished code may be used again; its new result takes the place of the old.
+    submit(e, "speech.wav", "person.mp4", "task-1", 0, 10000, "");
+    claim(e, &c);
+    assert_non_null(strstr(c.options, "restart"));
+    finish(e, &c, "second result");
+    d.content = "second result";
+    assert_true(site_wait(is_delivered, &d));
+
+    // And all of it is known after a restart.
+    struct server_params p = easy_params(e);
+    live_restart(&e->live, &p);
+    assert_task(e, "task-1", 2, 100, 100);
+    assert_int_equal(access(in_share(e, "temp/task-1-r.mp4.part"), F_OK), -1);
+}
+
+static void a_failed_task_says_why(void **state)
+{
+    struct easy_state *e = *state;
+    struct kb_error err = {0}, why = {.code = KB_BAD_INPUT, .text = "no face was found"};
+    struct job_claim c = {0};
+    submit(e, "temp/speech.wav", "person.mp4", "task-2", -1, 10000, "");
+    claim(e, &c);
+    assert_ok(err, job_failed(e->live.site.store, &c, &why, &err));
+    for (int i = 0; i < 2; i++) {
+        json_t *a = query(e, "task-2", 10000);
+        assert_int_equal(number_at(a, "data.status"), 3);
+        assert_non_null(strstr(text_at(a, "data.msg"), "no face was found"));
+        json_decref(a);
+    }
+    live_refuses(&e->live, 404, "not_found", "", "GET", "/easy/download/task-2-r.mp4", NULL);
+    live_refuses(&e->live, 404, "not_found", "", "GET", "/easy/download/other.mp4", NULL);
+    live_ask(&e->live, 204, "DELETE", "/api/v1/batches/1", NULL);
+    assert_task(e, "task-2", 3, 100, 100);
+    job_claim_free(&c);
+}
+
+static void forms_and_addresses(void **state)
+{
+    struct easy_state *e = *state;
+    struct job_claim c = {0};
+    char body[300];
+    snprintf(
+        body, sizeof(body),
+        "audio_url=http%%3A%%2F%%2F127.0.0.1%%3A%d%%2Ffile.wav&video_url=person.mp4&code=form+1"
+        "&pn=0",
+        e->port);
+    CLEANUP(reply_clear) struct reply r = {0};
+    site_ask(&e->live.site, &r, "POST", "/easy/submit",
+             "Content-Type: application/x-www-form-urlencoded\r\n", body, strlen(body));
+    assert_status(&r, 200);
+    json_t *a = reply_object(&r);
+    assert_int_equal(number_at(a, "code"), 10000);
+    json_decref(a);
+    json_t *b = live_ask(&e->live, 200, "GET", "/api/v1/batches", NULL);
+    assert_string_equal(text_at(b, "items.0.options.loop"), "restart");
+    json_decref(b);
+    struct kb_error err = {0};
+    for (int i = 0; i < 500; i++) { // until it was downloaded
+        if (job_claim(e->live.site.store, "w1", 0, &c, &err) == KB_OK)
+            break;
+        usleep(10000);
+    }
+    assert_true(c.job > 0);
+    finish(e, &c, "of a form");
+    json_t *done = query(e, "form%201", 10000);
+    assert_string_equal(text_at(done, "data.result"), "/form%201-r.mp4");
+    json_decref(done);
+    static const char *const names[] = {"/easy/download/form%201-r.mp4",
+                                        "/easy/download/form%25201-r.mp4"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        CLEANUP(reply_clear) struct reply file = {0};
+        site_ask(&e->live.site, &file, "GET", names[i], NULL, NULL, 0);
+        assert_status(&file, 200);
+        assert_string_equal(file.body, "of a form");
+    }
+    struct delivery d = {in_share(e, "temp/form%201-r.mp4"), "of a form"};
+    assert_true(site_wait(is_delivered, &d));
+}
+
+static void a_code_is_never_a_path(void **state)
+{
+    struct easy_state *e = *state;
+    struct job_claim c = {0};
+    submit(e, "speech.wav", "person.mp4", "../../etc/x", 1, 10000, "");
+    claim(e, &c);
+    finish(e, &c, "dots");
+    struct delivery d = {in_share(e, "temp/%2E%2E%2F%2E%2E%2Fetc%2Fx-r.mp4"), "dots"};
+    assert_true(site_wait(is_delivered, &d));
+    submit(e, "speech.wav", "person.mp4", "数字人", 1, 10000, "");
+    claim(e, &c);
+    finish(e, &c, "letters");
+    d = (struct delivery){in_share(e, "temp/%E6%95%B0%E5%AD%97%E4%BA%BA-r.mp4"), "letters"};
+    assert_true(site_wait(is_delivered, &d));
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, start, stop)
+
+int main(void)
+{
+    unsetenv("http_proxy");
+    const struct CMUnitTest tests[] = {
+        TEST(missing_fields),
+        TEST(nothing_outside_the_share),
+        TEST(a_task_from_submit_to_file),
+        TEST(a_failed_task_says_why),
+        TEST(forms_and_addresses),
+        TEST(a_code_is_never_a_path),
+    };
+    return cmocka_run_group_tests_name("server/easy", tests, NULL, NULL);
+}

@@ -1,0 +1,226 @@
+// What an inspector finds in uploads, and what it says about those it cannot read.
+#include "tests/queue/queue.h"
+
+#include "asset/asset.h"
+#include "face/models.h"
+#include "media/writer.h"
+#include "worker/worker.h"
+
+#include <math.h>
+
+#define PHOTO "node_modules/@vladmandic/face-api/demo/sample6.jpg"
+
+static struct face_models *faces;
+
+static int load_faces(void **state)
+{
+    struct kb_error err = {0};
+    return face_models_load(&faces, &err) == KB_OK ? 0 : -1;
+}
+
+static int free_faces(void **state)
+{
+    face_models_free(&faces);
+    return 0;
+}
+
+static void write_bytes(const char *path, const void *data, size_t size)
+{
+    struct kb_error err = {0};
+    assert_ok(err, file_write_atomic(path, data, size, &err));
+}
+
+// A mono 16 kHz WAV file of a tone of this amplitude.
+static void write_tone(const char *path, double seconds, double amplitude)
+{
+    uint32_t n = (uint32_t)(seconds * 16000), size = n * 2;
+    uint8_t *wav = kb_alloc(44 + size);
+    uint32_t head[] = {36 + size, 16, 16000, 32000, size};
+    memcpy(wav, "RIFF....WAVEfmt ....\1\0\1\0........\2\0\20\0data", 40);
+    memcpy(wav + 4, &head[0], 4);
+    memcpy(wav + 16, &head[1], 4);
+    memcpy(wav + 24, &head[2], 4);
+    memcpy(wav + 28, &head[3], 4);
+    memcpy(wav + 40, &head[4], 4);
+    for (uint32_t i = 0; i < n; i++) {
+        int16_t v = (int16_t)lrint(amplitude * 32767 * sin(i * 0.1));
+        memcpy(wav + 44 + i * 2, &v, 2);
+    }
+    write_bytes(path, wav, 44 + size);
+    free(wav);
+}
+
+// Upload the file at path under this name and let an inspector look at all there is.
+static void add_and_inspect(struct queue_test *t, const char *name, const char *path, char id[33])
+{
+    struct asset_params p = {.name = name, .size_bytes = -1, .lang = "en"};
+    assert_ok(t->err, asset_add_file(t->s, &p, path, id, &t->err));
+    enum kb_code code;
+    while ((code = inspect_next(t->s, "i1", faces, NULL, &t->err)) == KB_OK)
+        ;
+    assert_int_equal(code, KB_EOF);
+}
+
+static json_t *shown(struct queue_test *t, const char *id)
+{
+    struct text text = {0};
+    assert_ok(t->err, asset_json(t->s, id, &text, &t->err));
+    json_t *asset = json_loads(text_get(&text), 0, NULL);
+    text_free(&text);
+    assert_non_null(asset);
+    return asset;
+}
+
+static const char *string_at(json_t *asset, const char *name)
+{
+    const char *s = json_string_value(json_object_get(asset, name));
+    return s ? s : "";
+}
+
+static bool warns(json_t *asset, const char *code)
+{
+    size_t i;
+    json_t *warning;
+    json_array_foreach(json_object_get(asset, "warnings"), i,
+                       warning) if (strcmp(json_string_value(warning), code) == 0) return true;
+    return false;
+}
+
+static void test_sounds(void **state)
+{
+    static const struct {
+        const char *name;
+        double seconds, amplitude;
+        bool silent, brief;
+    } cases[] = {
+        {"loud.wav", 2, 0.8, false, false},
+        {"silent.wav", 2, 0.001, true, false},
+        {"brief.wav", 0.2, 0.8, false, true},
+    };
+    struct queue_test *t = *state;
+    CLEANUP(kb_freep) char *path = path_join(t->folder, "tone.wav");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char id[33];
+        write_tone(path, cases[i].seconds, cases[i].amplitude);
+        add_and_inspect(t, cases[i].name, path, id);
+        json_t *a = shown(t, id);
+        assert_string_equal(string_at(a, "state"), "ready");
+        assert_string_equal(string_at(a, "kind"), "audio");
+        int64_t ms = json_integer_value(json_object_get(a, "duration"));
+        assert_true(fabs((double)ms - cases[i].seconds * 1000) < 5);
+        assert_int_equal(warns(a, "silent"), cases[i].silent);
+        assert_int_equal(warns(a, "short"), cases[i].brief);
+        json_t *peaks = json_object_get(a, "peaks");
+        assert_true(json_array_size(peaks) > 5 && json_array_size(peaks) <= 400);
+        int64_t peak = json_integer_value(json_array_get(peaks, json_array_size(peaks) / 2));
+        assert_true(llabs(peak - lrint(cases[i].amplitude * 255)) <= 2);
+        json_decref(a);
+    }
+}
+
+static void test_a_person_is_found(void **state)
+{
+    struct queue_test *t = *state;
+    const char *photo = source_path(PHOTO);
+    char id[33];
+    add_and_inspect(t, "团队.jpg", photo, id);
+    json_t *a = shown(t, id);
+    assert_string_equal(string_at(a, "state"), "ready");
+    assert_string_equal(string_at(a, "kind"), "video");
+    assert_true(json_integer_value(json_object_get(a, "faces")) > 1);
+    assert_true(warns(a, "several_faces"));
+    assert_false(warns(a, "no_face"));
+    assert_true(json_integer_value(json_object_get(a, "width")) > 500);
+    assert_true(string_at(a, "thumbnail")[0] == '/');
+    json_decref(a);
+
+    struct asset found;
+    assert_ok(t->err, asset_find(t->s, id, &found, &t->err));
+    CLEANUP(kb_freep) char *name = kb_printf("%s.jpg", found.sha256);
+    CLEANUP(kb_freep) char *thumb = store_path(t->s, "thumbs", name);
+    struct file_map map = {0};
+    assert_ok(t->err, file_map(&map, thumb, &t->err));
+    assert_true(map.size > 500 && map.data[0] == 0xFF && map.data[1] == 0xD8);
+    file_unmap(&map);
+}
+
+static void test_a_film_without_a_face(void **state)
+{
+    struct queue_test *t = *state;
+    CLEANUP(kb_freep) char *path = path_join(t->folder, "grey.mp4");
+    struct writer_params wp = {.width = 128, .height = 96, .frame_rate = {25, 1}, .crf = 30};
+    struct writer *writer = NULL;
+    assert_ok(t->err, writer_open(&writer, path, &wp, &t->err));
+    AVFrame *frame = av_frame_alloc();
+    frame->width = 128;
+    frame->height = 96;
+    frame->format = AV_PIX_FMT_YUV420P;
+    assert_int_equal(av_frame_get_buffer(frame, 0), 0);
+    for (int i = 0; i < 3; i++)
+        memset(frame->data[i], 120, (size_t)frame->linesize[i] * (i ? 48 : 96));
+    for (int i = 0; i < 30; i++) {
+        frame->pts = i * 40000;
+        assert_ok(t->err, writer_put(writer, frame, &t->err));
+    }
+    av_frame_free(&frame);
+    assert_ok(t->err, writer_finish(writer, &t->err));
+    writer_close(&writer);
+
+    char id[33];
+    add_and_inspect(t, "grey.mp4", path, id);
+    json_t *a = shown(t, id);
+    assert_string_equal(string_at(a, "state"), "ready");
+    assert_true(warns(a, "no_face") && warns(a, "low_resolution"));
+    assert_int_equal(json_integer_value(json_object_get(a, "faces")), 0);
+    assert_true(llabs(json_integer_value(json_object_get(a, "duration")) - 1200) <= 40);
+    assert_true(fabs(json_number_value(json_object_get(a, "fps")) - 25) < 0.01);
+    json_decref(a);
+}
+
+static void test_what_cannot_be_read_is_named(void **state)
+{
+    static const char text[] = "this is a letter, not a film. this is a letter, not a film.";
+    struct queue_test *t = *state;
+    CLEANUP(kb_freep) char *path = path_join(t->folder, "letter");
+    char id[33];
+    write_bytes(path, text, sizeof(text));
+    add_and_inspect(t, "假的.mp4", path, id);
+    json_t *a = shown(t, id);
+    assert_string_equal(string_at(a, "state"), "bad");
+    assert_non_null(strstr(string_at(a, "error"), "假的.mp4"));
+    assert_null(strstr(string_at(a, "error"), "files/")); // no path of ours
+    json_decref(a);
+}
+
+static void test_a_text_becomes_a_speech(void **state)
+{
+    struct queue_test *t = *state;
+    struct asset_params p = {.name = "hello", .size_bytes = -1, .lang = "en"};
+    char id[33], bad[33];
+    assert_ok(t->err, asset_create_speech(t->s, &p, "hello everybody", "en", id, &t->err));
+    assert_ok(t->err, asset_create_speech(t->s, &p, "hello", "no-such-voice", bad, &t->err));
+    while (inspect_next(t->s, "i1", faces, NULL, &t->err) == KB_OK)
+        ;
+    json_t *a = shown(t, id);
+    assert_string_equal(string_at(a, "state"), "ready");
+    assert_string_equal(string_at(a, "kind"), "audio");
+    assert_true(json_integer_value(json_object_get(a, "duration")) > 500);
+    json_decref(a);
+    a = shown(t, bad);
+    assert_string_equal(string_at(a, "state"), "bad");
+    assert_non_null(strstr(string_at(a, "error"), "no-such-voice"));
+    json_decref(a);
+}
+
+int main(void)
+{
+#define CASE(f) cmocka_unit_test_setup_teardown(f, queue_setup, queue_teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(test_sounds),
+        CASE(test_a_person_is_found),
+        CASE(test_a_film_without_a_face),
+        CASE(test_what_cannot_be_read_is_named),
+        CASE(test_a_text_becomes_a_speech),
+    };
+    return cmocka_run_group_tests_name("job/inspect", tests, load_faces, free_faces);
+}

@@ -1,0 +1,212 @@
+// The cage, from inside: each case is a child that enters it and tries something.
+#include "tests/test.h"
+
+#include "worker/worker.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char data[64], elsewhere[64];
+
+static const char *join(const char *folder, const char *name)
+{
+    static char path[256];
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    return path;
+}
+
+static bool write_file(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    bool ok = fd >= 0 && write(fd, "x", 1) == 1;
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+// --- what is tried; each tells whether it succeeded
+
+static bool renames_inside(void)
+{
+    char from[256];
+    snprintf(from, sizeof(from), "%s/from", data);
+    return write_file(from) && rename(from, join(data, "to")) == 0 && unlink(join(data, "to")) == 0;
+}
+
+static bool reads_elsewhere(void)
+{
+    int fd = open("/etc/passwd", O_RDONLY);
+    char c;
+    return fd >= 0 && read(fd, &c, 1) == 1;
+}
+
+static bool writes_nowhere(void)
+{
+    return write_file("/dev/null");
+}
+
+static void *nothing(void *opaque)
+{
+    return opaque;
+}
+
+static bool starts_threads(void)
+{
+    pthread_t thread;
+    return pthread_create(&thread, NULL, nothing, NULL) == 0 && pthread_join(thread, NULL) == 0;
+}
+
+static bool writes_elsewhere(void)
+{
+    return write_file(join(elsewhere, "new"));
+}
+
+static bool overwrites_elsewhere(void)
+{
+    return open(join(elsewhere, "old"), O_WRONLY) >= 0;
+}
+
+static bool empties_elsewhere(void)
+{
+    return truncate(join(elsewhere, "old"), 0) == 0;
+}
+
+static bool removes_elsewhere(void)
+{
+    return unlink(join(elsewhere, "old")) == 0;
+}
+
+static bool changes_modes(void)
+{
+    return chmod(join(elsewhere, "old"), 0777) == 0;
+}
+
+static bool links_outward(void)
+{
+    char from[256];
+    snprintf(from, sizeof(from), "%s/from", data);
+    return write_file(from) && link(from, join(elsewhere, "link")) == 0;
+}
+
+static bool runs_programs(void)
+{
+    char *arguments[] = {(char *)"true", NULL};
+    execv("/bin/true", arguments);
+    return false; // a success does not come back; its exit code is 0
+}
+
+static bool connects(void)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(9)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    // refused by nobody listening would still be a way out
+    return fd >= 0 &&
+           (connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0 || errno == ECONNREFUSED);
+}
+
+static bool opens_unix_sockets(void)
+{
+    return socket(AF_UNIX, SOCK_STREAM, 0) >= 0;
+}
+
+static bool signals_others(void)
+{
+    return kill(getppid(), 0) == 0;
+}
+
+static const struct {
+    const char *name;
+    bool (*try)(void);
+    bool allowed;
+    bool needs_landlock;
+} cases[] = {
+    {"rename inside", renames_inside, true, false},
+    {"read elsewhere", reads_elsewhere, true, false},
+    {"write to /dev/null", writes_nowhere, true, false},
+    {"start a thread", starts_threads, true, false},
+    {"write elsewhere", writes_elsewhere, false, true},
+    {"overwrite elsewhere", overwrites_elsewhere, false, true},
+    {"truncate elsewhere", empties_elsewhere, false, true},
+    {"remove elsewhere", removes_elsewhere, false, true},
+    {"change modes elsewhere", changes_modes, false, false},
+    {"link outward", links_outward, false, true},
+    {"run a program", runs_programs, false, false},
+    {"connect", connects, false, false},
+    {"open a local socket", opens_unix_sockets, false, false},
+    {"signal another process", signals_others, false, false},
+};
+
+enum { DID = 0, REFUSED = 1, NO_CAGE = 2, NO_LANDLOCK = 3 };
+
+static int try_caged(size_t i)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct kb_error err = {0};
+        char missing[200];
+        if (sandbox_enter(data, missing, &err) != KB_OK)
+            _exit(NO_CAGE);
+        if (cases[i].needs_landlock && strstr(missing, "Landlock"))
+            _exit(NO_LANDLOCK);
+        _exit(cases[i].try() ? DID : REFUSED);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void test_what_the_cage_lets_through(void **state)
+{
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        unlink(join(data, "from"));
+        assert_true(write_file(join(elsewhere, "old")));
+        int outcome = try_caged(i);
+        if (outcome == NO_LANDLOCK) {
+            print_message("no Landlock here: '%s' not tried\n", cases[i].name);
+            continue;
+        }
+        if (outcome != (cases[i].allowed ? DID : REFUSED))
+            fail_msg("%s: %s", cases[i].name,
+                     outcome == NO_CAGE ? "the cage could not be entered"
+                     : outcome == DID   ? "was possible"
+                                        : "was refused");
+    }
+    // The same things are possible outside, so what refused them was the cage.
+    assert_true(writes_elsewhere());
+    assert_true(connects());
+    assert_true(signals_others());
+}
+
+static int set_up(void **state)
+{
+    snprintf(data, sizeof(data), "/tmp/koubo-cage-XXXXXX");
+    snprintf(elsewhere, sizeof(elsewhere), "/tmp/koubo-cage-XXXXXX");
+    return mkdtemp(data) && mkdtemp(elsewhere) ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    unlink(join(data, "from"));
+    unlink(join(elsewhere, "old"));
+    unlink(join(elsewhere, "new"));
+    return rmdir(data) + rmdir(elsewhere);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_what_the_cage_lets_through, set_up, tear_down),
+    };
+    return cmocka_run_group_tests_name("job/sandbox", tests, NULL, NULL);
+}

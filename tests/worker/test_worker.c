@@ -1,0 +1,231 @@
+// One worker process on a queue: it does what it should, and what it cannot do it says.
+#include "tests/worker/workers.h"
+#include "queue/job.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+
+static int pid;      // the worker that runs, 0 = none
+static int pipe_end; // closing it tells the worker that the server is gone
+
+// Start koubo worker on the store with further options.
+static void start_worker(struct queue_test *t, const char *const *options)
+{
+    int ends[2];
+    char *arguments[40] = {(char *)"koubo",     (char *)"worker", (char *)"--data",
+                           t->folder,           (char *)"--id",   (char *)"w1",
+                           (char *)"--threads", (char *)"1",      (char *)"--parent-fd",
+                           (char *)"0"};
+    for (int i = 0; options && options[i]; i++)
+        arguments[10 + i] = (char *)options[i];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        dup2(ends[0], STDIN_FILENO);
+        dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
+        execv(getenv("KOUBO_PROGRAM"), arguments);
+        _exit(127);
+    }
+    close(ends[0]);
+    pipe_end = ends[1];
+}
+
+// Close the pipe and wait; the worker's status and how long it took.
+static int end_worker(double *ret_seconds)
+{
+    int64_t begin = kb_now_us();
+    if (pipe_end)
+        close(pipe_end);
+    pipe_end = 0;
+    int status = program_wait(pid);
+    pid = 0;
+    if (ret_seconds)
+        *ret_seconds = (double)(kb_now_us() - begin) / 1e6;
+    return status;
+}
+
+static int worker_teardown(void **state)
+{
+    if (pid > 0) {
+        kill(pid, SIGKILL);
+        end_worker(NULL);
+    }
+    return queue_teardown(state);
+}
+
+static void assert_no_leftovers(struct queue_test *t)
+{
+    assert_int_equal(count_files(t, "work"), 0);
+    assert_int_equal(count_files(t, "results"),
+                     ask(t, "SELECT count(*) FROM job WHERE state = 'done'") +
+                         ask(t, "SELECT total(result_thumb) FROM job WHERE state = 'done'"));
+}
+
+static void test_good_and_bad_videos(void **state)
+{
+    struct queue_test *t = *state;
+    const char *letter = make_text_file("letter", "this is a letter, not a film\n");
+    const char *faceless = make_faceless_video("grey.mp4", 20);
+    const char *videos[] = {upload(t, "王.jpg", photo), upload(t, "假的.mp4", letter),
+                            upload(t, "grey.mp4", faceless), upload(t, "li.jpg", photo)};
+    int64_t batch = start_batch(t, upload(t, "speech.wav", speech), videos, 4);
+    start_worker(t, NULL);
+    WAIT_FOR(t, "SELECT ended_ms IS NOT NULL FROM batch WHERE id = %lld", (long long)batch);
+    int64_t first = ask(t, "SELECT min(id) FROM job");
+    assert_state(t, first, "done");
+    assert_state(t, first + 1, "failed");
+    assert_state(t, first + 2, "failed");
+    assert_state(t, first + 3, "done");
+    for (int i = 1; i <= 2; i++) { // the user's name, and no path of ours
+        CLEANUP(kb_freep) char *text = error_of(t, first + i);
+        assert_says(text, i == 1 ? "假的.mp4" : "grey.mp4");
+        assert_null(strstr(text, t->folder));
+    }
+    assert_int_equal(ask(t, "SELECT max(attempts) FROM job"), 1);
+    assert_int_equal(ask(t, "SELECT min(result_frames) FROM job WHERE state = 'done'"), 15);
+    assert_int_equal(ask(t, "SELECT count(*) FROM job WHERE result_thumb"), 2);
+
+    CLEANUP(kb_freep) char *thumb = data_path(t, "results/%lld-1.jpg", (long long)first);
+    struct file_map map = {0};
+    assert_ok(t->err, file_map(&map, thumb, &t->err));
+    assert_true(map.size > 500 && map.data[0] == 0xFF && map.data[1] == 0xD8);
+    file_unmap(&map);
+    CLEANUP(kb_freep) char *log = data_path(t, "logs/koubo.log");
+    assert_ok(t->err, file_map(&map, log, &t->err));
+    CLEANUP(kb_freep) char *lines = kb_printf("%.*s", (int)map.size, (const char *)map.data);
+    file_unmap(&map);
+    CLEANUP(kb_freep) char *mark = kb_printf(" w1 #%lld ", (long long)first);
+    assert_says(lines, mark);
+
+    WAIT_FOR(t,
+             "SELECT count(*) FROM worker WHERE id = 'w1' AND state = 'idle' AND pid = %d"
+             " AND model = 'koubo-lips-research' AND rss > 1000000",
+             pid);
+    assert_int_equal(end_worker(NULL), 0);
+    assert_no_leftovers(t);
+}
+
+static void test_progress_is_told_and_cancelling_is_heard(void **state)
+{
+    struct queue_test *t = *state;
+    int64_t job = start_long_job(t);
+    start_worker(t, NULL);
+    wait_for_state(t, job, "preprocessing");
+    WAIT_FOR(t, "SELECT done > 0 AND total > 0 FROM job WHERE id = %lld", (long long)job);
+    wait_for_state(t, job, "generating");
+    WAIT_FOR(t, "SELECT done > 0 AND progress > 0.3 FROM job WHERE id = %lld", (long long)job);
+    assert_true(ask(t, "SELECT %lld - heartbeat_ms < 3000 FROM job", (long long)kb_wall_ms()));
+    assert_ok(t->err, job_cancel(t->s, job, &t->err));
+    wait_for_state(t, job, "cancelled");
+    assert_int_equal(end_worker(NULL), 0);
+    assert_no_leftovers(t);
+}
+
+static void test_a_server_that_is_gone_gets_its_job_back(void **state)
+{
+    struct queue_test *t = *state;
+    double seconds;
+    int64_t job = start_long_job(t);
+    start_worker(t, NULL);
+    wait_for_state(t, job, "generating");
+    assert_int_equal(end_worker(&seconds), 0);
+    assert_true(seconds < 4.5);
+    assert_state(t, job, "queued");
+    assert_int_equal(ask(t, "SELECT attempts FROM job WHERE id = %lld", (long long)job), 0);
+    assert_no_leftovers(t);
+
+    start_worker(t, NULL); // by another server
+    wait_for_state(t, job, "done");
+    assert_int_equal(ask(t, "SELECT attempts FROM job WHERE id = %lld", (long long)job), 1);
+    assert_int_equal(end_worker(NULL), 0);
+    assert_no_leftovers(t);
+}
+
+static void test_a_job_that_was_taken_away_is_left_alone(void **state)
+{
+    struct queue_test *t = *state;
+    int64_t job = start_long_job(t);
+    start_worker(t, NULL);
+    wait_for_state(t, job, "generating");
+    run_sql(t, "UPDATE job SET lease = 12345, worker = 'w2'");
+    WAIT_FOR(t, "SELECT count(*) FROM worker WHERE id = 'w1' AND state = 'idle'");
+    assert_int_equal(ask(t, "SELECT lease FROM job WHERE id = %lld", (long long)job), 12345);
+    assert_state(t, job, "generating");
+    assert_int_equal(end_worker(NULL), 0);
+    assert_no_leftovers(t);
+}
+
+// The database is locked by somebody for longer than the job takes: it goes on meanwhile.
+static void test_a_locked_database_does_not_stop_the_work(void **state)
+{
+    struct queue_test *t = *state;
+    int64_t job = start_long_job(t);
+    CLEANUP(kb_freep) char *output = data_path(t, "results/%lld-1.mp4", (long long)job);
+    start_worker(t, NULL);
+    wait_for_state(t, job, "preprocessing");
+    run_sql(t, "BEGIN IMMEDIATE");
+    int64_t end = kb_now_us() + 100000000;
+    while (!file_exists(output) && kb_now_us() < end)
+        usleep(10000);
+    assert_true(file_exists(output));
+    run_sql(t, "ROLLBACK");
+    wait_for_state(t, job, "done");
+    assert_int_equal(end_worker(NULL), 0);
+    assert_no_leftovers(t);
+}
+
+static void test_no_store_no_worker(void **state)
+{
+    static const struct {
+        const char *arguments[6], *says;
+        int status;
+    } cases[] = {
+        {{"worker"}, "--data", 2},
+        {{"worker", "--data", "/nonexistent/koubo"}, "/nonexistent/koubo", 3},
+        {{"worker", "--data", "/tmp", "--memory-bytes", "-1"}, "--memory-bytes", 2},
+    };
+    struct outcome r = {0};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        program_run(&r, cases[i].arguments);
+        assert_status(&r, cases[i].status);
+        assert_says(r.err, cases[i].says);
+    }
+    free(r.out);
+    free(r.err);
+}
+
+static void test_sentences_name_the_users_files(void **state)
+{
+    static const struct {
+        const char *text, *path, *name, *wanted;
+    } cases[] = {
+        {"cannot open '/d/files/ab': no", "/d/files/ab", "我.mp4", "cannot open '我.mp4': no"},
+        {"/d/files/ab, /d/files/ab", "/d/files/ab", "x", "x, x"},
+        {"nothing here", "/d/files/ab", "x", "nothing here"},
+        {"as it is", "", "x", "as it is"},
+        {"as it is", NULL, "x", "as it is"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct kb_error err = {.code = KB_BAD_INPUT};
+        snprintf(err.text, sizeof(err.text), "%s", cases[i].text);
+        sentence_rename(&err, cases[i].path, cases[i].name);
+        assert_string_equal(err.text, cases[i].wanted);
+        assert_int_equal(err.code, KB_BAD_INPUT);
+    }
+}
+
+int main(void)
+{
+#define CASE(f) cmocka_unit_test_setup_teardown(f, queue_setup, worker_teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(test_good_and_bad_videos),
+        CASE(test_progress_is_told_and_cancelling_is_heard),
+        CASE(test_a_server_that_is_gone_gets_its_job_back),
+        CASE(test_a_job_that_was_taken_away_is_left_alone),
+        CASE(test_a_locked_database_does_not_stop_the_work),
+        cmocka_unit_test(test_no_store_no_worker),
+        cmocka_unit_test(test_sentences_name_the_users_files),
+    };
+    return cmocka_run_group_tests_name("job/worker", tests, make_materials, folder_teardown);
+}

@@ -1,0 +1,132 @@
+// Real worker processes on a store of made-up batches: what test_worker.c and test_supervisor.c
+// share. Materials are made once in the folder of the group, stores lie in folders of their own.
+#ifndef TESTS_JOB_WORKERS_H
+#define TESTS_JOB_WORKERS_H
+
+#include "tests/cli/program.h"
+#include "tests/queue/queue.h"
+
+#include "asset/asset.h"
+#include "worker/worker.h"
+#include "queue/batch.h"
+
+#include <signal.h>
+
+#define PHOTO "node_modules/@vladmandic/face-api/demo/sample1.jpg"
+
+// A still person is the quickest video; long_video gives time to see each stage.
+static const char *photo, *speech, *long_speech, *long_video;
+
+static int make_materials(void **state)
+{
+    // In its cage a worker cannot be looked at for leaks, and it is to die of a signal, not of a
+    // report about one.
+    setenv("ASAN_OPTIONS", "detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_abort=0", 1);
+    if (folder_setup(state) != 0)
+        return -1;
+    photo = source_path(PHOTO);
+    speech = make_tone("speech.wav", 0.6);
+    long_speech = make_tone("long.wav", 6);
+    long_video = in_folder("long.mp4");
+    struct outcome r = {0};
+    RUN(&r, "generate", "-a", long_speech, "-i", photo, "-o", long_video, "--height", "360", "-q",
+        "--no-cache");
+    assert_status(&r, 0);
+    free(r.out);
+    free(r.err);
+    return 0;
+}
+
+// The id of an uploaded copy of path, as the user calls it.
+static inline const char *upload(struct queue_test *t, const char *name, const char *path)
+{
+    static char ids[8][33];
+    char *id = ids[t->n_assets++ % 8];
+    struct asset_params p = {.name = name, .size_bytes = -1, .client = "127.0.0.1", .lang = "en"};
+    assert_ok(t->err, asset_add_file(t->s, &p, path, id, &t->err));
+    return id;
+}
+
+// The batch of one speech and n videos.
+static inline int64_t start_batch(struct queue_test *t, const char *audio,
+                                  const char *const *videos, int n)
+{
+    struct batch_params p = {.audio = audio,
+                             .videos = videos,
+                             .n_videos = n,
+                             .options = "{\"preset\":\"medium\"}",
+                             .priority = 5,
+                             .client = "127.0.0.1",
+                             .lang = "en"};
+    int64_t id = 0;
+    assert_ok(t->err, batch_create(t->s, &p, &id, &t->err));
+    return id;
+}
+
+// One job that takes a few seconds.
+static inline int64_t start_long_job(struct queue_test *t)
+{
+    const char *video = upload(t, "长.mp4", long_video);
+    int64_t batch = start_batch(t, upload(t, "long.wav", long_speech), &video, 1);
+    return ask(t, "SELECT id FROM job WHERE batch = %lld", (long long)batch);
+}
+
+// Until the expression (SQL) is true; fails after a minute, or a few with sanitizers.
+#define WAIT_FOR(t, ...)                                                                           \
+    do {                                                                                           \
+        int64_t end_ = kb_now_us() + 100000000;                                                    \
+        while (!ask(t, __VA_ARGS__)) {                                                             \
+            if (kb_now_us() > end_)                                                                \
+                fail_msg("waited too long for: " __VA_ARGS__);                                     \
+            usleep(3000);                                                                          \
+        }                                                                                          \
+    } while (0)
+
+static inline void wait_for_state(struct queue_test *t, int64_t job, const char *state)
+{
+    WAIT_FOR(t,
+             "SELECT state = '%s' OR (state IN ('done', 'failed', 'cancelled')"
+             " AND '%s' NOT IN ('done', 'failed', 'cancelled')) FROM job WHERE id = %lld",
+             state, state, (long long)job);
+    if (!ask(t, "SELECT state = '%s' FROM job WHERE id = %lld", state, (long long)job)) {
+        json_t *j = job_of(t, job);
+        fail_msg("job %lld: waited for %s: %s", (long long)job, state, json_dumps(j, 0));
+    }
+}
+
+// The sentence of a job's error, "" without one; free it.
+static inline char *error_of(struct queue_test *t, int64_t job)
+{
+    json_t *j = job_of(t, job);
+    const json_t *error = json_object_get(j, "error");
+    char *text = kb_strdup(json_is_object(error) ? get_text(error, "text") : "");
+    json_decref(j);
+    return text;
+}
+
+static inline char *data_path(struct queue_test *t, const char *fmt, ...) KB_PRINTF(2, 3);
+static inline char *data_path(struct queue_test *t, const char *fmt, ...)
+{
+    char name[300];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(name, sizeof(name), fmt, args);
+    va_end(args);
+    return path_join(t->folder, name);
+}
+
+static int n_entries;
+static inline int count_entry(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    n_entries += type == FTW_F;
+    return 0;
+}
+static inline int count_files(struct queue_test *t, const char *kind)
+{
+    CLEANUP(kb_freep) char *path = path_join(t->folder, kind);
+    n_entries = 0;
+    nftw(path, count_entry, 16, FTW_PHYS);
+    return n_entries;
+}
+
+#endif
