@@ -4,6 +4,7 @@
 #include "asset/internal.h"
 #include "asset/name.h"
 #include "asset/upload.h"
+#include "base/sentence.h"
 #include "base/utf8.h"
 #include "store/fate.h"
 
@@ -45,7 +46,7 @@ enum kb_code asset_insert(struct store *s, const struct asset_params *p, const c
     char name[256], id[33];
     asset_clean_name(name, p->name ? p->name : "");
     kb_random_hex(id, 32);
-    const char *lang = p->lang && strcmp(p->lang, "en") == 0 ? "en" : "zh";
+    const char *lang = kb_language_name(kb_language_of(p->lang));
     enum kb_code code =
         store_exec(s, NULL, err,
                    "INSERT INTO asset(id, state, name, size, source, voice, client, lang,"
@@ -310,7 +311,7 @@ enum kb_code asset_fail(struct store *s, const char *id, const struct kb_error *
                         struct kb_error *err)
 {
     int n = 0;
-    CLEANUP(kb_freep) char *text = utf8_clean(why->text); // may have been cut inside a character
+    CLEANUP(kb_freep) char *text = sentence_of(why);
     enum kb_code code =
         store_exec(s, &n, err,
                    "UPDATE asset SET state = 'bad', error = ?, worker = NULL, lease_ms = NULL"
@@ -429,12 +430,11 @@ enum kb_code asset_set_facts(struct store *s, const char *id, const struct asset
 
 // --- sweeping
 
-// An asset that made its inspectors crash, in the language of its owner.
-static enum kb_code give_up(struct store *s, const char *id, const char *state, const char *lang,
+// An asset that made its inspectors crash.
+static enum kb_code give_up(struct store *s, const char *id, const char *state,
                             struct kb_error *err)
 {
     struct kb_error why = {0};
-    kb_language_set_thread(strcmp(lang, "en") == 0 ? KB_LANGUAGE_SOURCE : KB_LANGUAGE_CATALOGUE);
     if (strcmp(state, "making") == 0)
         kb_fail(&why, KB_INTERNAL,
                 _("the text could not be spoken: the speaker crashed %d times; change the text"),
@@ -444,7 +444,6 @@ static enum kb_code give_up(struct store *s, const char *id, const char *state, 
                 _("the file could not be read: its reader crashed %d times; convert the file to a "
                   "usual format such as mp4 or wav and upload it again"),
                 MAX_CLAIMS);
-    kb_language_set_thread(KB_LANGUAGE_DEFAULT);
     return asset_fail(s, id, &why, err);
 }
 
@@ -452,19 +451,18 @@ static enum kb_code sweep_crashed(struct store *s, struct kb_error *err)
 {
     for (;;) {
         CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-        char id[33], state[16], lang[4];
+        char id[33], state[16];
         enum kb_code code =
             store_query(s, &q, err,
-                        "SELECT id, state, lang FROM asset WHERE state IN ('new', 'making')"
+                        "SELECT id, state FROM asset WHERE state IN ('new', 'making')"
                         " AND attempts >= ? AND (worker IS NULL OR lease_ms < ?) LIMIT 1",
                         "ii", (int64_t)MAX_CLAIMS, kb_wall_ms());
         if (code != KB_OK)
             return code == KB_EOF ? KB_OK : code;
         COPY(id, q, 0);
         COPY(state, q, 1);
-        COPY(lang, q, 2);
         store_reset(&q);
-        code = give_up(s, id, state, lang, err);
+        code = give_up(s, id, state, err);
         if (code != KB_OK)
             return code;
     }

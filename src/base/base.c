@@ -1,5 +1,7 @@
 #include "base/base.h"
 
+#include "base/sentence.h"
+
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -7,35 +9,6 @@
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
-
-static _Atomic enum kb_language process_language;
-static _Thread_local enum kb_language thread_language;
-
-void kb_language_set_process(enum kb_language language)
-{
-    process_language = language;
-}
-
-void kb_language_set_thread(enum kb_language language)
-{
-    thread_language = language;
-}
-
-static bool speaks_source(void)
-{
-    return (thread_language ? thread_language : process_language) == KB_LANGUAGE_SOURCE;
-}
-
-const char *kb_text(const char *text)
-{
-    return speaks_source() ? text : gettext(text);
-}
-
-const char *kb_strerror(int number)
-{
-    const char *text = speaks_source() ? strerrordesc_np(number) : strerror(number);
-    return text ? text : "?";
-}
 
 // A sentence that was cut must not end inside a character: it goes on as JSON.
 static void drop_cut_character(char *text, size_t capacity)
@@ -56,6 +29,7 @@ enum kb_code kb_fail(struct kb_error *err, enum kb_code code, const char *fmt, .
     if (err) {
         va_list args;
         va_start(args, fmt);
+        sentence_pack(err->kept, sizeof(err->kept), fmt, args);
         vsnprintf(err->text, sizeof(err->text), fmt, args);
         va_end(args);
         drop_cut_character(err->text, sizeof(err->text));
@@ -68,17 +42,24 @@ enum kb_code kb_wrap(struct kb_error *err, const char *fmt, ...)
 {
     if (!err)
         return KB_INTERNAL;
-    char cause[sizeof(err->text)];
+    char cause[sizeof(err->text)], kept[sizeof(err->kept)];
     memcpy(cause, err->text, sizeof(cause));
+    memcpy(kept, err->kept, sizeof(kept));
 
+    const char *joint = sentence_joint(fmt);
     va_list args;
     va_start(args, fmt);
+    sentence_pack(err->kept, sizeof(err->kept), fmt, args);
     int n = vsnprintf(err->text, sizeof(err->text), fmt, args);
     va_end(args);
     if (n >= 0 && (size_t)n < sizeof(err->text))
-        snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %.*s", (int)sizeof(err->text) - n,
-                 cause);
+        snprintf(err->text + n, sizeof(err->text) - (size_t)n, "%s%.*s",
+                 joint, (int)sizeof(err->text) - n, cause);
     drop_cut_character(err->text, sizeof(err->text));
+    if (!*kept || strlen(err->kept) + strlen(kept) >= sizeof(err->kept))
+        err->kept[0] = '\0'; // then the text is all there is
+    else
+        strcat(err->kept, kept);
     return err->code;
 }
 

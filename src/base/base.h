@@ -30,11 +30,17 @@
 const char *kb_text(const char *text) __attribute__((format_arg(1)));
 
 // Which language _() speaks: SOURCE = English, CATALOGUE = what gettext was set up for. A thread
-// that has not chosen (or chose DEFAULT) speaks the process's language. A server answers each of
-// its users so; a worker speaks the language of the batch.
+// that has not chosen (or chose DEFAULT) speaks the process's language, that of its terminal and
+// its log. A server answers each of its users in theirs.
 enum kb_language { KB_LANGUAGE_DEFAULT, KB_LANGUAGE_SOURCE, KB_LANGUAGE_CATALOGUE };
+#define KB_LANGUAGES (KB_LANGUAGE_CATALOGUE + 1) // of arrays that have one place for each
 void kb_language_set_process(enum kb_language language); // DEFAULT = CATALOGUE
-void kb_language_set_thread(enum kb_language language);
+enum kb_language kb_language_process(void);
+enum kb_language kb_language_set_thread(enum kb_language language); // returns the one before
+
+// By the names that users give: "en" is English, all else (NULL, too) Chinese; and back.
+enum kb_language kb_language_of(const char *name);
+const char *kb_language_name(enum kb_language language);
 
 // strerror() in the language of _().
 const char *kb_strerror(int number);
@@ -54,13 +60,15 @@ enum kb_code {
 // Untouched on success. Zero-initialise it.
 struct kb_error {
     enum kb_code code;
-    char text[600];
+    char text[600]; // in the language of the thread that reported
+    char kept[800]; // to be stored: base/sentence.h says it in any language
 };
 
 // Fill *err (may be NULL) with a sentence and return code.
 enum kb_code kb_fail(struct kb_error *err, enum kb_code code, const char *fmt, ...) KB_PRINTF(3, 4);
 
 // Put "context: " before what *err already says and return its code (KB_INTERNAL if err is NULL).
+// A context that ends with a space is followed by the rest at once.
 enum kb_code kb_wrap(struct kb_error *err, const char *fmt, ...) KB_PRINTF(2, 3);
 
 // The sentence for memory that ran out.

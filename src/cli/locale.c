@@ -89,6 +89,7 @@ const char *cli_speak_both_languages(void)
     setenv("LANGUAGE", "zh_CN", 1);
     textdomain("koubo"); // forget what was looked up under another LANGUAGE
     translate_libc();
-    kb_language_set_process(chinese ? KB_LANGUAGE_CATALOGUE : KB_LANGUAGE_SOURCE);
-    return chinese ? "zh" : "en";
+    enum kb_language ours = chinese ? KB_LANGUAGE_CATALOGUE : KB_LANGUAGE_SOURCE;
+    kb_language_set_process(ours);
+    return kb_language_name(ours);
 }

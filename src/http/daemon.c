@@ -176,7 +176,7 @@ static struct http *http_create(const struct http_params *p)
     h->app = p->app;
     h->tables = p->tables;
     h->listen = kb_strdup(p->listen);
-    h->lang = p->lang && strcmp(p->lang, "en") == 0 ? "en" : "zh";
+    h->lang = kb_language_name(kb_language_of(p->lang));
     h->threads = p->threads > 0 ? p->threads : 4;
     h->connections = p->connections > 0 ? p->connections : 1000;
     h->connections_per_client = p->connections_per_client > 0 ? p->connections_per_client : 400;

@@ -424,5 +424,5 @@ const char *request_lang(const struct request *r)
 
 enum kb_language request_language(const struct request *r)
 {
-    return strcmp(request_lang(r), "en") == 0 ? KB_LANGUAGE_SOURCE : KB_LANGUAGE_CATALOGUE;
+    return kb_language_of(request_lang(r));
 }

@@ -5,6 +5,7 @@
 #include "store/sql.h"
 
 #include "base/log.h"
+#include "base/sentence.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +18,14 @@ static const int pauses_s[] = {10, 30, 60, 5 * 60, 15 * 60, 60 * 60};
 
 // --- what happened
 
-static enum kb_code view_json(struct store *s, const char *sql, int64_t id, json_t **ret,
-                              struct kb_error *err)
+// Its sentences are in the language of the batch, whoever has ended it.
+static enum kb_code view_json(struct store *s, const char *sql, int64_t id, const char *lang,
+                              json_t **ret, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_language before = kb_language_set_thread(kb_language_of(lang));
     enum kb_code code = store_query(s, &q, err, sql, "i", id);
+    kb_language_set_thread(before);
     if (code != KB_OK)
         return code == KB_EOF ? kb_fail(err, KB_NOT_FOUND, "no batch or job %lld", (long long)id)
                               : code;
@@ -31,20 +35,21 @@ static enum kb_code view_json(struct store *s, const char *sql, int64_t id, json
     return *ret ? KB_OK : kb_fail(err, KB_INTERNAL, "a view made JSON that cannot be read");
 }
 
-static enum kb_code load_batch(struct store *s, int64_t id, json_t **ret, struct kb_error *err)
+static enum kb_code load_batch(struct store *s, int64_t id, const char *lang, json_t **ret,
+                               struct kb_error *err)
 {
-    return view_json(s, "SELECT json FROM batch_json WHERE id = ?", id, ret, err);
+    return view_json(s, "SELECT json FROM batch_json WHERE id = ?", id, lang, ret, err);
 }
 
 // [{"name","error"}, …] of the batch's failed jobs.
-static enum kb_code load_failures(struct store *s, int64_t batch, json_t **ret,
+static enum kb_code load_failures(struct store *s, int64_t batch, const char *lang, json_t **ret,
                                   struct kb_error *err)
 {
     return view_json(s,
-                     "SELECT json_group_array(json_object('name', name, 'error', error)) FROM"
+                     "SELECT json_group_array(json_object('name', name, 'error', say(error))) FROM"
                      " (SELECT name, error FROM job WHERE batch = ? AND state = 'failed'"
                      "  ORDER BY position LIMIT " MAX_FAILURES ")",
-                     batch, ret, err);
+                     batch, lang, ret, err);
 }
 
 static bool wants(const json_t *config, const char *event)
@@ -132,9 +137,9 @@ enum kb_code notify_batch_ended(struct store *s, int64_t id, struct kb_error *er
     enum kb_code code = load_config(s, id, &config, lang, err);
     if (code != KB_OK || !config || !wants(config, "batch_ended"))
         return code;
-    code = load_batch(s, id, &batch, err);
+    code = load_batch(s, id, lang, &batch, err);
     if (code == KB_OK)
-        code = load_failures(s, id, &failures, err);
+        code = load_failures(s, id, lang, &failures, err);
     if (code != KB_OK)
         return code;
     json_auto_t *message = new_message("batch_ended", lang);
@@ -147,14 +152,16 @@ enum kb_code notify_job_failed(struct store *s, int64_t id, struct kb_error *err
 {
     json_auto_t *config = NULL, *batch = NULL, *job = NULL;
     char lang[4];
-    enum kb_code code = view_json(s, "SELECT json FROM job_json WHERE id = ?", id, &job, err);
-    if (code != KB_OK)
-        return code;
-    int64_t batch_id = json_integer_value(json_object_get(job, "batch"));
-    code = load_config(s, batch_id, &config, lang, err);
+    int64_t batch_id = 0;
+    enum kb_code code =
+        store_query_int(s, &batch_id, err, "SELECT batch FROM job WHERE id = ?", "i", id);
+    if (code == KB_OK)
+        code = load_config(s, batch_id, &config, lang, err);
     if (code != KB_OK || !config || !wants(config, "job_failed"))
         return code;
-    code = load_batch(s, batch_id, &batch, err);
+    code = load_batch(s, batch_id, lang, &batch, err);
+    if (code == KB_OK)
+        code = view_json(s, "SELECT json FROM job_json WHERE id = ?", id, lang, &job, err);
     if (code != KB_OK)
         return code;
     json_auto_t *message = new_message("job_failed", lang);
@@ -324,10 +331,11 @@ static enum kb_code put_off(struct store *s, const struct notice *n, const struc
                             struct kb_error *err)
 {
     const char *kind = text_of(n->target, "kind");
+    CLEANUP(kb_freep) char *kept = sentence_of(why);
     if (n->attempts >= (int)ARRAY_LEN(pauses_s)) {
         log_warn(_("a message to '%s' was given up after %d attempts: %s"), kind, n->attempts + 1,
                  why->text);
-        return finish(s, n, "given_up", why->text, err);
+        return finish(s, n, "given_up", kept, err);
     }
     int pause_s = pauses_s[KB_MAX(n->attempts, 0)];
     log_warn(_("a message to '%s' could not be sent and is sent again in %d seconds: %s"), kind,
@@ -335,7 +343,7 @@ static enum kb_code put_off(struct store *s, const struct notice *n, const struc
     return store_exec(s, NULL, err,
                       "UPDATE notice SET attempts = attempts + 1, next_ms = ?, error = ?"
                       " WHERE id = ?",
-                      "iti", kb_wall_ms() + pause_s * SECOND_MS, why->text, n->id);
+                      "iti", kb_wall_ms() + pause_s * SECOND_MS, kept, n->id);
 }
 
 static enum kb_code send_one(struct store *s, const struct notice *n, const char *base_url,
@@ -344,10 +352,9 @@ static enum kb_code send_one(struct store *s, const struct notice *n, const char
     struct kb_error why = {0};
     if (!n->target || !n->message)
         return finish(s, n, "given_up", "not JSON", err);
-    bool english = strcmp(text_of(n->message, "lang"), "en") == 0;
-    kb_language_set_thread(english ? KB_LANGUAGE_SOURCE : KB_LANGUAGE_CATALOGUE);
+    enum kb_language before = kb_language_set_thread(kb_language_of(text_of(n->message, "lang")));
     enum kb_code code = say(n->target, n->message, base_url, cancel, &why);
-    kb_language_set_thread(KB_LANGUAGE_DEFAULT);
+    kb_language_set_thread(before);
     if (code == KB_CANCELLED)
         return kb_fail(err, KB_CANCELLED, "%s", why.text);
     return code == KB_OK ? finish(s, n, "sent", NULL, err) : put_off(s, n, &why, err);

@@ -4,6 +4,7 @@
 #include "queue/internal.h"
 
 #include "base/file.h"
+#include "base/sentence.h"
 #include "base/utf8.h"
 #include "notify/notify.h"
 #include "queue/options.h"
@@ -20,6 +21,16 @@ static void json_free(json_t **json)
 }
 
 // --- making one
+
+enum kb_code speech_useless(const char *name, const char *why, struct kb_error *err)
+{
+    if (why)
+        sentence_fail(err, KB_BAD_INPUT, why);
+    else
+        kb_fail(err, KB_BAD_INPUT, "%s", _("it cannot be read"));
+    kb_wrap(err, _("the speech '%s' cannot be used"), name);
+    return KB_BAD_INPUT;
+}
 
 // An asset that a batch may use: its name, or the sentence why not. bad_is_fine: a bad video fails
 // alone, later.
@@ -43,8 +54,7 @@ static enum kb_code check_asset(struct store *s, const char *id, bool bad_is_fin
                        _("'%s' is still being uploaded; start the batch when it is complete"),
                        name);
     if (strcmp(state, "bad") == 0 && !bad_is_fine)
-        return kb_fail(err, KB_BAD_INPUT, _("the speech '%s' cannot be used: %s"), name,
-                       why ? why : _("it cannot be read"));
+        return speech_useless(name, why, err);
     *ret_name = TAKE(name);
     return KB_OK;
 }
@@ -152,7 +162,7 @@ static enum kb_code create(struct store *s, const struct batch_params *p,
         " created_ms) VALUES (?, ?, ?, ?, ?, ?,"
         " (SELECT coalesce(max(turn), 0) + 1 FROM batch), ?, ?, ?) RETURNING id",
         "tttttitti", name, p->audio, audio, p->options ? p->options : "{}", p->notify,
-        (int64_t)p->priority, p->client, p->lang && strcmp(p->lang, "en") == 0 ? "en" : "zh",
+        (int64_t)p->priority, p->client, kb_language_name(kb_language_of(p->lang)),
         kb_wall_ms());
     return code == KB_OK ? add_jobs(s, p, *ret_id, err) : code;
 }
@@ -270,12 +280,13 @@ static enum kb_code cancel(struct store *s, int64_t id, int64_t argument, struct
     enum kb_code code = store_exec(
         s, NULL, err, "UPDATE job SET cancel = 1 WHERE batch = ? AND state IN " JOB_STATES_RUNNING,
         "i", id);
+    CLEANUP(kb_freep) char *kept = sentence_keep(_("cancelled"));
     if (code == KB_OK)
         code = store_exec(s, NULL, err,
                           "UPDATE job SET state = 'cancelled', error_code = 'cancelled',"
                           " error = ?2, ended_ms = ?3, state_since_ms = ?3, waiting = NULL"
                           " WHERE batch = ?1 AND state = 'queued'",
-                          "iti", id, _("cancelled"), kb_wall_ms());
+                          "iti", id, kept, kb_wall_ms());
     return code == KB_OK ? batch_check_ended(s, id, err) : code;
 }
 

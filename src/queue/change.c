@@ -46,8 +46,8 @@ static enum kb_code must_reset(struct store *s, int64_t rev, int64_t now_rev, bo
     return code;
 }
 
-static enum kb_code add_changes(struct store *s, int64_t rev, struct text *ret, int64_t *ret_rev,
-                                struct kb_error *err)
+static enum kb_code add_changes(struct store *s, int64_t rev, int64_t now_ms, struct text *ret,
+                                int64_t *ret_rev, struct kb_error *err)
 {
     bool reset = false;
     int64_t now_rev = 0;
@@ -56,7 +56,7 @@ static enum kb_code add_changes(struct store *s, int64_t rev, struct text *ret, 
         code = must_reset(s, rev, now_rev, &reset, err);
     if (code != KB_OK)
         return code;
-    text_addf(ret, "{\"rev\":%lld,\"now\":%lld", (long long)now_rev, (long long)kb_wall_ms());
+    text_addf(ret, "{\"rev\":%lld,\"now\":%lld", (long long)now_rev, (long long)now_ms);
     if (reset) {
         text_add(ret, ",\"batches\":[],\"jobs\":[],\"assets\":[],\"gone\":[],\"reset\":true}");
         *ret_rev = now_rev;
@@ -84,9 +84,20 @@ static enum kb_code add_changes(struct store *s, int64_t rev, struct text *ret, 
     return code;
 }
 
-enum kb_code change_list_json(struct store *s, int64_t rev, struct text *ret, int64_t *ret_rev,
-                          struct kb_error *err)
+enum kb_code change_list_json(struct store *s, int64_t rev, const bool wanted[KB_LANGUAGES],
+                              struct text ret[KB_LANGUAGES], int64_t *ret_rev,
+                              struct kb_error *err)
 {
+    int64_t now_ms = kb_wall_ms();
     enum kb_code code = store_begin_read(s, err);
-    return code == KB_OK ? store_end(s, add_changes(s, rev, ret, ret_rev, err), err) : code;
+    if (code != KB_OK)
+        return code;
+    for (int i = 0; i < KB_LANGUAGES && code == KB_OK; i++) {
+        if (!wanted[i])
+            continue;
+        enum kb_language before = kb_language_set_thread((enum kb_language)i);
+        code = add_changes(s, rev, now_ms, &ret[i], ret_rev, err);
+        kb_language_set_thread(before);
+    }
+    return store_end(s, code, err);
 }

@@ -33,11 +33,14 @@ const char *job_error_code(enum kb_code code);
 // Add the time since state_since_ms to the stage the job is in.
 enum kb_code job_lap(struct store *s, int64_t job, int64_t now_ms, struct kb_error *err);
 
-// The end of a job in state "failed" or "cancelled"; error_code and text may be NULL. Ends its
-// batch when it was the last, and tells notify.c.
+// The end of a job in state "failed" or "cancelled"; error_code and text (a sentence as it is kept,
+// base/sentence.h) may be NULL. Ends its batch when it was the last, and tells notify/.
 enum kb_code job_end(struct store *s, int64_t job, const char *state, const char *error_code,
                      const char *text, struct kb_error *err);
-// Mark the batch as ended if no job is left to do, and tell notify.c.
+enum kb_code job_end_cancelled(struct store *s, int64_t job, struct kb_error *err);
+// Why a speech that is "bad" cannot be used; why: its own sentence as it is kept, or NULL.
+enum kb_code speech_useless(const char *name, const char *why, struct kb_error *err);
+// Mark the batch as ended if no job is left to do, and tell notify/.
 enum kb_code batch_check_ended(struct store *s, int64_t batch, struct kb_error *err);
 // Give the batch a new revision: one of its jobs is gone.
 enum kb_code batch_touch(struct store *s, int64_t batch, struct kb_error *err);

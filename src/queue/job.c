@@ -3,6 +3,7 @@
 
 #include "queue/internal.h"
 
+#include "base/sentence.h"
 #include "notify/notify.h"
 
 #include <string.h>
@@ -126,6 +127,12 @@ enum kb_code job_end(struct store *s, int64_t job, const char *state, const char
     return code == KB_OK ? batch_check_ended(s, batch, err) : code;
 }
 
+enum kb_code job_end_cancelled(struct store *s, int64_t job, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *kept = sentence_keep(_("cancelled"));
+    return job_end(s, job, "cancelled", "cancelled", kept, err);
+}
+
 // --- what the API does with one job
 
 struct job_row {
@@ -157,7 +164,7 @@ static enum kb_code cancel(struct store *s, int64_t id, struct kb_error *err)
     if (job.ended)
         return kb_fail(err, KB_BAD_INPUT, _("job %lld has ended already"), (long long)id);
     if (job.queued)
-        return job_end(s, id, "cancelled", "cancelled", _("cancelled"), err);
+        return job_end_cancelled(s, id, err);
     return store_exec(s, NULL, err, "UPDATE job SET cancel = 1 WHERE id = ?", "i", id);
 }
 

@@ -5,7 +5,7 @@
 #include "queue/internal.h"
 
 #include "base/file.h"
-#include "base/utf8.h"
+#include "base/sentence.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -373,7 +373,7 @@ static enum kb_code failed(struct store *s, const struct job_claim *c, const str
         code = job_lap(s, c->job, kb_wall_ms(), err);
     if (code != KB_OK)
         return code;
-    CLEANUP(kb_freep) char *text = utf8_clean(why->text); // a long sentence was cut somewhere
+    CLEANUP(kb_freep) char *text = sentence_of(why);
     const char *name = job_error_code(why->code);
     if (why->code == KB_CANCELLED)
         return job_end(s, c->job, "cancelled", name, text, err);
@@ -396,7 +396,7 @@ static enum kb_code give_back(struct store *s, const struct job_claim *c, struct
     if (code != KB_OK)
         return code;
     if (old.cancel)
-        return job_end(s, c->job, "cancelled", "cancelled", _("cancelled"), err);
+        return job_end_cancelled(s, c->job, err);
     code = job_requeue(s, c->job, 0, "worker", NULL, NULL, err);
     return code == KB_OK
                ? store_exec(s, NULL, err, "UPDATE job SET attempts = attempts - 1 WHERE id = ?",

@@ -1,6 +1,7 @@
 // The supervisor's side: jobs whose worker is gone, and what queued jobs wait for.
 #include "queue/sweep.h"
 
+#include "base/sentence.h"
 #include "queue/internal.h"
 
 #include <errno.h>
@@ -53,34 +54,27 @@ static enum kb_code read_lost(struct store *s, int64_t job, struct lost_job *ret
     return code == KB_EOF ? KB_OK : code;
 }
 
-// Sentences kept with a job are in the language of its batch.
-static void speak(const char *lang)
+// The sentence as it is kept, a new string.
+static char *tell_lost(const struct lost_job *j, const char *reason)
 {
-    kb_language_set_thread(strcmp(lang, "en") == 0 ? KB_LANGUAGE_SOURCE : KB_LANGUAGE_CATALOGUE);
-}
-
-static void tell_lost(const struct lost_job *j, const char *reason, struct text *ret)
-{
-    speak(j->lang);
-    const char *why = reason ? _(reason) : _("the worker is gone");
-    if (j->cancel) {
-        text_add(ret, _("cancelled"));
-        kb_language_set_thread(KB_LANGUAGE_DEFAULT);
-        return;
-    }
-    if (j->total > 0)
-        text_addf(ret, _("%s while %s, at frame %lld of %lld; "), why, stage_title(j->stage),
-                  (long long)j->done, (long long)j->total);
-    else
-        text_addf(ret, _("%s while %s; "), why, stage_title(j->stage));
+    struct kb_error why = {0};
+    if (j->cancel)
+        return sentence_keep(_("cancelled"));
     if (j->attempts < JOB_MAX_ATTEMPTS)
-        text_addf(ret, _("attempt %d of %d, it is tried again"), j->attempts, JOB_MAX_ATTEMPTS);
+        kb_fail(&why, KB_INTERNAL, _("attempt %d of %d, it is tried again"), j->attempts,
+                JOB_MAX_ATTEMPTS);
     else
-        text_addf(ret,
-                  _("tried %d times. Repeat it when the machine has less to do; if it fails again, "
-                    "convert the video to MP4 (H.264) or make it smaller, and upload it anew"),
-                  j->attempts);
-    kb_language_set_thread(KB_LANGUAGE_DEFAULT);
+        kb_fail(&why, KB_INTERNAL,
+                _("tried %d times. Repeat it when the machine has less to do; if it fails again, "
+                  "convert the video to MP4 (H.264) or make it smaller, and upload it anew"),
+                j->attempts);
+    reason = _(reason ? reason : N_("the worker is gone"));
+    if (j->total > 0)
+        kb_wrap(&why, _("%s while %s, at frame %lld of %lld; "), reason, stage_title(j->stage),
+                (long long)j->done, (long long)j->total);
+    else
+        kb_wrap(&why, _("%s while %s; "), reason, stage_title(j->stage));
+    return sentence_of(&why);
 }
 
 // What the attempt left. Its video may be whole when the worker died between that and its report.
@@ -103,7 +97,6 @@ static void remove_output(struct store *s, const struct lost_job *j)
 enum kb_code job_lost(struct store *s, int64_t job, const char *reason, bool hung,
                       struct kb_error *err)
 {
-    CLEANUP(text_free) struct text text = {0};
     struct lost_job j = {0};
     enum kb_code code = read_lost(s, job, &j, err);
     if (code != KB_OK || !j.running)
@@ -113,13 +106,12 @@ enum kb_code job_lost(struct store *s, int64_t job, const char *reason, bool hun
         return code;
     remove_output(s, &j);
     const char *name = hung ? "hung" : "crashed";
-    tell_lost(&j, reason, &text);
+    CLEANUP(kb_freep) char *text = tell_lost(&j, reason);
     if (j.cancel)
-        return job_end(s, job, "cancelled", "cancelled", text_get(&text), err);
+        return job_end(s, job, "cancelled", "cancelled", text, err);
     if (j.attempts < JOB_MAX_ATTEMPTS)
-        return job_requeue(s, job, (int64_t)RETRY_MS * j.attempts, "retry", name, text_get(&text),
-                           err);
-    return job_end(s, job, "failed", name, text_get(&text), err);
+        return job_requeue(s, job, (int64_t)RETRY_MS * j.attempts, "retry", name, text, err);
+    return job_end(s, job, "failed", name, text, err);
 }
 
 // A short list of jobs, so that no statement is open while they change.
@@ -210,8 +202,8 @@ static enum kb_code sweep_bad(struct store *s, struct kb_error *err)
         enum kb_code code = store_query(
             s, &q, err,
             "SELECT j.id, a.id IS NULL OR v.id IS NULL, a.state IS 'bad',"
-            " iif(a.state IS 'bad', a.error, v.error), iif(a.state IS 'bad', b.audio_name, j.name),"
-            " b.lang FROM" JOB_AND_FILES "WHERE j.state = 'queued'"
+            " iif(a.state IS 'bad', a.error, v.error), iif(a.state IS 'bad', b.audio_name, j.name)"
+            " FROM" JOB_AND_FILES "WHERE j.state = 'queued'"
             " AND (a.id IS NULL OR v.id IS NULL OR a.state = 'bad' OR v.state = 'bad') LIMIT 1",
             "");
         if (code != KB_OK)
@@ -220,20 +212,20 @@ static enum kb_code sweep_bad(struct store *s, struct kb_error *err)
         bool missing = sqlite3_column_int(q, 1), speech = sqlite3_column_int(q, 2);
         CLEANUP(kb_freep) char *why = store_column(q, 3);
         CLEANUP(kb_freep) char *name = store_column(q, 4);
-        const char *lang = (const char *)sqlite3_column_text(q, 5);
-        speak(lang);
         store_reset(&q);
-        CLEANUP(text_free) struct text text = {0};
+        struct kb_error sentence = {0};
         if (missing)
-            text_add(&text, _("the speech or the video was deleted; upload it again and start a "
-                              "new batch"));
+            kb_fail(&sentence, KB_NOT_FOUND,
+                    _("the speech or the video was deleted; upload it again and start a new "
+                      "batch"));
         else if (speech)
-            text_addf(&text, _("the speech '%s' cannot be used: %s"), name,
-                      why ? why : _("it cannot be read"));
+            speech_useless(name, why, &sentence);
+        else if (why)
+            sentence_fail(&sentence, KB_BAD_INPUT, why);
         else
-            text_add(&text, why ? why : _("it cannot be read"));
-        kb_language_set_thread(KB_LANGUAGE_DEFAULT);
-        code = job_end(s, job, "failed", missing ? "not_found" : "bad_input", text_get(&text), err);
+            kb_fail(&sentence, KB_BAD_INPUT, "%s", _("it cannot be read"));
+        CLEANUP(kb_freep) char *kept = sentence_of(&sentence);
+        code = job_end(s, job, "failed", missing ? "not_found" : "bad_input", kept, err);
         if (code != KB_OK)
             return code;
     }

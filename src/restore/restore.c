@@ -114,7 +114,7 @@ static void read_note(const struct restoring *r, const struct found *f, const ch
     ret->key =
         kb_printf("%lld %s", (long long)json_integer_value(json_object_get(note, "batch")), batch);
     const char *lang = note ? note_text(note, "lang") : r->params->lang;
-    ret->lang = lang && strcmp(lang, "en") == 0 ? "en" : "zh";
+    ret->lang = kb_language_name(kb_language_of(lang));
     ret->ended_ms = KB_MIN(f->time_ms, kb_wall_ms());
     ret->started_ms = note_time(note, "started", ret->ended_ms);
     ret->created_ms = note_time(note, "created", ret->started_ms);

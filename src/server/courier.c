@@ -182,8 +182,10 @@ static enum kb_code explain(CURL *curl, CURLcode result, const struct download *
     CLEANUP(kb_freep) char *address = plain_address(d->asset->source);
     long status = 0;
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-    if (d->err.text[0])
-        return kb_fail(err, d->err.code, _("downloading '%s' failed: %s"), address, d->err.text);
+    if (d->err.text[0]) {
+        *err = d->err;
+        return kb_wrap(err, _("downloading '%s' failed"), address);
+    }
     if (d->address_refused)
         return kb_fail(err, KB_BAD_INPUT,
                        _("'%s' leads to an address of the server itself, which is not allowed"),
@@ -248,10 +250,7 @@ static bool fetch_one(struct courier *f, struct store *store)
     enum kb_code code = asset_next_fetch(store, &asset, &err);
     if (code == KB_OK) {
         struct download d = {.courier = f, .store = store, .asset = &asset};
-        kb_language_set_thread(strcmp(asset.lang, "zh") == 0 ? KB_LANGUAGE_CATALOGUE
-                                                             : KB_LANGUAGE_SOURCE);
         enum kb_code outcome = download_run(&d, &why);
-        kb_language_set_thread(KB_LANGUAGE_DEFAULT);
         if (outcome == KB_CANCELLED)
             return false;
         if (outcome == KB_OK) {

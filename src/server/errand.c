@@ -141,7 +141,7 @@ void reply_errand(struct request *r, struct errands *e, errand_fn *work, void (*
     }
     struct errand *a = kb_alloc(sizeof(*a));
     *a = (struct errand){.all = e, .work = work, .free_ctx = free_ctx, .ctx = ctx, .refs = 2};
-    a->language = strcmp(request_lang(r), "zh") == 0 ? KB_LANGUAGE_CATALOGUE : KB_LANGUAGE_SOURCE;
+    a->language = kb_language_of(request_lang(r));
     pthread_mutex_init(&a->lock, NULL);
     reply_stream(r, "application/json", errand_read, errand_stream_gone, a, &a->stream);
 

@@ -32,8 +32,13 @@
 struct chunk {
     int refs;
     int64_t from, to; // revisions; -1 = a heartbeat
-    size_t size;
-    char text[];
+    // What goes out, by language. Few changes have a sentence in them: then all are the same bytes.
+    struct {
+        const char *text; // in data; NULL: nobody was there who speaks it
+        size_t size;
+    } in[KB_LANGUAGES];
+    size_t size; // of data
+    char data[];
 };
 
 struct listener {
@@ -41,6 +46,7 @@ struct listener {
     struct listener *next, **link; // in events->listeners; link is NULL outside
     int refs;                      // the stream and whoever wakes it
     struct stream *stream;
+    enum kb_language language;
     struct chunk *sending; // what is being sent
     size_t sent;
     struct chunk *own; // to be sent next, before the ring
@@ -59,7 +65,7 @@ struct events {
     // under lock:
     int refs; // the server and each listener
     bool stopping, asked;
-    int n_listeners;
+    int n_listeners, n_speakers[KB_LANGUAGES]; // those who greet already count among the speakers
     struct listener *listeners;
     struct chunk *ring[RING];
     uint64_t first, next; // numbers of the oldest chunk and of the one to come
@@ -108,34 +114,76 @@ static void events_unref(struct events *e)
 // --- text
 
 // The JSON is one line; if it ever is not, its line ends are only white space.
-static struct chunk *chunk_make(int64_t from, int64_t to, const char *event, struct text *json)
+static void write_event(struct text *ret, int64_t to, const char *event, struct text *json)
 {
     for (size_t i = 0; i < json->size; i++)
         if (json->data[i] == '\n' || json->data[i] == '\r')
             json->data[i] = ' ';
-    CLEANUP(text_free) struct text t = {0};
     if (to >= 0)
-        text_addf(&t, "id: %lld\n", (long long)to);
-    text_addf(&t, "event: %s\ndata: %s\n\n", event, text_get(json));
-    struct chunk *c = kb_alloc(sizeof(*c) + t.size);
+        text_addf(ret, "id: %lld\n", (long long)to);
+    text_addf(ret, "event: %s\ndata: %s\n\n", event, text_get(json));
+}
+
+// texts: by language, empty ones are left out.
+static struct chunk *chunk_make(int64_t from, int64_t to, const struct text texts[KB_LANGUAGES])
+{
+    const struct text *source = &texts[KB_LANGUAGE_SOURCE], *other = &texts[KB_LANGUAGE_CATALOGUE];
+    bool same = source->size == other->size && source->size > 0 &&
+                memcmp(source->data, other->data, source->size) == 0;
+    size_t size = source->size + (same ? 0 : other->size);
+    struct chunk *c = kb_alloc(sizeof(*c) + size);
     c->refs = 1;
     c->from = from;
     c->to = to;
-    c->size = t.size;
-    memcpy(c->text, t.data, t.size);
+    c->size = size;
+    char *at = c->data;
+    for (int i = KB_LANGUAGE_SOURCE; i < KB_LANGUAGES; i++) {
+        c->in[i].size = texts[i].size;
+        c->in[i].text = same ? c->data : at;
+        if (texts[i].size == 0)
+            c->in[i].text = NULL;
+        else if (!same || at == c->data)
+            at = mempcpy(at, texts[i].data, texts[i].size);
+    }
     return c;
 }
 
-// Everything after revision from; NULL when that is nothing.
-static enum kb_code chunk_of_changes(struct chunk **ret, struct store *s, int64_t from,
-                                     struct kb_error *err)
+static struct chunk *heartbeat_make(struct text *json)
 {
-    CLEANUP(text_free) struct text json = {0};
+    struct text texts[KB_LANGUAGES] = {0};
+    write_event(&texts[KB_LANGUAGE_SOURCE], -1, "heartbeat", json);
+    texts[KB_LANGUAGE_CATALOGUE] = texts[KB_LANGUAGE_SOURCE];
+    struct chunk *c = chunk_make(-1, -1, texts);
+    text_free(&texts[KB_LANGUAGE_SOURCE]);
+    return c;
+}
+
+// Everything after revision from, for the wanted languages; NULL when that is nothing.
+static enum kb_code chunk_of_changes(struct chunk **ret, struct store *s, int64_t from,
+                                     const bool wanted[KB_LANGUAGES], struct kb_error *err)
+{
+    struct text json[KB_LANGUAGES] = {0}, events[KB_LANGUAGES] = {0};
     int64_t to = from;
-    enum kb_code code = change_list_json(s, from, &json, &to, err);
+    enum kb_code code = change_list_json(s, from, wanted, json, &to, err);
+    for (int i = 0; i < KB_LANGUAGES; i++) {
+        if (wanted[i])
+            write_event(&events[i], to, "change", &json[i]);
+        text_free(&json[i]);
+    }
     if (code == KB_OK)
-        *ret = from == to ? NULL : chunk_make(from, to, "change", &json);
+        *ret = from == to ? NULL : chunk_make(from, to, events);
+    for (int i = 0; i < KB_LANGUAGES; i++)
+        text_free(&events[i]);
     return code;
+}
+
+// Of those who are there.
+static void languages_wanted(struct events *e, bool ret[KB_LANGUAGES])
+{
+    pthread_mutex_lock(&e->lock);
+    for (int i = 0; i < KB_LANGUAGES; i++)
+        ret[i] = e->n_speakers[i] > 0;
+    pthread_mutex_unlock(&e->lock);
 }
 
 // --- the ring; under events.lock
@@ -176,7 +224,7 @@ static struct chunk *listener_next(struct events *e, struct listener *l)
             l->place++;
             continue;
         }
-        if (c->from != l->seen) {
+        if (c->from != l->seen || !c->in[l->language].text) {
             l->lost = true;
             break;
         }
@@ -227,7 +275,9 @@ static bool publish_changes(struct events *e)
         return false;
     struct kb_error err = {0};
     struct chunk *c = NULL;
-    if (chunk_of_changes(&c, e->store, e->revision, &err) != KB_OK) {
+    bool wanted[KB_LANGUAGES];
+    languages_wanted(e, wanted);
+    if (chunk_of_changes(&c, e->store, e->revision, wanted, &err) != KB_OK) {
         complain(e, &err);
         return false;
     }
@@ -259,7 +309,7 @@ static struct listener *find_lost(struct events *e, uint64_t *ret_place, int64_t
     return l;
 }
 
-// All who are lost at the same revision share one chunk.
+// All who are lost at the same revision and speak the same share one chunk.
 static void help_lost(struct events *e)
 {
     struct listener *l;
@@ -268,11 +318,14 @@ static void help_lost(struct events *e)
     while ((l = find_lost(e, &place, &seen))) {
         struct kb_error err = {0};
         struct chunk *c = NULL;
-        enum kb_code code = chunk_of_changes(&c, e->store, seen, &err);
+        enum kb_language language = l->language;
+        bool wanted[KB_LANGUAGES] = {false};
+        wanted[language] = true;
+        enum kb_code code = chunk_of_changes(&c, e->store, seen, wanted, &err);
         if (code == KB_OK) {
             pthread_mutex_lock(&e->lock);
             for (struct listener *i = e->listeners; i; i = i->next) {
-                if (!i->lost || i->own || i->seen != seen)
+                if (!i->lost || i->own || i->seen != seen || i->language != language)
                     continue;
                 i->own = chunk_ref(c);
                 i->seen = c ? c->to : seen;
@@ -298,7 +351,7 @@ static void publish_heartbeat(struct events *e)
         complain(e, &err);
         return;
     }
-    struct chunk *c = chunk_make(-1, -1, "heartbeat", &json);
+    struct chunk *c = heartbeat_make(&json);
     pthread_mutex_lock(&e->lock);
     chunk_unref(&e->heartbeat);
     e->heartbeat = chunk_ref(c);
@@ -440,13 +493,15 @@ int events_listeners(struct events *e)
 // --- listeners
 
 // Before the handler has its answer: position in the ring first, then what has changed since.
-struct listener *listener_create(struct events *e)
+struct listener *listener_create(struct events *e, enum kb_language language)
 {
     struct listener *l = kb_alloc(sizeof(*l));
     l->events = e;
     l->refs = 1;
+    l->language = language;
     pthread_mutex_lock(&e->lock);
     e->refs++;
+    e->n_speakers[language]++;
     l->place = e->next;
     pthread_mutex_unlock(&e->lock);
     return l;
@@ -455,37 +510,31 @@ struct listener *listener_create(struct events *e)
 enum kb_code listener_greet(struct listener *l, struct store *s, int64_t since,
                             struct kb_error *err)
 {
+    struct events *e = l->events;
     struct chunk *changes = NULL;
+    bool wanted[KB_LANGUAGES] = {false};
     enum kb_code code = KB_OK;
+    wanted[l->language] = true;
     if (since < 0)
         l->seen = change_revision(s);
     else
-        code = chunk_of_changes(&changes, s, since, err);
+        code = chunk_of_changes(&changes, s, since, wanted, err);
     if (code != KB_OK)
         return code;
     if (since >= 0)
         l->seen = changes ? changes->to : since;
 
-    struct events *e = l->events;
-    pthread_mutex_lock(&e->lock);
-    struct chunk *heartbeat = chunk_ref(e->heartbeat);
-    pthread_mutex_unlock(&e->lock);
-    static const char retry[] = "retry: 1000\n\n";
-    size_t size =
-        sizeof(retry) - 1 + (changes ? changes->size : 0) + (heartbeat ? heartbeat->size : 0);
-    struct chunk *c = kb_alloc(sizeof(*c) + size);
-    c->refs = 1;
-    char *to = mempcpy(c->text, retry, sizeof(retry) - 1);
+    struct text texts[KB_LANGUAGES] = {0}, *t = &texts[l->language];
+    text_add(t, "retry: 1000\n\n");
     if (changes)
-        to = mempcpy(to, changes->text, changes->size);
-    if (heartbeat)
-        to = mempcpy(to, heartbeat->text, heartbeat->size);
-    c->size = size;
-    l->own = c;
-    chunk_unref(&changes);
+        text_add_bytes(t, changes->in[l->language].text, changes->in[l->language].size);
     pthread_mutex_lock(&e->lock);
-    chunk_unref(&heartbeat);
+    if (e->heartbeat)
+        text_add_bytes(t, e->heartbeat->in[l->language].text, e->heartbeat->in[l->language].size);
+    chunk_unref(&changes);
     pthread_mutex_unlock(&e->lock);
+    l->own = chunk_make(-1, -1, texts);
+    text_free(t);
     return KB_OK;
 }
 
@@ -516,6 +565,7 @@ void listener_unref(struct listener *l)
     pthread_mutex_lock(&e->lock);
     bool last = --l->refs == 0;
     if (last) {
+        e->n_speakers[l->language]--;
         chunk_unref(&l->own);
         chunk_unref(&l->sending);
     }
@@ -550,7 +600,7 @@ int64_t listener_read(void *ctx, char *buffer, size_t max)
     struct events *e = l->events;
     int64_t n = 0;
     pthread_mutex_lock(&e->lock);
-    if (l->sending && l->sent == l->sending->size)
+    if (l->sending && l->sent == l->sending->in[l->language].size)
         chunk_unref(&l->sending);
     if (!l->sending && !e->stopping) {
         l->sending = listener_next(e, l);
@@ -563,8 +613,8 @@ int64_t listener_read(void *ctx, char *buffer, size_t max)
     if (over)
         return -1;
     if (c) {
-        n = (int64_t)KB_MIN(max, c->size - l->sent);
-        memcpy(buffer, c->text + l->sent, (size_t)n);
+        n = (int64_t)KB_MIN(max, c->in[l->language].size - l->sent);
+        memcpy(buffer, c->in[l->language].text + l->sent, (size_t)n);
         l->sent += (size_t)n;
     }
     return n;

@@ -2,8 +2,8 @@
 //
 //   listener_create ─► listener_greet ─► reply_stream(listener_read, listener_leave) ─►
 //   listener_join ─► listener_unref
-#ifndef SERVER_EVENTS_INTERNAL_H
-#define SERVER_EVENTS_INTERNAL_H
+#ifndef SERVER_LISTENER_H
+#define SERVER_LISTENER_H
 
 #include "http/http.h"
 
@@ -12,7 +12,7 @@ struct store;
 struct listener;
 
 // Takes its place in the ring: nothing that is told from now on is missed. The caller's reference.
-struct listener *listener_create(struct events *e);
+struct listener *listener_create(struct events *e, enum kb_language language);
 // What it gets first: all changes after revision since (-1 = none of the past) and a heartbeat.
 enum kb_code listener_greet(struct listener *l, struct store *s, int64_t since,
                             struct kb_error *err);

@@ -41,7 +41,7 @@ const char store_schema[] =
     " warnings TEXT NOT NULL DEFAULT '[]'," // JSON array of codes
     " peaks TEXT,"                          // JSON array of 0..255
     " thumbnail INTEGER NOT NULL DEFAULT 0,"
-    " error TEXT,"
+    " error TEXT," // as base/sentence.h keeps it, like all errors here
     " worker TEXT, lease_ms INTEGER, attempts INTEGER NOT NULL DEFAULT 0," // of the inspector
     " expires_ms INTEGER,"
     " created_ms INTEGER NOT NULL,"

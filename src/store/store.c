@@ -2,6 +2,7 @@
 #include "store/sql.h"
 
 #include "base/file.h"
+#include "base/sentence.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -351,6 +352,13 @@ static enum kb_code enter_wal(struct store *s, struct kb_error *err)
     return code;
 }
 
+// say(TEXT): a kept sentence in the language of the thread that asks.
+static void sql_say(sqlite3_context *c, int n, sqlite3_value **values)
+{
+    char *text = sentence_say((const char *)sqlite3_value_text(values[0]));
+    sqlite3_result_text(c, text, -1, free);
+}
+
 enum kb_code store_open(struct store **ret, const char *folder, bool create, struct kb_error *err)
 {
     CLEANUP(store_close) struct store *s = kb_alloc(sizeof(*s));
@@ -381,6 +389,10 @@ enum kb_code store_open(struct store **ret, const char *folder, bool create, str
         code = run(s, "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;", err);
     if (code == KB_OK)
         code = upgrade(s, err);
+    if (code == KB_OK &&
+        sqlite3_create_function(s->db, "say", 1, SQLITE_UTF8, NULL, sql_say, NULL, NULL) !=
+            SQLITE_OK)
+        code = store_error(s, err);
     if (code == KB_OK)
         code = run(s, store_views, err);
     if (code != KB_OK)

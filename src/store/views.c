@@ -13,7 +13,7 @@ const char store_views[] =
     " 'thumbnail', CASE WHEN thumbnail THEN '/api/v1/assets/' || id || '/thumbnail' END,"
     " 'content', CASE WHEN state IN ('new', 'ready', 'bad') AND sha256 IS NOT NULL"
     "            THEN '/api/v1/assets/' || id || '/content' END,"
-    " 'error', error, 'created', created_ms) FROM asset;"
+    " 'error', say(error), 'created', created_ms) FROM asset;"
 
     // A result is a job that left a file.
     "CREATE TEMP VIEW result_json(id, rev, json) AS SELECT j.id, j.rev, json_object("
@@ -42,7 +42,7 @@ const char store_views[] =
     " 'state_since', j.state_since_ms, 'created', j.created_ms, 'started', j.started_ms,"
     " 'ended', j.ended_ms, 'stage_s', json(j.stage_s),"
     " 'error', json(CASE WHEN j.error_code IS NOT NULL"
-    "           THEN json_object('code', j.error_code, 'text', j.error) END),"
+    "           THEN json_object('code', j.error_code, 'text', say(j.error)) END),"
     " 'waiting', CASE WHEN j.state = 'queued' THEN j.waiting END,"
     " 'cancelling', json(iif(j.cancel AND j.ended_ms IS NULL, 'true', 'false')),"
     " 'result', CASE WHEN j.result IS NOT NULL"

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/sentence.h"
 #include "face/models.h"
 #include "media/audio.h"
 #include "media/demux.h"
@@ -237,7 +238,6 @@ enum kb_code inspect_next(struct store *s, const char *worker, struct face_model
     enum kb_code code = asset_claim(s, worker, &a, err);
     if (code != KB_OK)
         return code;
-    kb_language_set_process(strcmp(a.lang, "en") == 0 ? KB_LANGUAGE_SOURCE : KB_LANGUAGE_CATALOGUE);
     CLEANUP(kb_freep) char *path = a.sha256[0] ? asset_path(s, a.sha256) : kb_strdup("");
     struct kb_error why = {0};
     if (strcmp(a.state, "making") == 0)
@@ -255,7 +255,7 @@ enum kb_code inspect_next(struct store *s, const char *worker, struct face_model
         return asset_give_back(s, a.id, worker, err);
     if (code == KB_CANCELLED)
         kb_fail(&why, KB_BAD_INPUT, _("'%s' took too long to read; is it damaged?"), a.name);
-    sentence_rename(&why, path, a.name);
+    sentence_replace(&why, path, a.name);
     log_info("%s", why.text);
     return asset_fail(s, a.id, &why, err);
 }

@@ -88,6 +88,8 @@ static struct arguments worker_arguments(const struct supervisor *s, const struc
     int threads = w->threads > 0 ? w->threads : KB_MAX(kb_cpu_count() / (s->n_slots - 1), 1);
     add(&a, kb_strdup("koubo"));
     add(&a, kb_strdup("worker"));
+    add(&a, kb_strdup("--lang")); // one language in a terminal and a log
+    add(&a, kb_strdup(kb_language_name(kb_language_process())));
     add(&a, kb_strdup("--data"));
     add(&a, kb_strdup(s->params.data));
     add(&a, kb_strdup("--id"));

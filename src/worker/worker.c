@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/proc.h"
+#include "base/sentence.h"
 #include "media/audio.h"
 #include "media/demux.h"
 
@@ -415,8 +416,6 @@ static void run_job(struct worker *w, const struct job_claim *c)
     struct dub_result result = {0};
     struct kb_error why = {0};
     log_set_job(c->job);
-    kb_language_set_process(strcmp(c->lang, "en") == 0 ? KB_LANGUAGE_SOURCE
-                                                       : KB_LANGUAGE_CATALOGUE);
     log_info(_("'%s' begins, attempt %d of %d"), c->video_name, c->attempt, JOB_MAX_ATTEMPTS);
     pthread_mutex_lock(&p->telling);
     pthread_mutex_lock(&p->lock);
@@ -435,9 +434,10 @@ static void run_job(struct worker *w, const struct job_claim *c)
     p->claim = NULL;
     bool lost = p->lost;
     pthread_mutex_unlock(&p->telling);
-    sentence_rename(&why, c->video_path, c->video_name);
-    sentence_rename(&why, c->audio_path, c->audio_name);
-    sentence_rename(&why, c->output, path_name(c->output));
+    // Lower layers name a content's file; the user knows it by another name.
+    sentence_replace(&why, c->video_path, c->video_name);
+    sentence_replace(&why, c->audio_path, c->audio_name);
+    sentence_replace(&why, c->output, path_name(c->output));
     if (lost) {
         log_warn(_("'%s' was taken from this worker; nothing of it is kept"), c->video_name);
         unlink(c->output);
@@ -543,18 +543,4 @@ enum kb_code worker_run(const struct worker_params *p, struct kb_error *err)
     free(w.model);
     store_close(&w.store);
     return code;
-}
-
-void sentence_rename(struct kb_error *err, const char *path, const char *name)
-{
-    CLEANUP(text_free) struct text text = {0};
-    const char *from = err->text, *at;
-    if (!path || !*path || !strstr(from, path))
-        return;
-    for (; (at = strstr(from, path)); from = at + strlen(path)) {
-        text_add_bytes(&text, from, (size_t)(at - from));
-        text_add(&text, name);
-    }
-    text_add(&text, from);
-    kb_fail(err, err->code, "%s", text_get(&text)); // which cuts between characters
 }

@@ -32,9 +32,6 @@ struct face_models;
 enum kb_code inspect_next(struct store *s, const char *worker, struct face_models *faces,
                           const struct cancel *cancel, struct kb_error *err);
 
-// Sentences of lower layers name a content's file; this puts the user's name for it in its place.
-void sentence_rename(struct kb_error *err, const char *path, const char *name);
-
 // After this the process can neither reach a network, start programs, nor write outside data (it
 // may read everything). Each limit that the kernel lacks is named in *ret_missing ("" = none), and
 // is no error. Call before threads are started, after models were located.

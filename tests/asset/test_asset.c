@@ -537,7 +537,7 @@ static void test_addresses_and_texts(void **state)
 
     assert_ok(t->err, asset_next_fetch(t->s, &a, &t->err));
     assert_string_equal(a.source, good[0].url);
-    struct kb_error why = {KB_UNAVAILABLE, "no such server"};
+    struct kb_error why = {.code = KB_UNAVAILABLE, .text = "no such server"};
     assert_ok(t->err, asset_fail(t->s, a.id, &why, &t->err));
     json_t *json = json_of(t, a.id);
     assert_string_equal(get_text(json, "state"), "bad");

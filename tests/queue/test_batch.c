@@ -367,7 +367,7 @@ static void test_cancel_and_retry(void **state)
     struct job_report r = {STAGE_LOADING, 1, 2, 0};
     assert_ok(t->err, job_report(t->s, &c, &r, &cancel, &t->err));
     assert_true(cancel);
-    assert_ok(t->err, job_failed(t->s, &c, &(struct kb_error){KB_CANCELLED, "x"}, &t->err));
+    assert_ok(t->err, job_failed(t->s, &c, &(struct kb_error){.code = KB_CANCELLED, .text = "x"}, &t->err));
     job_claim_free(&c);
     assert_int_equal(ask(t, "SELECT ended_ms IS NOT NULL FROM batch"), 1);
     assert_fails(t->err, KB_BAD_INPUT, "has ended", batch_cancel(t->s, id, &t->err));
@@ -504,7 +504,7 @@ static void test_notices(void **state)
                                   &t->err));
     add_batch(t, 2, 5);
     struct job_claim c = claim(t, "w1");
-    assert_ok(t->err, job_failed(t->s, &c, &(struct kb_error){KB_BAD_INPUT, "x"}, &t->err));
+    assert_ok(t->err, job_failed(t->s, &c, &(struct kb_error){.code = KB_BAD_INPUT, .text = "x"}, &t->err));
     job_claim_free(&c);
     assert_int_equal(ask(t, "SELECT count(*) FROM notice"), 1);
     c = claim(t, "w1");

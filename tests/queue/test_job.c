@@ -190,7 +190,7 @@ static void test_lease_lost(void **state)
 
     struct job_report report = {STAGE_GENERATING, 1, 2, 3};
     struct dub_result result = {0};
-    struct kb_error why = {KB_BAD_INPUT, "no face \xe8\xa7"};
+    struct kb_error why = {.code = KB_BAD_INPUT, .text = "no face \xe8\xa7"};
     bool cancel;
     assert_ok(t->err, file_write_atomic(old.output, "x", 1, &t->err));
     assert_fails(t->err, KB_NOT_FOUND, "no longer",
@@ -234,12 +234,12 @@ static void test_failures(void **state)
         struct kb_error why;
         const char *state, *code;
     } cases[] = {
-        {{KB_BAD_INPUT, "a"}, "failed", "bad_input"},
-        {{KB_NOT_FOUND, "b"}, "failed", "not_found"},
-        {{KB_UNAVAILABLE, "c"}, "failed", "unavailable"},
-        {{KB_INTERNAL, "d"}, "failed", "internal"},
-        {{KB_CANCELLED, "e"}, "cancelled", "cancelled"},
-        {{KB_NO_SPACE, "f"}, "queued", "no_space"},
+        {{.code = KB_BAD_INPUT, .text = "a"}, "failed", "bad_input"},
+        {{.code = KB_NOT_FOUND, .text = "b"}, "failed", "not_found"},
+        {{.code = KB_UNAVAILABLE, .text = "c"}, "failed", "unavailable"},
+        {{.code = KB_INTERNAL, .text = "d"}, "failed", "internal"},
+        {{.code = KB_CANCELLED, .text = "e"}, "cancelled", "cancelled"},
+        {{.code = KB_NO_SPACE, .text = "f"}, "queued", "no_space"},
     };
     struct queue_test *t = *state;
     add_batch(t, ARRAY_LEN(cases), 5);
@@ -377,7 +377,7 @@ static void test_cancel(void **state)
     json_decref(j);
     assert_ok(t->err, job_report(t->s, &c, &r, &cancel, &t->err));
     assert_true(cancel);
-    struct kb_error why = {KB_CANCELLED, "cancelled"};
+    struct kb_error why = {.code = KB_CANCELLED, .text = "cancelled"};
     assert_ok(t->err, job_failed(t->s, &c, &why, &t->err));
     job_claim_free(&c);
     assert_state(t, 1, "cancelled");
@@ -567,12 +567,19 @@ static void test_results(void **state)
 
 // --- changes
 
+static json_t *parse_changes(struct queue_test *t, int64_t *rev)
+{
+    static const bool wanted[KB_LANGUAGES] = {[KB_LANGUAGE_SOURCE] = true};
+    struct text texts[KB_LANGUAGES] = {0};
+    assert_ok(t->err, change_list_json(t->s, *rev, wanted, texts, rev, &t->err));
+    assert_int_equal(texts[KB_LANGUAGE_CATALOGUE].size, 0);
+    return parse(&texts[KB_LANGUAGE_SOURCE]);
+}
+
 static json_t *changes(struct queue_test *t, int64_t *rev)
 {
-    struct text text = {0};
-    int64_t next = 0;
-    assert_ok(t->err, change_list_json(t->s, *rev, &text, &next, &t->err));
-    json_t *json = parse(&text);
+    int64_t next = *rev;
+    json_t *json = parse_changes(t, &next);
     assert_int_equal(get_int(json, "rev"), next);
     assert_true(next >= *rev);
     *rev = next;
@@ -629,9 +636,7 @@ static void test_changes(void **state)
 
 static void assert_reset(struct queue_test *t, int64_t rev)
 {
-    struct text text = {0};
-    assert_ok(t->err, change_list_json(t->s, rev, &text, &rev, &t->err));
-    json_t *json = parse(&text);
+    json_t *json = parse_changes(t, &rev);
     assert_true(json_is_true(json_object_get(json, "reset")));
     assert_int_equal(rev, change_revision(t->s));
     json_decref(json);
@@ -713,7 +718,7 @@ static void test_stats(void **state)
     struct job_claim c = claim(t, "w1");
     finish(t, &c);
     c = claim(t, "w1");
-    struct kb_error why = {KB_BAD_INPUT, "x"};
+    struct kb_error why = {.code = KB_BAD_INPUT, .text = "x"};
     assert_ok(t->err, job_failed(t->s, &c, &why, &t->err));
     job_claim_free(&c);
     c = claim(t, "w1");

@@ -1,4 +1,5 @@
 // The stream of events: who listens sees every change exactly once, however often the line breaks.
+#include "tests/chinese.h"
 #include "tests/server/site.h"
 
 #include "asset/asset.h"
@@ -392,7 +393,7 @@ static void test_slow(void **state)
     enum { ROUNDS = 8, EACH = 1500, N = ROUNDS * EACH };
     struct kb_error err = {0};
     CLEANUP(kb_freep) int *counts = calloc(N, sizeof(*counts));
-    struct listener *l = listener_create(site.server.events);
+    struct listener *l = listener_create(site.server.events, KB_LANGUAGE_SOURCE);
     assert_ok(err, listener_greet(l, site.store, -1, &err));
     listener_stream(l);
     listener_join(l);
@@ -439,14 +440,56 @@ static void test_slow(void **state)
     listener_leave(l);
 }
 
+static void assert_hears(struct line *l, const char *sentence)
+{
+    struct event e;
+    assert_true(line_next_change(l, &e, 3000));
+    json_t *asset = json_array_get(json_object_get(e.data, "assets"), 0);
+    assert_string_equal(json_string_value(json_object_get(asset, "error")), sentence);
+    json_decref(e.data);
+}
+
+// Each listener is told in their own language, whoever reported and whoever else listens.
+static void test_languages(void **state)
+{
+    static const char chinese[] = "下载“a.mp4”失败：已取消";
+    static const char english[] = "downloading 'a.mp4' failed: cancelled";
+    struct kb_error why = {0}, err = {0};
+    char id[33];
+    struct asset_params p = {.name = "1", .size_bytes = 10, .expires_ms = INT64_MAX};
+    struct line zh, en, late;
+    line_open(&zh, "?lang=zh", -1);
+    line_open(&en, "?lang=en", -1);
+    while (events_listeners(site.server.events) < 2)
+        usleep(1000);
+    assert_ok(err, asset_create(site.store, &p, id, &err));
+    struct event e;
+    assert_true(line_next_change(&zh, &e, 3000));
+    json_decref(e.data);
+    assert_true(line_next_change(&en, &e, 3000));
+    json_decref(e.data);
+
+    kb_fail(&why, KB_CANCELLED, "%s", _("cancelled"));
+    kb_wrap(&why, _("downloading '%s' failed"), "a.mp4");
+    assert_ok(err, asset_fail(site.store, id, &why, &err));
+    assert_hears(&zh, chinese);
+    assert_hears(&en, english);
+    line_open(&late, "?lang=zh&since=0", -1);
+    assert_hears(&late, chinese);
+    line_close(&late);
+    line_close(&zh);
+    line_close(&en);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
 
 int main(void)
 {
+    load_chinese();
     const struct CMUnitTest tests[] = {
         TEST(test_greeting), TEST(test_since), TEST(test_every_change_once),
         TEST(test_progress), TEST(test_many),  TEST(test_stop),
-        TEST(test_slow),
+        TEST(test_slow),     TEST(test_languages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -472,10 +472,13 @@ static void events_are_as_documented(void **state)
     struct kb_error err = {0};
     live_start(&l, &(struct server_params){0});
     fill(&l);
+    static const bool wanted[KB_LANGUAGES] = {[KB_LANGUAGE_CATALOGUE] = true};
+    struct text changes[KB_LANGUAGES] = {0};
     CLEANUP(text_free) struct text change = {0};
     CLEANUP(text_free) struct text beat = {0};
     int64_t rev;
-    assert_ok(err, change_list_json(l.site.store, 0, &change, &rev, &err));
+    assert_ok(err, change_list_json(l.site.store, 0, wanted, changes, &rev, &err));
+    change = changes[KB_LANGUAGE_CATALOGUE];
     check_text("Change", &change);
     struct server server = {.params.data = l.site.folder};
     assert_ok(err, system_heartbeat_json(&server, l.site.store, &beat, &err));

@@ -195,26 +195,6 @@ static void test_no_store_no_worker(void **state)
     free(r.err);
 }
 
-static void test_sentences_name_the_users_files(void **state)
-{
-    static const struct {
-        const char *text, *path, *name, *wanted;
-    } cases[] = {
-        {"cannot open '/d/files/ab': no", "/d/files/ab", "我.mp4", "cannot open '我.mp4': no"},
-        {"/d/files/ab, /d/files/ab", "/d/files/ab", "x", "x, x"},
-        {"nothing here", "/d/files/ab", "x", "nothing here"},
-        {"as it is", "", "x", "as it is"},
-        {"as it is", NULL, "x", "as it is"},
-    };
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct kb_error err = {.code = KB_BAD_INPUT};
-        snprintf(err.text, sizeof(err.text), "%s", cases[i].text);
-        sentence_rename(&err, cases[i].path, cases[i].name);
-        assert_string_equal(err.text, cases[i].wanted);
-        assert_int_equal(err.code, KB_BAD_INPUT);
-    }
-}
-
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, queue_setup, worker_teardown)
@@ -225,7 +205,6 @@ int main(void)
         CASE(test_a_job_that_was_taken_away_is_left_alone),
         CASE(test_a_locked_database_does_not_stop_the_work),
         cmocka_unit_test(test_no_store_no_worker),
-        cmocka_unit_test(test_sentences_name_the_users_files),
     };
     return cmocka_run_group_tests_name("job/worker", tests, make_materials, folder_teardown);
 }

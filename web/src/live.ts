@@ -3,9 +3,9 @@
 // Every change has a number; the stream starts behind the number that the lists came with, so
 // nothing falls between. When heartbeats stop, the stream is opened again where it ended; if the
 // server cannot tell what came since, lists are loaded again.
-import { computed, ref, shallowReactive, shallowRef } from 'vue';
+import { computed, ref, shallowReactive, shallowRef, watch } from 'vue';
 import { get, needsToken } from './api';
-import { language } from './i18n';
+import { isChinese, language } from './i18n';
 import type { Asset, Batch, Change, Heartbeat, Job, List } from './types';
 
 // Rows are replaced as a whole, never changed in place.
@@ -139,6 +139,9 @@ export async function connect(anew = false) {
         again();
     }
 }
+
+// Sentences come in the language of whoever asks.
+watch(isChinese, () => loaded.value && connect(true));
 
 setInterval(() => {
     clock.value = Date.now() + clockOffset;

@@ -27,7 +27,7 @@ static void get_events(struct request *r)
         reply_problem(r, 400, "bad_input", _("since must be the number of a revision"));
         return;
     }
-    struct listener *l = listener_create(s->events);
+    struct listener *l = listener_create(s->events, kb_language_of(request_lang(r)));
     struct kb_error err = {0};
     if (listener_greet(l, request_store(r), revision, &err) != KB_OK) {
         reply_error(r, &err);

@@ -220,7 +220,7 @@ static void submit_work(void *ctx, const struct cancel *cancel, struct text *ret
     if (code == KB_OK) {
         code = submit_run(store, s, &job, &err);
         enum kb_code noted =
-            easy_end(store, s->code, job, code == KB_OK ? NULL : err.text, &ignored);
+            easy_end(store, s->code, job, code == KB_OK ? NULL : &err, &ignored);
         if (code == KB_OK && noted != KB_OK) {
             err = ignored;
             code = noted;

@@ -1,5 +1,6 @@
 #include "server/duix/codes.h"
 
+#include "base/sentence.h"
 #include "store/sql.h"
 
 #include <stdio.h>
@@ -44,16 +45,17 @@ enum kb_code easy_begin(struct store *s, const char *code, int64_t since_ms, str
     return done;
 }
 
-enum kb_code easy_end(struct store *s, const char *code, int64_t job, const char *why,
+enum kb_code easy_end(struct store *s, const char *code, int64_t job, const struct kb_error *why,
                       struct kb_error *err)
 {
+    CLEANUP(kb_freep) char *kept = why ? sentence_of(why) : NULL;
     return store_exec(s, NULL, err, "UPDATE easy SET job = NULLIF(?, 0), error = ? WHERE code = ?",
-                      "itt", job, why, code);
+                      "itt", job, kept, code);
 }
 
 static void read_row(sqlite3_stmt *q, struct easy *ret)
 {
-    const char *error = (const char *)sqlite3_column_text(q, 2);
+    CLEANUP(kb_freep) char *error = sentence_say((const char *)sqlite3_column_text(q, 2));
     snprintf(ret->code, sizeof(ret->code), "%s", (const char *)sqlite3_column_text(q, 0));
     ret->job = sqlite3_column_int64(q, 1);
     snprintf(ret->error, sizeof(ret->error), "%s", error ? error : "");

@@ -9,7 +9,7 @@
 struct easy {
     char code[EASY_CODE_BYTES + 1];
     int64_t job;     // 0 = none (yet)
-    char error[600]; // why there is none, else ""
+    char error[600]; // why there is none, in the language of the thread, else ""
     int64_t created_ms;
 };
 
@@ -18,7 +18,7 @@ struct easy {
 // cut off by the end of a server).
 enum kb_code easy_begin(struct store *s, const char *code, int64_t since_ms, struct kb_error *err);
 // What became of it: a job, or why (job 0) there is none.
-enum kb_code easy_end(struct store *s, const char *code, int64_t job, const char *why,
+enum kb_code easy_end(struct store *s, const char *code, int64_t job, const struct kb_error *why,
                       struct kb_error *err);
 enum kb_code easy_find(struct store *s, const char *code, struct easy *ret, struct kb_error *err);
 // A code whose job is done and whose result was not put into the shared folder yet. KB_EOF: none.
