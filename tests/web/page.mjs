@@ -167,10 +167,10 @@ await run({
         holds(await page.getByTestId('tab-batch').textContent() === 'Batch', 'English after a refresh');
         for (const tab of tabs) {
             await open_tab(page, tab);
-            // File names, texts and sentences about them stay in the language they were given in.
+            // File names, texts and what the log says stay in the language they were given in.
             const text = await page.locator('main').evaluate((main) => {
                 const copy = main.cloneNode(true);
-                copy.querySelectorAll('.bad, .log, .model').forEach((e) => e.remove());
+                copy.querySelectorAll('.log, .model').forEach((e) => e.remove());
                 return copy.innerText;
             });
             const left = text.replace(/老师|课程|坏的|大家好[^\n]*/g, '').match(/[\u4e00-\u9fff]+/)?.[0] ?? '';
