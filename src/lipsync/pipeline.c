@@ -277,7 +277,7 @@ static enum kb_code put_out(const struct pipeline_params *p, struct item *it, st
 {
     AVFrame *frame = it->shown.frame;
     frame->pts = it->shown.pts_us;
-    frame->pkt_duration = it->shown.duration_us;
+    FRAME_DURATION(frame) = it->shown.duration_us;
     return p->writer ? writer_put(p->writer, frame, err)
                      : p->look(p->onlooker, &it->shown, it->animate, err);
 }

@@ -210,7 +210,8 @@ enum kb_code timeline_plan(const struct timeline_params *p, struct planned_frame
 static enum kb_code give(struct timeline *s, AVFrame *frame, struct shown_frame *ret)
 {
     ret->frame = frame;
-    ret->track_frame = order_take(&s->order, frame->pkt_duration, &ret->pts_us, &ret->duration_us);
+    ret->track_frame =
+        order_take(&s->order, FRAME_DURATION(frame), &ret->pts_us, &ret->duration_us);
     return KB_OK;
 }
 

@@ -37,7 +37,7 @@ enum kb_code demux_read(struct demux *s, AVPacket *ret, struct kb_error *err);
 enum kb_code demux_decode(struct demux *s, AVFrame *ret, struct kb_error *err);
 
 // Continue at the last key frame at or before a time stamp of the stream, or somewhere near: drop
-// frames up to the first with key_frame set. False: not possible.
+// frames up to the first that is a key frame. False: not possible.
 bool demux_seek(struct demux *s, int64_t timestamp);
 
 // The time that counts as 0 of the file, in AV_TIME_BASE units.

@@ -210,7 +210,7 @@ static int prepare(struct shaper *s, const AVFrame *f)
 
 enum kb_code shaper_apply(struct shaper *s, AVFrame *frame, struct kb_error *err)
 {
-    int64_t pts = frame->pts, duration = frame->pkt_duration;
+    int64_t pts = frame->pts, duration = FRAME_DURATION(frame);
     drop_j_format(frame);
     int e = prepare(s, frame);
     if (e >= 0 && s->filters.graph) {
@@ -224,7 +224,7 @@ enum kb_code shaper_apply(struct shaper *s, AVFrame *frame, struct kb_error *err
         return kb_fail(err, KB_BAD_INPUT, _("a picture cannot be converted: %s"), av_err2str(e));
     av_frame_remove_side_data(frame, AV_FRAME_DATA_DISPLAYMATRIX);
     frame->pts = pts;
-    frame->pkt_duration = duration;
+    FRAME_DURATION(frame) = duration;
     frame->sample_aspect_ratio = s->sample_aspect;
     frame->color_range = s->range;
     frame->colorspace = s->space;

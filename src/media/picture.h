@@ -4,10 +4,8 @@
 #define MEDIA_PICTURE_H
 
 #include "base/base.h"
-
-#include <libavutil/frame.h>
-
 #include "media/filters.h"
+#include "media/frame.h"
 
 // All-zero before shaper_init().
 struct shaper {
@@ -33,7 +31,7 @@ struct shaper {
 // NULL (one in the picture itself wins). height, denoise, threads: see struct reader_params.
 enum kb_code shaper_init(struct shaper *s, const AVFrame *first, const int32_t *matrix, int height,
                          bool denoise, int threads, struct kb_error *err);
-// *frame is replaced by the shaped picture; its pts and pkt_duration stay.
+// *frame is replaced by the shaped picture; its pts and duration stay.
 enum kb_code shaper_apply(struct shaper *s, AVFrame *frame, struct kb_error *err);
 // Forget earlier pictures (the denoiser remembers them).
 void shaper_reset(struct shaper *s);

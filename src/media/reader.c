@@ -155,6 +155,22 @@ static void fill_info(struct reader *r)
     snprintf(info->codec, sizeof(info->codec), "%s", avcodec_get_name(s->codec->id));
 }
 
+// How the container says that pictures are to be turned; NULL if it says nothing.
+static const int32_t *display_matrix(const AVStream *s)
+{
+#if LIBAVCODEC_VERSION_INT < AV_VERSION_INT(60, 31, 102) // before FFmpeg 6.1
+    size_t size = 0;
+    const void *data = av_stream_get_side_data(s, AV_PKT_DATA_DISPLAYMATRIX, &size);
+#else
+    const AVPacketSideData *side =
+        av_packet_side_data_get(s->codecpar->coded_side_data, s->codecpar->nb_coded_side_data,
+                                AV_PKT_DATA_DISPLAYMATRIX);
+    size_t size = side ? side->size : 0;
+    const void *data = side ? side->data : NULL;
+#endif
+    return size >= 9 * sizeof(int32_t) ? data : NULL;
+}
+
 enum kb_code reader_open(struct reader **ret, const char *path, const struct reader_params *params,
                          struct kb_error *err)
 {
@@ -164,10 +180,7 @@ enum kb_code reader_open(struct reader **ret, const char *path, const struct rea
     enum kb_code code = start(r, path, err);
     if (code != KB_OK)
         return code;
-    size_t size = 0;
-    const int32_t *matrix = (const int32_t *)av_stream_get_side_data(
-        r->source.stream, AV_PKT_DATA_DISPLAYMATRIX, &size);
-    code = shaper_init(&r->shaper, r->ahead, size >= 9 * sizeof(int32_t) ? matrix : NULL,
+    code = shaper_init(&r->shaper, r->ahead, display_matrix(r->source.stream),
                        r->params.height, r->params.denoise, r->params.threads, err);
     if (code != KB_OK)
         return kb_wrap(err, "'%s'", path);
@@ -184,7 +197,7 @@ const struct reader_info *reader_info(const struct reader *r)
 // What the container says about the last picture, if it makes sense.
 static int64_t last_duration(const struct reader *r, const AVFrame *f)
 {
-    int64_t d = av_rescale_q(f->pkt_duration, r->source.stream->time_base, us);
+    int64_t d = av_rescale_q(FRAME_DURATION(f), r->source.stream->time_base, us);
     return d > 0 && d <= 10 * r->frame_us ? d : r->frame_us;
 }
 
@@ -195,12 +208,12 @@ enum kb_code reader_next(struct reader *r, AVFrame **ret, struct kb_error *err)
         return KB_EOF;
     if (r->info.is_still) {
         f->pts = 0;
-        f->pkt_duration = STILL_DURATION_US;
+        FRAME_DURATION(f) = STILL_DURATION_US;
     } else {
         enum kb_code code = look_ahead(r, err);
         if (code != KB_OK && code != KB_EOF)
             return code;
-        f->pkt_duration = code == KB_OK ? r->ahead->pts - f->pts : last_duration(r, f);
+        FRAME_DURATION(f) = code == KB_OK ? r->ahead->pts - f->pts : last_duration(r, f);
     }
     enum kb_code code = shaper_apply(&r->shaper, f, err);
     if (code != KB_OK)
@@ -221,7 +234,7 @@ static bool jump(struct reader *r, int64_t from_us, int64_t to_us)
     do {
         if (look_ahead(r, NULL) != KB_OK)
             return false;
-        if (r->ahead->key_frame)
+        if (frame_is_key(r->ahead))
             return r->ahead->pts <= to_us && !r->guessed;
     } while (r->ahead->pts <= to_us);
     return false;

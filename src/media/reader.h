@@ -5,8 +5,8 @@
 
 #include "base/base.h"
 #include "base/cancel.h"
+#include "media/frame.h"
 
-#include <libavutil/frame.h>
 #include <libavutil/rational.h>
 
 struct reader;
@@ -45,7 +45,7 @@ enum kb_code reader_open(struct reader **ret, const char *path, const struct rea
 const struct reader_info *reader_info(const struct reader *r);
 
 // Next frame, a new reference for the caller (av_frame_free). Always AV_PIX_FMT_YUV420P (full-range
-// sources keep their range, see color_range). frame->pts and frame->pkt_duration are in
+// sources keep their range, see color_range). frame->pts and FRAME_DURATION(frame) are in
 // MICROSECONDS from the first picture of the file (which has pts 0); pts strictly increase.
 // KB_EOF after the last. A broken picture in the middle is skipped; a file that breaks off ends
 // there (KB_EOF) if at least one picture came, and is KB_BAD_INPUT otherwise. KB_CANCELLED.

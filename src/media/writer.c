@@ -179,7 +179,7 @@ enum kb_code writer_put(struct writer *w, AVFrame *frame, struct kb_error *err)
         return KB_OK;
 
     AVRational units = w->encoder->time_base;
-    int64_t duration_us = frame->pkt_duration;
+    int64_t duration_us = FRAME_DURATION(frame);
     if (duration_us <= 0)
         duration_us = w->encoder->framerate.num > 0
                           ? av_rescale_q(1, av_inv_q(w->encoder->framerate), us)

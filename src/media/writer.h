@@ -36,9 +36,9 @@ struct writer_params {
 enum kb_code writer_open(struct writer **ret, const char *path, const struct writer_params *params,
                          struct kb_error *err);
 
-// Encode one picture (yuv420p of the given size). frame->pts and pkt_duration in microseconds from
-// the start, pts strictly increasing. The frame stays the caller's. Sound up to the same time is
-// written along, so memory does not grow. KB_NO_SPACE when the disk is full: says so.
+// Encode one picture (yuv420p of the given size). frame->pts and FRAME_DURATION(frame) in
+// microseconds from the start, pts strictly increasing. The frame stays the caller's. Sound up to
+// the same time is written along, so memory does not grow. KB_NO_SPACE when the disk is full: says so.
 enum kb_code writer_put(struct writer *w, AVFrame *frame, struct kb_error *err);
 
 // Drain, write the sound that is left (up to the end of the last picture, or max_duration_us),

@@ -185,7 +185,7 @@ const char *make_faceless_video(const char *name, int frames)
             memset(f->data[plane], plane ? 128 : 40 + 4 * (i % 20),
                    (size_t)f->linesize[plane] * (plane ? 48 : 96));
         f->pts = i * 40000;
-        f->pkt_duration = 40000;
+        FRAME_DURATION(f) = 40000;
         assert_ok(err, writer_put(writer, f, &err));
         av_frame_free(&f);
     }

@@ -65,7 +65,7 @@ static void write_late(const char *from, const char *to, int delay, int n_frames
                 change(frame);
         }
         frame->pts = i * INT64_C(40000);
-        frame->pkt_duration = 40000;
+        FRAME_DURATION(frame) = 40000;
         assert_ok(err, writer_put(writer, frame, &err));
     }
     assert_ok(err, writer_finish(writer, &err));

@@ -40,7 +40,7 @@ static int make_video(void **state)
         memset(f->data[1], 128, (size_t)f->linesize[1] * 24);
         memset(f->data[2], 128, (size_t)f->linesize[2] * 24);
         f->pts = k * STEP_US;
-        f->pkt_duration = STEP_US;
+        FRAME_DURATION(f) = STEP_US;
         assert_ok(err, writer_put(w, f, &err));
         av_frame_free(&f);
     }

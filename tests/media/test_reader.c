@@ -38,7 +38,7 @@ static void look_at(struct reader *r, struct seen *seen)
         assert_int_equal(f->color_range, info->range);
         assert_int_equal(f->colorspace, info->space);
         seen->pts[seen->n] = f->pts;
-        seen->duration[seen->n] = f->pkt_duration;
+        seen->duration[seen->n] = FRAME_DURATION(f);
         seen->hash[seen->n++] = picture_hash(f);
     }
     if (code != KB_EOF)

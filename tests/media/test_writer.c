@@ -26,7 +26,7 @@ static AVFrame *picture(int width, int height, int i, int64_t pts, int64_t durat
                 f->data[p][y * f->linesize[p] + x] = (uint8_t)(60 + 3 * i + (noise >> 27));
             }
     f->pts = pts;
-    f->pkt_duration = duration;
+    FRAME_DURATION(f) = duration;
     f->pict_type = AV_PICTURE_TYPE_I; // as decoders leave it; must not steer the encoder
     return f;
 }
@@ -121,7 +121,7 @@ static void test_pictures(void **state)
         CLEANUP(av_frame_free) AVFrame *f = NULL;
         for (; reader_next(r, &f, &err) == KB_OK; n++, av_frame_free(&f)) {
             int64_t off = f->pts - cases[t].time_of(n);
-            int64_t end_off = f->pts + f->pkt_duration - cases[t].time_of(n + 1);
+            int64_t end_off = f->pts + FRAME_DURATION(f) - cases[t].time_of(n + 1);
             // mp4 keeps differences of decoding times; of the last picture shown that may not be
             // the last decoded, the duration is lost when it differs from its neighbours'.
             bool lost = n == 29 && !cases[t].rate_text;

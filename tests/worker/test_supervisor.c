@@ -211,7 +211,7 @@ static const char *make_huge_video(struct queue_test *t)
         memset(f->data[plane], 128, (size_t)f->linesize[plane] * (HEIGHT >> !!plane));
     for (int i = 0; i < N; i++) {
         f->pts = i * 40000;
-        f->pkt_duration = 40000;
+        FRAME_DURATION(f) = 40000;
         assert_ok(t->err, writer_put(writer, f, &t->err));
     }
     av_frame_free(&f);

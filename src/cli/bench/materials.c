@@ -168,7 +168,7 @@ static enum kb_code put_frame(struct writer *writer, const AVFrame *picture,
     if (av_frame_get_buffer(frame, 0) < 0 || av_frame_copy_props(frame, picture) < 0)
         return kb_no_memory(err);
     frame->pts = i * INT64_C(1000000) / FPS;
-    frame->pkt_duration = 1000000 / FPS;
+    FRAME_DURATION(frame) = 1000000 / FPS;
     for (int plane = 0; plane < 3; plane++)
         sample_plane(frame, picture, plane, plane ? 2 : 1, &w);
     return writer_put(writer, frame, err);

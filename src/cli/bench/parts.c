@@ -287,7 +287,7 @@ static enum kb_code run_encode(const struct bench *b, const struct bench_part *p
         int lap = n / frames.n, i = n % frames.n;
         AVFrame *frame = frames.at[lap % 2 ? frames.n - 1 - i : i];
         frame->pts = n * INT64_C(40000);
-        frame->pkt_duration = 40000;
+        FRAME_DURATION(frame) = 40000;
         code = writer_put(writer, frame, err);
     }
     if (code == KB_OK)
