@@ -10,6 +10,8 @@ struct backend {
     const char *name;
     // Itself, its version and what of the processor it uses, in a line.
     void (*describe)(char *ret, size_t size);
+    // Its library's version and instruction set, for people.
+    void (*library)(char *ret, size_t size);
     // Can it run here? Cheap, called before plan_create.
     bool (*available)(void);
     // Can it compute in this precision (not AUTO) on this processor, and does it do so by the

@@ -174,6 +174,11 @@ void session_backend(char ret[SESSION_BACKEND_SIZE])
     backend_onednn.describe(ret, SESSION_BACKEND_SIZE);
 }
 
+void session_library(char *ret, size_t size)
+{
+    backend_onednn.library(ret, size);
+}
+
 enum kb_code session_run(struct session *s, struct kb_error *err)
 {
     for (int i = 0; s->observer && i < s->n_inputs; i++) {

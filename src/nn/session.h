@@ -51,6 +51,8 @@ size_t session_memory_bytes(const struct session *s); // weights and activations
 // The backend here, with all that the layout of packed weights depends on beside the graph.
 #define SESSION_BACKEND_SIZE 96
 void session_backend(char ret[SESSION_BACKEND_SIZE]);
+// The library that computes, for people: "2.6.3, AVX-512 with VNNI and BF16".
+void session_library(char *ret, size_t size);
 
 enum kb_code session_run(struct session *s, struct kb_error *err);
 

@@ -1,5 +1,6 @@
-// The CPU backend: convolutions, pooling and element-wise arithmetic by oneDNN 2.6's C API, moving
-// of numbers by kernels.c. Every dnnl_ name of koubo stands in this file.
+// The CPU backend: convolutions, pooling and element-wise arithmetic by oneDNN's C API, moving of
+// numbers by kernels.c. Every dnnl_ name of koubo stands in this file and in onednn.c, which has
+// what versions 2 and 3 call otherwise.
 //
 // Layout. All values are NHWC: oneDNN's fastest convolutions for AVX-512 (brgconv) want it, and a
 // concatenation over channels needs no pass of its own: an operation that only moves numbers writes
@@ -20,10 +21,10 @@
 #include "nn/backend.h"
 #include "nn/kernels.h"
 #include "nn/layout.h"
+#include "nn/onednn/library.h"
 #include "nn/quantize.h"
 #include "nn/spatial.h"
 
-#include <dnnl.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,6 +62,7 @@ struct plan {
     size_t arena_bytes, scratch_bytes, weight_bytes;
     dnnl_memory_t *owned; // weights and biases
     int n_owned;
+    struct descs descs; // while it is made
     struct observer *observer;
     struct pack *pack;               // constants come from here, or
     struct pack_writer *pack_writer; // are written there as they are made; either may be NULL
@@ -94,14 +96,11 @@ static dnnl_data_type_t type_of(const struct plan *p, int value)
 }
 
 // NHWC memory of a value, dense. Logical dims are NCHW as the library wants them.
-static dnnl_memory_desc_t desc_of(const struct plan *p, const struct graph *g, int value,
-                                  dnnl_data_type_t type)
+static desc_ref desc_of(struct plan *p, const struct graph *g, int value, dnnl_data_type_t type)
 {
     const struct value *v = &g->values[p->slots[value].value];
-    dnnl_memory_desc_t md;
-    dnnl_dims_t dims = {p->batch, v->c, v->h, v->w};
-    dnnl_memory_desc_init_by_tag(&md, 4, dims, type, dnnl_nhwc);
-    return md;
+    const dnnl_dims_t dims = {p->batch, v->c, v->h, v->w};
+    return desc_new(&p->descs, 4, dims, type, dnnl_nhwc);
 }
 
 static struct step *new_step(struct plan *p, int kind)
@@ -111,8 +110,8 @@ static struct step *new_step(struct plan *p, int kind)
     return s;
 }
 
-static enum kb_code bind(struct plan *p, struct step *s, int arg, const dnnl_memory_desc_t *md,
-                         int value, struct kb_error *err)
+static enum kb_code bind(struct plan *p, struct step *s, int arg, desc_ref md, int value,
+                         struct kb_error *err)
 {
     struct binding *b = &s->bindings[s->n_bindings];
     DNNL_CHECK(dnnl_memory_create(&b->memory, md, p->engine, DNNL_MEMORY_NONE));
@@ -128,13 +127,13 @@ static enum kb_code unfit(struct kb_error *err)
 }
 
 // A constant out of the pack, where it lies: the library only reads it.
-static enum kb_code bind_packed(struct plan *p, struct step *s, int arg,
-                                const dnnl_memory_desc_t *wanted, struct kb_error *err)
+static enum kb_code bind_packed(struct plan *p, struct step *s, int arg, desc_ref wanted,
+                                struct kb_error *err)
 {
-    const void *made_for = pack_take(p->pack, sizeof(*wanted));
+    const void *made_for = pack_take(p->pack, desc_bytes_size());
     const void *data = pack_take(p->pack, dnnl_memory_desc_get_size(wanted));
     dnnl_memory_t memory = NULL;
-    if (!made_for || !data || !dnnl_memory_desc_equal((const dnnl_memory_desc_t *)made_for, wanted))
+    if (!made_for || !data || !desc_matches(made_for, wanted))
         return unfit(err);
     DNNL_CHECK(dnnl_memory_create(&memory, wanted, p->engine, (void *)data));
     p->owned[p->n_owned++] = memory;
@@ -142,20 +141,21 @@ static enum kb_code bind_packed(struct plan *p, struct step *s, int arg,
     return KB_OK;
 }
 
-static enum kb_code write_packed(struct plan *p, dnnl_memory_t memory,
-                                 const dnnl_memory_desc_t *desc, struct kb_error *err)
+static enum kb_code write_packed(struct plan *p, dnnl_memory_t memory, desc_ref desc,
+                                 struct kb_error *err)
 {
     void *data = NULL;
     DNNL_CHECK(dnnl_memory_get_data_handle(memory, &data));
-    pack_put(p->pack_writer, desc, sizeof(*desc));
+    CLEANUP(kb_freep) char *made_for = kb_alloc(desc_bytes_size());
+    desc_save(made_for, desc);
+    pack_put(p->pack_writer, made_for, desc_bytes_size());
     pack_put(p->pack_writer, data, dnnl_memory_desc_get_size(desc));
     return KB_OK;
 }
 
 // Memory of the plan's own with this content, in the layout the primitive asked for; or the pack's.
 static enum kb_code bind_constant(struct plan *p, struct step *s, int arg, const float *data,
-                                  const dnnl_memory_desc_t *user, const dnnl_memory_desc_t *wanted,
-                                  struct kb_error *err)
+                                  desc_ref user, desc_ref wanted, struct kb_error *err)
 {
     dnnl_memory_t from = NULL, to = NULL;
     if (p->pack)
@@ -189,8 +189,7 @@ static enum kb_code bind_constant(struct plan *p, struct step *s, int arg, const
 static enum kb_code finish_primitive(struct plan *p, struct step *s, dnnl_primitive_desc_t pd,
                                      struct kb_error *err)
 {
-    const dnnl_memory_desc_t *scratch =
-        dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+    desc_ref scratch = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
     size_t bytes = dnnl_memory_desc_get_size(scratch);
     p->scratch_bytes = KB_MAX(p->scratch_bytes, bytes);
     if (bytes > 0)
@@ -209,15 +208,15 @@ static enum kb_code make_attr(dnnl_primitive_attr_t *ret, float sum, const struc
     DNNL_CHECK(dnnl_primitive_attr_set_scratchpad_mode(*ret, dnnl_scratchpad_mode_user));
     DNNL_CHECK(dnnl_post_ops_create(&post));
     if (sum > 0)
-        dnnl_post_ops_append_sum(post, sum);
+        post_ops_add_sum(post, sum);
     if (op && op->act == ACT_RELU)
-        dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_relu, 0, 0);
+        post_ops_add_eltwise(post, dnnl_eltwise_relu, 0, 0);
     else if (op && op->act == ACT_LEAKY_RELU)
-        dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_relu, op->alpha, 0);
+        post_ops_add_eltwise(post, dnnl_eltwise_relu, op->alpha, 0);
     else if (op && op->act == ACT_RELU6)
-        dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_clip, 0, 6 / unit);
+        post_ops_add_eltwise(post, dnnl_eltwise_clip, 0, 6 / unit);
     else if (op && op->act == ACT_SIGMOID)
-        dnnl_post_ops_append_eltwise(post, 1.0f, dnnl_eltwise_logistic, 0, 0);
+        post_ops_add_eltwise(post, dnnl_eltwise_logistic, 0, 0);
     dnnl_status_t st = dnnl_primitive_attr_set_post_ops(*ret, post);
     dnnl_post_ops_destroy(post);
     DNNL_CHECK(st);
@@ -229,10 +228,7 @@ static void add_move(struct plan *p, const struct op *op, int src, int dst)
     struct step *s = new_step(p, STEP_MOVE);
     s->src[0] = src;
     s->dst = dst;
-    s->move = (struct move){.kind = op->kind,
-                            .n_src = 1,
-                            .top = op->pad_top,
-                            .left = op->pad_left};
+    s->move = (struct move){.kind = op->kind, .n_src = 1, .top = op->pad_top, .left = op->pad_left};
 }
 
 // A dense copy of one value into another of the same shape and type.
@@ -307,8 +303,8 @@ static enum kb_code quantized(struct conv_numbers *ret, const struct plan *p, co
     n->bias = op->bias ? kb_alloc(out_c * sizeof(float)) : NULL;
     quantize_weights(p->slots, g, op, n->weight, n->scales);
     for (size_t o = 0; o < out_c; o++) {
-        if (op->bias)
-            n->bias[o] = op->bias[o] / n->scales[o]; // is added before the scale
+        if (op->bias) // it is added after the scale, or before
+            n->bias[o] = op->bias[o] / (ONEDNN_ARG_SCALES ? n->unit : n->scales[o]);
         n->scales[o] /= n->unit;
     }
     if (p->pack_writer)
@@ -321,7 +317,7 @@ static enum kb_code make_conv_attr(dnnl_primitive_attr_t *ret, const struct conv
 {
     CHECK(make_attr(ret, n->sum, op, n->unit, err));
     if (n->scales)
-        DNNL_CHECK(dnnl_primitive_attr_set_output_scales(*ret, out_c, 1 << 1, n->scales));
+        DNNL_CHECK(attr_set_scales(*ret, out_c, op->groups > 1, n->scales));
     return KB_OK;
 }
 
@@ -339,48 +335,49 @@ static enum kb_code add_conv(struct plan *p, const struct graph *g, const struct
     struct conv_numbers numbers = {.sum = op->residual >= 0, .unit = 1};
     if (is_int8)
         CHECK(quantized(&numbers, p, g, op, err));
-    dnnl_memory_desc_t src = desc_of(p, g, op->in[0], type_of(p, op->in[0]));
-    dnnl_memory_desc_t dst = desc_of(p, g, out, type_of(p, out));
-    dnnl_memory_desc_t user, any, bias;
-    dnnl_dims_t plain = {y->c, x->c, op->kernel_h, op->kernel_w};
-    dnnl_dims_t grouped = {gr, y->c / gr, x->c / gr, op->kernel_h, op->kernel_w};
-    dnnl_dims_t channels = {y->c};
+    desc_ref src = desc_of(p, g, op->in[0], type_of(p, op->in[0]));
+    desc_ref dst = desc_of(p, g, out, type_of(p, out));
+    const dnnl_dims_t plain = {y->c, x->c, op->kernel_h, op->kernel_w};
+    const dnnl_dims_t grouped = {gr, y->c / gr, x->c / gr, op->kernel_h, op->kernel_w};
+    const dnnl_dims_t channels = {y->c};
     int nd = gr > 1 ? 5 : 4;
-    DNNL_CHECK(dnnl_memory_desc_init_by_tag(&user, nd, gr > 1 ? grouped : plain, dnnl_f32,
-                                            gr > 1 ? dnnl_goihw : dnnl_oihw));
-    DNNL_CHECK(dnnl_memory_desc_init_by_tag(&any, nd, gr > 1 ? grouped : plain, weight_type,
-                                            dnnl_format_tag_any));
-    DNNL_CHECK(dnnl_memory_desc_init_by_tag(&bias, 1, channels, dnnl_f32, dnnl_x));
+    desc_ref user = desc_new(&p->descs, nd, gr > 1 ? grouped : plain, dnnl_f32,
+                             gr > 1 ? dnnl_goihw : dnnl_oihw);
+    desc_ref any =
+        desc_new(&p->descs, nd, gr > 1 ? grouped : plain, weight_type, dnnl_format_tag_any);
+    desc_ref each = desc_new(&p->descs, 1, channels, dnnl_f32, dnnl_x);
 
     if (op->residual >= 0)
         add_copy(p, op->residual, op->out);
     struct step *s = new_step(p, STEP_PRIMITIVE);
-    dnnl_dims_t strides = {op->stride_h, op->stride_w};
-    dnnl_dims_t dilates = {op->dilation_h - 1, op->dilation_w - 1};
-    dnnl_dims_t before = {op->pad_top, op->pad_left}, after = {op->pad_bottom, op->pad_right};
-    dnnl_convolution_desc_t desc;
-    DNNL_CHECK(dnnl_dilated_convolution_forward_desc_init(
-        &desc, dnnl_forward_inference, dnnl_convolution_direct, &src, &any, op->bias ? &bias : NULL,
-        &dst, strides, dilates, before, after));
+    const struct conv_geometry geometry = {
+        .strides = {op->stride_h, op->stride_w},
+        .dilates = {op->dilation_h - 1, op->dilation_w - 1},
+        .before = {op->pad_top, op->pad_left},
+        .after = {op->pad_bottom, op->pad_right},
+    };
 
     dnnl_primitive_attr_t attr = NULL;
     enum kb_code code = make_conv_attr(&attr, &numbers, op, y->c, err);
     dnnl_primitive_desc_t pd = NULL;
     if (code == KB_OK)
-        code = check(dnnl_primitive_desc_create(&pd, &desc, attr, p->engine, NULL),
-                     op->name ? op->name : "conv", err);
+        code = check(
+            describe_conv(&pd, p->engine, src, any, op->bias ? each : NULL, dst, &geometry, attr),
+            op->name ? op->name : "conv", err);
     if (attr)
         dnnl_primitive_attr_destroy(attr);
     if (code == KB_OK)
-        code = bind(p, s, DNNL_ARG_SRC, &src, op->in[0], err);
+        code = bind(p, s, DNNL_ARG_SRC, src, op->in[0], err);
     if (code == KB_OK)
-        code = bind(p, s, DNNL_ARG_DST, &dst, out, err);
+        code = bind(p, s, DNNL_ARG_DST, dst, out, err);
     if (code == KB_OK)
-        code = bind_constant(p, s, DNNL_ARG_WEIGHTS, is_int8 ? numbers.weight : op->weight, &user,
+        code = bind_constant(p, s, DNNL_ARG_WEIGHTS, is_int8 ? numbers.weight : op->weight, user,
                              dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0), err);
     if (code == KB_OK && op->bias)
-        code = bind_constant(p, s, DNNL_ARG_BIAS, is_int8 ? numbers.bias : op->bias, &bias, &bias,
-                             err);
+        code =
+            bind_constant(p, s, DNNL_ARG_BIAS, is_int8 ? numbers.bias : op->bias, each, each, err);
+    if (code == KB_OK && numbers.scales && ONEDNN_ARG_SCALES)
+        code = bind_constant(p, s, ONEDNN_ARG_SCALES, numbers.scales, each, each, err);
     if (code == KB_OK)
         code = finish_primitive(p, s, pd, err);
     if (pd)
@@ -392,28 +389,22 @@ static enum kb_code add_conv(struct plan *p, const struct graph *g, const struct
     return code;
 }
 
-// A primitive of one source (or two: src1 >= 0) and one destination from its descriptor.
-static enum kb_code add_simple(struct plan *p, const struct graph *g, const void *desc,
-                               const struct op *act, int src, int src1, int dst,
-                               struct kb_error *err)
+// A primitive of one source, or two (src1 >= 0), and one destination, as the library described it
+// (st). pd is destroyed. act: whose PReLU comes behind it; may be NULL.
+static enum kb_code add_simple(struct plan *p, const struct graph *g, dnnl_status_t st,
+                               dnnl_primitive_desc_t pd, const struct op *act, int src, int src1,
+                               int dst, struct kb_error *err)
 {
     struct step *s = new_step(p, STEP_PRIMITIVE);
-    dnnl_memory_desc_t src_md = desc_of(p, g, src, type_of(p, src));
-    dnnl_memory_desc_t dst_md = desc_of(p, g, dst, type_of(p, dst));
-    dnnl_primitive_attr_t attr = NULL;
-    dnnl_primitive_desc_t pd = NULL;
-    enum kb_code code = make_attr(&attr, 0, act, 1, err);
+    desc_ref src_md = desc_of(p, g, src, type_of(p, src));
+    desc_ref dst_md = desc_of(p, g, dst, type_of(p, dst));
+    enum kb_code code = check(st, "primitive", err);
     if (code == KB_OK)
-        code =
-            check(dnnl_primitive_desc_create(&pd, desc, attr, p->engine, NULL), "primitive", err);
-    if (attr)
-        dnnl_primitive_attr_destroy(attr);
-    if (code == KB_OK)
-        code = bind(p, s, DNNL_ARG_SRC_0, &src_md, src, err);
+        code = bind(p, s, DNNL_ARG_SRC_0, src_md, src, err);
     if (code == KB_OK && src1 >= 0)
-        code = bind(p, s, DNNL_ARG_SRC_1, &src_md, src1, err);
+        code = bind(p, s, DNNL_ARG_SRC_1, src_md, src1, err);
     if (code == KB_OK)
-        code = bind(p, s, DNNL_ARG_DST, &dst_md, dst, err);
+        code = bind(p, s, DNNL_ARG_DST, dst_md, dst, err);
     if (code == KB_OK)
         code = finish_primitive(p, s, pd, err);
     if (pd)
@@ -426,11 +417,14 @@ static enum kb_code add_simple(struct plan *p, const struct graph *g, const void
 static enum kb_code add_add(struct plan *p, const struct graph *g, const struct op *op,
                             struct kb_error *err)
 {
-    dnnl_memory_desc_t md = desc_of(p, g, op->in[0], type_of(p, op->in[0]));
-    dnnl_memory_desc_t out = desc_of(p, g, op->out, type_of(p, op->out));
-    dnnl_binary_desc_t desc;
-    DNNL_CHECK(dnnl_binary_desc_init(&desc, dnnl_binary_add, &md, &md, &out));
-    return add_simple(p, g, &desc, op, op->in[0], op->in[1], op->out, err);
+    desc_ref md = desc_of(p, g, op->in[0], type_of(p, op->in[0]));
+    desc_ref out = desc_of(p, g, op->out, type_of(p, op->out));
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_primitive_desc_t pd = NULL;
+    CHECK(make_attr(&attr, 0, op, 1, err));
+    dnnl_status_t st = describe_add(&pd, p->engine, md, md, out, attr);
+    dnnl_primitive_attr_destroy(attr);
+    return add_simple(p, g, st, pd, op, op->in[0], op->in[1], op->out, err);
 }
 
 static enum kb_code add_activation(struct plan *p, const struct graph *g, const struct op *op,
@@ -441,7 +435,6 @@ static enum kb_code add_activation(struct plan *p, const struct graph *g, const 
         add_prelu(p, g, op);
         return KB_OK;
     }
-    dnnl_memory_desc_t md = desc_of(p, g, op->in[0], type_of(p, op->in[0]));
     dnnl_alg_kind_t alg = dnnl_eltwise_relu;
     float alpha = 0, beta = 0;
     if (op->act == ACT_SIGMOID)
@@ -455,34 +448,45 @@ static enum kb_code add_activation(struct plan *p, const struct graph *g, const 
         add_copy(p, op->in[0], op->out);
         return KB_OK;
     }
-    dnnl_eltwise_desc_t desc;
-    DNNL_CHECK(
-        dnnl_eltwise_forward_desc_init(&desc, dnnl_forward_inference, alg, &md, alpha, beta));
-    return add_simple(p, g, &desc, NULL, op->in[0], -1, op->out, err);
+    desc_ref md = desc_of(p, g, op->in[0], type_of(p, op->in[0]));
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_primitive_desc_t pd = NULL;
+    CHECK(make_attr(&attr, 0, NULL, 1, err));
+    dnnl_status_t st = describe_eltwise(&pd, p->engine, md, alg, alpha, beta, attr);
+    dnnl_primitive_attr_destroy(attr);
+    return add_simple(p, g, st, pd, NULL, op->in[0], -1, op->out, err);
 }
 
 static enum kb_code add_pool(struct plan *p, const struct graph *g, const struct op *op,
                              struct kb_error *err)
 {
-    dnnl_memory_desc_t src = desc_of(p, g, op->in[0], type_of(p, op->in[0]));
-    dnnl_memory_desc_t dst = desc_of(p, g, op->out, type_of(p, op->out));
-    dnnl_dims_t strides = {op->stride_h, op->stride_w}, kernel = {op->kernel_h, op->kernel_w};
-    dnnl_dims_t before = {op->pad_top, op->pad_left}, after = {op->pad_bottom, op->pad_right};
-    dnnl_pooling_desc_t desc;
-    DNNL_CHECK(dnnl_pooling_forward_desc_init(&desc, dnnl_forward_inference, dnnl_pooling_max, &src,
-                                              &dst, strides, kernel, before, after));
-    return add_simple(p, g, &desc, NULL, op->in[0], -1, op->out, err);
+    desc_ref src = desc_of(p, g, op->in[0], type_of(p, op->in[0]));
+    desc_ref dst = desc_of(p, g, op->out, type_of(p, op->out));
+    const struct pool_geometry geometry = {
+        .strides = {op->stride_h, op->stride_w},
+        .kernel = {op->kernel_h, op->kernel_w},
+        .before = {op->pad_top, op->pad_left},
+        .after = {op->pad_bottom, op->pad_right},
+    };
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_primitive_desc_t pd = NULL;
+    CHECK(make_attr(&attr, 0, NULL, 1, err));
+    dnnl_status_t st = describe_max_pool(&pd, p->engine, src, dst, &geometry, attr);
+    dnnl_primitive_attr_destroy(attr);
+    return add_simple(p, g, st, pd, NULL, op->in[0], -1, op->out, err);
 }
 
 static enum kb_code add_resize(struct plan *p, const struct graph *g, const struct op *op,
                                struct kb_error *err)
 {
-    dnnl_memory_desc_t src = desc_of(p, g, op->in[0], type_of(p, op->in[0]));
-    dnnl_memory_desc_t dst = desc_of(p, g, op->out, type_of(p, op->out));
-    dnnl_resampling_desc_t desc;
-    DNNL_CHECK(dnnl_resampling_forward_desc_init(&desc, dnnl_forward_inference,
-                                                 dnnl_resampling_linear, NULL, &src, &dst));
-    return add_simple(p, g, &desc, NULL, op->in[0], -1, op->out, err);
+    desc_ref src = desc_of(p, g, op->in[0], type_of(p, op->in[0]));
+    desc_ref dst = desc_of(p, g, op->out, type_of(p, op->out));
+    dnnl_primitive_attr_t attr = NULL;
+    dnnl_primitive_desc_t pd = NULL;
+    CHECK(make_attr(&attr, 0, NULL, 1, err));
+    dnnl_status_t st = describe_resize(&pd, p->engine, src, dst, attr);
+    dnnl_primitive_attr_destroy(attr);
+    return add_simple(p, g, st, pd, NULL, op->in[0], -1, op->out, err);
 }
 
 // f32 <-> bf16 between a value and the session's buffer, which is f32.
@@ -490,19 +494,19 @@ static enum kb_code add_convert(struct plan *p, const struct graph *g, int value
                                 bool to_value, struct kb_error *err)
 {
     struct step *s = new_step(p, STEP_PRIMITIVE);
-    dnnl_memory_desc_t inner = desc_of(p, g, value, type_of(p, value));
-    dnnl_memory_desc_t outer = desc_of(p, g, value, dnnl_f32);
+    desc_ref inner = desc_of(p, g, value, type_of(p, value));
+    desc_ref outer = desc_of(p, g, value, dnnl_f32);
     dnnl_primitive_attr_t attr = NULL;
     CHECK(make_attr(&attr, 0, NULL, 1, err));
     dnnl_primitive_desc_t pd = NULL;
     dnnl_status_t st = dnnl_reorder_primitive_desc_create(
-        &pd, to_value ? &outer : &inner, p->engine, to_value ? &inner : &outer, p->engine, attr);
+        &pd, to_value ? outer : inner, p->engine, to_value ? inner : outer, p->engine, attr);
     dnnl_primitive_attr_destroy(attr);
     DNNL_CHECK(st);
-    enum kb_code code = bind(p, s, to_value ? DNNL_ARG_TO : DNNL_ARG_FROM, &inner, value, err);
+    enum kb_code code = bind(p, s, to_value ? DNNL_ARG_TO : DNNL_ARG_FROM, inner, value, err);
     if (code == KB_OK) {
         dnnl_memory_t mem = NULL;
-        code = check(dnnl_memory_create(&mem, &outer, p->engine, buffer), "buffer", err);
+        code = check(dnnl_memory_create(&mem, outer, p->engine, buffer), "buffer", err);
         if (code == KB_OK) {
             p->owned[p->n_owned++] = mem;
             s->bindings[s->n_bindings++] =
@@ -686,6 +690,7 @@ static void plan_free(struct plan **pp)
         dnnl_stream_destroy(p->stream);
     if (p->engine)
         dnnl_engine_destroy(p->engine);
+    descs_clear(&p->descs);
     free(p->owned);
     free(p->steps);
     free(p->slots);
@@ -727,7 +732,7 @@ static enum kb_code plan_create(struct plan **ret, const struct graph *g,
     // Beside the values: one an operation and one an input that is converted to u8.
     size_t n_extra = (size_t)g->n_ops + (size_t)g->n_inputs;
     p->slots = kb_alloc(((size_t)p->n_slots + n_extra) * sizeof(p->slots[0]));
-    p->owned = kb_alloc((2 * (size_t)g->n_ops + 16) * sizeof(p->owned[0]));
+    p->owned = kb_alloc((3 * (size_t)g->n_ops + 16) * sizeof(p->owned[0]));
 
     layout_choose(p->slots, g, wide_type(params->precision),
                   params->precision == PRECISION_INT8 ? params->ranges : NULL);
@@ -753,6 +758,7 @@ static enum kb_code plan_create(struct plan **ret, const struct graph *g,
             CHECK(add_convert(p, g, g->outputs[i], outputs[i], false, err));
     }
     CHECK(plan_memory_map(p, g, err));
+    descs_clear(&p->descs);
     *ret = TAKE(p);
     return KB_OK;
 }
@@ -762,7 +768,7 @@ static enum kb_code observe(const struct plan *p, const struct step *s, struct k
 {
     for (int i = 0; i < s->n_bindings; i++) {
         const struct binding *b = &s->bindings[i];
-        const dnnl_memory_desc_t *md;
+        desc_ref md;
         if (b->arg != DNNL_ARG_DST || b->value < 0)
             continue;
         DNNL_CHECK(dnnl_memory_get_memory_desc(b->memory, &md));
@@ -822,6 +828,30 @@ static bool has_isa(dnnl_cpu_isa_t wanted)
     return (dnnl_get_effective_cpu_isa() & wanted) == wanted;
 }
 
+static void library(char *ret, size_t size)
+{
+    static const struct {
+        dnnl_cpu_isa_t isa;
+        const char *name;
+    } sets[] = {
+        // The largest that is whole: each includes those below it, but for AVX2 with VNNI.
+        {dnnl_cpu_isa_avx512_core_amx, "AVX-512 with VNNI, BF16 and AMX"},
+        {dnnl_cpu_isa_avx512_core_bf16, "AVX-512 with VNNI and BF16"},
+        {dnnl_cpu_isa_avx512_core_vnni, "AVX-512 with VNNI"},
+        {dnnl_cpu_isa_avx512_core, "AVX-512"},
+        {dnnl_cpu_isa_avx2_vnni, "AVX2 with VNNI"},
+        {dnnl_cpu_isa_avx2, "AVX2"},
+        {dnnl_cpu_isa_avx, "AVX"},
+        {dnnl_cpu_isa_sse41, "SSE4.1"},
+    };
+    size_t i = 0;
+    while (i < ARRAY_LEN(sets) && !has_isa(sets[i].isa))
+        i++;
+    const dnnl_version_t *v = dnnl_version();
+    snprintf(ret, size, "%d.%d.%d, %s", v->major, v->minor, v->patch,
+             i < ARRAY_LEN(sets) ? sets[i].name : "no vector instructions");
+}
+
 // bf16 is emulated with AVX-512 alone; below that the library has no kernels for it.
 static bool can(enum precision p)
 {
@@ -838,6 +868,7 @@ static bool is_native(enum precision p)
 const struct backend backend_onednn = {
     .name = "onednn",
     .describe = describe,
+    .library = library,
     .available = available,
     .can = can,
     .is_native = is_native,
