@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/log.h"
+#include "cli/version.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +46,8 @@ static void print_help(void)
     printf("\n%s\n  koubo generate -a speech.wav -i person.mp4 -o out.mp4\n"
            "  koubo batch -a speech.mp3 videos/*.mp4 -o outputs/\n\n",
            _("For example:"));
-    printf("%s\n", _("koubo COMMAND --help tells the options of a command."));
+    printf("%s\n%s\n", _("koubo COMMAND --help tells the options of a command."),
+           _("koubo --version -v tells the versions of koubo and of what it stands on."));
 }
 
 static int unknown_command(const char *name)
@@ -116,7 +118,8 @@ int main(int argc, char **argv)
         return EXIT_OK;
     }
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
-        printf("koubo %s\n", KOUBO_VERSION);
+        version_print(
+            stdout, argc > 2 && (strcmp(argv[2], "--verbose") == 0 || strcmp(argv[2], "-v") == 0));
         return EXIT_OK;
     }
     if (!command)

@@ -45,9 +45,7 @@ static void look_at_codecs(struct doctor *d)
                                : missing[0] ? FINDING_WARNING
                                             : FINDING_OK;
     doctor_add(d, "codecs", "FFmpeg", level,
-               missing[0] ? _("install Debian's full libavcodec (packages libavcodec59 or "
-                              "libavcodec-extra59)")
-                          : NULL,
+               missing[0] ? _("install Debian's full libavcodec (package libavcodec-extra)") : NULL,
                missing[0] ? _("version %s lacks %s") : _("version %s has the usual codecs%s"),
                av_version_info(), missing);
 }

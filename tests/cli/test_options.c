@@ -70,6 +70,24 @@ static void every_command_is_listed(void **state)
     RUN(&r, "--version");
     assert_status(&r, 0);
     assert_says(r.out, "koubo ");
+    assert_int_equal(count_lines(r.out), 1);
+    free(r.out);
+    free(r.err);
+}
+
+static void version_names_what_koubo_stands_on(void **state)
+{
+    static const char *const says[] = {"koubo ",  "\ncommit ", "\ncompiler ",      "\nFFmpeg ",
+                                       "avcodec ", "\noneDNN ", "\nSQLite ", "\nlibmicrohttpd ",
+                                       "\nlibcurl "};
+    static const char *const verbose[] = {"-v", "--verbose"};
+    struct outcome r = {0};
+    for (size_t i = 0; i < ARRAY_LEN(verbose); i++) {
+        RUN(&r, "--version", verbose[i]);
+        assert_status(&r, 0);
+        for (size_t k = 0; k < ARRAY_LEN(says); k++)
+            assert_says(r.out, says[k]);
+    }
     free(r.out);
     free(r.err);
 }
@@ -195,6 +213,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_command_is_listed),
+        cmocka_unit_test(version_names_what_koubo_stands_on),
         cmocka_unit_test(help_lists_every_option),
         cmocka_unit_test(help_says_defaults),
         cmocka_unit_test(wrong_options_are_exit_code_2),
