@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Text on standard input to a picture of a terminal on standard output (SVG), for the README.
 
-A line that begins with "$ " is a command; 成功, 失败 and 跳过 at the start of a line are coloured."""
+A line that begins with "$ " is a command; what koubo batch says of a video at the start of a line is coloured, in both
+languages."""
 import sys
 import unicodedata
 from xml.sax.saxutils import escape
 
 CELL, LINE, PAD = 8.4, 22, 16
-COLOURS = {"$ ": "#7fd1ff", "成功": "#8bd17c", "失败": "#ff8f80", "跳过": "#d9c77e"}
+COLOURS = {"$ ": "#7fd1ff", "成功": "#8bd17c", "失败": "#ff8f80", "跳过": "#d9c77e",
+           "ok ": "#8bd17c", "failed ": "#ff8f80", "skipped ": "#d9c77e"}
 
 
 def width(text):
