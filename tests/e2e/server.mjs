@@ -29,9 +29,11 @@ export function temporary_folder() {
 }
 
 export class Server {
-    constructor(data, options = []) {
+    constructor(data, options = [], binary = program, environment = process.env) {
         this.data = data;
         this.options = options;
+        this.binary = binary;
+        this.environment = environment;
         this.token = null;
     }
 
@@ -40,9 +42,9 @@ export class Server {
         rmSync(path.join(this.data, 'lock'), { force: true });
         const log = openSync(path.join(this.data, '..', 'server.err'), 'a');
         this.process = spawn(
-            program,
+            this.binary,
             ['serve', '--lang', 'en', '--port', '0', '--data', this.data, '--min-free', '0', ...this.options],
-            { stdio: ['ignore', 'ignore', log], env: { ...process.env, LANG: 'C.UTF-8' } },
+            { stdio: ['ignore', 'ignore', log], env: { ...this.environment, LANG: 'C.UTF-8' } },
         );
         closeSync(log);
         const child = this.process;
