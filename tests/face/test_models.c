@@ -242,8 +242,10 @@ static void test_no_face(void **state)
         f->height = sizes[i][1];
         assert_int_equal(av_frame_get_buffer(f, 0), 0);
         for (int k = 0; k < 3; k++)
-            for (int b = 0; b < f->linesize[k] * (k ? (f->height + 1) / 2 : f->height); b++)
-                f->data[k][b] = i ? (uint8_t)((seed = seed * 1664525u + 1013904223u) >> 24) : 128;
+            for (int y = 0; y < (k ? (f->height + 1) / 2 : f->height); y++)
+                for (int x = 0; x < (k ? (f->width + 1) / 2 : f->width); x++)
+                    f->data[k][y * f->linesize[k] + x] =
+                        i ? (uint8_t)((seed = seed * 1664525u + 1013904223u) >> 24) : 128;
         struct detection d[4];
         int n = -1;
         assert_ok(err, face_detect(m, f, d, 4, &n, &err));
