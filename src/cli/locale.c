@@ -3,6 +3,9 @@
 // gettext looks at LANGUAGE only when the locale is not "C", and in a container the locale that
 // LANG names is often not installed: setlocale() then fails and nothing would be translated.
 // "C.UTF-8" is always there, so it stands in, and LANGUAGE carries the language.
+//
+// Newer glibc (Debian 13) takes "C.UTF-8" for "C" too. Of a name such as "C_CN.UTF-8" it has no
+// files and takes those of the nearest one, which is C.UTF-8 again, but gettext sees another name.
 #include "cli/cli.h"
 
 #include "base/file.h"
@@ -32,6 +35,13 @@ static const char *wanted_locale(void)
     return "C";
 }
 
+static void let_language_count(void)
+{
+    const char *messages = setlocale(LC_MESSAGES, NULL);
+    if (messages[0] == 'C' && (messages[1] == '\0' || messages[1] == '.'))
+        setlocale(LC_MESSAGES, "C_CN.UTF-8"); // if it fails, the texts are English
+}
+
 // Beside the program in the build tree (po/), else where it is installed.
 static char *catalogue_folder(const char *uninstalled, const char *installed)
 {
@@ -59,6 +69,7 @@ bool cli_set_language(const char *lang)
     bool plain = strcmp(wanted, "C") == 0 || strcmp(wanted, "POSIX") == 0;
     if (!set || plain)
         setlocale(LC_ALL, "C.UTF-8");
+    let_language_count();
     setlocale(LC_NUMERIC, "C"); // numbers in options, JSON and files have a point
 
     bool chinese = strncmp(wanted, "zh", 2) == 0;
