@@ -17,13 +17,14 @@ stamp=build/set-up-done
 set_up()
 {
     . tools/setup.sh
-    say "第一次运行，先做准备（几分钟）" "first run: setting up, this takes some minutes"
-    install_packages $build_packages
-    install_models
-    configure build --buildtype=release -Dtests=false
-    say "编译" "compiling"
-    build build
-    build_page
+    say "第一次运行，先做准备（几分钟，最多下载约 500 MB）" \
+        "first run: setting up (some minutes, up to some 500 MB to download)"
+    n_steps=5
+    step "软件包" "packages" install_packages $build_packages
+    step "人脸模型（约 53 MB）" "face models (some 53 MB)" install_models
+    step "配置编译" "configuring the build" configure build --buildtype=release -Dtests=false
+    step "编译（约一分钟）" "compiling (a minute or so)" build build
+    step "网页（所需的库约 160 MB）" "the page (its libraries: some 160 MB)" build_page
     touch "$stamp"
     say "准备完毕" "set-up is done"
 }
