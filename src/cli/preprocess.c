@@ -36,7 +36,8 @@ static const struct argp_option preprocess_options[] = {
         "track (.kbs)"),
      12},
     {"model", OPT_MODEL, "FILE", 0,
-     N_("with --learn-style: the listener that generate will use (default: koubo-lips)"), 12},
+     N_("with --learn-style: the listener that generate will use (default: koubo-lips-research)"),
+     12},
     {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
     {0},
 };
