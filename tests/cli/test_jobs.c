@@ -208,6 +208,7 @@ static void models(void **state)
     RUN(&r, "model", "list");
     assert_status(&r, 0);
     assert_says(r.out, "koubo-lips.safetensors");
+    assert_null(strstr(r.out, "not usable")); // koubo ships nothing that it cannot use
     RUN(&r, "model", "info", source_path("models/koubo-lips.safetensors"), "-v", "--lang", "en");
     assert_status(&r, 0);
     assert_says(r.out, "listener: from speech to the motion of lips");

@@ -6,6 +6,7 @@
 #include "lipsync/motion.h"
 #include "lipsync/sync.h"
 #include "nn/import/import.h"
+#include "rig/follow.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -97,15 +98,18 @@ static void list_file(const char *path, const char *name)
 {
     struct kb_error err = {0};
     CLEANUP(graph_free) struct graph *graph = NULL;
+    CLEANUP(follow_free) struct follow *map = NULL;
     struct stat st = {0};
     stat(path, &st);
     cli_print_padded(stdout, name, 40);
     printf("%8.1f MB  ", (double)st.st_size / 1e6);
-    if (graph_load(&graph, path, &err) != KB_OK)
-        printf(_("not usable: %s\n"), err.text);
-    else
+    if (graph_load(&graph, path, &err) == KB_OK)
         printf(_("%.1f M parameters, %.2f G multiply-adds a picture\n"),
                (double)graph_params(graph) / 1e6, (double)graph_macs(graph) / 1e9);
+    else if (follow_read(&map, path, NULL) == KB_OK)
+        printf(_("no network: how a face follows its lips\n"));
+    else
+        printf(_("not usable: %s\n"), err.text);
 }
 
 // Names in byte order, so that two runs print the same.
