@@ -1,24 +1,90 @@
 #!/bin/sh
-# Sets up what the tests need, builds twice (plain, and with address and undefined-behaviour
-# sanitizers), runs every test in both. The last line is "N passed, N failed, N skipped".
+# Sets up what the tests need, builds, and runs them; --help tells how.
 cd "$(dirname "$0")" || exit 5
 exec </dev/null
 . tools/setup.sh
+
+usage()
+{
+    pick "用法：./test.sh [测试或测试组 …]
+
+  ./test.sh              全部测试，两种编译：普通的，以及带地址与未定义行为检查的
+  ./test.sh job/store    一个测试，只用普通的编译，不必等待其他测试
+  ./test.sh job web/mock 一组测试（以及另一个测试），同样只用普通的编译
+  ./test.sh --list       所有测试的名字，前面是它们的组
+
+  KOUBO_TEST=zip ./test.sh server    只运行名字里有 zip 的用例（C、网页和训练的测试都认）
+
+没有通过的测试，它输出的内容会显示出来；随后是最慢的测试。最后一行是 “N passed, N failed, N skipped”，
+全部通过时退出码为 0。编译在 build-test 和 build-asan 里，完整的记录是其中的 meson-logs/testlog.txt。
+" "usage: ./test.sh [TEST or SUITE ...]
+
+  ./test.sh              every test, in two builds: plain, and with the address and
+                         undefined-behaviour sanitizers
+  ./test.sh job/store    one test, in the plain build only, without waiting for the others
+  ./test.sh job web/mock a suite of tests (and one test more), likewise
+  ./test.sh --list       the names of all tests, each after its suite
+
+  KOUBO_TEST=zip ./test.sh server    only the cases with zip in their name (the tests in C, of the
+                                     page and of the training know it)
+
+What a failing test printed is shown, then which tests took longest. The last line is \"N passed,
+N failed, N skipped\", and the status is 0 if all passed. The builds are in build-test and build-asan;
+their meson-logs/testlog.txt holds the whole record.
+"
+}
+
+# The names of the tests that $1 is or, as a suite, stands for; none if there is no such.
+tests_named()
+{
+    meson test -C build-test --no-rebuild --list | awk -v wanted="$1" -F ' / ' '{
+        sub(/^[^:]*:/, "", $1)
+        if ($2 == wanted || index("+" $1 "+", "+" wanted "+")) print $2
+    }'
+}
+
+case ${1:-} in
+-h | --help)
+    usage
+    exit
+    ;;
+-*) [ "$1" = --list ] || {
+    usage >&2
+    exit 2
+} ;;
+esac
 
 install_packages $build_packages $test_packages
 install_models
 build_page
 configure build-test -Dwerror=true
-configure build-asan -Dwerror=true -Db_sanitize=address,undefined -Db_lundef=false
+ninja -C build-test build.ninja >/dev/null || exit 5
+if [ "${1:-}" = --list ]; then
+    exec meson test -C build-test --no-rebuild --list
+fi
+
+folders=build-test
+tests=
+for wanted; do
+    named=$(tests_named "$wanted")
+    [ -n "$named" ] || die "没有叫 “$wanted” 的测试或测试组；./test.sh --list 列出全部" \
+        "there is no test or suite '$wanted'; ./test.sh --list shows them all"
+    tests="$tests $named"
+done
+if [ $# = 0 ]; then
+    folders="build-test build-asan"
+    configure build-asan -Dwerror=true -Db_sanitize=address,undefined -Db_lundef=false
+fi
 
 status=0
-for folder in build-test build-asan; do
+logs=
+for folder in $folders; do
     say "编译 $folder" "compiling $folder"
     build $folder
     say "在 $folder 里运行测试" "running the tests in $folder"
     # The limits are for a machine that does nothing else; one that is busy is not at fault.
-    meson test -C $folder --no-rebuild --print-errorlogs --timeout-multiplier 4 || status=1
+    meson test -C $folder --no-rebuild --timeout-multiplier 4 $tests || status=1
+    logs="$logs $folder/meson-logs/testlog.json"
 done
-python3 tools/count_tests.py build-test/meson-logs/testlog.json \
-    build-asan/meson-logs/testlog.json || status=1
+python3 tools/count_tests.py $logs || status=1
 exit $status

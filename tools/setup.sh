@@ -1,12 +1,18 @@
 # What start.sh and test.sh share. Sourced by them, from the project's folder; POSIX sh.
 
-# say CHINESE ENGLISH: one line on stderr in the user's language.
-say()
+# pick CHINESE ENGLISH: the text in the user's language.
+pick()
 {
     case "${LC_ALL:-${LC_MESSAGES:-${LANG:-}}}" in
-    zh*) echo "koubo: $1" >&2 ;;
-    *) echo "koubo: $2" >&2 ;;
+    zh*) echo "$1" ;;
+    *) echo "$2" ;;
     esac
+}
+
+# say CHINESE ENGLISH: one line on stderr.
+say()
+{
+    echo "koubo: $(pick "$1" "$2")" >&2
 }
 
 die()

@@ -3,7 +3,8 @@
 
     meson test -C build-test training/recipe
 
-KOUBO_PROGRAM names the built program, KOUBO_CLIPS the folder of clips that the build made (tests/clips).
+KOUBO_PROGRAM names the built program, KOUBO_CLIPS the folder of clips that the build made (tests/clips). KOUBO_TEST chooses the
+tests that have it in their name.
 """
 import csv
 import json
@@ -349,13 +350,18 @@ def tracks_are_read():
 
 
 def main():
-    make_dataset(folder.name)
-    torch.manual_seed(1)
     tests = [the_split_may_not_leak, frames_find_their_sound, the_mirror_is_its_own_inverse, an_open_mouth_measures_open,
              a_changed_voice_is_still_a_mel, a_clip_moves_to_where_it_fits, the_program_makes_what_training_reads,
              the_curve_is_what_the_engine_does, speech_moves_lips, measures_are_the_programs, a_listener_is_evaluated,
              the_judge_learns_what_goes_together, the_judge_is_the_programs,
              a_head_that_turns_moves_no_lips, the_chin_follows, tracks_are_read, *test_spoken.TESTS]
+    wanted = os.environ.get('KOUBO_TEST', '')
+    tests = [test for test in tests if wanted in test.__name__]
+    if not tests:
+        print(f"1..0 # SKIP no test with '{wanted}' in its name")
+        return
+    make_dataset(folder.name)
+    torch.manual_seed(1)
     print(f'1..{len(tests)}', flush=True)
     failed = 0
     for i, test in enumerate(tests, 1):

@@ -167,11 +167,13 @@ export async function make_video(folder, seconds) {
     return readFileSync(mp4);
 }
 
-// --- the runner: TAP on the standard output, exit status 1 if a test failed
+// --- the runner: TAP on the standard output, exit status 1 if a test failed. An argument, or KOUBO_TEST,
+// chooses the tests that have it in their name.
 
 export async function run(tests) {
-    const chosen = Object.entries(tests).filter(([name]) => !process.argv[2] || name.includes(process.argv[2]));
-    console.log(`1..${chosen.length}`);
+    const wanted = process.argv[2] ?? process.env.KOUBO_TEST ?? '';
+    const chosen = Object.entries(tests).filter(([name]) => name.includes(wanted));
+    console.log(`1..${chosen.length}${chosen.length ? '' : ` # SKIP no test with '${wanted}' in its name`}`);
     let number = 0;
     for (const [name, test] of chosen) {
         number++;
