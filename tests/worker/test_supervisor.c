@@ -171,7 +171,7 @@ static void test_what_hangs_with_the_database_is_replaced(void **state)
 static void test_stopping_gives_jobs_back(void **state)
 {
     struct queue_test *t = *state;
-    int64_t job = start_long_job(t);
+    int64_t job = start_longest_job(t);
     start_supervisor(t, 0, NULL);
     assert_int_equal(supervisor_worker_count(supervisor), 1);
     wait_for_state(t, job, "generating");

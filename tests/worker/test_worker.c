@@ -109,7 +109,7 @@ static void test_good_and_bad_videos(void **state)
 static void test_progress_is_told_and_cancelling_is_heard(void **state)
 {
     struct queue_test *t = *state;
-    int64_t job = start_long_job(t);
+    int64_t job = start_longest_job(t);
     start_worker(t, NULL);
     wait_for_state(t, job, "preprocessing");
     WAIT_FOR(t, "SELECT done > 0 AND total > 0 FROM job WHERE id = %lld", (long long)job);
@@ -145,7 +145,7 @@ static void test_a_server_that_is_gone_gets_its_job_back(void **state)
 static void test_a_job_that_was_taken_away_is_left_alone(void **state)
 {
     struct queue_test *t = *state;
-    int64_t job = start_long_job(t);
+    int64_t job = start_longest_job(t);
     start_worker(t, NULL);
     wait_for_state(t, job, "generating");
     run_sql(t, "UPDATE job SET lease = 12345, worker = 'w2'");
