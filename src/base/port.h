@@ -1,4 +1,4 @@
-// Who listens on a TCP port of this machine.
+// Who listens on a TCP port of this machine. Thread-safe (no state).
 #ifndef BASE_PORT_H
 #define BASE_PORT_H
 

@@ -1,4 +1,4 @@
-// What Linux tells in the text files of /proc (proc(5)).
+// What Linux tells in the text files of /proc (proc(5)). Thread-safe (no state).
 #ifndef BASE_PROC_H
 #define BASE_PROC_H
 

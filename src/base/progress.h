@@ -1,4 +1,4 @@
-// How long work tells where it is.
+// How long work tells where it is. progress_fn says which threads call it.
 #ifndef BASE_PROGRESS_H
 #define BASE_PROGRESS_H
 

@@ -1,4 +1,4 @@
-// Shared by models.c and detector.c.
+// Shared by models.c and detector.c. Threads: as models.h.
 #ifndef FACE_MODELS_INTERNAL_H
 #define FACE_MODELS_INTERNAL_H
 

@@ -1,4 +1,4 @@
-// What a track is made of; shared by the files that make, keep and read it.
+// What a track is made of; shared by the files that make, keep and read it. Threads: as track.h.
 #ifndef FACE_TRACK_INTERNAL_H
 #define FACE_TRACK_INTERNAL_H
 

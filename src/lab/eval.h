@@ -1,5 +1,6 @@
 // How well lips follow, how steadily and how sharp they are: one video against the true one, both
 // measured with FaceMesh. A ratio of something still to something still is 1.
+// Thread-safe, each call with face models of its own.
 #ifndef LAB_EVAL_H
 #define LAB_EVAL_H
 

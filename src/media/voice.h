@@ -1,5 +1,5 @@
 // Text to speech through espeak-ng, so that a demo needs no recording.
-// espeak-ng's library has global state: one call at a time (voice_speak takes a lock).
+// Thread-safe: espeak-ng's library has global state, so voice_speak() takes a lock.
 #ifndef MEDIA_VOICE_H
 #define MEDIA_VOICE_H
 

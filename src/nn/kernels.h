@@ -1,6 +1,6 @@
 // The operations that only move numbers, on NHWC data of 1, 2 or 4 bytes an element, and PReLU, which
-// the library can fuse only into its slow reference convolution. Internal to nn/. Parallel over
-// rows with OpenMP; otherwise no state.
+// the library can fuse only into its slow reference convolution. Internal to nn/. Thread-safe:
+// no state, parallel over rows with OpenMP.
 #ifndef NN_KERNELS_H
 #define NN_KERNELS_H
 

@@ -4,6 +4,8 @@
 //
 // The file is a cache: it is good only for the key it was made with, on the machine that made it, and
 // anything that does not fit is made anew.
+//
+// Neither a writer nor an open pack is thread-safe; several of them, also of one file, are no trouble.
 #ifndef NN_PACK_H
 #define NN_PACK_H
 
@@ -11,7 +13,7 @@
 
 // --- making one ---
 
-struct pack_writer; // pieces in the order in which they will be asked for. Not thread-safe.
+struct pack_writer; // pieces in the order in which they will be asked for
 
 struct pack_writer *pack_writer_create(const char *key); // never NULL
 void pack_writer_free(struct pack_writer **w);

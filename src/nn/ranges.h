@@ -1,6 +1,7 @@
 // How large the values of a network become, for int8: what a calibration saw, and what it decided.
 // Both are indexed by the values of an optimized graph (graph_optimize() always makes the same
-// graph of the same file, so the numbers can be kept beside the weights).
+// graph of the same file, so the numbers can be kept beside the weights). An observer is not
+// thread-safe; what came of it is read-only and safe from any thread.
 #ifndef NN_RANGES_H
 #define NN_RANGES_H
 
@@ -11,7 +12,7 @@ struct ranges {
     float *limits; // the value that becomes 255; 0: never seen, or it can be negative
 };
 
-// Counts what passes through an f32 session (session_params.observer). Not thread-safe.
+// Counts what passes through an f32 session (session_params.observer).
 struct observer;
 
 struct observer *observer_create(void);                  // never NULL

@@ -1,5 +1,5 @@
 // What a frame's drawing needs beside the frame: a copy of its pixels around the mouth, maps, rows.
-// Internal to rig/.
+// Internal to rig/. Not thread-safe: one thread draws into a canvas.
 #ifndef RIG_CANVAS_H
 #define RIG_CANVAS_H
 

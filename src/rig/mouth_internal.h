@@ -1,4 +1,5 @@
 // What a mouth library is made of; shared by the files that make it, choose from it and place it.
+// Threads: as mouth.h.
 #ifndef RIG_MOUTH_INTERNAL_H
 #define RIG_MOUTH_INTERNAL_H
 

@@ -1,5 +1,5 @@
 // Shared by tflite.c (the file), tflite_ops.c (the schema's operations) and tflite_custom.c
-// (MediaPipe's own).
+// (MediaPipe's own). An import belongs to one thread.
 #ifndef NN_IMPORT_TFLITE_INTERNAL_H
 #define NN_IMPORT_TFLITE_INTERNAL_H
 
