@@ -99,7 +99,7 @@ export class Queue extends EventEmitter {
                 _: { spent: 0 },
             });
         });
-        this.note('info', 'queue', null, 
+        this.note('info', 'queue', null,
             this.say(`新批次“${batch.name}”，${videos.length} 个视频`, `new batch "${batch.name}" of ${videos.length} videos`));
         this.count(batch);
         return batch;
@@ -117,7 +117,7 @@ export class Queue extends EventEmitter {
         if (over && batch.state !== 'ended') {
             batch.state = 'ended';
             batch.ended = Date.now();
-            this.note('info', 'queue', null, 
+            this.note('info', 'queue', null,
                 this.say(`批次“${batch.name}”结束：成功 ${batch.counts.done}，失败 ${batch.counts.failed}`,
                     `batch "${batch.name}" ended: ${batch.counts.done} done, ${batch.counts.failed} failed`));
         } else if (!over && batch.state === 'ended') {
