@@ -34,15 +34,6 @@ their meson-logs/testlog.txt holds the whole record.
 "
 }
 
-# The names of the tests that $1 is or, as a suite, stands for; none if there is no such.
-tests_named()
-{
-    meson test -C build-test --no-rebuild --list | awk -v wanted="$1" -F ' / ' '{
-        sub(/^[^:]*:/, "", $1)
-        if ($2 == wanted || index("+" $1 "+", "+" wanted "+")) print $2
-    }'
-}
-
 case ${1:-} in
 -h | --help)
     usage
@@ -66,9 +57,9 @@ fi
 folders=build-test
 tests=
 for wanted; do
-    named=$(tests_named "$wanted")
-    [ -n "$named" ] || die "没有叫 “$wanted” 的测试或测试组；./test.sh --list 列出全部" \
-        "there is no test or suite '$wanted'; ./test.sh --list shows them all"
+    named=$(tools/name_tests.py build-test "$wanted" 2>/dev/null) ||
+        die "没有叫 “$wanted” 的测试或测试组；./test.sh --list 列出全部" \
+            "there is no test or suite '$wanted'; ./test.sh --list shows them all"
     tests="$tests $named"
 done
 if [ $# = 0 ]; then
@@ -80,7 +71,7 @@ status=0
 logs=
 for folder in $folders; do
     say "编译 $folder" "compiling $folder"
-    build $folder
+    build $folder ${tests:+$(tools/name_tests.py $folder --built $tests)}
     say "在 $folder 里运行测试" "running the tests in $folder"
     # The limits are for a machine that does nothing else; one that is busy is not at fault.
     meson test -C $folder --no-rebuild --timeout-multiplier 4 $tests || status=1

@@ -211,11 +211,13 @@ configure()
     rm -f "$folder.log"
 }
 
-# build FOLDER: output only when it fails.
+# build FOLDER [FILE...]: all, or these files; output only when it fails.
 build()
 {
-    live "$1/build.log" ninja -C "$1" || {
-        grep -A 20 -m 3 -E 'error|FAILED' "$1/build.log" >&2
-        die "编译失败，完整记录在 $1/build.log" "the build failed; the whole log is $1/build.log"
+    folder=$1
+    shift
+    live "$folder/build.log" ninja -C "$folder" "$@" || {
+        grep -A 20 -m 3 -E 'error|FAILED' "$folder/build.log" >&2
+        die "编译失败，完整记录在 $folder/build.log" "the build failed; the whole log is $folder/build.log"
     }
 }
