@@ -8,10 +8,10 @@ usage()
 {
     pick "用法：./test.sh [测试或测试组 …]
 
-  ./test.sh              全部测试，两种编译：普通的，以及带地址与未定义行为检查的
-  ./test.sh job/store    一个测试，只用普通的编译，不必等待其他测试
-  ./test.sh job web/mock 一组测试（以及另一个测试），同样只用普通的编译
-  ./test.sh --list       所有测试的名字，前面是它们的组
+  ./test.sh                全部测试，两种编译：普通的，以及带地址与未定义行为检查的
+  ./test.sh store/store    一个测试，只用普通的编译，不必等待其他测试
+  ./test.sh queue web/mock 一组测试（以及另一个测试），同样只用普通的编译
+  ./test.sh --list         所有测试的名字，前面是它们的组
 
   KOUBO_TEST=zip ./test.sh server    只运行名字里有 zip 的用例（C、网页和训练的测试都认）
 
@@ -19,11 +19,11 @@ usage()
 全部通过时退出码为 0。编译在 build-test 和 build-asan 里，完整的记录是其中的 meson-logs/testlog.txt。
 " "usage: ./test.sh [TEST or SUITE ...]
 
-  ./test.sh              every test, in two builds: plain, and with the address and
-                         undefined-behaviour sanitizers
-  ./test.sh job/store    one test, in the plain build only, without waiting for the others
-  ./test.sh job web/mock a suite of tests (and one test more), likewise
-  ./test.sh --list       the names of all tests, each after its suite
+  ./test.sh                every test, in two builds: plain, and with the address and
+                           undefined-behaviour sanitizers
+  ./test.sh store/store    one test, in the plain build only, without waiting for the others
+  ./test.sh queue web/mock a suite of tests (and one test more), likewise
+  ./test.sh --list         the names of all tests, each after its suite
 
   KOUBO_TEST=zip ./test.sh server    only the cases with zip in their name (the tests in C, of the
                                      page and of the training know it)

@@ -1,5 +1,6 @@
 // Assets: what users give. Uploaded files, files fetched from an address, speech made from text.
 // A content is kept once however often it is uploaded (SHA-256).
+// Threads: as the store they are given (store/store.h).
 #ifndef ASSET_ASSET_H
 #define ASSET_ASSET_H
 

@@ -1,4 +1,5 @@
 // The demo's person, cut out of a photograph that comes with an npm package.
+// Thread-safe.
 #ifndef CLI_PHOTO_H
 #define CLI_PHOTO_H
 

@@ -1,4 +1,5 @@
-// What the http_*.c files share.
+// What the files of http/ share.
+// Threads: a request belongs to its network thread; struct http says what its lock guards.
 #ifndef HTTP_INTERNAL_H
 #define HTTP_INTERNAL_H
 

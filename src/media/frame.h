@@ -1,5 +1,6 @@
 // What FFmpeg calls otherwise in a frame from one version to the next: 5.1 (Debian 12) to 7.1
-// (Debian 13). No state.
+// (Debian 13).
+// Thread-safe, each frame in one thread.
 #ifndef MEDIA_FRAME_H
 #define MEDIA_FRAME_H
 

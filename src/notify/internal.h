@@ -1,6 +1,7 @@
 // What the files of notify/ share: config.c knows the configuration, outbox.c the outbox and
 // what is said, send.c how each kind of target is spoken to, mail.c how a mail is
 // written.
+// Threads: as the store they are given (store/store.h); sending blocks.
 #ifndef NOTIFY_INTERNAL_H
 #define NOTIFY_INTERNAL_H
 

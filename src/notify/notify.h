@@ -9,6 +9,7 @@
 // Messages go through an outbox table written in the same transaction as the end of the job, so
 // none is lost and none is sent twice by design (at least once on a crash in between). Retries
 // after 10 s, 30 s, 1, 5, 15, 60 min, then given up with the error kept.
+// Threads: as the store they are given (store/store.h).
 #ifndef NOTIFY_NOTIFY_H
 #define NOTIFY_NOTIFY_H
 

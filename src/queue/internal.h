@@ -1,4 +1,5 @@
 // What the files about batches and jobs share. All of it inside the caller's transaction.
+// Threads: as the store they are given (store/store.h).
 #ifndef QUEUE_INTERNAL_H
 #define QUEUE_INTERNAL_H
 

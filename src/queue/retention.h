@@ -1,4 +1,5 @@
 // Keeping the data folder small. Never touches what a job that has not ended needs.
+// Threads: as the store they are given (store/store.h).
 #ifndef QUEUE_RETENTION_H
 #define QUEUE_RETENTION_H
 

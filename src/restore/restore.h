@@ -1,4 +1,5 @@
 // koubo restore: take results that this database never named back into its history.
+// Threads: as the store they are given (store/store.h).
 #ifndef RESTORE_RESTORE_H
 #define RESTORE_RESTORE_H
 

@@ -1,4 +1,6 @@
 // What the files of server/ share about the application.
+// Threads: what struct server points to is made before the first request and freed after the last;
+// each part says what more it allows.
 #ifndef SERVER_INTERNAL_H
 #define SERVER_INTERNAL_H
 

@@ -2,6 +2,8 @@
 //
 //   listener_create ─► listener_greet ─► reply_stream(listener_read, listener_leave) ─►
 //   listener_join ─► listener_unref
+// Threads: on the network thread of the request.
+// listener_read and listener_leave: on any, one at a time.
 #ifndef SERVER_LISTENER_H
 #define SERVER_LISTENER_H
 

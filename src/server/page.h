@@ -1,5 +1,6 @@
 // The built page, held in memory: web/dist beside the source, or share/koubo/web where installed.
 // Read once at start; requests are compared with its table of names and never become paths.
+// Thread-safe once loaded.
 #ifndef SERVER_PAGE_H
 #define SERVER_PAGE_H
 

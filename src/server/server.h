@@ -1,4 +1,5 @@
 // The application behind the routes: what `koubo serve` runs.
+// Threads: started and stopped by one; the rest is safe from any.
 #ifndef SERVER_SERVER_H
 #define SERVER_SERVER_H
 

@@ -1,4 +1,5 @@
 // What becomes of a file: shared by the clean-up, the survey and koubo restore.
+// Threads: as the store they are given (store/store.h).
 #ifndef STORE_FATE_H
 #define STORE_FATE_H
 

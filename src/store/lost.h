@@ -2,6 +2,7 @@
 // was moved away, or an older backup was put in its place. They are counted and told; only the user
 // says what becomes of them (koubo restore, koubo clean --lost). docs/store.md tells how files that
 // this database is done with are told from them.
+// Threads: as the store they are given (store/store.h).
 #ifndef STORE_LOST_H
 #define STORE_LOST_H
 

@@ -1,5 +1,6 @@
 // How koubo names its files below the data folder, in one place. What is named otherwise belongs to
 // somebody else and is never removed.
+// Thread-safe.
 #ifndef STORE_NAMES_H
 #define STORE_NAMES_H
 

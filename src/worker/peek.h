@@ -1,4 +1,5 @@
 // Looking into a result file that may be anybody's: in a process of its own, caged like a worker.
+// One thread: the process is forked.
 #ifndef WORKER_PEEK_H
 #define WORKER_PEEK_H
 

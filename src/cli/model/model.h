@@ -1,4 +1,5 @@
 // The parts of koubo model. Each returns an exit code; argv[0] is "koubo model NAME".
+// Main thread only.
 #ifndef CLI_MODEL_MODEL_H
 #define CLI_MODEL_MODEL_H
 

@@ -1,5 +1,6 @@
 // Taking the fields of a request's JSON body and the words of its query apart. Each function that
 // returns false has answered 400 already, with a sentence that names the field.
+// Threads: on the network thread of the request.
 #ifndef SERVER_API_FIELDS_H
 #define SERVER_API_FIELDS_H
 

@@ -1,4 +1,5 @@
 // The codes of the Duix engine's API (docs/easy.md): which job each of them stands for.
+// Threads: as the store they are given (store/store.h).
 #ifndef SERVER_DUIX_CODES_H
 #define SERVER_DUIX_CODES_H
 

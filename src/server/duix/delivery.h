@@ -1,4 +1,5 @@
 // Results of the Duix engine's API in the folder that its clients share (docs/easy.md).
+// Threads: as the store they are given (store/store.h).
 #ifndef SERVER_DUIX_DELIVERY_H
 #define SERVER_DUIX_DELIVERY_H
 

@@ -1,5 +1,6 @@
 // Uploads that can be resumed: the tus protocol 1.0.0 (https://tus.io/protocols/resumable-upload)
 // with creation, creation-with-upload, termination, expiration and checksum. docs/uploads.md.
+// Threads: on the network thread of the request.
 #ifndef SERVER_UPLOAD_TUS_H
 #define SERVER_UPLOAD_TUS_H
 

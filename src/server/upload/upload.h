@@ -1,4 +1,5 @@
 // What both ways of uploading (tus.c, form.c) ask before they take bytes.
+// Threads: on the network thread of the request.
 #ifndef SERVER_UPLOAD_UPLOAD_H
 #define SERVER_UPLOAD_UPLOAD_H
 
