@@ -101,7 +101,7 @@ static void parse_limits(int key, char *arg, struct argp_state *state, struct se
     else if (key == OPT_WORKERS)
         s->n_workers = strcmp(arg, "auto") == 0 ? 0 : option_int(state, "--workers", arg, 1, 64);
     else if (key == OPT_NO_SANDBOX)
-        s->worker.confined = false;
+        s->worker.unconfined = true;
     else if (key == OPT_PRECISION && !precision_parse(arg, &s->worker.precision))
         argp_error(state, _("%s takes one of %s, not '%s'"), "--precision", "auto, f32, bf16, int8",
                    arg);
@@ -187,7 +187,6 @@ int cmd_serve(int argc, char **argv)
     o.server.supervisor.worker.min_free_bytes = 10LL << 30;
     o.server.supervisor.worker.memory_bytes = 8LL << 30;
     o.server.supervisor.worker.output_bytes = 64LL << 30;
-    o.server.supervisor.worker.confined = true;
     o.server.supervisor.worker.parent_fd = -1;
     options_parse(&serve_argp, argc, argv, &o);
 

@@ -97,7 +97,7 @@ static error_t worker_parse(int key, char *arg, struct argp_state *state)
         w->parent_fd = option_int(state, "--parent-fd", arg, 0, 1024);
         return 0;
     case OPT_NO_SANDBOX:
-        w->confined = false;
+        w->unconfined = true;
         return 0;
     case OPT_LOG_JSON:
         o->log_json = true;
@@ -129,7 +129,7 @@ static const struct argp worker_argp = {
 
 int cmd_worker(int argc, char **argv)
 {
-    struct worker_options o = {.worker = {.id = "w1", .confined = true, .parent_fd = -1}};
+    struct worker_options o = {.worker = {.id = "w1", .parent_fd = -1}};
     options_parse(&worker_argp, argc, argv, &o);
     cli_speak_both_languages();
     o.worker.cancel = cli_cancel();

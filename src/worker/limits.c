@@ -66,7 +66,7 @@ enum kb_code limits_enter(const struct worker_params *p, struct kb_error *err)
     set_limit(RLIMIT_AS, p->memory_bytes);
     set_limit(RLIMIT_FSIZE, p->output_bytes);
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-    code = p->confined ? sandbox_enter(p->data, missing, err) : KB_OK;
+    code = p->unconfined ? KB_OK : sandbox_enter(p->data, missing, err);
     if (missing[0])
         log_warn(_("this kernel lacks %s; the worker is confined without it"), missing);
     return code;

@@ -104,7 +104,7 @@ static struct arguments worker_arguments(const struct supervisor *s, const struc
     add_option(&a, "--parent-fd", STDIN_FILENO);
     if (slot->inspect)
         add(&a, kb_strdup("--inspect"));
-    if (!w->confined)
+    if (w->unconfined)
         add(&a, kb_strdup("--no-sandbox"));
     if (s->params.log_json)
         add(&a, kb_strdup("--log-json"));

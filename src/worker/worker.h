@@ -17,7 +17,7 @@ struct worker_params {
     int64_t output_bytes; // largest file it may write; 0 = no limit
     int cpu_factor;       // CPU seconds a job may use: 600 + cpu_factor * seconds of output;
                           // 0 = 60
-    bool confined;        // seccomp and Landlock; false only with --no-sandbox
+    bool unconfined;      // without seccomp and Landlock: only with --no-sandbox
     int parent_fd;        // its end of file means that the server is gone; -1 = none
     const struct cancel *cancel;
 };

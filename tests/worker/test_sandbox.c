@@ -1,6 +1,7 @@
 // The cage, from inside: each case is a child that enters it and tries something.
 #include "tests/test.h"
 
+#include "worker/limits.h"
 #include "worker/worker.h"
 
 #include <arpa/inet.h>
@@ -188,6 +189,27 @@ static void test_what_the_cage_lets_through(void **state)
     assert_true(signals_others());
 }
 
+// Nobody who forgets a field lets a stranger's file out.
+static void test_a_worker_is_caged_unless_told(void **state)
+{
+    for (int unconfined = 0; unconfined < 2; unconfined++) {
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            struct worker_params p = {.data = data, .id = "w1", .unconfined = unconfined};
+            if (limits_enter(&p, NULL) != KB_OK)
+                _exit(NO_CAGE);
+            _exit(connects() ? DID : REFUSED);
+        }
+        int status;
+        waitpid(child, &status, 0);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), unconfined ? DID : REFUSED);
+    }
+    rmdir(join(data, "work/w1"));
+    rmdir(join(data, "work"));
+}
+
 static int set_up(void **state)
 {
     snprintf(data, sizeof(data), "/tmp/koubo-cage-XXXXXX");
@@ -207,6 +229,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_the_cage_lets_through, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_worker_is_caged_unless_told, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("job/sandbox", tests, NULL, NULL);
 }

@@ -17,7 +17,7 @@ static void start_supervisor(struct queue_test *t, int64_t hang_ms, const char *
         .data = t->folder,
         .program = program ? program : getenv("KOUBO_PROGRAM"),
         .n_workers = 1,
-        .worker = {.confined = true, .parent_fd = -1, .memory_bytes = memory_bytes},
+        .worker = {.parent_fd = -1, .memory_bytes = memory_bytes},
         .hang_ms = hang_ms};
     CLEANUP(kb_freep) char *log = data_path(t, "logs/koubo.log");
     assert_ok(t->err, log_open(log, false, 0, &t->err));
