@@ -1,8 +1,9 @@
 // Looking at what users gave, before any job needs it: is it a sound or a video, how long, is there
 // a face, a picture of it for the list. And speaking texts. Runs in a caged worker process.
+#include "worker/inspect.h"
+
 #include "asset/asset.h"
 #include "worker/thumbnail.h"
-#include "worker/worker.h"
 
 #include "base/file.h"
 #include "base/log.h"

@@ -1,6 +1,7 @@
 #include "worker/limits.h"
 
 #include "store/names.h"
+#include "worker/sandbox.h"
 
 #include "base/file.h"
 #include "base/log.h"

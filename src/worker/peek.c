@@ -5,8 +5,8 @@
 #include "base/text.h"
 #include "base/utf8.h"
 #include "media/demux.h"
+#include "worker/sandbox.h"
 #include "worker/thumbnail.h"
-#include "worker/worker.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
 // Landlock is used by system call (glibc has no wrapper); its rights grew with the kernel, so each
 // is asked for only where the kernel knows it. See landlock(7) and
 // https://docs.kernel.org/userspace-api/landlock.html.
-#include "worker/worker.h"
+#include "worker/sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -156,7 +156,7 @@ static bool confine_calls(void)
     // abort() signals its own thread; nobody else's.
     ok = ok && seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(tgkill), 1,
                                 SCMP_A0(SCMP_CMP_NE, (scmp_datum_t)getpid())) == 0;
-    // Limits of other processes; its own are read and raised by worker.c.
+    // Limits of other processes; its own are read and raised by limits.c.
     ok = ok && seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prlimit64), 1,
                                 SCMP_A0(SCMP_CMP_NE, 0)) == 0;
     // Typing into the terminal that the server was started from.

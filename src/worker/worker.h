@@ -1,4 +1,5 @@
-// The worker process: claims jobs, runs them with a model it keeps loaded, reports. And its cage.
+// The worker process: claims jobs, runs them with a model it keeps loaded, reports.
+// Of the process, so from its main thread.
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
@@ -24,17 +25,5 @@ struct worker_params {
 // Runs until cancelled or the parent is gone; the job in work is then given back. Returns KB_OK
 // then. Heartbeats come from a thread of their own every second.
 enum kb_code worker_run(const struct worker_params *p, struct kb_error *err);
-
-// What worker_run() does with inspect: job/inspect.c. Called in a loop; looks at one asset.
-// KB_EOF: there is none. Errors of one asset are stored with it and are not returned. cancel: this
-// asset takes too long; its parent: leave it to another inspector (KB_CANCELLED).
-struct face_models;
-enum kb_code inspect_next(struct store *s, const char *worker, struct face_models *faces,
-                          const struct cancel *cancel, struct kb_error *err);
-
-// After this the process can neither reach a network, start programs, nor write outside data (it
-// may read everything). Each limit that the kernel lacks is named in *ret_missing ("" = none), and
-// is no error. Call before threads are started, after models were located.
-enum kb_code sandbox_enter(const char *data, char ret_missing[200], struct kb_error *err);
 
 #endif

@@ -4,7 +4,7 @@
 #include "asset/asset.h"
 #include "face/models.h"
 #include "media/writer.h"
-#include "worker/worker.h"
+#include "worker/inspect.h"
 
 #include <math.h>
 
@@ -222,5 +222,5 @@ int main(void)
         CASE(test_what_cannot_be_read_is_named),
         CASE(test_a_text_becomes_a_speech),
     };
-    return cmocka_run_group_tests_name("job/inspect", tests, load_faces, free_faces);
+    return cmocka_run_group_tests_name("worker/inspect", tests, load_faces, free_faces);
 }

@@ -2,7 +2,7 @@
 #include "tests/test.h"
 
 #include "worker/limits.h"
-#include "worker/worker.h"
+#include "worker/sandbox.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -231,5 +231,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_the_cage_lets_through, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_worker_is_caged_unless_told, set_up, tear_down),
     };
-    return cmocka_run_group_tests_name("job/sandbox", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("worker/sandbox", tests, NULL, NULL);
 }

@@ -287,5 +287,5 @@ int main(void)
         CASE(test_a_broken_program_is_not_started_over_and_over),
         cmocka_unit_test(test_auto_means_at_least_one),
     };
-    return cmocka_run_group_tests_name("job/supervisor", tests, make_materials, folder_teardown);
+    return cmocka_run_group_tests_name("worker/supervisor", tests, make_materials, folder_teardown);
 }

@@ -206,5 +206,5 @@ int main(void)
         CASE(test_a_locked_database_does_not_stop_the_work),
         cmocka_unit_test(test_no_store_no_worker),
     };
-    return cmocka_run_group_tests_name("job/worker", tests, make_materials, folder_teardown);
+    return cmocka_run_group_tests_name("worker/worker", tests, make_materials, folder_teardown);
 }

@@ -1,0 +1,45 @@
+// The pulse of a worker process: a thread that tells the database every 0.2 s where the job is and
+// every second that the process lives, hears of cancelling, and notices when the server is gone. It
+// has a connection of its own. The work never waits for a locked database: where it is stands under
+// a lock that is held for a moment only.
+//
+// A worker that does not stop when it is to leave gives its job back from here and ends, whatever
+// the work still does; an inspector that cannot be stopped at a file ends, too.
+//
+// Thread-safety: pulse_progress() from any thread, the rest from the one that works.
+#ifndef WORKER_PULSE_H
+#define WORKER_PULSE_H
+
+#include "base/progress.h"
+#include "queue/lease.h"
+#include "worker/worker.h"
+
+struct pulse;
+
+// Its state is "starting". params is borrowed until pulse_stop().
+enum kb_code pulse_start(struct pulse **ret, const struct worker_params *params,
+                         struct kb_error *err);
+void pulse_stop(struct pulse **p); // joins the thread; NULL is fine
+
+// Raised when the server is gone or wants this process to end.
+const struct cancel *pulse_leave(const struct pulse *p);
+// Ends the job or the asset in work; its parent is pulse_leave().
+const struct cancel *pulse_work(const struct pulse *p);
+
+// The worker's row is written at once. state: "idle" or "busy", a literal.
+void pulse_set_state(struct pulse *p, const char *state);
+// What is loaded, for the row's next time; NULL: nothing. precision: a literal.
+void pulse_set_engine(struct pulse *p, const char *model, const char *precision);
+
+// From begin to end the job is told of; the claim is borrowed for that long. *ret_lost: its lease is
+// lost, leave the job alone.
+void pulse_begin_job(struct pulse *p, const struct job_claim *claim);
+void pulse_end_job(struct pulse *p, bool *ret_lost);
+// A progress_fn, opaque is the pulse: remembers where the work is.
+void pulse_progress(void *pulse, const struct progress *now);
+
+// Between them a file is read, which may take no longer than 30 s.
+void pulse_begin_asset(struct pulse *p);
+void pulse_end_asset(struct pulse *p);
+
+#endif
