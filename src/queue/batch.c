@@ -428,26 +428,30 @@ enum kb_code batch_move(struct store *s, int64_t id, int64_t before, struct kb_e
 
 // --- deleting
 
-static enum kb_code delete (struct store *s, int64_t id, json_t *files, struct kb_error *err) {
-    CLEANUP(store_reset) sqlite3_stmt *q = NULL; int64_t running = 0;
+static enum kb_code delete_row(struct store *s, int64_t id, json_t *files, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    int64_t running = 0;
     enum kb_code code = find(s, id, false, err);
     if (code == KB_OK)
         code = store_query_int(s, &running, err,
                                "SELECT count(*) FROM job WHERE batch = ? AND state IN"
                                " " JOB_STATES_RUNNING,
                                "i", id);
-    if (code == KB_OK &&
-        running) return kb_fail(err, KB_BAD_INPUT,
-                                _("a job of batch %lld is running; cancel the batch first"),
-                                (long long)id);
-    if (code != KB_OK) return code;
+    if (code == KB_OK && running)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("a job of batch %lld is running; cancel the batch first"), (long long)id);
+    if (code != KB_OK)
+        return code;
     code = store_query(s, &q, err, "SELECT result FROM job WHERE batch = ? AND result IS NOT NULL",
                        "i", id);
     for (; code == KB_OK; code = store_step(s, q, err))
         json_array_append_new(files, json_string((const char *)sqlite3_column_text(q, 0)));
-    if (code != KB_EOF) return code;
+    if (code != KB_EOF)
+        return code;
     code = store_exec(s, NULL, err, "DELETE FROM job WHERE batch = ?", "i", id);
-    if (code == KB_OK) code = store_exec(s, NULL, err, "DELETE FROM batch WHERE id = ?", "i", id);
+    if (code == KB_OK)
+        code = store_exec(s, NULL, err, "DELETE FROM batch WHERE id = ?", "i", id);
     return code;
 }
 
@@ -456,7 +460,7 @@ enum kb_code batch_delete(struct store *s, int64_t id, struct kb_error *err)
     CLEANUP(json_free) json_t *files = json_array();
     enum kb_code code = store_begin(s, err);
     if (code == KB_OK)
-        code = store_end(s, delete (s, id, files, err), err);
+        code = store_end(s, delete_row(s, id, files, err), err);
     for (size_t i = 0; code == KB_OK && i < json_array_size(files); i++)
         result_unlink(s, json_string_value(json_array_get(files, i)));
     return code;

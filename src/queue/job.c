@@ -35,7 +35,7 @@ static const char total_sql[] =
 static const char one_sql[] = "SELECT json FROM job_json WHERE id = ?";
 
 enum kb_code job_list_json(struct store *s, const struct job_filter *f, struct text *ret,
-                            struct kb_error *err)
+                           struct kb_error *err)
 {
     CLEANUP(kb_freep) char *like = store_like(f->search);
     struct store_page page = {page_sql, total_sql, one_sql, f->offset, f->limit};
@@ -245,14 +245,19 @@ enum kb_code job_move(struct store *s, int64_t id, int64_t before, struct kb_err
     return code == KB_OK ? store_end(s, move(s, id, before, err), err) : code;
 }
 
-static enum kb_code delete (struct store *s, int64_t id, char **ret_result, struct kb_error *err) {
-    CLEANUP(store_reset) sqlite3_stmt *q = NULL; struct job_row job;
+static enum kb_code delete_row(struct store *s, int64_t id, char **ret_result, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    struct job_row job;
     enum kb_code code = find(s, id, &job, err);
-    if (code != KB_OK) return code;
-    if (!job.ended) return kb_fail(err, KB_BAD_INPUT, _("job %lld has not ended; cancel it first"),
-                                   (long long)id);
+    if (code != KB_OK)
+        return code;
+    if (!job.ended)
+        return kb_fail(err, KB_BAD_INPUT, _("job %lld has not ended; cancel it first"),
+                       (long long)id);
     code = store_query(s, &q, err, "DELETE FROM job WHERE id = ? RETURNING result", "i", id);
-    if (code == KB_OK) *ret_result = store_column(q, 0);
+    if (code == KB_OK)
+        *ret_result = store_column(q, 0);
     store_reset(&q);
     return code == KB_OK || code == KB_EOF ? batch_touch(s, job.batch, err) : code;
 }
@@ -262,7 +267,7 @@ enum kb_code job_delete(struct store *s, int64_t id, struct kb_error *err)
     CLEANUP(kb_freep) char *result = NULL;
     enum kb_code code = store_begin(s, err);
     if (code == KB_OK)
-        code = store_end(s, delete (s, id, &result, err), err);
+        code = store_end(s, delete_row(s, id, &result, err), err);
     if (code == KB_OK && result)
         result_unlink(s, result);
     return code;

@@ -31,8 +31,8 @@ void pulse_set_state(struct pulse *p, const char *state);
 // What is loaded, for the row's next time; NULL: nothing. precision: a literal.
 void pulse_set_engine(struct pulse *p, const char *model, const char *precision);
 
-// From begin to end the job is told of; the claim is borrowed for that long. *ret_lost: its lease is
-// lost, leave the job alone.
+// From begin to end the job is told of; the claim is borrowed for that long. *ret_lost: its lease
+// is lost, leave the job alone.
 void pulse_begin_job(struct pulse *p, const struct job_claim *claim);
 void pulse_end_job(struct pulse *p, bool *ret_lost);
 // A progress_fn, opaque is the pulse: remembers where the work is.

@@ -1,5 +1,5 @@
-// The worker process. Two threads: this one works, the other is its pulse (worker/pulse.h). Each has
-// its own connection.
+// The worker process. Two threads: this one works, the other is its pulse (worker/pulse.h). Each
+// has its own connection.
 #include "worker/worker.h"
 
 #include "queue/job.h"
@@ -95,8 +95,7 @@ static int64_t longest_output_us(const struct dub_params *p)
 {
     int64_t longest = mel_duration_us(p->mel);
     struct demux video = {0};
-    if (p->keep_video &&
-        demux_open(&video, p->video, AVMEDIA_TYPE_VIDEO, p->cancel, NULL) == KB_OK)
+    if (p->keep_video && demux_open(&video, p->video, AVMEDIA_TYPE_VIDEO, p->cancel, NULL) == KB_OK)
         longest = KB_MAX(longest, demux_duration_us(&video));
     demux_close(&video);
     return p->duration_us > 0 ? KB_MIN(longest, p->duration_us) : longest;
