@@ -19,7 +19,7 @@
 #define LEASE_MS   60000
 #define MAX_CLAIMS 3
 #define MAX_URL    2048
-#define MAX_SPEECH ((int)sizeof(((struct asset *)0)->source) - 1) // bytes
+#define MAX_SPEECH 20000 // bytes
 
 static enum kb_code not_found(struct kb_error *err)
 {
@@ -156,7 +156,8 @@ enum kb_code asset_find(struct store *s, const char *id, struct asset *ret, stru
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code =
         store_query(s, &q, err,
-                    "SELECT id, state, kind, name, sha256, source, voice, lang, size, received,"
+                    "SELECT id, state, kind, name, sha256, source IS NOT NULL AND source NOT LIKE"
+                    " 'http://%' AND source NOT LIKE 'https://%', voice, lang, size, received,"
                     " expires_ms, duration_ms, width, height FROM asset WHERE id = ?",
                     "t", id);
     if (code != KB_OK)
@@ -166,7 +167,7 @@ enum kb_code asset_find(struct store *s, const char *id, struct asset *ret, stru
     COPY(ret->kind, q, 2);
     COPY(ret->name, q, 3);
     COPY(ret->sha256, q, 4);
-    COPY(ret->source, q, 5);
+    ret->spoken = sqlite3_column_int(q, 5);
     COPY(ret->voice, q, 6);
     COPY(ret->lang, q, 7);
     ret->size_bytes = sqlite3_column_int64(q, 8);
@@ -176,6 +177,16 @@ enum kb_code asset_find(struct store *s, const char *id, struct asset *ret, stru
     ret->width = sqlite3_column_int(q, 12);
     ret->height = sqlite3_column_int(q, 13);
     return KB_OK;
+}
+
+enum kb_code asset_source(struct store *s, const char *id, char **ret, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code =
+        store_query(s, &q, err, "SELECT coalesce(source, '') FROM asset WHERE id = ?", "t", id);
+    if (code == KB_OK)
+        *ret = store_column(q, 0);
+    return code == KB_EOF ? not_found(err) : code;
 }
 
 int asset_count_uploads(struct store *s, const char *client)
@@ -251,8 +262,8 @@ static enum kb_code find_user(struct store *s, const char *id, char **ret_batch,
         " UNION ALL SELECT b.name FROM batch b JOIN job j ON j.batch = b.id WHERE b.audio = ?1"
         " AND j.state NOT IN " JOB_STATES_ENDED
         " UNION ALL SELECT b.name FROM job j JOIN batch b ON b.id = j.batch"
-        " WHERE j.state NOT IN " JOB_STATES_ENDED " AND ?1 IN (" BATCH_MOUTH_FROM "," BATCH_STYLE_FROM
-        ") LIMIT 1",
+        " WHERE j.state NOT IN " JOB_STATES_ENDED " AND ?1 IN (" BATCH_MOUTH_FROM
+        "," BATCH_STYLE_FROM ") LIMIT 1",
         "t", id);
     if (code == KB_OK)
         *ret_batch = store_column(q, 0);

@@ -23,9 +23,9 @@ struct asset {
     char state[16]; // as above
     char kind[8];   // "audio", "video" or "" while unknown
     char name[256];
-    char sha256[65];   // "" until whole
-    char source[20001]; // address of a fetched one, text of a made one (5000 letters), else ""
-    char voice[64];
+    char sha256[65]; // "" until whole
+    bool spoken;     // made from a text
+    char voice[64];  // of that text, "" = any
     char lang[4];
     int64_t size_bytes, received_bytes, expires_ms, duration_ms;
     int width, height;
@@ -37,7 +37,7 @@ enum kb_code asset_create(struct store *s, const struct asset_params *p, char re
 // State "fetching": the server's courier fills it as an upload. url is http or https.
 enum kb_code asset_create_url(struct store *s, const struct asset_params *p, const char *url,
                               char ret_id[33], struct kb_error *err);
-// State "making": an inspector speaks text. voice as in media/speech.h, may be NULL.
+// State "making": an inspector speaks text. voice as in media/voice.h, may be NULL.
 enum kb_code asset_create_speech(struct store *s, const struct asset_params *p, const char *text,
                                  const char *voice, char ret_id[33], struct kb_error *err);
 // An existing file of this machine, copied (reflink where the disk can). State "new".
@@ -45,6 +45,8 @@ enum kb_code asset_add_file(struct store *s, const struct asset_params *p, const
                             char ret_id[33], struct kb_error *err);
 
 enum kb_code asset_find(struct store *s, const char *id, struct asset *ret, struct kb_error *err);
+// The address of a fetched one, the text of a made one (may be 20 KB), else "". A new string.
+enum kb_code asset_source(struct store *s, const char *id, char **ret, struct kb_error *err);
 // n unfinished uploads of this client.
 int asset_count_uploads(struct store *s, const char *client);
 
@@ -67,7 +69,8 @@ enum kb_code asset_next_fetch(struct store *s, struct asset *ret, struct kb_erro
 // For inspectors: claim the next asset that is "new" or "making" for a lease of 60 s. KB_EOF: none.
 enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
                          struct kb_error *err);
-// This inspector is to end before it knows: another one can claim it at once, and no attempt counts.
+// This inspector is to end before it knows: another one can claim it at once, and no attempt
+// counts.
 enum kb_code asset_give_back(struct store *s, const char *id, const char *worker,
                              struct kb_error *err);
 // This inspector has ended (or starts anew): what it had claimed can be claimed at once.

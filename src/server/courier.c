@@ -49,6 +49,7 @@ struct download {
     struct courier *courier;
     struct store *store;
     const struct asset *asset;
+    char *url;
     struct asset_upload *upload;
     int64_t received, recorded_us;
     struct kb_error err; // why it was broken off from our side
@@ -148,7 +149,7 @@ static char *plain_address(const char *url)
 static void set_options(CURL *curl, struct download *d)
 {
     const struct server_params *p = &d->courier->server->params;
-    curl_easy_setopt(curl, CURLOPT_URL, d->asset->source);
+    curl_easy_setopt(curl, CURLOPT_URL, d->url);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
@@ -179,7 +180,7 @@ static enum kb_code explain(CURL *curl, CURLcode result, const struct download *
                             struct kb_error *err)
 {
     const struct server_params *p = &d->courier->server->params;
-    CLEANUP(kb_freep) char *address = plain_address(d->asset->source);
+    CLEANUP(kb_freep) char *address = plain_address(d->url);
     long status = 0;
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     if (d->err.text[0]) {
@@ -210,7 +211,9 @@ static enum kb_code explain(CURL *curl, CURLcode result, const struct download *
 // KB_CANCELLED: to be tried again if the asset is still there; nothing is to be said about it.
 static enum kb_code download_run(struct download *d, struct kb_error *err)
 {
-    enum kb_code code = asset_upload_open(&d->upload, d->store, d->asset->id, err);
+    enum kb_code code = asset_source(d->store, d->asset->id, &d->url, err);
+    if (code == KB_OK)
+        code = asset_upload_open(&d->upload, d->store, d->asset->id, err);
     if (code == KB_NOT_FOUND || code == KB_UNAVAILABLE)
         return KB_CANCELLED;
     if (code == KB_OK && asset_upload_offset(d->upload) > 0)
@@ -251,6 +254,7 @@ static bool fetch_one(struct courier *f, struct store *store)
     if (code == KB_OK) {
         struct download d = {.courier = f, .store = store, .asset = &asset};
         enum kb_code outcome = download_run(&d, &why);
+        free(d.url);
         if (outcome == KB_CANCELLED)
             return false;
         if (outcome == KB_OK) {

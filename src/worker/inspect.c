@@ -223,9 +223,12 @@ static enum kb_code speak(struct store *s, const char *worker, const struct asse
     CLEANUP(kb_freep) char *name = kb_printf("%s.wav", a->id);
     CLEANUP(kb_freep) char *folder = store_path(s, "work", worker);
     CLEANUP(kb_freep) char *path = path_join(folder, name);
-    enum kb_code code = file_make_dirs(folder, err);
+    CLEANUP(kb_freep) char *text = NULL;
+    enum kb_code code = asset_source(s, a->id, &text, err);
     if (code == KB_OK)
-        code = voice_speak(path, a->source, a->voice[0] ? a->voice : NULL, 0, err);
+        code = file_make_dirs(folder, err);
+    if (code == KB_OK)
+        code = voice_speak(path, text, a->voice[0] ? a->voice : NULL, 0, err);
     if (code == KB_OK)
         code = asset_set_content(s, a->id, path, err);
     unlink(path);

@@ -509,6 +509,13 @@ static void test_names(void **state)
     }
 }
 
+static void assert_source(struct queue_test *t, const char *id, const char *expected)
+{
+    CLEANUP(kb_freep) char *source = NULL;
+    assert_ok(t->err, asset_source(t->s, id, &source, &t->err));
+    assert_string_equal(source, expected);
+}
+
 static void test_addresses_and_texts(void **state)
 {
     struct queue_test *t = *state;
@@ -525,7 +532,8 @@ static void test_addresses_and_texts(void **state)
         assert_ok(t->err, asset_create_url(t->s, &p, good[i].url, id, &t->err));
         a = find(t, id);
         assert_string_equal(a.name, good[i].name);
-        assert_string_equal(a.source, good[i].url);
+        assert_source(t, id, good[i].url);
+        assert_false(a.spoken);
         assert_string_equal(a.state, "fetching");
         assert_int_equal(a.size_bytes, -1);
     }
@@ -536,7 +544,7 @@ static void test_addresses_and_texts(void **state)
                      asset_create_url(t->s, &p, bad[i], id, &t->err));
 
     assert_ok(t->err, asset_next_fetch(t->s, &a, &t->err));
-    assert_string_equal(a.source, good[0].url);
+    assert_source(t, a.id, good[0].url);
     struct kb_error why = {.code = KB_UNAVAILABLE, .text = "no such server"};
     assert_ok(t->err, asset_fail(t->s, a.id, &why, &t->err));
     json_t *json = json_of(t, a.id);
@@ -544,14 +552,15 @@ static void test_addresses_and_texts(void **state)
     assert_string_equal(get_text(json, "error"), "no such server");
     json_decref(json);
     assert_ok(t->err, asset_next_fetch(t->s, &a, &t->err));
-    assert_string_equal(a.source, good[1].url);
+    assert_source(t, a.id, good[1].url);
 
     assert_fails(t->err, KB_BAD_INPUT, "text",
                  asset_create_speech(t->s, &p, " \n", NULL, id, &t->err));
     assert_ok(t->err, asset_create_speech(t->s, &p, "大家好，\n欢迎。", "zh", id, &t->err));
     a = find(t, id);
     assert_string_equal(a.name, "大家好， 欢迎。");
-    assert_string_equal(a.source, "大家好，\n欢迎。");
+    assert_source(t, a.id, "大家好，\n欢迎。");
+    assert_true(a.spoken);
     assert_string_equal(a.voice, "zh");
     assert_string_equal(a.state, "making");
 }

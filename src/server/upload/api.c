@@ -77,9 +77,7 @@ static const char *content_type(const struct asset *a)
             return "video/ogg";
         return type;
     }
-    bool spoken = a->source[0] && strncmp(a->source, "http://", 7) != 0 &&
-                  strncmp(a->source, "https://", 8) != 0;
-    return spoken ? "audio/wav" : "application/octet-stream";
+    return a->spoken ? "audio/wav" : "application/octet-stream";
 }
 
 // False: answered.
