@@ -3,7 +3,6 @@
 #include "base/file.h"
 #include "store/fate.h"
 
-#include <jansson.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -80,16 +79,20 @@ enum kb_code lost_survey(struct store *s, struct lost *ret, struct kb_error *err
 
 enum kb_code lost_remembered(struct store *s, struct lost *ret, struct kb_error *err)
 {
-    CLEANUP(text_free) struct text text = {0};
-    enum kb_code code = setting_get(s, SETTING, &text, err);
-    if (code != KB_OK)
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(s, &q, err,
+                                    "SELECT json_extract(json, '$.results'), json_extract(json,"
+                                    " '$.others'), json_extract(json, '$.bytes') FROM setting"
+                                    " WHERE name = '" SETTING "' AND json_valid(json)",
+                                    "");
+    if (code != KB_OK && code != KB_EOF)
         return code;
-    json_auto_t *json = json_loads(text_get(&text), 0, NULL);
-    *ret = (struct lost){
-        .n_results = (int)json_integer_value(json_object_get(json, "results")),
-        .n_others = (int)json_integer_value(json_object_get(json, "others")),
-        .bytes = json_integer_value(json_object_get(json, "bytes")),
-    };
+    *ret = (struct lost){0};
+    if (code == KB_OK) {
+        ret->n_results = sqlite3_column_int(q, 0);
+        ret->n_others = sqlite3_column_int(q, 1);
+        ret->bytes = sqlite3_column_int64(q, 2);
+    }
     return KB_OK;
 }
 
