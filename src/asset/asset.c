@@ -143,13 +143,7 @@ enum kb_code asset_create_speech(struct store *s, const struct asset_params *p, 
 
 // --- finding
 
-static void copy_text(char *ret, size_t size, sqlite3_stmt *q, int column)
-{
-    const char *value = (const char *)sqlite3_column_text(q, column);
-    snprintf(ret, size, "%s", value ? value : "");
-}
-
-#define COPY(ret, q, column) copy_text(ret, sizeof(ret), q, column)
+#define COPY(ret, q, column) store_copy_column(ret, sizeof(ret), q, column)
 
 enum kb_code asset_find(struct store *s, const char *id, struct asset *ret, struct kb_error *err)
 {
@@ -358,7 +352,7 @@ static enum kb_code find_claimable(struct store *s, char ret_id[33], struct kb_e
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code = store_query(s, &q, err, CLAIMABLE, "ii", (int64_t)MAX_CLAIMS, kb_wall_ms());
     if (code == KB_OK)
-        copy_text(ret_id, 33, q, 0);
+        store_copy_column(ret_id, 33, q, 0);
     return code;
 }
 

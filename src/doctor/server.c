@@ -4,13 +4,11 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/port.h"
-#include "base/progress.h"
 #include "queue/job.h"
 #include "queue/stats.h"
 #include "queue/worker.h"
 
 #include <curl/curl.h>
-#include <jansson.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -21,8 +19,8 @@
 #include <unistd.h>
 
 #define ANSWER_WAIT_MS  3000
-#define STILL_MS        10000 // a running job moves more often than this
-#define HEARTBEAT_MS    5000  // a worker's, every second
+#define STILL_S         10   // a running job moves more often than this
+#define HEARTBEAT_MS    5000 // a worker's, every second
 #define LOG_TAIL_BYTES  (1 << 20)
 #define DAY_S           86400
 #define SLOWER_THAN_AVG 5.0
@@ -172,38 +170,20 @@ static void look_at_log(struct doctor *d)
 
 // --- workers and jobs
 
-static json_t *parse_taken(struct text *t)
+static double seconds_since(int64_t ms)
 {
-    json_t *value = json_loads(text_get(t), 0, NULL);
-    text_free(t);
-    return value;
-}
-
-static const char *string_of(json_t *object, const char *name)
-{
-    const char *s = json_string_value(json_object_get(object, name));
-    return s ? s : "?";
-}
-
-static int64_t ms_since(json_t *object, const char *name)
-{
-    json_t *value = json_object_get(object, name);
-    return json_is_integer(value) ? kb_wall_ms() - json_integer_value(value) : -1;
+    return ms ? (double)(kb_wall_ms() - ms) / 1e3 : 0;
 }
 
 static void look_at_workers(struct doctor *d, struct store *s, bool running)
 {
-    struct text t = {0};
-    if (!running || worker_list_json(s, &t, NULL) != KB_OK)
+    CLEANUP(kb_freep) struct worker_status *workers = NULL;
+    int n_all, n = 0, n_late = 0;
+    if (!running || worker_list(s, &workers, &n_all, NULL) != KB_OK)
         return;
-    json_t *workers = parse_taken(&t), *worker;
-    size_t i;
-    int n = 0, n_late = 0;
-    json_array_foreach(workers, i, worker)
-    {
-        if (strcmp(string_of(worker, "kind"), "generate") == 0)
-            n++;
-        n_late += ms_since(worker, "heartbeat") > HEARTBEAT_MS;
+    for (int i = 0; i < n_all; i++) {
+        n += strcmp(workers[i].kind, "generate") == 0;
+        n_late += kb_wall_ms() - workers[i].heartbeat_ms > HEARTBEAT_MS;
     }
     if (n == 0)
         doctor_add(
@@ -217,74 +197,53 @@ static void look_at_workers(struct doctor *d, struct store *s, bool running)
                    HEARTBEAT_MS / 1000);
     else
         doctor_add(d, "workers", _("workers"), FINDING_OK, NULL, _("%d run"), n);
-    json_decref(workers);
-}
-
-// The queue calls a stage as base/progress.h does.
-static const char *state_title(const char *state)
-{
-    enum stage stage;
-    return stage_parse(state, &stage) ? stage_title(stage) : state;
 }
 
 // One running job against what its stage usually takes.
-static void look_at_job(struct doctor *d, json_t *job, json_t *averages)
+static void look_at_job(struct doctor *d, const struct job *job, const struct stats *stats)
 {
-    const char *state = string_of(job, "state");
-    double in_stage = (double)ms_since(job, "state_since") / 1e3;
-    double average = json_number_value(json_object_get(averages, state));
-    int64_t still = ms_since(job, "progressed");
-    bool stuck = still > STILL_MS;
+    double in_stage = seconds_since(job->state_since_ms);
+    double average = KB_MAX(stats->stage_average_s[job->stage], 0);
+    double still = seconds_since(job->progressed_ms);
+    bool stuck = still > STILL_S;
     bool slow = average > 1 && in_stage > SLOWER_THAN_AVG * average;
     doctor_add(d, "job", _("job"), stuck || slow ? FINDING_WARNING : FINDING_OK,
                stuck  ? _("wait: without progress for a minute it is started again by itself")
                : slow ? _("a long video, or a busy machine; its progress says how far it is")
                       : NULL,
                _("#%lld '%s': %s for %.0f s (usually %.0f s), last progress %.0f s ago"),
-               (long long)json_integer_value(json_object_get(job, "id")), string_of(job, "name"),
-               state_title(state), in_stage, average, (double)KB_MAX(still, 0) / 1e3);
+               (long long)job->id, job->name, stage_title(job->stage), in_stage, average, still);
 }
 
-static void look_at_queue(struct doctor *d, struct store *s, json_t *counts)
+static void look_at_queue(struct doctor *d, struct store *s, const struct stats *stats)
 {
-    struct text t = {0};
-    struct job_filter queued = {.state = "queued", .limit = 1};
-    if (job_list_json(s, &queued, &t, NULL) != KB_OK)
+    CLEANUP(kb_freep) struct job *first = NULL;
+    int n;
+    if (job_list(s, &(struct job_filter){.state = "queued", .limit = 1}, &first, &n, NULL) != KB_OK)
         return;
-    json_t *list = parse_taken(&t);
-    json_t *first = json_array_get(json_object_get(list, "items"), 0);
-    int64_t n = json_integer_value(json_object_get(counts, "queued"));
-    const char *waiting = first ? string_of(first, "waiting") : "";
-    bool disk = strcmp(waiting, "disk") == 0;
-    if (disk)
+    long long n_queued = stats->jobs[JOB_QUEUED];
+    if (n > 0 && strcmp(first->waiting, "disk") == 0)
         doctor_add(d, "queue", _("queue"), FINDING_PROBLEM,
                    _("delete old results, run koubo clean, or lower --min-free"),
-                   _("%lld jobs wait for disk space"), (long long)n);
+                   _("%lld jobs wait for disk space"), n_queued);
     else
         doctor_add(d, "queue", _("queue"), FINDING_OK, NULL,
-                   _("%lld jobs wait, %lld done, %lld failed"), (long long)n,
-                   (long long)json_integer_value(json_object_get(counts, "done")),
-                   (long long)json_integer_value(json_object_get(counts, "failed")));
-    json_decref(list);
+                   _("%lld jobs wait, %lld done, %lld failed"), n_queued,
+                   (long long)stats->jobs[JOB_DONE], (long long)stats->jobs[JOB_FAILED]);
 }
 
 static void look_at_jobs(struct doctor *d, struct store *s)
 {
-    struct text stats_text = {0}, list_text = {0};
-    struct job_filter filter = {.state = "running", .limit = 1000};
-    if (stats_json(s, &stats_text, NULL) != KB_OK ||
-        job_list_json(s, &filter, &list_text, NULL) != KB_OK) {
-        text_free(&stats_text);
-        text_free(&list_text);
+    CLEANUP(kb_freep) struct job *running = NULL;
+    struct stats stats;
+    int n;
+    if (stats_get(s, &stats, NULL) != KB_OK ||
+        job_list(s, &(struct job_filter){.state = "running", .limit = 1000}, &running, &n, NULL) !=
+            KB_OK)
         return;
-    }
-    json_t *stats = parse_taken(&stats_text), *list = parse_taken(&list_text), *job;
-    size_t i;
-    json_array_foreach(json_object_get(list, "items"), i, job)
-        look_at_job(d, job, json_object_get(stats, "stage_average_s"));
-    look_at_queue(d, s, json_object_get(stats, "jobs"));
-    json_decref(stats);
-    json_decref(list);
+    for (int i = 0; i < n; i++)
+        look_at_job(d, &running[i], &stats);
+    look_at_queue(d, s, &stats);
 }
 
 void doctor_look_at_server(struct doctor *d)

@@ -28,6 +28,8 @@
 // What jobs may still take of the disk: free, less min_free, less the need of the running ones.
 enum kb_code job_room(struct store *s, int64_t min_free_bytes, int64_t *ret, struct kb_error *err);
 
+bool job_state_parse(const char *name, enum job_state *ret);
+
 // How the API calls a code: "bad_input".
 const char *job_error_code(enum kb_code code);
 

@@ -6,7 +6,36 @@
 #include "base/sentence.h"
 #include "notify/notify.h"
 
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+static const char *const state_names[N_JOB_STATES] = {
+    [JOB_QUEUED] = "queued",
+    [JOB_LOADING] = "loading",
+    [JOB_PREPROCESSING] = "preprocessing",
+    [JOB_GENERATING] = "generating",
+    [JOB_FINISHING] = "finishing",
+    [JOB_DONE] = "done",
+    [JOB_FAILED] = "failed",
+    [JOB_CANCELLED] = "cancelled",
+};
+
+const char *job_state_name(enum job_state state)
+{
+    return state_names[state];
+}
+
+bool job_state_parse(const char *name, enum job_state *ret)
+{
+    for (int i = 0; i < N_JOB_STATES; i++)
+        if (strcmp(state_names[i], name) == 0) {
+            *ret = (enum job_state)i;
+            return true;
+        }
+    return false;
+}
 
 // --- lists
 
@@ -56,6 +85,91 @@ enum kb_code job_json(struct store *s, int64_t id, struct text *ret, struct kb_e
     if (code == KB_OK)
         store_add_column(ret, q, 0);
     return code;
+}
+
+// --- one by one, and typed
+
+enum kb_code job_get(struct store *s, int64_t id, struct job *ret, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(s, &q, err,
+                                    "SELECT j.batch, j.name, j.state, j.stage," JOB_WAITING
+                                    ", j.error, j.progress, j.started_ms, j.ended_ms,"
+                                    " j.state_since_ms, j.progressed_ms FROM job j WHERE j.id = ?",
+                                    "i", id);
+    if (code == KB_EOF)
+        return no_job(id, err);
+    if (code != KB_OK)
+        return code;
+    struct job j = {
+        .id = id,
+        .batch = sqlite3_column_int64(q, 0),
+        .stage = (enum stage)sqlite3_column_int(q, 3),
+        .progress = sqlite3_column_double(q, 6),
+        .started_ms = sqlite3_column_int64(q, 7),
+        .ended_ms = sqlite3_column_int64(q, 8),
+        .state_since_ms = sqlite3_column_int64(q, 9),
+        .progressed_ms = sqlite3_column_int64(q, 10),
+    };
+    store_copy_column(j.name, sizeof(j.name), q, 1);
+    store_copy_column(j.waiting, sizeof(j.waiting), q, 4);
+    store_copy_column(j.error, sizeof(j.error), q, 5);
+    const char *state = (const char *)sqlite3_column_text(q, 2);
+    if (!job_state_parse(state, &j.state) || (unsigned)j.stage >= N_STAGES)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the database is damaged: job %lld is in a state '%s' that there is not"),
+                       (long long)id, state);
+    *ret = j;
+    return KB_OK;
+}
+
+// The numbers first, so that no statement is open while the jobs are looked at.
+static enum kb_code list_ids(struct store *s, const struct job_filter *f, int64_t *ret, int max,
+                             int *ret_n, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    CLEANUP(kb_freep) char *like = store_like(f->search);
+    int n = 0;
+    enum kb_code code = store_query(s, &q, err, page_sql, "ittii", f->batch, f->state, like,
+                                    (int64_t)max, (int64_t)KB_MAX(f->offset, 0));
+    for (; code == KB_OK; code = store_step(s, q, err)) {
+        assert(n < max); // LIMIT
+        ret[n++] = sqlite3_column_int64(q, 0);
+    }
+    *ret_n = n;
+    return code == KB_EOF ? KB_OK : code;
+}
+
+static enum kb_code list_jobs(struct store *s, const struct job_filter *f, struct job **ret,
+                              int *ret_n, struct kb_error *err)
+{
+    int64_t ids[STORE_PAGE_MAX];
+    int n = 0;
+    enum kb_code code = list_ids(s, f, ids, store_limit(f->limit), &n, err);
+    if (code != KB_OK)
+        return code;
+    CLEANUP(kb_freep) struct job *jobs = kb_alloc(((size_t)n + 1) * sizeof(*jobs));
+    for (int i = 0; code == KB_OK && i < n; i++)
+        code = job_get(s, ids[i], &jobs[i], err);
+    if (code != KB_OK)
+        return code;
+    *ret = TAKE(jobs);
+    *ret_n = n;
+    return KB_OK;
+}
+
+enum kb_code job_list(struct store *s, const struct job_filter *f, struct job **ret, int *ret_n,
+                      struct kb_error *err)
+{
+    enum kb_code code = store_begin_read(s, err);
+    return code == KB_OK ? store_end(s, list_jobs(s, f, ret, ret_n, err), err) : code;
+}
+
+enum kb_code job_count(struct store *s, const struct job_filter *f, int64_t *ret,
+                       struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *like = store_like(f->search);
+    return store_query_int(s, ret, err, total_sql, "itt", f->batch, f->state, like);
 }
 
 // --- the end of a job

@@ -17,13 +17,15 @@
     " AND (?1 = 0 OR j.batch = ?1)"                                                                \
     " AND (?2 IS NULL OR j.result_name LIKE ?2 ESCAPE '\\' OR b.name LIKE ?2 ESCAPE '\\')"
 
+#define RESULT_JSON "SELECT json FROM result_json WHERE id = ?"
+
 enum kb_code result_list_json(struct store *s, const struct result_filter *f, struct text *ret,
                               struct kb_error *err)
 {
     static const struct store_page sql = {
         .page = "SELECT j.id" CHOSEN " ORDER BY j.ended_ms DESC, j.id DESC LIMIT ?3 OFFSET ?4",
         .total = "SELECT count(*)" CHOSEN,
-        .one = "SELECT json FROM result_json WHERE id = ?",
+        .one = RESULT_JSON,
     };
     CLEANUP(kb_freep) char *like = store_like(f->search);
     struct store_page page = sql;
@@ -64,6 +66,15 @@ static enum kb_code no_result(int64_t job, struct kb_error *err)
     return kb_fail(err, KB_NOT_FOUND, _("job %lld has no result (any more)"), (long long)job);
 }
 
+enum kb_code result_json(struct store *s, int64_t job, struct text *ret, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(s, &q, err, RESULT_JSON, "i", job);
+    if (code == KB_OK)
+        store_add_column(ret, q, 0);
+    return code == KB_EOF ? no_result(job, err) : code;
+}
+
 // "7-1.mp4" below results/ -> "7-1.jpg" there; a new string.
 static char *thumb_path(struct store *s, const char *name)
 {
@@ -77,8 +88,10 @@ enum kb_code result_find(struct store *s, int64_t job, struct result *ret, struc
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code =
         store_query(s, &q, err,
-                    "SELECT result, result_name, result_thumb, result_size, ended_ms, result_ms,"
-                    " result_width, result_height FROM job WHERE id = ? AND result IS NOT NULL",
+                    "SELECT j.result, j.result_name, j.result_thumb, j.result_size, j.ended_ms,"
+                    " j.result_ms, j.result_width, j.result_height, j.batch, b.name"
+                    " FROM job j JOIN batch b ON b.id = j.batch"
+                    " WHERE j.id = ? AND j.result IS NOT NULL",
                     "i", job);
     if (code == KB_EOF)
         return no_result(job, err);
@@ -94,8 +107,10 @@ enum kb_code result_find(struct store *s, int64_t job, struct result *ret, struc
         .duration_ms = sqlite3_column_int64(q, 5),
         .width = sqlite3_column_int(q, 6),
         .height = sqlite3_column_int(q, 7),
+        .batch = sqlite3_column_int64(q, 8),
     };
-    snprintf(r.name, sizeof(r.name), "%s", (const char *)sqlite3_column_text(q, 1));
+    store_copy_column(r.name, sizeof(r.name), q, 1);
+    store_copy_column(r.batch_name, sizeof(r.batch_name), q, 9);
     *ret = r;
     return KB_OK;
 }

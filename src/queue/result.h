@@ -12,8 +12,11 @@ struct result_filter {
 };
 enum kb_code result_list_json(struct store *s, const struct result_filter *f, struct text *ret,
                               struct kb_error *err); // newest first
+// The Result of a job for the API (docs/openapi.yaml: Result).
+enum kb_code result_json(struct store *s, int64_t job, struct text *ret, struct kb_error *err);
 struct result {
-    int64_t job;
+    int64_t job, batch;
+    char batch_name[256];
     char name[300];     // "STEM.mp4" after the video; -2, -3… behind equal ones of a batch
     char *path, *thumb; // free with result_free()
     int64_t size_bytes, created_ms, duration_ms;

@@ -1,4 +1,3 @@
-// Numbers about everything, for /metrics, the system view and koubo doctor.
 #include "queue/stats.h"
 
 #include "queue/internal.h"
@@ -29,39 +28,99 @@ static int64_t folder_size(struct store *s, const char *kind)
     return sum;
 }
 
-enum kb_code stats_json(struct store *s, struct text *ret, struct kb_error *err)
+static enum kb_code count_jobs(struct store *s, struct stats *ret, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code =
+        store_query(s, &q, err, "SELECT state, count(*) FROM job GROUP BY state", "");
+    for (; code == KB_OK; code = store_step(s, q, err)) {
+        enum job_state state;
+        if (job_state_parse((const char *)sqlite3_column_text(q, 0), &state))
+            ret->jobs[state] = sqlite3_column_int64(q, 1);
+    }
+    return code == KB_EOF ? KB_OK : code;
+}
+
+static enum kb_code add_up(struct store *s, struct stats *ret, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code = store_query(
         s, &q, err,
-        "SELECT json_object('jobs', json((SELECT json_object("
-        "  'queued', count(*) FILTER (WHERE state = 'queued'),"
-        "  'loading', count(*) FILTER (WHERE state = 'loading'),"
-        "  'preprocessing', count(*) FILTER (WHERE state = 'preprocessing'),"
-        "  'generating', count(*) FILTER (WHERE state = 'generating'),"
-        "  'finishing', count(*) FILTER (WHERE state = 'finishing'),"
-        "  'done', count(*) FILTER (WHERE state = 'done'),"
-        "  'failed', count(*) FILTER (WHERE state = 'failed'),"
-        "  'cancelled', count(*) FILTER (WHERE state = 'cancelled')) FROM job)),"
-        " 'batches', (SELECT count(*) FROM batch), 'assets', (SELECT count(*) FROM asset),"
-        " 'results', (SELECT count(*) FROM job WHERE result IS NOT NULL),"
-        " 'bytes', json_object('files', (SELECT coalesce(sum(size), 0) FROM"
-        "   (SELECT max(size) AS size FROM asset WHERE sha256 IS NOT NULL GROUP BY sha256)),"
-        "  'results', (SELECT coalesce(sum(result_size), 0) FROM job WHERE result IS NOT NULL),"
-        "  'tracks', ?1, 'uploads', (SELECT coalesce(sum(received), 0) FROM asset"
-        "   WHERE state IN ('uploading', 'fetching'))),"
-        " 'done_total', (SELECT done FROM tally), 'failed_total', (SELECT failed FROM tally),"
-        " 'seconds_total', (SELECT round(seconds, 3) FROM tally),"
-        " 'stage_average_s', json((SELECT json_object("
-        "  'loading', round(avg(json_extract(stage_s, '$.loading')), 3),"
-        "  'audio', round(avg(json_extract(stage_s, '$.audio')), 3),"
-        "  'preprocessing', round(avg(json_extract(stage_s, '$.preprocessing')), 3),"
-        "  'generating', round(avg(json_extract(stage_s, '$.generating')), 3),"
-        "  'finishing', round(avg(json_extract(stage_s, '$.finishing')), 3))"
-        "  FROM (SELECT stage_s FROM job WHERE state = 'done' ORDER BY ended_ms DESC"
-        "   LIMIT " RECENT "))))",
-        "i", folder_size(s, "tracks"));
+        "SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM asset),"
+        " (SELECT count(*) FROM job WHERE result IS NOT NULL),"
+        " (SELECT coalesce(sum(size), 0) FROM"
+        "  (SELECT max(size) AS size FROM asset WHERE sha256 IS NOT NULL GROUP BY sha256)),"
+        " (SELECT coalesce(sum(result_size), 0) FROM job WHERE result IS NOT NULL),"
+        " (SELECT coalesce(sum(received), 0) FROM asset WHERE state IN ('uploading', 'fetching')),"
+        " done, failed, seconds FROM tally",
+        "");
+    if (code != KB_OK)
+        return code == KB_EOF ? KB_OK : code;
+    ret->batches = sqlite3_column_int64(q, 0);
+    ret->assets = sqlite3_column_int64(q, 1);
+    ret->results = sqlite3_column_int64(q, 2);
+    ret->files_bytes = sqlite3_column_int64(q, 3);
+    ret->results_bytes = sqlite3_column_int64(q, 4);
+    ret->uploads_bytes = sqlite3_column_int64(q, 5);
+    ret->done_total = sqlite3_column_int64(q, 6);
+    ret->failed_total = sqlite3_column_int64(q, 7);
+    ret->seconds_total = sqlite3_column_double(q, 8);
+    return KB_OK;
+}
+
+static enum kb_code average_stages(struct store *s, struct stats *ret, struct kb_error *err)
+{
+    for (enum stage stage = STAGE_LOADING; stage < N_STAGES; stage++) {
+        CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+        enum kb_code code = store_query(
+            s, &q, err,
+            "SELECT coalesce(avg(json_extract(stage_s, '$.' || ?)), -1) FROM"
+            " (SELECT stage_s FROM job WHERE state = 'done' ORDER BY ended_ms DESC LIMIT " RECENT
+            ")",
+            "t", stage_id(stage));
+        if (code != KB_OK)
+            return code;
+        ret->stage_average_s[stage] = sqlite3_column_double(q, 0);
+    }
+    return KB_OK;
+}
+
+enum kb_code stats_get(struct store *s, struct stats *ret, struct kb_error *err)
+{
+    struct stats stats = {.tracks_bytes = folder_size(s, "tracks")};
+    enum kb_code code = store_begin_read(s, err);
+    if (code != KB_OK)
+        return code;
+    code = count_jobs(s, &stats, err);
     if (code == KB_OK)
-        store_add_column(ret, q, 0);
-    return code;
+        code = add_up(s, &stats, err);
+    if (code == KB_OK)
+        code = average_stages(s, &stats, err);
+    if (code == KB_OK)
+        *ret = stats;
+    return store_end(s, code, err);
+}
+
+void stats_json(const struct stats *stats, struct text *ret)
+{
+    text_add(ret, "{\"jobs\":{");
+    for (int i = 0; i < N_JOB_STATES; i++)
+        text_addf(ret, "%s\"%s\":%lld", i ? "," : "", job_state_name((enum job_state)i),
+                  (long long)stats->jobs[i]);
+    text_addf(ret,
+              "},\"batches\":%lld,\"assets\":%lld,\"results\":%lld,\"bytes\":{\"files\":%lld,"
+              "\"results\":%lld,\"tracks\":%lld,\"uploads\":%lld},\"done_total\":%lld,"
+              "\"failed_total\":%lld,\"seconds_total\":%.3f,\"stage_average_s\":{",
+              (long long)stats->batches, (long long)stats->assets, (long long)stats->results,
+              (long long)stats->files_bytes, (long long)stats->results_bytes,
+              (long long)stats->tracks_bytes, (long long)stats->uploads_bytes,
+              (long long)stats->done_total, (long long)stats->failed_total, stats->seconds_total);
+    for (enum stage i = STAGE_LOADING; i < N_STAGES; i++) {
+        text_addf(ret, "%s\"%s\":", i ? "," : "", stage_id(i));
+        if (stats->stage_average_s[i] < 0)
+            text_add(ret, "null");
+        else
+            text_addf(ret, "%.3f", stats->stage_average_s[i]);
+    }
+    text_add(ret, "}}");
 }

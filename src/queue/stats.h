@@ -1,14 +1,22 @@
-// Numbers about everything.
+// Numbers about everything, for /metrics, the system view and koubo doctor.
 // Threads: as the store they are given (store/store.h).
 #ifndef QUEUE_STATS_H
 #define QUEUE_STATS_H
 
-#include "store/store.h"
+#include "queue/job.h"
 
-// Numbers for /metrics, the system view and koubo doctor, one object:
-// {"jobs":{"queued":n,…},"batches":n,"assets":n,"results":n,"bytes":{"files":n,"results":n,
-//  "tracks":n,"uploads":n},"done_total":n,"failed_total":n,"seconds_total":x,
-//  "stage_average_s":{"loading":x,…}}
-enum kb_code stats_json(struct store *s, struct text *ret, struct kb_error *err);
+struct stats {
+    int64_t jobs[N_JOB_STATES];
+    int64_t batches, assets, results;
+    int64_t files_bytes, results_bytes, tracks_bytes, uploads_bytes; // of the data folder
+    // Of all jobs there ever were, deleted ones too; a counter never goes back.
+    int64_t done_total, failed_total;
+    double seconds_total;             // wall clock of the done ones
+    double stage_average_s[N_STAGES]; // of jobs done lately; negative: there are none
+};
+enum kb_code stats_get(struct store *s, struct stats *ret, struct kb_error *err);
+
+// The same for the API (docs/openapi.yaml: Stats).
+void stats_json(const struct stats *stats, struct text *ret);
 
 #endif

@@ -2,6 +2,8 @@
 
 #include "queue/internal.h"
 
+#include <stdlib.h>
+
 enum kb_code worker_put(struct store *s, const struct worker_row *w, struct kb_error *err)
 {
     bool durable = s->durable;
@@ -19,7 +21,7 @@ enum kb_code worker_put(struct store *s, const struct worker_row *w, struct kb_e
 }
 
 enum kb_code worker_heard(struct store *s, const char *id, int pid, int64_t *ret_ms,
-                           bool *ret_starting, struct kb_error *err)
+                          bool *ret_starting, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code = store_query(s, &q, err,
@@ -36,18 +38,49 @@ enum kb_code worker_remove(struct store *s, const char *id, struct kb_error *err
     return store_exec(s, NULL, err, "DELETE FROM worker WHERE ?1 = '' OR id = ?1", "t", id);
 }
 
+// All of them, "w2" before "w10".
+#define WORKERS                                                                                    \
+    " (SELECT w.*, (SELECT id FROM job j WHERE j.worker = w.id"                                    \
+    "   AND j.state IN " JOB_STATES_RUNNING " LIMIT 1) AS job"                                     \
+    "  FROM worker w ORDER BY w.kind, length(w.id), w.id) "
+
+enum kb_code worker_list(struct store *s, struct worker_status **ret, int *ret_n,
+                         struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    CLEANUP(kb_freep) struct worker_status *list = NULL;
+    int n = 0, capacity = 0;
+    enum kb_code code =
+        store_query(s, &q, err, "SELECT id, kind, state, heartbeat_ms FROM" WORKERS, "");
+    for (; code == KB_OK; code = store_step(s, q, err)) {
+        if (n == capacity) {
+            capacity = KB_MAX(16, capacity * 2);
+            struct worker_status *grown = reallocarray(list, (size_t)capacity, sizeof(*list));
+            if (!grown)
+                return kb_no_memory(err);
+            list = grown;
+        }
+        struct worker_status *w = &list[n++];
+        store_copy_column(w->id, sizeof(w->id), q, 0);
+        store_copy_column(w->kind, sizeof(w->kind), q, 1);
+        store_copy_column(w->state, sizeof(w->state), q, 2);
+        w->heartbeat_ms = sqlite3_column_int64(q, 3);
+    }
+    if (code != KB_EOF)
+        return code;
+    *ret = TAKE(list);
+    *ret_n = n;
+    return KB_OK;
+}
+
 enum kb_code worker_list_json(struct store *s, struct text *ret, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    // "w2" before "w10"
     enum kb_code code = store_query(
         s, &q, err,
-        "SELECT json_group_array(json(row)) FROM (SELECT json_object('id', w.id, 'kind', w.kind,"
-        " 'state', w.state, 'pid', w.pid, 'job', (SELECT id FROM job j WHERE j.worker = w.id"
-        " AND j.state IN " JOB_STATES_RUNNING " LIMIT 1), 'heartbeat', w.heartbeat_ms,"
-        " 'started', w.started_ms, 'restarts', w.restarts, 'model', w.model,"
-        " 'precision', w.precision, 'rss', w.rss) AS row FROM worker w"
-        " ORDER BY w.kind, length(w.id), w.id)",
+        "SELECT json_group_array(json_object('id', id, 'kind', kind, 'state', state, 'pid', pid,"
+        " 'job', job, 'heartbeat', heartbeat_ms, 'started', started_ms, 'restarts', restarts,"
+        " 'model', model, 'precision', precision, 'rss', rss)) FROM" WORKERS,
         "");
     if (code == KB_OK)
         store_add_column(ret, q, 0);

@@ -16,8 +16,18 @@ struct worker_row {
 enum kb_code worker_put(struct store *s, const struct worker_row *w, struct kb_error *err);
 // When this process last told of itself, and whether it still starts; 0: never.
 enum kb_code worker_heard(struct store *s, const char *id, int pid, int64_t *ret_ms,
-                           bool *ret_starting, struct kb_error *err);
+                          bool *ret_starting, struct kb_error *err);
 enum kb_code worker_remove(struct store *s, const char *id, struct kb_error *err); // "" = all
-enum kb_code worker_list_json(struct store *s, struct text *ret, struct kb_error *err); // an array
+
+struct worker_status {
+    char id[16];
+    char kind[16], state[16]; // as above
+    int64_t heartbeat_ms;
+};
+// Generators before inspectors, w2 before w10. free(*ret).
+enum kb_code worker_list(struct store *s, struct worker_status **ret, int *ret_n,
+                         struct kb_error *err);
+// The same for the API, with all there is, an array (docs/openapi.yaml: Worker).
+enum kb_code worker_list_json(struct store *s, struct text *ret, struct kb_error *err);
 
 #endif

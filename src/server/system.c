@@ -8,6 +8,7 @@
 #include "queue/worker.h"
 #include "server/internal.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,9 +108,9 @@ json_t *system_models_json(void)
         if ((has_ending(name, ".safetensors") || has_ending(name, ".pth")) &&
             strcmp(name, FOLLOW_FILE) != 0 && strcmp(name, SYNC_FILE) != 0 &&
             stat(file, &st) == 0 && S_ISREG(st.st_mode)) {
-            json_t *model = json_pack("{s:s, s:s, s:I, s:b}", "name", name, "kind", kind_of(file),
-                                      "size", (json_int_t)st.st_size, "default",
-                                      strcmp(name, bundled) == 0);
+            json_t *model =
+                json_pack("{s:s, s:s, s:I, s:b}", "name", name, "kind", kind_of(file), "size",
+                          (json_int_t)st.st_size, "default", strcmp(name, bundled) == 0);
             if (model) // a name may be no UTF-8
                 json_array_append_new(models, model);
         }
@@ -119,43 +120,43 @@ json_t *system_models_json(void)
     return models;
 }
 
-// --- the heartbeat
-
-static enum kb_code count_jobs(struct store *s, const char *state, json_int_t *ret,
-                               struct kb_error *err)
+void system_add_object(struct text *ret, const json_t *object)
 {
-    CLEANUP(text_free) struct text text = {0};
-    struct job_filter f = {.state = state, .limit = 1};
-    enum kb_code code = job_list_json(s, &f, &text, err);
-    if (code != KB_OK)
-        return code;
-    json_t *list = json_loads(text_get(&text), 0, NULL);
-    *ret = json_integer_value(json_object_get(list, "total"));
-    json_decref(list);
-    return KB_OK;
+    CLEANUP(kb_freep) char *json = json_dumps(object, JSON_COMPACT);
+    if (!json)
+        abort(); // memory, for all of it is our own and UTF-8
+    text_add(ret, json);
 }
+
+void system_add_member(struct text *ret, const char *name, const char *json)
+{
+    assert(ret->size > 2 && ret->data[ret->size - 1] == '}');
+    ret->data[--ret->size] = '\0';
+    text_addf(ret, ",\"%s\":", name);
+    text_add(ret, json);
+    text_add(ret, "}");
+}
+
+// --- the heartbeat
 
 enum kb_code system_heartbeat_json(struct server *s, struct store *store, struct text *ret,
                                    struct kb_error *err)
 {
     CLEANUP(text_free) struct text workers = {0};
-    json_int_t queued, running;
+    int64_t queued, running;
     enum kb_code code = worker_list_json(store, &workers, err);
     if (code == KB_OK)
-        code = count_jobs(store, "queued", &queued, err);
+        code = job_count(store, &(struct job_filter){.state = "queued"}, &queued, err);
     if (code == KB_OK)
-        code = count_jobs(store, "running", &running, err);
+        code = job_count(store, &(struct job_filter){.state = "running"}, &running, err);
     if (code != KB_OK)
         return code;
-    json_t *beat = json_pack(
-        "{s:I, s:o, s:o, s:o, s:o, s:{s:I, s:I}}", "now", (json_int_t)kb_wall_ms(), "cpu",
-        system_cpu_json(false), "memory", system_memory_json(), "disk",
-        system_disk_json(s->params.data, s->params.supervisor.worker.min_free_bytes), "workers",
-        json_loads(text_get(&workers), 0, NULL), "counts", "queued", queued, "running", running);
-    CLEANUP(kb_freep) char *json = beat ? json_dumps(beat, JSON_COMPACT) : NULL;
-    json_decref(beat);
-    if (!json)
-        return kb_fail(err, KB_INTERNAL, "%s", _("the list of workers is not valid JSON"));
-    text_add(ret, json);
+    json_auto_t *beat =
+        json_pack("{s:I, s:o, s:o, s:o, s:{s:I, s:I}}", "now", (json_int_t)kb_wall_ms(), "cpu",
+                  system_cpu_json(false), "memory", system_memory_json(), "disk",
+                  system_disk_json(s->params.data, s->params.supervisor.worker.min_free_bytes),
+                  "counts", "queued", (json_int_t)queued, "running", (json_int_t)running);
+    system_add_object(ret, beat);
+    system_add_member(ret, "workers", text_get(&workers));
     return KB_OK;
 }

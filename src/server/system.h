@@ -2,15 +2,20 @@
 #ifndef SERVER_SYSTEM_H
 #define SERVER_SYSTEM_H
 
-#include "base/base.h"
+#include "base/text.h"
 
 #include <jansson.h>
 
 json_t *system_cpu_json(bool whole); // {"load":[3]}, whole: and "cores", "model"
 json_t *system_memory_json(void);    // {"total","available"}
 json_t *system_disk_json(const char *folder, int64_t min_free_bytes); // {"total","free","min_free"}
-json_t *system_gpus_json(void);               // names; [] where there is none
-json_t *system_models_json(void);             // [{"name","kind","size","default"}]
+json_t *system_gpus_json(void);   // names; [] where there is none
+json_t *system_models_json(void); // [{"name","kind","size","default"}]
+
+// An object out of parts, some of which are JSON already: first the object, then members.
+void system_add_object(struct text *ret, const json_t *object); // not empty
+void system_add_member(struct text *ret, const char *name, const char *json);
+
 int64_t system_disk_free(const char *folder); // -1 = unknown
 
 #endif

@@ -27,8 +27,8 @@ extern const char store_schema[], store_schema_2[];
 // Temporary views that build JSON. Made by every connection for itself, so they need no migration.
 extern const char store_views[];
 
-// The asset that a batch b takes teeth from (its option mouth_from), or NULL. The same of its option
-// style_from; that may also be the word self or no, which is no asset's id.
+// The asset that a batch b takes teeth from (its option mouth_from), or NULL. The same of its
+// option style_from; that may also be the word self or no, which is no asset's id.
 #define BATCH_OPTION(name)                                                                         \
     " iif(json_valid(b.options), json_extract(b.options, '$." name "'), NULL) "
 #define BATCH_MOUTH_FROM BATCH_OPTION("mouth_from")
@@ -67,15 +67,20 @@ enum kb_code store_end(struct store *s, enum kb_code code, struct kb_error *err)
 
 // A copy of column i of the row for free(), NULL for NULL.
 char *store_column(sqlite3_stmt *q, int i);
+// The text of column i into ret, cut to its size; "" for NULL.
+void store_copy_column(char *ret, size_t size, sqlite3_stmt *q, int i);
 // Append the text of column i of the row (JSON from a view) to ret.
 void store_add_column(struct text *ret, sqlite3_stmt *q, int i);
 // "…%…" for LIKE … ESCAPE '\', a new string; NULL stays NULL.
 char *store_like(const char *search);
 
+// How many rows a page may have: 0 = 50, at most STORE_PAGE_MAX.
+#define STORE_PAGE_MAX 1000
+int store_limit(int wanted);
 // One page as {"total":N,"rev":N,"items":[…]}. Three literals: page gives the keys in order and
 // takes the bindings of types, the last two of which are limit and offset; total counts and takes
 // the same without these two; one gives the JSON for the key (integer or text), or no row.
-// limit 0 = 50; both are brought into their range.
+// limit and offset are brought into their range.
 struct store_page {
     const char *page, *total, *one;
     int offset, limit;

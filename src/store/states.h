@@ -6,6 +6,9 @@
 #define JOB_STATES_RUNNING "('loading', 'preprocessing', 'generating', 'finishing')"
 #define JOB_STATES_ENDED   "('done', 'failed', 'cancelled')"
 
+// Why a job j is still queued, a column; NULL when it is not queued.
+#define JOB_WAITING " CASE WHEN j.state = 'queued' THEN j.waiting END "
+
 #define JOB_MAX_ATTEMPTS 3
 
 #endif

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -464,6 +465,12 @@ char *store_column(sqlite3_stmt *q, int i)
     return kb_strdup((const char *)sqlite3_column_text(q, i));
 }
 
+void store_copy_column(char *ret, size_t size, sqlite3_stmt *q, int i)
+{
+    const char *value = (const char *)sqlite3_column_text(q, i);
+    snprintf(ret, size, "%s", value ? value : "");
+}
+
 void store_add_column(struct text *ret, sqlite3_stmt *q, int i)
 {
     const void *data = sqlite3_column_text(q, i);
@@ -510,6 +517,11 @@ static enum kb_code add_items(struct store *s, const struct store_page *p, sqlit
     return code == KB_EOF ? KB_OK : code;
 }
 
+int store_limit(int wanted)
+{
+    return wanted <= 0 ? 50 : KB_MIN(wanted, STORE_PAGE_MAX);
+}
+
 enum kb_code store_page_json(struct store *s, const struct store_page *p, struct text *ret,
                              struct kb_error *err, const char *types, ...)
 {
@@ -533,8 +545,7 @@ enum kb_code store_page_json(struct store *s, const struct store_page *p, struct
     }
     va_end(again);
     va_end(args);
-    int limit = p->limit <= 0 ? 50 : KB_MIN(p->limit, 1000);
-    sqlite3_bind_int64(keys, (int)n + 1, limit);
+    sqlite3_bind_int64(keys, (int)n + 1, store_limit(p->limit));
     sqlite3_bind_int64(keys, (int)n + 2, KB_MAX(p->offset, 0));
     code = store_step(s, count, err);
     if (code == KB_OK) {

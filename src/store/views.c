@@ -43,7 +43,7 @@ const char store_views[] =
     " 'ended', j.ended_ms, 'stage_s', json(j.stage_s),"
     " 'error', json(CASE WHEN j.error_code IS NOT NULL"
     "           THEN json_object('code', j.error_code, 'text', say(j.error)) END),"
-    " 'waiting', CASE WHEN j.state = 'queued' THEN j.waiting END,"
+    " 'waiting'," JOB_WAITING ","
     " 'cancelling', json(iif(j.cancel AND j.ended_ms IS NULL, 'true', 'false')),"
     " 'result', CASE WHEN j.result IS NOT NULL"
     "   THEN json((SELECT json FROM result_json r WHERE r.id = j.id)) END)"

@@ -142,12 +142,6 @@ static inline json_t *parse(struct text *text)
     return json;
 }
 
-static inline json_t *job_of(struct queue_test *t, int64_t id)
-{
-    struct text text = {0};
-    assert_ok(t->err, job_json(t->s, id, &text, &t->err));
-    return parse(&text);
-}
 
 static inline json_t *batch_of(struct queue_test *t, int64_t id)
 {
@@ -168,6 +162,42 @@ static inline long long get_int(const json_t *json, const char *key)
     if (!json_is_number(v))
         fail_msg("no number '%s'", key);
     return (long long)json_number_value(v);
+}
+
+static inline int64_t time_in(const json_t *json, const char *key)
+{
+    return json_integer_value(json_object_get(json, key));
+}
+
+// What the API is told of a job, and what koubo itself, are one.
+static inline void assert_typed(struct queue_test *t, int64_t id, const json_t *json)
+{
+    struct job j;
+    const json_t *error = json_object_get(json, "error");
+    const char *waiting = json_string_value(json_object_get(json, "waiting"));
+    double progress = json_number_value(json_object_get(json, "progress"));
+    assert_ok(t->err, job_get(t->s, id, &j, &t->err));
+    assert_int_equal(j.id, id);
+    assert_int_equal(j.batch, get_int(json, "batch"));
+    assert_string_equal(j.name, get_text(json, "name"));
+    assert_string_equal(job_state_name(j.state), get_text(json, "state"));
+    assert_string_equal(j.waiting, waiting ? waiting : "");
+    if (json_is_object(error))
+        assert_string_equal(j.error, get_text(error, "text"));
+    assert_true(j.progress > progress - 1e-4 && j.progress < progress + 1e-4);
+    assert_int_equal(j.started_ms, time_in(json, "started"));
+    assert_int_equal(j.ended_ms, time_in(json, "ended"));
+    assert_int_equal(j.state_since_ms, time_in(json, "state_since"));
+    assert_int_equal(j.progressed_ms, time_in(json, "progressed"));
+}
+
+static inline json_t *job_of(struct queue_test *t, int64_t id)
+{
+    struct text text = {0};
+    assert_ok(t->err, job_json(t->s, id, &text, &t->err));
+    json_t *json = parse(&text);
+    assert_typed(t, id, json);
+    return json;
 }
 
 #define assert_state(t, job, wanted)                                                               \

@@ -261,6 +261,17 @@ static void assert_listed(struct queue_test *t, const struct job_filter *f, cons
     assert_string_equal(text_get(&jobs), wanted);
     assert_int_equal(get_int(page, "total"), total);
     json_decref(page);
+
+    CLEANUP(kb_freep) struct job *list = NULL;
+    int64_t counted = -1;
+    int n;
+    text_clear(&jobs);
+    assert_ok(t->err, job_list(t->s, f, &list, &n, &t->err));
+    for (int k = 0; k < n; k++)
+        text_addf(&jobs, "%s%lld", k ? " " : "", (long long)list[k].id);
+    assert_string_equal(text_get(&jobs), wanted);
+    assert_ok(t->err, job_count(t->s, f, &counted, &t->err));
+    assert_int_equal(counted, total);
 }
 
 static void test_job_list(void **state)

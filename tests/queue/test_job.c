@@ -23,7 +23,10 @@ static void test_nothing(void **state)
     assert_fails(t->err, KB_NOT_FOUND, "no job 7", job_move(t->s, 7, 0, &t->err));
     assert_fails(t->err, KB_NOT_FOUND, "no job 7", job_delete(t->s, 7, &t->err));
     struct result r;
+    struct job job;
+    assert_fails(t->err, KB_NOT_FOUND, "no job 7", job_get(t->s, 7, &job, &t->err));
     assert_fails(t->err, KB_NOT_FOUND, "no result", result_find(t->s, 7, &r, &t->err));
+    assert_fails(t->err, KB_NOT_FOUND, "no result", result_json(t->s, 7, &text, &t->err));
     assert_fails(t->err, KB_NOT_FOUND, "no result", result_delete(t->s, 7, &t->err));
     assert_ok(t->err, sweep_worker_lost(t->s, "w1", "gone", &t->err));
     assert_ok(t->err, sweep_run(t->s, &(struct sweep_params){0}, &t->err));
@@ -550,6 +553,13 @@ static void test_results(void **state)
     assert_ok(t->err, result_find(t->s, 2, &r, &t->err));
     assert_string_equal(r.name, "v-2.mp4");
     assert_string_equal(path_name(r.path), "2-1.mp4");
+    assert_int_equal(r.batch, 1);
+    struct text one = {0};
+    assert_ok(t->err, result_json(t->s, 2, &one, &t->err));
+    json_t *shown = parse(&one);
+    assert_string_equal(get_text(shown, "name"), r.name);
+    assert_string_equal(get_text(shown, "batch_name"), r.batch_name);
+    json_decref(shown);
     assert_null(r.thumb);
     assert_int_equal(r.size_bytes, 4);
     assert_int_equal(r.duration_ms, 1000);
@@ -687,6 +697,17 @@ static void test_workers(void **state)
     rows[1].pid = 22; // restarted
     assert_ok(t->err, worker_put(t->s, &rows[1], &t->err));
     assert_ok(t->err, worker_put(t->s, &rows[1], &t->err));
+    CLEANUP(kb_freep) struct worker_status *list = NULL;
+    int n = 0;
+    assert_ok(t->err, worker_list(t->s, &list, &n, &t->err));
+    assert_int_equal(n, 3);
+    static const char *const ids[] = {"w2", "w10", "i1"};
+    for (int i = 0; i < n; i++)
+        assert_string_equal(list[i].id, ids[i]);
+    assert_string_equal(list[2].kind, "inspect");
+    assert_string_equal(list[0].state, "busy");
+    assert_true(list[0].heartbeat_ms > 0);
+
     struct text text = {0};
     assert_ok(t->err, worker_list_json(t->s, &text, &t->err));
     json_t *json = parse(&text), *w2 = json_array_get(json, 0);
@@ -712,8 +733,13 @@ static void test_stats(void **state)
 {
     struct queue_test *t = *state;
     struct text text = {0};
-    assert_ok(t->err, stats_json(t->s, &text, &t->err)); // of nothing
-    json_decref(parse(&text));
+    struct stats stats;
+    assert_ok(t->err, stats_get(t->s, &stats, &t->err)); // of nothing
+    assert_true(stats.stage_average_s[STAGE_GENERATING] < 0);
+    stats_json(&stats, &text);
+    json_t *none = parse(&text);
+    assert_true(json_is_null(json_object_get(json_object_get(none, "stage_average_s"), "audio")));
+    json_decref(none);
     add_batch(t, 4, 5);
     struct job_claim c = claim(t, "w1");
     finish(t, &c);
@@ -724,7 +750,11 @@ static void test_stats(void **state)
     c = claim(t, "w1");
     CLEANUP(kb_freep) char *track = store_path(t->s, "tracks", "a.kbt");
     assert_ok(t->err, file_write_atomic(track, "12345", 5, &t->err));
-    assert_ok(t->err, stats_json(t->s, &text, &t->err));
+    assert_ok(t->err, stats_get(t->s, &stats, &t->err));
+    assert_int_equal(stats.jobs[JOB_LOADING], 1);
+    assert_int_equal(stats.tracks_bytes, 5);
+    assert_true(stats.stage_average_s[STAGE_GENERATING] == 1.5);
+    stats_json(&stats, &text);
     json_t *json = parse(&text), *jobs = json_object_get(json, "jobs");
     json_t *bytes = json_object_get(json, "bytes");
     assert_int_equal(get_int(jobs, "queued"), 1);

@@ -1,5 +1,4 @@
 // Results: what done jobs left, one by one and as a zip.
-#include "queue/job.h"
 #include "queue/result.h"
 #include "server/api/fields.h"
 #include "server/api/zip.h"
@@ -12,7 +11,6 @@
 #include <time.h>
 
 #define MAX_CHOSEN 10000 // results named in one request
-#define PAGE       1000
 
 static void list_results(struct request *r)
 {
@@ -28,34 +26,17 @@ static void list_results(struct request *r)
         reply_error(r, &err);
 }
 
-// The Result of a job, an object for the caller.
-static enum kb_code result_object(struct store *s, int64_t job, json_t **ret, struct kb_error *err)
-{
-    CLEANUP(text_free) struct text text = {0};
-    enum kb_code code = job_json(s, job, &text, err);
-    if (code != KB_OK)
-        return code;
-    json_auto_t *object = json_loadb(text_get(&text), text.size, 0, NULL);
-    json_t *result = json_object_get(object, "result");
-    if (!json_is_object(result))
-        return kb_fail(err, KB_NOT_FOUND, _("job %lld has no result (any more)"), (long long)job);
-    *ret = json_incref(result);
-    return KB_OK;
-}
-
 static void get_result(struct request *r)
 {
     int64_t job;
     struct kb_error err = {0};
-    json_auto_t *result = NULL;
+    CLEANUP(text_free) struct text text = {0};
     if (!request_part_id(r, 0, &job))
         return;
-    if (result_object(request_store(r), job, &result, &err) != KB_OK) {
+    if (result_json(request_store(r), job, &text, &err) == KB_OK)
+        reply_json(r, 200, text_get(&text));
+    else
         reply_error(r, &err);
-        return;
-    }
-    CLEANUP(kb_freep) char *text = json_dumps(result, JSON_COMPACT);
-    reply_json(r, 200, text);
 }
 
 // False: answered.
@@ -172,34 +153,73 @@ static void delete_results(struct request *r)
 
 // --- zip
 
-// Results of one batch lie side by side, those of several in a folder for each batch. Batches of
-// one name share a folder; zip_stream_add() tells their files apart.
-static void add_all(struct zip_stream *z, json_t *results)
+// What is to be packed: jobs that have results, unless they were deleted a moment ago.
+struct packing {
+    const int64_t *jobs;
+    int n;
+    bool chosen; // by the user, one by one: a missing one would not be noticed in the zip
+};
+
+// Calls each for every result. Looked up each time, because there may be many.
+static enum kb_code pack_each(struct store *s, const struct packing *p,
+                              void (*each)(void *opaque, const struct result *result), void *opaque,
+                              struct kb_error *err)
 {
-    size_t i;
-    json_t *result;
-    json_int_t batch = json_integer_value(json_object_get(json_array_get(results, 0), "batch"));
-    bool several = false;
-    json_array_foreach(results, i, result) several |=
-        json_integer_value(json_object_get(result, "batch")) != batch;
-    json_array_foreach(results, i, result)
-    {
-        const char *folder = json_string_value(json_object_get(result, "batch_name"));
-        const char *name = json_string_value(json_object_get(result, "name"));
-        if (name)
-            zip_stream_add(z, json_integer_value(json_object_get(result, "job")),
-                           several && folder ? folder : NULL, name);
+    for (int i = 0; i < p->n; i++) {
+        CLEANUP(result_free) struct result result = {0};
+        enum kb_code code = result_find(s, p->jobs[i], &result, err);
+        if (code != KB_OK && (code != KB_NOT_FOUND || p->chosen))
+            return code;
+        if (code == KB_OK)
+            each(opaque, &result);
     }
+    return KB_OK;
 }
 
-static void send_zip(struct request *r, json_t *results)
+struct batches_seen {
+    int64_t batch; // the first, 0 = none
+    bool several;
+};
+
+static void see_batch(void *opaque, const struct result *result)
 {
-    if (json_array_size(results) == 0) {
+    struct batches_seen *seen = opaque;
+    seen->several = seen->several || (seen->batch && seen->batch != result->batch);
+    seen->batch = result->batch;
+}
+
+struct added {
+    struct zip_stream *zip;
+    bool folders;
+};
+
+static void add_result(void *opaque, const struct result *result)
+{
+    struct added *a = opaque;
+    zip_stream_add(a->zip, result->job, a->folders ? result->batch_name : NULL, result->name);
+}
+
+// Results of one batch lie side by side, those of several in a folder for each batch. Batches of
+// one name share a folder; zip_stream_add() tells their files apart.
+static void send_zip(struct request *r, const struct packing *p)
+{
+    struct kb_error err = {0};
+    struct batches_seen seen = {0};
+    if (pack_each(request_store(r), p, see_batch, &seen, &err) != KB_OK) {
+        reply_error(r, &err);
+        return;
+    }
+    if (!seen.batch) {
         reply_problem(r, 404, "not_found", _("there are no results to pack"));
         return;
     }
-    struct zip_stream *z = zip_stream_create(request_server(r)->params.data);
-    add_all(z, results);
+    struct added added = {.zip = zip_stream_create(request_server(r)->params.data),
+                          .folders = seen.several};
+    if (pack_each(request_store(r), p, add_result, &added, &err) != KB_OK) {
+        zip_stream_free(added.zip);
+        reply_error(r, &err);
+        return;
+    }
     time_t now = time(NULL);
     struct tm t;
     char value[80];
@@ -207,55 +227,21 @@ static void send_zip(struct request *r, json_t *results)
     strftime(value, sizeof(value), "attachment; filename=\"koubo-%Y%m%d-%H%M.zip\"", &t);
     reply_header(r, "Content-Disposition", value);
     reply_header(r, "Cache-Control", "no-store");
-    reply_stream(r, "application/zip", zip_stream_read, zip_stream_free, z, NULL);
-}
-
-// What a zip must know of a result, which is little: there may be many.
-static void keep_result(json_t *results, json_t *result)
-{
-    json_array_append_new(results,
-                          json_pack("{s:O, s:O, s:O, s:O}", "job", json_object_get(result, "job"),
-                                    "batch", json_object_get(result, "batch"), "batch_name",
-                                    json_object_get(result, "batch_name"), "name",
-                                    json_object_get(result, "name")));
-}
-
-static void zip_chosen(struct request *r, const int64_t *ids, int n)
-{
-    json_auto_t *results = json_array();
-    struct kb_error err = {0};
-    for (int i = 0; i < n; i++) {
-        json_auto_t *result = NULL;
-        if (result_object(request_store(r), ids[i], &result, &err) != KB_OK) {
-            reply_error(r, &err); // one that is missing would not be noticed in the zip
-            return;
-        }
-        keep_result(results, result);
-    }
-    send_zip(r, results);
+    reply_stream(r, "application/zip", zip_stream_read, zip_stream_free, added.zip, NULL);
 }
 
 static void zip_filtered(struct request *r)
 {
-    struct result_filter f = {.search = query_text(r, "search"), .limit = PAGE};
+    struct result_filter f = {.search = query_text(r, "search")};
     struct kb_error err = {0};
+    CLEANUP(kb_freep) int64_t *jobs = NULL;
+    int n;
     if (!request_query_int(r, "batch", 0, INT64_MAX, 0, &f.batch))
         return;
-    json_auto_t *results = json_array();
-    size_t n = PAGE;
-    for (; n == PAGE; f.offset += PAGE) {
-        CLEANUP(text_free) struct text text = {0};
-        if (result_list_json(request_store(r), &f, &text, &err) != KB_OK) {
-            reply_error(r, &err);
-            return;
-        }
-        json_auto_t *page = json_loadb(text_get(&text), text.size, 0, NULL);
-        json_t *items = json_object_get(page, "items"), *item;
-        n = json_array_size(items);
-        size_t i;
-        json_array_foreach(items, i, item) keep_result(results, item);
-    }
-    send_zip(r, results);
+    if (result_ids(request_store(r), &f, &jobs, &n, &err) == KB_OK)
+        send_zip(r, &(struct packing){.jobs = jobs, .n = n});
+    else
+        reply_error(r, &err);
 }
 
 // "1,2,3". free(*ret). False: answered.
@@ -295,7 +281,7 @@ static void get_zip(struct request *r)
     if (!jobs)
         zip_filtered(r);
     else if (parse_jobs(r, jobs, &ids, &n))
-        zip_chosen(r, ids, n);
+        send_zip(r, &(struct packing){.jobs = ids, .n = n, .chosen = true});
 }
 
 static void post_zip(struct request *r)
@@ -304,7 +290,7 @@ static void post_zip(struct request *r)
     int n;
     json_t *body = request_json(r);
     if (body && read_jobs(r, body, &ids, &n))
-        zip_chosen(r, ids, n);
+        send_zip(r, &(struct packing){.jobs = ids, .n = n, .chosen = true});
 }
 
 const struct route api_results_routes[] = {

@@ -67,45 +67,32 @@ static int count_connections(const struct server *s)
     return s->http ? http_connections(s->http) : 1;
 }
 
-static enum kb_code load_stats(struct store *store, json_t **ret, struct kb_error *err)
-{
-    CLEANUP(text_free) struct text text = {0};
-    enum kb_code code = stats_json(store, &text, err);
-    if (code == KB_OK && !(*ret = json_loads(text_get(&text), 0, NULL)))
-        code = kb_fail(err, KB_INTERNAL, "%s", _("the statistics are not valid JSON"));
-    return code;
-}
-
 static void system_show(struct request *r)
 {
     struct server *s = request_server(r);
     struct kb_error err = {0};
-    CLEANUP(text_free) struct text workers = {0};
-    json_t *stats = NULL;
-    struct lost lost = {0};
+    CLEANUP(text_free) struct text workers = {0}, stats_text = {0}, all = {0};
+    struct stats stats;
+    struct lost lost;
     if (worker_list_json(request_store(r), &workers, &err) != KB_OK ||
         lost_remembered(request_store(r), &lost, &err) != KB_OK ||
-        load_stats(request_store(r), &stats, &err) != KB_OK) {
+        stats_get(request_store(r), &stats, &err) != KB_OK) {
         reply_error(r, &err);
         return;
     }
-    json_t *all = json_pack(
-        "{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:{s:I, s:i}, s:o, s:o, s:o, s:{s:i, s:i, s:I}}",
-        "version", KOUBO_VERSION, "started", (json_int_t)s->started_ms, "now",
-        (json_int_t)kb_wall_ms(), "cpu", system_cpu_json(true), "memory", system_memory_json(),
-        "disk", system_disk_json(s->params.data, s->params.supervisor.worker.min_free_bytes), "gpu",
+    stats_json(&stats, &stats_text);
+    json_auto_t *head = json_pack(
+        "{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:{s:I, s:i}, s:o, s:{s:i, s:i, s:I}}", "version",
+        KOUBO_VERSION, "started", (json_int_t)s->started_ms, "now", (json_int_t)kb_wall_ms(), "cpu",
+        system_cpu_json(true), "memory", system_memory_json(), "disk",
+        system_disk_json(s->params.data, s->params.supervisor.worker.min_free_bytes), "gpu",
         system_gpus_json(), "server", "rss", (json_int_t)proc_resident_bytes(), "connections",
-        count_connections(s), "workers", json_loads(text_get(&workers), 0, NULL), "models",
-        system_models_json(), "stats", stats, "lost", "results", lost.n_results, "others",
-        lost.n_others, "bytes", (json_int_t)lost.bytes);
-    CLEANUP(kb_freep) char *json = all ? json_dumps(all, JSON_COMPACT) : NULL;
-    json_decref(all);
-    if (json) {
-        reply_json(r, 200, json);
-    } else {
-        kb_fail(&err, KB_INTERNAL, "%s", _("the list of workers is not valid JSON"));
-        reply_error(r, &err);
-    }
+        count_connections(s), "models", system_models_json(), "lost", "results", lost.n_results,
+        "others", lost.n_others, "bytes", (json_int_t)lost.bytes);
+    system_add_object(&all, head);
+    system_add_member(&all, "workers", text_get(&workers));
+    system_add_member(&all, "stats", text_get(&stats_text));
+    reply_json(r, 200, text_get(&all));
 }
 
 // --- metrics: the text format of Prometheus, version 0.0.4
@@ -122,57 +109,55 @@ static void metric_one(struct text *t, const char *name, const char *type, const
     text_addf(t, "%s %.17g\n", name, value);
 }
 
-// One sample for each number of a JSON object.
-static void metric_object(struct text *t, const char *name, const char *label, json_t *object)
+static void metric_sample(struct text *t, const char *name, const char *label, const char *value,
+                          double number)
 {
-    const char *key;
-    json_t *value;
-    json_object_foreach(object, key, value)
-    {
-        if (json_is_number(value))
-            text_addf(t, "%s{%s=\"%s\"} %.17g\n", name, label, key, json_number_value(value));
-    }
+    text_addf(t, "%s{%s=\"%s\"} %.17g\n", name, label, value, number);
 }
 
-static double stat_number(json_t *stats, const char *name)
-{
-    return json_number_value(json_object_get(stats, name));
-}
-
-static void metrics_of_store(struct text *t, json_t *stats, json_t *workers)
+static void metrics_of_jobs(struct text *t, const struct stats *stats)
 {
     metric(t, "koubo_jobs", "gauge", "Jobs by state.");
-    metric_object(t, "koubo_jobs", "state", json_object_get(stats, "jobs"));
+    for (int i = 0; i < N_JOB_STATES; i++)
+        metric_sample(t, "koubo_jobs", "state", job_state_name((enum job_state)i),
+                      (double)stats->jobs[i]);
     metric(t, "koubo_job_stage_seconds", "gauge", "Mean wall clock of a stage, done jobs.");
-    metric_object(t, "koubo_job_stage_seconds", "stage", json_object_get(stats, "stage_average_s"));
+    for (enum stage i = STAGE_LOADING; i < N_STAGES; i++)
+        if (stats->stage_average_s[i] >= 0)
+            metric_sample(t, "koubo_job_stage_seconds", "stage", stage_id(i),
+                          stats->stage_average_s[i]);
     metric_one(t, "koubo_jobs_done_total", "counter", "Jobs that were done.",
-               stat_number(stats, "done_total"));
+               (double)stats->done_total);
     metric_one(t, "koubo_jobs_failed_total", "counter", "Jobs that failed.",
-               stat_number(stats, "failed_total"));
+               (double)stats->failed_total);
     metric_one(t, "koubo_job_seconds_total", "counter", "Wall clock of all jobs that were done.",
-               stat_number(stats, "seconds_total"));
-    metric_one(t, "koubo_batches", "gauge", "Batches.", stat_number(stats, "batches"));
-    metric_one(t, "koubo_assets", "gauge", "Uploaded, fetched and made files.",
-               stat_number(stats, "assets"));
-    metric_one(t, "koubo_results", "gauge", "Results kept.", stat_number(stats, "results"));
-    metric(t, "koubo_data_bytes", "gauge", "Size of parts of the data folder.");
-    metric_object(t, "koubo_data_bytes", "part", json_object_get(stats, "bytes"));
+               stats->seconds_total);
+}
 
-    size_t i;
-    json_t *worker;
-    metric(t, "koubo_workers", "gauge", "Worker processes by kind and state.");
+static void metrics_of_data(struct text *t, const struct stats *stats)
+{
+    static const char bytes[] = "koubo_data_bytes";
+    metric_one(t, "koubo_batches", "gauge", "Batches.", (double)stats->batches);
+    metric_one(t, "koubo_assets", "gauge", "Uploaded, fetched and made files.",
+               (double)stats->assets);
+    metric_one(t, "koubo_results", "gauge", "Results kept.", (double)stats->results);
+    metric(t, bytes, "gauge", "Size of parts of the data folder.");
+    metric_sample(t, bytes, "part", "files", (double)stats->files_bytes);
+    metric_sample(t, bytes, "part", "results", (double)stats->results_bytes);
+    metric_sample(t, bytes, "part", "tracks", (double)stats->tracks_bytes);
+    metric_sample(t, bytes, "part", "uploads", (double)stats->uploads_bytes);
+}
+
+static void metrics_of_workers(struct text *t, const struct worker_status *workers, int n_workers)
+{
     static const char *const kinds[] = {"generate", "inspect"};
     static const char *const states[] = {"starting", "idle", "busy", "stopped"};
+    metric(t, "koubo_workers", "gauge", "Worker processes by kind and state.");
     for (size_t k = 0; k < ARRAY_LEN(kinds) * ARRAY_LEN(states); k++) {
         const char *kind = kinds[k / ARRAY_LEN(states)], *state = states[k % ARRAY_LEN(states)];
         int n = 0;
-        json_array_foreach(workers, i, worker)
-        {
-            const char *its_kind = json_string_value(json_object_get(worker, "kind"));
-            const char *its_state = json_string_value(json_object_get(worker, "state"));
-            n += its_kind && its_state && strcmp(its_kind, kind) == 0 &&
-                 strcmp(its_state, state) == 0;
-        }
+        for (int i = 0; i < n_workers; i++)
+            n += strcmp(workers[i].kind, kind) == 0 && strcmp(workers[i].state, state) == 0;
         text_addf(t, "koubo_workers{kind=\"%s\",state=\"%s\"} %d\n", kind, state, n);
     }
 }
@@ -182,17 +167,19 @@ static void metrics(struct request *r)
     struct server *s = request_server(r);
     struct kb_error err = {0};
     CLEANUP(text_free) struct text text = {0};
-    CLEANUP(text_free) struct text workers_text = {0};
-    json_t *stats = NULL;
-    if (worker_list_json(request_store(r), &workers_text, &err) != KB_OK ||
-        load_stats(request_store(r), &stats, &err) != KB_OK) {
+    CLEANUP(kb_freep) struct worker_status *workers = NULL;
+    struct stats stats;
+    int n_workers;
+    if (worker_list(request_store(r), &workers, &n_workers, &err) != KB_OK ||
+        stats_get(request_store(r), &stats, &err) != KB_OK) {
         reply_error(r, &err);
         return;
     }
-    json_t *workers = json_loads(text_get(&workers_text), 0, NULL);
     metric(&text, "koubo_build_info", "gauge", "Which koubo this is.");
     text_addf(&text, "koubo_build_info{version=\"%s\"} 1\n", KOUBO_VERSION);
-    metrics_of_store(&text, stats, workers);
+    metrics_of_jobs(&text, &stats);
+    metrics_of_data(&text, &stats);
+    metrics_of_workers(&text, workers, n_workers);
     metric_one(&text, "koubo_connections", "gauge", "Open HTTP connections.", count_connections(s));
     metric_one(&text, "koubo_disk_free_bytes", "gauge", "Free on the disk of the data folder.",
                (double)system_disk_free(s->params.data));
@@ -202,8 +189,6 @@ static void metrics(struct request *r)
                (double)proc_resident_bytes());
     metric_one(&text, "process_start_time_seconds", "gauge", "When the server was started.",
                (double)s->started_ms / 1e3);
-    json_decref(workers);
-    json_decref(stats);
     reply_text(r, 200, "text/plain; version=0.0.4; charset=utf-8", text_get(&text));
 }
 

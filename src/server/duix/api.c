@@ -177,17 +177,17 @@ static enum kb_code make_batch(struct store *store, const struct submit *s, cons
         .lang = s->lang,
     };
     struct job_filter f = {.limit = 1};
-    CLEANUP(text_free) struct text jobs = {0};
+    CLEANUP(kb_freep) struct job *jobs = NULL;
+    int n = 0;
     enum kb_code code = batch_create(store, &p, &f.batch, err);
     if (code == KB_OK)
-        code = job_list_json(store, &f, &jobs, err);
+        code = job_list(store, &f, &jobs, &n, err);
     if (code != KB_OK)
         return code;
-    json_t *list = json_loads(text_get(&jobs), 0, NULL);
-    json_t *job = json_array_get(json_object_get(list, "items"), 0);
-    *ret_job = json_integer_value(json_object_get(job, "id"));
-    json_decref(list);
-    return *ret_job ? KB_OK : kb_fail(err, KB_INTERNAL, "%s", _("the new batch has no job"));
+    if (n == 0) // somebody deleted it at once
+        return kb_fail(err, KB_INTERNAL, "%s", _("the new batch has no job"));
+    *ret_job = jobs[0].id;
+    return KB_OK;
 }
 
 static enum kb_code submit_run(struct store *store, const struct submit *s, int64_t *ret_job,
@@ -372,28 +372,23 @@ static void submit(struct request *r)
 // --- asking
 
 // What the job does now, in words.
-static const char *state_words(json_t *job)
+static const char *state_words(const struct job *job)
 {
     static const struct {
-        const char *state, *words;
+        const char *waiting, *words;
     } table[] = {
-        {"worker", N_("waiting for a free worker")},
-        {"paused", N_("paused")},
-        {"disk", N_("waiting for free disk space")},
-        {"speech", N_("the speech is being made")},
-        {"download", N_("downloading the files")},
-        {"retry", N_("will be tried again")},
-        {"queued", N_("queued")},
-        {"done", N_("done")},
+        {"worker", N_("waiting for a free worker")}, {"paused", N_("paused")},
+        {"disk", N_("waiting for free disk space")}, {"speech", N_("the speech is being made")},
+        {"download", N_("downloading the files")},   {"retry", N_("will be tried again")},
     };
-    const char *state = json_string_value(json_object_get(job, "state"));
-    const char *waiting = json_string_value(json_object_get(job, "waiting"));
-    const char *key = waiting ? waiting : state ? state : "";
+    if (job->state == JOB_DONE)
+        return _("done");
+    if (job->state != JOB_QUEUED)
+        return stage_title(job->stage);
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
-        if (strcmp(table[i].state, key) == 0)
+        if (strcmp(table[i].waiting, job->waiting) == 0)
             return _(table[i].words);
-    enum stage stage;
-    return stage_parse(key, &stage) ? stage_title(stage) : key;
+    return _("queued");
 }
 
 static json_t *make_data(const char *code, enum easy_status status, int progress, const char *msg)
@@ -403,38 +398,39 @@ static json_t *make_data(const char *code, enum easy_status status, int progress
                      (json_int_t)0, "width", 0, "height", 0, "cost", 0.0);
 }
 
-static double seconds_between(json_t *job, const char *begin, const char *end)
+static json_t *done_data(const char *code, const struct job *job, const struct result *result)
 {
-    json_int_t a = json_integer_value(json_object_get(job, begin));
-    json_int_t b = json_integer_value(json_object_get(job, end));
-    return a > 0 && b > a ? (double)(b - a) / 1e3 : 0;
-}
-
-static json_t *job_data(const char *code, json_t *job)
-{
-    const char *state = json_string_value(json_object_get(job, "state"));
-    json_t *result = json_object_get(job, "result");
-    if (!state || strcmp(state, "failed") == 0 || strcmp(state, "cancelled") == 0) {
-        const char *text =
-            json_string_value(json_object_get(json_object_get(job, "error"), "text"));
-        return make_data(code, EASY_FAILED, 100, text ? text : _("cancelled"));
-    }
-    if (strcmp(state, "done") != 0) {
-        double progress = json_number_value(json_object_get(job, "progress"));
-        int percent = (int)(progress * 100);
-        return make_data(code, EASY_RUNNING, KB_MAX(0, KB_MIN(percent, 99)), state_words(job));
-    }
-    if (!json_is_object(result))
-        return make_data(code, EASY_FAILED, 100, _("the result was deleted"));
     json_t *data = make_data(code, EASY_SUCCEEDED, 100, state_words(job));
     CLEANUP(kb_freep) char *name = easy_result_name(code);
     CLEANUP(kb_freep) char *path = kb_printf("/%s", name);
+    double seconds = (double)(job->ended_ms - job->started_ms) / 1e3;
     json_object_set_new(data, "result", json_string(path));
-    json_object_set(data, "video_duration", json_object_get(result, "duration"));
-    json_object_set(data, "width", json_object_get(result, "width"));
-    json_object_set(data, "height", json_object_get(result, "height"));
-    json_object_set_new(data, "cost", json_real(seconds_between(job, "started", "ended")));
+    json_object_set_new(data, "video_duration", json_integer(result->duration_ms));
+    json_object_set_new(data, "width", json_integer(result->width));
+    json_object_set_new(data, "height", json_integer(result->height));
+    json_object_set_new(data, "cost", json_real(job->started_ms ? KB_MAX(seconds, 0) : 0));
     return data;
+}
+
+static enum kb_code job_data(struct store *s, const char *code, const struct job *job, json_t **ret,
+                             struct kb_error *err)
+{
+    CLEANUP(result_free) struct result result = {0};
+    if (job->state == JOB_FAILED || job->state == JOB_CANCELLED) {
+        *ret = make_data(code, EASY_FAILED, 100, job->error[0] ? job->error : _("cancelled"));
+        return KB_OK;
+    }
+    if (job->state != JOB_DONE) {
+        int percent = (int)(job->progress * 100);
+        *ret = make_data(code, EASY_RUNNING, KB_MAX(0, KB_MIN(percent, 99)), state_words(job));
+        return KB_OK;
+    }
+    enum kb_code found = result_find(s, job->id, &result, err);
+    if (found == KB_NOT_FOUND)
+        *ret = make_data(code, EASY_FAILED, 100, _("the result was deleted"));
+    else if (found == KB_OK)
+        *ret = done_data(code, job, &result);
+    return found == KB_NOT_FOUND ? KB_OK : found;
 }
 
 // What has become of a code. KB_NOT_FOUND: never submitted.
@@ -442,7 +438,6 @@ static enum kb_code task_data(struct request *r, const char *code, json_t **ret,
                               struct kb_error *err)
 {
     struct easy e;
-    CLEANUP(text_free) struct text text = {0};
     enum kb_code found = easy_find(request_store(r), code, &e, err);
     if (found != KB_OK)
         return found;
@@ -457,17 +452,13 @@ static enum kb_code task_data(struct request *r, const char *code, json_t **ret,
                              e.error[0] ? e.error : _("queued"));
         return KB_OK;
     }
-    found = job_json(request_store(r), e.job, &text, err);
+    struct job job;
+    found = job_get(request_store(r), e.job, &job, err);
     if (found == KB_NOT_FOUND) {
         *ret = make_data(code, EASY_FAILED, 100, _("the job was deleted"));
         return KB_OK;
     }
-    if (found != KB_OK)
-        return found;
-    json_t *job = json_loads(text_get(&text), 0, NULL);
-    *ret = job_data(code, job);
-    json_decref(job);
-    return KB_OK;
+    return found == KB_OK ? job_data(request_store(r), code, &job, ret, err) : found;
 }
 
 static void query(struct request *r)
