@@ -77,8 +77,8 @@ struct request {
     const char *parts[MAX_PARTS];
     struct query_field query[MAX_QUERY];
 
-    bool started;   // the first call of the access handler was made
-    bool sink_open; // sink_ctx is the sink's and neither done nor abort was called
+    int64_t started_us; // when the access handler was first called, 0 = it was not
+    bool sink_open;     // sink_ctx is the sink's and neither done nor abort was called
     bool sink_failed;
     void *sink_ctx;
     struct text body;

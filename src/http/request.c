@@ -217,6 +217,8 @@ static enum MHD_Result deliver(struct request *r)
 {
     enum MHD_Result done = MHD_NO;
     if (r->response) {
+        log_debug("%s %s: %d, %.1f ms", r->method, r->path ? r->path : "?", r->status,
+                  (double)(kb_now_us() - r->started_us) / 1e3);
         done = MHD_queue_response(r->connection, (unsigned)r->status, r->response);
         MHD_destroy_response(TAKE(r->response));
     }
@@ -236,8 +238,8 @@ enum MHD_Result request_handle(void *http, struct MHD_Connection *connection, co
 {
     struct request *r = *request;
     enum MHD_Result result = MHD_YES;
-    if (!r->started) {
-        r->started = true;
+    if (!r->started_us) {
+        r->started_us = kb_now_us();
         r->method = method;
         enter(r);
         handle_headers(r);

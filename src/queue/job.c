@@ -94,7 +94,7 @@ enum kb_code job_get(struct store *s, int64_t id, struct job *ret, struct kb_err
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code = store_query(s, &q, err,
                                     "SELECT j.batch, j.name, j.state, j.stage," JOB_WAITING
-                                    ", j.error, j.progress, j.started_ms, j.ended_ms,"
+                                    ", say(j.error), j.progress, j.started_ms, j.ended_ms,"
                                     " j.state_since_ms, j.progressed_ms FROM job j WHERE j.id = ?",
                                     "i", id);
     if (code == KB_EOF)

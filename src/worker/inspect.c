@@ -242,6 +242,7 @@ enum kb_code inspect_next(struct store *s, const char *worker, struct face_model
     enum kb_code code = asset_claim(s, worker, &a, err);
     if (code != KB_OK)
         return code;
+    log_debug("looking at '%s', %s, %lld bytes", a.name, a.state, (long long)a.size_bytes);
     CLEANUP(kb_freep) char *path = a.sha256[0] ? asset_path(s, a.sha256) : kb_strdup("");
     struct kb_error why = {0};
     if (strcmp(a.state, "making") == 0)

@@ -68,6 +68,8 @@ enum kb_code limits_enter(const struct worker_params *p, struct kb_error *err)
     set_limit(RLIMIT_FSIZE, p->output_bytes);
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
     code = p->unconfined ? KB_OK : sandbox_enter(p->data, missing, err);
+    log_debug("address space %lld MB, files %lld MB, %s", (long long)(p->memory_bytes >> 20),
+              (long long)(p->output_bytes >> 20), p->unconfined ? "no cage" : "caged");
     if (missing[0])
         log_warn(_("this kernel lacks %s; the worker is confined without it"), missing);
     return code;

@@ -198,6 +198,8 @@ static void finish_well(struct worker *w, const struct job_claim *c,
     log_info(_("'%s' is done: %.1f s of video, faces %.1f s, generating %.1f s"), c->video_name,
              result->seconds, result->stage_s[STAGE_PREPROCESSING],
              result->stage_s[STAGE_GENERATING] + result->stage_s[STAGE_FINISHING]);
+    for (enum stage i = STAGE_LOADING; i < N_STAGES; i++)
+        log_debug("%s: %.3f s", stage_id(i), result->stage_s[i]);
 }
 
 static void run_job(struct worker *w, const struct job_claim *c)
@@ -207,6 +209,8 @@ static void run_job(struct worker *w, const struct job_claim *c)
     bool lost;
     log_set_job(c->job);
     log_info(_("'%s' begins, attempt %d of %d"), c->video_name, c->attempt, JOB_MAX_ATTEMPTS);
+    log_debug("batch %lld, lease %llx, output %s, options %s", (long long)c->batch,
+              (unsigned long long)c->lease, path_name(c->output), c->options);
     pulse_begin_job(w->pulse, c);
     enum kb_code code = run_claimed(w, c, &result, &why);
     pulse_end_job(w->pulse, &lost);
