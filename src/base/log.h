@@ -1,15 +1,27 @@
 // Lines for people, on stderr and (when opened) in one file that several processes share.
-// The only global state of the program. Only cli/, server/ and job/ log; lower layers return
-// errors. Thread-safe.
+// The only global state of the program. Thread-safe.
+//
+// Who is called returns what went wrong as an error, and says nothing: who called knows whether it
+// matters. A line is for what has no caller to tell, or is no error: what a command, the server, a
+// request, a worker, the outbox and a deletion in the queue do on their own, and what the engine
+// and a dub decided (which precision, whose way of speaking). All other rooms are silent;
+// tools/check_includes.sh holds that.
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
 #include "base/base.h"
 
-enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_VERBOSE, LOG_DEBUG };
+enum log_level {
+    LOG_ERROR,
+    LOG_WARN,
+    LOG_INFO,
+    LOG_VERBOSE, // -v: more for users, in their language
+    LOG_DEBUG,   // -vv: for developers, in English; never once a frame
+};
 
 // Lines above this level are dropped. Default LOG_INFO.
 void log_set_level(enum log_level level);
+enum log_level log_level(void);
 
 // One line, no newline in fmt. Errors and warnings are prefixed in the user's language.
 void log_line(enum log_level level, const char *fmt, ...) KB_PRINTF(2, 3);
