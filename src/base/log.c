@@ -52,6 +52,11 @@ void log_set_level(enum log_level level)
     atomic_store(&max_level, (int)level);
 }
 
+enum log_level log_level(void)
+{
+    return (enum log_level)atomic_load(&max_level);
+}
+
 void log_set_source(const char *source)
 {
     pthread_mutex_lock(&file.lock);

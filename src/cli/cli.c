@@ -62,6 +62,16 @@ int cli_report(enum kb_code code, const struct kb_error *err)
     return EXIT_FAILED;
 }
 
+bool cli_set_log_level(void)
+{
+    enum log_level level = LOG_INFO;
+    const char *name = getenv("KOUBO_LOG");
+    if (name && *name && !log_level_parse(name, &level))
+        return false;
+    log_set_level(level);
+    return true;
+}
+
 // Levenshtein distance, for words of fewer than 32 letters.
 static size_t edit_distance(const char *a, const char *b)
 {

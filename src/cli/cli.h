@@ -41,6 +41,9 @@ bool cli_set_language(const char *lang);
 // or "en". After the options were parsed, before threads are started.
 const char *cli_speak_both_languages(void);
 
+// What is said when neither -v nor -q is given: $KOUBO_LOG. False: it is set to no level.
+bool cli_set_log_level(void);
+
 // The subcommands: argv[0] is "koubo NAME". Each returns an exit code.
 int cmd_generate(int argc, char **argv);
 int cmd_batch(int argc, char **argv);

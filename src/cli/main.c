@@ -112,6 +112,11 @@ int main(int argc, char **argv)
         log_error(_("there is no language '%s'; --lang takes zh or en"), lang);
         return EXIT_USAGE;
     }
+    if (!cli_set_log_level()) {
+        log_error(_("%s takes one of %s, not '%s'"), "KOUBO_LOG",
+                  "error, warn, info, verbose, debug", getenv("KOUBO_LOG"));
+        return EXIT_USAGE;
+    }
     if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
         strcmp(argv[1], "help") == 0) {
         print_help();

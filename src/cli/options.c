@@ -53,6 +53,8 @@ void options_parse(const struct argp *argp, int argc, char **argv, void *input)
     // argp's own --help speaks glibc's catalogue; common_argp has ours.
     if (argp_parse(argp, argc, argv, ARGP_NO_HELP, NULL, input) != 0)
         exit(EXIT_USAGE);
+    log_debug("%s, version %s, process %d, %d processors", argv[0], KOUBO_VERSION, (int)getpid(),
+              kb_cpu_count());
 }
 
 char *option_path(char *arg)
@@ -112,7 +114,10 @@ static const struct argp_option common_options[] = {
      N_("how to show progress: bar, lines, json (one object a line on the standard output) or "
         "none (default: bar on a terminal, else lines)"),
      90},
-    {"verbose", 'v', NULL, 0, N_("say more"), 90},
+    {"verbose", 'v', NULL, 0,
+     N_("say more; twice (-vv): also what helps to look for faults. The variable KOUBO_LOG does "
+        "the same: error, warn, info, verbose or debug"),
+     90},
     {"quiet", 'q', NULL, 0, N_("say nothing but warnings and errors"), 90},
     {"lang", OPT_LANG, "zh|en", 0, N_("language of the messages (default: by locale)"), 90},
     {"help", 'h', NULL, 0, N_("show this help"), 91},
@@ -130,8 +135,8 @@ static error_t common_parse(int key, char *arg, struct argp_state *state)
             (enum progress_mode)option_word(state, "--progress", arg, modes, ARRAY_LEN(modes));
         return 0;
     case 'v':
+        log_set_level(o->verbose ? LOG_DEBUG : LOG_VERBOSE);
         o->verbose = true;
-        log_set_level(LOG_VERBOSE);
         return 0;
     case 'q':
         o->quiet = true;

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/proc.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -108,6 +109,12 @@ static struct arguments worker_arguments(const struct supervisor *s, const struc
         add(&a, kb_strdup("--no-sandbox"));
     if (s->params.log_json)
         add(&a, kb_strdup("--log-json"));
+    // A worker says as much as its server; what KOUBO_LOG says they have both read.
+    static const char *const levels[] = {
+        [LOG_WARN] = "-q", [LOG_VERBOSE] = "-v", [LOG_DEBUG] = "-vv"};
+    if (levels[log_level()])
+        add(&a, kb_strdup(levels[log_level()]));
+    assert(a.n < (int)ARRAY_LEN(a.list)); // the last one is NULL
     return a;
 }
 
@@ -155,6 +162,7 @@ static void start(struct supervisor *s, struct slot *slot)
     }
     slot->pipe = ends[1];
     slot->hung = false;
+    log_debug("worker %s is process %d", slot->id, (int)slot->pid);
 }
 
 // --- ending

@@ -209,6 +209,32 @@ static void language_by_locale(void **state)
     free(r.err);
 }
 
+// What is said: nothing for developers without being asked, and an option beats the variable.
+static void levels_of_the_log(void **state)
+{
+    static const struct {
+        const char *variable, *option;
+        bool debug;
+        int status;
+    } table[] = {
+        {NULL, "--", false, 3},    {NULL, "-v", false, 3},      {NULL, "-vv", true, 3},
+        {"debug", "--", true, 3},  {"verbose", "--", false, 3}, {"debug", "-q", false, 3},
+        {"error", "-vv", true, 3}, {"", "--", false, 3},        {"loud", "-vv", false, 2},
+    };
+    struct outcome r = {0};
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        if (table[i].variable)
+            setenv("KOUBO_LOG", table[i].variable, 1);
+        RUN(&r, "model", "info", table[i].option, in_folder("none.pth"));
+        unsetenv("KOUBO_LOG");
+        assert_status(&r, table[i].status);
+        assert_true(!strstr(r.err, "version") == !table[i].debug);
+        assert_says(r.err, table[i].status == 2 ? "KOUBO_LOG takes one of error" : "none.pth");
+    }
+    free(r.out);
+    free(r.err);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -219,6 +245,7 @@ int main(void)
         cmocka_unit_test(wrong_options_are_exit_code_2),
         cmocka_unit_test(chinese),
         cmocka_unit_test(language_by_locale),
+        cmocka_unit_test(levels_of_the_log),
     };
     return cmocka_run_group_tests(tests, folder_setup, folder_teardown);
 }

@@ -248,9 +248,11 @@ static void test_a_broken_program_is_not_started_over_and_over(void **state)
     CLEANUP(kb_freep) char *script = kb_printf("#!/bin/sh\necho \"$@\" >> '%s'\nexit 3\n", starts);
     assert_ok(t->err, file_write_atomic(program, script, strlen(script), &t->err));
     assert_int_equal(chmod(program, 0755), 0);
+    log_set_level(LOG_DEBUG);
     start_supervisor(t, 0, program);
     usleep(2500000);
     supervisor_stop(&supervisor);
+    log_set_level(LOG_INFO);
     struct file_map map = {0};
     assert_ok(t->err, file_map(&map, starts, &t->err));
     CLEANUP(kb_freep) char *lines = kb_printf("%.*s", (int)map.size, (const char *)map.data);
@@ -261,6 +263,7 @@ static void test_a_broken_program_is_not_started_over_and_over(void **state)
     assert_says(lines, "--id i1");
     assert_says(lines, "--inspect");
     assert_null(strstr(lines, "--no-sandbox"));
+    assert_says(lines, "-vv"); // they say as much as their server
     CLEANUP(kb_freep) char *log = read_log(t);
     assert_says(log, "exit code 3");
 }
