@@ -2,8 +2,6 @@
 
 #include "base/base.h"
 
-#include <string.h>
-
 static const struct {
     const char *id, *title;
 } stages[N_STAGES] = {
@@ -17,16 +15,6 @@ static const struct {
 const char *stage_id(enum stage stage)
 {
     return stages[stage].id;
-}
-
-bool stage_parse(const char *id, enum stage *ret)
-{
-    for (enum stage s = STAGE_LOADING; s < N_STAGES; s++)
-        if (strcmp(stages[s].id, id) == 0) {
-            *ret = s;
-            return true;
-        }
-    return false;
 }
 
 const char *stage_title(enum stage stage)

@@ -11,7 +11,6 @@ enum stage { STAGE_LOADING, STAGE_AUDIO, STAGE_PREPROCESSING, STAGE_GENERATING, 
 
 // "loading", "audio", "preprocessing", "generating", "finishing": for JSON and the database.
 const char *stage_id(enum stage stage);
-bool stage_parse(const char *id, enum stage *ret);
 // The same for people in their language: "finding faces".
 const char *stage_title(enum stage stage);
 

@@ -57,7 +57,6 @@ void *request_app(const struct request *r); // http_params.app.ctx
 // What the app lends, the same all through the handler. Never NULL if it lends at all, as a request
 // is answered 503 when it cannot; only routes with ROUTE_OPEN are called without, and have to check.
 void *request_loan(struct request *r);
-const char *request_method(const struct request *r);
 const char *request_path(const struct request *r); // decoded, no query
 const char *request_part(const struct request *r, int i); // text that stood for the i-th brace
 bool request_part_id(struct request *r, int i, int64_t *ret); // else answered 404 already

@@ -118,7 +118,7 @@ void request_end(void *http, struct MHD_Connection *connection, void **request,
 void reply_response(struct request *r, int status, struct MHD_Response *response);
 // The value of a header of the answer so far; NULL if not set.
 const char *reply_header_get(const struct request *r, const char *name);
-bool request_accepts_gzip(const struct request *r);
+
 enum kb_language request_language(const struct request *r);
 
 // stream.c: the thread that notices clients that left while their stream slept.

@@ -78,7 +78,7 @@ static void default_header(struct request *r, const char *name, const char *valu
 
 // --- text
 
-bool request_accepts_gzip(const struct request *r)
+static bool accepts_gzip(const struct request *r)
 {
     const char *p = request_header(r, "Accept-Encoding");
     while (p && *p) {
@@ -122,7 +122,7 @@ static void reply_bytes(struct request *r, int status, const char *type, const c
     default_header(r, "Content-Type", type);
     if (size >= GZIP_FROM_BYTES && size < 1 << 30) {
         default_header(r, "Vary", "Accept-Encoding");
-        if (request_accepts_gzip(r) && !reply_header_get(r, "Content-Encoding"))
+        if (accepts_gzip(r) && !reply_header_get(r, "Content-Encoding"))
             packed = compress_text(text, size, &packed_size);
     }
     if (packed) {
@@ -233,7 +233,7 @@ void reply_memory(struct request *r, const char *type, const char *etag, bool im
 {
     if (r->answered)
         return;
-    bool packed = gzip && request_accepts_gzip(r);
+    bool packed = gzip && accepts_gzip(r);
     // The two forms are two representations: each has an ETag of its own.
     CLEANUP(kb_freep)
     char *own = packed ? kb_printf("%.*s-gzip\"", (int)strlen(etag) - 1, etag) : kb_strdup(etag);

@@ -276,11 +276,6 @@ void *request_loan(struct request *r)
     return r->loan;
 }
 
-const char *request_method(const struct request *r)
-{
-    return r->method;
-}
-
 const char *request_path(const struct request *r)
 {
     return r->path;

@@ -8,7 +8,7 @@
 #define MASK    "********"
 #define MAX_URL 2048
 
-const char *const notify_events[] = {"batch_ended", "job_failed", NULL};
+static const char *const known_events[] = {"batch_ended", "job_failed", NULL};
 const char *const notify_kinds[] = {"webhook", "email", "wecom", "dingtalk", "feishu", NULL};
 
 static bool is_one_of(const char *word, const char *const *list)
@@ -111,7 +111,7 @@ static enum kb_code check_events(const json_t *events, struct kb_error *err)
     bool ok = json_is_array(events) || json_is_null(events);
     for (size_t i = 0; ok && i < json_array_size(events); i++) {
         const char *name = json_string_value(json_array_get(events, i));
-        ok = name && is_one_of(name, notify_events);
+        ok = name && is_one_of(name, known_events);
     }
     return ok ? KB_OK
               : kb_fail(err, KB_BAD_INPUT,

@@ -12,7 +12,7 @@
 #define NOTIFY_MAX_RECIPIENTS 50
 
 // Both end with NULL.
-extern const char *const notify_events[], *const notify_kinds[];
+extern const char *const notify_kinds[];
 
 // A configuration whose every target can work, json_decref(*ret).
 enum kb_code notify_parse(const char *json, json_t **ret, struct kb_error *err);

@@ -45,8 +45,6 @@ enum kb_code job_end_cancelled(struct store *s, int64_t job, struct kb_error *er
 enum kb_code speech_useless(const char *name, const char *why, struct kb_error *err);
 // Mark the batch as ended if no job is left to do, and tell notify/.
 enum kb_code batch_check_ended(struct store *s, int64_t batch, struct kb_error *err);
-// Give the batch a new revision: one of its jobs is gone.
-enum kb_code batch_touch(struct store *s, int64_t batch, struct kb_error *err);
 
 // Put a running job back into the queue; not before now + pause_ms.
 enum kb_code job_requeue(struct store *s, int64_t job, int64_t pause_ms, const char *waiting,

@@ -207,7 +207,8 @@ enum kb_code job_lap(struct store *s, int64_t job, int64_t now_ms, struct kb_err
         "ii", job, now_ms);
 }
 
-enum kb_code batch_touch(struct store *s, int64_t batch, struct kb_error *err)
+// Give the batch a new revision: one of its jobs is gone.
+static enum kb_code touch_batch(struct store *s, int64_t batch, struct kb_error *err)
 {
     return store_exec(s, NULL, err, "UPDATE batch SET turn = turn WHERE id = ?", "i", batch);
 }
@@ -373,7 +374,7 @@ static enum kb_code delete_row(struct store *s, int64_t id, char **ret_result, s
     if (code == KB_OK)
         *ret_result = store_column(q, 0);
     store_reset(&q);
-    return code == KB_OK || code == KB_EOF ? batch_touch(s, job.batch, err) : code;
+    return code == KB_OK || code == KB_EOF ? touch_batch(s, job.batch, err) : code;
 }
 
 enum kb_code job_delete(struct store *s, int64_t id, struct kb_error *err)

@@ -40,7 +40,7 @@ struct courier {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     // --- under the lock
-    bool stopping, wanted;
+    bool stopping;
 };
 
 // --- one download
@@ -271,8 +271,8 @@ static bool fetch_one(struct courier *f, struct store *store)
 
 // --- the threads
 
-// Until woken, for at most ms. False: stop.
-static bool pause_until_wanted(struct courier *f, int64_t ms, bool heed_wake)
+// False: stop.
+static bool rest(struct courier *f, int64_t ms)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
@@ -280,11 +280,8 @@ static bool pause_until_wanted(struct courier *f, int64_t ms, bool heed_wake)
     until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     pthread_mutex_lock(&f->lock);
-    while (!f->stopping && !(heed_wake && f->wanted) &&
-           pthread_cond_timedwait(&f->changed, &f->lock, &until) == 0) {
+    while (!f->stopping && pthread_cond_timedwait(&f->changed, &f->lock, &until) == 0) {
     }
-    if (heed_wake)
-        f->wanted = false;
     bool go_on = !f->stopping;
     pthread_mutex_unlock(&f->lock);
     return go_on;
@@ -297,7 +294,7 @@ static struct store *open_store(struct courier *f)
     struct kb_error err = {0};
     while (store_open(&store, f->server->params.data, false, &err) != KB_OK) {
         log_warn("%s", err.text);
-        if (!pause_until_wanted(f, 5000, false))
+        if (!rest(f, 5000))
             return NULL;
     }
     return store;
@@ -310,7 +307,7 @@ static void *download_main(void *opaque)
     while (store) {
         while (!cancel_requested(&f->cancel) && fetch_one(f, store)) {
         }
-        if (!pause_until_wanted(f, LOOK_MS, true))
+        if (!rest(f, LOOK_MS))
             break;
     }
     return NULL;
@@ -351,11 +348,11 @@ static void *notice_main(void *opaque)
             log_warn(_("notices wait: %s"), err.text);
         if (s->params.share)
             deliver(f, store);
-    } while (pause_until_wanted(f, LOOK_MS, false));
+    } while (rest(f, LOOK_MS));
     return NULL;
 }
 
-struct courier *courier_create(struct server *s)
+enum kb_code courier_start(struct courier **ret, struct server *s, struct kb_error *err)
 {
     struct courier *f = kb_alloc(sizeof(*f));
     pthread_condattr_t attributes;
@@ -365,28 +362,16 @@ struct courier *courier_create(struct server *s)
     pthread_condattr_destroy(&attributes);
     pthread_mutex_init(&f->lock, NULL);
     f->server = s;
-    return f;
-}
-
-enum kb_code courier_start(struct courier *f, struct kb_error *err)
-{
     void *(*const mains[])(void *) = {download_main, notice_main};
     for (size_t i = 0; i < ARRAY_LEN(mains); i++) {
-        if (pthread_create(&f->threads[i], NULL, mains[i], f) != 0)
+        if (pthread_create(&f->threads[i], NULL, mains[i], f) != 0) {
+            courier_stop(&f);
             return kb_fail(err, KB_NO_SPACE, "%s", _("cannot start a thread"));
+        }
         f->n_threads++;
     }
+    *ret = f;
     return KB_OK;
-}
-
-void courier_wake(struct courier *f)
-{
-    if (!f)
-        return;
-    pthread_mutex_lock(&f->lock);
-    f->wanted = true;
-    pthread_cond_broadcast(&f->changed);
-    pthread_mutex_unlock(&f->lock);
 }
 
 void courier_stop(struct courier **courier)

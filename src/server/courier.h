@@ -8,14 +8,10 @@
 struct courier;
 struct server;
 
-// Without its thread yet, so that requests can already wake it.
-struct courier *courier_create(struct server *s);
 // Reads s->params and s->base_url, which must not change from now on. An asset whose download was
 // under way when an earlier server ended is fetched again from its beginning.
-enum kb_code courier_start(struct courier *f, struct kb_error *err);
-// Look at once: an asset to fetch was made. Any thread; NULL is fine.
-void courier_wake(struct courier *f);
-// Breaks off what is under way (it is done again by the next server). Started or not.
+enum kb_code courier_start(struct courier **ret, struct server *s, struct kb_error *err);
+// Breaks off what is under way (it is done again by the next server). NULL is fine.
 void courier_stop(struct courier **f);
 
 #endif

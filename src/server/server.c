@@ -272,7 +272,6 @@ enum kb_code server_start(struct server **ret, const struct server_params *p, st
     s->pool = pool_create(s->params.data);
     s->errands = errands_create();
     s->doctor = doctor_cache_create();
-    s->courier = courier_create(s);
     code = followers_start(&s->followers, log, err);
     if (code == KB_OK)
         code = page_load(&s->page, s->params.page, err);
@@ -284,7 +283,7 @@ enum kb_code server_start(struct server **ret, const struct server_params *p, st
     if (code == KB_OK && s->params.supervisor.n_workers >= 0)
         code = supervisor_start(&s->supervisor, &s->params.supervisor, err);
     if (code == KB_OK)
-        code = courier_start(s->courier, err);
+        code = courier_start(&s->courier, s, err);
     if (code != KB_OK)
         return code;
     say_hello(s);
@@ -295,11 +294,6 @@ enum kb_code server_start(struct server **ret, const struct server_params *p, st
 int server_port(const struct server *s)
 {
     return s->http ? http_port(s->http) : s->params.port;
-}
-
-const char *server_url(const struct server *s)
-{
-    return s->base_url;
 }
 
 void server_stop(struct server **server)

@@ -26,7 +26,6 @@ struct server;
 // supervisor.n_workers < 0 no worker is started (tests play them).
 enum kb_code server_start(struct server **ret, const struct server_params *p, struct kb_error *err);
 int server_port(const struct server *s);
-const char *server_url(const struct server *s); // to open in a browser on this machine
 // Within seconds: running jobs are given back to the queue, downloads begin again next time.
 void server_stop(struct server **s);
 

@@ -34,11 +34,9 @@ extern const char store_views[];
 #define BATCH_MOUTH_FROM BATCH_OPTION("mouth_from")
 #define BATCH_STYLE_FROM BATCH_OPTION("style_from")
 
-// A statement of a string literal, prepared once per connection and kept (looked up by address).
-// Reset with its bindings cleared, so one text cannot be walked twice at a time. NULL: *err is
-// filled.
-sqlite3_stmt *store_prepare(struct store *s, const char *sql, struct kb_error *err);
-
+// sql is a string literal: its statement is prepared once per connection and kept (looked up by
+// address), so one text cannot be walked twice at a time.
+//
 // Bind in order; the letters of types: i int64_t, d double, t const char * (NULL = NULL), n NULL
 // (takes no argument). Mind the widths: an int must be cast to int64_t.
 // Then step once: KB_OK with a row, KB_EOF without one (or done). *ret is NULL on failure.
@@ -53,8 +51,6 @@ enum kb_code store_query_int(struct store *s, int64_t *ret, struct kb_error *err
                              const char *types, ...);
 // For CLEANUP: reset, so that the read transaction ends.
 void store_reset(sqlite3_stmt **q);
-// The sentence for the connection's last error.
-enum kb_code store_error(struct store *s, struct kb_error *err);
 
 // BEGIN IMMEDIATE; nests (an inner begin/commit does nothing, an inner rollback dooms the outer).
 enum kb_code store_begin(struct store *s, struct kb_error *err);
@@ -87,8 +83,5 @@ struct store_page {
 };
 enum kb_code store_page_json(struct store *s, const struct store_page *p, struct text *ret,
                              struct kb_error *err, const char *types, ...);
-
-// Wait this long for another's lock; store_open sets 5000.
-void store_set_busy_timeout(struct store *s, int ms);
 
 #endif

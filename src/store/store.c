@@ -30,7 +30,8 @@ static enum kb_code cannot_write(struct store *s, struct kb_error *err)
                    s->folder);
 }
 
-enum kb_code store_error(struct store *s, struct kb_error *err)
+// The sentence for the connection's last error.
+static enum kb_code store_error(struct store *s, struct kb_error *err)
 {
     int error = sqlite3_extended_errcode(s->db);
     int number = sqlite3_system_errno(s->db);
@@ -74,7 +75,8 @@ enum kb_code store_error(struct store *s, struct kb_error *err)
 
 // --- statements
 
-sqlite3_stmt *store_prepare(struct store *s, const char *sql, struct kb_error *err)
+// Reset, with its bindings cleared. NULL: *err is filled.
+static sqlite3_stmt *prepare(struct store *s, const char *sql, struct kb_error *err)
 {
     for (int i = 0; i < s->n_statements; i++) {
         if (s->statements[i].sql == sql) {
@@ -121,7 +123,7 @@ static enum kb_code query(struct store *s, sqlite3_stmt **ret, struct kb_error *
                           const char *sql, const char *types, va_list *args)
 {
     *ret = NULL;
-    sqlite3_stmt *q = store_prepare(s, sql, err);
+    sqlite3_stmt *q = prepare(s, sql, err);
     if (!q)
         return store_error(s, err);
     for (int i = 0; types[i]; i++)
@@ -383,7 +385,7 @@ enum kb_code store_open(struct store **ret, const char *folder, bool create, str
     if (sqlite3_open_v2(path, &s->db, flags, NULL) != SQLITE_OK)
         return s->db ? store_error(s, err) : kb_no_memory(err);
     sqlite3_extended_result_codes(s->db, 1);
-    store_set_busy_timeout(s, BUSY_MS);
+    sqlite3_busy_timeout(s->db, BUSY_MS);
     s->durable = s->synced = true;
     code = enter_wal(s, err);
     if (code == KB_OK)
@@ -416,11 +418,6 @@ void store_close(struct store **store)
     *store = NULL;
 }
 
-const char *store_folder(const struct store *s)
-{
-    return s->folder;
-}
-
 char *store_path(const struct store *s, const char *kind, const char *name)
 {
     return kb_printf("%s/%s/%s", s->folder, kind, name);
@@ -430,11 +427,6 @@ void store_set_durable(struct store *s, bool durable)
 {
     s->durable = durable;
     apply_durable(s);
-}
-
-void store_set_busy_timeout(struct store *s, int ms)
-{
-    sqlite3_busy_timeout(s->db, ms);
 }
 
 int64_t store_data_version(struct store *s)
@@ -500,7 +492,7 @@ static enum kb_code add_items(struct store *s, const struct store_page *p, sqlit
     enum kb_code code = KB_OK;
     bool first = true;
     while (code == KB_OK) {
-        sqlite3_stmt *one = store_prepare(s, p->one, err);
+        sqlite3_stmt *one = prepare(s, p->one, err);
         if (!one)
             return store_error(s, err);
         sqlite3_bind_value(one, 1, sqlite3_column_value(keys, 0));
@@ -532,8 +524,8 @@ enum kb_code store_page_json(struct store *s, const struct store_page *p, struct
     if (code != KB_OK)
         return code;
     code = store_query_int(s, &rev, err, "SELECT rev FROM clock", "");
-    keys = code == KB_OK ? store_prepare(s, p->page, err) : NULL;
-    count = keys ? store_prepare(s, p->total, err) : NULL;
+    keys = code == KB_OK ? prepare(s, p->page, err) : NULL;
+    count = keys ? prepare(s, p->total, err) : NULL;
     if (!count)
         return store_end(s, code == KB_OK ? store_error(s, err) : code, err);
     va_list args, again;

@@ -27,7 +27,6 @@ struct store;
 enum kb_code store_open(struct store **ret, const char *folder, bool create, struct kb_error *err);
 void store_close(struct store **s); // NULL is fine
 
-const char *store_folder(const struct store *s);
 // A new string: folder/KIND/NAME. kind is one of the folders above.
 char *store_path(const struct store *s, const char *kind, const char *name);
 

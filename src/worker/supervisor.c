@@ -393,11 +393,6 @@ enum kb_code supervisor_start(struct supervisor **ret, const struct supervisor_p
     return KB_OK;
 }
 
-int supervisor_worker_count(const struct supervisor *s)
-{
-    return s->n_slots - 1;
-}
-
 // Until all have ended or the time is over.
 static bool bury_all(struct supervisor *s, int64_t wait_us)
 {

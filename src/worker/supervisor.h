@@ -21,7 +21,6 @@ struct supervisor_params {
 // Starts the thread, the generators w1..wN and one inspector "i1". p is copied.
 enum kb_code supervisor_start(struct supervisor **ret, const struct supervisor_params *p,
                               struct kb_error *err);
-int supervisor_worker_count(const struct supervisor *s);
 // Tell workers to give their jobs back and end (at most 5 s, then SIGKILL), join, free.
 void supervisor_stop(struct supervisor **s);
 

@@ -256,7 +256,6 @@ static void test_zip_names(void **state)
     struct zip_stream *z = zip_stream_create(site.folder);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         zip_stream_add(z, job, cases[i].folder, cases[i].name);
-    assert_int_equal(zip_stream_count(z), ARRAY_LEN(cases));
     size_t size;
     int64_t end;
     setlocale(LC_ALL, "C"); // names do not depend on it

@@ -181,7 +181,7 @@ static void test_locked(void **state)
     }
     assert_int_equal(read(ready[0], &byte, 1), 1);
     assert_int_equal(byte, 'y');
-    store_set_busy_timeout(t->s, 30);
+    sqlite3_busy_timeout(t->s->db, 30);
     struct job_claim c = {0};
     assert_fails(t->err, KB_UNAVAILABLE, "locked", batch_pause(t->s, id, true, &t->err));
     assert_fails(t->err, KB_UNAVAILABLE, "locked", job_claim(t->s, "w1", 0, &c, &t->err));

@@ -68,11 +68,6 @@ void zip_stream_free(void *zip)
     free(z);
 }
 
-int zip_stream_count(const struct zip_stream *z)
-{
-    return z->n_entries;
-}
-
 // --- names
 
 // One part of a path that every system can have: no separators, none of Windows' special

@@ -14,7 +14,6 @@ struct zip_stream *zip_stream_create(const char *folder);
 // The result of job goes into it as "directory/name", or as "name" if directory is NULL. What
 // cannot be part of a name on the usual systems is replaced, and equal names get "-2", "-3"…
 void zip_stream_add(struct zip_stream *z, int64_t job, const char *directory, const char *name);
-int zip_stream_count(const struct zip_stream *z);
 
 // As stream_read_fn and stream_free_fn in http.h. A result that is gone, or is shorter than it was,
 // breaks the stream off (-2, and a line in the log): a zip that ends well is whole.

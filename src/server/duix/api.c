@@ -4,12 +4,10 @@
 
 #include "asset/asset.h"
 #include "base/file.h"
-#include "base/progress.h"
 #include "queue/batch.h"
 #include "queue/job.h"
 #include "queue/result.h"
 #include "server/api/fields.h"
-#include "server/courier.h"
 #include "server/duix/codes.h"
 #include "server/duix/delivery.h"
 #include "server/errand.h"
