@@ -1,5 +1,6 @@
 #include "base/queue.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -16,6 +17,7 @@ struct queue {
 
 struct queue *queue_create(size_t capacity, void (*item_free)(void *item))
 {
+    assert(capacity > 0);
     struct queue *q = kb_alloc(sizeof(*q) + capacity * sizeof(q->items[0]));
     q->capacity = capacity;
     q->item_free = item_free;

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/sentence.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -80,6 +81,7 @@ static sqlite3_stmt *prepare(struct store *s, const char *sql, struct kb_error *
 {
     for (int i = 0; i < s->n_statements; i++) {
         if (s->statements[i].sql == sql) {
+            assert(!sqlite3_stmt_busy(s->statements[i].prepared)); // else walked twice at a time
             sqlite3_reset(s->statements[i].prepared);
             sqlite3_clear_bindings(s->statements[i].prepared);
             return s->statements[i].prepared;
@@ -115,6 +117,7 @@ static void bind_one(sqlite3_stmt *q, int i, char type, va_list *args)
         sqlite3_bind_text(q, i, va_arg(*args, const char *), -1, SQLITE_TRANSIENT);
         return;
     default:
+        assert(type == 'n');
         sqlite3_bind_null(q, i);
     }
 }
@@ -126,6 +129,7 @@ static enum kb_code query(struct store *s, sqlite3_stmt **ret, struct kb_error *
     sqlite3_stmt *q = prepare(s, sql, err);
     if (!q)
         return store_error(s, err);
+    assert(sqlite3_bind_parameter_count(q) <= (int)strlen(types)); // nothing is left unbound
     for (int i = 0; types[i]; i++)
         bind_one(q, i + 1, types[i], args);
     enum kb_code code = store_step(s, q, err);
@@ -243,6 +247,7 @@ static void roll_back_all(struct store *s)
 
 enum kb_code store_commit(struct store *s, struct kb_error *err)
 {
+    assert(s->depth > 0);
     if (s->depth > 1) {
         s->depth--;
         return KB_OK;

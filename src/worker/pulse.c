@@ -4,6 +4,7 @@
 
 #include "base/proc.h"
 
+#include <assert.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -230,6 +231,7 @@ void pulse_begin_job(struct pulse *p, const struct job_claim *claim)
     pthread_mutex_lock(&p->telling);
     pthread_mutex_lock(&p->lock);
     atomic_store(&p->stop_work.requested, false);
+    assert(!p->claim);
     p->claim = claim;
     p->lost = false;
     p->report = (struct job_report){.stage = STAGE_LOADING};
@@ -242,6 +244,7 @@ void pulse_begin_job(struct pulse *p, const struct job_claim *claim)
 void pulse_end_job(struct pulse *p, bool *ret_lost)
 {
     pthread_mutex_lock(&p->telling);
+    assert(p->claim);
     p->claim = NULL;
     *ret_lost = p->lost;
     pthread_mutex_unlock(&p->telling);
