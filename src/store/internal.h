@@ -1,0 +1,15 @@
+// What the files of store/ share. Threads: as a store, see store.h.
+#ifndef STORE_INTERNAL_H
+#define STORE_INTERNAL_H
+
+#include "store/sql.h"
+
+// The sentence for the connection's last error.
+enum kb_code store_error(struct store *s, struct kb_error *err);
+enum kb_code store_cannot_write(struct store *s, struct kb_error *err);
+// Let a commit be as durable as is wanted. Not possible inside a transaction; then store_begin() or
+// the end of it comes here again.
+void store_apply_durable(struct store *s);
+void store_free_statements(struct store *s);
+
+#endif
