@@ -1,4 +1,4 @@
-// The rows of assets. Their bytes are in asset_upload.c.
+// The rows of assets. Their bytes are in upload.c, their claims in claim.c.
 #include "asset/asset.h"
 
 #include "asset/internal.h"
@@ -9,19 +9,16 @@
 #include "store/fate.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
-#define LEASE_MS   60000
-#define MAX_CLAIMS 3
 #define MAX_URL    2048
 #define MAX_SPEECH 20000 // bytes
 
-static enum kb_code not_found(struct kb_error *err)
+enum kb_code asset_not_found(struct kb_error *err)
 {
     return kb_fail(err, KB_NOT_FOUND, _("this file does not exist (any more); upload it again"));
 }
@@ -155,7 +152,7 @@ enum kb_code asset_find(struct store *s, const char *id, struct asset *ret, stru
                     " expires_ms, duration_ms, width, height FROM asset WHERE id = ?",
                     "t", id);
     if (code != KB_OK)
-        return code == KB_EOF ? not_found(err) : code;
+        return code == KB_EOF ? asset_not_found(err) : code;
     COPY(ret->id, q, 0);
     COPY(ret->state, q, 1);
     COPY(ret->kind, q, 2);
@@ -180,7 +177,7 @@ enum kb_code asset_source(struct store *s, const char *id, char **ret, struct kb
         store_query(s, &q, err, "SELECT coalesce(source, '') FROM asset WHERE id = ?", "t", id);
     if (code == KB_OK)
         *ret = store_column(q, 0);
-    return code == KB_EOF ? not_found(err) : code;
+    return code == KB_EOF ? asset_not_found(err) : code;
 }
 
 int asset_count_uploads(struct store *s, const char *client)
@@ -200,7 +197,7 @@ enum kb_code asset_json(struct store *s, const char *id, struct text *ret, struc
         store_query(s, &q, err, "SELECT json FROM asset_json WHERE id = ?", "t", id);
     if (code == KB_OK)
         store_add_column(ret, q, 0);
-    return code == KB_EOF ? not_found(err) : code;
+    return code == KB_EOF ? asset_not_found(err) : code;
 }
 
 #define LIST_WHERE                                                                                 \
@@ -310,7 +307,7 @@ enum kb_code asset_expire(struct store *s, const char *id, bool *ret_removed, st
     return code;
 }
 
-// --- fetching, inspecting
+// --- fetching
 
 enum kb_code asset_fail(struct store *s, const char *id, const struct kb_error *why,
                         struct kb_error *err)
@@ -341,96 +338,6 @@ enum kb_code asset_next_fetch(struct store *s, struct asset *ret, struct kb_erro
     store_reset(&q);
     code = asset_find(s, id, ret, err);
     return code == KB_NOT_FOUND ? KB_EOF : code; // deleted in between
-}
-
-#define CLAIMABLE                                                                                  \
-    "SELECT id FROM asset WHERE state IN ('new', 'making') AND attempts < ?1"                      \
-    " AND (worker IS NULL OR lease_ms < ?2) ORDER BY created_ms, rowid LIMIT 1"
-
-static enum kb_code find_claimable(struct store *s, char ret_id[33], struct kb_error *err)
-{
-    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    enum kb_code code = store_query(s, &q, err, CLAIMABLE, "ii", (int64_t)MAX_CLAIMS, kb_wall_ms());
-    if (code == KB_OK)
-        store_copy_column(ret_id, 33, q, 0);
-    return code;
-}
-
-enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
-                         struct kb_error *err)
-{
-    // Looked for without the write lock first: an idle inspector asks often.
-    char id[33];
-    enum kb_code code = find_claimable(s, id, err);
-    if (code != KB_OK)
-        return code;
-    code = store_begin(s, err);
-    if (code != KB_OK)
-        return code;
-    code = find_claimable(s, id, err);
-    if (code == KB_OK)
-        code = store_exec(s, NULL, err,
-                          "UPDATE asset SET worker = ?, lease_ms = ?, attempts = attempts + 1"
-                          " WHERE id = ?",
-                          "tit", worker, kb_wall_ms() + LEASE_MS, id);
-    if (code == KB_OK)
-        code = asset_find(s, id, ret, err);
-    return store_end(s, code, err);
-}
-
-enum kb_code asset_give_back(struct store *s, const char *id, const char *worker,
-                             struct kb_error *err)
-{
-    return store_exec(s, NULL, err,
-                      "UPDATE asset SET worker = NULL, lease_ms = NULL, attempts = attempts - 1"
-                      " WHERE id = ? AND worker = ? AND state IN ('new', 'making')",
-                      "tt", id, worker);
-}
-
-enum kb_code asset_worker_lost(struct store *s, const char *worker, struct kb_error *err)
-{
-    return store_exec(s, NULL, err,
-                      "UPDATE asset SET worker = NULL, lease_ms = NULL"
-                      " WHERE worker = ? AND state IN ('new', 'making')",
-                      "t", worker);
-}
-
-static char *facts_warnings(const struct asset_facts *f)
-{
-    json_auto_t *list = json_array();
-    for (size_t i = 0; i < ARRAY_LEN(f->warnings) && f->warnings[i]; i++)
-        json_array_append_new(list, json_string(f->warnings[i]));
-    return json_dumps(list, JSON_COMPACT);
-}
-
-static char *facts_peaks(const struct asset_facts *f)
-{
-    if (!f->peaks || f->n_peaks <= 0)
-        return NULL;
-    struct text list = {0};
-    for (int i = 0; i < KB_MIN(f->n_peaks, 400); i++)
-        text_addf(&list, "%c%d", i ? ',' : '[', f->peaks[i]);
-    text_add(&list, "]");
-    return list.data;
-}
-
-enum kb_code asset_set_facts(struct store *s, const char *id, const struct asset_facts *f,
-                             struct kb_error *err)
-{
-    CLEANUP(kb_freep) char *warnings = facts_warnings(f);
-    CLEANUP(kb_freep) char *peaks = facts_peaks(f);
-    int n = 0;
-    // What does not apply is NULL in the table.
-    enum kb_code code = store_exec(
-        s, &n, err,
-        "UPDATE asset SET state = 'ready', kind = ?, duration_ms = NULLIF(?, 0),"
-        " width = NULLIF(?, 0), height = NULLIF(?, 0), fps = NULLIF(?, 0.0), codec = ?,"
-        " faces = NULLIF(?, -1), warnings = ?, peaks = ?, thumbnail = ?, error = NULL,"
-        " worker = NULL, lease_ms = NULL WHERE id = ? AND state = 'new'",
-        "tiiidtittit", f->kind, f->duration_ms, (int64_t)f->width, (int64_t)f->height, f->fps,
-        f->codec, strcmp(f->kind, "video") == 0 ? (int64_t)f->n_faces : (int64_t)-1, warnings,
-        peaks, (int64_t)f->thumbnail, id);
-    return code == KB_OK && n == 0 ? not_found(err) : code;
 }
 
 // --- sweeping

@@ -66,31 +66,6 @@ enum kb_code asset_fail(struct store *s, const char *id, const struct kb_error *
                         struct kb_error *err);
 // The next asset to fetch (state "fetching"), KB_EOF if none.
 enum kb_code asset_next_fetch(struct store *s, struct asset *ret, struct kb_error *err);
-// For inspectors: claim the next asset that is "new" or "making" for a lease of 60 s. KB_EOF: none.
-enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
-                         struct kb_error *err);
-// This inspector is to end before it knows: another one can claim it at once, and no attempt
-// counts.
-enum kb_code asset_give_back(struct store *s, const char *id, const char *worker,
-                             struct kb_error *err);
-// This inspector has ended (or starts anew): what it had claimed can be claimed at once.
-enum kb_code asset_worker_lost(struct store *s, const char *worker, struct kb_error *err);
-// What an inspector found. Fields that do not apply stay 0 / NULL.
-struct asset_facts {
-    const char *kind; // "audio" or "video"
-    int64_t duration_ms;
-    int width, height; // of the video, upright
-    double fps;
-    const char *codec;
-    int n_faces;             // most seen in one of the frames looked at; -1 unknown
-    const char *warnings[8]; // codes, NULL-terminated: docs/openapi.yaml lists them
-    const uint8_t *peaks;    // wave form, 0..255
-    int n_peaks;             // at most 400
-    bool thumbnail;          // thumbs/<sha256>.jpg was written
-};
-// State "ready".
-enum kb_code asset_set_facts(struct store *s, const char *id, const struct asset_facts *facts,
-                             struct kb_error *err);
 // File the speech that was made at path as the content of a "making" asset: state "new".
 enum kb_code asset_set_content(struct store *s, const char *id, const char *path,
                                struct kb_error *err);

@@ -9,6 +9,10 @@
 enum kb_code asset_insert(struct store *s, const struct asset_params *p, const char *state,
                           const char *source, const char *voice, char ret_id[33],
                           struct kb_error *err);
+// The sentence for an asset that is not there.
+enum kb_code asset_not_found(struct kb_error *err);
+// So often may an inspector die over an asset before it is "bad".
+#define MAX_CLAIMS 3
 // uploads/<id>.part, a new string.
 char *asset_part_path(const struct store *s, const char *id);
 

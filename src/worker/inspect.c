@@ -3,6 +3,7 @@
 #include "worker/inspect.h"
 
 #include "asset/asset.h"
+#include "asset/claim.h"
 #include "worker/thumbnail.h"
 
 #include "base/file.h"

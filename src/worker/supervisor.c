@@ -3,6 +3,7 @@
 #include "worker/supervisor.h"
 
 #include "asset/asset.h"
+#include "asset/claim.h"
 #include "queue/retention.h"
 #include "queue/sweep.h"
 #include "queue/worker.h"

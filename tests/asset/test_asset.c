@@ -2,6 +2,7 @@
 #include "tests/queue/queue.h"
 
 #include "asset/asset.h"
+#include "asset/claim.h"
 #include "asset/upload.h"
 #include "asset/internal.h"
 #include "queue/batch.h"

@@ -3,6 +3,7 @@
 #include "tests/server/live.h"
 
 #include "asset/asset.h"
+#include "asset/claim.h"
 #include "queue/batch.h"
 #include "queue/change.h"
 #include "queue/lease.h"

@@ -1,0 +1,98 @@
+#include "asset/claim.h"
+
+#include "asset/internal.h"
+
+#include <jansson.h>
+#include <string.h>
+
+#define LEASE_MS 60000
+
+#define CLAIMABLE                                                                                  \
+    "SELECT id FROM asset WHERE state IN ('new', 'making') AND attempts < ?1"                      \
+    " AND (worker IS NULL OR lease_ms < ?2) ORDER BY created_ms, rowid LIMIT 1"
+
+static enum kb_code find_claimable(struct store *s, char ret_id[33], struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(s, &q, err, CLAIMABLE, "ii", (int64_t)MAX_CLAIMS, kb_wall_ms());
+    if (code == KB_OK)
+        store_copy_column(ret_id, 33, q, 0);
+    return code;
+}
+
+enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
+                         struct kb_error *err)
+{
+    // Looked for without the write lock first: an idle inspector asks often.
+    char id[33];
+    enum kb_code code = find_claimable(s, id, err);
+    if (code != KB_OK)
+        return code;
+    code = store_begin(s, err);
+    if (code != KB_OK)
+        return code;
+    code = find_claimable(s, id, err);
+    if (code == KB_OK)
+        code = store_exec(s, NULL, err,
+                          "UPDATE asset SET worker = ?, lease_ms = ?, attempts = attempts + 1"
+                          " WHERE id = ?",
+                          "tit", worker, kb_wall_ms() + LEASE_MS, id);
+    if (code == KB_OK)
+        code = asset_find(s, id, ret, err);
+    return store_end(s, code, err);
+}
+
+enum kb_code asset_give_back(struct store *s, const char *id, const char *worker,
+                             struct kb_error *err)
+{
+    return store_exec(s, NULL, err,
+                      "UPDATE asset SET worker = NULL, lease_ms = NULL, attempts = attempts - 1"
+                      " WHERE id = ? AND worker = ? AND state IN ('new', 'making')",
+                      "tt", id, worker);
+}
+
+enum kb_code asset_worker_lost(struct store *s, const char *worker, struct kb_error *err)
+{
+    return store_exec(s, NULL, err,
+                      "UPDATE asset SET worker = NULL, lease_ms = NULL"
+                      " WHERE worker = ? AND state IN ('new', 'making')",
+                      "t", worker);
+}
+
+static char *facts_warnings(const struct asset_facts *f)
+{
+    json_auto_t *list = json_array();
+    for (size_t i = 0; i < ARRAY_LEN(f->warnings) && f->warnings[i]; i++)
+        json_array_append_new(list, json_string(f->warnings[i]));
+    return json_dumps(list, JSON_COMPACT);
+}
+
+static char *facts_peaks(const struct asset_facts *f)
+{
+    if (!f->peaks || f->n_peaks <= 0)
+        return NULL;
+    struct text list = {0};
+    for (int i = 0; i < KB_MIN(f->n_peaks, 400); i++)
+        text_addf(&list, "%c%d", i ? ',' : '[', f->peaks[i]);
+    text_add(&list, "]");
+    return list.data;
+}
+
+enum kb_code asset_set_facts(struct store *s, const char *id, const struct asset_facts *f,
+                             struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *warnings = facts_warnings(f);
+    CLEANUP(kb_freep) char *peaks = facts_peaks(f);
+    int n = 0;
+    // What does not apply is NULL in the table.
+    enum kb_code code = store_exec(
+        s, &n, err,
+        "UPDATE asset SET state = 'ready', kind = ?, duration_ms = NULLIF(?, 0),"
+        " width = NULLIF(?, 0), height = NULLIF(?, 0), fps = NULLIF(?, 0.0), codec = ?,"
+        " faces = NULLIF(?, -1), warnings = ?, peaks = ?, thumbnail = ?, error = NULL,"
+        " worker = NULL, lease_ms = NULL WHERE id = ? AND state = 'new'",
+        "tiiidtittit", f->kind, f->duration_ms, (int64_t)f->width, (int64_t)f->height, f->fps,
+        f->codec, strcmp(f->kind, "video") == 0 ? (int64_t)f->n_faces : (int64_t)-1, warnings,
+        peaks, (int64_t)f->thumbnail, id);
+    return code == KB_OK && n == 0 ? asset_not_found(err) : code;
+}

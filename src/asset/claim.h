@@ -1,0 +1,34 @@
+// The inspector's side of an asset: claim it, tell what was found, or give it back.
+// Threads: as the store they are given (store/store.h).
+#ifndef ASSET_CLAIM_H
+#define ASSET_CLAIM_H
+
+#include "asset/asset.h"
+
+// The next asset that is "new" or "making", for a lease of 60 s. KB_EOF: none.
+enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
+                         struct kb_error *err);
+// This inspector is to end before it knows: another one can claim it at once, and no attempt
+// counts.
+enum kb_code asset_give_back(struct store *s, const char *id, const char *worker,
+                             struct kb_error *err);
+// This inspector has ended (or starts anew): what it had claimed can be claimed at once.
+enum kb_code asset_worker_lost(struct store *s, const char *worker, struct kb_error *err);
+// What an inspector found. Fields that do not apply stay 0 / NULL.
+struct asset_facts {
+    const char *kind; // "audio" or "video"
+    int64_t duration_ms;
+    int width, height; // of the video, upright
+    double fps;
+    const char *codec;
+    int n_faces;             // most seen in one of the frames looked at; -1 unknown
+    const char *warnings[8]; // codes, NULL-terminated: docs/openapi.yaml lists them
+    const uint8_t *peaks;    // wave form, 0..255
+    int n_peaks;             // at most 400
+    bool thumbnail;          // thumbs/<sha256>.jpg was written
+};
+// State "ready".
+enum kb_code asset_set_facts(struct store *s, const char *id, const struct asset_facts *facts,
+                             struct kb_error *err);
+
+#endif
