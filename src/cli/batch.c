@@ -6,6 +6,7 @@
 #include "base/cache.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "media/audio.h"
 
 struct batch_options {
     struct common_options common;
@@ -127,8 +128,7 @@ static void item_run(struct item *item, const char *label, struct engine *engine
     struct progress_view *view = progress_start(o->common.progress, label);
     dub.video = item->video;
     dub.output = item->output;
-    dub.progress = progress_update;
-    dub.opaque = view;
+    dub.watch = (struct watch){cli_cancel(), progress_update, view};
     enum kb_code code = dub_run(engine, &dub, &result, &err);
     if (code == KB_OK) {
         progress_done(&view);
@@ -147,14 +147,13 @@ static enum kb_code run_open_items(struct item *items, size_t n, struct batch_op
                                    struct kb_error *err)
 {
     struct progress_view *view = progress_start(o->common.progress, NULL);
-    o->engine.progress = progress_update;
-    o->engine.opaque = view;
+    const struct watch watch = {cli_cancel(), progress_update, view};
+    o->engine.watch = watch;
     CLEANUP(engine_free) struct engine engine = {0};
     CLEANUP(mel_free) struct mel *mel = NULL;
-    struct audio_params audio = {.loudnorm = o->video.dub.loudnorm, .cancel = cli_cancel()};
     enum kb_code code = engine_load(&engine, &o->engine, err);
     if (code == KB_OK)
-        code = mel_from_file(&mel, o->speech.audio, &audio, progress_update, view, err);
+        code = mel_from_file(&mel, o->speech.audio, o->video.dub.loudnorm, &watch, err);
     if (code != KB_OK) {
         progress_stop(&view);
         return code;
@@ -224,7 +223,7 @@ static int run_and_report(struct batch_options *o)
         items[i] = (struct item){.video = o->inputs.paths[i], .output = outputs.paths[i]};
     o->engine.cache_folder = networks;
     o->video.dub.threads = o->engine.threads;
-    o->video.dub.cancel = cli_cancel();
+    o->video.dub.watch.cancel = cli_cancel();
 
     struct kb_error err = {0};
     enum kb_code code = run(o, items, n, &err);

@@ -86,7 +86,7 @@ static enum kb_code add_one(struct dataset *d, const struct dataset_options *o, 
     char *label = kb_printf("[%zu/%zu] %s", i + 1, o->inputs.n, path_name(video));
     CLEANUP(progress_stop) struct progress_view *view = progress_start(o->common.progress, label);
     struct dataset_source source = {
-        .video = video, .alone = o->inputs.n == 1, .progress = progress_update, .opaque = view};
+        .video = video, .alone = o->inputs.n == 1, .watch = {cli_cancel(), progress_update, view}};
     int64_t frames = 0;
     enum kb_code code = dataset_add(d, &source, faces, &frames, err);
     if (code != KB_OK)
@@ -124,8 +124,7 @@ static int run(struct dataset_options *o)
                                .face_number = o->face_number,
                                .track_folder = cache,
                                .track_limit = cache_limit(),
-                               .threads = o->threads ? o->threads : kb_cpu_count(),
-                               .cancel = cli_cancel()};
+                               .threads = o->threads ? o->threads : kb_cpu_count()};
     CLEANUP(face_models_free) struct face_models *faces = NULL;
     CLEANUP(dataset_free) struct dataset *d = NULL;
     size_t failed = 0;

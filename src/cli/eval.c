@@ -268,8 +268,8 @@ int cmd_eval(int argc, char **argv)
     enum progress_mode mode =
         o.json && o.common.progress == PROGRESS_JSON ? PROGRESS_NONE : o.common.progress;
     struct progress_view *view = progress_start(mode, NULL);
-    struct eval_params params = {
-        .threads = o.threads, .cancel = cli_cancel(), .progress = progress_update, .opaque = view};
+    struct eval_params params = {.threads = o.threads,
+                                 .watch = {cli_cancel(), progress_update, view}};
     code = o.sync ? run_sync(&o, models, &params, &view, &err)
                   : run_truth(&o, models, &params, &view, &err);
     if (code != KB_OK) {

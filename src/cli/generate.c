@@ -108,8 +108,7 @@ static void print_result(const struct dub_params *dub, const struct dub_result *
     }
 }
 
-static enum kb_code run(struct generate_options *o, struct progress_view *view,
-                        struct dub_result *result, struct kb_error *err)
+static enum kb_code run(struct generate_options *o, struct dub_result *result, struct kb_error *err)
 {
     struct dub_params *dub = &o->video.dub;
     enum kb_code code = check_output(o, err);
@@ -123,12 +122,11 @@ static enum kb_code run(struct generate_options *o, struct progress_view *view,
     if (code != KB_OK)
         return code;
 
-    o->engine.progress = progress_update;
-    o->engine.opaque = view;
+    o->engine.watch = dub->watch;
     CLEANUP(engine_free) struct engine engine = {0};
     code = engine_load(&engine, &o->engine, err);
     if (code == KB_OK)
-        code = cancel_check(dub->cancel, err);
+        code = watch_check(&dub->watch, err);
     return code == KB_OK ? dub_run(&engine, dub, result, err) : code;
 }
 
@@ -141,13 +139,11 @@ static int generate_run(struct generate_options *o)
     o->engine.cache_folder = networks;
     dub->audio = o->speech.audio;
     dub->threads = o->engine.threads;
-    dub->cancel = cli_cancel();
-    dub->progress = progress_update;
-    dub->opaque = view;
+    dub->watch = (struct watch){cli_cancel(), progress_update, view};
 
     struct kb_error err = {0};
     struct dub_result result = {0};
-    enum kb_code code = run(o, view, &result, &err);
+    enum kb_code code = run(o, &result, &err);
     speech_cleanup(&o->speech);
     if (code == KB_OK) {
         progress_done(&view);

@@ -151,9 +151,7 @@ static enum kb_code track_one(const struct preprocess_options *o, const char *vi
     struct track_params params = {.video_hash = hash,
                                   .decoder_threads = o->threads,
                                   .cache_limit = o->cache_limit,
-                                  .cancel = cli_cancel(),
-                                  .progress = progress_update,
-                                  .opaque = view};
+                                  .watch = {cli_cancel(), progress_update, view}};
     CLEANUP(track_free) struct track *track = NULL;
     bool cached = false;
     int64_t began_us = kb_now_us();

@@ -7,8 +7,7 @@
 #define FACE_TRACK_H
 
 #include "base/base.h"
-#include "base/cancel.h"
-#include "base/progress.h"
+#include "base/watch.h"
 #include "face/models.h"
 
 // FaceMesh points kept per face and frame.
@@ -104,9 +103,7 @@ struct track_params {
     const char *video_hash; // file_hash() of the video, where it is known; NULL: it is computed
     int decoder_threads;    // 0 = 1
     int64_t cache_limit;    // track_obtain: bytes of tracks that the folder may keep; 0 = no limit
-    const struct cancel *cancel;
-    progress_fn *progress;
-    void *opaque;
+    struct watch watch;
 };
 enum kb_code track_make(struct track **ret, const char *video_path, struct face_models *models,
                         const struct track_params *params, struct kb_error *err);

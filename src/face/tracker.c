@@ -378,8 +378,7 @@ static enum kb_code track_frames(struct tracker *k, struct reader *r,
                                  const struct track_params *params, int64_t *ret_covered_us,
                                  struct kb_error *err)
 {
-    struct progress progress = {.stage = STAGE_PREPROCESSING,
-                                .total = frames_expected(reader_info(r), params->limit_us)};
+    int64_t expected = frames_expected(reader_info(r), params->limit_us);
     CLEANUP(ahead_stop) struct ahead *ahead = NULL;
     enum kb_code code = ahead_start(&ahead, r, FRAMES_AHEAD, err);
     if (code != KB_OK)
@@ -387,7 +386,7 @@ static enum kb_code track_frames(struct tracker *k, struct reader *r,
     *ret_covered_us = INT64_MAX;
     while (true) {
         CLEANUP(av_frame_free) AVFrame *frame = NULL;
-        code = cancel_check(params->cancel, err);
+        code = watch_check(&params->watch, err);
         if (code == KB_OK)
             code = ahead_next(ahead, &frame, err);
         if (code == KB_EOF)
@@ -401,14 +400,9 @@ static enum kb_code track_frames(struct tracker *k, struct reader *r,
         code = track_frame(k, frame, err);
         if (code != KB_OK)
             return code;
-        progress.done = k->n_frames;
-        progress.total = KB_MAX(progress.total, progress.done);
-        if (params->progress)
-            params->progress(params->opaque, &progress);
+        watch_tell(&params->watch, STAGE_PREPROCESSING, k->n_frames, KB_MAX(expected, k->n_frames));
     }
-    progress.total = progress.done;
-    if (params->progress)
-        params->progress(params->opaque, &progress);
+    watch_tell(&params->watch, STAGE_PREPROCESSING, k->n_frames, k->n_frames);
     return KB_OK;
 }
 
@@ -416,7 +410,7 @@ enum kb_code track_make(struct track **ret, const char *video_path, struct face_
                         const struct track_params *params, struct kb_error *err)
 {
     const struct track_params p = params ? *params : (struct track_params){0};
-    const struct reader_params rp = {.threads = p.decoder_threads, .cancel = p.cancel};
+    const struct reader_params rp = {.threads = p.decoder_threads, .cancel = p.watch.cancel};
     CLEANUP(reader_close) struct reader *r = NULL;
     CLEANUP(track_free) struct track *t = kb_alloc(sizeof(*t));
     enum kb_code code = KB_OK;

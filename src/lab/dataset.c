@@ -224,15 +224,11 @@ static enum kb_code film_open(struct film *f, struct dataset *d, struct face_mod
                               struct kb_error *err)
 {
     const struct dataset_params *p = &d->params;
-    struct audio_params ap = {.cancel = p->cancel};
-    struct reader_params rp = {.threads = KB_MAX(p->threads, 1), .cancel = p->cancel};
-    struct track_params tp = {.decoder_threads = KB_MAX(p->threads, 1),
-                              .cache_limit = p->track_limit,
-                              .cancel = p->cancel,
-                              .progress = f->source->progress,
-                              .opaque = f->source->opaque};
-    enum kb_code code =
-        mel_from_file(&f->mel, f->source->video, &ap, f->source->progress, f->source->opaque, err);
+    const struct watch *watch = &f->source->watch;
+    struct reader_params rp = {.threads = KB_MAX(p->threads, 1), .cancel = watch->cancel};
+    struct track_params tp = {
+        .decoder_threads = KB_MAX(p->threads, 1), .cache_limit = p->track_limit, .watch = *watch};
+    enum kb_code code = mel_from_file(&f->mel, f->source->video, false, watch, err);
     if (code == KB_OK)
         code = track_obtain(&f->track, f->source->video, p->track_folder, faces, &tp, NULL, err);
     if (code == KB_OK)
@@ -245,7 +241,7 @@ static enum kb_code film_open(struct film *f, struct dataset *d, struct face_mod
     f->face = track_choose(f->track, p->face, p->face_number, err);
     if (f->face < 0)
         return err ? err->code : KB_NOT_FOUND;
-    code = person_fit(&f->person, f->track, f->face, p->cancel, err);
+    code = person_fit(&f->person, f->track, f->face, watch->cancel, err);
     if (code != KB_OK)
         return code;
     int64_t span_us = n > 1 ? track_pts_us(f->track, n - 1) - track_pts_us(f->track, 0) : 0;

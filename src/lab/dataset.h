@@ -20,10 +20,9 @@ struct dataset_params {
     const char *folder; // made if it is missing
     enum face_choice face;
     int face_number;
-    const char *track_folder;    // cache of face tracks, or NULL; the caller's until dataset_free()
-    int64_t track_limit;         // see track_params
-    int threads;                 // of the decoder; 0 = 1
-    const struct cancel *cancel; // the caller's until dataset_free()
+    const char *track_folder; // cache of face tracks, or NULL; the caller's until dataset_free()
+    int64_t track_limit;      // see track_params
+    int threads;              // of the decoder; 0 = 1
 };
 
 // KB_BAD_INPUT for a folder that holds training data already. KB_NOT_FOUND, KB_NO_SPACE.
@@ -31,11 +30,10 @@ enum kb_code dataset_create(struct dataset **ret, const struct dataset_params *p
                             struct kb_error *err);
 
 struct dataset_source {
-    const char *video;     // with sound
-    bool alone;            // the only film: its last tenth is kept for validation (and the second
-                           // before that is left out)
-    progress_fn *progress; // STAGE_AUDIO, STAGE_PREPROCESSING
-    void *opaque;
+    const char *video;  // with sound
+    bool alone;         // the only film: its last tenth is kept for validation (and the second
+                        // before that is left out)
+    struct watch watch; // STAGE_AUDIO, STAGE_PREPROCESSING
 };
 
 // Add the clips of a film. *ret_frames: how many frames they have. KB_NOT_FOUND and KB_BAD_INPUT

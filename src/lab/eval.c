@@ -42,14 +42,11 @@ struct passes {
 static void on_pass_progress(void *opaque, const struct progress *p)
 {
     struct passes *passes = opaque;
-    if (!passes->params->progress)
-        return;
     if (passes->pass == 0)
         passes->total = p->total;
     int64_t done = passes->total > 0 ? KB_MIN(p->done, passes->total) : p->done;
-    struct progress all = {STAGE_PREPROCESSING, passes->pass * passes->total + done,
-                           passes->total * (passes->only_one ? 1 : N_PASSES)};
-    passes->params->progress(passes->params->opaque, &all);
+    watch_tell(&passes->params->watch, STAGE_PREPROCESSING, passes->pass * passes->total + done,
+               passes->total * (passes->only_one ? 1 : N_PASSES));
 }
 
 // --- which frames and faces belong together ---
@@ -298,7 +295,7 @@ static enum kb_code compare_pixels(struct eval_result *ret, struct side *truth, 
             break;
         measure_pixels(&sums, truth, test, match, k);
         on_pass_progress(passes, &(struct progress){STAGE_PREPROCESSING, k + 1, n});
-        code = cancel_check(passes->params->cancel, err);
+        code = watch_check(&passes->params->watch, err);
     }
     ret->psnr_outside_mask = measure_psnr(&sums.outside);
     ret->lip_sharpness = measure_median(sharpness, n);
@@ -315,7 +312,7 @@ static int decoder_threads(const struct eval_params *params)
 static enum kb_code open_both(struct side *truth, struct side *test,
                               const struct eval_params *params, struct kb_error *err)
 {
-    struct reader_params rp = {.threads = decoder_threads(params), .cancel = params->cancel};
+    struct reader_params rp = {.threads = decoder_threads(params), .cancel = params->watch.cancel};
     enum kb_code code = reader_open(&truth->reader, truth->path, &rp, err);
     if (code == KB_OK)
         code = reader_open(&test->reader, test->path, &rp, err);
@@ -334,9 +331,7 @@ static enum kb_code make_track(struct side *s, struct face_models *models, struc
                                struct kb_error *err)
 {
     struct track_params tp = {.decoder_threads = decoder_threads(passes->params),
-                              .cancel = passes->params->cancel,
-                              .progress = on_pass_progress,
-                              .opaque = passes};
+                              .watch = {passes->params->watch.cancel, on_pass_progress, passes}};
     enum kb_code code = track_make(&s->track, s->path, models, &tp, err);
     passes->pass++;
     return code;
@@ -409,14 +404,14 @@ enum kb_code eval_sync_run(struct eval_sync *ret, const char *path, const char *
     CLEANUP(sync_judge_free) struct sync_judge *judge = NULL;
     CLEANUP(mel_free) struct mel *mel = NULL;
     struct eval_sync result = {.face = 0};
-    struct reader_params rp = {.threads = decoder_threads(params), .cancel = params->cancel};
-    struct audio_params ap = {.cancel = params->cancel};
+    struct reader_params rp = {.threads = decoder_threads(params), .cancel = params->watch.cancel};
+    const struct watch quiet = {.cancel = params->watch.cancel};
     struct passes passes = {.params = params, .only_one = true};
     enum kb_code code = sync_judge_load(&judge, model, 1, err);
     if (code == KB_OK)
         code = reader_open(&side.reader, path, &rp, err);
     if (code == KB_OK)
-        code = mel_from_file(&mel, path, &ap, NULL, NULL, err);
+        code = mel_from_file(&mel, path, false, &quiet, err);
     if (code == KB_OK)
         code = make_track(&side, models, &passes, err);
     if (code != KB_OK)
@@ -428,7 +423,7 @@ enum kb_code eval_sync_run(struct eval_sync *ret, const char *path, const char *
                        path);
     result.frame_ms = n > 1 ? (double)track_pts_us(side.track, n - 1) / (n - 1) / 1e3 : 40;
     code = judge_faces(&result, judge, side.track, mel, reader_info(side.reader)->start_us,
-                       params->cancel, err);
+                       params->watch.cancel, err);
     if (code != KB_OK)
         return kb_wrap(err, "'%s'", path);
     *ret = result;

@@ -4,8 +4,7 @@
 #ifndef LAB_EVAL_H
 #define LAB_EVAL_H
 
-#include "base/cancel.h"
-#include "base/progress.h"
+#include "base/watch.h"
 #include "face/track.h"
 #include "lipsync/sync.h"
 
@@ -49,9 +48,7 @@ struct eval_result {
 
 struct eval_params {
     int threads; // of the decoders; 0 = all processors
-    const struct cancel *cancel;
-    progress_fn *progress;
-    void *opaque;
+    struct watch watch;
 };
 
 // KB_BAD_INPUT when fewer than 12 frames of both have a face or the sizes differ.

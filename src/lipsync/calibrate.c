@@ -57,8 +57,7 @@ static enum kb_code load(struct lips **ret, const struct calibrate_params *p,
 static void report(const struct calibrate_params *p, struct samples *s)
 {
     s->done += BATCH;
-    if (p->progress)
-        p->progress(p->opaque, &(struct progress){STAGE_GENERATING, s->done, s->n * 3 / 2 + BATCH});
+    watch_tell(&p->watch, STAGE_GENERATING, s->done, s->n * 3 / 2 + BATCH);
 }
 
 static void take_frame(struct samples *s, const struct cropper *c, const struct mel *mel,
@@ -86,7 +85,7 @@ static enum kb_code take_frames(struct samples *s, int n_wanted, const struct cr
     enum kb_code code = KB_OK;
     for (int i = 0; i < n_frames && s->n < last && code == KB_OK; i++) {
         CLEANUP(av_frame_free) AVFrame *frame = NULL;
-        code = cancel_check(p->cancel, err);
+        code = watch_check(&p->watch, err);
         if (code == KB_OK)
             code = reader_next(reader, &frame, err);
         if (code == KB_OK && i % step == 0)
@@ -100,7 +99,7 @@ static enum kb_code take_tracked(struct samples *s, const char *video, const str
                                  struct kb_error *err)
 {
     CLEANUP(reader_close) struct reader *reader = NULL;
-    struct reader_params rp = {.threads = KB_MAX(p->threads, 1), .cancel = p->cancel};
+    struct reader_params rp = {.threads = KB_MAX(p->threads, 1), .cancel = p->watch.cancel};
     enum kb_code code = reader_open(&reader, video, &rp, err);
     if (code != KB_OK)
         return code;
@@ -121,13 +120,10 @@ static enum kb_code take_video(struct samples *s, const char *video, struct face
 {
     CLEANUP(track_free) struct track *track = NULL;
     CLEANUP(mel_free) struct mel *mel = NULL;
-    struct audio_params ap = {.cancel = p->cancel};
-    struct track_params tp = {.limit_us = LIMIT_US,
-                              .decoder_threads = KB_MAX(p->threads, 1),
-                              .cancel = p->cancel,
-                              .progress = p->progress,
-                              .opaque = p->opaque};
-    enum kb_code code = mel_from_file(&mel, p->audio ? p->audio : video, &ap, NULL, NULL, err);
+    const struct watch quiet = {.cancel = p->watch.cancel};
+    struct track_params tp = {
+        .limit_us = LIMIT_US, .decoder_threads = KB_MAX(p->threads, 1), .watch = p->watch};
+    enum kb_code code = mel_from_file(&mel, p->audio ? p->audio : video, false, &quiet, err);
     if (code == KB_OK)
         code = track_obtain(&track, video, p->track_folder, faces, &tp, NULL, err);
     return code == KB_OK ? take_tracked(s, video, track, mel, p, err) : code;
@@ -166,7 +162,7 @@ static enum kb_code run_half(struct lips *l, struct samples *s, int first, bool 
     enum kb_code code = KB_OK;
     size_t floats = BATCH * LIPS_FLOATS;
     for (int i = first * BATCH; i < s->n && code == KB_OK; i += 2 * BATCH) {
-        code = cancel_check(p->cancel, err);
+        code = watch_check(&p->watch, err);
         if (code == KB_OK)
             code = run_batch(l, s, i, err);
         if (code != KB_OK)

@@ -3,8 +3,7 @@
 #ifndef LIPSYNC_CALIBRATE_H
 #define LIPSYNC_CALIBRATE_H
 
-#include "base/cancel.h"
-#include "base/progress.h"
+#include "base/watch.h"
 #include "face/models.h"
 #include "lipsync/lips.h"
 
@@ -19,9 +18,7 @@ struct calibrate_params {
     const struct track *track;
     const struct mel *mel;
     int threads; // 0 = 1
-    const struct cancel *cancel;
-    progress_fn *progress; // STAGE_PREPROCESSING, then STAGE_GENERATING
-    void *opaque;
+    struct watch watch; // STAGE_PREPROCESSING, then STAGE_GENERATING
 };
 
 struct calibration {

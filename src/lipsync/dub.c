@@ -37,13 +37,6 @@ struct dub_params dub_defaults(void)
         .crf = -1, .mask_feather = -1, .mask_dilate = -1, .mouth_amount = 1, .still_motion = 0.5f};
 }
 
-static void report(progress_fn *progress, void *opaque, enum stage stage, int64_t done,
-                   int64_t total)
-{
-    if (progress)
-        progress(opaque, &(struct progress){stage, done, total});
-}
-
 // One budget for the process, divided as it was fastest (docs/performance.md): the stages wait for
 // each other, so their threads may be half as many again as there are processors. While a track is
 // made, decoding is half of the work and may use all.
@@ -78,8 +71,8 @@ static enum kb_code check_inputs(const struct dub_params *p, int64_t *ret_bytes,
 {
     CLEANUP(audio_close) struct audio_reader *audio = NULL;
     CLEANUP(reader_close) struct reader *video = NULL, *mouth_from = NULL, *style_from = NULL;
-    struct audio_params ap = {.cancel = p->cancel};
-    struct reader_params rp = {.height = p->height, .cancel = p->cancel};
+    struct audio_params ap = {.cancel = p->watch.cancel};
+    struct reader_params rp = {.height = p->height, .cancel = p->watch.cancel};
 
     enum kb_code code = audio_open(&audio, p->audio, &ap, err);
     if (code == KB_OK)
@@ -171,7 +164,7 @@ static enum kb_code open_writer(struct writer **ret, const struct dub_params *p,
         .loudnorm = p->loudnorm,
         .max_duration_us = length_us,
         .comment = p->note,
-        .cancel = p->cancel,
+        .cancel = p->watch.cancel,
     };
     if (p->bitrate_source && v->bitrate <= 0)
         return kb_fail(err, KB_BAD_INPUT,
@@ -244,7 +237,7 @@ static enum kb_code open_film(struct reader **ret, const struct dub_params *p, s
     struct reader_params rp = {.height = p->height,
                                .denoise = p->denoise,
                                .threads = decoder_threads(p->threads),
-                               .cancel = p->cancel};
+                               .cancel = p->watch.cancel};
     return reader_open(ret, p->video, &rp, err);
 }
 
@@ -266,16 +259,15 @@ static struct pipeline_params painting_of(const struct dub *d)
 // The progress of a job that goes through its film twice, where every frame counts for two, or
 // through other films after its own.
 struct passes {
-    progress_fn *progress;
-    void *opaque;
+    const struct watch *watch;
     int64_t first; // frames of the passes before; 0 while the first of two runs
 };
 
 static void report_pass(void *opaque, const struct progress *p)
 {
     const struct passes *s = opaque;
-    report(s->progress, s->opaque, p->stage, s->first + p->done,
-           s->first > 0 ? s->first + p->total : 2 * p->total);
+    watch_tell(s->watch, p->stage, s->first + p->done,
+               s->first > 0 ? s->first + p->total : 2 * p->total);
 }
 
 // What the rig needs, decided before the first frame.
@@ -307,11 +299,9 @@ static enum kb_code read_other(struct track **ret, struct rigging *r, const stru
     const struct dub_params *p = d->p;
     struct track_params tp = {.decoder_threads = thread_count(p->threads),
                               .cache_limit = p->track_cache_limit,
-                              .cancel = p->cancel,
-                              .progress = report_pass,
-                              .opaque = &r->passes};
+                              .watch = {p->watch.cancel, report_pass, &r->passes}};
     int64_t before = r->passes.first > 0 ? r->passes.first : track_info(d->track)->n_frames;
-    r->passes = (struct passes){p->progress, p->opaque, before};
+    r->passes = (struct passes){&p->watch, before};
     enum kb_code code =
         track_obtain(ret, video, p->track_folder, d->engine->faces, &tp, NULL, err);
     if (code != KB_OK)
@@ -348,7 +338,7 @@ static enum kb_code read_style(struct rigging *r, const struct dub *d, struct kb
                            .face = other ? 0 : d->face,
                            .listener = d->engine->motion,
                            .folder = p->track_folder,
-                           .cancel = p->cancel};
+                           .cancel = p->watch.cancel};
     code = style_obtain(&r->style, &f, err);
     if (code != KB_OK)
         return kb_wrap(err, "'%s'", f.video);
@@ -383,11 +373,9 @@ static enum kb_code follow_painting(struct rigging *r, const struct dub *d, stru
     struct lead_params lp = {
         .painting = painting_of(d), .person = rig_person(r->rig), .faces = d->engine->faces};
     int64_t frames;
-    r->passes = (struct passes){p->progress, p->opaque, 0};
+    r->passes = (struct passes){&p->watch, 0};
     lp.painting.source.reader = film;
-    lp.painting.cancel = p->cancel;
-    lp.painting.progress = report_pass;
-    lp.painting.opaque = &r->passes;
+    lp.painting.watch = (struct watch){p->watch.cancel, report_pass, &r->passes};
     code = lead_run(&r->led, &frames, &lp, err);
     if (code == KB_OK)
         r->passes.first = frames;
@@ -409,7 +397,7 @@ static enum kb_code prepare_rig(struct rigging *r, const struct dub *d, struct k
                             .face = d->face,
                             .follow = d->engine->follow,
                             .mouth_from = r->mouth_from,
-                            .cancel = p->cancel};
+                            .cancel = p->watch.cancel};
     code = rig_create(&r->rig, &rp, err);
     if (code != KB_OK)
         return kb_wrap(err, "'%s'", p->video);
@@ -419,14 +407,16 @@ static enum kb_code prepare_rig(struct rigging *r, const struct dub *d, struct k
     struct plan_params pp = {.rig = r->rig,
                              .track = d->track,
                              .face = d->face,
-                             .motion = p->lead ? r->led : r->styled ? r->styled : d->motion,
+                             .motion = p->lead     ? r->led
+                                       : r->styled ? r->styled
+                                                   : d->motion,
                              .source = timeline_of(d),
                              .speech_us = mel_duration_us(d->mel),
                              .amount = p->mouth_amount,
                              .still_motion = p->still_motion,
                              .scale_x = (float)v->width / (float)t->width,
                              .scale_y = (float)v->height / (float)t->height,
-                             .cancel = p->cancel};
+                             .cancel = p->watch.cancel};
     own_range(r, d, &pp.own_low, &pp.own_high);
     code = plan_create(&r->plan, &pp, err);
     if (code == KB_OK && mouths_drawn(rig_mouths(r->rig)))
@@ -458,17 +448,17 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
                                                                  .mel = d->mel}
                                       : painting_of(d);
     pp.writer = writer;
-    pp.cancel = p->cancel;
-    pp.progress = p->lead ? report_pass : p->progress;
-    pp.opaque = p->lead ? &rigging.passes : p->opaque;
+    pp.watch = p->watch;
+    if (p->lead) // the second time through the film
+        pp.watch = (struct watch){p->watch.cancel, report_pass, &rigging.passes};
     code = pipeline_run(&pp, &ret->frames, &ret->frames_animated, &ret->seconds, err);
     lap(clock, STAGE_GENERATING);
     if (code != KB_OK)
         return code;
-    report(p->progress, p->opaque, STAGE_FINISHING, 0, 1);
+    watch_tell(&p->watch, STAGE_FINISHING, 0, 1);
     code = writer_finish(writer, err);
     if (code == KB_OK)
-        report(p->progress, p->opaque, STAGE_FINISHING, 1, 1);
+        watch_tell(&p->watch, STAGE_FINISHING, 1, 1);
     lap(clock, STAGE_FINISHING);
     return code;
 }
@@ -482,16 +472,16 @@ enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_re
     CLEANUP(motion_free) struct motion *motion = NULL;
     struct dub_result result = {0};
     struct clock clock = {kb_now_us(), result.stage_s};
-    struct audio_params ap = {.loudnorm = p->loudnorm, .cancel = p->cancel};
+    const struct watch quiet = {.cancel = p->watch.cancel};
 
     enum kb_code code = dub_check(p, err);
     if (code == KB_OK && p->lead)
         code = engine_prepare_lead(e, err);
     if (code == KB_OK && !p->mel)
-        code = mel_from_file(&own_mel, p->audio, &ap, p->progress, p->opaque, err);
+        code = mel_from_file(&own_mel, p->audio, p->loudnorm, &p->watch, err);
     const struct mel *mel = p->mel ? p->mel : own_mel;
     if (code == KB_OK && e->motion)
-        code = motion_run(&motion, e->motion, mel, p->cancel, NULL, NULL, err);
+        code = motion_run(&motion, e->motion, mel, &quiet, err);
     lap(&clock, STAGE_AUDIO);
     if (code == KB_OK)
         code = open_film(&reader, p, err);
@@ -502,9 +492,7 @@ enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_re
     struct track_params tp = {.limit_us = p->keep_video ? 0 : p->start_us + length_us,
                               .decoder_threads = thread_count(p->threads),
                               .cache_limit = p->track_cache_limit,
-                              .cancel = p->cancel,
-                              .progress = p->progress,
-                              .opaque = p->opaque};
+                              .watch = p->watch};
     code =
         track_obtain(&track, p->video, p->track_folder, e->faces, &tp, &result.track_cached, err);
     lap(&clock, STAGE_PREPROCESSING);
@@ -520,7 +508,7 @@ enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_re
     if (code == KB_OK)
         code = choose_face(&d, err);
     if (code == KB_OK)
-        code = engine_prepare_int8(e, p->video, track, mel, p->cancel, p->progress, p->opaque, err);
+        code = engine_prepare_int8(e, p->video, track, mel, &p->watch, err);
     if (code == KB_OK)
         code = run_stages(&d, &result, &clock, err);
     if (code != KB_OK)

@@ -10,8 +10,7 @@
 #ifndef LIPSYNC_DUB_H
 #define LIPSYNC_DUB_H
 
-#include "base/cancel.h"
-#include "base/progress.h"
+#include "base/watch.h"
 #include "face/models.h"
 #include "face/track.h"
 #include "lipsync/engine.h"
@@ -66,9 +65,7 @@ struct dub_params {
     float sharpen;      // amount of the unsharp mask, 0 = none
 
     int threads; // 0 = all processors
-    const struct cancel *cancel;
-    progress_fn *progress;
-    void *opaque;
+    struct watch watch;
 };
 // Defaults for all that is not zero: crf -1, mask_* -1, mouth_amount 1, still_motion 0.5.
 struct dub_params dub_defaults(void);

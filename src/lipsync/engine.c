@@ -11,12 +11,6 @@
 #define MIN_PSNR_DB      36.0
 #define CALIBRATE_FRAMES 64 // half of them for the check
 
-static void report(const struct engine_params *p, int64_t done)
-{
-    if (p->progress)
-        p->progress(p->opaque, &(struct progress){STAGE_LOADING, done, 2});
-}
-
 static enum kb_code load_one(struct lips **ret, const struct engine *e, int threads,
                              enum precision precision, const struct ranges *ranges,
                              struct kb_error *err)
@@ -93,19 +87,21 @@ enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
     struct engine e = {.batch = params->batch,
                        .threads = params->threads > 0 ? params->threads : kb_cpu_count(),
                        .cache_folder = kb_strdup(params->cache_folder)};
-    report(params, 0);
+    watch_tell(&params->watch, STAGE_LOADING, 0, 2);
     enum kb_code code = model_find(&e.model, params->model, err);
     if (code == KB_OK)
         code = load_model(&e, params->precision, err);
+    if (code == KB_OK)
+        code = watch_check(&params->watch, err);
     if (code == KB_OK) {
-        report(params, 1);
+        watch_tell(&params->watch, STAGE_LOADING, 1, 2);
         code = face_models_load(&e.faces, err);
     }
     if (code != KB_OK) {
         engine_free(&e);
         return code;
     }
-    report(params, 2);
+    watch_tell(&params->watch, STAGE_LOADING, 2, 2);
     e.wants_ranges = e.lips && params->precision == PRECISION_AUTO &&
                      precision_resolve(PRECISION_AUTO, true) == PRECISION_INT8 &&
                      lips_precision(e.lips) != PRECISION_INT8;
@@ -151,27 +147,24 @@ static enum kb_code go_on_in_int8(struct engine *e, const struct calibration *c,
 
 // The caller's progress, to whom looking at the video is preprocessing.
 struct listener {
-    progress_fn *progress;
-    void *opaque;
+    const struct watch *watch;
     int64_t frames; // of the track, which were done before
 };
 
 static void pass_on(void *opaque, const struct progress *p)
 {
     const struct listener *l = opaque;
-    if (l->progress)
-        l->progress(l->opaque, &(struct progress){STAGE_PREPROCESSING, l->frames + p->done,
-                                                  l->frames + p->total});
+    watch_tell(l->watch, STAGE_PREPROCESSING, l->frames + p->done, l->frames + p->total);
 }
 
 enum kb_code engine_prepare_int8(struct engine *e, const char *video, const struct track *track,
-                                 const struct mel *mel, const struct cancel *cancel,
-                                 progress_fn *progress, void *opaque, struct kb_error *err)
+                                 const struct mel *mel, const struct watch *watch,
+                                 struct kb_error *err)
 {
     if (!e->wants_ranges || track_info(track)->n_faces == 0)
         return KB_OK;
     CLEANUP(calibration_clear) struct calibration c = {0};
-    struct listener listener = {progress, opaque, track_info(track)->n_frames};
+    struct listener listener = {watch, track_info(track)->n_frames};
     struct calibrate_params p = {.model = e->model,
                                  .videos = &video,
                                  .n_videos = 1,
@@ -179,13 +172,11 @@ enum kb_code engine_prepare_int8(struct engine *e, const char *video, const stru
                                  .track = track,
                                  .mel = mel,
                                  .threads = e->threads,
-                                 .cancel = cancel,
-                                 .progress = pass_on,
-                                 .opaque = &listener};
+                                 .watch = {watch_cancel(watch), pass_on, &listener}};
     struct kb_error why = {0};
     enum kb_code code = calibrate(&c, &p, &why);
     if (code == KB_CANCELLED)
-        return cancel_check(cancel, err);
+        return watch_check(watch, err);
     e->wants_ranges = code == KB_BAD_INPUT; // too few faces; perhaps in the next video
     if (code != KB_OK)
         log_info(_("%s stays in %s: %s"), engine_name(e), precision_name(lips_precision(e->lips)),

@@ -3,8 +3,7 @@
 #ifndef LIPSYNC_ENGINE_H
 #define LIPSYNC_ENGINE_H
 
-#include "base/cancel.h"
-#include "base/progress.h"
+#include "base/watch.h"
 #include "face/models.h"
 #include "face/track.h"
 #include "lipsync/lips.h"
@@ -18,8 +17,7 @@ struct engine_params {
     int batch;                // 0 = default
     int threads;              // for the whole process; 0 = all processors
     const char *cache_folder; // see lips_params
-    progress_fn *progress;    // STAGE_LOADING, 0..2
-    void *opaque;
+    struct watch watch;       // STAGE_LOADING, 0..2
 };
 
 #define ENGINE_MAX_LANES 4
@@ -56,8 +54,8 @@ void engine_free(struct engine *e); // an all-zero engine is fine
 // than 36 dB of f32, or too few faces are seen, the engine stays as it is: that is no error.
 // Progress: STAGE_PREPROCESSING. KB_CANCELLED.
 enum kb_code engine_prepare_int8(struct engine *e, const char *video, const struct track *track,
-                                 const struct mel *mel, const struct cancel *cancel,
-                                 progress_fn *progress, void *opaque, struct kb_error *err);
+                                 const struct mel *mel, const struct watch *watch,
+                                 struct kb_error *err);
 
 // For --paint no (lead.h): loads what the rig needs beside a network that paints, once.
 // KB_BAD_INPUT if the network paints nothing; KB_NOT_FOUND.

@@ -300,8 +300,7 @@ static enum kb_code run_stretch(struct motion *ret, struct motion_model *m, cons
 }
 
 enum kb_code motion_run(struct motion **ret, struct motion_model *m, const struct mel *mel,
-                        const struct cancel *cancel, progress_fn *progress, void *opaque,
-                        struct kb_error *err)
+                        const struct watch *watch, struct kb_error *err)
 {
     CLEANUP(motion_free) struct motion *o = kb_alloc(sizeof(*o));
     o->n = (mel_columns(mel) - 1) / STEP + 1;
@@ -311,17 +310,14 @@ enum kb_code motion_run(struct motion **ret, struct motion_model *m, const struc
         return kb_no_memory(err);
     enum kb_code code = vad_find(o->voice, o->n, STEP, mel, err);
     for (int first = 0; code == KB_OK && first < o->n; first += m->stretch) {
-        struct progress p = {.stage = STAGE_AUDIO, .done = first, .total = o->n};
-        if (progress)
-            progress(opaque, &p);
-        code = cancel_check(cancel, err);
+        watch_tell(watch, STAGE_AUDIO, first, o->n);
+        code = watch_check(watch, err);
         if (code == KB_OK)
             code = run_stretch(o, m, mel, first, err);
     }
     if (code != KB_OK)
         return code;
-    if (progress)
-        progress(opaque, &(struct progress){.stage = STAGE_AUDIO, .done = o->n, .total = o->n});
+    watch_tell(watch, STAGE_AUDIO, o->n, o->n);
     *ret = TAKE(o);
     return KB_OK;
 }

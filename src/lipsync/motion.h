@@ -9,8 +9,7 @@
 #ifndef LIPSYNC_MOTION_H
 #define LIPSYNC_MOTION_H
 
-#include "base/cancel.h"
-#include "base/progress.h"
+#include "base/watch.h"
 #include "media/mel.h"
 #include "nn/tensor.h"
 
@@ -41,10 +40,9 @@ struct motion {
     float *voice; // 0..1: how much of a voice is heard; 0 in silence
 };
 
-// Progress: STAGE_LOADING is not touched; STAGE_AUDIO, done and total in samples. KB_CANCELLED.
+// Progress: STAGE_AUDIO, done and total in samples. KB_CANCELLED.
 enum kb_code motion_run(struct motion **ret, struct motion_model *m, const struct mel *mel,
-                        const struct cancel *cancel, progress_fn *progress, void *opaque,
-                        struct kb_error *err);
+                        const struct watch *watch, struct kb_error *err);
 void motion_free(struct motion **m); // NULL is fine
 
 // The displacements at a time, interpolated (cubic), times `amount`; silence fades them to 0, so

@@ -89,7 +89,7 @@ static void *decode_thread(void *opaque)
     for (int64_t number = 0;; number++) {
         struct item *it = kb_alloc(sizeof(*it));
         it->number = number;
-        code = cancel_check(pl->p->cancel, &err);
+        code = watch_check(&pl->p->watch, &err);
         if (code == KB_OK)
             code = timeline_next(source, &it->shown, &err);
         if (code != KB_OK || !queue_push(pl->decoded, it)) {
@@ -299,9 +299,7 @@ static void encode_all(struct pipeline *pl, int64_t *ret_frames, int64_t *ret_an
             return;
         }
         ++*ret_frames;
-        if (p->progress)
-            p->progress(p->opaque, &(struct progress){STAGE_GENERATING, *ret_frames,
-                                                      KB_MAX(total, *ret_frames)});
+        watch_tell(&p->watch, STAGE_GENERATING, *ret_frames, KB_MAX(total, *ret_frames));
     }
     *ret_seconds = (double)KB_MIN(end_us, p->source.length_us) / 1e6;
 }

@@ -3,8 +3,7 @@
 #ifndef LIPSYNC_PIPELINE_H
 #define LIPSYNC_PIPELINE_H
 
-#include "base/cancel.h"
-#include "base/progress.h"
+#include "base/watch.h"
 #include "lipsync/crop.h"
 #include "lipsync/engine.h"
 #include "lipsync/paste.h"
@@ -32,9 +31,7 @@ struct pipeline_params { // everything is borrowed
     struct writer *writer;
     pipeline_look_fn *look;
     void *onlooker;
-    const struct cancel *cancel;
-    progress_fn *progress; // STAGE_GENERATING, called from the calling thread
-    void *opaque;
+    struct watch watch; // STAGE_GENERATING, told from the calling thread
 };
 
 // Runs until the source ends. The writer is not finished. At least one frame was put out on KB_OK.

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "media/audio.h"
+
 #define FFT_SIZE    800
 #define FFT_BINS    (FFT_SIZE / 2 + 1)
 #define PADDING     (FFT_SIZE / 2)
@@ -181,18 +183,11 @@ void mel_free(struct mel **m)
     *m = NULL;
 }
 
-static void report(const struct mel *m, int64_t total, progress_fn *progress, void *opaque)
+enum kb_code mel_from_file(struct mel **ret, const char *path, bool loudnorm,
+                           const struct watch *watch, struct kb_error *err)
 {
-    struct progress p = {.stage = STAGE_AUDIO, .done = m->n_columns, .total = total};
-    if (progress)
-        progress(opaque, &p);
-}
-
-enum kb_code mel_from_file(struct mel **ret, const char *path, const struct audio_params *params,
-                           progress_fn *progress, void *opaque, struct kb_error *err)
-{
-    struct audio_params wanted = params ? *params : (struct audio_params){0};
-    wanted.rate_hz = MEL_RATE_HZ;
+    const struct audio_params wanted = {
+        .rate_hz = MEL_RATE_HZ, .loudnorm = loudnorm, .cancel = watch_cancel(watch)};
     CLEANUP(audio_close) struct audio_reader *audio = NULL;
     enum kb_code code = audio_open(&audio, path, &wanted, err);
     if (code != KB_OK)
@@ -205,14 +200,14 @@ enum kb_code mel_from_file(struct mel **ret, const char *path, const struct audi
         code = mel_feed(m, samples, n, err);
         if (code != KB_OK)
             return kb_wrap(err, "'%s'", path);
-        report(m, total, progress, opaque);
+        watch_tell(watch, STAGE_AUDIO, m->n_columns, total);
     }
     if (code != KB_EOF)
         return code;
     code = mel_finish(m, err);
     if (code != KB_OK)
         return kb_wrap(err, "'%s'", path);
-    report(m, m->n_columns, progress, opaque);
+    watch_tell(watch, STAGE_AUDIO, m->n_columns, m->n_columns);
     *ret = TAKE(m);
     return KB_OK;
 }

@@ -6,10 +6,7 @@
 #ifndef MEDIA_MEL_H
 #define MEDIA_MEL_H
 
-#include "base/base.h"
-#include "base/cancel.h"
-#include "base/progress.h"
-#include "media/audio.h"
+#include "base/watch.h"
 
 #define MEL_BANDS   80
 #define MEL_HOP     200
@@ -25,9 +22,10 @@ enum kb_code mel_feed(struct mel *m, const float *samples, int n, struct kb_erro
 enum kb_code mel_finish(struct mel *m, struct kb_error *err);
 void mel_free(struct mel **m);
 
-// The whole sound of a file. Progress: STAGE_AUDIO, in columns.
-enum kb_code mel_from_file(struct mel **ret, const char *path, const struct audio_params *params,
-                           progress_fn *progress, void *opaque, struct kb_error *err);
+// The whole sound of a file, normalised first if wanted (see audio.h). Progress: STAGE_AUDIO, in
+// columns. Codes as audio_open() and audio_read().
+enum kb_code mel_from_file(struct mel **ret, const char *path, bool loudnorm,
+                           const struct watch *watch, struct kb_error *err);
 
 int mel_columns(const struct mel *m);              // 1 + samples / 200
 int64_t mel_duration_us(const struct mel *m);      // of the sound

@@ -61,8 +61,7 @@ static enum kb_code load_engine(struct worker *w, const char *model, enum precis
                                .precision = precision,
                                .cache_folder = networks,
                                .threads = w->params->threads,
-                               .progress = pulse_progress,
-                               .opaque = w->pulse};
+                               .watch = {NULL, pulse_progress, w->pulse}};
     enum kb_code code = engine_load(&w->engine, &ep, err);
     if (code != KB_OK)
         return code;
@@ -81,8 +80,8 @@ static enum kb_code hear_speech(struct worker *w, const struct job_claim *c, boo
     if (w->mel && strcmp(w->mel_sha256, c->audio_sha256) == 0 && w->mel_loudnorm == loudnorm)
         return KB_OK;
     mel_free(&w->mel);
-    struct audio_params ap = {.loudnorm = loudnorm, .cancel = pulse_work(w->pulse)};
-    enum kb_code code = mel_from_file(&w->mel, c->audio_path, &ap, pulse_progress, w->pulse, err);
+    const struct watch watch = {pulse_work(w->pulse), pulse_progress, w->pulse};
+    enum kb_code code = mel_from_file(&w->mel, c->audio_path, loudnorm, &watch, err);
     if (code != KB_OK)
         return code;
     snprintf(w->mel_sha256, sizeof(w->mel_sha256), "%s", c->audio_sha256);
@@ -95,7 +94,8 @@ static int64_t longest_output_us(const struct dub_params *p)
 {
     int64_t longest = mel_duration_us(p->mel);
     struct demux video = {0};
-    if (p->keep_video && demux_open(&video, p->video, AVMEDIA_TYPE_VIDEO, p->cancel, NULL) == KB_OK)
+    if (p->keep_video &&
+        demux_open(&video, p->video, AVMEDIA_TYPE_VIDEO, p->watch.cancel, NULL) == KB_OK)
         longest = KB_MAX(longest, demux_duration_us(&video));
     demux_close(&video);
     return p->duration_us > 0 ? KB_MIN(longest, p->duration_us) : longest;
@@ -149,9 +149,7 @@ static enum kb_code run_claimed(struct worker *w, const struct job_claim *c,
     dub.mel = w->mel;
     dub.track_folder = tracks;
     dub.threads = w->params->threads;
-    dub.cancel = pulse_work(w->pulse);
-    dub.progress = pulse_progress;
-    dub.opaque = w->pulse;
+    dub.watch = (struct watch){pulse_work(w->pulse), pulse_progress, w->pulse};
     limits_processor_time(w->params, longest_output_us(&dub));
     code = dub_run(&w->engine, &dub, result, err);
     // The first video may have let it go on in int8.

@@ -259,7 +259,7 @@ static void test_no_face(void **state)
     CLEANUP(track_free) struct track *t = NULL, *back = NULL, *none = NULL;
     write_y4m(path, 30, 0, 0, NULL, 0, 0);
     struct seen_progress s = {0};
-    struct track_params p = {.progress = on_progress, .opaque = &s};
+    struct track_params p = {.watch = {NULL, on_progress, &s}};
     assert_ok(err, track_make(&t, path, models, &p, &err));
     assert_int_equal(track_info(t)->n_faces, 0);
     assert_int_equal(track_info(t)->n_frames, 30);
@@ -274,7 +274,7 @@ static void test_no_face(void **state)
 
     struct cancel cancel = {0};
     s = (struct seen_progress){.cancel = &cancel};
-    p.cancel = &cancel;
+    p.watch.cancel = &cancel;
     assert_fails(err, KB_CANCELLED, "", track_make(&none, path, models, &p, &err));
     assert_null(none);
     assert_int_equal(s.calls, 5);

@@ -91,7 +91,7 @@ static void test_self(void **state)
     const char *path = clip_path(CLIP);
     struct kb_error err = {0};
     struct seen seen = {0};
-    struct eval_params params = {.progress = on_progress, .opaque = &seen};
+    struct eval_params params = {.watch = {NULL, on_progress, &seen}};
     struct eval_result r;
     assert_ok(err, eval_run(&r, path, path, models, &params, &err));
     assert_in_range(r.frames, 70, 76);
@@ -195,7 +195,7 @@ static void test_cancel(void **state)
     const char *path = clip_path(CLIP);
     struct kb_error err = {0};
     struct cancel cancel = {0};
-    struct eval_params params = {.cancel = &cancel, .progress = cancel_at_fifty, .opaque = &cancel};
+    struct eval_params params = {.watch = {&cancel, cancel_at_fifty, &cancel}};
     struct eval_result r = {.frames = 7};
     assert_fails(err, KB_CANCELLED, "", eval_run(&r, path, path, models, &params, &err));
     assert_int_equal(r.frames, 7); // untouched

@@ -283,7 +283,7 @@ static double largest_difference(const char *a, const char *b, int *ret_frames)
     }
 }
 
-struct watch {
+struct onlooker {
     struct cancel cancel;
     int64_t last_done[N_STAGES], calls;
     enum stage last;
@@ -291,9 +291,9 @@ struct watch {
     bool backwards;
 };
 
-static void watch_progress(void *opaque, const struct progress *p)
+static void look_on(void *opaque, const struct progress *p)
 {
-    struct watch *w = opaque;
+    struct onlooker *w = opaque;
     w->backwards |= p->stage < w->last || p->done < w->last_done[p->stage];
     w->last = p->stage;
     w->last_done[p->stage] = p->done;
@@ -326,10 +326,8 @@ static void test_lanes(void **state)
         assert_ok(err, dub_run(&e, &p, &r, &err));
         assert_int_equal(r.frames_animated, 25);
         // Cancelled while lanes wait for each other.
-        struct watch w = {.cancel_at = i ? 7 : 0};
-        p.progress = watch_progress;
-        p.opaque = &w;
-        p.cancel = &w.cancel;
+        struct onlooker w = {.cancel_at = i ? 7 : 0};
+        p.watch = (struct watch){&w.cancel, look_on, &w};
         if (i) {
             p.output = first;
             int frames;
@@ -337,8 +335,7 @@ static void test_lanes(void **state)
             assert_int_equal(frames, 25);
             assert_int_equal(dub_run(&e, &p, &r, &err), KB_CANCELLED);
         }
-        p.progress = NULL;
-        p.cancel = NULL;
+        p.watch = (struct watch){0};
         engine_free(&e);
     }
 }
@@ -347,10 +344,9 @@ static void test_progress_moves_on(void **state)
 {
     struct kb_error err = {0};
     struct dub_params p = job_on("grid_brbk7n.mpg", "square_512.mp4");
-    struct watch w = {0};
+    struct onlooker w = {0};
     struct dub_result r;
-    p.progress = watch_progress;
-    p.opaque = &w;
+    p.watch = (struct watch){NULL, look_on, &w};
     p.track_folder = NULL;
     assert_ok(err, dub_run(&engine, &p, &r, &err));
     assert_false(w.backwards);
@@ -359,7 +355,7 @@ static void test_progress_moves_on(void **state)
     assert_true(w.last_done[STAGE_PREPROCESSING] >= 25);
     // Another film lends its mouth: its frames come on top.
     int64_t own = w.last_done[STAGE_PREPROCESSING];
-    w = (struct watch){0};
+    w = (struct onlooker){0};
     p.mouth_from = clip_path("grid_lbax4n.mpg");
     assert_ok(err, dub_run(&engine, &p, &r, &err));
     assert_false(w.backwards);
@@ -390,12 +386,11 @@ static void test_style_from(void **state)
     float openings[ARRAY_LEN(films)][25];
     for (size_t k = 0; k < ARRAY_LEN(films); k++) {
         struct dub_params p = job_on("grid_lbax4n.mpg", "square_512.mp4");
-        struct watch w = {0};
+        struct onlooker w = {0};
         struct dub_result r;
         p.no_style = !films[k];
         p.style_from = films[k] ? clip_path(films[k]) : NULL;
-        p.progress = watch_progress;
-        p.opaque = &w;
+        p.watch = (struct watch){NULL, look_on, &w};
         assert_ok(err, dub_run(&engine, &p, &r, &err));
         assert_int_equal(r.frames_animated, 25);
         assert_false(w.backwards);
@@ -441,10 +436,9 @@ static void test_int8_on_first_use(void **state)
         struct engine_params ep = {
             .model = model, .batch = 4, .threads = 2, .cache_folder = folder};
         struct engine e = {0}, again = {0};
-        struct watch w = {0};
+        struct onlooker w = {0};
         struct dub_result r;
-        p.progress = watch_progress;
-        p.opaque = &w;
+        p.watch = (struct watch){NULL, look_on, &w};
         assert_ok(err, engine_load(&e, &ep, &err));
         assert_int_not_equal(lips_precision(e.lips), PRECISION_INT8);
         assert_ok(err, dub_run(&e, &p, &r, &err));
@@ -468,7 +462,7 @@ static void test_int8_on_first_use(void **state)
             .model = model, .threads = 2, .precision = i ? PRECISION_AUTO : PRECISION_BF16};
         struct engine e = {0};
         struct dub_result r;
-        p.progress = NULL;
+        p.watch.progress = NULL;
         p.duration_us = i ? 300000 : 1000000;
         p.track_folder = NULL;
         assert_ok(err, engine_load(&e, &ep, &err));
@@ -483,12 +477,10 @@ static void test_cancel_leaves_nothing(void **state)
 {
     struct kb_error err = {0};
     struct dub_params p = job_on("grid_brbk7n.mpg", "square_512.mp4");
-    struct watch w = {.cancel_at = 5};
+    struct onlooker w = {.cancel_at = 5};
     struct dub_result r;
     unlink(p.output);
-    p.progress = watch_progress;
-    p.opaque = &w;
-    p.cancel = &w.cancel;
+    p.watch = (struct watch){&w.cancel, look_on, &w};
     assert_int_equal(dub_run(&engine, &p, &r, &err), KB_CANCELLED);
     assert_false(file_exists(p.output));
     assert_int_equal(count_files(".part"), 0);
@@ -511,7 +503,7 @@ static void test_bad_jobs_are_refused_before_the_work(void **state)
     assert_fails(err, KB_BAD_INPUT, "one of the inputs", dub_run(&engine, &p, &r, &err));
     p = good;
     p.mouth_from = "/no/such/mouth.mp4";
-    p.progress = nothing_is_tracked;
+    p.watch.progress = nothing_is_tracked;
     p.mouth_from = NULL;
     p.style_from = "/no/such/speech.mp4";
     assert_fails(err, KB_NOT_FOUND, "/no/such/speech.mp4", dub_run(&engine, &p, &r, &err));

@@ -169,16 +169,16 @@ static void test_no_face_no_lips(void **state)
 
 // --- a whole job ---
 
-struct watch {
+struct onlooker {
     struct cancel cancel;
     int64_t done[N_STAGES], total, cancel_at;
     enum stage last;
     bool backwards;
 };
 
-static void watch_progress(void *opaque, const struct progress *p)
+static void look_on(void *opaque, const struct progress *p)
 {
-    struct watch *w = opaque;
+    struct onlooker *w = opaque;
     w->backwards |= p->stage < w->last || p->done < w->done[p->stage];
     w->last = p->stage;
     w->done[p->stage] = p->done;
@@ -189,7 +189,7 @@ static void watch_progress(void *opaque, const struct progress *p)
     }
 }
 
-static struct dub_params job_to(const char *output, struct watch *w)
+static struct dub_params job_to(const char *output, struct onlooker *w)
 {
     struct dub_params p = dub_defaults();
     p.audio = clip_path("grid_brbk7n.mpg");
@@ -201,9 +201,7 @@ static struct dub_params job_to(const char *output, struct watch *w)
     p.track_folder = folder;
     p.duration_us = (int64_t)JOB_FRAMES * 40000;
     p.lead = true;
-    p.cancel = &w->cancel;
-    p.progress = watch_progress;
-    p.opaque = w;
+    p.watch = (struct watch){&w->cancel, look_on, w};
     return p;
 }
 
@@ -280,7 +278,7 @@ static void test_the_films_own_pixels_move(void **state)
     load_random_wav2lip(&engine);
     struct comparison far[2] = {{0}}, chin[2] = {{0}}, lips[2] = {{0}};
     for (int i = 0; i < 2; i++) {
-        struct watch w = {0};
+        struct onlooker w = {0};
         struct dub_params p = job_to(i ? painted : led, &w);
         struct dub_result r;
         p.lead = i == 0;
@@ -312,7 +310,7 @@ static void test_cancel_in_either_pass(void **state)
     load_random_wav2lip(&engine);
     for (int i = 0; i < 2; i++) {
         struct kb_error err = {0};
-        struct watch w = {.cancel_at = i ? N_FRAMES + 3 : 3};
+        struct onlooker w = {.cancel_at = i ? N_FRAMES + 3 : 3};
         struct dub_params p = job_to(out, &w);
         p.duration_us = (int64_t)N_FRAMES * 40000;
         struct dub_result r;
@@ -328,7 +326,7 @@ static void test_only_for_what_paints(void **state)
     CLEANUP(kb_freep) char *out = path_join(folder, "out.mp4");
     CLEANUP(engine_free) struct engine engine = {0};
     struct engine_params ep = {.threads = 2};
-    struct watch w = {0};
+    struct onlooker w = {0};
     struct dub_params p = job_to(out, &w);
     struct dub_result r;
     assert_ok(err, engine_load(&engine, &ep, &err));

@@ -147,7 +147,7 @@ static void check_made_up(const struct meta *changed)
         samples[i] = noise() * (float)i / (float)n;
     CLEANUP(mel_free) struct mel *mel = mel_of(samples, n);
     CLEANUP(motion_free) struct motion *m = NULL;
-    assert_ok(err, motion_run(&m, model, mel, NULL, NULL, NULL, &err));
+    assert_ok(err, motion_run(&m, model, mel, NULL, &err));
     assert_int_equal(m->n, 3 * MOTION_RATE_HZ + 1);
     for (int i = 0; i < m->n; i++) {
         float sum = 0;
@@ -186,7 +186,7 @@ static void test_silence_is_closed(void **state)
         else
             model = make_model(NULL);
         CLEANUP(motion_free) struct motion *m = NULL;
-        assert_ok(err, motion_run(&m, model, mel, NULL, NULL, NULL, &err));
+        assert_ok(err, motion_run(&m, model, mel, NULL, &err));
         for (int i = 0; i < m->n; i++) {
             assert_true(m->voice[i] == 0);
             for (int j = 0; j < MOTION_POINTS; j++)
@@ -214,7 +214,7 @@ static void test_as_pytorch(void **state)
     assert_ok(err, motion_model_load(&model, NULL, 2, &err));
     assert_string_equal(motion_model_name(model), "koubo-lips-research");
     CLEANUP(motion_free) struct motion *m = NULL;
-    assert_ok(err, motion_run(&m, model, mel, NULL, NULL, NULL, &err));
+    assert_ok(err, motion_run(&m, model, mel, NULL, &err));
     assert_int_equal(golden.size, (size_t)m->n * sizeof(*m->delta));
     const float *wanted = (const float *)(const void *)golden.data;
     float worst = 0, largest = 0;
@@ -317,9 +317,9 @@ static struct motion *speak(const char *text, int speed)
     CLEANUP(mel_free) struct mel *mel = NULL;
     struct motion *m = NULL;
     assert_ok(err, voice_speak(path, text, "en", speed, &err));
-    assert_ok(err, mel_from_file(&mel, path, NULL, NULL, NULL, &err));
+    assert_ok(err, mel_from_file(&mel, path, false, NULL, &err));
     assert_ok(err, motion_model_load(&model, NULL, 2, &err));
-    assert_ok(err, motion_run(&m, model, mel, NULL, NULL, NULL, &err));
+    assert_ok(err, motion_run(&m, model, mel, NULL, &err));
     unlink(path);
     return m;
 }
@@ -361,15 +361,16 @@ static void test_progress_and_cancel(void **state)
     CLEANUP(mel_free) struct mel *mel = silence(2);
     CLEANUP(motion_free) struct motion *m = NULL;
     struct count count = {0};
-    assert_ok(err, motion_run(&m, model, mel, NULL, note, &count, &err));
+    struct watch watch = {NULL, note, &count};
+    assert_ok(err, motion_run(&m, model, mel, &watch, &err));
     assert_int_equal(count.last, 81);
     assert_int_equal(count.calls, 81 / STRETCH + 2);
 
     struct cancel cancel = {0};
     struct motion *none = NULL;
     count = (struct count){.cancel = &cancel};
-    assert_fails(err, KB_CANCELLED, "cancelled",
-                 motion_run(&none, model, mel, &cancel, note, &count, &err));
+    watch.cancel = &cancel;
+    assert_fails(err, KB_CANCELLED, "cancelled", motion_run(&none, model, mel, &watch, &err));
     assert_null(none);
     assert_int_equal(count.calls, 3);
 }
@@ -440,8 +441,7 @@ static void test_what_is_no_listener(void **state)
         CLEANUP(mel_free) struct mel *mel = silence(1);
         struct motion *none = NULL;
         assert_ok(err, motion_model_load(&m, spoilt, 1, &err));
-        assert_fails(err, KB_BAD_INPUT, "leave the face",
-                     motion_run(&none, m, mel, NULL, NULL, NULL, &err));
+        assert_fails(err, KB_BAD_INPUT, "leave the face", motion_run(&none, m, mel, NULL, &err));
         motion_model_free(&m);
         unlink(spoilt);
     }

@@ -125,7 +125,7 @@ static void test_cancel(void **state)
     cancel_request(&cancel);
     assert_fails(err, KB_CANCELLED, "",
                  eval_sync_run(&e, clip_path("grid_brbk7n.mpg"), NULL, models,
-                               &(struct eval_params){.cancel = &cancel}, &err));
+                               &(struct eval_params){.watch.cancel = &cancel}, &err));
 }
 
 // --- its file

@@ -2,7 +2,6 @@
 
 #include <math.h>
 
-#include "base/progress.h"
 #include "media/audio.h"
 #include "media/mel.h"
 
@@ -186,7 +185,7 @@ static void test_mel_from_file(void **state)
     int calls = 0;
     CLEANUP(mel_free) struct mel *m = NULL;
     const char *path = make_file("m.wav", "-f lavfi -i sine=duration=3:frequency=500 -ar 44100");
-    assert_ok(err, mel_from_file(&m, path, NULL, note, &calls, &err));
+    assert_ok(err, mel_from_file(&m, path, false, &(struct watch){NULL, note, &calls}, &err));
     assert_in_range(mel_columns(m), 240, 242);
     assert_true(calls > 2);
     assert_int_equal(last_done, mel_columns(m));
@@ -201,8 +200,7 @@ static void test_mel_from_file(void **state)
 
     path = make_file("short.wav", "-f lavfi -i sine=duration=0.03");
     CLEANUP(mel_free) struct mel *none = NULL;
-    assert_fails(err, KB_BAD_INPUT, "short.wav",
-                 mel_from_file(&none, path, NULL, NULL, NULL, &err));
+    assert_fails(err, KB_BAD_INPUT, "short.wav", mel_from_file(&none, path, false, NULL, &err));
     assert_null(none);
 }
 

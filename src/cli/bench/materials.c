@@ -308,7 +308,7 @@ static enum kb_code make_track(const struct bench *b, struct kb_error *err)
     CLEANUP(kb_freep) char *clip = bench_clip(b), *cache = bench_path(b, "cache");
     CLEANUP(face_models_free) struct face_models *models = NULL;
     CLEANUP(track_free) struct track *track = NULL;
-    struct track_params tp = {.decoder_threads = kb_cpu_count(), .cancel = cli_cancel()};
+    struct track_params tp = {.decoder_threads = kb_cpu_count(), .watch.cancel = cli_cancel()};
     enum kb_code code = face_models_load(&models, err);
     return code == KB_OK ? track_obtain(&track, clip, cache, models, &tp, NULL, err) : code;
 }

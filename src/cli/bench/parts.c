@@ -150,9 +150,9 @@ static enum kb_code run_mel(const struct bench *b, const struct bench_part *part
 {
     CLEANUP(kb_freep) char *speech = bench_path(b, "speech.wav");
     CLEANUP(mel_free) struct mel *mel = NULL;
-    struct audio_params ap = {.cancel = cli_cancel()};
+    const struct watch quiet = {.cancel = cli_cancel()};
     int64_t since = kb_now_us();
-    enum kb_code code = mel_from_file(&mel, speech, &ap, NULL, NULL, err);
+    enum kb_code code = mel_from_file(&mel, speech, false, &quiet, err);
     if (code == KB_OK)
         *ret = (double)mel_duration_us(mel) / (double)KB_MAX(kb_now_us() - since, 1);
     return code;
@@ -166,7 +166,7 @@ enum kb_code bench_track(struct track **ret, const char *film, int64_t limit_us,
     if (code != KB_OK)
         return code;
     struct track_params tp = {
-        .limit_us = limit_us, .decoder_threads = kb_cpu_count(), .cancel = cli_cancel()};
+        .limit_us = limit_us, .decoder_threads = kb_cpu_count(), .watch.cancel = cli_cancel()};
     int64_t since = kb_now_us();
     code = track_make(ret, film, models, &tp, err);
     *ret_us = kb_now_us() - since;

@@ -35,13 +35,13 @@ static enum kb_code hear(struct ground *g, const struct bench *b, int64_t *ret_u
                          struct kb_error *err)
 {
     CLEANUP(kb_freep) char *speech = bench_path(b, "speech.wav");
-    struct audio_params ap = {.cancel = cli_cancel()};
-    enum kb_code code = mel_from_file(&g->mel, speech, &ap, NULL, NULL, err);
+    const struct watch quiet = {.cancel = cli_cancel()};
+    enum kb_code code = mel_from_file(&g->mel, speech, false, &quiet, err);
     if (code == KB_OK)
         code = motion_model_load(&g->model, NULL, kb_cpu_count(), err);
     int64_t since = kb_now_us();
     if (code == KB_OK)
-        code = motion_run(&g->motion, g->model, g->mel, cli_cancel(), NULL, NULL, err);
+        code = motion_run(&g->motion, g->model, g->mel, &quiet, err);
     *ret_us = kb_now_us() - since;
     return code;
 }

@@ -161,7 +161,7 @@ static enum kb_code quantize(const struct quantize_options *o, struct kb_error *
                                  .n_videos = o->n_videos,
                                  .audio = o->audio,
                                  .threads = o->threads ? o->threads : kb_cpu_count(),
-                                 .cancel = cli_cancel()};
+                                 .watch.cancel = cli_cancel()};
     code = calibrate(&c, &p, err);
     if (code != KB_OK)
         return code;
