@@ -8,6 +8,7 @@
 #include <libavutil/mathematics.h>
 
 #include "media/demux.h"
+#include "media/encode.h"
 #include "media/sound.h"
 
 #define AAC_BITRATE 192000
@@ -15,19 +16,20 @@
 
 struct soundtrack {
     struct mux *mux;
-    int stream; // index in mux
     int rate_hz;
     int64_t next; // where the next packet or frame starts, in samples
-    AVPacket *packet;
+    bool copied, ended;
 
     // Copied: packets of source. One may be held because it ends too late.
     struct demux source;
-    bool copied, held, ended;
+    AVPacket *packet;
+    bool held;
+    int stream; // index in mux
 
     // Encoded: sound -> fifo -> encoder, which wants frames of its own size.
     struct sound *sound;
     AVAudioFifo *fifo;
-    AVCodecContext *encoder;
+    struct encoder encoder;
 };
 
 static AVRational sample_units(const struct soundtrack *t)
@@ -49,24 +51,18 @@ static bool can_copy(const struct demux *s)
            (par->extradata_size >= 2 || av_match_name(s->demux->iformat->name, "aac,mpegts"));
 }
 
-static AVStream *add_stream(struct soundtrack *t)
-{
-    AVStream *stream = avformat_new_stream(t->mux->out, NULL);
-    if (stream) {
-        stream->time_base = sample_units(t);
-        t->stream = stream->index;
-    }
-    return stream;
-}
-
 static enum kb_code open_copy(struct soundtrack *t, struct kb_error *err)
 {
     t->copied = true;
     t->rate_hz = t->source.stream->codecpar->sample_rate;
     t->next = INT64_MIN;
-    AVStream *stream = add_stream(t);
-    if (!stream || avcodec_parameters_copy(stream->codecpar, t->source.stream->codecpar) < 0)
+    t->packet = av_packet_alloc();
+    AVStream *stream = avformat_new_stream(t->mux->out, NULL);
+    if (!t->packet || !stream ||
+        avcodec_parameters_copy(stream->codecpar, t->source.stream->codecpar) < 0)
         return kb_no_memory(err);
+    stream->time_base = sample_units(t);
+    t->stream = stream->index;
     stream->codecpar->codec_tag = 0; // the source container's name for AAC
     return KB_OK;
 }
@@ -76,19 +72,20 @@ static enum kb_code open_encoder(struct soundtrack *t, struct kb_error *err)
     const AVCodec *codec = avcodec_find_encoder(AV_CODEC_ID_AAC);
     if (!codec)
         return kb_fail(err, KB_UNAVAILABLE, _("this FFmpeg has no AAC encoder"));
-    t->encoder = avcodec_alloc_context3(codec);
-    if (!t->encoder)
-        return kb_no_memory(err);
-    t->encoder->sample_rate = t->rate_hz;
-    t->encoder->sample_fmt = AV_SAMPLE_FMT_FLTP;
-    t->encoder->bit_rate = AAC_BITRATE;
-    t->encoder->time_base = sample_units(t);
-    t->encoder->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
-    av_channel_layout_default(&t->encoder->ch_layout, sound_channels(t->sound));
-    int e = avcodec_open2(t->encoder, codec, NULL);
+    enum kb_code code = encoder_init(&t->encoder, t->mux, codec, err);
+    if (code != KB_OK)
+        return code;
+    AVCodecContext *c = t->encoder.context;
+    c->sample_rate = t->rate_hz;
+    c->sample_fmt = AV_SAMPLE_FMT_FLTP;
+    c->bit_rate = AAC_BITRATE;
+    c->time_base = sample_units(t);
+    av_channel_layout_default(&c->ch_layout, sound_channels(t->sound));
+    int e = avcodec_open2(c, codec, NULL);
     if (e < 0)
         return kb_fail(err, KB_INTERNAL, _("the AAC encoder cannot be started: %s"), av_err2str(e));
-    return KB_OK;
+    t->fifo = av_audio_fifo_alloc(AV_SAMPLE_FMT_FLTP, sound_channels(t->sound), c->frame_size);
+    return t->fifo && encoder_add_stream(&t->encoder) ? KB_OK : kb_no_memory(err);
 }
 
 static enum kb_code open_encoded(struct soundtrack *t, const char *path, bool loudnorm,
@@ -100,15 +97,7 @@ static enum kb_code open_encoded(struct soundtrack *t, const char *path, bool lo
     if (code != KB_OK)
         return code;
     t->rate_hz = sound_rate_hz(t->sound);
-    code = open_encoder(t, err);
-    if (code != KB_OK)
-        return code;
-    AVStream *stream = add_stream(t);
-    t->fifo =
-        av_audio_fifo_alloc(AV_SAMPLE_FMT_FLTP, sound_channels(t->sound), t->encoder->frame_size);
-    if (!stream || !t->fifo || avcodec_parameters_from_context(stream->codecpar, t->encoder) < 0)
-        return kb_no_memory(err);
-    return KB_OK;
+    return open_encoder(t, err);
 }
 
 enum kb_code soundtrack_open(struct soundtrack **ret, struct mux *mux, const char *path,
@@ -116,9 +105,6 @@ enum kb_code soundtrack_open(struct soundtrack **ret, struct mux *mux, const cha
 {
     CLEANUP(soundtrack_close) struct soundtrack *t = kb_alloc(sizeof(*t));
     t->mux = mux;
-    t->packet = av_packet_alloc();
-    if (!t->packet)
-        return kb_no_memory(err);
     enum kb_code code = demux_open(&t->source, path, AVMEDIA_TYPE_AUDIO, mux->cancel, err);
     if (code != KB_OK)
         return code;
@@ -181,26 +167,6 @@ static enum kb_code copy_until(struct soundtrack *t, int64_t end, bool cut, stru
     }
 }
 
-// frame NULL: drain.
-static enum kb_code encode(struct soundtrack *t, AVFrame *frame, struct kb_error *err)
-{
-    int e = avcodec_send_frame(t->encoder, frame);
-    while (e >= 0) {
-        e = avcodec_receive_packet(t->encoder, t->packet);
-        if (e < 0)
-            break;
-        t->packet->stream_index = t->stream;
-        enum kb_code code = mux_write(t->mux, t->packet, sample_units(t), err);
-        if (code != KB_OK)
-            return code;
-    }
-    if (e == AVERROR(EAGAIN) || e == AVERROR_EOF)
-        return KB_OK;
-    if (e == AVERROR(ENOMEM))
-        return kb_no_memory(err);
-    return kb_fail(err, KB_INTERNAL, _("the sound cannot be encoded: %s"), av_err2str(e));
-}
-
 // Take n samples from the fifo and encode them.
 static enum kb_code encode_samples(struct soundtrack *t, int n, struct kb_error *err)
 {
@@ -210,13 +176,13 @@ static enum kb_code encode_samples(struct soundtrack *t, int n, struct kb_error 
     f->format = AV_SAMPLE_FMT_FLTP;
     f->sample_rate = t->rate_hz;
     f->nb_samples = n;
-    if (av_channel_layout_copy(&f->ch_layout, &t->encoder->ch_layout) < 0 ||
+    if (av_channel_layout_copy(&f->ch_layout, &t->encoder.context->ch_layout) < 0 ||
         av_frame_get_buffer(f, 0) < 0)
         return kb_no_memory(err);
     av_audio_fifo_read(t->fifo, (void **)f->extended_data, n);
     f->pts = t->next;
     t->next += n;
-    return encode(t, f, err);
+    return encoder_put(&t->encoder, f, err);
 }
 
 // Fill the fifo to one frame of the encoder, or with all there is.
@@ -225,7 +191,7 @@ static enum kb_code fill(struct soundtrack *t, struct kb_error *err)
     CLEANUP(av_frame_free) AVFrame *f = av_frame_alloc();
     if (!f)
         return kb_no_memory(err);
-    while (!t->ended && av_audio_fifo_size(t->fifo) < t->encoder->frame_size) {
+    while (!t->ended && av_audio_fifo_size(t->fifo) < t->encoder.context->frame_size) {
         enum kb_code code = sound_next(t->sound, f, err);
         if (code != KB_OK && code != KB_EOF)
             return code;
@@ -240,16 +206,17 @@ static enum kb_code fill(struct soundtrack *t, struct kb_error *err)
 
 static enum kb_code encode_until(struct soundtrack *t, int64_t end, bool cut, struct kb_error *err)
 {
+    int whole = t->encoder.context->frame_size;
     for (;;) {
         if (t->next >= end)
             return KB_OK;
         enum kb_code code = fill(t, err);
         if (code != KB_OK)
             return code;
-        int n = KB_MIN(av_audio_fifo_size(t->fifo), t->encoder->frame_size);
+        int n = KB_MIN(av_audio_fifo_size(t->fifo), whole);
         if (cut)
             n = (int)KB_MIN(n, end - t->next);
-        else if (n < t->encoder->frame_size || t->next + n > end)
+        else if (n < whole || t->next + n > end)
             return KB_OK;
         if (n == 0)
             return KB_OK;
@@ -271,7 +238,7 @@ enum kb_code soundtrack_finish(struct soundtrack *t, int64_t end_us, struct kb_e
     if (t->copied)
         return copy_until(t, end, true, err);
     enum kb_code code = encode_until(t, end, true, err);
-    return code == KB_OK ? encode(t, NULL, err) : code;
+    return code == KB_OK ? encoder_put(&t->encoder, NULL, err) : code;
 }
 
 void soundtrack_close(struct soundtrack **t)
@@ -280,7 +247,7 @@ void soundtrack_close(struct soundtrack **t)
         return;
     sound_close(&(*t)->sound);
     demux_close(&(*t)->source);
-    avcodec_free_context(&(*t)->encoder);
+    encoder_clear(&(*t)->encoder);
     if ((*t)->fifo)
         av_audio_fifo_free((*t)->fifo);
     av_packet_free(&(*t)->packet);

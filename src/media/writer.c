@@ -8,6 +8,7 @@
 #include <libavutil/mathematics.h>
 #include <libavutil/opt.h>
 
+#include "media/encode.h"
 #include "media/mux.h"
 #include "media/soundtrack.h"
 
@@ -16,15 +17,10 @@ static const AVRational us = {1, 1000000};
 struct writer {
     struct writer_params params;
     struct mux mux;
-    AVCodecContext *encoder;
-    int stream; // index in mux
+    struct encoder encoder; // its pts is -1 before the first picture
     AVFrame *frame;
-    AVPacket *packet;
     struct soundtrack *sound;
-
-    int64_t last;          // pts of the last picture, in units of the encoder; -1 before the first
-    int64_t last_duration; // its duration, in the same units
-    int64_t end_us;        // where the last picture ends
+    int64_t end_us; // where the last picture ends
 };
 
 // Units in which every picture of a constant rate starts at a whole number (24000/1001 included)
@@ -72,7 +68,6 @@ static void set_up_encoder(AVCodecContext *c, const struct writer_params *p)
     c->color_primaries = p->primaries;
     c->color_trc = p->transfer;
     c->thread_count = p->threads;
-    c->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
     // Of what veryfast does more than superfast, deciding by how long a block stays in the picture
     // (mbtree) makes a talking head half as large for next to no time; docs/performance.md.
     bool automatic = !p->preset || strcmp(p->preset, "auto") == 0;
@@ -92,24 +87,24 @@ static enum kb_code open_encoder(struct writer *w, const struct writer_params *p
     if (!codec)
         return kb_fail(err, KB_UNAVAILABLE,
                        _("this FFmpeg has no H.264 encoder (libx264); install one that has"));
-    w->encoder = avcodec_alloc_context3(codec);
-    if (!w->encoder)
-        return kb_no_memory(err);
-    set_up_encoder(w->encoder, params);
-    int e = avcodec_open2(w->encoder, codec, NULL);
+    enum kb_code code = encoder_init(&w->encoder, &w->mux, codec, err);
+    if (code != KB_OK)
+        return code;
+    AVCodecContext *c = w->encoder.context;
+    set_up_encoder(c, params);
+    int e = avcodec_open2(c, codec, NULL);
     if (e == AVERROR(ENOMEM))
         return kb_no_memory(err);
     if (e < 0)
         return kb_fail(err, KB_BAD_INPUT, _("the H.264 encoder refuses pictures of %dx%d: %s"),
                        params->width, params->height, av_err2str(e));
 
-    AVStream *stream = avformat_new_stream(w->mux.out, NULL);
-    if (!stream || avcodec_parameters_from_context(stream->codecpar, w->encoder) < 0)
+    AVStream *stream = encoder_add_stream(&w->encoder);
+    if (!stream)
         return kb_no_memory(err);
-    stream->time_base = w->encoder->time_base;
-    stream->avg_frame_rate = w->encoder->framerate;
-    stream->sample_aspect_ratio = w->encoder->sample_aspect_ratio;
-    w->stream = stream->index;
+    stream->avg_frame_rate = c->framerate;
+    stream->sample_aspect_ratio = c->sample_aspect_ratio;
+    w->encoder.pts = -1;
     return KB_OK;
 }
 
@@ -123,10 +118,8 @@ enum kb_code writer_open(struct writer **ret, const char *path, const struct wri
     w->params = *params;
     w->params.preset = w->params.audio_path = w->params.comment =
         NULL; // the caller's, good only until we return
-    w->last = -1;
     w->frame = av_frame_alloc();
-    w->packet = av_packet_alloc();
-    if (!w->frame || !w->packet)
+    if (!w->frame)
         return kb_no_memory(err);
     code = mux_open(&w->mux, path, params->cancel, err);
     if (code == KB_OK)
@@ -143,28 +136,6 @@ enum kb_code writer_open(struct writer **ret, const char *path, const struct wri
     return code;
 }
 
-// frame NULL: drain.
-static enum kb_code encode(struct writer *w, AVFrame *frame, struct kb_error *err)
-{
-    int e = avcodec_send_frame(w->encoder, frame);
-    while (e >= 0) {
-        e = avcodec_receive_packet(w->encoder, w->packet);
-        if (e < 0)
-            break;
-        w->packet->stream_index = w->stream;
-        if (w->packet->pts == w->last)
-            w->packet->duration = w->last_duration; // the muxer has no next picture to tell it
-        enum kb_code code = mux_write(&w->mux, w->packet, w->encoder->time_base, err);
-        if (code != KB_OK)
-            return code;
-    }
-    if (e == AVERROR(EAGAIN) || e == AVERROR_EOF)
-        return KB_OK;
-    if (e == AVERROR(ENOMEM))
-        return kb_no_memory(err);
-    return kb_fail(err, KB_INTERNAL, _("a picture cannot be encoded: %s"), av_err2str(e));
-}
-
 enum kb_code writer_put(struct writer *w, AVFrame *frame, struct kb_error *err)
 {
     enum kb_code code = cancel_check(w->params.cancel, err);
@@ -178,26 +149,25 @@ enum kb_code writer_put(struct writer *w, AVFrame *frame, struct kb_error *err)
     if (limit_us > 0 && frame->pts >= limit_us)
         return KB_OK;
 
-    AVRational units = w->encoder->time_base;
+    struct encoder *e = &w->encoder;
+    AVRational units = e->context->time_base, rate = e->context->framerate;
     int64_t duration_us = FRAME_DURATION(frame);
     if (duration_us <= 0)
-        duration_us = w->encoder->framerate.num > 0
-                          ? av_rescale_q(1, av_inv_q(w->encoder->framerate), us)
-                          : 40000;
+        duration_us = rate.num > 0 ? av_rescale_q(1, av_inv_q(rate), us) : 40000;
     w->end_us = frame->pts + duration_us;
     if (limit_us > 0)
         w->end_us = KB_MIN(w->end_us, limit_us);
-    w->last = KB_MAX(av_rescale_q(frame->pts, us, units), w->last + 1);
-    w->last_duration = KB_MAX(av_rescale_q(w->end_us, us, units) - w->last, 1);
+    e->pts = KB_MAX(av_rescale_q(frame->pts, us, units), e->pts + 1);
+    e->duration = KB_MAX(av_rescale_q(w->end_us, us, units) - e->pts, 1);
 
     if (av_frame_ref(w->frame, frame) < 0)
         return kb_no_memory(err);
     // What the source's decoder noted about the picture would steer this encoder.
-    w->frame->pts = w->last;
+    w->frame->pts = e->pts;
     w->frame->pict_type = AV_PICTURE_TYPE_NONE;
     while (w->frame->nb_side_data > 0)
         av_frame_remove_side_data(w->frame, w->frame->side_data[0]->type);
-    code = encode(w, w->frame, err);
+    code = encoder_put(e, w->frame, err);
     av_frame_unref(w->frame);
     if (code == KB_OK && w->sound)
         code = soundtrack_write(w->sound, frame->pts, err);
@@ -207,10 +177,10 @@ enum kb_code writer_put(struct writer *w, AVFrame *frame, struct kb_error *err)
 enum kb_code writer_finish(struct writer *w, struct kb_error *err)
 {
     enum kb_code code = cancel_check(w->params.cancel, err);
-    if (code == KB_OK && w->last < 0)
+    if (code == KB_OK && w->encoder.pts < 0)
         code = kb_fail(err, KB_BAD_INPUT, _("there is no picture to write to '%s'"), w->mux.path);
     if (code == KB_OK)
-        code = encode(w, NULL, err);
+        code = encoder_put(&w->encoder, NULL, err);
     if (code == KB_OK && w->sound)
         code = soundtrack_finish(w->sound, w->end_us, err);
     if (code == KB_OK)
@@ -224,9 +194,8 @@ void writer_close(struct writer **w)
     if (!*w)
         return;
     soundtrack_close(&(*w)->sound);
-    avcodec_free_context(&(*w)->encoder);
+    encoder_clear(&(*w)->encoder);
     av_frame_free(&(*w)->frame);
-    av_packet_free(&(*w)->packet);
     mux_close(&(*w)->mux);
     free(*w);
     *w = NULL;
