@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "media/voice.h"
+#include "media/writer.h"
 
 #include <errno.h>
 #include <libavutil/parseutils.h>
@@ -453,7 +454,7 @@ static error_t video_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_PRESET:
         o->dub.preset =
-            dub_presets[option_word(state, "--preset", arg, dub_presets, N_DUB_PRESETS)];
+            writer_presets[option_word(state, "--preset", arg, writer_presets, N_WRITER_PRESETS)];
         return 0;
     case OPT_BITRATE:
         if (strcmp(arg, "source") != 0)

@@ -15,10 +15,6 @@
 
 #define SPARE_BYTES (16 << 20) // room that must be free beside the estimated output
 
-const char *const dub_presets[N_DUB_PRESETS] = {"auto",   "ultrafast", "superfast", "veryfast",
-                                                "faster", "fast",      "medium",    "slow",
-                                                "slower", "veryslow",  "placebo"};
-
 bool loop_mode_parse(const char *text, enum loop_mode *ret)
 {
     static const char *const names[] = {"pingpong", "restart", "freeze", "none"};

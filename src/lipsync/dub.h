@@ -21,10 +21,6 @@ enum loop_mode { LOOP_PINGPONG, LOOP_RESTART, LOOP_FREEZE, LOOP_NONE };
 bool loop_mode_parse(const char *text,
                      enum loop_mode *ret); // "pingpong", "restart", "freeze", "none"
 
-// Efforts of x264, quickest first.
-#define N_DUB_PRESETS 11
-extern const char *const dub_presets[N_DUB_PRESETS];
-
 struct dub_params {
     const char *audio, *video, *output; // paths
     const char *note;                   // the output's comment, for whoever reads it; NULL = none
@@ -43,7 +39,7 @@ struct dub_params {
 
     int crf;             // -1 = 18
     bool bitrate_source; // the video's own bitrate instead of crf
-    const char *preset;  // one of dub_presets; NULL = "auto", see writer.h
+    const char *preset;  // one of writer_presets; NULL = "auto"
 
     float mouth_amount; // of the speech's motion, 1 = as far as the person opens the mouth in the
                         // film

@@ -8,11 +8,16 @@
 #include <libavutil/mathematics.h>
 #include <libavutil/opt.h>
 
+#include "base/text.h"
 #include "media/encode.h"
 #include "media/mux.h"
 #include "media/soundtrack.h"
 
 static const AVRational us = {1, 1000000};
+
+const char *const writer_presets[N_WRITER_PRESETS] = {
+    "auto",   "ultrafast", "superfast", "veryfast", "faster", "fast",
+    "medium", "slow",      "slower",    "veryslow", "placebo"};
 
 struct writer {
     struct writer_params params;
@@ -33,24 +38,27 @@ static AVRational time_units(AVRational rate)
     return (AVRational){1, rate.num * ((90000 + rate.num - 1) / rate.num)};
 }
 
+static enum kb_code check_preset(const char *preset, struct kb_error *err)
+{
+    CLEANUP(text_free) struct text words = {0};
+    for (size_t i = 0; i < N_WRITER_PRESETS; i++) {
+        if (strcmp(preset, writer_presets[i]) == 0)
+            return KB_OK;
+        text_addf(&words, " %s", writer_presets[i]);
+    }
+    return kb_fail(err, KB_BAD_INPUT, _("there is no preset '%s'; choose one of:%s"), preset,
+                   text_get(&words));
+}
+
 static enum kb_code check_params(const struct writer_params *p, struct kb_error *err)
 {
-    static const char presets[] =
-        " auto ultrafast superfast veryfast faster fast medium slow slower "
-        "veryslow placebo ";
     if (p->width < 2 || p->height < 2 || p->width % 2 || p->height % 2)
         return kb_fail(err, KB_BAD_INPUT,
                        _("cannot encode pictures of %dx%d: the sides must be even"), p->width,
                        p->height);
     if (p->bitrate < 0 || (p->bitrate == 0 && (p->crf < 0 || p->crf > 51)))
         return kb_fail(err, KB_BAD_INPUT, _("the quality (crf) is %d; it must be 0 to 51"), p->crf);
-    if (p->preset) {
-        CLEANUP(kb_freep) char *word = kb_printf(" %s ", p->preset);
-        if (strchr(p->preset, ' ') || !strstr(presets, word))
-            return kb_fail(err, KB_BAD_INPUT, _("there is no preset '%s'; choose one of:%s"),
-                           p->preset, presets);
-    }
-    return KB_OK;
+    return p->preset ? check_preset(p->preset, err) : KB_OK;
 }
 
 static void set_up_encoder(AVCodecContext *c, const struct writer_params *p)

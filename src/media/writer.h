@@ -9,6 +9,11 @@
 
 struct writer;
 
+// Efforts of x264, quickest first; before them "auto": superfast with the macroblock tree of
+// veryfast.
+#define N_WRITER_PRESETS 11
+extern const char *const writer_presets[N_WRITER_PRESETS];
+
 struct writer_params {
     int width, height;          // even
     AVRational frame_rate;      // nominal, a hint for the encoder and players
@@ -19,8 +24,7 @@ struct writer_params {
     enum AVColorTransferCharacteristic transfer;
     int crf;                    // 0..51; used when bitrate is 0
     int64_t bitrate;            // bits per second, or 0 for crf
-    const char *preset;         // libx264's names, or "auto" (also NULL): superfast with the
-                                // macroblock tree of veryfast
+    const char *preset;         // one of writer_presets; NULL = "auto"
     int threads;                // encoder threads; 0 = library's choice
     const char *audio_path;     // file whose best audio stream becomes the sound; NULL = none
     bool loudnorm;              // normalise it (then it is re-encoded)

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "media/writer.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -176,12 +177,12 @@ static enum kb_code set_bitrate(struct batch_options *o, const json_t *v, struct
 static enum kb_code set_preset(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
     CLEANUP(text_free) struct text words = {0};
-    for (int i = 0; i < N_DUB_PRESETS; i++) {
-        if (json_is_string(v) && strcmp(json_string_value(v), dub_presets[i]) == 0) {
-            o->dub.preset = dub_presets[i];
+    for (int i = 0; i < N_WRITER_PRESETS; i++) {
+        if (json_is_string(v) && strcmp(json_string_value(v), writer_presets[i]) == 0) {
+            o->dub.preset = writer_presets[i];
             return KB_OK;
         }
-        text_addf(&words, "%s%s", i ? ", " : "", dub_presets[i]);
+        text_addf(&words, "%s%s", i ? ", " : "", writer_presets[i]);
     }
     return not_one_of("preset", text_get(&words), err);
 }
