@@ -47,9 +47,10 @@ enum kb_code ffmpeg_code(int e)
     }
 }
 
-static int interrupted(void *cancel)
+static int interrupted(void *opaque)
 {
-    return cancel_requested(cancel);
+    const struct demux *s = opaque;
+    return cancel_requested(s->cancel);
 }
 
 static enum kb_code check_file(const char *path, struct kb_error *err)
@@ -111,9 +112,9 @@ static const AVInputFormat *find_format(struct demux *s)
     return NULL;
 }
 
-static enum kb_code open_demuxer(struct demux *s, struct kb_error *err)
+static enum kb_code open_file(struct demux *s, struct kb_error *err)
 {
-    AVIOInterruptCB interrupt = {interrupted, (void *)s->cancel};
+    AVIOInterruptCB interrupt = {interrupted, s};
     CLEANUP(kb_freep) char *url = kb_printf("file:%s", s->path);
     AVDictionary *options = NULL;
     av_dict_set(&options, "protocol_whitelist", "file", 0);
@@ -121,16 +122,20 @@ static enum kb_code open_demuxer(struct demux *s, struct kb_error *err)
     av_dict_free(&options);
     if (e < 0)
         return kb_fail(err, ffmpeg_code(e), _("cannot open '%s': %s"), s->path, av_err2str(e));
+    return KB_OK;
+}
 
+static enum kb_code open_demuxer(struct demux *s, struct kb_error *err)
+{
     const AVInputFormat *format = find_format(s);
     s->demux = avformat_alloc_context();
     if (!s->demux)
         return kb_no_memory(err);
     s->demux->pb = s->io;
     s->demux->flags |= AVFMT_FLAG_CUSTOM_IO; // or closing a half-open demuxer closes io as well
-    s->demux->interrupt_callback = interrupt;
+    s->demux->interrupt_callback = (AVIOInterruptCB){interrupted, s};
     av_opt_set(s->demux, "protocol_whitelist", "none", 0);
-    e = format ? avformat_open_input(&s->demux, "", format, NULL) : AVERROR_INVALIDDATA;
+    int e = format ? avformat_open_input(&s->demux, "", format, NULL) : AVERROR_INVALIDDATA;
     if (e >= 0)
         return KB_OK;
     if (cancel_requested(s->cancel))
@@ -196,16 +201,12 @@ static enum kb_code choose_stream(struct demux *s, enum AVMediaType type, struct
     return KB_OK;
 }
 
-static enum kb_code open_steps(struct demux *s, enum AVMediaType type, struct kb_error *err)
+// From the start of the open file.
+static enum kb_code open_stream(struct demux *s, enum AVMediaType type, struct kb_error *err)
 {
-    enum kb_code code = check_file(s->path, err);
-    if (code == KB_OK)
-        code = open_demuxer(s, err);
+    enum kb_code code = open_demuxer(s, err);
     if (code != KB_OK)
         return code;
-    s->packet = av_packet_alloc();
-    if (!s->packet)
-        return kb_no_memory(err);
     int e = find_stream_info(s->demux);
     if (cancel_requested(s->cancel))
         return cancel_check(s->cancel, err);
@@ -218,8 +219,12 @@ enum kb_code demux_open(struct demux *s, const char *path, enum AVMediaType type
                          const struct cancel *cancel, struct kb_error *err)
 {
     ffmpeg_init();
-    *s = (struct demux){.path = kb_strdup(path), .cancel = cancel};
-    enum kb_code code = open_steps(s, type, err);
+    *s = (struct demux){.path = kb_strdup(path), .cancel = cancel, .packet = av_packet_alloc()};
+    enum kb_code code = s->packet ? check_file(s->path, err) : kb_no_memory(err);
+    if (code == KB_OK)
+        code = open_file(s, err);
+    if (code == KB_OK)
+        code = open_stream(s, type, err);
     if (code != KB_OK)
         demux_close(s);
     return code;
@@ -255,8 +260,11 @@ enum kb_code demux_read(struct demux *s, AVPacket *ret, struct kb_error *err)
             return kb_no_memory(err);
         if (e < 0)
             return cancel_requested(s->cancel) ? cancel_check(s->cancel, err) : KB_EOF;
-        if (ret->stream_index == s->stream->index)
+        if (ret->stream_index == s->stream->index) {
+            if (s->first.size == 0)
+                s->first = (struct first_packet){ret->pos, ret->pts, ret->dts, ret->size};
             return KB_OK;
+        }
         av_packet_unref(ret);
     }
 }
@@ -304,6 +312,48 @@ bool demux_seek(struct demux *s, int64_t timestamp)
     s->decoder->flags |= AV_CODEC_FLAG_OUTPUT_CORRUPT;
     s->draining = false;
     return true;
+}
+
+static bool seek_first(struct demux *s)
+{
+    int64_t stamp = s->first.dts != AV_NOPTS_VALUE ? s->first.dts : s->first.pts;
+    return avformat_seek_file(s->demux, s->stream->index, INT64_MIN, stamp, stamp, 0) >= 0;
+}
+
+// Back to the first packet by the container's index. Only where packets carry their own time
+// stamps, so that nothing depends on how the demuxer came there, and if it is that very packet.
+static bool rewind_stream(struct demux *s)
+{
+    const char *format = s->demux->iformat->name;
+    if (s->first.size == 0 || !(av_match_name("mp4", format) || av_match_name("matroska", format)))
+        return false;
+    if (!seek_first(s) || demux_read(s, s->packet, NULL) != KB_OK)
+        return false;
+    const AVPacket *p = s->packet;
+    bool same = p->pos == s->first.pos && p->pts == s->first.pts && p->dts == s->first.dts &&
+                p->size == s->first.size;
+    av_packet_unref(s->packet);
+    return same && seek_first(s);
+}
+
+enum kb_code demux_restart(struct demux *s, const struct cancel *cancel, struct kb_error *err)
+{
+    avcodec_free_context(&s->decoder);
+    s->draining = false;
+    s->cancel = cancel;
+    if (rewind_stream(s))
+        return KB_OK;
+    enum AVMediaType type = s->stream->codecpar->codec_type;
+    avformat_close_input(&s->demux); // io is ours and stays
+    s->stream = NULL;
+    s->codec = NULL;
+    s->first = (struct first_packet){0};
+    enum kb_code code = cancel_check(cancel, err);
+    if (code == KB_OK)
+        code = open_stream(s, type, err);
+    if (code != KB_OK)
+        demux_close(s);
+    return code;
 }
 
 int64_t demux_origin(const struct demux *s)

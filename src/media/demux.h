@@ -9,7 +9,7 @@
 #include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
 
-// All-zero is closed.
+// All-zero is closed. Stays where it is while it is open: FFmpeg knows its address.
 struct demux {
     char *path;
     AVIOContext *io;
@@ -20,6 +20,10 @@ struct demux {
     AVPacket *packet;
     bool draining;
     const struct cancel *cancel;
+    struct first_packet { // of the stream; size 0: none was read yet
+        int64_t pos, pts, dts;
+        int size;
+    } first;
 };
 
 // Open path and choose its best stream of a type. Only a regular file is opened and nothing that it
@@ -39,6 +43,10 @@ enum kb_code demux_decode(struct demux *s, AVFrame *ret, struct kb_error *err);
 // Continue at the last key frame at or before a time stamp of the stream, or somewhere near: drop
 // frames up to the first that is a key frame. False: not possible.
 bool demux_seek(struct demux *s, int64_t timestamp);
+
+// Begin again as demux_open() left it, without a decoder; the file stays open. On failure *s is
+// closed. The same codes.
+enum kb_code demux_restart(struct demux *s, const struct cancel *cancel, struct kb_error *err);
 
 // The time that counts as 0 of the file, in AV_TIME_BASE units.
 int64_t demux_origin(const struct demux *s);

@@ -94,12 +94,10 @@ static enum kb_code no_picture(const struct reader *r, struct kb_error *err)
                    r->source.path);
 }
 
-// Open (again) and decode the first picture.
-static enum kb_code start(struct reader *r, const char *path, struct kb_error *err)
+// Decode the first picture.
+static enum kb_code start(struct reader *r, struct kb_error *err)
 {
-    enum kb_code code = demux_open(&r->source, path, AVMEDIA_TYPE_VIDEO, r->params.cancel, err);
-    if (code == KB_OK)
-        code = demux_open_decoder(&r->source, r->params.threads, err);
+    enum kb_code code = demux_open_decoder(&r->source, r->params.threads, err);
     if (code != KB_OK)
         return code;
     r->origin = AV_NOPTS_VALUE;
@@ -171,22 +169,43 @@ static const int32_t *display_matrix(const AVStream *s)
     return size >= 9 * sizeof(int32_t) ? data : NULL;
 }
 
+// What the first picture tells.
+static enum kb_code set_up(struct reader *r, struct kb_error *err)
+{
+    enum kb_code code = start(r, err);
+    if (code != KB_OK)
+        return code;
+    code = shaper_init(&r->shaper, r->ahead, display_matrix(r->source.stream),
+                       r->params.height, r->params.denoise, r->params.threads, err);
+    if (code != KB_OK)
+        return kb_wrap(err, "'%s'", r->source.path);
+    fill_info(r);
+    return KB_OK;
+}
+
 enum kb_code reader_open(struct reader **ret, const char *path, const struct reader_params *params,
                          struct kb_error *err)
 {
     CLEANUP(reader_close) struct reader *r = kb_alloc(sizeof(*r));
     if (params)
         r->params = *params;
-    enum kb_code code = start(r, path, err);
-    if (code != KB_OK)
-        return code;
-    code = shaper_init(&r->shaper, r->ahead, display_matrix(r->source.stream),
-                       r->params.height, r->params.denoise, r->params.threads, err);
-    if (code != KB_OK)
-        return kb_wrap(err, "'%s'", path);
-    fill_info(r);
-    *ret = TAKE(r);
-    return KB_OK;
+    enum kb_code code = demux_open(&r->source, path, AVMEDIA_TYPE_VIDEO, r->params.cancel, err);
+    if (code == KB_OK)
+        code = set_up(r, err);
+    if (code == KB_OK)
+        *ret = TAKE(r);
+    return code;
+}
+
+enum kb_code reader_restart(struct reader *r, const struct reader_params *params,
+                            struct kb_error *err)
+{
+    r->params = params ? *params : (struct reader_params){0};
+    shaper_reset(&r->shaper);
+    r->shaper = (struct shaper){0};
+    av_frame_free(&r->ahead);
+    enum kb_code code = demux_restart(&r->source, r->params.cancel, err);
+    return code == KB_OK ? set_up(r, err) : code;
 }
 
 const struct reader_info *reader_info(const struct reader *r)
@@ -254,10 +273,10 @@ enum kb_code reader_seek(struct reader *r, int64_t pts_us, struct kb_error *err)
     }
     enum kb_code code = cancel_check(r->params.cancel, err);
     if (code == KB_OK && !found) {
-        CLEANUP(kb_freep) char *path = kb_strdup(r->source.path);
-        demux_close(&r->source);
         av_frame_free(&r->ahead);
-        code = start(r, path, err);
+        code = demux_restart(&r->source, r->params.cancel, err);
+        if (code == KB_OK)
+            code = start(r, err);
     }
     while (code == KB_OK && r->ahead && r->ahead->pts < pts_us)
         code = look_ahead(r, err);

@@ -55,6 +55,12 @@ enum kb_code reader_next(struct reader *r, AVFrame **ret, struct kb_error *err);
 // key frame before). Works after KB_EOF too. Falls back to decoding from the start.
 enum kb_code reader_seek(struct reader *r, int64_t pts_us, struct kb_error *err);
 
+// Begin again at the first picture as if the file had just been opened with these parameters; it
+// stays open, so it may be gone from its folder. After a failure only reader_close() is left. The
+// codes of reader_open().
+enum kb_code reader_restart(struct reader *r, const struct reader_params *params,
+                            struct kb_error *err);
+
 void reader_close(struct reader **r); // NULL and half-opened are fine; sets *r to NULL
 
 #endif

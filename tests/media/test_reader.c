@@ -98,6 +98,8 @@ static const struct {
     {"带 空格'引号\".mp4", "-c:v mpeg4", "testsrc2=s=64x64:r=25:d=0.4", 10, 64, 64, 25, 1, false},
     {"-dash.mp4", "-c:v mpeg4", "testsrc2=s=64x64:r=25:d=0.4", 10, 64, 64, 25, 1, false},
     {"http:%03d*?.mkv", "-c:v mpeg4", "testsrc2=s=64x64:r=25:d=0.4", 10, 64, 64, 25, 1, true},
+    {"parts.mp4", "-c:v libx264 -g 12 -movflags frag_keyframe+empty_moov",
+     "testsrc2=s=64x64:r=25:d=2", 50, 64, 64, 25, 1, false},
 };
 
 static const char *film(size_t i)
@@ -553,6 +555,45 @@ static void test_broken_off(void **state)
     }
 }
 
+// The same pictures again, in another size and without them if that is wanted, though the file has
+// lost its name since it was opened.
+static void test_restart(void **state)
+{
+    static const struct reader_params plain, small = {.height = 40, .threads = 3};
+    for (size_t i = 0; i < ARRAY_LEN(films); i++) {
+        struct kb_error err = {0};
+        size_t size;
+        CLEANUP(kb_freep) char *data = load_bytes(film(i), &size);
+        CLEANUP(kb_freep) char *name = kb_printf("again-%s", films[i].name);
+        const char *path = make_bytes(name, data, size);
+        struct seen whole = {0}, seen = {0}, small_whole = {0};
+        CLEANUP(reader_close) struct reader *r = open_ok(path, &plain), *s = open_ok(path, &small);
+        look_at(r, &whole);
+        look_at(s, &small_whole);
+        unlink(path);
+        for (int n = 0; n < 3; n++) { // from the start, the middle and the end
+            const struct reader_params *p = n == 1 ? &small : &plain;
+            const struct seen *wanted = n == 1 ? &small_whole : &whole;
+            assert_ok(err, reader_restart(r, p, &err));
+            assert_int_equal(reader_info(r)->height, n == 1 ? 40 : films[i].height);
+            seen.n = 0;
+            look_at(r, &seen);
+            assert_int_equal(seen.n, wanted->n);
+            for (int k = 0; k < seen.n; k++)
+                if (seen.pts[k] != wanted->pts[k] || seen.hash[k] != wanted->hash[k] ||
+                    seen.duration[k] != wanted->duration[k])
+                    fail_msg("%s: picture %d is another", films[i].name, k);
+            if (n == 0)
+                assert_ok(err, reader_restart(r, &plain, &err));
+            for (int k = 0; k < 5 && n == 0; k++) {
+                CLEANUP(av_frame_free) AVFrame *f = NULL;
+                assert_ok(err, reader_next(r, &f, &err));
+            }
+        }
+        assert_ok(err, reader_seek(r, 0, &err)); // neither does a seek open it again
+    }
+}
+
 static void test_cancel(void **state)
 {
     struct kb_error err = {0};
@@ -681,8 +722,8 @@ int main(void)
         cmocka_unit_test(test_variable_rate), cmocka_unit_test(test_rotation),
         cmocka_unit_test(test_shapes),        cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_broken_off),    cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_damaged),       cmocka_unit_test(test_clips),
-        cmocka_unit_test(test_ahead),
+        cmocka_unit_test(test_restart),       cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_clips),         cmocka_unit_test(test_ahead),
     };
     return cmocka_run_group_tests(tests, make_setup, make_teardown);
 }
