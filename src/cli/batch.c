@@ -106,7 +106,7 @@ static void item_check(struct item *item, const struct batch_options *o)
     } else if (!o->force && file_exists(item->output)) {
         item->outcome = OUTCOME_SKIPPED;
         snprintf(item->why, sizeof(item->why), "%s", _("is there already; --force makes it again"));
-    } else if (dub_check(&dub, &err) != KB_OK) {
+    } else if (dub_check(&dub, NULL, &err) != KB_OK) {
         item_fail(item, &err);
     }
 }

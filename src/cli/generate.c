@@ -4,6 +4,7 @@
 #include "base/cache.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "media/reader.h"
 
 #include <string.h>
 
@@ -118,9 +119,11 @@ static enum kb_code run(struct generate_options *o, struct dub_result *result, s
     if (code != KB_OK)
         return code;
     dub->audio = o->speech.audio;
-    code = dub_check(dub, err);
+    CLEANUP(reader_close) struct reader *film = NULL;
+    code = dub_check(dub, &film, err);
     if (code != KB_OK)
         return code;
+    dub->film = film;
 
     o->engine.watch = dub->watch;
     CLEANUP(engine_free) struct engine engine = {0};

@@ -98,9 +98,11 @@ void track_mouth(const struct track *t, int face, int i, struct track_mouth *ret
 
 // Make a track by decoding the video. limit_us: look no further than that pts (<= 0: everything).
 // A video without any face gives a track with n_faces 0. Progress: STAGE_PREPROCESSING.
+struct reader;
 struct track_params {
     int64_t limit_us;
     const char *video_hash; // file_hash() of the video, where it is known; NULL: it is computed
+    struct reader *film;    // the video, if it is open; left somewhere in it. NULL: it is opened
     int decoder_threads;    // 0 = 1
     int64_t cache_limit;    // track_obtain: bytes of tracks that the folder may keep; 0 = no limit
     struct watch watch;

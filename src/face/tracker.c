@@ -411,7 +411,7 @@ enum kb_code track_make(struct track **ret, const char *video_path, struct face_
 {
     const struct track_params p = params ? *params : (struct track_params){0};
     const struct reader_params rp = {.threads = p.decoder_threads, .cancel = p.watch.cancel};
-    CLEANUP(reader_close) struct reader *r = NULL;
+    CLEANUP(reader_close) struct reader *own = NULL;
     CLEANUP(track_free) struct track *t = kb_alloc(sizeof(*t));
     enum kb_code code = KB_OK;
     if (p.video_hash)
@@ -419,9 +419,10 @@ enum kb_code track_make(struct track **ret, const char *video_path, struct face_
     else
         code = file_hash(t->info.video_hash, video_path, err);
     if (code == KB_OK)
-        code = reader_open(&r, video_path, &rp, err);
+        code = p.film ? reader_restart(p.film, &rp, err) : reader_open(&own, video_path, &rp, err);
     if (code != KB_OK)
         return code;
+    struct reader *r = p.film ? p.film : own;
     t->info.width = reader_info(r)->width;
     t->info.height = reader_info(r)->height;
 

@@ -330,11 +330,13 @@ static enum kb_code open_both(struct side *truth, struct side *test,
 static enum kb_code make_track(struct side *s, struct face_models *models, struct passes *passes,
                                struct kb_error *err)
 {
-    struct track_params tp = {.decoder_threads = decoder_threads(passes->params),
+    struct track_params tp = {.film = s->reader,
+                              .decoder_threads = decoder_threads(passes->params),
                               .watch = {passes->params->watch.cancel, on_pass_progress, passes}};
+    struct reader_params rp = {.threads = tp.decoder_threads, .cancel = tp.watch.cancel};
     enum kb_code code = track_make(&s->track, s->path, models, &tp, err);
     passes->pass++;
-    return code;
+    return code == KB_OK ? reader_restart(s->reader, &rp, err) : code; // for the pixels
 }
 
 enum kb_code eval_run(struct eval_result *ret, const char *truth_path, const char *test_path,

@@ -62,8 +62,8 @@ static int64_t estimate_bytes(const struct reader_info *v, int64_t length_us)
     return bits / 8 * (length_us / 1000000 + 1);
 }
 
-static enum kb_code check_inputs(const struct dub_params *p, int64_t *ret_bytes,
-                                 struct kb_error *err)
+static enum kb_code check_inputs(const struct dub_params *p, struct reader **ret_film,
+                                 int64_t *ret_bytes, struct kb_error *err)
 {
     CLEANUP(audio_close) struct audio_reader *audio = NULL;
     CLEANUP(reader_close) struct reader *video = NULL, *mouth_from = NULL, *style_from = NULL;
@@ -91,19 +91,25 @@ static enum kb_code check_inputs(const struct dub_params *p, int64_t *ret_bytes,
     if (p->duration_us > 0)
         length = KB_MIN(length, p->duration_us);
     *ret_bytes = estimate_bytes(info, length);
+    *ret_film = TAKE(video);
     return KB_OK;
 }
 
-enum kb_code dub_check(const struct dub_params *p, struct kb_error *err)
+enum kb_code dub_check(const struct dub_params *p, struct reader **ret_film, struct kb_error *err)
 {
+    CLEANUP(reader_close) struct reader *film = NULL;
     int64_t bytes = 0;
     if (file_same(p->video, p->output) || file_same(p->audio, p->output) ||
         (p->mouth_from && file_same(p->mouth_from, p->output)) ||
         (p->style_from && file_same(p->style_from, p->output)))
         return kb_fail(err, KB_BAD_INPUT,
                        _("the output '%s' is one of the inputs; choose another name"), p->output);
-    enum kb_code code = check_inputs(p, &bytes, err);
-    return code == KB_OK ? file_check_writable(p->output, bytes + SPARE_BYTES, err) : code;
+    enum kb_code code = check_inputs(p, &film, &bytes, err);
+    if (code == KB_OK)
+        code = file_check_writable(p->output, bytes + SPARE_BYTES, err);
+    if (code == KB_OK && ret_film)
+        *ret_film = TAKE(film);
+    return code;
 }
 
 // --- the job ---
@@ -227,14 +233,15 @@ static enum kb_code choose_face(struct dub *d, struct kb_error *err)
     return d->face >= 0 ? KB_OK : KB_NOT_FOUND;
 }
 
-// The reader of the film, as the job wants its frames.
-static enum kb_code open_film(struct reader **ret, const struct dub_params *p, struct kb_error *err)
+// From the first frame on, as the dub wants them.
+static enum kb_code restart_film(struct reader *film, const struct dub_params *p,
+                                 struct kb_error *err)
 {
     struct reader_params rp = {.height = p->height,
                                .denoise = p->denoise,
                                .threads = decoder_threads(p->threads),
                                .cancel = p->watch.cancel};
-    return reader_open(ret, p->video, &rp, err);
+    return reader_restart(film, &rp, err);
 }
 
 // How the network paints, whether that is shown or only looked at.
@@ -330,6 +337,7 @@ static enum kb_code read_style(struct rigging *r, const struct dub *d, struct kb
     if (code != KB_OK)
         return code;
     struct style_film f = {.video = other ? p->style_from : p->video,
+                           .info = other ? NULL : reader_info(d->reader),
                            .track = other ? r->style_from : d->track,
                            .face = other ? 0 : d->face,
                            .listener = d->engine->motion,
@@ -362,20 +370,16 @@ static void own_range(const struct rigging *r, const struct dub *d, float *ret_l
 static enum kb_code follow_painting(struct rigging *r, const struct dub *d, struct kb_error *err)
 {
     const struct dub_params *p = d->p;
-    CLEANUP(reader_close) struct reader *film = NULL;
-    enum kb_code code = open_film(&film, p, err);
-    if (code != KB_OK)
-        return code;
     struct lead_params lp = {
         .painting = painting_of(d), .person = rig_person(r->rig), .faces = d->engine->faces};
     int64_t frames;
     r->passes = (struct passes){&p->watch, 0};
-    lp.painting.source.reader = film;
     lp.painting.watch = (struct watch){p->watch.cancel, report_pass, &r->passes};
-    code = lead_run(&r->led, &frames, &lp, err);
-    if (code == KB_OK)
-        r->passes.first = frames;
-    return code == KB_BAD_INPUT ? kb_wrap(err, "'%s'", p->video) : code;
+    enum kb_code code = lead_run(&r->led, &frames, &lp, err);
+    if (code != KB_OK)
+        return code == KB_BAD_INPUT ? kb_wrap(err, "'%s'", p->video) : code;
+    r->passes.first = frames;
+    return restart_film(d->reader, p, err);
 }
 
 static enum kb_code prepare_rig(struct rigging *r, const struct dub *d, struct kb_error *err)
@@ -463,14 +467,15 @@ enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_re
                      struct kb_error *err)
 {
     CLEANUP(mel_free) struct mel *own_mel = NULL;
-    CLEANUP(reader_close) struct reader *reader = NULL;
+    CLEANUP(reader_close) struct reader *own_film = NULL;
     CLEANUP(track_free) struct track *track = NULL;
     CLEANUP(motion_free) struct motion *motion = NULL;
     struct dub_result result = {0};
     struct clock clock = {kb_now_us(), result.stage_s};
     const struct watch quiet = {.cancel = p->watch.cancel};
 
-    enum kb_code code = dub_check(p, err);
+    enum kb_code code = p->film ? KB_OK : dub_check(p, &own_film, err);
+    struct reader *film = p->film ? p->film : own_film;
     if (code == KB_OK && p->lead)
         code = engine_prepare_lead(e, err);
     if (code == KB_OK && !p->mel)
@@ -479,13 +484,12 @@ enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_re
     if (code == KB_OK && e->motion)
         code = motion_run(&motion, e->motion, mel, &quiet, err);
     lap(&clock, STAGE_AUDIO);
-    if (code == KB_OK)
-        code = open_film(&reader, p, err);
     if (code != KB_OK)
         return code;
 
     int64_t length_us = speech_length_us(p, mel);
     struct track_params tp = {.limit_us = p->keep_video ? 0 : p->start_us + length_us,
+                              .film = film,
                               .decoder_threads = thread_count(p->threads),
                               .cache_limit = p->track_cache_limit,
                               .watch = p->watch};
@@ -499,18 +503,20 @@ enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_re
                     .mel = mel,
                     .motion = motion,
                     .track = track,
-                    .reader = reader,
+                    .reader = film,
                     .length_us = length_us};
     if (code == KB_OK)
         code = choose_face(&d, err);
     if (code == KB_OK)
         code = engine_prepare_int8(e, p->video, track, mel, &p->watch, err);
     if (code == KB_OK)
+        code = restart_film(film, p, err);
+    if (code == KB_OK)
         code = run_stages(&d, &result, &clock, err);
     if (code != KB_OK)
         return code;
-    result.width = reader_info(reader)->width;
-    result.height = reader_info(reader)->height;
+    result.width = reader_info(film)->width;
+    result.height = reader_info(film)->height;
     *ret = result;
     return KB_OK;
 }

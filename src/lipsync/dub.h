@@ -21,8 +21,11 @@ enum loop_mode { LOOP_PINGPONG, LOOP_RESTART, LOOP_FREEZE, LOOP_NONE };
 bool loop_mode_parse(const char *text,
                      enum loop_mode *ret); // "pingpong", "restart", "freeze", "none"
 
+struct reader;
+
 struct dub_params {
     const char *audio, *video, *output; // paths
+    struct reader *film;                // video, as dub_check() gave it; NULL: it is opened
     const char *note;                   // the output's comment, for whoever reads it; NULL = none
     const struct mel *mel;              // of audio, shared by a batch; NULL: computed here
     const char *track_folder;           // cache of face tracks; NULL = none
@@ -76,11 +79,13 @@ struct dub_result {
 };
 
 // Check what can be checked before any work: inputs exist and open, output can be written, room for
-// it. Cheap. The same codes as dub_run.
-enum kb_code dub_check(const struct dub_params *p, struct kb_error *err);
+// it. Cheap. The same codes as dub_run. ret_film (may be NULL): the open video, for
+// dub_params.film, so that dub_run() need not open it again; reader_close() it.
+enum kb_code dub_check(const struct dub_params *p, struct reader **ret_film, struct kb_error *err);
 
-// Makes the whole dub. The output appears under its name only when it is whole. A video without any
-// face is KB_BAD_INPUT. KB_CANCELLED leaves nothing behind.
+// Makes the whole dub, after dub_check() unless the film comes from there. The output appears under
+// its name only when it is whole. A video without any face is KB_BAD_INPUT. KB_CANCELLED leaves
+// nothing behind.
 enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_result *ret,
                      struct kb_error *err);
 

@@ -13,9 +13,9 @@
 #include "rig/person.h"
 
 struct lead_params { // borrowed
-    // The network's pass over the film, as if its picture were to be kept: source (with a reader of
-    // its own), lanes, mel, cropper, paste, cancel and progress. Where its frames go is not looked
-    // at.
+    // The network's pass over the film, as if its picture were to be kept: source (whose
+    // reader is left at its end), lanes, mel, cropper, paste, cancel and progress. Where its frames
+    // go is not looked at.
     struct pipeline_params painting;
     const struct person *person;
     struct face_models *faces;

@@ -101,7 +101,8 @@ char *style_describe(const struct style *s);
 
 struct style_film { // borrowed
     const char *video;
-    const struct track *track; // of it
+    const struct reader_info *info; // of it, if it is open; NULL: it is opened to be asked
+    const struct track *track;      // of it
     int face;
     struct motion_model *listener;
     const char *folder; // where styles of films lie (style_save()); NULL: none

@@ -90,13 +90,13 @@ static enum kb_code listen(struct heard *ret, const struct style_film *f, struct
     CLEANUP(reader_close) struct reader *reader = NULL;
     const struct watch quiet = {.cancel = f->cancel};
     struct reader_params rp = {.cancel = f->cancel};
-    enum kb_code code = reader_open(&reader, f->video, &rp, err);
+    enum kb_code code = f->info ? KB_OK : reader_open(&reader, f->video, &rp, err);
     if (code == KB_OK)
         code = hear(&ret->mel, f, err);
     if (code == KB_OK)
         code = motion_run(&ret->told, f->listener, ret->mel, &quiet, err);
     if (code == KB_OK)
-        ret->start_us = reader_info(reader)->start_us;
+        ret->start_us = (f->info ? f->info : reader_info(reader))->start_us;
     return code;
 }
 

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "base/sentence.h"
 #include "media/audio.h"
-#include "media/demux.h"
+#include "media/reader.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,11 +93,8 @@ static enum kb_code hear_speech(struct worker *w, const struct job_claim *c, boo
 static int64_t longest_output_us(const struct dub_params *p)
 {
     int64_t longest = mel_duration_us(p->mel);
-    struct demux video = {0};
-    if (p->keep_video &&
-        demux_open(&video, p->video, AVMEDIA_TYPE_VIDEO, p->watch.cancel, NULL) == KB_OK)
-        longest = KB_MAX(longest, demux_duration_us(&video));
-    demux_close(&video);
+    if (p->keep_video)
+        longest = KB_MAX(longest, reader_info(p->film)->duration_us);
     return p->duration_us > 0 ? KB_MIN(longest, p->duration_us) : longest;
 }
 
@@ -150,6 +147,11 @@ static enum kb_code run_claimed(struct worker *w, const struct job_claim *c,
     dub.track_folder = tracks;
     dub.threads = w->params->threads;
     dub.watch = (struct watch){pulse_work(w->pulse), pulse_progress, w->pulse};
+    CLEANUP(reader_close) struct reader *film = NULL;
+    code = dub_check(&dub, &film, err);
+    if (code != KB_OK)
+        return code;
+    dub.film = film;
     limits_processor_time(w->params, longest_output_us(&dub));
     code = dub_run(&w->engine, &dub, result, err);
     // The first video may have let it go on in int8.

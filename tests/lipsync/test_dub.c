@@ -220,6 +220,20 @@ static void test_start_height_and_loops(void **state)
     assert_ok(err, dub_run(&engine, &p, &r, &err));
     assert_int_equal(r.frames, 50);
 
+    // The film of the check is the one that is read, wherever it was left.
+    CLEANUP(reader_close) struct reader *film = NULL;
+    assert_ok(err, dub_check(&p, &film, &err));
+    p.film = film;
+    for (int i = 0; i < 2; i++) {
+        CLEANUP(av_frame_free) AVFrame *next = NULL;
+        assert_ok(err, dub_run(&engine, &p, &r, &err));
+        assert_int_equal(r.frames, 50);
+        assert_int_equal(r.height, 144);
+        enum kb_code code = reader_next(film, &next, &err);
+        assert_true(code == KB_EOF || next->pts > p.start_us);
+    }
+    p.film = NULL;
+
     p.start_us = 60000000;
     assert_fails(err, KB_BAD_INPUT, "behind the end", dub_run(&engine, &p, &r, &err));
 }
