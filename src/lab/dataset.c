@@ -228,11 +228,12 @@ static enum kb_code film_open(struct film *f, struct dataset *d, struct face_mod
     struct reader_params rp = {.threads = KB_MAX(p->threads, 1), .cancel = watch->cancel};
     struct track_params tp = {
         .decoder_threads = KB_MAX(p->threads, 1), .cache_limit = p->track_limit, .watch = *watch};
-    enum kb_code code = mel_from_file(&f->mel, f->source->video, false, watch, err);
+    enum kb_code code = reader_open(&f->reader, f->source->video, &rp, err);
+    if (code == KB_OK)
+        code = mel_from_file(&f->mel, f->source->video, false, watch, err);
+    tp.film = f->reader;
     if (code == KB_OK)
         code = track_obtain(&f->track, f->source->video, p->track_folder, faces, &tp, NULL, err);
-    if (code == KB_OK)
-        code = reader_open(&f->reader, f->source->video, &rp, err);
     if (code != KB_OK)
         return code;
     int n = track_info(f->track)->n_frames;

@@ -2,11 +2,9 @@
 // run through it stretch by stretch, each beginning where the last one's samples end.
 #include "lipsync/motion.h"
 
-#include "base/file.h"
 #include "face/track.h"
+#include "lipsync/network.h"
 #include "lipsync/vad.h"
-#include "nn/import/import.h"
-#include "nn/session.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -47,15 +45,6 @@ static enum kb_code bad_meta(struct kb_error *err, const char *key)
         _("the model's metadata has no usable '%s'; it is not a listener of this version "
           "(docs/models.md)"),
         key);
-}
-
-static bool meta_number(const struct tensor_set *set, const char *key, double low, double high,
-                        double *ret)
-{
-    const char *text = tensor_set_meta(set, key);
-    char *end = NULL;
-    *ret = text ? strtod(text, &end) : NAN;
-    return text && end != text && *end == '\0' && *ret >= low && *ret <= high; // NaN is not
 }
 
 // "points": FaceMesh's number of each of the 40 points that move, all lips, none twice.
@@ -142,22 +131,22 @@ bool motion_recognize(const struct tensor_set *set)
     return format && strcmp(format, "koubo-motion") == 0;
 }
 
-static enum kb_code read_contract(struct motion_model *m, const struct tensor_set *set,
-                                  struct kb_error *err)
+static enum kb_code read_contract(void *owner, const struct tensor_set *set, struct kb_error *err)
 {
+    struct motion_model *m = owner;
     const char *name = tensor_set_meta(set, "name");
     double version, rate, offset_s, gain, margin = 0;
     if (!motion_recognize(set))
         return bad_meta(err, "format");
-    if (!meta_number(set, "version", 2, 2, &version))
+    if (!network_number(set, "version", 2, 2, &version))
         return bad_meta(err, "version");
-    if (!meta_number(set, "rate", MOTION_RATE_HZ, MOTION_RATE_HZ, &rate))
+    if (!network_number(set, "rate", MOTION_RATE_HZ, MOTION_RATE_HZ, &rate))
         return bad_meta(err, "rate");
-    if (!meta_number(set, "mel_offset_s", -MAX_OFFSET, MAX_OFFSET, &offset_s))
+    if (!network_number(set, "mel_offset_s", -MAX_OFFSET, MAX_OFFSET, &offset_s))
         return bad_meta(err, "mel_offset_s");
-    if (!meta_number(set, "gain", 0, 10, &gain))
+    if (!network_number(set, "gain", 0, 10, &gain))
         return bad_meta(err, "gain");
-    if (tensor_set_meta(set, "margin") && !meta_number(set, "margin", 0, MAX_MARGIN, &margin))
+    if (tensor_set_meta(set, "margin") && !network_number(set, "margin", 0, MAX_MARGIN, &margin))
         return bad_meta(err, "margin");
     snprintf(m->name, sizeof(m->name), "%s", name ? name : "koubo");
     m->first_column = (int)lround(offset_s * MEL_PER_S);
@@ -171,8 +160,9 @@ static enum kb_code read_contract(struct motion_model *m, const struct tensor_se
 
 // One mel of fixed width goes in; a sample for every second column that a window fits behind comes
 // out.
-static enum kb_code read_shape(struct motion_model *m, const struct graph *g, struct kb_error *err)
+static enum kb_code read_shape(void *owner, const struct graph *g, struct kb_error *err)
 {
+    struct motion_model *m = owner;
     const struct value *mel = &g->values[g->inputs[0]], *out = &g->values[g->outputs[0]];
     bool is_one = g->n_inputs == 1 && g->n_outputs == 1;
     if (!is_one || mel->c != MEL_BANDS || mel->h != 1 || out->c != 2 * MOTION_POINTS ||
@@ -187,38 +177,15 @@ static enum kb_code read_shape(struct motion_model *m, const struct graph *g, st
     return KB_OK;
 }
 
-static enum kb_code load_file(struct motion_model *m, const char *path, int threads,
-                              struct kb_error *err)
-{
-    CLEANUP(tensor_set_free) struct tensor_set *set = NULL;
-    CLEANUP(graph_free) struct graph *g = NULL;
-    enum kb_code code = weights_load(&set, path, err);
-    if (code == KB_OK)
-        code = read_contract(m, set, err);
-    if (code == KB_OK)
-        code = graph_from_metadata(&g, set, err);
-    if (code == KB_OK)
-        code = read_shape(m, g, err);
-    // f32: the half type of some processors is off by more than a lip may be.
-    struct session_params p = {.batch = 1, .precision = PRECISION_F32, .threads = threads};
-    return code == KB_OK ? session_create(&m->session, g, &p, err) : code;
-}
-
 enum kb_code motion_model_load(struct motion_model **ret, const char *model, int threads,
                                struct kb_error *err)
 {
     CLEANUP(motion_model_free) struct motion_model *m = kb_alloc(sizeof(*m));
-    CLEANUP(kb_freep) char *path = NULL;
-    enum kb_code code = model_find(&path, model, err);
-    if (code != KB_OK)
-        return code;
-    code = load_file(m, path, threads, err);
+    static const struct network_owner us = {read_contract, read_shape};
+    enum kb_code code = network_load(&m->session, m->hash, model, threads, &us, m, err);
     if (code == KB_OK)
-        code = file_hash(m->hash, path, err);
-    if (code != KB_OK)
-        return kb_wrap(err, _("model '%s'"), path);
-    *ret = TAKE(m);
-    return KB_OK;
+        *ret = TAKE(m);
+    return code;
 }
 
 void motion_model_free(struct motion_model **m)

@@ -3,11 +3,9 @@
 // networks say a vector of each moment; blocks of half a window collect the products for all lags.
 #include "lipsync/sync.h"
 
-#include "base/file.h"
 #include "lipsync/motion.h"
+#include "lipsync/network.h"
 #include "lipsync/vad.h"
-#include "nn/import/import.h"
-#include "nn/session.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -59,15 +57,6 @@ static enum kb_code bad_meta(struct kb_error *err, const char *key)
                    key);
 }
 
-static bool meta_number(const struct tensor_set *set, const char *key, double low, double high,
-                        double *ret)
-{
-    const char *text = tensor_set_meta(set, key);
-    char *end = NULL;
-    *ret = text ? strtod(text, &end) : NAN;
-    return text && end != text && *end == '\0' && *ret >= low && *ret <= high; // NaN is not
-}
-
 // The i-th point that the network sees, as the track numbers it.
 static int point_of(int i)
 {
@@ -84,9 +73,9 @@ static bool points_are_ours(const struct tensor_set *set)
     return good;
 }
 
-static enum kb_code read_contract(struct sync_judge *j, const struct tensor_set *set,
-                                  struct kb_error *err)
+static enum kb_code read_contract(void *owner, const struct tensor_set *set, struct kb_error *err)
 {
+    struct sync_judge *j = owner;
     const char *name = tensor_set_meta(set, "name");
     double lips_lead, mel_lead;
     const struct {
@@ -104,7 +93,7 @@ static enum kb_code read_contract(struct sync_judge *j, const struct tensor_set 
     if (!sync_recognize(set))
         return bad_meta(err, "format");
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
-        if (!meta_number(set, numbers[i].key, numbers[i].low, numbers[i].high, numbers[i].ret))
+        if (!network_number(set, numbers[i].key, numbers[i].low, numbers[i].high, numbers[i].ret))
             return bad_meta(err, numbers[i].key);
     if (!points_are_ours(set))
         return bad_meta(err, "points");
@@ -122,8 +111,9 @@ static int place_of(const struct graph *g, const int *values, int n, const char 
     return -1;
 }
 
-static enum kb_code read_shape(struct sync_judge *j, const struct graph *g, struct kb_error *err)
+static enum kb_code read_shape(void *owner, const struct graph *g, struct kb_error *err)
 {
+    struct sync_judge *j = owner;
     j->lips = place_of(g, g->inputs, g->n_inputs, "lips");
     j->mel = place_of(g, g->inputs, g->n_inputs, "mel");
     j->of_lips = place_of(g, g->outputs, g->n_outputs, "of_lips");
@@ -150,35 +140,16 @@ static enum kb_code read_shape(struct sync_judge *j, const struct graph *g, stru
     return KB_OK;
 }
 
-static enum kb_code load_file(struct sync_judge *j, const char *path, int threads,
-                              struct kb_error *err)
-{
-    CLEANUP(tensor_set_free) struct tensor_set *set = NULL;
-    CLEANUP(graph_free) struct graph *g = NULL;
-    enum kb_code code = weights_load(&set, path, err);
-    if (code == KB_OK)
-        code = read_contract(j, set, err);
-    if (code == KB_OK)
-        code = graph_from_metadata(&g, set, err);
-    if (code == KB_OK)
-        code = read_shape(j, g, err);
-    struct session_params p = {.batch = 1, .precision = PRECISION_F32, .threads = threads};
-    return code == KB_OK ? session_create(&j->session, g, &p, err) : code;
-}
-
 enum kb_code sync_judge_load(struct sync_judge **ret, const char *model, int threads,
                              struct kb_error *err)
 {
     CLEANUP(sync_judge_free) struct sync_judge *j = kb_alloc(sizeof(*j));
-    CLEANUP(kb_freep) char *path = NULL;
-    enum kb_code code = model_find(&path, model ? model : MODEL, err);
-    if (code != KB_OK)
-        return code;
-    code = load_file(j, path, threads, err);
-    if (code != KB_OK)
-        return kb_wrap(err, _("model '%s'"), path);
-    *ret = TAKE(j);
-    return KB_OK;
+    static const struct network_owner us = {read_contract, read_shape};
+    enum kb_code code =
+        network_load(&j->session, NULL, model ? model : MODEL, threads, &us, j, err);
+    if (code == KB_OK)
+        *ret = TAKE(j);
+    return code;
 }
 
 void sync_judge_free(struct sync_judge **j)
