@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "media/ahead.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +33,8 @@
 #define SHORT_VIDEO_US  1000000 // below this every face counts
 #define FRAMES_AHEAD    8
 #define COVERED         0.2f // from this cover on the mouth's picture is of no use
+
+_Static_assert(MAX_PERSONS > TRACK_MAX_FACES, "somebody is lost when all places are taken");
 
 struct person {
     int n, capacity; // records
@@ -211,7 +214,8 @@ static struct person *new_person(struct tracker *k)
     for (int i = 0; i < k->n_persons; i++)
         if (!k->persons[i].active && (!least || k->persons[i].n < least->n))
             least = &k->persons[i];
-    person_clear(least); // at most TRACK_MAX_FACES are active, so there is one
+    assert(least); // at most TRACK_MAX_FACES are active
+    person_clear(least);
     return least;
 }
 

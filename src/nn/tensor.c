@@ -1,5 +1,6 @@
 #include "nn/tensor.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,8 +49,10 @@ const char *dtype_name(enum dtype t)
 int64_t tensor_count(const struct tensor *t)
 {
     int64_t n = 1;
-    for (int i = 0; i < t->n_dims; i++)
-        n *= t->dims[i]; // cannot overflow: checked when the tensor was added
+    for (int i = 0; i < t->n_dims; i++) {
+        assert(t->dims[i] == 0 || n <= INT64_MAX / t->dims[i]); // as tensor_set_add() has checked
+        n *= t->dims[i];
+    }
     return n;
 }
 
