@@ -24,19 +24,6 @@ struct affine affine_invert(const struct affine *m)
     };
 }
 
-struct affine affine_compose(const struct affine *outer, const struct affine *inner)
-{
-    const struct affine *a = outer, *b = inner;
-    return (struct affine){
-        .xx = a->xx * b->xx + a->xy * b->yx,
-        .xy = a->xx * b->xy + a->xy * b->yy,
-        .x0 = a->xx * b->x0 + a->xy * b->y0 + a->x0,
-        .yx = a->yx * b->xx + a->yy * b->yx,
-        .yy = a->yx * b->xy + a->yy * b->yy,
-        .y0 = a->yx * b->x0 + a->yy * b->y0 + a->y0,
-    };
-}
-
 void affine_apply(const struct affine *m, float x, float y, float *ret_x, float *ret_y)
 {
     *ret_x = m->xx * x + m->xy * y + m->x0;

@@ -14,8 +14,7 @@ struct affine {
     float yx, yy, y0;
 };
 
-struct affine affine_invert(const struct affine *m);              // m must not be singular
-struct affine affine_compose(const struct affine *outer, const struct affine *inner); // outer(inner(p))
+struct affine affine_invert(const struct affine *m); // m must not be singular
 void affine_apply(const struct affine *m, float x, float y, float *ret_x, float *ret_y);
 
 // Least-squares similarity (rotation, one scale, shift) that takes from[i] to to[i], n >= 2.

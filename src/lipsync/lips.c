@@ -290,8 +290,3 @@ const float *lips_output(const struct lips *l, int i)
 {
     return session_output(l->session, 0) + (ptrdiff_t)i * LIPS_FLOATS;
 }
-
-int64_t lips_params_count(const struct lips *l)
-{
-    return l->params;
-}

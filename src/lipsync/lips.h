@@ -56,6 +56,4 @@ enum kb_code lips_run(struct lips *l, struct kb_error *err);
 // LIPS_FLOATS of frame i.
 const float *lips_output(const struct lips *l, int i);
 
-int64_t lips_params_count(const struct lips *l); // numbers the network learnt
-
 #endif

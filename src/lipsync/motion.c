@@ -22,7 +22,6 @@
 
 struct motion_model {
     char name[64], hash[33];
-    int64_t params;
     int first_column; // of the mel, for sample 0
     int stretch;      // samples in a run
     int margin;       // samples before and after these that only half of the speech was seen for
@@ -173,7 +172,6 @@ static enum kb_code read_shape(void *owner, const struct graph *g, struct kb_err
               "for every second column"),
             MEL_BANDS, 2 * MOTION_POINTS);
     m->stretch = out->w - 2 * m->margin;
-    m->params = graph_params(g);
     return KB_OK;
 }
 
@@ -205,11 +203,6 @@ const char *motion_model_hash(const struct motion_model *m)
 const char *motion_model_name(const struct motion_model *m)
 {
     return m->name;
-}
-
-int64_t motion_model_params(const struct motion_model *m)
-{
-    return m->params;
 }
 
 // --- running it ---

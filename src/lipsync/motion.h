@@ -26,9 +26,8 @@ bool motion_recognize(const struct tensor_set *set);
 enum kb_code motion_model_load(struct motion_model **ret, const char *model, int threads,
                                struct kb_error *err);
 void motion_model_free(struct motion_model **m);
-// The name in the file ("koubo-lips-research"), and how many numbers it learnt.
+// The name in the file ("koubo-lips-research").
 const char *motion_model_name(const struct motion_model *m);
-int64_t motion_model_params(const struct motion_model *m);
 // file_hash() of its file.
 const char *motion_model_hash(const struct motion_model *m);
 

@@ -45,7 +45,9 @@ static void add_between(const struct motion *m, double sample, float weight,
         ret[j] += weight * (a[j] + t * (b[j] - a[j]));
 }
 
-void style_told_at(const struct motion *m, double sample, float ret[STYLE_NUMBERS])
+// What is told at a sample of the motion, between samples straight, as the plan shows it: with the
+// mean over 64 ms. Without the fade in silence. Beyond the ends: as there.
+static void told_at(const struct motion *m, double sample, float ret[STYLE_NUMBERS])
 {
     memset(ret, 0, STYLE_NUMBERS * sizeof(*ret));
     add_between(m, sample - MASS, 0.25f, ret);
@@ -168,7 +170,7 @@ static enum kb_code find_lag(struct look *l, int *ret_lag, float *ret_agreement,
         return kb_no_memory(err);
     for (int i = 0; i < m->n; i++) {
         float lips[STYLE_NUMBERS];
-        style_told_at(m, i, lips);
+        told_at(m, i, lips);
         told[i] = motion_opening((const float(*)[2])lips);
     }
     *ret_lag = 0;
@@ -204,7 +206,7 @@ static enum kb_code gather_rows(struct style_rows *ret, const struct look *l, in
         ret->time_s[row] = l->moments[i].time_s;
         displacements(&l->person, &posed, ret->seen[row]);
         for (int t = 0; t < STYLE_TAPS; t++)
-            style_told_at(l->p->told, place + style_taps[t], ret->told[row][t]);
+            told_at(l->p->told, place + style_taps[t], ret->told[row][t]);
     }
     return KB_OK;
 }
@@ -314,7 +316,7 @@ static enum kb_code stretch_motion(const struct style_map *map, struct motion *m
     float low, high, lips[STYLE_NUMBERS];
     for (int i = 0; i < m->n; i++)
         if (voice_at(m, i)) {
-            style_told_at(m, i, lips);
+            told_at(m, i, lips);
             openings[n++] = motion_opening((const float(*)[2])lips);
         }
     motion_spread(openings, n, &low, &high);

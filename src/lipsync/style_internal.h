@@ -11,7 +11,7 @@ struct style_rows {
     double *time_s;
     float (*seen)[STYLE_NUMBERS];
     // As the listener tells them for that moment and those around (style_taps), with the mass that
-    // lips have (style_told_at()).
+    // lips have.
     float (*told)[STYLE_TAPS][STYLE_NUMBERS];
 };
 void style_rows_clear(struct style_rows *r);
@@ -30,9 +30,6 @@ struct style_regression {
 enum kb_code style_regress(struct style_regression *ret, const struct style_rows *rows, float gain,
                            const struct cancel *cancel, struct kb_error *err);
 
-// What is told at a sample of the motion, between samples straight, as the plan shows it: with the
-// mean over 64 ms. Without the fade in silence. Beyond the ends: as there.
-void style_told_at(const struct motion *m, double sample, float ret[STYLE_NUMBERS]);
 // How far the map's opening is stretched, once its 5 % and 95 % are told_low and told_high.
 float style_stretch(float told_low, float told_high, float seen_low, float seen_high);
 

@@ -13,9 +13,6 @@
 // Turn types of slots that can be to SLOT_U8 and set their scale.
 void quantize_choose(struct slot *slots, const struct graph *g, const struct ranges *ranges);
 
-// The scale of every channel of a u8 value: those of a concatenation differ from part to part.
-void quantize_scales(const struct slot *slots, const struct graph *g, int value, float *ret);
-
 // Weights of a convolution that reads u8: ret_weight (as op->weight) holds whole numbers -127…127,
 // ret_step[o] is the real value of an accumulator's 1 in output channel o.
 void quantize_weights(const struct slot *slots, const struct graph *g, const struct op *op,

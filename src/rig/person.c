@@ -20,13 +20,14 @@
 #define MISFIT_MAX 0.06f
 
 // Forehead, brows, eyes, ridge of the nose and temples: FaceMesh points that speech leaves alone.
-// The first ones give the canonical units.
+// The first ones give the canonical units: where the mean face has them in the crop of side 1,
+// which makes lips of different people comparable.
 #define N_RIGID  28
-#define UNIT_IDS 33, 133, 362, 263, 168, 6, 197, 195, 5, 4
-static const uint16_t rigid_ids[N_RIGID] = {UNIT_IDS, 10,  151, 9,   8,   67, 109, 338, 297, 70,
-                                            105,      300, 334, 127, 356, 54, 284, 103, 332};
-const uint16_t person_unit_ids[PERSON_N_UNITS] = {UNIT_IDS};
-const float person_units[PERSON_N_UNITS][2] = {
+static const uint16_t rigid_ids[N_RIGID] = {33,  133, 362, 263, 168, 6,   197, 195, 5,  4,
+                                            10,  151, 9,   8,   67,  109, 338, 297, 70, 105,
+                                            300, 334, 127, 356, 54,  284, 103, 332};
+#define N_UNITS 10
+static const float units[N_UNITS][2] = {
     {0.28f, 0.32f},       {0.41383f, 0.32542f}, {0.58593f, 0.32513f}, {0.72f, 0.32f},
     {0.49898f, 0.29479f}, {0.49901f, 0.33431f}, {0.49948f, 0.37137f}, {0.49989f, 0.40426f},
     {0.50013f, 0.44049f}, {0.50057f, 0.48353f}};
@@ -217,15 +218,15 @@ static bool make_frontal(mesh_points m)
 static bool make_canonical_units(mesh_points m)
 {
     double from[2] = {0}, to[2] = {0}, dot = 0, cross = 0, squares = 0;
-    for (int i = 0; i < PERSON_N_UNITS; i++)
+    for (int i = 0; i < N_UNITS; i++)
         for (int k = 0; k < 2; k++) {
-            from[k] += (double)m[track_point_of(rigid_ids[i])][k] / PERSON_N_UNITS;
-            to[k] += (double)person_units[i][k] / PERSON_N_UNITS;
+            from[k] += (double)m[track_point_of(rigid_ids[i])][k] / N_UNITS;
+            to[k] += (double)units[i][k] / N_UNITS;
         }
-    for (int i = 0; i < PERSON_N_UNITS; i++) {
+    for (int i = 0; i < N_UNITS; i++) {
         const float *p = m[track_point_of(rigid_ids[i])];
         double x = (double)p[0] - from[0], y = (double)p[1] - from[1];
-        double u = (double)person_units[i][0] - to[0], v = (double)person_units[i][1] - to[1];
+        double u = (double)units[i][0] - to[0], v = (double)units[i][1] - to[1];
         dot += x * u + y * v;
         cross += x * v - y * u;
         squares += x * x + y * y;

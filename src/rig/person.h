@@ -29,12 +29,6 @@ bool pose_fit(struct pose *ret, const float (*canonical)[3], const float (*pictu
 // Radians, as the track's: yaw > 0 turned to the right side of the picture, pitch > 0 looking down.
 void pose_angles(const struct pose *p, float *ret_yaw, float *ret_pitch);
 
-// The points of the face that lay down the units, and where the mean face has them in the crop of
-// side 1: what makes lips of different people comparable.
-#define PERSON_N_UNITS 10
-extern const uint16_t person_unit_ids[PERSON_N_UNITS]; // of FaceMesh
-extern const float person_units[PERSON_N_UNITS][2];
-
 struct person {
     float mean[TRACK_N_POINTS][3];    // over the film
     float neutral[TRACK_N_POINTS][3]; // mean of the most closed 15 % of the frames, its lips closed

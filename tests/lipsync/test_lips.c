@@ -29,7 +29,6 @@ static void test_published_wav2lip(void **state)
     unlink(file);
     assert_int_equal(lips_batch(l), 2);
     assert_int_equal(lips_precision(l), precision_resolve(PRECISION_AUTO, false));
-    assert_true(lips_params_count(l) > 36000000 && lips_params_count(l) < 36500000);
     assert_false(lips_wants_lanes(l));
 
     // It runs, and two different mels give two different mouths.

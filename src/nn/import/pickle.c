@@ -321,19 +321,24 @@ static enum kb_code op_reduce(struct pickle *p)
     }
 }
 
+static bool is_text(const struct pickle_value *v, const char *text)
+{
+    size_t n = strlen(text);
+    return v->kind == PICKLE_TEXT && v->text.size == n && memcmp(v->text.bytes, text, n) == 0;
+}
+
 // BINPERSID: ("storage", type, key, device, count[, view]) names data that lies elsewhere in the
 // file.
 static enum kb_code op_storage(struct pickle *p)
 {
     const struct pickle_value *id = available(p) ? top(p, 0) : NULL;
-    if (id && id->kind == PICKLE_TUPLE && id->items.n > 0 &&
-        pickle_is_text(id->items.at[0], "module"))
+    if (id && id->kind == PICKLE_TUPLE && id->items.n > 0 && is_text(id->items.at[0], "module"))
         return kb_fail(
             p->err, KB_BAD_INPUT,
             _("the file holds a whole Python model with its code, not weights; load it in "
               "Python and save its state_dict"));
     if (!id || id->kind != PICKLE_TUPLE || id->items.n < 5 || id->items.n > 6 ||
-        !pickle_is_text(id->items.at[0], "storage") || id->items.at[1]->kind != PICKLE_GLOBAL ||
+        !is_text(id->items.at[0], "storage") || id->items.at[1]->kind != PICKLE_GLOBAL ||
         id->items.at[1]->global < GLOBAL_STORAGE || id->items.at[2]->kind != PICKLE_TEXT ||
         id->items.at[4]->kind != PICKLE_INT)
         return damaged(p, _("a storage that is not described as PyTorch does"));
@@ -599,18 +604,12 @@ const struct pickle_value *pickle_at(const struct pickle *p, size_t i)
     return &p->blocks[i / BLOCK][i % BLOCK];
 }
 
-bool pickle_is_text(const struct pickle_value *v, const char *text)
-{
-    size_t n = strlen(text);
-    return v->kind == PICKLE_TEXT && v->text.size == n && memcmp(v->text.bytes, text, n) == 0;
-}
-
 const struct pickle_value *pickle_get(const struct pickle_value *dict, const char *key)
 {
     if (dict->kind != PICKLE_DICT)
         return NULL;
     for (size_t i = dict->items.n; i >= 2; i -= 2)
-        if (pickle_is_text(dict->items.at[i - 2], key))
+        if (is_text(dict->items.at[i - 2], key))
             return dict->items.at[i - 1];
     return NULL;
 }

@@ -81,7 +81,6 @@ const struct pickle_value *pickle_at(const struct pickle *p, size_t i);
 
 // The value under a text key, the last one if it is repeated. NULL: not there, or not a dict.
 const struct pickle_value *pickle_get(const struct pickle_value *dict, const char *key);
-bool pickle_is_text(const struct pickle_value *v, const char *text);
 
 // Bytes of a file made fit to be shown: at most 60, control characters as '?'.
 struct pickle_text {

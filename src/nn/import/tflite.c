@@ -12,7 +12,7 @@
 #define MAX_TENSORS 8192
 #define MAX_OPS     4096
 
-enum kb_code tflite_damaged(struct kb_error *err)
+static enum kb_code damaged(struct kb_error *err)
 {
     return kb_fail(err, KB_BAD_INPUT,
                    _("the .tflite file is damaged: an offset or a count points outside the file"));
@@ -57,16 +57,16 @@ static enum kb_code read_tensor(struct import *im, const struct table *t,
     }
     uint32_t buffer = (uint32_t)table_i32(f, t, 2, 0);
     if (buffer >= buffers->n)
-        return tflite_damaged(err);
+        return damaged(err);
     struct table b = vector_table(f, buffers, buffer);
     struct vector bytes = table_vector(f, &b, 0, 1);
     if (bytes.n > 0) {
         ret->data = f->data + bytes.at;
         ret->size = bytes.n;
         if ((uintptr_t)ret->data % sizeof(float) != 0)
-            return tflite_damaged(err);
+            return damaged(err);
     }
-    return f->bad ? tflite_damaged(err) : KB_OK;
+    return f->bad ? damaged(err) : KB_OK;
 }
 
 enum kb_code tflite_image(const struct tflite_tensor *t, struct value *ret, struct kb_error *err)
@@ -89,7 +89,7 @@ static enum kb_code read_op_table(struct import *im, const struct table *t, stru
     uint32_t code = (uint32_t)table_i32(f, t, 0, 0);
     ret->options = table_child(f, t, 4);
     if (f->bad || code >= (uint32_t)im->n_codes)
-        return tflite_damaged(err);
+        return damaged(err);
     ret->code = &im->codes[code];
     ret->custom_options = table_vector(f, t, 5, 1);
     if (in.n < 1 || in.n > ARRAY_LEN(ret->in) || out.n != 1)
@@ -100,10 +100,9 @@ static enum kb_code read_op_table(struct import *im, const struct table *t, stru
     for (int i = 0; i < ret->n_in; i++) {
         ret->in[i] = flat_i32(f, in.at + 4 * (size_t)i);
         if (ret->in[i] < -1 || ret->in[i] >= im->n_tensors)
-            return tflite_damaged(err);
+            return damaged(err);
     }
-    return ret->in[0] < 0 || ret->out < 0 || ret->out >= im->n_tensors ? tflite_damaged(err)
-                                                                       : KB_OK;
+    return ret->in[0] < 0 || ret->out < 0 || ret->out >= im->n_tensors ? damaged(err) : KB_OK;
 }
 
 static enum kb_code import_op(struct import *im, const struct table *t, struct kb_error *err)
@@ -154,7 +153,7 @@ static enum kb_code read_codes(struct import *im, const struct table *model, str
     struct flat *f = &im->flat;
     struct vector codes = table_vector(f, model, 1, 4);
     if (f->bad || codes.n > MAX_OPS)
-        return tflite_damaged(err);
+        return damaged(err);
     im->codes = kb_alloc((codes.n + 1) * sizeof(im->codes[0]));
     for (size_t i = 0; i < codes.n; i++) {
         struct table t = vector_table(f, &codes, i);
@@ -165,7 +164,7 @@ static enum kb_code read_codes(struct import *im, const struct table *model, str
         copy_name(f, &name, im->codes[i].custom, sizeof(im->codes[i].custom));
     }
     im->n_codes = (int)codes.n;
-    return f->bad ? tflite_damaged(err) : KB_OK;
+    return f->bad ? damaged(err) : KB_OK;
 }
 
 static enum kb_code read_tensors(struct import *im, const struct table *model,
@@ -174,7 +173,7 @@ static enum kb_code read_tensors(struct import *im, const struct table *model,
     struct flat *f = &im->flat;
     struct vector tensors = table_vector(f, subgraph, 0, 4), buffers = table_vector(f, model, 4, 4);
     if (f->bad || tensors.n > MAX_TENSORS)
-        return tflite_damaged(err);
+        return damaged(err);
     im->tensors = kb_alloc((tensors.n + 1) * sizeof(im->tensors[0]));
     im->n_tensors = (int)tensors.n;
     for (size_t i = 0; i < tensors.n; i++) {
@@ -194,7 +193,7 @@ static enum kb_code read_ports(struct import *im, const struct table *subgraph, 
     for (size_t i = 0; i < ports.n; i++) {
         int32_t index = flat_i32(&im->flat, ports.at + 4 * i);
         if (index < 0 || index >= im->n_tensors)
-            return tflite_damaged(err);
+            return damaged(err);
         struct tflite_tensor *t = &im->tensors[index];
         struct value v = {0};
         enum kb_code code = tflite_image(t, &v, err);
@@ -210,7 +209,7 @@ static enum kb_code read_ports(struct import *im, const struct table *subgraph, 
             im->graph->values[t->value].name = kb_strdup(t->name);
         }
     }
-    return im->flat.bad ? tflite_damaged(err) : KB_OK;
+    return im->flat.bad ? damaged(err) : KB_OK;
 }
 
 // The file tells every shape too: ours must come out the same.
@@ -240,13 +239,13 @@ static enum kb_code import_all(struct import *im, struct kb_error *err)
     struct table model = flat_table(f, flat_follow(f, 0));
     struct vector subgraphs = table_vector(f, &model, 2, 4);
     if (f->bad)
-        return tflite_damaged(err);
+        return damaged(err);
     if (subgraphs.n != 1)
         return tflite_unsupported(_("several subgraphs"), "model", err);
     struct table subgraph = vector_table(f, &subgraphs, 0);
     struct vector ops = table_vector(f, &subgraph, 3, 4);
     if (f->bad || ops.n > MAX_OPS)
-        return tflite_damaged(err);
+        return damaged(err);
 
     enum kb_code code = read_codes(im, &model, err);
     if (code == KB_OK)
@@ -257,7 +256,7 @@ static enum kb_code import_all(struct import *im, struct kb_error *err)
         struct table t = vector_table(f, &ops, i);
         code = import_op(im, &t, err);
         if (code == KB_OK && f->bad)
-            code = tflite_damaged(err);
+            code = damaged(err);
     }
     if (code == KB_OK)
         code = read_ports(im, &subgraph, 2, err);

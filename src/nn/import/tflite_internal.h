@@ -59,7 +59,6 @@ enum {
     CODE_PRELU = 54,
 };
 
-enum kb_code tflite_damaged(struct kb_error *err);
 enum kb_code tflite_unsupported(const char *what, const char *where, struct kb_error *err);
 
 // [1, h, w, c], [1, n, k] as h = 1, w = n, c = k, and [1, k] or [k] as c = k.
