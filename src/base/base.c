@@ -1,6 +1,7 @@
 #include "base/base.h"
 
 #include "base/sentence.h"
+#include "base/utf8.h"
 
 #include <sched.h>
 #include <stdarg.h>
@@ -10,20 +11,6 @@
 #include <sys/random.h>
 #include <time.h>
 
-// A sentence that was cut must not end inside a character: it goes on as JSON.
-static void drop_cut_character(char *text, size_t capacity)
-{
-    size_t n = strlen(text), tail = 0;
-    if (n + 1 < capacity)
-        return;
-    while (tail < 3 && tail < n && ((uint8_t)text[n - 1 - tail] & 0xC0) == 0x80)
-        tail++;
-    uint8_t lead = tail < n ? (uint8_t)text[n - 1 - tail] : 0;
-    size_t wanted = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : lead >= 0xC0 ? 1 : 0;
-    if (tail < wanted)
-        text[n - 1 - tail] = '\0';
-}
-
 enum kb_code kb_fail(struct kb_error *err, enum kb_code code, const char *fmt, ...)
 {
     if (err) {
@@ -32,7 +19,7 @@ enum kb_code kb_fail(struct kb_error *err, enum kb_code code, const char *fmt, .
         sentence_pack(err->kept, sizeof(err->kept), fmt, args);
         vsnprintf(err->text, sizeof(err->text), fmt, args);
         va_end(args);
-        drop_cut_character(err->text, sizeof(err->text));
+        utf8_mend(err->text, sizeof(err->text));
         err->code = code;
     }
     return code;
@@ -55,7 +42,7 @@ enum kb_code kb_wrap(struct kb_error *err, const char *fmt, ...)
     if (n >= 0 && (size_t)n < sizeof(err->text))
         snprintf(err->text + n, sizeof(err->text) - (size_t)n, "%s%.*s",
                  joint, (int)sizeof(err->text) - n, cause);
-    drop_cut_character(err->text, sizeof(err->text));
+    utf8_mend(err->text, sizeof(err->text));
     if (!*kept || strlen(err->kept) + strlen(kept) >= sizeof(err->kept))
         err->kept[0] = '\0'; // then the text is all there is
     else

@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include "base/text.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -191,6 +192,7 @@ void log_line(enum log_level level, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(line, sizeof(line), fmt, args);
     va_end(args);
+    utf8_mend(line, sizeof(line));
     // One call, so lines of two threads do not mix.
     fprintf(stderr, "koubo: %s%s\n", prefix, line);
 

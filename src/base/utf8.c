@@ -27,6 +27,22 @@ int32_t utf8_next(const char *s, int *ret_length)
     return c;
 }
 
+bool utf8_valid(const char *s)
+{
+    for (int length; *s; s += length)
+        if (utf8_next(s, &length) < 0)
+            return false;
+    return true;
+}
+
+size_t utf8_count(const char *s)
+{
+    size_t n = 0;
+    for (int length; *s; s += length, n++)
+        utf8_next(s, &length);
+    return n;
+}
+
 char *utf8_clean(const char *s)
 {
     if (!s)
@@ -44,12 +60,30 @@ char *utf8_clean(const char *s)
     return ret.data;
 }
 
+static bool continues(char c)
+{
+    return ((unsigned char)c & 0xc0) == 0x80;
+}
+
 int utf8_fit(const char *s, int n)
 {
-    int fits = (int)strnlen(s, (size_t)n);
+    int fits = (int)strnlen(s, (size_t)n), back = 0;
     if (s[fits] == '\0')
         return fits;
-    while (fits > 0 && ((unsigned char)s[fits] & 0xc0) == 0x80)
-        fits--;
-    return fits;
+    while (back < 3 && back < fits && continues(s[fits - back]))
+        back++;
+    return continues(s[fits - back]) ? fits : fits - back;
+}
+
+void utf8_mend(char *text, size_t size)
+{
+    size_t n = strlen(text), tail = 0;
+    if (n + 1 < size)
+        return;
+    while (tail < 3 && tail < n && continues(text[n - 1 - tail]))
+        tail++;
+    unsigned char lead = tail < n ? (unsigned char)text[n - 1 - tail] : 0;
+    size_t wanted = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : lead >= 0xc0 ? 1 : 0;
+    if (tail < wanted)
+        text[n - 1 - tail] = '\0';
 }

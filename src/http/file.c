@@ -1,6 +1,8 @@
 // Files as answers: conditions (RFC 9110, section 13), ranges (section 14), names for saving.
 #include "http/internal.h"
 
+#include "base/utf8.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -216,16 +218,15 @@ static char *disposition(const char *name)
     CLEANUP(text_free) struct text plain = {0};
     CLEANUP(text_free) struct text full = {0};
     for (const char *p = name; *p;) {
-        size_t n = utf8_length(p);
-        unsigned char c = (unsigned char)*p;
-        bool ascii = n == 1 && c >= 0x20 && c < 0x7f && !strchr("\"\\%/", c);
+        int n;
+        int32_t letter = utf8_next(p, &n);
+        bool ascii = letter >= 0x20 && letter < 0x7f && !strchr("\"\\%/", letter);
         text_add_bytes(&plain, ascii ? p : "_", 1);
-        if (n == 0) {
+        if (letter < 0) {
             text_add(&full, "_");
-            n = 1;
         } else {
-            for (size_t i = 0; i < n; i++) {
-                c = (unsigned char)p[i];
+            for (int i = 0; i < n; i++) {
+                unsigned char c = (unsigned char)p[i];
                 bool plain_char =
                     c < 0x80 && (strchr("!#$&+-.^_`|~", c) || (c >= '0' && c <= '9') ||
                                  ((c | 0x20) >= 'a' && (c | 0x20) <= 'z'));

@@ -97,8 +97,6 @@ struct request {
 bool request_parse_uri(struct request *r);
 // Finds r->route and r->parts. False: answered 404, 405, or 204 to OPTIONS.
 bool request_find_route(struct request *r);
-// How many bytes the UTF-8 sequence at s has; 0: it is none, or NUL.
-size_t utf8_length(const char *s);
 
 // auth.c
 void auth_init(struct http *h, const char *token);

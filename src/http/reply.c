@@ -2,6 +2,7 @@
 #include "http/internal.h"
 
 #include "base/log.h"
+#include "base/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -155,18 +156,6 @@ void reply_empty(struct request *r, int status)
 
 // --- problems
 
-// A sentence may quote a file's name of any bytes, or be cut within a letter.
-static char *valid_utf8(const char *s)
-{
-    struct text t = {0};
-    while (*s) {
-        size_t n = utf8_length(s);
-        text_add_bytes(&t, n ? s : "?", n ? n : 1);
-        s += n ? n : 1;
-    }
-    return t.data ? t.data : kb_strdup("");
-}
-
 static const char *title_of(int status)
 {
     const char *title = MHD_get_reason_phrase_for((unsigned)status);
@@ -179,7 +168,7 @@ void reply_problem(struct request *r, int status, const char *code, const char *
 {
     if (r->answered)
         return;
-    CLEANUP(kb_freep) char *detail = valid_utf8(sentence);
+    CLEANUP(kb_freep) char *detail = utf8_clean(sentence); // may quote a name of any bytes
     json_t *problem = json_pack("{s:s, s:s, s:i, s:s, s:s}", "type", "about:blank", "title",
                                 title_of(status), "status", status, "code", code, "detail", detail);
     CLEANUP(kb_freep) char *json = problem ? json_dumps(problem, JSON_COMPACT) : NULL;

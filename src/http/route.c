@@ -5,23 +5,11 @@
 // characters, broken UTF-8) is refused here; nothing behind this file sees it.
 #include "http/internal.h"
 
+#include "base/utf8.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-size_t utf8_length(const char *s)
-{
-    const unsigned char *b = (const unsigned char *)s;
-    if (b[0] < 0x80)
-        return b[0] != 0;
-    size_t n = b[0] < 0xc2 ? 0 : b[0] < 0xe0 ? 2 : b[0] < 0xf0 ? 3 : b[0] < 0xf5 ? 4 : 0;
-    for (size_t i = 1; i < n; i++)
-        if ((b[i] & 0xc0) != 0x80)
-            return 0;
-    bool overlong = (b[0] == 0xe0 && b[1] < 0xa0) || (b[0] == 0xf0 && b[1] < 0x90);
-    bool outside = (b[0] == 0xed && b[1] > 0x9f) || (b[0] == 0xf4 && b[1] > 0x8f);
-    return overlong || outside ? 0 : n;
-}
 
 static int hex_digit(char c)
 {
@@ -49,10 +37,7 @@ static bool decode(char *s, bool plus_is_space)
         *to++ = c;
     }
     *to = '\0';
-    for (size_t n; *s; s += n)
-        if ((n = utf8_length(s)) == 0)
-            return false;
-    return true;
+    return utf8_valid(s);
 }
 
 static bool decode_segment(char *s)

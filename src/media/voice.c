@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/utf8.h"
 
 #define MAX_TEXT_BYTES 100000 // about two hours of Chinese speech
 
@@ -41,23 +42,11 @@ static int collect(short *samples, int n, espeak_EVENT *events)
     return 0;
 }
 
-// The characters of UTF-8 text; broken bytes count as themselves.
-static uint32_t next_character(const unsigned char **p)
-{
-    uint32_t c = *(*p)++;
-    int more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : c >= 0xc0 ? 1 : 0;
-    if (more)
-        c &= 0x3fu >> more;
-    for (; more > 0 && (**p & 0xc0) == 0x80; more--)
-        c = c << 6 | (*(*p)++ & 0x3f);
-    return c;
-}
-
 // Unicode's blocks of Han characters.
 static bool has_chinese(const char *text)
 {
-    for (const unsigned char *p = (const unsigned char *)text; *p;) {
-        uint32_t c = next_character(&p);
+    for (int length; *text; text += length) {
+        int32_t c = utf8_next(text, &length);
         if ((c >= 0x3400 && c <= 0x9fff) || (c >= 0xf900 && c <= 0xfaff) ||
             (c >= 0x20000 && c <= 0x3ffff))
             return true;

@@ -1,5 +1,6 @@
 // Mail as RFC 5322 wants it: a subject of encoded words (RFC 2047), a body of base64 (RFC 2045), so
 // that every line is short ASCII whatever the language.
+#include "base/utf8.h"
 #include "notify/internal.h"
 
 #include <openssl/evp.h>
@@ -21,15 +22,10 @@ char *base64(const void *data, size_t n)
 static void add_subject(struct text *ret, const char *subject)
 {
     text_add(ret, "Subject:");
-    size_t left = strlen(subject);
-    while (left > 0) {
-        size_t n = KB_MIN(left, (size_t)WORD_BYTES);
-        while (n < left && n > 1 && (subject[n] & 0xc0) == 0x80) // words hold whole characters
-            n--;
-        CLEANUP(kb_freep) char *word = base64(subject, n);
+    for (int n; *subject; subject += n) {
+        n = utf8_fit(subject, WORD_BYTES); // words hold whole characters
+        CLEANUP(kb_freep) char *word = base64(subject, (size_t)n);
         text_addf(ret, " =?UTF-8?B?%s?=\r\n", word);
-        subject += n;
-        left -= n;
     }
 }
 

@@ -6,6 +6,7 @@
 #include "worker/peek.h"
 
 #include "base/file.h"
+#include "base/utf8.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -106,7 +107,8 @@ static void read_note(const struct restoring *r, const struct found *f, const ch
     char name[256];
     asset_clean_name(name, note_text(note, "name"));
     CLEANUP(kb_freep) char *stem = path_stem(name);
-    snprintf(ret->name, sizeof(ret->name), "%.250s.mp4", *name ? stem : f->name.stem);
+    const char *shown = *name ? stem : f->name.stem;
+    snprintf(ret->name, sizeof(ret->name), "%.*s.mp4", utf8_fit(shown, 250), shown);
     if (!ret->video[0])
         snprintf(ret->video, sizeof(ret->video), "%.255s", ret->name);
     const char *batch = note_text(note, "batch_name");

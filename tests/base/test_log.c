@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "base/utf8.h"
 
 #include <pthread.h>
 #include <sys/stat.h>
@@ -177,6 +178,20 @@ static void test_a_long_sentence_ends_with_a_whole_character(void **state)
     }
 }
 
+static void test_a_long_line_ends_with_a_whole_character(void **state)
+{
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text name = {0};
+    for (int i = 0; i < 1000; i++)
+        text_add(&name, "视");
+    assert_ok(err, log_open(in_folder("log"), false, 0, &err));
+    for (int shift = 0; shift < 3; shift++)
+        log_info("%.*s%s", shift, "aa", name.data);
+    log_close();
+    CLEANUP(kb_freep) char *content = read_file(in_folder("log"));
+    assert_true(strlen(content) > 3 * 2040 && utf8_valid(content));
+}
+
 static void test_random_hex(void **state)
 {
     char a[33], b[33], odd[4];
@@ -196,6 +211,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_processes_share_and_rotate, set_up, tear_down),
         cmocka_unit_test(test_thread_language),
         cmocka_unit_test(test_a_long_sentence_ends_with_a_whole_character),
+        cmocka_unit_test_setup_teardown(test_a_long_line_ends_with_a_whole_character, set_up,
+                                        tear_down),
         cmocka_unit_test(test_random_hex),
     };
     return cmocka_run_group_tests_name("base/log", tests, NULL, NULL);

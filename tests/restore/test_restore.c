@@ -301,6 +301,24 @@ static void test_restore(void **state)
 
 // Backup with job 1 done, job 2 running, job 3 and 4 waiting; then 2 and 3 are done, 1 is deleted
 // and job 5 is made and done. Then the backup is put back.
+// A file offers a name of any length. What is cut of it leaves text.
+static void test_a_long_name(void **state)
+{
+    struct queue_test *t = *state;
+    CLEANUP(text_free) struct text note = {0};
+    text_add(&note, "{\"koubo\":1,\"name\":\"ab");
+    for (int i = 0; i < 200; i++)
+        text_add(&note, "视");
+    text_add(&note, "\"}");
+    CLEANUP(kb_freep) char *path = data_path(t, "results/9-1.mp4");
+    write_film(t, path, note.data);
+    assert_int_equal(restore(t, false).n_taken, 1);
+    json_t *list = results_of(t); // is JSON
+    assert_int_equal(get_int(list, "total"), 1);
+    json_decref(list);
+    assert_int_equal(ask(t, "SELECT length(CAST(result_name AS BLOB)) FROM job"), 2 + 82 * 3 + 4);
+}
+
 static void test_an_older_backup_overwrites_nothing(void **state)
 {
     struct queue_test *t = *state;
@@ -441,6 +459,7 @@ int main(void)
         TEST(test_names),
         TEST(test_a_new_database_removes_nothing),
         TEST(test_restore),
+        TEST(test_a_long_name),
         TEST(test_an_older_backup_overwrites_nothing),
         TEST(test_a_crash_leaves_no_stranger),
         TEST(test_deleting_forgets),

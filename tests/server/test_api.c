@@ -256,6 +256,11 @@ static void a_log_is_read_from_its_end(void **state)
     a = live_ask(l, 200, "GET", "/api/v1/logs?search=mark&lines=5", NULL);
     assert_string_equal(text_at(a, "items.0.text"), "second mark");
     json_decref(a);
+    log_info("a name of any bytes: \xe8\xa7.mp4 mark");
+    a = live_ask(l, 200, "GET", "/api/v1/logs?search=mark&lines=1", NULL);
+    assert_string_equal(text_at(a, "items.0.text"),
+                        "a name of any bytes: \xef\xbf\xbd\xef\xbf\xbd.mp4 mark");
+    json_decref(a);
     a = live_ask(l, 200, "GET", "/api/v1/logs?after=123456789012345&lines=1", NULL);
     assert_int_equal(json_array_size(json_object_get(a, "items")), 1);
     json_decref(a);

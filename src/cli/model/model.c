@@ -3,12 +3,14 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "lipsync/motion.h"
 #include "lipsync/sync.h"
 #include "nn/import/import.h"
 #include "rig/follow.h"
 
 #include <dirent.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -227,12 +229,17 @@ static void print_graph(const struct graph *g, bool has_ranges)
 }
 
 // Text out of a file: no control characters for the terminal, at most limit bytes.
-static void print_foreign(const char *text, size_t limit)
+static void print_foreign(const char *text, int limit)
 {
-    size_t n = 0;
-    for (; text[n] && (n < limit || ((unsigned char)text[n] & 0xc0) == 0x80); n++)
-        putchar((unsigned char)text[n] < ' ' || text[n] == 0x7f ? '?' : text[n]);
-    if (text[n])
+    const char *end = text + utf8_fit(text, limit);
+    for (int length; text < end; text += length) {
+        int32_t c = utf8_next(text, &length);
+        if (c < ' ' || (c >= 0x7f && c < 0xa0))
+            putchar('?');
+        else
+            fwrite(text, 1, (size_t)length, stdout);
+    }
+    if (*text)
         fputs("…", stdout);
 }
 
@@ -244,7 +251,7 @@ static void print_weights(const struct tensor_set *set, bool verbose)
         printf("%s ", _("metadata"));
         print_foreign(key, 60);
         printf(" = ");
-        print_foreign(value, verbose ? SIZE_MAX : 60);
+        print_foreign(value, verbose ? INT_MAX : 60);
         putchar('\n');
     }
     CLEANUP(kb_freep) char *n = kb_printf("%zu", tensor_set_count(set));

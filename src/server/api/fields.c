@@ -1,5 +1,7 @@
 #include "server/api/fields.h"
 
+#include "base/utf8.h"
+
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -49,17 +51,11 @@ bool fields_known(struct request *r, json_t *body, const char *const *names)
     return true;
 }
 
-// Letters of valid UTF-8; SIZE_MAX if one is a control character.
-static size_t count_letters(const char *text)
+static bool has_control(const char *text)
 {
-    size_t n = 0;
-    for (; *text; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c < 0x20 || c == 0x7f)
-            return SIZE_MAX;
-        n += (c & 0xc0) != 0x80;
-    }
-    return n;
+    while (*text && (unsigned char)*text >= 0x20 && *text != 0x7f)
+        text++;
+    return *text != '\0';
 }
 
 bool field_text(struct request *r, json_t *body, const char *name, bool required, size_t max,
@@ -71,15 +67,16 @@ bool field_text(struct request *r, json_t *body, const char *name, bool required
         return !required || refuse(r, _("the field '%s' is missing; it is a text"), name);
     if (!json_is_string(value))
         return refuse(r, _("the field '%s' must be a text in quotation marks"), name);
-    size_t n = count_letters(json_string_value(value));
-    if (n == SIZE_MAX || strlen(json_string_value(value)) != json_string_length(value))
+    const char *text = json_string_value(value);
+    size_t n = utf8_count(text);
+    if (has_control(text) || strlen(text) != json_string_length(value))
         return refuse(r, _("the field '%s' holds a control character; take it out"), name);
     if (n > max)
         return refuse(r, _("the field '%s' has %zu letters; at most %zu are allowed"), name, n,
                       max);
     if (required && n == 0)
         return refuse(r, _("the field '%s' is empty"), name);
-    *ret = json_string_value(value);
+    *ret = text;
     return true;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "server/api/fields.h"
 
 #include <errno.h>
@@ -75,10 +76,8 @@ static json_t *line_json(const struct log_filter *f, const char *line, size_t n)
     if (!log_parse(copy, &e) || !filter_matches(f, &e))
         return NULL;
     json_t *job = e.job ? json_integer(e.job) : json_null();
-    json_t *text = json_string(e.text);
-    if (!text) // cut within a letter, or never UTF-8
-        text = json_string(_("(a line that is not valid text)"));
-    return json_pack("{s:I, s:s, s:s, s:o, s:o}", "time", (json_int_t)parse_time_ms(e.time),
+    CLEANUP(kb_freep) char *text = utf8_clean(e.text); // may quote a name of any bytes
+    return json_pack("{s:I, s:s, s:s, s:o, s:s}", "time", (json_int_t)parse_time_ms(e.time),
                      "level", log_level_name(e.level), "source", e.source, "job", job, "text",
                      text);
 }

@@ -4,6 +4,7 @@
 
 #include "asset/asset.h"
 #include "asset/upload.h"
+#include "base/utf8.h"
 #include "server/api/fields.h"
 #include "server/internal.h"
 #include "server/upload/multipart.h"
@@ -106,8 +107,7 @@ static bool file_begin(void *ctx, const char *name, const char *filename)
         return true;
     struct request *r = f->request;
     struct kb_error err = {0};
-    json_auto_t *checked = json_string(filename);
-    if (!checked) {
+    if (!utf8_valid(filename)) {
         reply_problem(r, 400, "bad_input", _("a file name in the form is not UTF-8"));
         return false;
     }
@@ -208,14 +208,6 @@ static void files_done(struct request *r, struct form *f)
 
 // --- addresses and texts
 
-static size_t count_letters(const char *text)
-{
-    size_t n = 0;
-    for (; *text; text++)
-        n += ((unsigned char)*text & 0xC0) != 0x80;
-    return n;
-}
-
 static void create_speech(struct request *r, json_t *body, const struct asset_params *p)
 {
     const char *text = json_string_value(json_object_get(body, "text"));
@@ -224,7 +216,7 @@ static void create_speech(struct request *r, json_t *body, const struct asset_pa
         reply_problem(r, 400, "bad_input", _("text: there is nothing to speak"));
         return;
     }
-    if (count_letters(text) > MAX_LETTERS) {
+    if (utf8_count(text) > MAX_LETTERS) {
         CLEANUP(kb_freep)
         char *sentence =
             kb_printf(_("text: longer than %d characters; make several of it"), MAX_LETTERS);

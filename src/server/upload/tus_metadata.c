@@ -1,5 +1,7 @@
 #include "server/upload/tus.h"
 
+#include "base/utf8.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,13 +37,6 @@ char *base64_encode(const char *bytes, size_t n)
     return ret;
 }
 
-// Of the value: UTF-8 without a zero byte.
-static bool is_text(const char *value, size_t n)
-{
-    json_auto_t *checked = json_stringn(value, n);
-    return checked && !memchr(value, '\0', n);
-}
-
 static enum kb_code read_pair(struct tus_metadata *ret, const char *pair, size_t n,
                               struct kb_error *err)
 {
@@ -57,7 +52,7 @@ static enum kb_code read_pair(struct tus_metadata *ret, const char *pair, size_t
         return kb_fail(err, KB_BAD_INPUT, _("'%.*s' in the header Upload-Metadata is not base64"),
                        (int)KB_MIN(n_key, 40), pair);
     bool filename = n_key == 8 && memcmp(pair, "filename", 8) == 0;
-    if (filename && !is_text(value, size))
+    if (filename && (strlen(value) != size || !utf8_valid(value)))
         return kb_fail(err, KB_BAD_INPUT,
                        _("the file name in the header Upload-Metadata is not UTF-8"));
     if (filename && !ret->filename)
