@@ -5,6 +5,7 @@
 #include "asset/name.h"
 #include "asset/upload.h"
 #include "base/sentence.h"
+#include "base/uri.h"
 #include "base/utf8.h"
 #include "store/fate.h"
 
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #define MAX_URL    2048
@@ -65,31 +65,22 @@ enum kb_code asset_create(struct store *s, const struct asset_params *p, char re
     return asset_insert(s, p, "uploading", NULL, NULL, ret_id, err);
 }
 
-// The name that an address ends with, its %XX decoded; a decoded "/" or NUL ends up harmless,
+// The name that an address ends with, its %XX decoded; a decoded "/" ends up harmless,
 // because the result is cleaned as every name is.
 static void name_of_url(char ret[256], const char *url)
 {
-    const char *path = strstr(url, "://") + 3;
+    const char *path = url + uri_http(url);
     size_t length = strcspn(path, "?#");
-    CLEANUP(kb_freep) char *name = kb_alloc(length + 1);
-    size_t n = 0;
-    for (size_t i = 0; i < length; i++) {
-        char digits[3] = {0}, *end = digits;
-        if (path[i] == '%' && i + 2 < length)
-            memcpy(digits, path + i + 1, 2);
-        long byte = strtol(digits, &end, 16);
-        bool decoded = digits[0] != '+' && digits[0] != '-' && end == digits + 2 && byte > 0;
-        name[n++] = decoded ? (char)byte : path[i];
-        i += decoded ? 2 : 0;
-    }
+    CLEANUP(kb_freep) char *name = kb_printf("%.*s", (int)length, path);
+    uri_decode(name, false);
     asset_clean_name(ret, strchr(name, '/') ? name : "");
 }
 
 enum kb_code asset_create_url(struct store *s, const struct asset_params *p, const char *url,
                               char ret_id[33], struct kb_error *err)
 {
-    bool http = strncasecmp(url, "http://", 7) == 0 || strncasecmp(url, "https://", 8) == 0;
-    if (!http || !strstr(url, "://")[3])
+    size_t scheme = uri_http(url);
+    if (scheme == 0 || !url[scheme])
         return kb_fail(err, KB_BAD_INPUT,
                        _("the address must begin with http:// or https:// and name a server"));
     if (strlen(url) > MAX_URL)

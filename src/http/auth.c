@@ -8,6 +8,8 @@
 // token, and it outlives a restart of the server. Secrets are compared as digests in constant time.
 #include "http/internal.h"
 
+#include "base/uri.h"
+
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,11 +108,11 @@ static bool same_origin(const char *origin, const char *host)
 {
     char from[256], here[256];
     int from_port, here_port;
-    bool secure = strncasecmp(origin, "https://", 8) == 0; // behind a proxy that speaks TLS
-    if (!host || (!secure && strncasecmp(origin, "http://", 7) != 0))
+    size_t scheme = uri_http(origin);
+    if (!host || scheme == 0)
         return false;
-    int port = secure ? 443 : 80;
-    return split_host(origin + (secure ? 8 : 7), from, &from_port, port) &&
+    int port = scheme == strlen("https://") ? 443 : 80; // TLS: behind a proxy that speaks it
+    return split_host(origin + scheme, from, &from_port, port) &&
            split_host(host, here, &here_port, port) && strcasecmp(from, here) == 0 &&
            from_port == here_port;
 }

@@ -1,6 +1,7 @@
 // Files as answers: conditions (RFC 9110, section 13), ranges (section 14), names for saving.
 #include "http/internal.h"
 
+#include "base/uri.h"
 #include "base/utf8.h"
 
 #include <errno.h>
@@ -222,17 +223,10 @@ static char *disposition(const char *name)
         int32_t letter = utf8_next(p, &n);
         bool ascii = letter >= 0x20 && letter < 0x7f && !strchr("\"\\%/", letter);
         text_add_bytes(&plain, ascii ? p : "_", 1);
-        if (letter < 0) {
+        if (letter < 0)
             text_add(&full, "_");
-        } else {
-            for (int i = 0; i < n; i++) {
-                unsigned char c = (unsigned char)p[i];
-                bool plain_char =
-                    c < 0x80 && (strchr("!#$&+-.^_`|~", c) || (c >= '0' && c <= '9') ||
-                                 ((c | 0x20) >= 'a' && (c | 0x20) <= 'z'));
-                text_addf(&full, plain_char ? "%c" : "%%%02X", c);
-            }
-        }
+        else
+            uri_encode(&full, p, (size_t)n, "!#$&+-.^_`|~");
         p += n;
     }
     return kb_printf("attachment; filename=\"%s\"; filename*=UTF-8''%s", text_get(&plain),

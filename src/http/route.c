@@ -5,39 +5,16 @@
 // characters, broken UTF-8) is refused here; nothing behind this file sees it.
 #include "http/internal.h"
 
+#include "base/uri.h"
 #include "base/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-// Decode in place. False for broken escapes, NUL and broken UTF-8.
+// In place. False for broken escapes, NUL and broken UTF-8.
 static bool decode(char *s, bool plus_is_space)
 {
-    char *to = s;
-    for (const char *from = s; *from; from++) {
-        char c = *from;
-        if (c == '+' && plus_is_space) {
-            c = ' ';
-        } else if (c == '%') {
-            int high = hex_digit(from[1]), low = high < 0 ? -1 : hex_digit(from[2]);
-            if (low < 0 || (high == 0 && low == 0))
-                return false;
-            c = (char)(high << 4 | low);
-            from += 2;
-        }
-        *to++ = c;
-    }
-    *to = '\0';
-    return utf8_valid(s);
+    return uri_decode(s, plus_is_space) && utf8_valid(s);
 }
 
 static bool decode_segment(char *s)
@@ -85,9 +62,7 @@ static bool parse_path(struct request *r, char *path)
 bool request_parse_uri(struct request *r)
 {
     char *rest = r->uri;
-    size_t scheme = strncasecmp(rest, "http://", 7) == 0    ? 7
-                    : strncasecmp(rest, "https://", 8) == 0 ? 8
-                                                            : 0;
+    size_t scheme = uri_http(rest);
     char *query = strchr(rest, '?');
     if (query)
         *query++ = '\0';

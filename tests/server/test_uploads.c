@@ -3,6 +3,7 @@
 
 #include "asset/asset.h"
 #include "queue/batch.h"
+#include "store/sql.h"
 
 #include <ctype.h>
 #include <openssl/evp.h>
@@ -625,6 +626,17 @@ static void test_content(void **state)
         bool unknown = strstr(names[i].type, "octet") != NULL;
         assert_int_equal(strncmp(reply_value(&r, "Content-Disposition"), "attachment", 10) == 0,
                          unknown);
+    }
+    // what has a source was fetched from an address, or is a text that was spoken
+    static const char *const sources[][2] = {{"HTTP://example.com/mp4", "application/octet-stream"},
+                                             {"good morning", "audio/wav"}};
+    for (size_t i = 0; i < ARRAY_LEN(sources); i++) {
+        struct kb_error err = {0};
+        assert_ok(err,
+                  store_exec(site.store, NULL, &err, "UPDATE asset SET source = ? WHERE id = ?",
+                             "tt", sources[i][0], id));
+        ASK(r, "GET", path, NULL, NULL, 0);
+        assert_string_equal(reply_value(&r, "Content-Type"), sources[i][1]);
     }
     ASK(range, "GET", path, "Range: bytes=2-4\r\n", NULL, 0);
     assert_status(&range, 206);

@@ -4,6 +4,8 @@
 
 #include "asset/asset.h"
 #include "base/file.h"
+#include "base/progress.h"
+#include "base/uri.h"
 #include "queue/batch.h"
 #include "queue/job.h"
 #include "queue/result.h"
@@ -12,7 +14,6 @@
 #include "server/duix/delivery.h"
 #include "server/errand.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -50,11 +51,6 @@ static void answer(struct request *r, enum easy_code code, const char *msg, json
     CLEANUP(text_free) struct text json = {0};
     add_answer(&json, code, msg, data);
     reply_json(r, 200, text_get(&json));
-}
-
-static bool is_url(const char *text)
-{
-    return strncasecmp(text, "http://", 7) == 0 || strncasecmp(text, "https://", 8) == 0;
 }
 
 // --- files of the shared folder
@@ -231,23 +227,6 @@ static void submit_work(void *ctx, const struct cancel *cancel, struct text *ret
                    NULL);
 }
 
-// %XX (and + where plus is set) become what they stand for, in place.
-static void decode(char *text, bool plus)
-{
-    char *to = text;
-    for (const char *from = text; *from; from++) {
-        char digits[3] = {0};
-        if (*from == '%' && isxdigit((unsigned char)from[1]) && isxdigit((unsigned char)from[2])) {
-            memcpy(digits, from + 1, 2);
-            *to++ = (char)strtol(digits, NULL, 16);
-            from += 2;
-        } else {
-            *to++ = plus && *from == '+' ? ' ' : *from;
-        }
-    }
-    *to = '\0';
-}
-
 // "a=b&c=d" as an object of texts.
 static json_t *form_json(const char *body, size_t size)
 {
@@ -259,8 +238,8 @@ static json_t *form_json(const char *body, size_t size)
         if (!value)
             continue;
         *value++ = '\0';
-        decode(name, true);
-        decode(value, true);
+        uri_decode(name, true); // as the engine: what is broken stays
+        uri_decode(value, true);
         json_t *text = json_string(value); // NULL if it is not UTF-8
         if (text)
             json_object_set_new(form, name, text);
@@ -308,7 +287,7 @@ static bool take_source(struct request *r, json_t *body, const char *field, stru
     struct kb_error err = {0};
     const char *text = json_string_value(json_object_get(body, field));
     ret->text = kb_strdup(text);
-    enum kb_code code = is_url(text) ? KB_OK : open_shared(share, field, text, &ret->fd, &err);
+    enum kb_code code = uri_http(text) ? KB_OK : open_shared(share, field, text, &ret->fd, &err);
     if (code != KB_OK)
         answer(r, code == KB_UNAVAILABLE ? EASY_SYSTEM_ERROR : EASY_BAD_PARAMETER, err.text, NULL);
     return code == KB_OK;
@@ -491,7 +470,7 @@ static enum kb_code find_by_name(struct store *s, const char *name, struct easy 
     enum kb_code found = easy_find(s, code, ret, err);
     if (found != KB_NOT_FOUND || !strchr(code, '%'))
         return found;
-    decode(code, false);
+    uri_decode(code, false);
     return easy_find(s, code, ret, err);
 }
 

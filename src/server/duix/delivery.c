@@ -1,9 +1,9 @@
 #include "server/duix/delivery.h"
 
 #include "base/file.h"
+#include "base/uri.h"
 #include "queue/result.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,13 +16,7 @@
 char *easy_result_name(const char *code)
 {
     struct text name = {0};
-    for (; *code; code++) {
-        unsigned char c = (unsigned char)*code;
-        if (c < 0x80 && (isalnum(c) || c == '_' || c == '-'))
-            text_add_bytes(&name, code, 1);
-        else
-            text_addf(&name, "%%%02X", c);
-    }
+    uri_encode(&name, code, strlen(code), "_-");
     text_add(&name, "-r.mp4");
     return name.data;
 }

@@ -3,6 +3,8 @@
 // it failed: one counter is the whole search, however the body is cut into pieces.
 #include "server/upload/multipart.h"
 
+#include "base/uri.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,14 +84,6 @@ static char *find_parameter(const char *value, const char *name)
     return NULL;
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9'   ? c - '0'
-           : c >= 'a' && c <= 'f' ? c - 'a' + 10
-           : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                  : -1;
-}
-
 // UTF-8'language'percent-encoded. NULL if it is not that.
 static char *decode_extended(const char *value)
 {
@@ -98,18 +92,8 @@ static char *decode_extended(const char *value)
     const char *p = strchr(value + 6, '\'');
     if (!p)
         return NULL;
-    char *ret = kb_alloc(strlen(p)), *to = ret;
-    for (p++; *p; p++) {
-        int high = *p == '%' ? hex_digit(p[1]) : -1;
-        int low = high >= 0 ? hex_digit(p[2]) : -1;
-        if (*p == '%' && (low < 0 || high + low == 0)) { // a broken escape, or a NUL
-            free(ret);
-            return NULL;
-        }
-        *to++ = *p == '%' ? (char)(high * 16 + low) : *p;
-        p += *p == '%' ? 2 : 0;
-    }
-    return ret;
+    CLEANUP(kb_freep) char *ret = kb_strdup(p + 1);
+    return uri_decode(ret, false) ? TAKE(ret) : NULL;
 }
 
 char *header_parameter(const char *value, const char *name)
