@@ -1,6 +1,7 @@
 // Files as answers: conditions (RFC 9110, section 13), ranges (section 14), names for saving.
 #include "http/internal.h"
 
+#include "base/date.h"
 #include "base/uri.h"
 #include "base/utf8.h"
 
@@ -10,45 +11,9 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BLOCK_BYTES (64 << 10)
-
-// --- dates, without locale
-
-static const char days[] = "SunMonTueWedThuFriSat";
-static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-
-void http_date(char ret[32], int64_t seconds)
-{
-    struct tm t = {0};
-    time_t when = (time_t)seconds;
-    gmtime_r(&when, &t);
-    snprintf(ret, 32, "%.3s, %02d %.3s %04d %02d:%02d:%02d GMT", days + 3 * t.tm_wday, t.tm_mday,
-             months + 3 * t.tm_mon, (t.tm_year + 1900) % 10000, t.tm_hour, t.tm_min, t.tm_sec);
-}
-
-// "Sun, 06 Nov 1994 08:49:37 GMT". The two obsolete forms are not worth their code: a condition
-// that is not understood is one that is not there.
-bool http_date_parse(const char *text, int64_t *ret_seconds)
-{
-    char month[4] = "", zone[4] = "";
-    struct tm t = {0};
-    int used = 0;
-    if (strlen(text) != 29 ||
-        sscanf(text + 4, " %2d %3s %4d %2d:%2d:%2d %3s%n", &t.tm_mday, month, &t.tm_year,
-               &t.tm_hour, &t.tm_min, &t.tm_sec, zone, &used) != 7 ||
-        used != 25 || strcmp(zone, "GMT") != 0)
-        return false;
-    const char *m = strstr(months, month);
-    if (!m || (m - months) % 3 != 0)
-        return false;
-    t.tm_mon = (int)(m - months) / 3;
-    t.tm_year -= 1900;
-    *ret_seconds = timegm(&t);
-    return true;
-}
 
 // --- conditions
 
@@ -76,7 +41,7 @@ bool etag_listed(const char *list, const char *etag, bool strong)
 struct file {
     int fd;
     int64_t size, modified_s;
-    char etag[64], date[32];
+    char etag[64], date[DATE_BYTES];
 };
 
 static void file_close(struct file *f)
@@ -97,7 +62,7 @@ static bool file_open(struct file *f, const char *path)
     snprintf(f->etag, sizeof(f->etag), "\"%jx-%jx-%jx\"", (uintmax_t)st.st_ino,
              (uintmax_t)st.st_size,
              (uintmax_t)st.st_mtim.tv_sec * 1000000000u + (uintmax_t)st.st_mtim.tv_nsec);
-    http_date(f->date, f->modified_s);
+    date_http(f->date, f->modified_s);
     return true;
 }
 
@@ -111,11 +76,11 @@ static int check_conditions(const struct request *r, const struct file *f)
     const char *modified = request_header(r, "If-Modified-Since");
     if (match && !etag_listed(match, f->etag, true))
         return 412;
-    if (!match && unmodified && http_date_parse(unmodified, &when) && f->modified_s > when)
+    if (!match && unmodified && date_http_parse(unmodified, &when) && f->modified_s > when)
         return 412;
     if (none)
         return etag_listed(none, f->etag, false) ? 304 : 200;
-    if (modified && http_date_parse(modified, &when) && f->modified_s <= when)
+    if (modified && date_http_parse(modified, &when) && f->modified_s <= when)
         return 304;
     return 200;
 }
@@ -130,7 +95,7 @@ static bool check_if_range(const struct request *r, const struct file *f)
     if (*value == '"' || strncmp(value, "W/", 2) == 0)
         return strcmp(value, f->etag) == 0;
     // A date only tells one second from another: the file must have rested since.
-    return http_date_parse(value, &when) && when == f->modified_s &&
+    return date_http_parse(value, &when) && when == f->modified_s &&
            kb_wall_ms() / 1000 - f->modified_s > 1;
 }
 

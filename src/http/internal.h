@@ -124,8 +124,6 @@ bool streams_start(struct http *h);
 void streams_stop(struct http *h); // before the daemon stops
 
 // file.c
-void http_date(char ret[32], int64_t seconds); // RFC 9110, 5.6.7
-bool http_date_parse(const char *text, int64_t *ret_seconds);
 // Is etag ("\"…\"", strong) in a list as of If-None-Match ("*", weak comparison)?
 bool etag_listed(const char *list, const char *etag, bool strong);
 

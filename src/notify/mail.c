@@ -1,11 +1,11 @@
 // Mail as RFC 5322 wants it: a subject of encoded words (RFC 2047), a body of base64 (RFC 2045), so
 // that every line is short ASCII whatever the language.
+#include "base/date.h"
 #include "base/utf8.h"
 #include "notify/internal.h"
 
 #include <openssl/evp.h>
 #include <string.h>
-#include <time.h>
 
 #define WORD_BYTES 39 // as base64 52 characters; a line with an encoded word has at most 76
 #define LINE_BYTES 57 // as base64 76 characters
@@ -29,19 +29,6 @@ static void add_subject(struct text *ret, const char *subject)
     }
 }
 
-// Not strftime: its names follow the locale.
-static void add_date(struct text *ret)
-{
-    static const char *const days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    time_t now = time(NULL);
-    struct tm tm;
-    gmtime_r(&now, &tm);
-    text_addf(ret, "Date: %s, %d %s %d %02d:%02d:%02d +0000\r\n", days[tm.tm_wday], tm.tm_mday,
-              months[tm.tm_mon], tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
-}
-
 static void add_body(struct text *ret, const struct message *m)
 {
     CLEANUP(text_free) struct text body = {0};
@@ -59,8 +46,9 @@ static void add_body(struct text *ret, const struct message *m)
 
 void mail_write(struct text *ret, const char *from, const json_t *to, const struct message *m)
 {
-    add_date(ret);
-    text_addf(ret, "From: %s\r\nTo:", from);
+    char date[DATE_BYTES];
+    date_mail(date, kb_wall_ms() / 1000);
+    text_addf(ret, "Date: %s\r\nFrom: %s\r\nTo:", date, from);
     for (size_t i = 0; i < json_array_size(to); i++)
         text_addf(ret, "%s %s", i ? ",\r\n" : "", json_string_value(json_array_get(to, i)));
     text_add(ret, "\r\n");

@@ -2,6 +2,7 @@
 
 #include "asset/asset.h"
 #include "asset/upload.h"
+#include "base/date.h"
 #include "server/internal.h"
 #include "server/upload/upload.h"
 
@@ -9,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include <openssl/evp.h>
 
@@ -18,19 +18,6 @@
 #define BODY_TYPE  "application/offset+octet-stream"
 
 // --- headers
-
-// RFC 9110, 5.6.7: in English whatever the locale.
-static void http_date(char ret[32], int64_t ms)
-{
-    static const char *const days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-    static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    time_t seconds = (time_t)(ms / 1000);
-    struct tm t;
-    gmtime_r(&seconds, &t);
-    snprintf(ret, 32, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[t.tm_wday], t.tm_mday,
-             months[t.tm_mon], t.tm_year + 1900, t.tm_hour, t.tm_min, t.tm_sec);
-}
 
 static void add_number(struct request *r, const char *name, int64_t value)
 {
@@ -41,8 +28,8 @@ static void add_number(struct request *r, const char *name, int64_t value)
 
 static void add_expires(struct request *r, int64_t expires_ms)
 {
-    char date[32];
-    http_date(date, expires_ms);
+    char date[DATE_BYTES];
+    date_http(date, expires_ms / 1000);
     reply_header(r, "Upload-Expires", date);
 }
 
