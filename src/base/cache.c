@@ -1,6 +1,7 @@
 #include "base/cache.h"
 
 #include "base/file.h"
+#include "base/text.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -54,12 +55,6 @@ static int by_use(const void *a, const void *b)
     return (x->tv_nsec > y->tv_nsec) - (x->tv_nsec < y->tv_nsec);
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 void cache_trim(const char *folder, const char *suffix, int64_t limit)
 {
     DIR *d = opendir(folder);
@@ -70,7 +65,7 @@ void cache_trim(const char *folder, const char *suffix, int64_t limit)
     int64_t total = 0;
     for (struct dirent *e; (e = readdir(d));) {
         struct stat st;
-        if (!ends_with(e->d_name, suffix) ||
+        if (!text_ends(e->d_name, suffix) ||
             fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode))
             continue;
         if (n == capacity) {

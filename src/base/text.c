@@ -65,6 +65,17 @@ void text_free(struct text *t)
     *t = (struct text){0};
 }
 
+bool text_begins(const char *s, const char *start)
+{
+    return strncmp(s, start, strlen(start)) == 0;
+}
+
+bool text_ends(const char *s, const char *end)
+{
+    size_t n = strlen(s), k = strlen(end);
+    return n > k && strcmp(s + n - k, end) == 0;
+}
+
 bool text_hear(struct text *ret, int fd, size_t max_bytes, int64_t wait_us,
                const struct cancel *cancel)
 {

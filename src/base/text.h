@@ -24,6 +24,11 @@ static inline const char *text_get(const struct text *t)
     return t->data ? t->data : "";
 }
 
+// Does s begin with start? Does it end with end, and stands something before that? (".pth" is the
+// name of a hidden file and has no ending.)
+bool text_begins(const char *s, const char *start);
+bool text_ends(const char *s, const char *end);
+
 // What a pipe says up to its end. False: more than max_bytes, not whole after wait_us, cancelled or
 // an error.
 bool text_hear(struct text *ret, int fd, size_t max_bytes, int64_t wait_us,

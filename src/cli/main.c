@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/log.h"
+#include "base/text.h"
 #include "cli/version.h"
 
 #include <stdlib.h>
@@ -75,7 +76,7 @@ static const char *take_language(int *argc, char **argv)
         options = options && strcmp(argv[i], "--") != 0;
         if (options && strcmp(argv[i], "--lang") == 0)
             lang = i + 1 < *argc ? argv[++i] : "";
-        else if (options && strncmp(argv[i], "--lang=", 7) == 0)
+        else if (options && text_begins(argv[i], "--lang="))
             lang = argv[i] + 7;
         else
             argv[n++] = argv[i];

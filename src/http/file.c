@@ -24,7 +24,7 @@ bool etag_listed(const char *list, const char *etag, bool strong)
         p += strspn(p, ", \t");
         if (*p == '*')
             return true;
-        bool weak = strncmp(p, "W/", 2) == 0;
+        bool weak = text_begins(p, "W/");
         p += weak ? 2 : 0;
         if (*p != '"')
             return false;
@@ -92,7 +92,7 @@ static bool check_if_range(const struct request *r, const struct file *f)
     int64_t when;
     if (!value)
         return true;
-    if (*value == '"' || strncmp(value, "W/", 2) == 0)
+    if (*value == '"' || text_begins(value, "W/"))
         return strcmp(value, f->etag) == 0;
     // A date only tells one second from another: the file must have rested since.
     return date_http_parse(value, &when) && when == f->modified_s &&

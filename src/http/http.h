@@ -65,6 +65,8 @@ const char *request_query(const struct request *r, const char *name); // NULL if
 bool request_query_int(struct request *r, const char *name, int64_t low, int64_t high,
                        int64_t fallback, int64_t *ret);
 const char *request_header(const struct request *r, const char *name);
+// Does the header Content-Type (may be NULL) name this media type, whatever its parameters?
+bool media_type_is(const char *header, const char *type);
 const char *request_client(const struct request *r); // "127.0.0.1"
 const char *request_lang(const struct request *r);   // "zh" or "en": ?lang, Accept-Language, default
 int64_t request_content_length(const struct request *r); // -1 unknown

@@ -356,6 +356,12 @@ const void *request_body(const struct request *r, size_t *ret_size)
     return text_get(&r->body);
 }
 
+bool media_type_is(const char *header, const char *type)
+{
+    size_t n = strlen(type);
+    return header && strncasecmp(header, type, n) == 0 && strchr("; \t", header[n]); // or its end
+}
+
 json_t *request_json(struct request *r)
 {
     if (r->json)

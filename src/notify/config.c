@@ -40,9 +40,9 @@ static bool is_plain(const char *s)
 static enum kb_code check_url(const char *kind, const char *url, const char *plain,
                               const char *secure, struct kb_error *err)
 {
-    size_t n = strncmp(url, secure, strlen(secure)) == 0 ? strlen(secure)
-               : strncmp(url, plain, strlen(plain)) == 0 ? strlen(plain)
-                                                         : 0;
+    size_t n = text_begins(url, secure)  ? strlen(secure)
+               : text_begins(url, plain) ? strlen(plain)
+                                         : 0;
     if (n == 0 || !url[n] || strchr("/?#:", url[n]))
         return kb_fail(err, KB_BAD_INPUT,
                        _("the address of '%s' must begin with %s or %s and name a server"), kind,
@@ -188,10 +188,9 @@ static enum kb_code check_same_mail(const json_t *target, const json_t *known, s
 {
     static const char secure[] = "smtps://";
     const char *address = field(target, "smtp"), *before = field(known, "smtp");
-    bool is_secure = strncmp(address, secure, strlen(secure)) == 0;
-    bool was_secure = strncmp(before, secure, strlen(secure)) == 0;
-    if (is_secure != was_secure || json_is_false(json_object_get(target, "tls")) !=
-                                       json_is_false(json_object_get(known, "tls")))
+    if (text_begins(address, secure) != text_begins(before, secure) ||
+        json_is_false(json_object_get(target, "tls")) !=
+            json_is_false(json_object_get(known, "tls")))
         return kb_fail(err, KB_BAD_INPUT,
                        _("the TLS of 'email' has changed: give the password again"));
     if (strcmp(address, before) != 0)

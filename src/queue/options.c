@@ -87,8 +87,7 @@ static enum kb_code set_model(struct batch_options *o, const json_t *v, struct k
                        _("the option 'model' takes the name of a model, not a path"));
     if (strcmp(name, MODEL_BUNDLED) == 0)
         return KB_OK;
-    bool is_file = (n > 12 && strcmp(name + n - 12, ".safetensors") == 0) ||
-                   (n > 4 && strcmp(name + n - 4, ".pth") == 0);
+    bool is_file = text_ends(name, ".safetensors") || text_ends(name, ".pth");
     CLEANUP(kb_freep) char *file = kb_printf(is_file ? "%s" : "%s.safetensors", name);
     CLEANUP(kb_freep) char *path = NULL;
     if (model_locate(&path, file, NULL) != KB_OK)

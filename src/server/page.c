@@ -56,12 +56,6 @@ static const char *type_of(const char *name)
     return "application/octet-stream";
 }
 
-static bool ends_in(const char *name, const char *end)
-{
-    size_t n = strlen(name), m = strlen(end);
-    return n >= m && strcmp(name + n - m, end) == 0;
-}
-
 // A copy, not a mapping: a page that is built anew may cut the file under our feet.
 static enum kb_code read_file(struct bytes *ret, const char *path, struct kb_error *err)
 {
@@ -120,7 +114,7 @@ static enum kb_code add_folder(struct page *p, const char *folder, const char *b
         CLEANUP(kb_freep)
         char *name = *below ? path_join(below, e->d_name) : kb_strdup(e->d_name);
         CLEANUP(kb_freep) char *whole = path_join(folder, name);
-        if (e->d_name[0] != '.' && !ends_in(name, ".gz") && file_exists(whole))
+        if (e->d_name[0] != '.' && !text_ends(name, ".gz") && file_exists(whole))
             code = add_file(p, folder, name, err);
     }
     if (dir)
@@ -202,7 +196,7 @@ static void send_file(struct request *r, const char *name)
         return;
     }
     // The build puts a hash of the content into the names below assets/.
-    reply_memory(r, f->type, f->etag, strncmp(name, "assets/", 7) == 0, f->data.data, f->data.size,
+    reply_memory(r, f->type, f->etag, text_begins(name, "assets/"), f->data.data, f->data.size,
                  f->gzip.data, f->gzip.size);
 }
 
@@ -236,7 +230,7 @@ static void get_file(struct request *r)
 static void get_other(struct request *r)
 {
     const char *path = request_path(r);
-    if (strncmp(path, "/api/", 5) == 0 || strncmp(path, "/easy/", 6) == 0 || strchr(path, '.'))
+    if (text_begins(path, "/api/") || text_begins(path, "/easy/") || strchr(path, '.'))
         not_found(r);
     else
         send_index(r);

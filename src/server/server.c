@@ -67,7 +67,7 @@ static void params_free(struct server_params *p)
 
 bool server_is_loopback(const char *listen)
 {
-    return strncmp(listen, "127.", 4) == 0 || strcmp(listen, "::1") == 0 ||
+    return text_begins(listen, "127.") || strcmp(listen, "::1") == 0 ||
            strcmp(listen, "localhost") == 0;
 }
 

@@ -72,12 +72,6 @@ json_t *system_gpus_json(void)
     return names;
 }
 
-static bool has_ending(const char *name, const char *ending)
-{
-    size_t n = strlen(name), k = strlen(ending);
-    return n > k && strcmp(name + n - k, ending) == 0;
-}
-
 // Parts of the program, none to choose.
 #define FOLLOW_FILE "koubo-follow.safetensors"
 #define SYNC_FILE   "koubo-sync.safetensors"
@@ -86,7 +80,7 @@ static bool has_ending(const char *name, const char *ending)
 static const char *kind_of(const char *path)
 {
     CLEANUP(tensor_set_free) struct tensor_set *set = NULL;
-    bool hears = has_ending(path, ".safetensors") && weights_load(&set, path, NULL) == KB_OK &&
+    bool hears = text_ends(path, ".safetensors") && weights_load(&set, path, NULL) == KB_OK &&
                  motion_recognize(set);
     return hears ? "listener" : "wav2lip";
 }
@@ -105,7 +99,7 @@ json_t *system_models_json(void)
         const char *name = entries[i]->d_name;
         struct stat st;
         CLEANUP(kb_freep) char *file = path_join(folder, name);
-        if ((has_ending(name, ".safetensors") || has_ending(name, ".pth")) &&
+        if ((text_ends(name, ".safetensors") || text_ends(name, ".pth")) &&
             strcmp(name, FOLLOW_FILE) != 0 && strcmp(name, SYNC_FILE) != 0 &&
             stat(file, &st) == 0 && S_ISREG(st.st_mode)) {
             json_t *model =

@@ -342,6 +342,29 @@ static void test_json(void **state)
     assert_answer(&a, 400);
 }
 
+static void test_media_types(void **state)
+{
+    static const struct {
+        const char *header;
+        bool is;
+    } cases[] = {
+        {"application/json", true},
+        {"APPLICATION/json", true},
+        {"application/json; charset=utf-8", true},
+        {"application/json\t;x", true},
+        {"application/jsonx", false},
+        {"application/json-seq", false},
+        {"application/jso", false},
+        {" application/json", false},
+        {"text/plain; a=application/json", false},
+        {"", false},
+        {NULL, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        if (media_type_is(cases[i].header, "application/json") != cases[i].is)
+            fail_msg("case %zu", i);
+}
+
 static void test_too_large(void **state)
 {
     CLEANUP(answer_clear) struct answer a = {0};
@@ -610,9 +633,9 @@ static void test_language(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_keep_alive), TEST(test_routes),        TEST(test_paths),    TEST(test_json),
-        TEST(test_too_large),  TEST(test_large_headers), TEST(test_garbage),  TEST(test_guards),
-        TEST(test_token),      TEST(test_gzip),          TEST(test_language),
+        TEST(test_keep_alive),  TEST(test_routes),    TEST(test_paths),         TEST(test_json),
+        TEST(test_media_types), TEST(test_too_large), TEST(test_large_headers), TEST(test_garbage),
+        TEST(test_guards),      TEST(test_token),     TEST(test_gzip),          TEST(test_language),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

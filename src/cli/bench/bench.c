@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "cli/options.h"
 
 #include <errno.h>
@@ -47,8 +48,8 @@ static const struct argp_option bench_options[] = {
 
 static bool selected(const struct bench_options *o, const struct bench_part *part)
 {
-    return !o->only || strncmp(part->key, o->only, strlen(o->only)) == 0 ||
-           (part->memory_key && strncmp(part->memory_key, o->only, strlen(o->only)) == 0);
+    return !o->only || text_begins(part->key, o->only) ||
+           (part->memory_key && text_begins(part->memory_key, o->only));
 }
 
 static void check_only(const struct bench_options *o, struct argp_state *state)
@@ -321,7 +322,7 @@ static struct machine machine_of(void)
     char line[512];
     while (f && fgets(line, sizeof(line), f)) {
         const char *colon = strchr(line, ':');
-        if (!colon || strncmp(line, "model name", 10) != 0)
+        if (!colon || !text_begins(line, "model name"))
             continue;
         snprintf(m.cpu, sizeof(m.cpu), "%s", colon + 1 + strspn(colon + 1, " \t"));
         m.cpu[strcspn(m.cpu, "\n")] = '\0';

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "base/utf8.h"
 #include "lipsync/motion.h"
 #include "lipsync/sync.h"
@@ -87,12 +88,9 @@ static const char *network_name(const struct tensor_set *weights)
 static bool is_model_name(const char *name)
 {
     static const char *const extensions[] = {".safetensors", ".pth", ".pt", ".ckpt", ".tflite"};
-    size_t n = strlen(name);
-    for (size_t i = 0; i < ARRAY_LEN(extensions); i++) {
-        size_t k = strlen(extensions[i]);
-        if (n > k && strcmp(name + n - k, extensions[i]) == 0)
+    for (size_t i = 0; i < ARRAY_LEN(extensions); i++)
+        if (text_ends(name, extensions[i]))
             return true;
-    }
     return false;
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/text.h"
 
 static const struct {
     const char *descr;
@@ -80,7 +81,7 @@ static enum kb_code read_mapped(struct tensor_set *set, const struct file_map *m
     if (!header)
         return kb_fail(err, KB_BAD_INPUT, _("not a NumPy .npy file of version 1 or 2"));
     const char *order = dict_value(header, "'fortran_order'");
-    if (!order || strncmp(order, "False", 5) != 0)
+    if (!order || !text_begins(order, "False"))
         return kb_fail(err, KB_BAD_INPUT,
                        _("the array is stored column by column; save numpy.ascontiguousarray(a)"));
     int64_t dims[TENSOR_MAX_DIMS];
@@ -89,8 +90,7 @@ static enum kb_code read_mapped(struct tensor_set *set, const struct file_map *m
         return kb_fail(err, KB_BAD_INPUT, _("the shape of the array cannot be read"));
     const char *descr = dict_value(header, "'descr'");
     size_t t = 0;
-    while (t < ARRAY_LEN(types) && descr &&
-           strncmp(types[t].descr, descr, strlen(types[t].descr)) != 0)
+    while (t < ARRAY_LEN(types) && descr && !text_begins(descr, types[t].descr))
         t++;
     if (!descr || t == ARRAY_LEN(types))
         return kb_fail(err, KB_BAD_INPUT,

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "nn/import/pickle.h"
 #include "nn/import/zip.h"
 
@@ -240,7 +241,7 @@ static enum kb_code add_tensor(struct tensor_set *set, const struct source *s,
     if (!name || strlen(name) != key->text.size)
         return kb_fail(err, KB_BAD_INPUT, _("a tensor's name holds a zero byte"));
     // torch.nn.DataParallel puts "module." before every name.
-    const char *plain = strncmp(name, "module.", 7) == 0 ? name + 7 : name;
+    const char *plain = text_begins(name, "module.") ? name + 7 : name;
     struct view v;
     enum kb_code code = make_view(s, plain, tensor, &v, err);
     if (code != KB_OK)

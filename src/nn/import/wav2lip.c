@@ -4,6 +4,8 @@
 // (residual,) ReLU; the checkpoint calls them PART.N.M.conv_block.0 and .1.
 #include "nn/import/import.h"
 
+#include "base/text.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,7 +103,7 @@ static bool layer_part(const struct layer *l, enum part part, char name[96], int
 bool wav2lip_recognize(const struct tensor_set *set)
 {
     for (size_t i = 0; i < tensor_set_count(set); i++)
-        if (strncmp(tensor_set_at(set, i)->name, "face_encoder_blocks.", 20) == 0)
+        if (text_begins(tensor_set_at(set, i)->name, "face_encoder_blocks."))
             return true;
     return false;
 }
@@ -237,11 +239,6 @@ static enum kb_code add_layer(struct graph *g, const struct tensor_set *set, con
     return KB_OK;
 }
 
-static bool in_part(const struct layer *l, const char *part)
-{
-    return strncmp(l->name, part, strlen(part)) == 0;
-}
-
 // Is l the last layer of its block ("part.N.")?
 static bool ends_block(const struct layer *l)
 {
@@ -256,16 +253,16 @@ static enum kb_code add_layers(struct graph *g, const struct tensor_set *set, st
     int levels[8], n_levels = 0, audio = mel;
     for (size_t i = 0; i < ARRAY_LEN(layers); i++) {
         const struct layer *l = &layers[i];
-        bool is_audio = in_part(l, "audio_encoder");
+        bool is_audio = text_begins(l->name, "audio_encoder");
         int *x = is_audio ? &audio : &face;
-        if (in_part(l, "face_decoder_blocks.0.0"))
+        if (text_begins(l->name, "face_decoder_blocks.0.0"))
             face = audio; // the decoder starts from the speech
         enum kb_code code = add_layer(g, set, l, x, err);
         if (code != KB_OK)
             return code;
-        if (in_part(l, "face_encoder_blocks") && ends_block(l))
+        if (text_begins(l->name, "face_encoder_blocks") && ends_block(l))
             levels[n_levels++] = face;
-        if (in_part(l, "face_decoder_blocks") && ends_block(l)) {
+        if (text_begins(l->name, "face_decoder_blocks") && ends_block(l)) {
             struct op concat = {.kind = OP_CONCAT,
                                 .name = (char *)l->name,
                                 .n_in = 2,

@@ -20,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -62,8 +61,8 @@ static const char *below_share(const char *name, const char *share)
     size_t n = strlen(share);
     while (n > 1 && share[n - 1] == '/')
         n--;
-    if (strncmp(name, container, sizeof(container) - 1) == 0)
-        name += sizeof(container) - 1;
+    if (text_begins(name, container))
+        name += strlen(container);
     else if (strncmp(name, share, n) == 0 && name[n] == '/')
         name += n;
     return name + strspn(name, "/");
@@ -251,8 +250,7 @@ static json_t *read_body(struct request *r)
 {
     size_t size;
     const char *body = request_body(r, &size);
-    const char *type = request_header(r, "Content-Type");
-    if (type && strncasecmp(type, "application/x-www-form-urlencoded", 33) == 0)
+    if (media_type_is(request_header(r, "Content-Type"), "application/x-www-form-urlencoded"))
         return form_json(body ? body : "", body ? size : 0);
     json_t *json = body ? json_loadb(body, size, 0, NULL) : NULL;
     if (json_is_object(json))
@@ -463,10 +461,9 @@ static enum kb_code find_by_name(struct store *s, const char *name, struct easy 
                                  struct kb_error *err)
 {
     static const char ending[] = "-r.mp4";
-    size_t n = strlen(name), k = sizeof(ending) - 1;
-    if (n <= k || strcmp(name + n - k, ending) != 0)
+    if (!text_ends(name, ending))
         return kb_fail(err, KB_NOT_FOUND, _("there is no result '%.200s'"), name);
-    CLEANUP(kb_freep) char *code = kb_printf("%.*s", (int)(n - k), name);
+    CLEANUP(kb_freep) char *code = kb_printf("%.*s", (int)(strlen(name) - strlen(ending)), name);
     enum kb_code found = easy_find(s, code, ret, err);
     if (found != KB_NOT_FOUND || !strchr(code, '%'))
         return found;

@@ -12,7 +12,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define MAX_JSON    65536
 #define MAX_LETTERS 5000       // of a text to speak
@@ -294,10 +293,10 @@ static void *form_open(struct request *r)
     const char *type = request_header(r, "Content-Type");
     int64_t length = request_content_length(r);
     CLEANUP(form_free) struct form *f = kb_alloc(sizeof(*f));
-    f->is_json = type && strncasecmp(type, "application/json", 16) == 0 && strchr("; \t", type[16]);
+    f->is_json = media_type_is(type, "application/json");
     if (f->is_json)
         return TAKE(f);
-    if (!type || strncasecmp(type, "multipart/form-data", 19) != 0) {
+    if (!media_type_is(type, "multipart/form-data")) {
         reply_problem(r, 415, "media_type",
                       _("files are sent as multipart/form-data, addresses and texts as "
                         "application/json"));

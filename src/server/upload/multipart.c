@@ -4,6 +4,7 @@
 #include "server/upload/multipart.h"
 
 #include "base/uri.h"
+#include "http/http.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,10 +119,7 @@ static bool is_boundary(const char *s)
 enum kb_code multipart_create(struct multipart **ret, const char *content_type,
                               const struct multipart_calls *calls, void *ctx, struct kb_error *err)
 {
-    static const char wanted[] = "multipart/form-data";
-    size_t n = strlen(wanted);
-    if (!content_type || strncasecmp(content_type, wanted, n) != 0 ||
-        !strchr("; \t", content_type[n])) // also true for its end
+    if (!media_type_is(content_type, "multipart/form-data"))
         return kb_fail(err, KB_BAD_INPUT, _("the body is not a form (multipart/form-data)"));
     CLEANUP(kb_freep) char *boundary = header_parameter(content_type, "boundary");
     if (!boundary || !is_boundary(boundary))

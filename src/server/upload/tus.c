@@ -46,9 +46,7 @@ static bool header_number(struct request *r, const char *name, int64_t *ret)
 
 static bool is_body_type(struct request *r)
 {
-    const char *type = request_header(r, "Content-Type");
-    size_t n = strlen(BODY_TYPE);
-    return type && strncasecmp(type, BODY_TYPE, n) == 0 && strchr("; \t", type[n]);
+    return media_type_is(request_header(r, "Content-Type"), BODY_TYPE);
 }
 
 // Every answer says the version; a client that speaks another one is turned away.
