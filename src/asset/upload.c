@@ -8,6 +8,7 @@
 #include "asset/upload.h"
 
 #include "asset/internal.h"
+#include "base/file.h"
 #include "store/fate.h"
 
 #include <errno.h>
@@ -19,7 +20,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -338,12 +338,8 @@ static bool place_copy(struct asset_upload *u, const char *path)
     int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
     if (fd < 0)
         return false;
-    off_t at = 0;
-    ssize_t n = 1;
-    while (at < u->offset && n > 0)
-        n = sendfile(fd, u->fd, &at, (size_t)KB_MIN(u->offset - at, (int64_t)1 << 30));
-    bool ok = at == u->offset && fsync(fd) == 0 && rename(part, path) == 0;
-    int number = n == 0 ? EIO : errno;
+    bool ok = file_copy(fd, u->fd, u->offset) && fsync(fd) == 0 && rename(part, path) == 0;
+    int number = errno;
     close(fd);
     if (!ok)
         unlink(part);

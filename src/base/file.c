@@ -2,14 +2,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 #include <xxhash.h>
+
+#define COPY_BYTES (1 << 20)
 
 enum kb_code file_map(struct file_map *ret, const char *path, struct kb_error *err)
 {
@@ -104,6 +108,26 @@ enum kb_code file_write_cached(const char *path, const void *data, size_t size,
                                struct kb_error *err)
 {
     return write_and_rename(path, data, size, false, err);
+}
+
+bool file_copy(int to, int from, int64_t size)
+{
+    struct stat st;
+    if (fstat(from, &st) == 0 && st.st_size == size && ioctl(to, FICLONE, from) == 0)
+        return true;
+    // Not sendfile(): some shared folders refuse it.
+    CLEANUP(kb_freep) char *buffer = kb_alloc(COPY_BYTES);
+    for (int64_t at = 0; at < size;) {
+        ssize_t n = pread(from, buffer, (size_t)KB_MIN(size - at, COPY_BYTES), at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n == 0)
+            errno = EIO;
+        if (n <= 0 || !write_all(to, buffer, (size_t)n))
+            return false;
+        at += n;
+    }
+    return true;
 }
 
 enum kb_code file_check_writable(const char *path, int64_t min_free, struct kb_error *err)

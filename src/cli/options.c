@@ -3,6 +3,7 @@
 #include "base/cache.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/place.h"
 #include "media/voice.h"
 #include "media/writer.h"
 
@@ -10,7 +11,6 @@
 #include <libavutil/parseutils.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 // Long options without a letter.
 enum {
@@ -245,14 +245,9 @@ enum kb_code speech_prepare(struct speech_options *s, struct kb_error *err)
 {
     if (!s->text)
         return KB_OK;
-    const char *temporary = getenv("TMPDIR");
-    CLEANUP(kb_freep)
-    char *folder = path_join(temporary && *temporary ? temporary : "/tmp", "koubo-XXXXXX");
-    if (!mkdtemp(folder))
-        return kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT,
-                       _("cannot make a temporary folder like '%s': %s; set TMPDIR to another one"),
-                       folder, kb_strerror(errno));
-    s->folder = TAKE(folder);
+    enum kb_code code = place_make(&s->folder, "koubo", err);
+    if (code != KB_OK)
+        return code;
     s->file = path_join(s->folder, "speech.wav");
     s->audio = s->file;
     return voice_speak(s->file, s->text, s->voice, 0, err);
@@ -260,12 +255,8 @@ enum kb_code speech_prepare(struct speech_options *s, struct kb_error *err)
 
 void speech_cleanup(struct speech_options *s)
 {
-    if (s->file)
-        unlink(s->file);
-    if (s->folder)
-        rmdir(s->folder);
     kb_freep(&s->file);
-    kb_freep(&s->folder);
+    place_end(&s->folder);
 }
 
 // --- the video

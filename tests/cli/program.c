@@ -1,6 +1,7 @@
 #include "tests/cli/program.h"
 
 #include "base/file.h"
+#include "base/place.h"
 #include "media/voice.h"
 #include "media/writer.h"
 
@@ -106,14 +107,9 @@ int folder_setup(void **state)
     return file_make_dirs(in_folder("tmp"), &err) == KB_OK ? 0 : -1;
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-    return remove(path);
-}
-
 int folder_teardown(void **state)
 {
-    return nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return place_remove(folder) ? 0 : -1;
 }
 
 static int check_one(const char *path, const struct stat *st, int type, struct FTW *at)

@@ -2,6 +2,7 @@
 #include "tests/http/client.h"
 
 #include "base/file.h"
+#include "base/place.h"
 #include "http/internal.h"
 
 #include <fcntl.h>
@@ -69,8 +70,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     http_stop(&http);
-    CLEANUP(kb_freep) char *remove = kb_printf("rm -rf '%s'", folder);
-    return system(remove);
+    return place_remove(folder) ? 0 : -1;
 }
 
 // --- ranges

@@ -3,6 +3,7 @@
 #include "tests/test.h"
 
 #include "base/file.h"
+#include "base/place.h"
 #include "lipsync/style_internal.h"
 #include "tests/rig/film.h"
 
@@ -27,8 +28,7 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    CLEANUP(kb_freep) char *clean = kb_printf("rm -r %s", folder);
-    assert_int_equal(system(clean), 0);
+    assert_true(place_remove(folder));
     motion_model_free(&listener);
     face_models_free(&faces);
     return 0;

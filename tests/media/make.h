@@ -5,24 +5,19 @@
 
 #include "../test.h"
 
+#include "base/place.h"
+
 #include <fcntl.h>
-#include <ftw.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static char make_dir[64];
 
-static int remove_one(const char *path, const struct stat *st, int flag, struct FTW *ftw)
-{
-    (void)st, (void)flag, (void)ftw;
-    return remove(path);
-}
-
 static inline int make_teardown(void **state)
 {
     (void)state;
-    return nftw(make_dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    return place_remove(make_dir) ? 0 : -1;
 }
 
 static inline int make_setup(void **state)

@@ -5,12 +5,12 @@
 #include "tests/test.h"
 
 #include "base/file.h"
+#include "base/place.h"
 #include "queue/batch.h"
 #include "queue/job.h"
 #include "queue/lease.h"
 #include "store/sql.h"
 
-#include <ftw.h>
 #include <jansson.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -21,12 +21,6 @@ struct queue_test {
     struct kb_error err;
     int n_assets;
 };
-
-static inline int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-    (void)st, (void)type, (void)at;
-    return remove(path);
-}
 
 static inline int queue_setup(void **state)
 {
@@ -44,7 +38,7 @@ static inline int queue_teardown(void **state)
 {
     struct queue_test *t = *state;
     store_close(&t->s);
-    nftw(t->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    place_remove(t->folder);
     free(t);
     return 0;
 }

@@ -3,6 +3,7 @@
 #include "asset/asset.h"
 #include "asset/upload.h"
 #include "base/file.h"
+#include "base/place.h"
 #include "queue/batch.h"
 #include "queue/lease.h"
 #include "server/pool.h"
@@ -10,7 +11,6 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <strings.h>
@@ -44,17 +44,12 @@ void site_start(struct site *s, const struct route *const *tables)
     s->port = http_port(s->server.http);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *f)
-{
-    return remove(path);
-}
-
 void site_stop(struct site *s)
 {
     http_stop(&s->server.http);
     pool_free(&s->server.pool);
     store_close(&s->store);
-    nftw(s->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    place_remove(s->folder);
 }
 
 int site_count_files(const struct site *s, const char *kind)

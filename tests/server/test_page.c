@@ -1,6 +1,7 @@
 // The page out of memory, over real sockets.
 #include "tests/http/client.h"
 
+#include "base/place.h"
 #include "server/internal.h"
 #include "server/page.h"
 
@@ -44,8 +45,7 @@ static int teardown(void **state)
 {
     http_stop(&server.http);
     page_free(&server.page);
-    CLEANUP(kb_freep) char *remove = kb_printf("rm -rf '%s'", folder);
-    return system(remove);
+    return place_remove(folder) ? 0 : -1;
 }
 
 static void test_no_page(void **state)

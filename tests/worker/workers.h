@@ -10,6 +10,7 @@
 #include "worker/worker.h"
 #include "queue/batch.h"
 
+#include <ftw.h>
 #include <signal.h>
 
 #define PHOTO "node_modules/@vladmandic/face-api/demo/sample1.jpg"

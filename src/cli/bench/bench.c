@@ -5,12 +5,12 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/place.h"
 #include "base/text.h"
 #include "cli/options.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <jansson.h>
 #include <math.h>
 #include <poll.h>
@@ -411,42 +411,15 @@ static void print_table(const struct figure *figures)
     }
 }
 
-// --- the folder ---
-
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-    return remove(path);
-}
-
-static void remove_folder(char **folder)
-{
-    if (*folder)
-        nftw(*folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-    kb_freep(folder);
-}
-
-static enum kb_code make_folder(char **ret, struct kb_error *err)
-{
-    const char *temporary = getenv("TMPDIR");
-    CLEANUP(kb_freep)
-    char *folder = path_join(temporary && *temporary ? temporary : "/tmp", "koubo-bench-XXXXXX");
-    if (!mkdtemp(folder))
-        return kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT,
-                       _("cannot make a temporary folder like '%s': %s; set TMPDIR to another one"),
-                       folder, kb_strerror(errno));
-    *ret = TAKE(folder);
-    return KB_OK;
-}
-
 int cmd_bench(int argc, char **argv)
 {
     struct bench_options o = {0};
     options_parse(&bench_argp, argc, argv, &o);
     struct kb_error err = {0};
-    CLEANUP(remove_folder) char *folder = NULL;
+    CLEANUP(place_end) char *folder = NULL;
     if (o.clip && !file_exists(o.clip))
         return cli_report(kb_fail(&err, KB_NOT_FOUND, _("cannot open '%s'"), o.clip), &err);
-    enum kb_code code = make_folder(&folder, &err);
+    enum kb_code code = place_make(&folder, "koubo-bench", &err);
     if (code != KB_OK)
         return cli_report(code, &err);
 

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,20 +24,17 @@ static bool copy_file(const char *path, int folder, const char *name)
 {
     int from = open(path, O_RDONLY | O_CLOEXEC);
     int to = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-    ssize_t n = -1;
-    if (from >= 0 && to >= 0) {
-        while ((n = sendfile(to, from, NULL, 1 << 26)) > 0) {
-        }
-    }
+    struct stat st;
+    bool done = from >= 0 && to >= 0 && fstat(from, &st) == 0 && file_copy(to, from, st.st_size);
     int saved = errno;
     if (from >= 0)
         close(from);
-    if (to >= 0 && close(to) != 0 && n == 0) {
-        n = -1;
+    if (to >= 0 && close(to) != 0 && done) {
+        done = false;
         saved = errno;
     }
     errno = saved;
-    return n == 0;
+    return done;
 }
 
 // The name appears when the file is whole.
