@@ -3,24 +3,18 @@
 #include "cli/inputs.h"
 #include "cli/options.h"
 
-#include "base/cache.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "media/audio.h"
 
 struct batch_options {
-    struct common_options common;
-    struct engine_params engine;
-    struct speech_options speech;
-    struct video_options video;
+    struct dub_options shared;
     const char *folder;
     bool force;
     struct inputs inputs;
 };
 
 static const struct argp_option batch_options[] = {
-    {"input", 'i', "FILE|FOLDER", 0,
-     N_("a video, or a folder of videos; the same as naming it without -i"), 11},
     {"output", 'o', "FOLDER", 0, N_("where the results go; made if it is missing"), 11},
     {"force", 'f', NULL, 0, N_("make results again that are there already"), 11},
     {0},
@@ -31,13 +25,8 @@ static error_t batch_parse(int key, char *arg, struct argp_state *state)
     struct batch_options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->speech;
-        state->child_inputs[1] = &o->video;
-        state->child_inputs[2] = &o->engine;
-        state->child_inputs[3] = &o->common;
-        return 0;
-    case 'i':
-        inputs_take(&o->inputs, option_path(arg));
+        state->child_inputs[0] = &o->inputs;
+        state->child_inputs[1] = &o->shared;
         return 0;
     case 'o':
         o->folder = option_path(arg);
@@ -45,12 +34,7 @@ static error_t batch_parse(int key, char *arg, struct argp_state *state)
     case 'f':
         o->force = true;
         return 0;
-    case ARGP_KEY_ARG:
-        inputs_take(&o->inputs, arg);
-        return 0;
     case ARGP_KEY_END:
-        if (o->inputs.n == 0)
-            argp_error(state, "%s", _("no videos: name them after the options"));
         if (!o->folder)
             argp_error(state, "%s", _("no output: give the folder of the results with -o FOLDER"));
         return 0;
@@ -60,10 +44,8 @@ static error_t batch_parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_child batch_children[] = {
-    {&speech_argp, 0, NULL, 0},
-    {&video_argp, 0, NULL, 0},
-    {&engine_argp, 0, NULL, 0},
-    {&common_argp, 0, NULL, 0},
+    {&inputs_argp, 0, NULL, 0},
+    {&dub_argp, 0, NULL, 0},
     {0},
 };
 
@@ -95,7 +77,7 @@ static void item_fail(struct item *item, const struct kb_error *err)
 // What can be said about an item without any work.
 static void item_check(struct item *item, const struct batch_options *o)
 {
-    struct dub_params dub = o->video.dub;
+    struct dub_params dub = o->shared.dub;
     struct kb_error err = {0};
     dub.video = item->video;
     dub.output = item->output;
@@ -122,10 +104,10 @@ static size_t count(const struct item *items, size_t n, enum outcome outcome)
 static void item_run(struct item *item, const char *label, struct engine *engine,
                      const struct batch_options *o)
 {
-    struct dub_params dub = o->video.dub;
+    struct dub_params dub = o->shared.dub;
     struct dub_result result = {0};
     struct kb_error err = {0};
-    struct progress_view *view = progress_start(o->common.progress, label);
+    struct progress_view *view = progress_start(o->shared.common.progress, label);
     dub.video = item->video;
     dub.output = item->output;
     dub.watch = (struct watch){cli_cancel(), progress_update, view};
@@ -146,20 +128,20 @@ static void item_run(struct item *item, const char *label, struct engine *engine
 static enum kb_code run_open_items(struct item *items, size_t n, struct batch_options *o,
                                    struct kb_error *err)
 {
-    struct progress_view *view = progress_start(o->common.progress, NULL);
+    struct progress_view *view = progress_start(o->shared.common.progress, NULL);
     const struct watch watch = {cli_cancel(), progress_update, view};
-    o->engine.watch = watch;
+    o->shared.engine.watch = watch;
     CLEANUP(engine_free) struct engine engine = {0};
     CLEANUP(mel_free) struct mel *mel = NULL;
-    enum kb_code code = engine_load(&engine, &o->engine, err);
+    enum kb_code code = engine_load(&engine, &o->shared.engine, err);
     if (code == KB_OK)
-        code = mel_from_file(&mel, o->speech.audio, o->video.dub.loudnorm, &watch, err);
+        code = mel_from_file(&mel, o->shared.speech.audio, o->shared.dub.loudnorm, &watch, err);
     if (code != KB_OK) {
         progress_stop(&view);
         return code;
     }
     progress_done(&view);
-    o->video.dub.mel = mel;
+    o->shared.dub.mel = mel;
 
     for (size_t i = 0; i < n && !cancel_requested(cli_cancel()); i++) {
         if (items[i].outcome != OUTCOME_OPEN)
@@ -168,7 +150,7 @@ static enum kb_code run_open_items(struct item *items, size_t n, struct batch_op
         char *label = kb_printf("[%zu/%zu] %s", i + 1, n, path_name(items[i].video));
         item_run(&items[i], label, &engine, o);
     }
-    o->video.dub.mel = NULL;
+    o->shared.dub.mel = NULL;
     return cancel_check(cli_cancel(), err);
 }
 
@@ -195,18 +177,18 @@ static void print_summary(const struct item *items, size_t n, FILE *f)
 
 static enum kb_code run(struct batch_options *o, struct item *items, size_t n, struct kb_error *err)
 {
-    enum kb_code code = speech_prepare(&o->speech, err);
+    enum kb_code code = speech_prepare(&o->shared.speech, err);
     if (code != KB_OK)
         return code;
     // The speech is every video's: if it is bad nothing can be made.
     struct audio_reader *reader = NULL;
-    code = audio_open(&reader, o->speech.audio, &(struct audio_params){0}, err);
+    code = audio_open(&reader, o->shared.speech.audio, &(struct audio_params){0}, err);
     audio_close(&reader);
     if (code == KB_OK)
         code = file_make_dirs(o->folder, err);
     if (code != KB_OK)
         return code;
-    o->video.dub.audio = o->speech.audio;
+    o->shared.dub.audio = o->shared.speech.audio;
     for (size_t i = 0; i < n; i++)
         item_check(&items[i], o);
     return count(items, n, OUTCOME_OPEN) ? run_open_items(items, n, o, err) : KB_OK;
@@ -214,24 +196,19 @@ static enum kb_code run(struct batch_options *o, struct item *items, size_t n, s
 
 static int run_and_report(struct batch_options *o)
 {
-    CLEANUP(kb_freep) char *tracks = video_track_folder(&o->video);
-    CLEANUP(kb_freep) char *networks = o->video.no_cache ? NULL : cache_folder("networks");
+    dub_options_prepare(&o->shared);
     CLEANUP(inputs_free) struct inputs outputs = inputs_outputs(&o->inputs, o->folder);
     size_t n = o->inputs.n;
     CLEANUP(kb_freep) struct item *items = kb_alloc(n * sizeof(*items));
     for (size_t i = 0; i < n; i++)
         items[i] = (struct item){.video = o->inputs.paths[i], .output = outputs.paths[i]};
-    o->engine.cache_folder = networks;
-    o->video.dub.threads = o->engine.threads;
-    o->video.dub.watch.cancel = cli_cancel();
 
     struct kb_error err = {0};
     enum kb_code code = run(o, items, n, &err);
-    speech_cleanup(&o->speech);
     if (code != KB_OK && code != KB_CANCELLED)
         return cli_report(code, &err);
     // Where JSON goes to the standard output, the table for people does not.
-    print_summary(items, n, o->common.progress == PROGRESS_JSON ? stderr : stdout);
+    print_summary(items, n, o->shared.common.progress == PROGRESS_JSON ? stderr : stdout);
     if (code == KB_CANCELLED)
         return cli_report(code, &err);
     return count(items, n, OUTCOME_FAILED) ? EXIT_SOME_FAILED : EXIT_OK;
@@ -239,9 +216,10 @@ static int run_and_report(struct batch_options *o)
 
 int cmd_batch(int argc, char **argv)
 {
-    struct batch_options o = {.video = video_defaults()};
+    struct batch_options o = {.shared = dub_options_defaults()};
     options_parse(&batch_argp, argc, argv, &o);
     int status = run_and_report(&o);
+    dub_options_free(&o.shared);
     inputs_free(&o.inputs);
     return status;
 }

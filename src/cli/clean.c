@@ -11,11 +11,9 @@ struct clean_options {
     struct retention_params keep;
 };
 
-enum { OPT_DATA = 700, OPT_KEEP_DAYS, OPT_KEEP_GB, OPT_LOST, OPT_DRY_RUN };
+enum { OPT_KEEP_DAYS = 700, OPT_KEEP_GB, OPT_LOST, OPT_DRY_RUN };
 
 static const struct argp_option clean_options[] = {
-    {"data", OPT_DATA, "DIR", 0, N_("the server's data folder (default: where koubo serve has it)"),
-     11},
     {"keep-days", OPT_KEEP_DAYS, "N", 0,
      N_("remove results, batches, uploaded files and face tracks that are older than N days"), 11},
     {"keep-gb", OPT_KEEP_GB, "X", 0,
@@ -33,10 +31,8 @@ static error_t clean_parse(int key, char *arg, struct argp_state *state)
     struct clean_options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->common;
-        return 0;
-    case OPT_DATA:
-        o->data = option_path(arg);
+        state->child_inputs[0] = &o->data;
+        state->child_inputs[1] = &o->common;
         return 0;
     case OPT_KEEP_DAYS:
         o->keep.keep_days = option_int(state, "--keep-days", arg, 1, 36500);
@@ -51,15 +47,16 @@ static error_t clean_parse(int key, char *arg, struct argp_state *state)
     case OPT_DRY_RUN:
         o->keep.dry_run = true;
         return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, _("'%s' is not needed; koubo clean takes options only"), arg);
-        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
 }
 
-static const struct argp_child clean_children[] = {{&common_argp, 0, NULL, 0}, {0}};
+static const struct argp_child clean_children[] = {
+    {&data_argp, 0, NULL, 0},
+    {&common_argp, 0, NULL, 0},
+    {0},
+};
 
 static const struct argp clean_argp = {
     clean_options,
@@ -93,9 +90,8 @@ static int run(struct clean_options *o)
 {
     struct kb_error err = {0};
     struct retention_report report;
-    CLEANUP(kb_freep) char *own = o->data ? NULL : store_default_folder();
     CLEANUP(store_close) struct store *s = NULL;
-    enum kb_code code = store_open(&s, o->data ? o->data : own, false, &err);
+    enum kb_code code = data_open(&s, o->data, &err);
     if (code == KB_OK)
         code = retention_run(s, &o->keep, print_removed, o, &report, &err);
     if (code != KB_OK)

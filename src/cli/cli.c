@@ -72,6 +72,14 @@ bool cli_set_log_level(void)
     return true;
 }
 
+int cli_report_failed(size_t n_failed, size_t n)
+{
+    if (n_failed == 0)
+        return EXIT_OK;
+    log_error(_("%zu of %zu videos failed; the lines above say why"), n_failed, n);
+    return EXIT_SOME_FAILED;
+}
+
 // Levenshtein distance, for words of fewer than 32 letters.
 static size_t edit_distance(const char *a, const char *b)
 {

@@ -27,6 +27,10 @@ void cli_catch_signals(void);
 // The sentence of *err on stderr, and the exit code that goes with code. KB_OK says nothing.
 int cli_report(enum kb_code code, const struct kb_error *err);
 
+// The exit code after n videos of which some failed, each with its own sentence, and one that says
+// how many.
+int cli_report_failed(size_t n_failed, size_t n);
+
 // The name nearest to word (at most a third of its letters differ), or NULL.
 const char *cli_nearest(const char *word, const char *const *names, size_t n_names);
 

@@ -15,17 +15,14 @@ struct dataset_options {
     struct inputs inputs;
 };
 
-enum { OPT_THREADS = 600, OPT_FACE };
+enum { OPT_FACE = 600 };
 
 static const struct argp_option dataset_options[] = {
-    {"input", 'i', "FILE|FOLDER", 0,
-     N_("a video with sound, or a folder of them; the same as naming it without -i"), 11},
     {"output", 'o', "FOLDER", 0, N_("where the training data goes (required)"), 11},
     {"face", OPT_FACE, "WHICH", 0,
      N_("who speaks: largest, left, right, center, or a number from 1 in order of size (default: "
         "largest)"),
      11},
-    {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
     {0},
 };
 
@@ -34,28 +31,17 @@ static error_t dataset_parse(int key, char *arg, struct argp_state *state)
     struct dataset_options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->common;
-        return 0;
-    case 'i':
-        inputs_take(&o->inputs, option_path(arg));
+        state->child_inputs[0] = &o->inputs;
+        state->child_inputs[1] = &o->threads;
+        state->child_inputs[2] = &o->common;
         return 0;
     case 'o':
         o->folder = option_path(arg);
         return 0;
     case OPT_FACE:
-        if (!face_choice_parse(arg, &o->face, &o->face_number))
-            argp_error(state, _("%s takes one of %s, not '%s'"), "--face",
-                       "largest, left, right, center, 1, 2, 3…", arg);
-        return 0;
-    case OPT_THREADS:
-        o->threads = option_int(state, "--threads", arg, 1, 1024);
-        return 0;
-    case ARGP_KEY_ARG:
-        inputs_take(&o->inputs, arg);
+        option_face(state, arg, &o->face, &o->face_number);
         return 0;
     case ARGP_KEY_END:
-        if (o->inputs.n == 0)
-            argp_error(state, "%s", _("no videos: name them after the options"));
         if (!o->folder)
             argp_error(state, "%s", _("no folder for the training data: give it with -o FOLDER"));
         return 0;
@@ -64,7 +50,12 @@ static error_t dataset_parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_child dataset_children[] = {{&common_argp, 0, NULL, 0}, {0}};
+static const struct argp_child dataset_children[] = {
+    {&inputs_argp, 0, NULL, 0},
+    {&threads_argp, 0, NULL, 0},
+    {&common_argp, 0, NULL, 0},
+    {0},
+};
 
 static const struct argp dataset_argp = {
     dataset_options,
@@ -136,9 +127,7 @@ static int run(struct dataset_options *o)
     if (code != KB_OK)
         return cli_report(code, &err);
     log_info(_("written: '%s'"), o->folder);
-    if (failed > 0)
-        log_error(_("%zu of %zu videos failed; the lines above say why"), failed, o->inputs.n);
-    return failed ? EXIT_SOME_FAILED : EXIT_OK;
+    return cli_report_failed(failed, o->inputs.n);
 }
 
 int cmd_dataset(int argc, char **argv)

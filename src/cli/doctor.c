@@ -14,13 +14,9 @@ struct doctor_options {
     bool json;
 };
 
-enum { OPT_DATA = 1000, OPT_PORT, OPT_JSON };
+enum { OPT_PORT = 1000, OPT_JSON };
 
 static const struct argp_option doctor_options[] = {
-    {"data", OPT_DATA, "FOLDER", 0,
-     N_("the server's data folder (default: $KOUBO_DATA, else koubo in the home folder's "
-        ".local/share)"),
-     10},
     {"port", OPT_PORT, "N", 0, N_("where to look when no server runs (default: 7860)"), 10},
     {"json", OPT_JSON, NULL, 0, N_("print one JSON object instead of text"), 10},
     {0},
@@ -31,10 +27,8 @@ static error_t doctor_parse(int key, char *arg, struct argp_state *state)
     struct doctor_options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->common;
-        return 0;
-    case OPT_DATA:
-        o->data = arg;
+        state->child_inputs[0] = &o->data;
+        state->child_inputs[1] = &o->common;
         return 0;
     case OPT_PORT:
         o->port = option_int(state, "--port", arg, 1, 65535);
@@ -42,15 +36,16 @@ static error_t doctor_parse(int key, char *arg, struct argp_state *state)
     case OPT_JSON:
         o->json = true;
         return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, _("'%s' is one argument too many"), arg);
-        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
 }
 
-static const struct argp_child doctor_children[] = {{&common_argp, 0, NULL, 0}, {0}};
+static const struct argp_child doctor_children[] = {
+    {&data_argp, 0, NULL, 0},
+    {&common_argp, 0, NULL, 0},
+    {0},
+};
 
 static const struct argp doctor_argp = {
     doctor_options,

@@ -6,7 +6,7 @@
 #include <jansson.h>
 #include <math.h>
 
-enum { OPT_TRUTH = 600, OPT_SYNC, OPT_JSON, OPT_THREADS };
+enum { OPT_TRUTH = 600, OPT_SYNC, OPT_JSON };
 
 struct eval_options {
     struct common_options common;
@@ -22,7 +22,6 @@ static const struct argp_option eval_options[] = {
         "needed"),
      10},
     {"json", OPT_JSON, NULL, 0, N_("print one JSON object"), 10},
-    {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
     {0},
 };
 
@@ -31,7 +30,8 @@ static error_t eval_parse(int key, char *arg, struct argp_state *state)
     struct eval_options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->common;
+        state->child_inputs[0] = &o->threads;
+        state->child_inputs[1] = &o->common;
         return 0;
     case OPT_TRUTH:
         o->truth = arg;
@@ -41,9 +41,6 @@ static error_t eval_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_JSON:
         o->json = true;
-        return 0;
-    case OPT_THREADS:
-        o->threads = option_int(state, "--threads", arg, 1, 1024);
         return 0;
     case ARGP_KEY_ARG:
         if (o->test)
@@ -66,7 +63,11 @@ static error_t eval_parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_child eval_children[] = {{&common_argp, 0, NULL, 0}, {0}};
+static const struct argp_child eval_children[] = {
+    {&threads_argp, 0, NULL, 0},
+    {&common_argp, 0, NULL, 0},
+    {0},
+};
 
 static const struct argp eval_argp = {
     eval_options,

@@ -1,25 +1,19 @@
 // koubo generate: one speech, one video, one result.
 #include "cli/options.h"
 
-#include "base/cache.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "media/reader.h"
 
 #include <string.h>
 
 struct generate_options {
-    struct common_options common;
-    struct engine_params engine;
-    struct speech_options speech;
-    struct video_options video;
+    struct dub_options shared;
     bool overwrite;
 };
 
 static const struct argp_option generate_options[] = {
     {"input", 'i', "FILE", 0, N_("the video or the picture of the person"), 11},
     {"output", 'o', "FILE", 0, N_("the mp4 to write"), 11},
-    {"overwrite", 'y', NULL, 0, N_("replace the output if it exists"), 11},
     {0},
 };
 
@@ -28,30 +22,25 @@ static error_t generate_parse(int key, char *arg, struct argp_state *state)
     struct generate_options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->speech;
-        state->child_inputs[1] = &o->video;
-        state->child_inputs[2] = &o->engine;
-        state->child_inputs[3] = &o->common;
+        state->child_inputs[0] = &o->overwrite;
+        state->child_inputs[1] = &o->shared;
         return 0;
     case 'i':
-        o->video.dub.video = option_path(arg);
+        o->shared.dub.video = option_path(arg);
         return 0;
     case 'o':
-        o->video.dub.output = option_path(arg);
-        return 0;
-    case 'y':
-        o->overwrite = true;
+        o->shared.dub.output = option_path(arg);
         return 0;
     case ARGP_KEY_ARG: // as ffmpeg: a bare name is the output
-        if (o->video.dub.output)
+        if (o->shared.dub.output)
             argp_error(state, _("'%s' is one argument too many; koubo batch takes several videos"),
                        arg);
-        o->video.dub.output = arg;
+        o->shared.dub.output = arg;
         return 0;
     case ARGP_KEY_END:
-        if (!o->video.dub.video)
+        if (!o->shared.dub.video)
             argp_error(state, "%s", _("no video: give the person's video or picture with -i FILE"));
-        if (!o->video.dub.output)
+        if (!o->shared.dub.output)
             argp_error(state, "%s", _("no output: give the name of the result with -o FILE"));
         return 0;
     default:
@@ -60,10 +49,8 @@ static error_t generate_parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_child generate_children[] = {
-    {&speech_argp, 0, NULL, 0},
-    {&video_argp, 0, NULL, 0},
-    {&engine_argp, 0, NULL, 0},
-    {&common_argp, 0, NULL, 0},
+    {&overwrite_argp, 0, NULL, 0},
+    {&dub_argp, 0, NULL, 0},
     {0},
 };
 
@@ -76,20 +63,6 @@ static const struct argp generate_argp = {
     NULL,
     "koubo",
 };
-
-static enum kb_code check_output(const struct generate_options *o, struct kb_error *err)
-{
-    const struct dub_params *dub = &o->video.dub;
-    if (file_same(dub->output, dub->video) || (dub->audio && file_same(dub->output, dub->audio)))
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("the output '%s' is also an input; choose another name for the output"),
-                       dub->output);
-    if (!o->overwrite && file_exists(dub->output))
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("the output '%s' exists; replace it with -y or choose another name"),
-                       dub->output);
-    return KB_OK;
-}
 
 static void print_result(const struct dub_params *dub, const struct dub_result *r,
                          enum progress_mode progress)
@@ -111,23 +84,24 @@ static void print_result(const struct dub_params *dub, const struct dub_result *
 
 static enum kb_code run(struct generate_options *o, struct dub_result *result, struct kb_error *err)
 {
-    struct dub_params *dub = &o->video.dub;
-    enum kb_code code = check_output(o, err);
+    struct dub_params *dub = &o->shared.dub;
+    const char *const inputs[] = {dub->video, o->shared.speech.audio, NULL};
+    enum kb_code code = output_check(dub->output, o->overwrite, inputs, err);
     if (code != KB_OK)
         return code;
-    code = speech_prepare(&o->speech, err);
+    code = speech_prepare(&o->shared.speech, err);
     if (code != KB_OK)
         return code;
-    dub->audio = o->speech.audio;
+    dub->audio = o->shared.speech.audio;
     CLEANUP(reader_close) struct reader *film = NULL;
     code = dub_check(dub, &film, err);
     if (code != KB_OK)
         return code;
     dub->film = film;
 
-    o->engine.watch = dub->watch;
+    o->shared.engine.watch = dub->watch;
     CLEANUP(engine_free) struct engine engine = {0};
-    code = engine_load(&engine, &o->engine, err);
+    code = engine_load(&engine, &o->shared.engine, err);
     if (code == KB_OK)
         code = watch_check(&dub->watch, err);
     return code == KB_OK ? dub_run(&engine, dub, result, err) : code;
@@ -135,22 +109,17 @@ static enum kb_code run(struct generate_options *o, struct dub_result *result, s
 
 static int generate_run(struct generate_options *o)
 {
-    CLEANUP(kb_freep) char *tracks = video_track_folder(&o->video);
-    CLEANUP(kb_freep) char *networks = o->video.no_cache ? NULL : cache_folder("networks");
-    struct dub_params *dub = &o->video.dub;
-    struct progress_view *view = progress_start(o->common.progress, NULL);
-    o->engine.cache_folder = networks;
-    dub->audio = o->speech.audio;
-    dub->threads = o->engine.threads;
+    dub_options_prepare(&o->shared);
+    struct dub_params *dub = &o->shared.dub;
+    struct progress_view *view = progress_start(o->shared.common.progress, NULL);
     dub->watch = (struct watch){cli_cancel(), progress_update, view};
 
     struct kb_error err = {0};
     struct dub_result result = {0};
     enum kb_code code = run(o, &result, &err);
-    speech_cleanup(&o->speech);
     if (code == KB_OK) {
         progress_done(&view);
-        print_result(dub, &result, o->common.progress);
+        print_result(dub, &result, o->shared.common.progress);
     } else {
         progress_stop(&view);
     }
@@ -159,7 +128,9 @@ static int generate_run(struct generate_options *o)
 
 int cmd_generate(int argc, char **argv)
 {
-    struct generate_options o = {.video = video_defaults()};
+    struct generate_options o = {.shared = dub_options_defaults()};
     options_parse(&generate_argp, argc, argv, &o);
-    return generate_run(&o);
+    int status = generate_run(&o);
+    dub_options_free(&o.shared);
+    return status;
 }

@@ -1,7 +1,7 @@
 #include "cli/inputs.h"
 
 #include "base/file.h"
-#include "cli/cli.h"
+#include "cli/options.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -71,6 +71,34 @@ void inputs_take(struct inputs *in, const char *path)
     if (inputs_add(in, path, &err) != KB_OK)
         exit(cli_report(err.code, &err));
 }
+
+static const struct argp_option inputs_options[] = {
+    {"input", 'i', "FILE|FOLDER", 0,
+     N_("a video, or a folder of videos; the same as naming it without -i"), 11},
+    {0},
+};
+
+static error_t inputs_parse(int key, char *arg, struct argp_state *state)
+{
+    struct inputs *in = state->input;
+    switch (key) {
+    case 'i':
+        inputs_take(in, option_path(arg));
+        return 0;
+    case ARGP_KEY_ARG:
+        inputs_take(in, arg);
+        return 0;
+    case ARGP_KEY_END:
+        if (in->n == 0)
+            argp_error(state, "%s", _("no videos: name them after the options"));
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp inputs_argp = {
+    .options = inputs_options, .parser = inputs_parse, .argp_domain = "koubo"};
 
 void inputs_free(struct inputs *in)
 {

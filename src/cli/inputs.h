@@ -4,6 +4,8 @@
 
 #include "base/base.h"
 
+#include <argp.h>
+
 // Zero-initialise; release with inputs_free().
 struct inputs {
     char **paths;
@@ -15,6 +17,8 @@ struct inputs {
 enum kb_code inputs_add(struct inputs *in, const char *path, struct kb_error *err);
 // The same while options are parsed: the end of the process with a sentence where that fails.
 void inputs_take(struct inputs *in, const char *path);
+// -i and bare names, at least one of them.
+extern const struct argp inputs_argp; // input: struct inputs *
 void inputs_free(struct inputs *in);
 
 // A name for the result of each input: folder/STEM.mp4; from the second of equal stems on

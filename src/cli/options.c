@@ -11,6 +11,7 @@
 #include <libavutil/parseutils.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 // Long options without a letter.
 enum {
@@ -21,6 +22,7 @@ enum {
     OPT_PRECISION,
     OPT_BATCH_SIZE,
     OPT_THREADS,
+    OPT_DATA,
     OPT_TEXT,
     OPT_VOICE,
     OPT_FACE,
@@ -93,6 +95,13 @@ static int64_t option_time(struct argp_state *state, const char *option, const c
     return us;
 }
 
+void option_face(struct argp_state *state, const char *arg, enum face_choice *ret, int *ret_number)
+{
+    if (!face_choice_parse(arg, ret, ret_number))
+        argp_error(state, _("%s takes one of %s, not '%s'"), "--face",
+                   "largest, left, right, center, 1, 2, 3…", arg);
+}
+
 // One of the words of a list, or the end of the process with a sentence that lists them.
 static size_t option_word(struct argp_state *state, const char *option, const char *arg,
                           const char *const *words, size_t n_words)
@@ -158,6 +167,87 @@ static error_t common_parse(int key, char *arg, struct argp_state *state)
 const struct argp common_argp = {
     .options = common_options, .parser = common_parse, .argp_domain = "koubo"};
 
+// --- small ones
+
+static const struct argp_option threads_options[] = {
+    {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
+    {0},
+};
+
+static error_t threads_parse(int key, char *arg, struct argp_state *state)
+{
+    if (key != OPT_THREADS)
+        return ARGP_ERR_UNKNOWN;
+    *(int *)state->input = option_int(state, "--threads", arg, 1, 1024);
+    return 0;
+}
+
+const struct argp threads_argp = {
+    .options = threads_options, .parser = threads_parse, .argp_domain = "koubo"};
+
+static const struct argp_option overwrite_options[] = {
+    {"overwrite", 'y', NULL, 0, N_("replace the output if it exists"), 11},
+    {0},
+};
+
+static error_t overwrite_parse(int key, char *arg, struct argp_state *state)
+{
+    if (key != 'y')
+        return ARGP_ERR_UNKNOWN;
+    *(bool *)state->input = true;
+    return 0;
+}
+
+const struct argp overwrite_argp = {
+    .options = overwrite_options, .parser = overwrite_parse, .argp_domain = "koubo"};
+
+enum kb_code output_check(const char *output, bool overwrite, const char *const *inputs,
+                          struct kb_error *err)
+{
+    for (; *inputs; inputs++)
+        if (file_same(output, *inputs))
+            return kb_fail(err, KB_BAD_INPUT,
+                           _("the output '%s' is also an input; choose another name for the "
+                             "output"),
+                           output);
+    if (!overwrite && file_exists(output))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the output '%s' exists; replace it with -y or choose another name"),
+                       output);
+    return KB_OK;
+}
+
+static const struct argp_option data_options[] = {
+    {"data", OPT_DATA, "FOLDER", 0,
+     N_("the server's data folder (default: $KOUBO_DATA, else koubo in the home folder's "
+        ".local/share)"),
+     10},
+    {0},
+};
+
+static error_t data_parse(int key, char *arg, struct argp_state *state)
+{
+    switch (key) {
+    case OPT_DATA:
+        *(const char **)state->input = option_path(arg);
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, _("'%s' is not needed; this command takes options only"), arg);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp data_argp = {
+    .options = data_options, .parser = data_parse, .argp_domain = "koubo"};
+
+enum kb_code data_open(struct store **ret, const char *folder, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *own = folder ? NULL : store_default_folder();
+    return store_open(ret, folder ? folder : own, false, err);
+}
+
 // --- the networks
 
 static const struct argp_option engine_options[] = {
@@ -172,7 +262,6 @@ static const struct argp_option engine_options[] = {
      N_("of Wav2Lip: auto, f32, bf16 or int8 (default: auto, the fastest that the processor has)"),
      50},
     {"batch-size", OPT_BATCH_SIZE, "N", 0, N_("frames per run of Wav2Lip (default: 8)"), 50},
-    {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
     {0},
 };
 
@@ -180,6 +269,9 @@ static error_t engine_parse(int key, char *arg, struct argp_state *state)
 {
     struct engine_params *o = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->threads;
+        return 0;
     case OPT_MODEL:
         o->model = arg;
         return 0;
@@ -191,16 +283,17 @@ static error_t engine_parse(int key, char *arg, struct argp_state *state)
     case OPT_BATCH_SIZE:
         o->batch = option_int(state, "--batch-size", arg, 1, 256);
         return 0;
-    case OPT_THREADS:
-        o->threads = option_int(state, "--threads", arg, 1, 1024);
-        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
 }
 
-const struct argp engine_argp = {
-    .options = engine_options, .parser = engine_parse, .argp_domain = "koubo"};
+static const struct argp_child engine_children[] = {{&threads_argp, 0, NULL, 0}, {0}};
+
+const struct argp engine_argp = {.options = engine_options,
+                                 .parser = engine_parse,
+                                 .children = engine_children,
+                                 .argp_domain = "koubo"};
 
 // --- the speech
 
@@ -253,15 +346,15 @@ enum kb_code speech_prepare(struct speech_options *s, struct kb_error *err)
     return voice_speak(s->file, s->text, s->voice, 0, err);
 }
 
-void speech_cleanup(struct speech_options *s)
+static void speech_cleanup(struct speech_options *s)
 {
     kb_freep(&s->file);
     place_end(&s->folder);
 }
 
-// --- the video
+// --- the dub
 
-static const struct argp_option video_options[] = {
+static const struct argp_option dub_options[] = {
     {NULL, 0, NULL, 0, N_("Which part, which face:"), 20},
     {"start", OPT_START, "TIME", 0,
      N_("begin there in the video: seconds or HH:MM:SS.m (default: 0)"), 20},
@@ -288,7 +381,8 @@ static const struct argp_option video_options[] = {
      N_("how far the mouth opens, 0 to 3 (default: 1, as far as the person opens it in the video)"),
      30},
     {"mouth-from", OPT_MOUTH_FROM, "FILE", 0,
-     N_("take teeth and tongue from another video of the same person (default: from this one)"), 30},
+     N_("take teeth and tongue from another video of the same person (default: from this one)"),
+     30},
     {"style-from", OPT_STYLE_FROM, "FILE|self|no", 0,
      N_("learn how the person speaks from a video with their own voice: another one, self, or no "
         "for the lips of a mean speaker (default: self; 10 s of speech or more are needed)"),
@@ -316,7 +410,8 @@ static const struct argp_option video_options[] = {
     {"loudnorm", OPT_LOUDNORM, NULL, 0, N_("bring the speech to -16 LUFS"), 40},
     {"crf", OPT_CRF, "N", 0, N_("quality of H.264, 0 (best) to 51 (default: 18)"), 40},
     {"preset", OPT_PRESET, "NAME", 0,
-     N_("effort of x264: ultrafast to placebo (default: auto, between superfast and veryfast)"), 40},
+     N_("effort of x264: ultrafast to placebo (default: auto, between superfast and veryfast)"),
+     40},
     {"bitrate", OPT_BITRATE, "source", 0, N_("use the video's own bitrate instead of --crf"), 40},
     {0},
 };
@@ -357,10 +452,10 @@ static void parse_pads(struct argp_state *state, const char *arg, int pads[4])
                      "--pads 0 10 0 0"));
 }
 
-static error_t video_parse_face(int key, char *arg, struct argp_state *state)
+static error_t dub_parse_face(int key, char *arg, struct argp_state *state)
 {
     static const char *const yes_no[] = {"yes", "no"};
-    struct video_options *o = state->input;
+    struct dub_options *o = state->input;
     switch (key) {
     case OPT_START:
         o->dub.start_us = option_time(state, "--start", arg);
@@ -371,9 +466,7 @@ static error_t video_parse_face(int key, char *arg, struct argp_state *state)
             argp_error(state, _("%s must be more than 0"), "--duration");
         return 0;
     case OPT_FACE:
-        if (!face_choice_parse(arg, &o->dub.face, &o->dub.face_number))
-            argp_error(state, _("%s takes one of %s, not '%s'"), "--face",
-                       "largest, left, right, center, 1, 2, 3…", arg);
+        option_face(state, arg, &o->dub.face, &o->dub.face_number);
         return 0;
     case OPT_LOOP:
         if (!loop_mode_parse(arg, &o->dub.loop))
@@ -427,10 +520,15 @@ static error_t video_parse_face(int key, char *arg, struct argp_state *state)
     }
 }
 
-static error_t video_parse(int key, char *arg, struct argp_state *state)
+static error_t dub_parse(int key, char *arg, struct argp_state *state)
 {
-    struct video_options *o = state->input;
+    struct dub_options *o = state->input;
     switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->speech;
+        state->child_inputs[1] = &o->engine;
+        state->child_inputs[2] = &o->common;
+        return 0;
     case OPT_HEIGHT:
         o->dub.height = option_int(state, "--height", arg, 64, 16384);
         return 0;
@@ -460,27 +558,43 @@ static error_t video_parse(int key, char *arg, struct argp_state *state)
                        _("--no-cache and --track-dir exclude each other; give one of them"));
         return 0;
     default:
-        return video_parse_face(key, arg, state);
+        return dub_parse_face(key, arg, state);
     }
 }
 
-const struct argp video_argp = {
-    .options = video_options, .parser = video_parse, .argp_domain = "koubo"};
+static const struct argp_child dub_children[] = {
+    {&speech_argp, 0, NULL, 0},
+    {&engine_argp, 0, NULL, 0},
+    {&common_argp, 0, NULL, 0},
+    {0},
+};
 
-struct video_options video_defaults(void)
+const struct argp dub_argp = {
+    .options = dub_options, .parser = dub_parse, .children = dub_children, .argp_domain = "koubo"};
+
+struct dub_options dub_options_defaults(void)
 {
-    return (struct video_options){.dub = dub_defaults()};
+    return (struct dub_options){.dub = dub_defaults()};
 }
 
-char *video_track_folder(struct video_options *v)
+void dub_options_prepare(struct dub_options *o)
 {
-    char *folder = NULL;
-    if (v->track_folder) {
-        folder = kb_strdup(v->track_folder); // the user's own: nothing in it is thrown away
-    } else if (!v->no_cache) {
-        folder = cache_folder("tracks");
-        v->dub.track_cache_limit = cache_limit();
+    if (o->track_folder) {
+        o->tracks = kb_strdup(o->track_folder); // the user's own: nothing in it is thrown away
+    } else if (!o->no_cache) {
+        o->tracks = cache_folder("tracks");
+        o->dub.track_cache_limit = cache_limit();
     }
-    v->dub.track_folder = folder;
-    return folder;
+    o->networks = o->no_cache ? NULL : cache_folder("networks");
+    o->engine.cache_folder = o->networks;
+    o->dub.track_folder = o->tracks;
+    o->dub.threads = o->engine.threads;
+    o->dub.watch.cancel = cli_cancel();
+}
+
+void dub_options_free(struct dub_options *o)
+{
+    speech_cleanup(&o->speech);
+    kb_freep(&o->tracks);
+    kb_freep(&o->networks);
 }

@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 #include "cli/progress.h"
 #include "lipsync/dub.h"
+#include "store/store.h"
 
 #include <argp.h>
 
@@ -16,8 +17,23 @@ struct common_options {
 };
 extern const struct argp common_argp; // input: struct common_options *
 
+// --threads, for what has no more of the engine.
+extern const struct argp threads_argp; // input: int *, 0 = not given
+
 // --model, --precision, --batch-size, --threads.
 extern const struct argp engine_argp; // input: struct engine_params *
+
+// -y, for commands that write one file.
+extern const struct argp overwrite_argp; // input: bool *
+// May output be written? It must not exist unless overwrite is set, and be none of the inputs (NULL
+// ends them). KB_BAD_INPUT.
+enum kb_code output_check(const char *output, bool overwrite, const char *const *inputs,
+                          struct kb_error *err);
+
+// --data, for commands that look at a server's folder and take no arguments.
+extern const struct argp data_argp; // input: const char **
+// The store in that folder, NULL = where koubo serve has it. No folder is made.
+enum kb_code data_open(struct store **ret, const char *folder, struct kb_error *err);
 
 // Where the speech comes from: -a, or --text and --voice.
 struct speech_options {
@@ -29,25 +45,32 @@ struct speech_options {
 extern const struct argp speech_argp; // input: struct speech_options *
 // Make the file of --text. KB_OK at once when there is an audio file.
 enum kb_code speech_prepare(struct speech_options *s, struct kb_error *err);
-void speech_cleanup(struct speech_options *s); // remove what speech_prepare made
 
-// Everything about the video, the face and the output that generate and batch have in common.
-struct video_options {
+// What generate and batch have in common: the speech, the video, the face, the output, the network.
+struct dub_options {
+    struct common_options common;
+    struct engine_params engine;
+    struct speech_options speech;
     struct dub_params dub;
-    const char *track_folder; // NULL = the default cache
+    const char *track_folder; // as the user named it; NULL = the default cache
     bool no_cache;
+    char *tracks, *networks; // folders that dub_options_prepare() chose, or NULL
 };
-extern const struct argp video_argp; // input: struct video_options *, preset by video_defaults()
-struct video_options video_defaults(void);
-// Put the folder of face tracks (none with --no-cache) and its limit into v->job. Returns the folder
-// for free() when the job is done.
-char *video_track_folder(struct video_options *v);
+extern const struct argp dub_argp; // input: struct dub_options *, preset by dub_options_defaults()
+struct dub_options dub_options_defaults(void);
+// After parsing: puts cache folders, threads and the cancel flag where the engine and the dub look
+// for them.
+void dub_options_prepare(struct dub_options *o);
+void dub_options_free(struct dub_options *o); // and removes what speech_prepare() made
 
 // Parse all of argv with argp. Ends the process with EXIT_USAGE and a sentence when it is wrong.
 void options_parse(const struct argp *argp, int argc, char **argv, void *input);
 
 // "-o=x" means "-o x": what follows a short option with an equals sign.
 char *option_path(char *arg);
+
+// Which face speaks, of --face.
+void option_face(struct argp_state *state, const char *arg, enum face_choice *ret, int *ret_number);
 
 // A whole number within bounds, or the end of the process with a sentence that names the option.
 int option_int(struct argp_state *state, const char *option, const char *arg, int low, int high);

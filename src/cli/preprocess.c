@@ -21,24 +21,22 @@ struct preprocess_options {
 
 #define STYLES_LIMIT (16 << 20) // bytes of styles that the cache keeps: some 800 films
 
-enum { OPT_THREADS = 600, OPT_LEARN_STYLE, OPT_MODEL };
+enum { OPT_LEARN_STYLE = 600, OPT_MODEL };
 
 static const struct argp_option preprocess_options[] = {
-    {"input", 'i', "FILE|FOLDER", 0,
-     N_("a video, or a folder of videos; the same as naming it without -i"), 11},
     {"output", 'o', "FOLDER", 0,
      N_("where the face tracks (.kbt) go; made if it is missing (default: the cache, where "
         "generate and batch look by themselves)"),
      11},
     {"force", 'f', NULL, 0, N_("find the faces again even if a track is there"), 11},
     {"learn-style", OPT_LEARN_STYLE, NULL, 0,
-     N_("also learn from the whole video and its sound how the person speaks, and keep it beside the "
+     N_("also learn from the whole video and its sound how the person speaks, and keep it beside "
+        "the "
         "track (.kbs)"),
      12},
     {"model", OPT_MODEL, "FILE", 0,
      N_("with --learn-style: the listener that generate will use (default: koubo-lips-research)"),
      12},
-    {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
     {0},
 };
 
@@ -47,10 +45,9 @@ static error_t preprocess_parse(int key, char *arg, struct argp_state *state)
     struct preprocess_options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->common;
-        return 0;
-    case 'i':
-        inputs_take(&o->inputs, option_path(arg));
+        state->child_inputs[0] = &o->inputs;
+        state->child_inputs[1] = &o->threads;
+        state->child_inputs[2] = &o->common;
         return 0;
     case 'o':
         o->folder = option_path(arg);
@@ -64,15 +61,7 @@ static error_t preprocess_parse(int key, char *arg, struct argp_state *state)
     case OPT_MODEL:
         o->model = arg;
         return 0;
-    case OPT_THREADS:
-        o->threads = option_int(state, "--threads", arg, 1, 1024);
-        return 0;
-    case ARGP_KEY_ARG:
-        inputs_take(&o->inputs, arg);
-        return 0;
     case ARGP_KEY_END:
-        if (o->inputs.n == 0)
-            argp_error(state, "%s", _("no videos: name them after the options"));
         if (o->model && !o->learn_style)
             argp_error(state, "%s", _("--model is for --learn-style; give that too"));
         return 0;
@@ -81,7 +70,12 @@ static error_t preprocess_parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_child preprocess_children[] = {{&common_argp, 0, NULL, 0}, {0}};
+static const struct argp_child preprocess_children[] = {
+    {&inputs_argp, 0, NULL, 0},
+    {&threads_argp, 0, NULL, 0},
+    {&common_argp, 0, NULL, 0},
+    {0},
+};
 
 static const struct argp preprocess_argp = {
     preprocess_options,
@@ -205,9 +199,7 @@ static int run(struct preprocess_options *o)
             failed++;
         }
     }
-    if (failed > 0)
-        log_error(_("%zu of %zu videos failed; the lines above say why"), failed, o->inputs.n);
-    return failed ? EXIT_SOME_FAILED : EXIT_OK;
+    return cli_report_failed(failed, o->inputs.n);
 }
 
 int cmd_preprocess(int argc, char **argv)

@@ -12,11 +12,9 @@ struct restore_options {
     struct restore_params restore;
 };
 
-enum { OPT_DATA = 700, OPT_DRY_RUN };
+enum { OPT_DRY_RUN = 700 };
 
 static const struct argp_option restore_options[] = {
-    {"data", OPT_DATA, "DIR", 0, N_("the server's data folder (default: where koubo serve has it)"),
-     11},
     {"dry-run", OPT_DRY_RUN, NULL, 0, N_("only show what would be taken in"), 11},
     {0},
 };
@@ -26,28 +24,27 @@ static error_t restore_parse(int key, char *arg, struct argp_state *state)
     struct restore_options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->common;
-        return 0;
-    case OPT_DATA:
-        o->data = option_path(arg);
+        state->child_inputs[0] = &o->data;
+        state->child_inputs[1] = &o->common;
         return 0;
     case OPT_DRY_RUN:
         o->restore.dry_run = true;
-        return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, _("'%s' is not needed; koubo restore takes options only"), arg);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
 }
 
-static const struct argp_child restore_children[] = {{&common_argp, 0, NULL, 0}, {0}};
+static const struct argp_child restore_children[] = {
+    {&data_argp, 0, NULL, 0},
+    {&common_argp, 0, NULL, 0},
+    {0},
+};
 
 static const struct argp restore_argp = {
     restore_options,
     restore_parse,
-    "[--data DIR] [--dry-run]",
+    "[--data FOLDER] [--dry-run]",
     N_("Take results that lie in the server's data folder and that its database does not know back "
        "into the history: after the database was lost, moved away, or an older backup was put in "
        "its place. They say themselves what they were made of. No file is changed or removed. The "
@@ -71,9 +68,8 @@ static int run(struct restore_options *o)
 {
     struct kb_error err = {0};
     struct restore_report report;
-    CLEANUP(kb_freep) char *own = o->data ? NULL : store_default_folder();
     CLEANUP(store_close) struct store *s = NULL;
-    enum kb_code code = store_open(&s, o->data ? o->data : own, false, &err);
+    enum kb_code code = data_open(&s, o->data, &err);
     if (code == KB_OK)
         code = restore_run(s, &o->restore, print_one, o, &report, &err);
     if (code != KB_OK)

@@ -137,6 +137,7 @@ static void speech_that_cannot_be_spoken(void **state)
 static void other_commands(void **state)
 {
     const char *video = make_faceless_video("v.mp4", 25), *text = make_text_file("t.mp4", "text");
+    const char *there = make_text_file("there.safetensors", "precious");
     const struct {
         const char *arguments[10];
         int status;
@@ -156,6 +157,10 @@ static void other_commands(void **state)
         {{"model", "info", in_folder("none.pth")}, 3, "none.pth"},
         {{"model", "convert", text, in_folder("x.safetensors")}, 3, "t.mp4"},
         {{"model", "convert", text, in_folder("x.pth")}, 3, "x.pth"},
+        {{"model", "convert", there, there, "-y"}, 3, "also an input"},
+        {{"model", "convert", text, there}, 3, "-y"},
+        {{"model", "quantize", "koubo-lips", "-i", text, "-o", there}, 3, "-y"},
+        {{"model", "quantize", "koubo-lips", "-i", text, "-o", "x.json"}, 3, ".safetensors"},
     };
     struct outcome r = {0};
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {

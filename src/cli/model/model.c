@@ -83,6 +83,18 @@ static const char *network_name(const struct tensor_set *weights)
     return wav2lip_recognize(weights) ? "wav2lip" : _("unknown");
 }
 
+enum kb_code model_output_check(const char *output, bool overwrite, const char *input,
+                                struct kb_error *err)
+{
+    const char *const inputs[] = {input, NULL};
+    if (!text_ends(path_name(output), ".safetensors"))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("'%s' does not end in .safetensors, the only format that is written"),
+                       output);
+    enum kb_code code = output_check(output, overwrite, inputs, err);
+    return code == KB_OK ? file_check_writable(output, 0, err) : code;
+}
+
 // --- list
 
 static bool is_model_name(const char *name)

@@ -5,6 +5,11 @@
 
 #include "cli/options.h"
 
+// The checks of convert and quantize before any work: of the name, what is there, the disk. input
+// may not be the output; NULL = it may.
+enum kb_code model_output_check(const char *output, bool overwrite, const char *input,
+                                struct kb_error *err);
+
 int model_list(int argc, char **argv);
 int model_info(int argc, char **argv);
 int model_convert(int argc, char **argv);

@@ -24,8 +24,6 @@ struct quantize_options {
     int threads;
 };
 
-enum { OPT_THREADS = 600 };
-
 static const struct argp_option quantize_options[] = {
     {"input", 'i', "VIDEO", 0,
      N_("somebody who speaks, at least a few seconds (required; more people: more -i)"), 10},
@@ -34,8 +32,6 @@ static const struct argp_option quantize_options[] = {
      N_("write a copy of the model with the ranges in it (default: beside the model, as "
         "MODEL.koubo-int8.json)"),
      10},
-    {"overwrite", 'y', NULL, 0, N_("replace the output if it exists"), 10},
-    {"threads", OPT_THREADS, "N", 0, N_("processors to use (default: all)"), 10},
     {0},
 };
 
@@ -44,7 +40,9 @@ static error_t quantize_parse(int key, char *arg, struct argp_state *state)
     struct quantize_options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->common;
+        state->child_inputs[0] = &o->overwrite;
+        state->child_inputs[1] = &o->threads;
+        state->child_inputs[2] = &o->common;
         return 0;
     case 'i':
         if (o->n_videos == MAX_VIDEOS)
@@ -56,12 +54,6 @@ static error_t quantize_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case 'o':
         o->output = arg;
-        return 0;
-    case 'y':
-        o->overwrite = true;
-        return 0;
-    case OPT_THREADS:
-        o->threads = option_int(state, "--threads", arg, 1, 1024);
         return 0;
     case ARGP_KEY_ARG:
         if (o->model)
@@ -77,7 +69,12 @@ static error_t quantize_parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_child only_common[] = {{&common_argp, 0, NULL, 0}, {0}};
+static const struct argp_child quantize_children[] = {
+    {&overwrite_argp, 0, NULL, 0},
+    {&threads_argp, 0, NULL, 0},
+    {&common_argp, 0, NULL, 0},
+    {0},
+};
 
 static const struct argp quantize_argp = {
     quantize_options,
@@ -85,7 +82,7 @@ static const struct argp quantize_argp = {
     "MODEL -i VIDEO",
     N_("Watch the network work on a film in f32 and note how large its values become, which int8 "
        "needs to know; then compare int8 with f32 on frames that were left out."),
-    only_common,
+    quantize_children,
     NULL,
     "koubo",
 };
@@ -114,22 +111,6 @@ static enum kb_code write_copy(const char *model, const char *output, const char
     return code;
 }
 
-static enum kb_code check_output(const struct quantize_options *o, struct kb_error *err)
-{
-    if (!o->output)
-        return KB_OK;
-    const char *dot = strrchr(path_name(o->output), '.');
-    if (!dot || strcmp(dot, ".safetensors") != 0)
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("'%s' does not end in .safetensors, the only format that is written"),
-                       o->output);
-    if (!o->overwrite && file_exists(o->output))
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("the output '%s' exists; replace it with -y or choose another name"),
-                       o->output);
-    return file_check_writable(o->output, 0, err);
-}
-
 static enum kb_code check_model(const char *path, struct kb_error *err)
 {
     CLEANUP(tensor_set_free) struct tensor_set *weights = NULL;
@@ -149,7 +130,7 @@ static enum kb_code quantize(const struct quantize_options *o, struct kb_error *
 {
     CLEANUP(kb_freep) char *path = NULL;
     CLEANUP(calibration_clear) struct calibration c = {0};
-    enum kb_code code = check_output(o, err);
+    enum kb_code code = o->output ? model_output_check(o->output, o->overwrite, NULL, err) : KB_OK;
     if (code == KB_OK)
         code = model_find(&path, o->model, err);
     if (code == KB_OK)

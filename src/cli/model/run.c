@@ -10,7 +10,7 @@
 
 #define MAX_INPUTS 8
 
-enum { OPT_INPUT = 600, OPT_PRECISION, OPT_OUTPUT_NAME, OPT_THREADS };
+enum { OPT_INPUT = 600, OPT_PRECISION, OPT_OUTPUT_NAME };
 
 // --- convert
 
@@ -20,20 +20,13 @@ struct convert_options {
     bool overwrite;
 };
 
-static const struct argp_option convert_options[] = {
-    {"overwrite", 'y', NULL, 0, N_("replace the output if it exists"), 11},
-    {0},
-};
-
 static error_t convert_parse(int key, char *arg, struct argp_state *state)
 {
     struct convert_options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->common;
-        return 0;
-    case 'y':
-        o->overwrite = true;
+        state->child_inputs[0] = &o->overwrite;
+        state->child_inputs[1] = &o->common;
         return 0;
     case ARGP_KEY_ARG:
         if (o->out)
@@ -49,38 +42,28 @@ static error_t convert_parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static const struct argp_child only_common[] = {{&common_argp, 0, NULL, 0}, {0}};
+static const struct argp_child convert_children[] = {
+    {&overwrite_argp, 0, NULL, 0},
+    {&common_argp, 0, NULL, 0},
+    {0},
+};
 
 static const struct argp convert_argp = {
-    convert_options,
+    NULL,
     convert_parse,
     "IN OUT.safetensors",
     N_("Turn a PyTorch checkpoint (.pth) into safetensors; the names of the tensors stay."),
-    only_common,
+    convert_children,
     NULL,
     "koubo",
 };
 
 static enum kb_code convert(const struct convert_options *o, struct kb_error *err)
 {
-    const char *dot = strrchr(path_name(o->out), '.');
-    if (!dot || strcmp(dot, ".safetensors") != 0)
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("'%s' does not end in .safetensors, the only format that is written"),
-                       o->out);
-    if (file_same(o->in, o->out))
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("the output '%s' is also an input; choose another name for the output"),
-                       o->out);
-    if (!o->overwrite && file_exists(o->out))
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("the output '%s' exists; replace it with -y or choose another name"),
-                       o->out);
     CLEANUP(tensor_set_free) struct tensor_set *weights = NULL;
-    enum kb_code code = weights_load(&weights, o->in, err);
-    if (code != KB_OK)
-        return code;
-    code = file_check_writable(o->out, 0, err);
+    enum kb_code code = model_output_check(o->out, o->overwrite, o->in, err);
+    if (code == KB_OK)
+        code = weights_load(&weights, o->in, err);
     if (code != KB_OK)
         return code;
     if (!tensor_set_meta(weights, "format"))
@@ -121,7 +104,6 @@ static const struct argp_option run_options[] = {
      N_("which output of the network (default: the first)"), 11},
     {"precision", OPT_PRECISION, "P", 0,
      N_("auto, f32 or bf16 (default: auto = bf16 where the processor has it)"), 50},
-    {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
     {0},
 };
 
@@ -130,7 +112,8 @@ static error_t run_parse(int key, char *arg, struct argp_state *state)
     struct run_options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->common;
+        state->child_inputs[0] = &o->threads;
+        state->child_inputs[1] = &o->common;
         return 0;
     case OPT_INPUT:
         if (!strchr(arg, '=') || arg[0] == '=')
@@ -150,9 +133,6 @@ static error_t run_parse(int key, char *arg, struct argp_state *state)
             argp_error(state, _("%s takes one of %s, not '%s'"), "--precision", "auto, f32, bf16",
                        arg);
         return 0;
-    case OPT_THREADS:
-        o->threads = option_int(state, "--threads", arg, 1, 1024);
-        return 0;
     case ARGP_KEY_ARG:
         if (o->file)
             argp_error(state, _("'%s' is one argument too many; name one file"), arg);
@@ -169,13 +149,19 @@ static error_t run_parse(int key, char *arg, struct argp_state *state)
     }
 }
 
+static const struct argp_child run_children[] = {
+    {&threads_argp, 0, NULL, 0},
+    {&common_argp, 0, NULL, 0},
+    {0},
+};
+
 static const struct argp run_argp = {
     run_options,
     run_parse,
     "FILE --input NAME=X.npy... -o Y.npy",
     N_("Run a network on NumPy arrays, for comparing it with other programs. Shapes are those of "
        "the published networks: (n, channels, height, width)."),
-    only_common,
+    run_children,
     NULL,
     "koubo",
 };
