@@ -1,6 +1,6 @@
 // Looking again at a part of the picture: crop, warp and the way back against a plain reckoning in
 // double, through a whole session; what does not fit is refused.
-#include "tests/test.h"
+#include "tests/nn/graphs.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -26,20 +26,6 @@ static void *copied(const void *data, size_t size)
     return memcpy(malloc(size), data, size);
 }
 
-static int op(struct graph *g, int a, int b, struct op o)
-{
-    o.n_in = b >= 0 ? 2 : 1;
-    o.in[0] = a;
-    o.in[1] = b;
-    o.residual = -1;
-    o.name = "op";
-    o.out = graph_add_value(g, NULL);
-    graph_add_op(g, &o);
-    return o.out;
-}
-
-#define OP(g, a, b, ...) op(g, a, b, (struct op){__VA_ARGS__})
-
 // Landmarks in the pixels of a picture four times as wide, as in the face mesh; a matrix of the
 // smaller picture, and one of the larger for what was found in the crop.
 static struct graph *build(void)
@@ -50,15 +36,17 @@ static struct graph *build(void)
     int points = graph_add_input(g, "points", 1, POINTS, 3);
     int picture = graph_add_input(g, "picture", 9, 7, 3);
     int found = graph_add_input(g, "found", 1, 3, 2);
-    int small = OP(g, points, -1, .kind = OP_SCALE, .scale = copied(&quarter, sizeof(quarter)),
-                   .n_scale = 1);
-    int matrix = OP(g, small, -1, .kind = OP_CROP_MATRIX, .crop = copied(&rule, sizeof(rule)));
-    int crop = OP(g, picture, matrix, .kind = OP_WARP, .out_h = 4, .out_w = 5);
+    int small =
+        OP(g, points, .kind = OP_SCALE, .scale = copied(&quarter, sizeof(quarter)), .n_scale = 1);
+    int matrix = OP(g, small, .kind = OP_CROP_MATRIX, .crop = copied(&rule, sizeof(rule)));
+    int crop =
+        OP(g, picture, .kind = OP_WARP, .n_in = 2, .in = {0, matrix}, .out_h = 4, .out_w = 5);
     int back =
-        OP(g, matrix, -1, .kind = OP_SCALE, .scale = copied(larger, sizeof(larger)), .n_scale = 16);
-    int unread = OP(g, crop, -1, .kind = OP_ACTIVATION, .act = ACT_RELU);
+        OP(g, matrix, .kind = OP_SCALE, .scale = copied(larger, sizeof(larger)), .n_scale = 16);
+    int unread = OP(g, crop, .kind = OP_ACTIVATION, .act = ACT_RELU);
     const char *names[] = {"matrix", "crop", "unread", "place"};
-    int outputs[] = {matrix, crop, unread, OP(g, found, back, .kind = OP_PLACE)};
+    int outputs[] = {matrix, crop, unread,
+                     OP(g, found, .kind = OP_PLACE, .n_in = 2, .in = {0, back})};
     for (size_t i = 0; i < ARRAY_LEN(outputs); i++) {
         graph_add_output(g, outputs[i]);
         g->values[outputs[i]].name = kb_strdup(names[i]);
@@ -256,7 +244,8 @@ static void refuses(int h, int w, int c, struct op o, const char *says)
     struct kb_error err = {0};
     CLEANUP(graph_free) struct graph *g = graph_create();
     int x = graph_add_input(g, "x", h, w, c), m = graph_add_input(g, "m", 1, 4, 3);
-    graph_add_output(g, op(g, x, o.n_in == 2 ? m : -1, o));
+    o.in[1] = m;
+    graph_add_output(g, graph_op(g, x, o));
     assert_fails(err, KB_BAD_INPUT, says, graph_finish(g, &err));
 }
 
