@@ -52,6 +52,21 @@ void site_stop(struct site *s)
     place_remove(s->folder);
 }
 
+struct site site;
+
+void site_begin(const struct route *const *tables)
+{
+    site = (struct site){0};
+    site_open(&site);
+    site_start(&site, tables);
+}
+
+int site_end(void **state)
+{
+    site_stop(&site);
+    return 0;
+}
+
 int site_count_files(const struct site *s, const char *kind)
 {
     char path[128];
@@ -161,6 +176,12 @@ static void join_chunks(struct reply *r)
     r->body[n] = '\0';
 }
 
+const char *item_text(json_t *answer, int i, const char *field)
+{
+    return json_string_value(
+        json_object_get(json_array_get(json_object_get(answer, "items"), (size_t)i), field));
+}
+
 void site_receive(int fd, struct reply *ret, const char *method)
 {
     struct text all = {0};
@@ -202,6 +223,22 @@ void site_ask(const struct site *s, struct reply *ret, const char *method, const
     if (body)
         site_send(fd, body, size);
     site_receive(fd, ret, method);
+}
+
+void site_noise(char *data, size_t n, unsigned seed)
+{
+    for (size_t i = 0; i < n; i++, seed = seed * 1103515245 + 12345)
+        data[i] = (char)(seed >> 16);
+}
+
+void assert_content(const char *path, const void *data, size_t n)
+{
+    char content[100];
+    snprintf(content, sizeof(content), "/api/v1/assets/%s/content", path + 16);
+    ASK(r, "GET", content, NULL, NULL, 0);
+    assert_status(&r, 200);
+    assert_int_equal(r.size, n);
+    assert_memory_equal(r.body, data, n);
 }
 
 // --- the store's contents

@@ -23,6 +23,12 @@ void site_open(struct site *s);
 void site_start(struct site *s, const struct route *const *tables);
 void site_stop(struct site *s); // stops, removes the folder
 
+// The one of a program whose tests begin with an empty one each: begin it in the set-up; site_end
+// is a tear-down.
+extern struct site site;
+void site_begin(const struct route *const *tables);
+int site_end(void **state);
+
 struct reply {
     int status; // 0: none came
     char *head, *body;
@@ -40,6 +46,11 @@ json_t *reply_object(const struct reply *r);
 void site_ask(const struct site *s, struct reply *ret, const char *method, const char *path,
               const char *headers, const void *body, size_t size);
 
+// To the site of the program; the answer is cleared at the end of the scope.
+#define ASK(r, ...)                                                                                \
+    CLEANUP(reply_clear) struct reply r = {0};                                                     \
+    site_ask(&site, &r, __VA_ARGS__)
+
 // The same in pieces.
 int site_connect(const struct site *s);
 void site_send(int fd, const void *data, size_t n);
@@ -52,6 +63,14 @@ void site_receive(int fd, struct reply *ret, const char *method); // to the end 
             fail_msg("status %d, wanted %d: %s\n%s", (reply)->status, (wanted),                    \
                      (reply)->head ? (reply)->head : "", (reply)->body ? (reply)->body : "");      \
     } while (0)
+
+// Bytes that look like chance, the same for the same seed.
+void site_noise(char *data, size_t n, unsigned seed);
+// The content that the server gives back for the asset of an upload's address.
+void assert_content(const char *path, const void *data, size_t n);
+
+// Text of an item of an answer {"items": […]}.
+const char *item_text(json_t *answer, int i, const char *field);
 
 // A whole asset with this content, its id in ret.
 void site_asset(struct site *s, const char *name, const void *content, size_t size, char ret[33]);

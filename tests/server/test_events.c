@@ -15,7 +15,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static struct site site;
 static const struct route *const tables[] = {api_events_routes, NULL};
 
 static int start(void **state)

@@ -10,24 +10,11 @@
 #include <locale.h>
 #include <unistd.h>
 
-#define ASK(r, ...)                                                                                \
-    CLEANUP(reply_clear) struct reply r = {0};                                                     \
-    site_ask(&site, &r, __VA_ARGS__)
-
-static struct site site;
 static const struct route *const tables[] = {api_results_routes, NULL};
 
 static int start(void **state)
 {
-    site = (struct site){0};
-    site_open(&site);
-    site_start(&site, tables);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    site_stop(&site);
+    site_begin(tables);
     return 0;
 }
 
@@ -381,7 +368,7 @@ static void test_zip64(void **state)
     assert_in_range(offset, (4LL << 30) + 10, (4LL << 30) + 400);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, site_end)
 
 int main(void)
 {
