@@ -1,0 +1,117 @@
+// When messages are written, tried again and given up.
+#include "tests/notify/receiver.h"
+
+static void test_given_up(void **state)
+{
+    struct queue_test *t = *state;
+    struct server s = {.answers = {"500", "500", "500", "500", "500", "500", "500"}};
+    server_start(&s);
+    set_notify(t, "{\"webhook\":{\"url\":\"http://127.0.0.1:%d/\"}}", s.port);
+    assert_ok(t->err, notify_batch_ended(t->s, ended_batch(t), &t->err));
+    static const int pauses_s[] = {10, 30, 60, 300, 900, 3600};
+    for (size_t i = 0; i < ARRAY_LEN(pauses_s); i++) {
+        run_sql(t, "UPDATE notice SET next_ms = 1");
+        int64_t before = kb_wall_ms() + pauses_s[i] * 1000LL;
+        send_due(t);
+        assert_in_range(ask(t, "SELECT next_ms FROM notice WHERE state = 'due'"), before,
+                        kb_wall_ms() + pauses_s[i] * 1000LL);
+    }
+    run_sql(t, "UPDATE notice SET next_ms = 1");
+    send_due(t);
+    assert_int_equal(ask(t, "SELECT count(*) FROM notice WHERE state = 'given_up'"
+                            " AND error LIKE '%%500%%' AND attempts = 7"),
+                     1);
+    send_due(t);
+    assert_int_equal(n_calls(&s), 7);
+    CLEANUP(kb_freep) char *signature = header(call(&s, 0), "X-Koubo-Signature");
+    assert_null(signature); // no secret, no signature
+    server_stop(&s);
+}
+
+static void test_events_and_batch(void **state)
+{
+    struct queue_test *t = *state;
+    struct server s = {0};
+    server_start(&s);
+    int64_t batch = ended_batch(t);
+    const struct {
+        const char *server, *batch; // configurations; %d is the port
+        int n_ended, n_failed;      // messages
+    } cases[] = {
+        {NULL, NULL, 0, 0},
+        {"{}", NULL, 0, 0},
+        {"{\"webhook\":{\"url\":\"http://127.0.0.1:%d/\"}}", NULL, 1, 0},
+        {"{\"webhook\":{\"url\":\"http://127.0.0.1:%d/\"}}", "{}", 0, 0},
+        {"{\"webhook\":{\"url\":\"\",\"secret\":\"\"},\"email\":null}", NULL, 0, 0},
+        {"{}",
+         "{\"events\":[\"job_failed\"],\"webhook\":{\"url\":\"http://127.0.0.1:%d/\"},"
+         "\"wecom\":{\"url\":\"http://127.0.0.1:%d/\"}}",
+         0, 2},
+        {"{\"events\":[],\"webhook\":{\"url\":\"http://127.0.0.1:%d/\"}}", NULL, 0, 0},
+        // one that cannot work (written by hand) must not keep a job from ending
+        {"{\"webhook\":{\"url\":\"gopher://x\"}}", NULL, 0, 0},
+        {"not json", NULL, 0, 0},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        run_sql(t, "DELETE FROM setting; DELETE FROM notice");
+        if (cases[i].server)
+            assert_ok(t->err, setting_put(t->s, "notify", cases[i].server, &t->err));
+        assert_ok(t->err, store_exec(t->s, NULL, &t->err, "UPDATE batch SET notify = ?", "t",
+                                     cases[i].batch));
+        char json[1000];
+        snprintf(json, sizeof(json),
+                 "UPDATE setting SET json = replace(json, '%%d', '%d');"
+                 "UPDATE batch SET notify = replace(notify, '%%d', '%d')",
+                 s.port, s.port);
+        run_sql(t, json);
+        assert_ok(t->err, notify_batch_ended(t->s, batch, &t->err));
+        assert_int_equal(ask(t, "SELECT count(*) FROM notice"), cases[i].n_ended);
+        run_sql(t, "DELETE FROM notice");
+        assert_ok(t->err, notify_job_failed(t->s, 2, &t->err));
+        assert_int_equal(ask(t, "SELECT count(*) FROM notice"), cases[i].n_failed);
+        if (cases[i].n_failed == 0)
+            continue;
+        run_sql(t, "DELETE FROM notice WHERE target NOT LIKE '%webhook%'");
+        send_due(t);
+        json_t *body = json_body(call(&s, 0)), *job = json_object_get(body, "job");
+        assert_string_equal(get_text(body, "event"), "job_failed");
+        assert_int_equal(get_int(job, "id"), 2);
+        assert_string_equal(get_text(json_object_get(job, "error"), "text"), "no face in it");
+        json_decref(body);
+    }
+    assert_fails(t->err, KB_NOT_FOUND, "", notify_batch_ended(t->s, 77, &t->err));
+    server_stop(&s);
+}
+
+// A message is written with the end of the batch or not at all.
+static void test_in_the_transaction(void **state)
+{
+    struct queue_test *t = *state;
+    set_notify(t, "{\"webhook\":{\"url\":\"http://127.0.0.1:1/\"}}");
+    int64_t batch = ended_batch(t);
+    assert_ok(t->err, store_begin(t->s, &t->err));
+    assert_ok(t->err, notify_batch_ended(t->s, batch, &t->err));
+    store_rollback(t->s);
+    assert_int_equal(ask(t, "SELECT count(*) FROM notice"), 0);
+
+    // and none is tried while the sender shall stop
+    assert_ok(t->err, notify_batch_ended(t->s, batch, &t->err));
+    struct cancel cancel = {0};
+    int64_t next_ms;
+    cancel_request(&cancel);
+    assert_fails(t->err, KB_CANCELLED, "", notify_send_due(t->s, NULL, &cancel, &next_ms, &t->err));
+    assert_int_equal(ask(t, "SELECT attempts FROM notice WHERE state = 'due'"), 0);
+    send_due(t); // nobody listens on port 1
+    assert_int_equal(ask(t, "SELECT attempts FROM notice WHERE state = 'due' AND error <> ''"), 1);
+}
+
+int main(void)
+{
+    receiver_prepare();
+    const struct CMUnitTest tests[] = {
+        TEST(test_given_up),
+        TEST(test_events_and_batch),
+        TEST(test_in_the_transaction),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
