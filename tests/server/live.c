@@ -34,6 +34,31 @@ void live_stop(struct live *l)
     site_stop(&l->site);
 }
 
+int live_setup(void **state)
+{
+    static const struct server_params usual;
+    struct live *l = kb_alloc(sizeof(*l));
+    live_start(l, &usual);
+    *state = l;
+    return 0;
+}
+
+int live_teardown(void **state)
+{
+    live_stop(*state);
+    free(*state);
+    return 0;
+}
+
+const char *live_path(const char *fmt, int64_t id)
+{
+    static char paths[4][100];
+    static int next;
+    char *ret = paths[next++ % 4];
+    snprintf(ret, sizeof(paths[0]), fmt, (long long)id);
+    return ret;
+}
+
 json_t *live_ask(struct live *l, int wanted, const char *method, const char *path, const char *body)
 {
     CLEANUP(reply_clear) struct reply r = {0};

@@ -15,6 +15,13 @@ void live_start(struct live *l, const struct server_params *params);
 void live_restart(struct live *l, const struct server_params *params);
 void live_stop(struct live *l);
 
+// The same as cmocka's set-up and tear-down: *state is a struct live with usual parameters.
+int live_setup(void **state);
+int live_teardown(void **state);
+
+// A path with a number in it; one of a few static buffers.
+const char *live_path(const char *fmt, int64_t id);
+
 // A request; body is JSON or NULL. The status must be wanted. The answer as JSON, NULL if it has no
 // body; json_decref it.
 json_t *live_ask(struct live *l, int wanted, const char *method, const char *path,

@@ -1,0 +1,178 @@
+// Batches and jobs, on a real server.
+#include "tests/server/live.h"
+
+#include "queue/lease.h"
+
+static int64_t make_batch(struct live *l, const char *name, int n_videos)
+{
+    char audio[33], video[33];
+    struct text body = {0};
+    site_asset(&l->site, "speech.wav", "RIFF", 4, audio);
+    text_addf(&body, "{\"name\":\"%s\",\"audio\":\"%s\",\"videos\":[", name, audio);
+    for (int i = 0; i < n_videos; i++) {
+        char content[20];
+        snprintf(content, sizeof(content), "ftyp %s %d", name, i);
+        site_asset(&l->site, "person.mp4", content, strlen(content), video);
+        text_addf(&body, "%s\"%s\"", i ? "," : "", video);
+    }
+    text_add(&body, "]}");
+    json_t *batch = live_ask(l, 201, "POST", "/api/v1/batches", text_get(&body));
+    int64_t id = number_at(batch, "id");
+    assert_string_equal(text_at(batch, "name"), name);
+    assert_int_equal(number_at(batch, "counts.queued"), n_videos);
+    json_decref(batch);
+    text_free(&body);
+    return id;
+}
+
+static void bad_bodies_are_refused_by_name(void **state)
+{
+    static const struct {
+        const char *body, *part;
+        int status;
+    } table[] = {
+        {"{", "line", 400},
+        {"[]", "object", 400},
+        {"{}", "'audio'", 400},
+        {"{\"audio\":7}", "'audio'", 400},
+        {"{\"audio\":\"\"}", "'audio' is empty", 400},
+        {"{\"audio\":\"x\"}", "'videos'", 400},
+        {"{\"audio\":\"x\",\"videos\":[]}", "'videos'", 400},
+        {"{\"audio\":\"x\",\"videos\":[1]}", "'videos'", 400},
+        {"{\"audio\":\"x\",\"videos\":[\"x\"],\"priority\":10}", "from 0 to 9", 400},
+        {"{\"audio\":\"x\",\"videos\":[\"x\"],\"priority\":\"5\"}", "'priority'", 400},
+        {"{\"audio\":\"x\",\"videos\":[\"x\"],\"options\":[]}", "'options'", 400},
+        {"{\"audio\":\"x\",\"videos\":[\"x\"],\"colour\":1}", "'colour'", 400},
+        {"{\"audio\":\"x\",\"videos\":[\"x\"],\"notify\":{\"pigeon\":{}}}", "pigeon", 400},
+        {"{\"audio\":\"x\",\"videos\":[\"x\"],\"name\":\"a\\u0007b\"}", "'name'", 400},
+        {"{\"audio\":\"x\",\"videos\":[\"x\"],\"name\":\"a\\u0000b\"}", "", 400},
+        {"{\"audio\":\"00000000000000000000000000000000\",\"videos\":[\"x\"]}", "", 404},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        live_refuses(*state, table[i].status, table[i].status == 404 ? "not_found" : "bad_input",
+                     table[i].part, "POST", "/api/v1/batches", table[i].body);
+    struct text name = {0};
+    text_add(&name, "{\"audio\":\"x\",\"videos\":[\"x\"],\"name\":\"");
+    for (int i = 0; i < 201; i++)
+        text_add(&name, "口");
+    text_add(&name, "\"}");
+    live_refuses(*state, 400, "bad_input", "201 letters", "POST", "/api/v1/batches",
+                 text_get(&name));
+    text_free(&name);
+    json_t *none = live_ask(*state, 200, "GET", "/api/v1/batches", NULL);
+    assert_int_equal(number_at(none, "total"), 0);
+    json_decref(none);
+}
+
+static void options_are_checked(void **state)
+{
+    char audio[33], video[33], body[300];
+    struct live *l = *state;
+    site_asset(&l->site, "speech.wav", "RIFF", 4, audio);
+    site_asset(&l->site, "person.mp4", "ftyp", 4, video);
+    snprintf(body, sizeof(body), "{\"audio\":\"%s\",\"videos\":[\"%s\"],\"options\":{\"crf\":99}}",
+             audio, video);
+    live_refuses(l, 400, "bad_input", "crf", "POST", "/api/v1/batches", body);
+}
+
+static void a_batch_goes_through_its_life(void **state)
+{
+    struct live *l = *state;
+    struct kb_error err = {0};
+    int64_t id = make_batch(l, "one", 2), other = make_batch(l, "two", 1);
+
+    CLEANUP(reply_clear) struct reply r = {0};
+    site_ask(&l->site, &r, "GET", live_path("/api/v1/batches/%lld", id), NULL, NULL, 0);
+    assert_status(&r, 200);
+    assert_string_equal(reply_value(&r, "Content-Type"), "application/json");
+
+    json_decref(live_ask(l, 200, "POST", live_path("/api/v1/batches/%lld/pause", id), ""));
+    json_t *b = live_ask(l, 200, "GET", "/api/v1/batches?state=paused", NULL);
+    assert_int_equal(number_at(b, "total"), 1);
+    assert_int_equal(number_at(b, "items.0.id"), id);
+    json_decref(b);
+    b = live_ask(l, 200, "POST", live_path("/api/v1/batches/%lld/resume", id), NULL);
+    assert_string_equal(text_at(b, "state"), "active");
+    json_decref(b);
+    b = live_ask(l, 200, "PATCH", live_path("/api/v1/batches/%lld", id),
+                 "{\"name\":\"新名字\",\"priority\":9}");
+    assert_string_equal(text_at(b, "name"), "新名字");
+    assert_int_equal(number_at(b, "priority"), 9);
+    json_decref(b);
+    live_refuses(l, 400, "bad_input", "'size'", "PATCH", live_path("/api/v1/batches/%lld", id),
+                 "{\"size\":1}");
+    live_refuses(l, 400, "bad_input", "'before'", "POST",
+                 live_path("/api/v1/batches/%lld/move", id), "{}");
+    json_decref(
+        live_ask(l, 200, "POST", live_path("/api/v1/batches/%lld/move", other), "{\"before\":-1}"));
+
+    struct job_claim claim = {0};
+    assert_ok(err, job_claim(l->site.store, "w1", 0, &claim, &err));
+    assert_int_equal(claim.batch, id);
+    live_refuses(l, 409, "conflict", "", "DELETE", live_path("/api/v1/batches/%lld", id), NULL);
+    live_refuses(l, 409, "conflict", "", "DELETE", live_path("/api/v1/jobs/%lld", claim.job), NULL);
+    json_t *jobs = live_ask(l, 200, "GET", "/api/v1/jobs?state=running", NULL);
+    assert_int_equal(number_at(jobs, "total"), 1);
+    assert_int_equal(number_at(jobs, "items.0.id"), claim.job);
+    json_decref(jobs);
+    b = live_ask(l, 200, "POST", live_path("/api/v1/batches/%lld/cancel", id), NULL);
+    assert_int_equal(number_at(b, "counts.cancelled"), 1);
+    json_decref(b);
+    struct kb_error why = {.code = KB_CANCELLED, .text = "cancelled"};
+    assert_ok(err, job_failed(l->site.store, &claim, &why, &err));
+
+    json_decref(live_ask(l, 200, "POST", live_path("/api/v1/jobs/%lld/retry", claim.job), NULL));
+    json_t *job = live_ask(l, 200, "POST", live_path("/api/v1/jobs/%lld/cancel", claim.job), NULL);
+    assert_string_equal(text_at(job, "state"), "cancelled");
+    json_decref(job);
+    live_ask(l, 204, "DELETE", live_path("/api/v1/batches/%lld", id), NULL);
+    live_refuses(l, 404, "not_found", "", "GET", live_path("/api/v1/batches/%lld", id), NULL);
+    live_refuses(l, 404, "not_found", "", "GET", live_path("/api/v1/jobs/%lld", claim.job), NULL);
+    job_claim_free(&claim);
+}
+
+static void jobs_move_within_their_batch(void **state)
+{
+    struct live *l = *state;
+    int64_t id = make_batch(l, "three", 3);
+    json_t *jobs = live_ask(l, 200, "GET", live_path("/api/v1/jobs?batch=%lld", id), NULL);
+    int64_t first = number_at(jobs, "items.0.id"), last = number_at(jobs, "items.2.id");
+    json_decref(jobs);
+    char body[50];
+    snprintf(body, sizeof(body), "{\"before\":%lld}", (long long)first);
+    json_decref(live_ask(l, 200, "POST", live_path("/api/v1/jobs/%lld/move", last), body));
+    jobs = live_ask(l, 200, "GET", live_path("/api/v1/jobs?batch=%lld", id), NULL);
+    assert_int_equal(number_at(jobs, "items.0.id"), last);
+    assert_int_equal(number_at(jobs, "items.1.id"), first);
+    json_decref(jobs);
+}
+
+static void lists_check_their_questions(void **state)
+{
+    static const struct {
+        const char *path, *part;
+    } table[] = {
+        {"/api/v1/batches?limit=0", "limit"},    {"/api/v1/batches?limit=1001", "limit"},
+        {"/api/v1/batches?offset=-1", "offset"}, {"/api/v1/batches?state=old", "active"},
+        {"/api/v1/jobs?batch=x", "batch"},       {"/api/v1/jobs?state=old", "queued"},
+        {"/api/v1/logs?lines=9999", "lines"},    {"/api/v1/logs?level=loud", "error, warn"},
+        {"/api/v1/logs?after=-5", "after"},      {"/api/v1/logs?job=x", "job"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        live_refuses(*state, 400, "bad_input", table[i].part, "GET", table[i].path, NULL);
+    live_refuses(*state, 404, "not_found", "", "GET", "/api/v1/batches/99999999999999999999", NULL);
+    live_refuses(*state, 400, "bad_input", "address", "GET", "/api/v1/jobs/..%2f1", NULL);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, live_setup, live_teardown)
+
+int main(void)
+{
+    unsetenv("http_proxy");
+    const struct CMUnitTest tests[] = {
+        TEST(bad_bodies_are_refused_by_name), TEST(options_are_checked),
+        TEST(a_batch_goes_through_its_life),  TEST(jobs_move_within_their_batch),
+        TEST(lists_check_their_questions),
+    };
+    return cmocka_run_group_tests_name("server/batches", tests, NULL, NULL);
+}
