@@ -1,0 +1,120 @@
+// Films that are none, that end too early, or whose bytes were changed.
+#include "films.h"
+
+static void test_refuses(void **state)
+{
+    struct kb_error err = {0};
+    struct reader *r = NULL;
+    static const char text[] = "这不是视频。This is not a video at all.\n";
+    make_bytes("text.mp4", text, sizeof(text) - 1);
+    make_bytes("notes.txt", text, sizeof(text) - 1);
+    make_bytes("zero.mp4", "", 0);
+    make_bytes("one.mp4", "x", 1);
+    make_bytes("script.avi", "#!/bin/sh\necho hello\n", 21);
+    make_file("sound.mp3", "-f lavfi -i sine=duration=0.3");
+    make_file("cover.png", "-f lavfi -i testsrc2=s=64x64 -frames:v 1");
+    char options[1200];
+    snprintf(
+        options, sizeof(options),
+        "-f lavfi -i sine=duration=0.3 -i %s -map 0 -map 1 -disposition:v attached_pic -c:v png",
+        make_path("cover.png"));
+    make_file("cover.m4a", options);
+    size_t size;
+    CLEANUP(kb_freep) char *data = load_bytes(film(0), &size);
+    make_bytes("cut.mp4", data, size / 2);
+    make_bytes("head.mp4", data, 40);
+    make_file("huge.png", "-f lavfi -i color=s=9000x16 -frames:v 1");
+    make_file("thin.png", "-f lavfi -i color=s=16x64 -vf format=rgb24,crop=1:64 -frames:v 1");
+
+    static const struct {
+        const char *name;
+        enum kb_code code;
+        const char *part;
+    } cases[] = {
+        {"nothing.mp4", KB_NOT_FOUND, "No such file"},
+        {"", KB_BAD_INPUT, "folder"},
+        {"text.mp4", KB_BAD_INPUT, "not an audio or video file"},
+        {"notes.txt", KB_BAD_INPUT, "not an audio or video file"},
+        {"script.avi", KB_BAD_INPUT, "not an audio or video file"},
+        {"zero.mp4", KB_BAD_INPUT, "empty (0 bytes)"},
+        {"one.mp4", KB_BAD_INPUT, "not an audio or video file"},
+        {"sound.mp3", KB_BAD_INPUT, "has no picture"},
+        {"cover.m4a", KB_BAD_INPUT, "has no picture"},
+        {"cut.mp4", KB_BAD_INPUT, "moov"},
+        {"head.mp4", KB_BAD_INPUT, "moov"},
+        {"huge.png", KB_BAD_INPUT, "8192x8192"},
+        {"thin.png", KB_BAD_INPUT, "1x64"},
+    };
+    for (size_t t = 0; t < ARRAY_LEN(cases); t++) {
+        assert_fails(err, cases[t].code, cases[t].part,
+                     reader_open(&r, make_path(cases[t].name), NULL, &err));
+        assert_null(r);
+    }
+    assert_fails(err, KB_BAD_INPUT, "regular", reader_open(&r, "/dev/zero", NULL, &err));
+    assert_fails(err, KB_NOT_FOUND, "http:", reader_open(&r, "http://127.0.0.1/a.mp4", NULL, &err));
+    assert_fails(err, KB_NOT_FOUND,
+                 "concat:", reader_open(&r, "concat:/etc/hostname|/etc/passwd", NULL, &err));
+}
+
+static void test_broken_off(void **state)
+{
+    // The end is missing, the start can be played.
+    static const size_t which[] = {6, 9, 11, 13, 15, 17};
+    for (size_t t = 0; t < ARRAY_LEN(which); t++) {
+        size_t size;
+        CLEANUP(kb_freep) char *data = load_bytes(film(which[t]), &size);
+        char name[64];
+        snprintf(name, sizeof(name), "cut-%s", films[which[t]].name);
+        CLEANUP(reader_close)
+        struct reader *r = open_ok(make_bytes(name, data, size * 2 / 3), NULL);
+        struct seen seen = {0};
+        look_at(r, &seen);
+        if (seen.n < 8 || seen.n > 45)
+            fail_msg("%s: %d pictures", name, seen.n);
+    }
+}
+
+// Bytes that were changed anywhere may give an error or pictures, never a crash.
+static void test_damaged(void **state)
+{
+    static const size_t which[] = {1, 6, 9, 11, 13, 15, 19, 20};
+    uint32_t seed = 7;
+    for (size_t t = 0; t < ARRAY_LEN(which); t++) {
+        size_t size;
+        CLEANUP(kb_freep) char *good = load_bytes(film(which[t]), &size);
+        char name[64];
+        snprintf(name, sizeof(name), "bad-%s", films[which[t]].name);
+        for (int round = 0; round < 5; round++) {
+            CLEANUP(kb_freep) char *data = malloc(size);
+            memcpy(data, good, size);
+            for (int i = 0; i < 10; i++) {
+                seed = seed * 1664525 + 1013904223;
+                size_t range = i % 2 && size > 1000 ? 1000 : size;
+                data[(seed >> 8) % range] = (char)(seed >> 24);
+            }
+            const char *path = make_bytes(name, data, size);
+            struct kb_error err = {0};
+            CLEANUP(reader_close) struct reader *r = NULL;
+            if (reader_open(&r, path, NULL, &err) != KB_OK) {
+                assert_true(err.text[0] != '\0');
+                continue;
+            }
+            AVFrame *f = NULL;
+            for (int i = 0; i < 30 && reader_next(r, &f, &err) == KB_OK; i++)
+                av_frame_free(&f);
+            reader_seek(r, 400000, &err);
+            if (reader_next(r, &f, &err) == KB_OK)
+                av_frame_free(&f);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_broken_off),
+        cmocka_unit_test(test_damaged),
+    };
+    return cmocka_run_group_tests(tests, make_setup, make_teardown);
+}
