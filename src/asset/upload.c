@@ -8,6 +8,7 @@
 #include "asset/upload.h"
 
 #include "asset/internal.h"
+#include "base/bytes.h"
 #include "base/file.h"
 #include "store/fate.h"
 
@@ -317,8 +318,7 @@ static enum kb_code finish_hash(struct asset_upload *u, char ret_hex[65], struct
     if (EVP_DigestFinal_ex(u->hash, digest, &n) != 1 || n != 32)
         return kb_fail(err, KB_INTERNAL, "SHA-256 failed");
     hash_free(&u->hash);
-    for (int i = 0; i < 32; i++)
-        snprintf(ret_hex + 2 * i, 3, "%02x", digest[i]);
+    bytes_hex(ret_hex, digest, 32);
     return KB_OK;
 }
 

@@ -8,6 +8,7 @@
 // token, and it outlives a restart of the server. Secrets are compared as digests in constant time.
 #include "http/internal.h"
 
+#include "base/bytes.h"
 #include "base/uri.h"
 
 #include <arpa/inet.h>
@@ -36,8 +37,7 @@ void auth_init(struct http *h, const char *token)
     SHA256((const unsigned char *)token, strlen(token), h->token_digest);
     HMAC(EVP_sha256(), token, (int)strlen(token), (const unsigned char *)purpose,
          sizeof(purpose) - 1, digest, &n);
-    for (size_t i = 0; i < sizeof(digest); i++)
-        snprintf(h->cookie + 2 * i, 3, "%02x", digest[i]);
+    bytes_hex(h->cookie, digest, sizeof(digest));
 }
 
 // --- where the request says it goes and comes from

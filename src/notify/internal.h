@@ -36,7 +36,5 @@ enum kb_code message_send(const json_t *target, const struct message *m,
 
 // The mail of m (RFC 5322) from one address to all of the array to.
 void mail_write(struct text *ret, const char *from, const json_t *to, const struct message *m);
-// Base64 of n bytes, a new string.
-char *base64(const void *data, size_t n);
 
 #endif

@@ -1,30 +1,21 @@
 // Mail as RFC 5322 wants it: a subject of encoded words (RFC 2047), a body of base64 (RFC 2045), so
 // that every line is short ASCII whatever the language.
+#include "base/bytes.h"
 #include "base/date.h"
 #include "base/utf8.h"
 #include "notify/internal.h"
 
-#include <openssl/evp.h>
 #include <string.h>
 
 #define WORD_BYTES 39 // as base64 52 characters; a line with an encoded word has at most 76
 #define LINE_BYTES 57 // as base64 76 characters
-
-char *base64(const void *data, size_t n)
-{
-    if (n > INT32_MAX / 2)
-        return kb_strdup("");
-    char *ret = kb_alloc(4 * ((n + 2) / 3) + 1);
-    EVP_EncodeBlock((unsigned char *)ret, data, (int)n);
-    return ret;
-}
 
 static void add_subject(struct text *ret, const char *subject)
 {
     text_add(ret, "Subject:");
     for (int n; *subject; subject += n) {
         n = utf8_fit(subject, WORD_BYTES); // words hold whole characters
-        CLEANUP(kb_freep) char *word = base64(subject, (size_t)n);
+        CLEANUP(kb_freep) char *word = base64_encode(subject, (size_t)n);
         text_addf(ret, " =?UTF-8?B?%s?=\r\n", word);
     }
 }
@@ -39,7 +30,7 @@ static void add_body(struct text *ret, const struct message *m)
     text_add(&body, "\r\n");
     for (size_t at = 0; at < body.size; at += LINE_BYTES) {
         CLEANUP(kb_freep)
-        char *line = base64(body.data + at, KB_MIN(body.size - at, (size_t)LINE_BYTES));
+        char *line = base64_encode(body.data + at, KB_MIN(body.size - at, (size_t)LINE_BYTES));
         text_addf(ret, "%s\r\n", line);
     }
 }

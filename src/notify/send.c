@@ -3,6 +3,7 @@
 //
 // Addresses of robots hold their key, so no address is ever part of a sentence; curl's own texts
 // name at most the host.
+#include "base/bytes.h"
 #include "base/utf8.h"
 #include "notify/internal.h"
 
@@ -151,14 +152,13 @@ static enum kb_code send_webhook(const json_t *target, const struct message *m,
     const char *secret = field(target, "secret");
     if (*secret) {
         unsigned char digest[HMAC_BYTES];
-        CLEANUP(text_free) struct text signature = {0};
+        char hex[2 * HMAC_BYTES + 1];
         enum kb_code code = hmac(digest, secret, m->body, err);
         if (code != KB_OK)
             return code;
-        text_add(&signature, "X-Koubo-Signature: sha256=");
-        for (size_t i = 0; i < sizeof(digest); i++)
-            text_addf(&signature, "%02x", digest[i]);
-        add_header(&headers, signature.data);
+        bytes_hex(hex, digest, sizeof(digest));
+        CLEANUP(kb_freep) char *signature = kb_printf("X-Koubo-Signature: sha256=%s", hex);
+        add_header(&headers, signature);
     }
     return post(field(target, "url"), &headers, m->body, &answer, cancel, err);
 }
@@ -272,7 +272,7 @@ static enum kb_code send_dingtalk(const json_t *target, const struct message *m,
         enum kb_code code = hmac(digest, secret, what, err);
         if (code != KB_OK)
             return code;
-        CLEANUP(kb_freep) char *sign = base64(digest, sizeof(digest));
+        CLEANUP(kb_freep) char *sign = base64_encode(digest, sizeof(digest));
         char *escaped = curl_easy_escape(NULL, sign, 0);
         url = kb_printf("%s%stimestamp=%lld&sign=%s", plain, strchr(plain, '?') ? "&" : "?", now,
                         escaped ? escaped : "");
@@ -305,7 +305,7 @@ static enum kb_code send_feishu(const json_t *target, const struct message *m,
             json_decref(body);
             return code;
         }
-        CLEANUP(kb_freep) char *sign = base64(digest, sizeof(digest));
+        CLEANUP(kb_freep) char *sign = base64_encode(digest, sizeof(digest));
         json_object_set_new(body, "timestamp", json_string(now));
         json_object_set_new(body, "sign", json_string(sign));
     }

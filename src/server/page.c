@@ -1,5 +1,6 @@
 #include "server/page.h"
 
+#include "base/bytes.h"
 #include "base/file.h"
 #include "server/internal.h"
 
@@ -97,8 +98,7 @@ static enum kb_code add_file(struct page *p, const char *folder, const char *nam
     unsigned char digest[32];
     SHA256(f->data.data, f->data.size, digest);
     f->etag[0] = '"';
-    for (int i = 0; i < 16; i++)
-        snprintf(f->etag + 1 + 2 * i, 3, "%02x", digest[i]);
+    bytes_hex(f->etag + 1, digest, 16);
     strcat(f->etag, "\"");
     return KB_OK;
 }

@@ -2,6 +2,7 @@
 
 #include "asset/asset.h"
 #include "asset/upload.h"
+#include "base/bytes.h"
 #include "base/date.h"
 #include "server/internal.h"
 #include "server/upload/upload.h"

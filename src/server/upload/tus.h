@@ -22,9 +22,4 @@ struct tus_metadata {
 enum kb_code tus_metadata_parse(struct tus_metadata *ret, const char *header, struct kb_error *err);
 void tus_metadata_free(struct tus_metadata *m);
 
-// The n characters of a base64 text (RFC 4648, with padding), decoded: a new string with a NUL
-// behind its *ret_size bytes. NULL if it is not base64.
-char *base64_decode(const char *text, size_t n, size_t *ret_size);
-char *base64_encode(const char *bytes, size_t n); // a new string
-
 #endif

@@ -1,41 +1,10 @@
 #include "server/upload/tus.h"
 
+#include "base/bytes.h"
 #include "base/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#include <openssl/evp.h>
-
-char *base64_decode(const char *text, size_t n, size_t *ret_size)
-{
-    static const char alphabet[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    size_t n_pad = 0;
-    while (n_pad < 2 && n_pad < n && text[n - 1 - n_pad] == '=')
-        n_pad++;
-    // EVP_DecodeBlock() also takes white space and '=' anywhere.
-    for (size_t i = 0; i < n - n_pad; i++)
-        if (text[i] == '\0' || !strchr(alphabet, text[i]))
-            return NULL;
-    if (n % 4 != 0 || n > (1 << 20))
-        return NULL;
-    char *ret = kb_alloc(n / 4 * 3 + 1);
-    if (n > 0 && EVP_DecodeBlock((unsigned char *)ret, (const unsigned char *)text, (int)n) < 0) {
-        free(ret);
-        return NULL;
-    }
-    *ret_size = n / 4 * 3 - n_pad;
-    ret[*ret_size] = '\0';
-    return ret;
-}
-
-char *base64_encode(const char *bytes, size_t n)
-{
-    char *ret = kb_alloc((n + 2) / 3 * 4 + 1);
-    EVP_EncodeBlock((unsigned char *)ret, (const unsigned char *)bytes, (int)n);
-    return ret;
-}
 
 static enum kb_code read_pair(struct tus_metadata *ret, const char *pair, size_t n,
                               struct kb_error *err)
