@@ -333,12 +333,19 @@ static enum kb_code read_style(struct rigging *r, const struct dub *d, struct kb
     bool other = p->style_from && !file_same(p->style_from, p->video);
     if (p->no_style || !d->motion || (!other && track_info(d->track)->n_frames == 1))
         return KB_OK;
-    enum kb_code code = other ? read_other(&r->style_from, r, d, p->style_from, err) : KB_OK;
+    const struct track *track = d->track;
+    enum kb_code code = KB_OK;
+    if (other && p->mouth_from && file_same(p->style_from, p->mouth_from)) {
+        track = r->mouth_from;
+    } else if (other) {
+        code = read_other(&r->style_from, r, d, p->style_from, err);
+        track = r->style_from;
+    }
     if (code != KB_OK)
         return code;
     struct style_film f = {.video = other ? p->style_from : p->video,
                            .info = other ? NULL : reader_info(d->reader),
-                           .track = other ? r->style_from : d->track,
+                           .track = track,
                            .face = other ? 0 : d->face,
                            .listener = d->engine->motion,
                            .folder = p->track_folder,
