@@ -271,7 +271,7 @@ static enum kb_code delete_row(struct store *s, const char *id, struct asset *re
 
 enum kb_code asset_delete(struct store *s, const char *id, struct kb_error *err)
 {
-    struct asset a;
+    struct asset a = {0};
     enum kb_code code = store_begin(s, err);
     if (code != KB_OK)
         return code;

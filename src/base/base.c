@@ -11,7 +11,7 @@
 #include <sys/random.h>
 #include <time.h>
 
-enum kb_code kb_fail(struct kb_error *err, enum kb_code code, const char *fmt, ...)
+enum kb_code(kb_fail)(struct kb_error *err, enum kb_code code, const char *fmt, ...)
 {
     if (err) {
         va_list args;
@@ -50,7 +50,7 @@ enum kb_code kb_wrap(struct kb_error *err, const char *fmt, ...)
     return err->code;
 }
 
-enum kb_code kb_no_memory(struct kb_error *err)
+enum kb_code(kb_no_memory)(struct kb_error *err)
 {
     return kb_fail(err, KB_NO_SPACE,
                    _("out of memory; close other programs or use a smaller video"));

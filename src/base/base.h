@@ -74,6 +74,13 @@ enum kb_code kb_wrap(struct kb_error *err, const char *fmt, ...) KB_PRINTF(2, 3)
 // The sentence for memory that ran out.
 enum kb_code kb_no_memory(struct kb_error *err);
 
+// What clang's analyzer, which looks at one file at a time, cannot know: that these return what the
+// caller fails with, and so never KB_OK.
+#ifdef __clang_analyzer__
+#define kb_fail(err, code, ...) ((kb_fail)(err, code, __VA_ARGS__), (code))
+#define kb_no_memory(err)       ((kb_no_memory)(err), KB_NO_SPACE)
+#endif
+
 // For CLEANUP on a malloc'd pointer of any type: CLEANUP(kb_freep) char *s = …;
 void kb_freep(void *pointer_to_pointer);
 

@@ -1,4 +1,3 @@
-#define _XOPEN_SOURCE 700 // wcswidth
 #include "cli/cli.h"
 
 #include "base/log.h"

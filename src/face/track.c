@@ -1,5 +1,6 @@
 #include "face/track_internal.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -249,7 +250,9 @@ void track_mouth(const struct track *t, int face, int i, struct track_mouth *ret
                                 .y0 = m->y0,
                                 .scale = m->scale,
                                 .planes = {m->pixels, m->pixels + n, m->pixels + n + n / 4}};
-    record_points(record_at(t, face, m->frame), ret->points);
+    const struct track_record *r = record_at(t, face, m->frame);
+    assert(r); // who reads and who makes tracks keeps no mouth without one
+    record_points(r, ret->points);
 }
 
 void track_free(struct track **t)

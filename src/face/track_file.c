@@ -133,6 +133,16 @@ struct input {
     size_t size, at;
 };
 
+// The next bytes. False when the file is too short.
+static bool take(struct input *in, void *ret, size_t size)
+{
+    if (size > in->size - in->at)
+        return false;
+    memcpy(ret, in->data + in->at, size);
+    in->at += KB_MIN(to_multiple_of_8(size), in->size - in->at);
+    return true;
+}
+
 // The next block of n items, copied; NULL when the file is too short or memory is out.
 static void *take_block(struct input *in, size_t n, size_t item_size)
 {
@@ -141,8 +151,7 @@ static void *take_block(struct input *in, size_t n, size_t item_size)
         return NULL;
     void *copy = malloc(KB_MAX(size, 1));
     if (copy)
-        memcpy(copy, in->data + in->at, size);
-    in->at += KB_MIN(to_multiple_of_8(size), in->size - in->at);
+        take(in, copy, size);
     return copy;
 }
 
@@ -174,15 +183,15 @@ static bool take_mouths(struct input *in, const struct track *t, struct track_id
     f->mouths = kb_alloc(KB_MAX((size_t)n, 1) * sizeof(f->mouths[0]));
     int last_frame = -1;
     while (f->n_mouths < n) {
-        CLEANUP(kb_freep) struct file_mouth *head = take_block(in, 1, sizeof(*head));
-        if (!head || !mouth_fits(head, t, f) || head->frame <= last_frame)
+        struct file_mouth head;
+        if (!take(in, &head, sizeof(head)) || !mouth_fits(&head, t, f) || head.frame <= last_frame)
             return false;
-        last_frame = head->frame;
-        uint8_t *pixels = take_block(in, mouth_bytes(head->width, head->height), 1);
+        last_frame = head.frame;
+        uint8_t *pixels = take_block(in, mouth_bytes(head.width, head.height), 1);
         if (!pixels)
             return false;
-        f->mouths[f->n_mouths++] = (struct kept_mouth){
-            head->frame, head->width, head->height, head->x0, head->y0, head->scale, pixels};
+        f->mouths[f->n_mouths++] = (struct kept_mouth){head.frame, head.width, head.height, head.x0,
+                                                       head.y0,    head.scale, pixels};
     }
     return true;
 }
@@ -204,16 +213,16 @@ static bool records_fit(const struct track *t, const struct track_identity *f)
 
 static bool take_face(struct input *in, const struct track *t, struct track_identity *f)
 {
-    CLEANUP(kb_freep) struct file_face *head = take_block(in, 1, sizeof(*head));
-    if (!head || head->n_records < 1 || head->n_records > t->info.n_frames ||
-        !sane(head->skin, 3) || !(head->hidden >= 0 && head->hidden <= 1))
+    struct file_face head;
+    if (!take(in, &head, sizeof(head)) || head.n_records < 1 || head.n_records > t->info.n_frames ||
+        !sane(head.skin, 3) || !(head.hidden >= 0 && head.hidden <= 1))
         return false;
-    memcpy(f->skin, head->skin, sizeof(f->skin));
-    f->hidden = head->hidden;
-    f->n_records = head->n_records;
+    memcpy(f->skin, head.skin, sizeof(f->skin));
+    f->hidden = head.hidden;
+    f->n_records = head.n_records;
     f->at = take_block(in, (size_t)t->info.n_frames, sizeof(f->at[0]));
     f->records = f->at ? take_block(in, (size_t)f->n_records, sizeof(f->records[0])) : NULL;
-    return f->records && records_fit(t, f) && take_mouths(in, t, f, head->n_mouths);
+    return f->records && records_fit(t, f) && take_mouths(in, t, f, head.n_mouths);
 }
 
 static bool header_fits(const struct file_header *h, size_t size)

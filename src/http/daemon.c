@@ -150,11 +150,10 @@ static enum kb_code open_socket(int *ret, const struct http_params *p, struct kb
 
 static int socket_port(int fd)
 {
-    struct sockaddr_storage address = {0};
+    struct sockaddr_in6 address = {0}; // IPv4's has the port in the same place
     socklen_t size = sizeof(address);
     getsockname(fd, (struct sockaddr *)&address, &size);
-    // Both families have the port in the same place.
-    return ntohs(((struct sockaddr_in *)&address)->sin_port);
+    return ntohs(address.sin6_port);
 }
 
 // --- start and stop

@@ -261,7 +261,7 @@ struct pixel_sums {
 static void measure_pixels(struct pixel_sums *sums, const struct side *truth,
                            const struct side *test, const int *match, int k)
 {
-    struct track_face a, b;
+    struct track_face a = {0}, b;
     bool pair = face_pair(truth, test, match, k, &a, &b);
     const float(*points)[2] = a.present ? points_of(&a) : NULL;
     float grow = points ? MASK_GROW * measure_face_width(points) : 0;

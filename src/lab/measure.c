@@ -2,6 +2,7 @@
 
 #include "face/warp.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -472,6 +473,7 @@ static void blur(float *dst, const float *src, int step, int n)
 static double laplacian_squares(const AVFrame *frame, int x0, int y0, int width, int height)
 {
     float line[TILE + 2 * MARGIN], across[TILE + 2 * MARGIN][TILE + 2];
+    assert(width > 0 && width <= TILE && height > 0 && height <= TILE);
     for (int r = 0; r < height + 2 * MARGIN; r++) {
         int y = KB_MIN(KB_MAX(y0 + r - MARGIN, 0), frame->height - 1);
         const uint8_t *luma = frame->data[0] + (ptrdiff_t)y * frame->linesize[0];

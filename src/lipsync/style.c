@@ -106,7 +106,7 @@ static enum kb_code look_at_film(struct look *l, struct kb_error *err)
     while (n_frames > 0 && track_pts_us(p->track, n_frames - 1) > end_us)
         n_frames--;
     int step = (n_frames - 1) / MAX_ROWS + 1;
-    l->moments = kb_calloc_checked((size_t)(n_frames / step + 1), sizeof(*l->moments));
+    l->moments = kb_calloc_checked((size_t)(n_frames / step) + 1, sizeof(*l->moments));
     if (!l->moments)
         return kb_no_memory(err);
     for (int i = 0; i < n_frames; i += step) {

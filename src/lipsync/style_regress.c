@@ -240,7 +240,7 @@ static bool fit_weights(struct weights *ret, const struct fitting *f, const stru
                         const struct candidate *c)
 {
     int n = c->penalty < 0 ? 0 : c->n_taps * c->n_shapes;
-    double a[FEATURES][FEATURES];
+    double a[FEATURES][FEATURES] = {0};
     memset(ret, 0, sizeof(*ret));
     if (!(m->n > 0))
         return false;

@@ -212,7 +212,7 @@ static bool is_bounded(const struct op *op)
 
 static enum kb_code infer_shape(const struct graph *g, const struct op *op, struct kb_error *err)
 {
-    const struct value *x = op->n_in > 0 ? &g->values[op->in[0]] : NULL;
+    const struct value *x = &g->values[op->in[0]];
     struct value *y = &g->values[op->out];
 
     y->h = x->h;

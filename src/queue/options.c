@@ -314,6 +314,8 @@ enum kb_code batch_options_parse(const char *json, struct batch_options *ret, st
         return kb_fail(err, KB_BAD_INPUT, _("the options are too long"));
     CLEANUP(json_free)
     json_t *given = n ? json_loadb(json, n, JSON_REJECT_DUPLICATES, &where) : json_object();
+    if (!given && n == 0)
+        return kb_no_memory(err);
     if (!given)
         return kb_fail(err, KB_BAD_INPUT,
                        _("the options are no valid JSON: line %d, column %d: %s"), where.line,

@@ -410,7 +410,8 @@ static void find_anchors(struct field *f, const struct person *person)
     for (int i = 0; i < f->n_controls; i++) {
         int points[4];
         double weights[4];
-        place(f, person->neutral[f->controls[i]], f->controls[i], points, weights);
+        bool placed = place(f, person->neutral[f->controls[i]], f->controls[i], points, weights);
+        assert(placed); // else it would be no control
         for (int k = 0; k < 4; k++)
             for (int j = 0; j < 3; j++)
                 f->anchors[i][j] += (float)weights[k] * f->rest[points[k]][j];

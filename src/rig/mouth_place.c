@@ -15,7 +15,7 @@
 #define MARGIN_SHARE  0.2f // of the hole's height at most
 // Upper incisors end below the closed seam, where lower ones begin when the teeth are together.
 #define UPPER_TEETH  0.02f
-#define LOWER_TEETH  -0.004f
+#define LOWER_TEETH  (-0.004f)
 #define SHOWN_OF_GAP 0.35f // of drawn teeth, below the upper lip
 #define SHOWN_MOST   0.018f
 #define DARK_LACK    0.010f // what the picture lacks between the rows of teeth when it is dark there

@@ -3,6 +3,7 @@
 // is the cheapest picture of the frame before, and a step takes as long as there are pictures.
 #include "rig/mouth_internal.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,6 +94,7 @@ static void plan_run(const struct mouths *m, const struct mouth_need *needs, int
                      struct step *steps, struct mouth_choice *ret)
 {
     float total[TRACK_MAX_MOUTHS];
+    assert(m->n > 0 && m->n <= TRACK_MAX_MOUTHS);
     for (int k = 0; k < m->n; k++)
         total[k] = mouth_cost(&m->entries[k], &needs[0]);
     for (int i = 1; i < n; i++) {

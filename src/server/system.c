@@ -51,8 +51,8 @@ json_t *system_disk_json(const char *folder, int64_t min_free_bytes)
     if (statvfs(folder, &vfs) != 0)
         vfs = (struct statvfs){0};
     return json_pack("{s:I, s:I, s:I}", "total",
-                     (json_int_t)((int64_t)vfs.f_blocks * (int64_t)vfs.f_frsize), "free",
-                     (json_int_t)((int64_t)vfs.f_bavail * (int64_t)vfs.f_frsize), "min_free",
+                     (json_int_t)vfs.f_blocks * (json_int_t)vfs.f_frsize, "free",
+                     (json_int_t)vfs.f_bavail * (json_int_t)vfs.f_frsize, "min_free",
                      (json_int_t)min_free_bytes);
 }
 

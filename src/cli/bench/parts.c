@@ -357,7 +357,7 @@ static enum kb_code run_pingpong(const struct bench *b, const struct bench_part 
 #define FULL_HD(key_, memory_, seconds_, repeat_)                                                  \
     {                                                                                              \
         key_, "s", run_full_hd, BENCH_WALL,                                                        \
-            .memory_key = memory_, .seconds = seconds_, .repeat = repeat_,                         \
+            .memory_key = (memory_), .seconds = (seconds_), .repeat = (repeat_),                   \
             .needs = MATERIAL_FULL_HD | MATERIAL_LONG_FILMS | MATERIAL_LONG_SPEECH                 \
     }
 

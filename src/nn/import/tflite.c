@@ -158,7 +158,8 @@ static enum kb_code read_codes(struct import *im, const struct table *model, str
     for (size_t i = 0; i < codes.n; i++) {
         struct table t = vector_table(f, &codes, i);
         // Old files use the byte, new ones the number and the byte while it fits.
-        int old = (int8_t)table_byte(f, &t, 0), now = table_i32(f, &t, 3, 0);
+        int8_t old = (int8_t)table_byte(f, &t, 0);
+        int now = table_i32(f, &t, 3, 0);
         struct vector name = table_vector(f, &t, 1, 1);
         im->codes[i].builtin = KB_MAX(old, now);
         copy_name(f, &name, im->codes[i].custom, sizeof(im->codes[i].custom));

@@ -1,6 +1,7 @@
 // The operations of TensorFlow's schema.fbs that networks of the MediaPipe kind use.
 #include "nn/import/tflite_internal.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,6 +84,7 @@ static enum kb_code read_window(struct import *im, const struct tflite_op *o, st
 // From TensorFlow's (O, kh, kw, I) or, depthwise, (1, kh, kw, O) to OIHW.
 static float *to_oihw(const float *from, size_t outputs, size_t inputs, size_t taps, bool depthwise)
 {
+    assert(from);
     float *to = kb_calloc_checked(outputs * inputs * taps, sizeof(float));
     for (size_t o = 0; to && o < outputs; o++)
         for (size_t i = 0; i < inputs; i++)
