@@ -74,7 +74,7 @@ build_packages="gcc libc6-dev meson ninja-build pkg-config gettext
     libsqlite3-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libarchive-dev libseccomp-dev
     zlib1g-dev"
 test_packages="libcmocka-dev ffmpeg espeak-ng chromium libyaml-dev
-    python3-torch python3-numpy"
+    python3-torch python3-numpy clang-format clang-tidy"
 
 # The same by the names that other systems know too.
 needed_tools="cc meson ninja pkg-config msgfmt node npm"
