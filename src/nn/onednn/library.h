@@ -1,6 +1,5 @@
-// What differs between oneDNN 2.6 (Debian 12) and 3 (Debian 13), as one set of functions for
-// backend_onednn.c, which with onednn.c has every dnnl_ name of koubo. Thread-safe, as far as their
-// arguments are not shared.
+// What differs between oneDNN 2.6 (Debian 12) and 3 (Debian 13), as one set of functions for the
+// other files of this folder. Thread-safe, as far as their arguments are not shared.
 #ifndef NN_ONEDNN_LIBRARY_H
 #define NN_ONEDNN_LIBRARY_H
 
