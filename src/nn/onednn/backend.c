@@ -128,11 +128,14 @@ static enum kb_code plan_create(struct plan **ret, const struct graph *g,
     for (int i = 0; i < g->n_ops; i++)
         n_steps += KB_MAX(3, (size_t)g->ops[i].n_in);
     p->steps = kb_alloc(n_steps * sizeof(p->steps[0]));
+    p->max_steps = (int)n_steps;
     p->n_slots = g->n_values;
     // Beside the values: one an operation and one an input that is converted to u8.
-    size_t n_extra = (size_t)g->n_ops + (size_t)g->n_inputs;
-    p->slots = kb_alloc(((size_t)p->n_slots + n_extra) * sizeof(p->slots[0]));
-    p->owned = kb_alloc((3 * (size_t)g->n_ops + 16) * sizeof(p->owned[0]));
+    p->max_slots = p->n_slots + g->n_ops + g->n_inputs;
+    p->slots = kb_alloc((size_t)p->max_slots * sizeof(p->slots[0]));
+    // Weights, bias and scales (version 3) of an operation, the session's buffers.
+    p->max_owned = 3 * g->n_ops + g->n_inputs + g->n_outputs;
+    p->owned = kb_alloc((size_t)p->max_owned * sizeof(p->owned[0]));
 
     layout_choose(p->slots, g, wide_type(params->precision),
                   params->precision == PRECISION_INT8 ? params->ranges : NULL);

@@ -34,13 +34,13 @@ struct plan {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     int batch, threads;
-    int n_steps, n_slots;
+    int n_steps, n_slots, max_steps, max_slots;
     struct step *steps;
     struct slot *slots;
     char *arena, *scratch;
     size_t arena_bytes, scratch_bytes, weight_bytes;
-    dnnl_memory_t *owned; // weights and biases
-    int n_owned;
+    dnnl_memory_t *owned; // constants, the session's buffers
+    int n_owned, max_owned;
     struct descs descs; // while it is made
     struct observer *observer;
     struct pack *pack;               // constants come from here, or
@@ -77,6 +77,8 @@ enum kb_code onednn_bind(struct plan *p, struct step *s, int arg, desc_ref md, i
 // pack's.
 enum kb_code onednn_bind_constant(struct plan *p, struct step *s, int arg, const float *data,
                                   desc_ref user, desc_ref wanted, struct kb_error *err);
+// The plan destroys it.
+void onednn_own(struct plan *p, dnnl_memory_t memory);
 // The pack holds something else: KB_BAD_INPUT.
 enum kb_code onednn_unfit(struct kb_error *err);
 // Where a value begins, once the memory is mapped.

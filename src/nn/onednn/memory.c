@@ -2,6 +2,7 @@
 // and at last the arena and the scratchpad that all of it points into.
 #include "nn/onednn/internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,7 @@ desc_ref onednn_desc(struct plan *p, const struct graph *g, int value, dnnl_data
 
 int onednn_add_slot(struct plan *p, const struct graph *g, int value, enum slot_type type)
 {
+    assert(p->n_slots < p->max_slots);
     p->slots[p->n_slots] = layout_extra(g, value, p->n_slots, type);
     return p->n_slots++;
 }
@@ -27,12 +29,19 @@ int onednn_add_slot(struct plan *p, const struct graph *g, int value, enum slot_
 enum kb_code onednn_bind(struct plan *p, struct step *s, int arg, desc_ref md, int value,
                          struct kb_error *err)
 {
+    assert(s->n_bindings < (int)ARRAY_LEN(s->bindings));
     struct binding *b = &s->bindings[s->n_bindings];
     DNNL_CHECK(dnnl_memory_create(&b->memory, md, p->engine, DNNL_MEMORY_NONE));
     b->arg = arg;
     b->value = value;
     s->n_bindings++;
     return KB_OK;
+}
+
+void onednn_own(struct plan *p, dnnl_memory_t memory)
+{
+    assert(p->n_owned < p->max_owned);
+    p->owned[p->n_owned++] = memory;
 }
 
 enum kb_code onednn_unfit(struct kb_error *err)
@@ -50,7 +59,7 @@ static enum kb_code bind_packed(struct plan *p, struct step *s, int arg, desc_re
     if (!made_for || !data || !desc_matches(made_for, wanted))
         return onednn_unfit(err);
     DNNL_CHECK(dnnl_memory_create(&memory, wanted, p->engine, (void *)data));
-    p->owned[p->n_owned++] = memory;
+    onednn_own(p, memory);
     s->bindings[s->n_bindings++] = (struct binding){arg, -1, memory};
     return KB_OK;
 }
@@ -74,7 +83,7 @@ enum kb_code onednn_bind_constant(struct plan *p, struct step *s, int arg, const
     if (p->pack)
         return bind_packed(p, s, arg, wanted, err);
     DNNL_CHECK(dnnl_memory_create(&to, wanted, p->engine, DNNL_MEMORY_ALLOCATE));
-    p->owned[p->n_owned++] = to;
+    onednn_own(p, to);
     p->weight_bytes += dnnl_memory_desc_get_size(wanted);
     DNNL_CHECK(dnnl_memory_create(&from, user, p->engine, (void *)data));
 

@@ -2,10 +2,12 @@
 // (kernels.h, quantize.h) and what works out places in a picture (spatial.h).
 #include "nn/onednn/internal.h"
 
+#include <assert.h>
 #include <string.h>
 
 struct step *onednn_step(struct plan *p, int kind)
 {
+    assert(p->n_steps < p->max_steps);
     struct step *s = &p->steps[p->n_steps++];
     *s = (struct step){.kind = kind, .dst = -1, .src = {-1, -1, -1, -1}};
     return s;
