@@ -43,10 +43,11 @@ enum kb_code kb_wrap(struct kb_error *err, const char *fmt, ...)
         snprintf(err->text + n, sizeof(err->text) - (size_t)n, "%s%.*s",
                  joint, (int)sizeof(err->text) - n, cause);
     utf8_mend(err->text, sizeof(err->text));
-    if (!*kept || strlen(err->kept) + strlen(kept) >= sizeof(err->kept))
+    size_t n_context = strlen(err->kept), n_kept = strlen(kept);
+    if (n_kept == 0 || n_context + n_kept >= sizeof(err->kept))
         err->kept[0] = '\0'; // then the text is all there is
     else
-        strcat(err->kept, kept);
+        memcpy(err->kept + n_context, kept, n_kept + 1);
     return err->code;
 }
 

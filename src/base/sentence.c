@@ -181,9 +181,8 @@ static intmax_t take_integer(const struct conversion *c, struct values *v)
     case 'z':
         return (intmax_t)va_arg(v->list, size_t);
     case 'j':
+    case 't': // ptrdiff_t is as wide
         return va_arg(v->list, intmax_t);
-    case 't':
-        return va_arg(v->list, ptrdiff_t);
     default:
         return is_unsigned ? (intmax_t)va_arg(v->list, unsigned) : va_arg(v->list, int);
     }
@@ -252,7 +251,7 @@ enum kb_code sentence_fail(struct kb_error *err, enum kb_code code, const char *
         return code;
     kb_fail(err, code, "%s", text);
     if (*kept == RS && strlen(kept) < sizeof(err->kept))
-        strcpy(err->kept, kept);
+        memcpy(err->kept, kept, strlen(kept) + 1);
     return code;
 }
 

@@ -47,6 +47,29 @@ enum kb_code ffmpeg_code(int e)
     }
 }
 
+const char *ffmpeg_error(int e)
+{
+    static const char *const known[] = {
+        N_("Invalid data found when processing input"),
+        N_("End of file"),
+        N_("Decoder not found"),
+        N_("Encoder not found"),
+        N_("Stream not found"),
+        N_("Not yet implemented in FFmpeg, patches welcome"),
+        N_("Generic error in an external library"),
+        N_("Unknown error occurred"),
+    };
+    static _Thread_local char text[AV_ERROR_MAX_STRING_SIZE];
+    // The system's own numbers: av_strerror() would speak the language of the environment.
+    if (AVUNERROR(e) > 0 && strerrordesc_np(AVUNERROR(e)))
+        return kb_strerror(AVUNERROR(e));
+    av_strerror(e, text, sizeof(text));
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (strcmp(known[i], text) == 0)
+            return _(known[i]);
+    return text;
+}
+
 static int interrupted(void *opaque)
 {
     const struct demux *s = opaque;
@@ -121,7 +144,7 @@ static enum kb_code open_file(struct demux *s, struct kb_error *err)
     int e = avio_open2(&s->io, url, AVIO_FLAG_READ, &interrupt, &options);
     av_dict_free(&options);
     if (e < 0)
-        return kb_fail(err, ffmpeg_code(e), _("cannot open '%s': %s"), s->path, av_err2str(e));
+        return kb_fail(err, ffmpeg_code(e), _("cannot open '%s': %s"), s->path, ffmpeg_error(e));
     return KB_OK;
 }
 
@@ -211,7 +234,7 @@ static enum kb_code open_stream(struct demux *s, enum AVMediaType type, struct k
     if (cancel_requested(s->cancel))
         return cancel_check(s->cancel, err);
     if (e < 0)
-        return kb_fail(err, ffmpeg_code(e), _("'%s' is damaged: %s"), s->path, av_err2str(e));
+        return kb_fail(err, ffmpeg_code(e), _("'%s' is damaged: %s"), s->path, ffmpeg_error(e));
     return choose_stream(s, type, err);
 }
 
@@ -245,7 +268,7 @@ enum kb_code demux_open_decoder(struct demux *s, int threads, struct kb_error *e
     }
     if (e < 0)
         return kb_fail(err, ffmpeg_code(e), _("cannot decode '%s' (%s): %s"), s->path,
-                       s->codec->name, av_err2str(e));
+                       s->codec->name, ffmpeg_error(e));
     return KB_OK;
 }
 

@@ -61,5 +61,7 @@ void demux_close(struct demux *s);
 void ffmpeg_init(void);
 // The code that fits one of FFmpeg's errors; KB_BAD_INPUT where none does better.
 enum kb_code ffmpeg_code(int e);
+// What it means, for people, in the language of _(). Until the thread asks for the next one.
+const char *ffmpeg_error(int e);
 
 #endif

@@ -1,4 +1,5 @@
 #include "media/encode.h"
+#include "media/demux.h"
 
 enum kb_code encoder_init(struct encoder *e, struct mux *mux, const AVCodec *codec,
                           struct kb_error *err)
@@ -43,7 +44,7 @@ enum kb_code encoder_put(struct encoder *e, const AVFrame *frame, struct kb_erro
                    e->context->codec_type == AVMEDIA_TYPE_VIDEO
                        ? _("a picture cannot be encoded: %s")
                        : _("the sound cannot be encoded: %s"),
-                   av_err2str(status));
+                   ffmpeg_error(status));
 }
 
 void encoder_clear(struct encoder *e)

@@ -20,8 +20,8 @@ static enum kb_code cannot_write(const struct mux *m, int e, struct kb_error *er
         return kb_fail(err, KB_NO_SPACE,
                        _("the disk is full: '%s' cannot be written (%s); free some space or choose "
                          "another output folder"),
-                       m->path, av_err2str(e));
-    return kb_fail(err, KB_BAD_INPUT, _("cannot write '%s': %s"), m->path, av_err2str(e));
+                       m->path, ffmpeg_error(e));
+    return kb_fail(err, KB_BAD_INPUT, _("cannot write '%s': %s"), m->path, ffmpeg_error(e));
 }
 
 static int interrupted(void *cancel)
@@ -41,7 +41,7 @@ enum kb_code mux_open(struct mux *m, const char *path, const struct cancel *canc
     CLEANUP(kb_freep) char *url = kb_printf("file:%s", m->part);
     int e = avformat_alloc_output_context2(&m->out, NULL, "mp4", url);
     if (e < 0)
-        return kb_fail(err, KB_UNAVAILABLE, _("this FFmpeg cannot write mp4: %s"), av_err2str(e));
+        return kb_fail(err, KB_UNAVAILABLE, _("this FFmpeg cannot write mp4: %s"), ffmpeg_error(e));
     m->out->interrupt_callback = (AVIOInterruptCB){interrupted, (void *)cancel};
     e = avio_open2(&m->out->pb, url, AVIO_FLAG_WRITE, &m->out->interrupt_callback, NULL);
     if (e < 0)

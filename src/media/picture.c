@@ -1,4 +1,5 @@
 #include "media/picture.h"
+#include "media/demux.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -221,7 +222,7 @@ enum kb_code shaper_apply(struct shaper *s, AVFrame *frame, struct kb_error *err
     if (e == AVERROR(ENOMEM))
         return kb_no_memory(err);
     if (e < 0)
-        return kb_fail(err, KB_BAD_INPUT, _("a picture cannot be converted: %s"), av_err2str(e));
+        return kb_fail(err, KB_BAD_INPUT, _("a picture cannot be converted: %s"), ffmpeg_error(e));
     av_frame_remove_side_data(frame, AV_FRAME_DATA_DISPLAYMATRIX);
     frame->pts = pts;
     FRAME_DURATION(frame) = duration;

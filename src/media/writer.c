@@ -12,6 +12,7 @@
 #include "media/encode.h"
 #include "media/mux.h"
 #include "media/soundtrack.h"
+#include "media/demux.h"
 
 static const AVRational us = {1, 1000000};
 
@@ -105,7 +106,7 @@ static enum kb_code open_encoder(struct writer *w, const struct writer_params *p
         return kb_no_memory(err);
     if (e < 0)
         return kb_fail(err, KB_BAD_INPUT, _("the H.264 encoder refuses pictures of %dx%d: %s"),
-                       params->width, params->height, av_err2str(e));
+                       params->width, params->height, ffmpeg_error(e));
 
     AVStream *stream = encoder_add_stream(&w->encoder);
     if (!stream)

@@ -99,7 +99,7 @@ static enum kb_code add_file(struct page *p, const char *folder, const char *nam
     SHA256(f->data.data, f->data.size, digest);
     f->etag[0] = '"';
     bytes_hex(f->etag + 1, digest, 16);
-    strcat(f->etag, "\"");
+    memcpy(f->etag + 33, "\"", 2);
     return KB_OK;
 }
 

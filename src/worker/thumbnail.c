@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "media/filters.h"
 #include "media/reader.h"
+#include "media/demux.h"
 
 #include <libavcodec/avcodec.h>
 #include <libavfilter/buffersink.h>
@@ -15,7 +16,7 @@
 static enum kb_code failed(struct kb_error *err, int e)
 {
     return kb_fail(err, e == AVERROR(ENOMEM) ? KB_NO_SPACE : KB_INTERNAL,
-                   _("the preview picture cannot be made: %s"), av_err2str(e));
+                   _("the preview picture cannot be made: %s"), ffmpeg_error(e));
 }
 
 static int scale(const AVFrame *frame, AVFrame *ret)

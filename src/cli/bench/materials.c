@@ -12,6 +12,7 @@
 #include "media/voice.h"
 #include "media/writer.h"
 #include "nn/import/import.h"
+#include "media/demux.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -233,7 +234,7 @@ static void copy_close(struct copy *c)
 
 static enum kb_code cannot_copy(const char *path, int e, struct kb_error *err)
 {
-    return kb_fail(err, KB_INTERNAL, _("cannot write '%s': %s"), path, av_err2str(e));
+    return kb_fail(err, KB_INTERNAL, _("cannot write '%s': %s"), path, ffmpeg_error(e));
 }
 
 static int copy_open(struct copy *c, const char *from, const char *to)
