@@ -40,8 +40,8 @@ enum kb_code kb_wrap(struct kb_error *err, const char *fmt, ...)
     int n = vsnprintf(err->text, sizeof(err->text), fmt, args);
     va_end(args);
     if (n >= 0 && (size_t)n < sizeof(err->text))
-        snprintf(err->text + n, sizeof(err->text) - (size_t)n, "%s%.*s",
-                 joint, (int)sizeof(err->text) - n, cause);
+        snprintf(err->text + n, sizeof(err->text) - (size_t)n, "%s%.*s", joint,
+                 (int)sizeof(err->text) - n, cause);
     utf8_mend(err->text, sizeof(err->text));
     size_t n_context = strlen(err->kept), n_kept = strlen(kept);
     if (n_kept == 0 || n_context + n_kept >= sizeof(err->kept))

@@ -33,7 +33,7 @@ const char *kb_text(const char *text) __attribute__((format_arg(1)));
 // that has not chosen (or chose DEFAULT) speaks the process's language, that of its terminal and
 // its log. A server answers each of its users in theirs.
 enum kb_language { KB_LANGUAGE_DEFAULT, KB_LANGUAGE_SOURCE, KB_LANGUAGE_CATALOGUE };
-#define KB_LANGUAGES (KB_LANGUAGE_CATALOGUE + 1) // of arrays that have one place for each
+#define KB_LANGUAGES (KB_LANGUAGE_CATALOGUE + 1)         // of arrays that have one place for each
 void kb_language_set_process(enum kb_language language); // DEFAULT = CATALOGUE
 enum kb_language kb_language_process(void);
 enum kb_language kb_language_set_thread(enum kb_language language); // returns the one before

@@ -257,7 +257,8 @@ enum kb_code sentence_fail(struct kb_error *err, enum kb_code code, const char *
 
 char *sentence_of(const struct kb_error *err)
 {
-    return utf8_clean(*err->kept ? err->kept : err->text); // a value may have been cut in a character
+    return utf8_clean(*err->kept ? err->kept
+                                 : err->text); // a value may have been cut in a character
 }
 
 const char *sentence_joint(const char *fmt)

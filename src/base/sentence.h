@@ -26,8 +26,8 @@ void sentence_pack(char *ret, size_t size, const char *fmt, va_list args);
 // new string of valid UTF-8.
 char *sentence_of(const struct kb_error *err);
 
-// What stands between a context that says fmt and the rest: nothing if the source of fmt ends with a
-// space, whatever its translation ends with.
+// What stands between a context that says fmt and the rest: nothing if the source of fmt ends with
+// a space, whatever its translation ends with.
 const char *sentence_joint(const char *fmt);
 
 // Fail with a sentence that was kept, as kb_fail() does; kept is copied.

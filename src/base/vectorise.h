@@ -1,6 +1,6 @@
-// KB_VECTORISED before a function: it is compiled once for each of these instruction sets with all of
-// GCC's vectoriser, and the best that the processor has is chosen when the program starts (which is
-// before ThreadSanitizer is ready). Results may differ in the last bit between them.
+// KB_VECTORISED before a function: it is compiled once for each of these instruction sets with all
+// of GCC's vectoriser, and the best that the processor has is chosen when the program starts (which
+// is before ThreadSanitizer is ready). Results may differ in the last bit between them.
 #ifndef BASE_VECTORISE_H
 #define BASE_VECTORISE_H
 

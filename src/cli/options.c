@@ -490,8 +490,7 @@ static error_t dub_parse_face(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_STYLE_FROM:
         o->dub.no_style = strcmp(arg, "no") == 0;
-        o->dub.style_from =
-            o->dub.no_style || strcmp(arg, "self") == 0 ? NULL : option_path(arg);
+        o->dub.style_from = o->dub.no_style || strcmp(arg, "self") == 0 ? NULL : option_path(arg);
         return 0;
     case OPT_STILL_MOTION:
         o->dub.still_motion = option_float(state, "--still-motion", arg, 0, 1);

@@ -79,9 +79,9 @@ void doctor_json(const struct doctor *d, struct text *ret)
     json_t *checks = json_array();
     for (int i = 0; i < d->n_findings; i++) {
         const struct finding *f = &d->findings[i];
-        json_array_append_new(
-            checks, json_pack("{s:s, s:s, s:s, s:s, s:s?}", "name", f->name, "title", f->title,
-                              "level", level_names[f->level], "text", f->text, "advice", f->advice));
+        json_array_append_new(checks, json_pack("{s:s, s:s, s:s, s:s, s:s?}", "name", f->name,
+                                                "title", f->title, "level", level_names[f->level],
+                                                "text", f->text, "advice", f->advice));
     }
     json_t *all = json_pack("{s:{s:s, s:s}, s:o}", "verdict", "level", level_names[doctor_level(d)],
                             "text", sentence, "checks", checks);

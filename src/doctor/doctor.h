@@ -1,6 +1,6 @@
-// Looks where a person who knows koubo would look, and says what to do: for the command and the page.
-// Thread-safe; it takes seconds (it writes a file, loads the models and asks the server), so not on
-// a network thread. Sentences are in the language of the thread.
+// Looks where a person who knows koubo would look, and says what to do: for the command and the
+// page. Thread-safe; it takes seconds (it writes a file, loads the models and asks the server), so
+// not on a network thread. Sentences are in the language of the thread.
 #ifndef DOCTOR_DOCTOR_H
 #define DOCTOR_DOCTOR_H
 

@@ -1,5 +1,5 @@
-// The part of a picture that a crop covers, at about the crop's resolution, Y, U and V side by side.
-// Internal to face/. Thread-safe (no state).
+// The part of a picture that a crop covers, at about the crop's resolution, Y, U and V side by
+// side. Internal to face/. Thread-safe (no state).
 #ifndef FACE_REGION_H
 #define FACE_REGION_H
 
@@ -21,8 +21,8 @@ struct region {
     uint32_t *pixels; // width * height of them, in memory Y, U, V, 0 (little endian)
 };
 
-// frame: AV_PIX_FMT_YUV420P. place: at least one pixel of it lies in the frame. Chroma is taken at the
-// middle of each region pixel, wherever the frame's samples lie (AVFrame.chroma_location).
+// frame: AV_PIX_FMT_YUV420P. place: at least one pixel of it lies in the frame. Chroma is taken at
+// the middle of each region pixel, wherever the frame's samples lie (AVFrame.chroma_location).
 void region_take(struct region *ret, const AVFrame *frame, const struct region_place *place);
 void region_clear(struct region *r);
 

@@ -24,23 +24,23 @@ struct affine affine_fit_similarity(const float (*from)[2], const float (*to)[2]
 // How a picture's YUV becomes RGB and back (matrix and range of one frame; unspecified matrices are
 // BT.709 from 720 rows up, else BT.601, as players assume).
 struct yuv_matrix {
-    float y_offset, y_scale;      // y' = (Y - y_offset) * y_scale, 0..1
-    float r_v, g_u, g_v, b_u;     // r = y' + r_v * V', … with U' = U - 128
+    float y_offset, y_scale;         // y' = (Y - y_offset) * y_scale, 0..1
+    float r_v, g_u, g_v, b_u;        // r = y' + r_v * V', … with U' = U - 128
     float to_y[3], to_u[3], to_v[3]; // back: Y = y_offset + to_y . rgb; U = 128 + to_u . rgb
 };
 struct yuv_matrix yuv_matrix_of(const AVFrame *frame);
 
 struct warp_params {
-    int width, height;     // of the crop
-    int pixel_stride;      // floats from one pixel to the next in dst, >= 3
-    bool bgr;              // channel order B, G, R
-    float low, high;       // black and white become these (0, 1 or -1, 1)
+    int width, height; // of the crop
+    int pixel_stride;  // floats from one pixel to the next in dst, >= 3
+    bool bgr;          // channel order B, G, R
+    float low, high;   // black and white become these (0, 1 or -1, 1)
 };
 
 // Sample frame (AV_PIX_FMT_YUV420P) through to_frame, which takes crop pixels to frame pixels, into
-// dst (width * height pixels). Bilinear; where the crop shrinks the picture by more than 2.1, from a
-// copy of that part of it shrunk to between one and two times the crop's resolution, so that it does
-// not alias. Outside the frame: black.
+// dst (width * height pixels). Bilinear; where the crop shrinks the picture by more than 2.1, from
+// a copy of that part of it shrunk to between one and two times the crop's resolution, so that it
+// does not alias. Outside the frame: black.
 void warp_crop(const AVFrame *frame, const struct affine *to_frame, const struct warp_params *p,
                float *dst);
 

@@ -7,8 +7,8 @@
 // Pixel i of the row lies at (x + i * dx, y + i * dy) in frame pixels, centres at integer + 0.5.
 struct warp_row {
     float x, y, dx, dy;
-    float frame_w, frame_h;   // positions outside 0 … frame_w, 0 … frame_h are not sampled
-    float x_scale, y_scale;   // 1 / the region's shrink
+    float frame_w, frame_h; // positions outside 0 … frame_w, 0 … frame_h are not sampled
+    float x_scale, y_scale; // 1 / the region's shrink
 };
 
 // What a sample becomes: from_y * Y + from_u * U + from_v * V + constant, kept within low … high.

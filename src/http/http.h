@@ -24,9 +24,9 @@ struct http_app {
 };
 
 enum route_flags {
-    ROUTE_OPEN = 1,     // no token needed (/healthz, the page's files, POST /session)
-    ROUTE_SINK = 2,     // the body goes to a body_sink instead of memory
-    ROUTE_FOREIGN = 4,  // API for programs of other kinds (/easy): no Origin check beyond the usual
+    ROUTE_OPEN = 1,    // no token needed (/healthz, the page's files, POST /session)
+    ROUTE_SINK = 2,    // the body goes to a body_sink instead of memory
+    ROUTE_FOREIGN = 4, // API for programs of other kinds (/easy): no Origin check beyond the usual
 };
 
 // Where the body of an upload goes, piece by piece. open is called once the headers are there, and
@@ -55,10 +55,11 @@ struct route {
 
 void *request_app(const struct request *r); // http_params.app.ctx
 // What the app lends, the same all through the handler. Never NULL if it lends at all, as a request
-// is answered 503 when it cannot; only routes with ROUTE_OPEN are called without, and have to check.
+// is answered 503 when it cannot; only routes with ROUTE_OPEN are called without, and have to
+// check.
 void *request_loan(struct request *r);
-const char *request_path(const struct request *r); // decoded, no query
-const char *request_part(const struct request *r, int i); // text that stood for the i-th brace
+const char *request_path(const struct request *r);            // decoded, no query
+const char *request_part(const struct request *r, int i);     // text that stood for the i-th brace
 bool request_part_id(struct request *r, int i, int64_t *ret); // else answered 404 already
 const char *request_query(const struct request *r, const char *name); // NULL if absent
 // A whole number of the query within bounds; absent = fallback; else answered 400, returns false.
@@ -68,7 +69,7 @@ const char *request_header(const struct request *r, const char *name);
 // Does the header Content-Type (may be NULL) name this media type, whatever its parameters?
 bool media_type_is(const char *header, const char *type);
 const char *request_client(const struct request *r); // "127.0.0.1"
-const char *request_lang(const struct request *r);   // "zh" or "en": ?lang, Accept-Language, default
+const char *request_lang(const struct request *r); // "zh" or "en": ?lang, Accept-Language, default
 int64_t request_content_length(const struct request *r); // -1 unknown
 const void *request_body(const struct request *r, size_t *ret_size);
 // The body as a JSON object (an empty body is {}): borrowed, lives as long as the request. NULL:
@@ -78,7 +79,7 @@ json_t *request_json(struct request *r);
 // --- answering: exactly once for each request
 
 void reply_header(struct request *r, const char *name, const char *value); // before the reply
-void reply_json(struct request *r, int status, const char *json); // copied
+void reply_json(struct request *r, int status, const char *json);          // copied
 void reply_empty(struct request *r, int status);
 void reply_text(struct request *r, int status, const char *type, const char *text);
 // RFC 9457: {"type":"about:blank","title":…,"status":…,"code":CODE,"detail":SENTENCE}
@@ -132,7 +133,7 @@ struct http_params {
     int port;           // 0 = any free one
     const char *token;  // NULL: none needed. Else bearer header or session cookie
     struct http_app app;
-    const char *lang; // of clients that do not say: "zh" (NULL) or "en"
+    const char *lang;                  // of clients that do not say: "zh" (NULL) or "en"
     const struct route *const *tables; // NULL-terminated list of route tables, each ended by {0}
     int threads;                       // 0 = 4
     int connections;                   // 0 = 1000

@@ -10,8 +10,8 @@ struct patch {
 };
 
 // to_frame: patch pixels (pixel centres at integer + 0.5) to frame pixels. frame: writable
-// AV_PIX_FMT_YUV420P. One bilinear sample of the patch for every pixel of the frame whose centre lies
-// between the centres of its outermost pixels; where alpha is 0 not one byte changes.
+// AV_PIX_FMT_YUV420P. One bilinear sample of the patch for every pixel of the frame whose centre
+// lies between the centres of its outermost pixels; where alpha is 0 not one byte changes.
 void blend(const struct patch *p, AVFrame *frame, const struct affine *to_frame);
 
 // --- its inner loop, in C and for AVX2; for the test that compares them ---

@@ -17,7 +17,7 @@ struct calibrate_params {
     // Of the only video, if the caller has them; else NULL.
     const struct track *track;
     const struct mel *mel;
-    int threads; // 0 = 1
+    int threads;        // 0 = 1
     struct watch watch; // STAGE_PREPROCESSING, then STAGE_GENERATING
 };
 

@@ -219,10 +219,10 @@ struct dub {
 static struct timeline_params timeline_of(const struct dub *d)
 {
     return (struct timeline_params){.reader = d->reader,
-                                  .track = d->track,
-                                  .loop = d->p->loop,
-                                  .start_us = d->p->start_us,
-                                  .length_us = d->length_us};
+                                    .track = d->track,
+                                    .loop = d->p->loop,
+                                    .start_us = d->p->start_us,
+                                    .length_us = d->length_us};
 }
 
 static enum kb_code choose_face(struct dub *d, struct kb_error *err)
@@ -305,8 +305,7 @@ static enum kb_code read_other(struct track **ret, struct rigging *r, const stru
                               .watch = {p->watch.cancel, report_pass, &r->passes}};
     int64_t before = r->passes.first > 0 ? r->passes.first : track_info(d->track)->n_frames;
     r->passes = (struct passes){&p->watch, before};
-    enum kb_code code =
-        track_obtain(ret, video, p->track_folder, d->engine->faces, &tp, NULL, err);
+    enum kb_code code = track_obtain(ret, video, p->track_folder, d->engine->faces, &tp, NULL, err);
     if (code != KB_OK)
         return code;
     r->passes.first += track_info(*ret)->n_frames;
@@ -322,8 +321,9 @@ static void say_style(const struct style *s, const char *video, bool asked_for)
         log_warn(_("the way of speaking of '%s' is not used, at most how far the mouth opens: %s"),
                  video, found);
     else
-        log_verbose(_("the way of speaking of '%s' is not used, at most how far the mouth opens: %s"),
-                    video, found);
+        log_verbose(
+            _("the way of speaking of '%s' is not used, at most how far the mouth opens: %s"),
+            video, found);
 }
 
 // How the person speaks, and the listener's motion as they do it.

@@ -24,8 +24,8 @@ struct engine_params {
 
 struct engine {
     // What makes the mouth: the listener and what the skin does with its motion, for the rig
-    // (koubo-lips-research); or a network that paints (Wav2Lip). The other ones are NULL; follow is not once
-    // such a network has led the rig.
+    // (koubo-lips-research); or a network that paints (Wav2Lip). The other ones are NULL; follow is
+    // not once such a network has led the rig.
     struct motion_model *motion;
     struct follow *follow;
     struct lips *lips;

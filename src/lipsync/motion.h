@@ -21,8 +21,8 @@ struct motion_model;
 // Does the set say that it is a listener?
 bool motion_recognize(const struct tensor_set *set);
 
-// model: a path, the name of a bundled one, or NULL for MODEL_BUNDLED (base/file.h). KB_NOT_FOUND, KB_BAD_INPUT (not a
-// listener).
+// model: a path, the name of a bundled one, or NULL for MODEL_BUNDLED (base/file.h). KB_NOT_FOUND,
+// KB_BAD_INPUT (not a listener).
 enum kb_code motion_model_load(struct motion_model **ret, const char *model, int threads,
                                struct kb_error *err);
 void motion_model_free(struct motion_model **m);

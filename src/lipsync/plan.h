@@ -15,7 +15,7 @@ struct plan_params { // borrowed, must outlive the plan
     int face;
     const struct motion *motion; // told by a listener, or read in what a network painted
     struct timeline_params source;
-    int64_t speech_us;      // from here on the film is shown as it is
+    int64_t speech_us; // from here on the film is shown as it is
     // 5 % and 95 % of the opening that the person has when speaking, to which the motion is
     // stretched; 0, 0: it is that person's already, or a mean speaker's and shall stay so
     float own_low, own_high;

@@ -19,7 +19,7 @@
 // five independent values a second, so three standard deviations of chance are 3 / sqrt(5 s). Of
 // 738 pairs of faces with the speech of others, 10 to 20 s long, one reached 0.42 at any lag (at
 // 10 s one in a hundred had 0.40 or more, at 20 s 0.24).
-#define AGREE_MIN   0.45f // two people who talk with each other reach 0.33
+#define AGREE_MIN    0.45f // two people who talk with each other reach 0.33
 #define VALUES_PER_S 5.0f
 // What the range of a speech counts beside that of the person's film, seconds of voice.
 #define RANGE_S 3.0f
@@ -86,8 +86,8 @@ static void displacements(const struct person *person, const struct posed *at,
 {
     for (int i = 0; i < MOTION_POINTS; i++)
         for (int k = 0; k < 2; k++)
-            ret[2 * i + k] = at->canonical[TRACK_OUTER_FIRST + i][k] -
-                             person->neutral[TRACK_OUTER_FIRST + i][k];
+            ret[2 * i + k] =
+                at->canonical[TRACK_OUTER_FIRST + i][k] - person->neutral[TRACK_OUTER_FIRST + i][k];
 }
 
 static bool shows_mouth(const struct style_params *p, int frame)
@@ -137,7 +137,8 @@ static float count_speech(const struct look *l, int lag)
     return (float)sum;
 }
 
-// Correlation of the opening told, so many samples later, with the one seen, while a voice is heard.
+// Correlation of the opening told, so many samples later, with the one seen, while a voice is
+// heard.
 static float agree(const struct look *l, const float *told, int lag)
 {
     const struct motion *m = l->p->told;

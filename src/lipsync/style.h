@@ -55,12 +55,12 @@ struct style_figures {
 };
 
 struct style {
-    int32_t verdict; // enum style_verdict
-    int32_t speaks;  // the mouth moves in the film as it does in speech; then
+    int32_t verdict;             // enum style_verdict
+    int32_t speaks;              // the mouth moves in the film as it does in speech; then
     float range_low, range_high; // 5 % and 95 % of its opening (rig/person.h)
     float speech_s;              // voice with the face in the picture
     float lag_s;                 // the film's sound is that late (> 0) against its lips
-    float agreement; // correlation of the opening told and seen, at that lag
+    float agreement;             // correlation of the opening told and seen, at that lag
     struct style_figures before, after;
     struct style_map map; // all zero unless learnt
 };
@@ -81,8 +81,8 @@ struct style_params { // borrowed
 // only if there the error falls by 3 % and the correlation does not fall, against what is told
 // without a style: gain × told, the gain as far as the person's range wants it (style_gain()).
 // Of ridge regressions (Hoerl and Kennard 1970) with one, three or five taps, and of those with
-// more or less of a penalty, the one that does best there is kept, and fitted on all of the film; or
-// the bias and the ranges alone, where the best is not better than these by 2 %.
+// more or less of a penalty, the one that does best there is kept, and fitted on all of the film;
+// or the bias and the ranges alone, where the best is not better than these by 2 %.
 enum kb_code style_fit(struct style *ret, const struct style_params *p, struct kb_error *err);
 
 // The motion of any speech as this person does it, a new one. Only of STYLE_LEARNT.

@@ -18,10 +18,10 @@
 #define PIECE         16384 // samples
 #define NUMBER_MAX    100   // of any in the file
 #define SURE_MIN      0.5   // of the judge of sync
-// From this correlation on the judge is not asked: it knows GRID's people only, and is 0.001 sure of
-// 19 s of a studio film whose own sound reaches 0.74. Another's sound reached 0.62 at most.
-#define AGREE_SURE    0.7f
-#define SPARE_US      1000000 // of the sound beyond the pictures, which may begin late
+// From this correlation on the judge is not asked: it knows GRID's people only, and is 0.001 sure
+// of 19 s of a studio film whose own sound reaches 0.74. Another's sound reached 0.62 at most.
+#define AGREE_SURE 0.7f
+#define SPARE_US   1000000 // of the sound beyond the pictures, which may begin late
 
 struct file_header {
     char magic[8];
@@ -137,9 +137,9 @@ static bool style_sane(const struct style *s)
     for (const float *x = map; x < end; x++)
         if (!(fabsf(*x) <= NUMBER_MAX))
             return false;
-    const float others[] = {s->range_low,     s->range_high,  s->agreement,        s->lag_s,
-                            s->before.error,  s->after.error, s->before.correlation,
-                            s->after.correlation};
+    const float others[] = {
+        s->range_low,    s->range_high,  s->agreement,          s->lag_s,
+        s->before.error, s->after.error, s->before.correlation, s->after.correlation};
     for (size_t i = 0; i < ARRAY_LEN(others); i++)
         if (!(fabsf(others[i]) <= NUMBER_MAX))
             return false;
@@ -173,7 +173,8 @@ enum kb_code style_load(struct style ret[TRACK_MAX_FACES], const struct track *t
         return code;
     if (!is_whole(&file, &head))
         return kb_fail(err, KB_BAD_INPUT,
-                       _("'%s' is not a whole file of a person's way of speaking; delete it"), path);
+                       _("'%s' is not a whole file of a person's way of speaking; delete it"),
+                       path);
     if (memcmp(head.video_hash, info->video_hash, sizeof(head.video_hash)) != 0 ||
         memcmp(head.listener_hash, hash, sizeof(head.listener_hash)) != 0 ||
         head.n_frames != info->n_frames || head.n_faces != info->n_faces)
@@ -253,9 +254,8 @@ static enum kb_code fit_faces(struct style *ret, const struct style_film *f, int
 {
     CLEANUP(heard_clear) struct heard heard = {0};
     // What is too short whatever is said in it is not heard.
-    enum kb_code code = span_us(f->track) < STYLE_MIN_SPEECH_S * 1000000LL
-                            ? KB_EOF
-                            : listen(&heard, f, err);
+    enum kb_code code =
+        span_us(f->track) < STYLE_MIN_SPEECH_S * 1000000LL ? KB_EOF : listen(&heard, f, err);
     if (code != KB_OK && code != KB_EOF)
         return code;
     code = KB_OK;

@@ -20,8 +20,8 @@ void style_rows_clear(struct style_rows *r);
 extern const int style_taps[STYLE_TAPS];
 
 // The best map by parts left out (style_fit()), and the figures of both ways. *ret_better: whether
-// it did better by enough; else *ret is not to be used. gain: of told, without a style. KB_NO_SPACE,
-// KB_CANCELLED.
+// it did better by enough; else *ret is not to be used. gain: of told, without a style.
+// KB_NO_SPACE, KB_CANCELLED.
 struct style_regression {
     struct style_map map;
     struct style_figures before, after;

@@ -12,11 +12,11 @@
 #define FEATURES   (STYLE_TAPS * STYLE_SHAPES)
 #define MAX_PARTS  4
 #define BLOCK_S    2.0
-#define FEW_S      16.0 // below: two parts
-#define APART_S    0.2  // what is left out of a fit beside the part it is asked about
-#define ROUNDS     60   // of the search for shapes
-#define REACH      3.5f // standard deviations of a score
-#define ERROR_MOST 0.97 // of the error without a style
+#define FEW_S      16.0  // below: two parts
+#define APART_S    0.2   // what is left out of a fit beside the part it is asked about
+#define ROUNDS     60    // of the search for shapes
+#define REACH      3.5f  // standard deviations of a score
+#define ERROR_MOST 0.97  // of the error without a style
 #define SIMPLE     0.02f // what weights must win over the bias alone, in error and correlation
 
 struct candidate {
@@ -24,10 +24,10 @@ struct candidate {
     double penalty; // of the mean square of the first score; < 0: no weights at all
 };
 
-static const struct candidate candidates[] = {
-    {1, 3, -1},  {1, 3, 1},   {1, 3, 0.3}, {1, 3, 0.1},  {1, 3, 0.03}, {1, 3, 0.01},
-    {3, 4, 1},   {3, 4, 0.3}, {3, 4, 0.1}, {3, 4, 0.03}, {3, 4, 0.01}, {5, 5, 1},
-    {5, 5, 0.3}, {5, 5, 0.1}, {5, 5, 0.03}};
+static const struct candidate candidates[] = {{1, 3, -1},   {1, 3, 1},    {1, 3, 0.3},  {1, 3, 0.1},
+                                              {1, 3, 0.03}, {1, 3, 0.01}, {3, 4, 1},    {3, 4, 0.3},
+                                              {3, 4, 0.1},  {3, 4, 0.03}, {3, 4, 0.01}, {5, 5, 1},
+                                              {5, 5, 0.3},  {5, 5, 0.1},  {5, 5, 0.03}};
 
 const int style_taps[STYLE_TAPS] = {0, -2, 2, -4, 4};
 
@@ -41,9 +41,9 @@ struct fitting {
     const struct style_rows *rows;
     float gain;
     int n_parts;
-    uint8_t *part;             // of each row
-    uint8_t *beside;           // bits of the parts that are too near
-    float (*scores)[FEATURES]; // tap by tap
+    uint8_t *part;                // of each row
+    uint8_t *beside;              // bits of the parts that are too near
+    float (*scores)[FEATURES];    // tap by tap
     float (*told)[STYLE_NUMBERS]; // by the candidate in question
     float *told_opening, *seen_opening, *sorted;
     float mean[STYLE_NUMBERS], shapes[STYLE_SHAPES][STYLE_NUMBERS];
@@ -248,8 +248,8 @@ static bool fit_weights(struct weights *ret, const struct fitting *f, const stru
         int row = column_of(c, i);
         for (int k = 0; k <= i; k++) {
             int column = column_of(c, k);
-            a[i][k] = m->ff[KB_MAX(row, column)][KB_MIN(row, column)] -
-                      m->f[row] * m->f[column] / m->n;
+            a[i][k] =
+                m->ff[KB_MAX(row, column)][KB_MIN(row, column)] - m->f[row] * m->f[column] / m->n;
         }
         a[i][i] += c->penalty * m->n * f->squares[0];
         for (int j = 0; j < STYLE_NUMBERS; j++)

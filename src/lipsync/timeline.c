@@ -179,7 +179,7 @@ static int order_take(struct order *o, int64_t last_us, int64_t *ret_pts_us,
 }
 
 enum kb_code timeline_plan(const struct timeline_params *p, struct planned_frame **ret, int *ret_n,
-                         struct kb_error *err)
+                           struct kb_error *err)
 {
     struct order o = order_begin(p);
     CLEANUP(kb_freep) struct planned_frame *plan = NULL;

@@ -31,7 +31,7 @@ struct planned_frame {
     int64_t pts_us;
 };
 enum kb_code timeline_plan(const struct timeline_params *p, struct planned_frame **ret, int *ret_n,
-                         struct kb_error *err);
+                           struct kb_error *err);
 
 struct timeline *timeline_create(const struct timeline_params *p); // never NULL
 // KB_EOF when length_us is reached, or at the video's end if the loop mode is none.

@@ -9,8 +9,8 @@
 struct audio_reader;
 
 struct audio_params {
-    int rate_hz;     // 0 = 16000
-    bool loudnorm;   // EBU R128 normalisation to -16 LUFS (libavfilter's loudnorm)
+    int rate_hz;   // 0 = 16000
+    bool loudnorm; // EBU R128 normalisation to -16 LUFS (libavfilter's loudnorm)
     const struct cancel *cancel;
 };
 

@@ -239,7 +239,7 @@ static enum kb_code open_stream(struct demux *s, enum AVMediaType type, struct k
 }
 
 enum kb_code demux_open(struct demux *s, const char *path, enum AVMediaType type,
-                         const struct cancel *cancel, struct kb_error *err)
+                        const struct cancel *cancel, struct kb_error *err)
 {
     ffmpeg_init();
     *s = (struct demux){.path = kb_strdup(path), .cancel = cancel, .packet = av_packet_alloc()};

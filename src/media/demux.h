@@ -29,7 +29,7 @@ struct demux {
 // Open path and choose its best stream of a type. Only a regular file is opened and nothing that it
 // names (playlists, references). On failure *s is closed. KB_NOT_FOUND, KB_BAD_INPUT, KB_NO_SPACE.
 enum kb_code demux_open(struct demux *s, const char *path, enum AVMediaType type,
-                         const struct cancel *cancel, struct kb_error *err);
+                        const struct cancel *cancel, struct kb_error *err);
 enum kb_code demux_open_decoder(struct demux *s, int threads, struct kb_error *err);
 
 // The next packet of the stream; av_packet_unref() it. KB_EOF at the end, also of a file that

@@ -1,8 +1,8 @@
 // Mel spectrogram exactly as Wav2Lip's hparams and audio.py (which follow librosa):
 // pre-emphasis 0.97, |STFT| with n_fft 800, hop 200, Hann window 800 (periodic), centred with
-// reflect padding, 80 Slaney mel bands 55-7600 Hz (area-normalised), 20*log10(max(1e-5, x)) - 20 dB,
-// then (8 * (dB + 100) / 100) - 4 clipped to -4..4.
-// Not thread-safe while it is being filled; read-only and safe from any thread afterwards.
+// reflect padding, 80 Slaney mel bands 55-7600 Hz (area-normalised), 20*log10(max(1e-5, x)) - 20
+// dB, then (8 * (dB + 100) / 100) - 4 clipped to -4..4. Not thread-safe while it is being filled;
+// read-only and safe from any thread afterwards.
 #ifndef MEDIA_MEL_H
 #define MEDIA_MEL_H
 
@@ -27,8 +27,8 @@ void mel_free(struct mel **m);
 enum kb_code mel_from_file(struct mel **ret, const char *path, bool loudnorm,
                            const struct watch *watch, struct kb_error *err);
 
-int mel_columns(const struct mel *m);              // 1 + samples / 200
-int64_t mel_duration_us(const struct mel *m);      // of the sound
+int mel_columns(const struct mel *m);                // 1 + samples / 200
+int64_t mel_duration_us(const struct mel *m);        // of the sound
 const float *mel_column(const struct mel *m, int i); // MEL_BANDS values; i is clamped to the ends
 // Write the window of n columns that starts at column first as the networks want it: band-major,
 // ret[band * n + k], columns clamped to the ends.

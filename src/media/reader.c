@@ -160,9 +160,8 @@ static const int32_t *display_matrix(const AVStream *s)
     size_t size = 0;
     const void *data = av_stream_get_side_data(s, AV_PKT_DATA_DISPLAYMATRIX, &size);
 #else
-    const AVPacketSideData *side =
-        av_packet_side_data_get(s->codecpar->coded_side_data, s->codecpar->nb_coded_side_data,
-                                AV_PKT_DATA_DISPLAYMATRIX);
+    const AVPacketSideData *side = av_packet_side_data_get(
+        s->codecpar->coded_side_data, s->codecpar->nb_coded_side_data, AV_PKT_DATA_DISPLAYMATRIX);
     size_t size = side ? side->size : 0;
     const void *data = side ? side->data : NULL;
 #endif
@@ -175,8 +174,8 @@ static enum kb_code set_up(struct reader *r, struct kb_error *err)
     enum kb_code code = start(r, err);
     if (code != KB_OK)
         return code;
-    code = shaper_init(&r->shaper, r->ahead, display_matrix(r->source.stream),
-                       r->params.height, r->params.denoise, r->params.threads, err);
+    code = shaper_init(&r->shaper, r->ahead, display_matrix(r->source.stream), r->params.height,
+                       r->params.denoise, r->params.threads, err);
     if (code != KB_OK)
         return kb_wrap(err, "'%s'", r->source.path);
     fill_info(r);

@@ -13,9 +13,9 @@ struct reader;
 
 // All zero is "decode everything as it is".
 struct reader_params {
-    int height;     // scale down to this many rows (even), width in proportion; 0 or >= source: no
-    bool denoise;   // hqdn3d
-    int threads;    // decoder threads; 0 means 1
+    int height;   // scale down to this many rows (even), width in proportion; 0 or >= source: no
+    bool denoise; // hqdn3d
+    int threads;  // decoder threads; 0 means 1
     const struct cancel *cancel; // NULL = never
 };
 
@@ -23,16 +23,16 @@ struct reader_params {
 // metadata applied), scaled, cropped to even numbers.
 struct reader_info {
     int width, height;
-    AVRational frame_rate;      // average; 25/1 for a still image
-    AVRational sample_aspect;   // 0/1 unknown
-    int64_t duration_us;        // 0 if unknown
-    int64_t start_us;           // when the first picture is shown, as the file's sound counts (see
-                                // audio_read); mostly 0
-    int64_t n_frames_estimate;  // 0 if unknown
-    int64_t bitrate;            // of the video stream, bits per second, 0 if unknown
-    bool is_still;              // one picture; the frame has pts 0 and duration 1/25 s
+    AVRational frame_rate;     // average; 25/1 for a still image
+    AVRational sample_aspect;  // 0/1 unknown
+    int64_t duration_us;       // 0 if unknown
+    int64_t start_us;          // when the first picture is shown, as the file's sound counts (see
+                               // audio_read); mostly 0
+    int64_t n_frames_estimate; // 0 if unknown
+    int64_t bitrate;           // of the video stream, bits per second, 0 if unknown
+    bool is_still;             // one picture; the frame has pts 0 and duration 1/25 s
     char codec[32];
-    enum AVColorRange range;    // of the returned frames
+    enum AVColorRange range; // of the returned frames
     enum AVColorSpace space;
     enum AVColorPrimaries primaries;
     enum AVColorTransferCharacteristic transfer;

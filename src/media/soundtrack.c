@@ -83,7 +83,8 @@ static enum kb_code open_encoder(struct soundtrack *t, struct kb_error *err)
     av_channel_layout_default(&c->ch_layout, sound_channels(t->sound));
     int e = avcodec_open2(c, codec, NULL);
     if (e < 0)
-        return kb_fail(err, KB_INTERNAL, _("the AAC encoder cannot be started: %s"), ffmpeg_error(e));
+        return kb_fail(err, KB_INTERNAL, _("the AAC encoder cannot be started: %s"),
+                       ffmpeg_error(e));
     t->fifo = av_audio_fifo_alloc(AV_SAMPLE_FMT_FLTP, sound_channels(t->sound), c->frame_size);
     return t->fifo && encoder_add_stream(&t->encoder) ? KB_OK : kb_no_memory(err);
 }

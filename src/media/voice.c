@@ -137,7 +137,7 @@ static enum kb_code write_wav(const char *path, struct kb_error *err)
 }
 
 enum kb_code voice_speak(const char *path, const char *text, const char *voice, int speed,
-                               struct kb_error *err)
+                         struct kb_error *err)
 {
     if (!text || is_blank(text))
         return kb_fail(err, KB_BAD_INPUT, _("there is no text to speak"));

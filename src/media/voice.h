@@ -10,6 +10,6 @@
 // NULL chooses zh if the text holds CJK characters, else en. speed: words a minute, 0 = default.
 // KB_BAD_INPUT for empty text or an unknown voice (names some that exist).
 enum kb_code voice_speak(const char *path, const char *text, const char *voice, int speed,
-                               struct kb_error *err);
+                         struct kb_error *err);
 
 #endif

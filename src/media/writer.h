@@ -15,21 +15,21 @@ struct writer;
 extern const char *const writer_presets[N_WRITER_PRESETS];
 
 struct writer_params {
-    int width, height;          // even
-    AVRational frame_rate;      // nominal, a hint for the encoder and players
+    int width, height;     // even
+    AVRational frame_rate; // nominal, a hint for the encoder and players
     AVRational sample_aspect;
     enum AVColorRange range;
     enum AVColorSpace space;
     enum AVColorPrimaries primaries;
     enum AVColorTransferCharacteristic transfer;
-    int crf;                    // 0..51; used when bitrate is 0
-    int64_t bitrate;            // bits per second, or 0 for crf
-    const char *preset;         // one of writer_presets; NULL = "auto"
-    int threads;                // encoder threads; 0 = library's choice
-    const char *audio_path;     // file whose best audio stream becomes the sound; NULL = none
-    bool loudnorm;              // normalise it (then it is re-encoded)
-    int64_t max_duration_us;    // cut sound and picture there; 0 = no limit
-    const char *comment;        // of the file, UTF-8; NULL = none
+    int crf;                 // 0..51; used when bitrate is 0
+    int64_t bitrate;         // bits per second, or 0 for crf
+    const char *preset;      // one of writer_presets; NULL = "auto"
+    int threads;             // encoder threads; 0 = library's choice
+    const char *audio_path;  // file whose best audio stream becomes the sound; NULL = none
+    bool loudnorm;           // normalise it (then it is re-encoded)
+    int64_t max_duration_us; // cut sound and picture there; 0 = no limit
+    const char *comment;     // of the file, UTF-8; NULL = none
     const struct cancel *cancel;
 };
 
@@ -42,7 +42,8 @@ enum kb_code writer_open(struct writer **ret, const char *path, const struct wri
 
 // Encode one picture (yuv420p of the given size). frame->pts and FRAME_DURATION(frame) in
 // microseconds from the start, pts strictly increasing. The frame stays the caller's. Sound up to
-// the same time is written along, so memory does not grow. KB_NO_SPACE when the disk is full: says so.
+// the same time is written along, so memory does not grow. KB_NO_SPACE when the disk is full: says
+// so.
 enum kb_code writer_put(struct writer *w, AVFrame *frame, struct kb_error *err);
 
 // Drain, write the sound that is left (up to the end of the last picture, or max_duration_us),

@@ -1,5 +1,5 @@
-// What a backend gives a session: one table of functions. Internal to nn/. A plan is not thread-safe;
-// two of them run side by side without trouble.
+// What a backend gives a session: one table of functions. Internal to nn/. A plan is not
+// thread-safe; two of them run side by side without trouble.
 #ifndef NN_BACKEND_H
 #define NN_BACKEND_H
 

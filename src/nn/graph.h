@@ -15,17 +15,17 @@
 
 enum op_kind {
     OP_INPUT,
-    OP_CONV,             // grouped convolution, fused with bias, residual and activation
-    OP_DECONV,           // transposed convolution as PyTorch's; split into OP_CONV + OP_INTERLEAVE
-    OP_BATCHNORM,        // y = scale * x + bias per channel; folded into the convolution before it
-    OP_ACTIVATION,       // alone
-    OP_ADD,              // in[0] + in[1], same shape, then activation
-    OP_CONCAT,           // along axis: 'h', 'w' or 'c'
-    OP_MAX_POOL,         // kernel, stride, pads (padding counts as minus infinity)
-    OP_RESIZE_BILINEAR,  // to out_h x out_w, half-pixel centres
-    OP_PAD,              // zeros: pad_top … pad_right, and pad_channels after the last channel
-    OP_RESHAPE,          // same elements in NHWC order, new out_h, out_w, out_c
-    OP_INTERLEAVE,       // four values (phases 00 01 10 11) to one of twice the height and width
+    OP_CONV,            // grouped convolution, fused with bias, residual and activation
+    OP_DECONV,          // transposed convolution as PyTorch's; split into OP_CONV + OP_INTERLEAVE
+    OP_BATCHNORM,       // y = scale * x + bias per channel; folded into the convolution before it
+    OP_ACTIVATION,      // alone
+    OP_ADD,             // in[0] + in[1], same shape, then activation
+    OP_CONCAT,          // along axis: 'h', 'w' or 'c'
+    OP_MAX_POOL,        // kernel, stride, pads (padding counts as minus infinity)
+    OP_RESIZE_BILINEAR, // to out_h x out_w, half-pixel centres
+    OP_PAD,             // zeros: pad_top … pad_right, and pad_channels after the last channel
+    OP_RESHAPE,         // same elements in NHWC order, new out_h, out_w, out_c
+    OP_INTERLEAVE,      // four values (phases 00 01 10 11) to one of twice the height and width
     // For networks that look again at a part of the picture (spatial.h); f32 only, since in bf16 a
     // place in a picture of 192 pixels is known to a pixel at best.
     OP_SCALE,       // in[0] times constants: n_scale numbers in NHWC order, over and over

@@ -102,14 +102,14 @@ static inline uint8_t to_u8(float v)
 }
 
 KB_VECTORISED static void quantize_f32(uint8_t *restrict d, const float *restrict s, int64_t n,
-                                    float factor)
+                                       float factor)
 {
     for (int64_t i = 0; i < n; i++)
         d[i] = to_u8(s[i] * factor);
 }
 
 KB_VECTORISED static void quantize_bf16(uint8_t *restrict d, const uint16_t *restrict s, int64_t n,
-                                     float factor)
+                                        float factor)
 {
     for (int64_t i = 0; i < n; i++) {
         union {

@@ -1,6 +1,6 @@
-// The operations that only move numbers, on NHWC data of 1, 2 or 4 bytes an element, and PReLU, which
-// the library can fuse only into its slow reference convolution. Internal to nn/. Thread-safe:
-// no state, parallel over rows with OpenMP.
+// The operations that only move numbers, on NHWC data of 1, 2 or 4 bytes an element, and PReLU,
+// which the library can fuse only into its slow reference convolution. Internal to nn/.
+// Thread-safe: no state, parallel over rows with OpenMP.
 #ifndef NN_KERNELS_H
 #define NN_KERNELS_H
 
@@ -31,7 +31,6 @@ void move_run(const struct move *m);
 void prelu_run(const struct image *x, const float *slope, bool is_bf16);
 
 // f32 or bf16 to u8: src * factor, rounded, cut to 0…255. Both images dense.
-void quantize_run(const struct image *dst, const struct image *src, bool src_is_bf16,
-                  float factor);
+void quantize_run(const struct image *dst, const struct image *src, bool src_is_bf16, float factor);
 
 #endif

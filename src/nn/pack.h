@@ -1,11 +1,12 @@
-// A network as a session needs it, as one file that is mapped and not read: the optimized graph, and
-// the weights in the layout, type and order in which the backend wants them. Loading it skips
+// A network as a session needs it, as one file that is mapped and not read: the optimized graph,
+// and the weights in the layout, type and order in which the backend wants them. Loading it skips
 // reading, rewriting and packing, and processes that map the same file share its memory.
 //
-// The file is a cache: it is good only for the key it was made with, on the machine that made it, and
-// anything that does not fit is made anew.
+// The file is a cache: it is good only for the key it was made with, on the machine that made it,
+// and anything that does not fit is made anew.
 //
-// Neither a writer nor an open pack is thread-safe; several of them, also of one file, are no trouble.
+// Neither a writer nor an open pack is thread-safe; several of them, also of one file, are no
+// trouble.
 #ifndef NN_PACK_H
 #define NN_PACK_H
 

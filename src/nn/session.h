@@ -13,20 +13,21 @@ enum precision { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16, PRECISION_INT8 }
 const char *precision_name(enum precision p);
 // "auto", "f32", "bf16", "int8". False if text is none of them.
 bool precision_parse(const char *text, enum precision *ret);
-// What PRECISION_AUTO means on this processor: int8 where VNNI is native and the ranges of the values
-// are known (without VNNI the library adds pairs of products in 16 bits, which saturate), bf16 where
-// AVX512_BF16 is native, else f32.
+// What PRECISION_AUTO means on this processor: int8 where VNNI is native and the ranges of the
+// values are known (without VNNI the library adds pairs of products in 16 bits, which saturate),
+// bf16 where AVX512_BF16 is native, else f32.
 enum precision precision_resolve(enum precision p, bool has_ranges);
 bool precision_can_run(enum precision p); // on this processor, fast or not
 
 struct session_params {
-    int batch;                // images per run, default 1
-    enum precision precision; // default auto
-    int threads;              // default 1
+    int batch;                   // images per run, default 1
+    enum precision precision;    // default auto
+    int threads;                 // default 1
     const struct ranges *ranges; // of the optimized graph; needed for int8, not kept
     struct observer *observer;   // f32 only: sees every value of every run; outlives the session
     struct pack *pack;           // the weights come from here; outlives the session
-    struct pack_writer *pack_writer; // gets what a pack will need: the same parameters, the same graph
+    struct pack_writer
+        *pack_writer; // gets what a pack will need: the same parameters, the same graph
 };
 
 struct session;

@@ -47,8 +47,9 @@ const struct tensor *tensor_set_find(const struct tensor_set *set, const char *n
 size_t tensor_set_count(const struct tensor_set *set);
 const struct tensor *tensor_set_at(const struct tensor_set *set, size_t i);
 
-void tensor_set_put_meta(struct tensor_set *set, const char *key, const char *value); // replaces; NULL removes
-const char *tensor_set_meta(const struct tensor_set *set, const char *key);           // or NULL
+void tensor_set_put_meta(struct tensor_set *set, const char *key,
+                         const char *value); // replaces; NULL removes
+const char *tensor_set_meta(const struct tensor_set *set, const char *key); // or NULL
 size_t tensor_set_meta_count(const struct tensor_set *set);
 void tensor_set_meta_at(const struct tensor_set *set, size_t i, const char **ret_key,
                         const char **ret_value);

@@ -162,8 +162,7 @@ static enum kb_code create(struct store *s, const struct batch_params *p,
         " created_ms) VALUES (?, ?, ?, ?, ?, ?,"
         " (SELECT coalesce(max(turn), 0) + 1 FROM batch), ?, ?, ?) RETURNING id",
         "tttttitti", name, p->audio, audio, p->options ? p->options : "{}", p->notify,
-        (int64_t)p->priority, p->client, kb_language_name(kb_language_of(p->lang)),
-        kb_wall_ms());
+        (int64_t)p->priority, p->client, kb_language_name(kb_language_of(p->lang)), kb_wall_ms());
     return code == KB_OK ? add_jobs(s, p, *ret_id, err) : code;
 }
 

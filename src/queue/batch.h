@@ -41,8 +41,9 @@ enum kb_code batch_list_json(struct store *s, const struct batch_filter *f, stru
                              struct kb_error *err);
 enum kb_code batch_json(struct store *s, int64_t id, struct text *ret, struct kb_error *err);
 enum kb_code batch_cancel(struct store *s, int64_t id, struct kb_error *err);
-enum kb_code batch_pause(struct store *s, int64_t id, bool paused, struct kb_error *err); // running
-                                                                  // jobs end, no new ones start
+enum kb_code batch_pause(struct store *s, int64_t id, bool paused,
+                         struct kb_error *err); // running
+                                                // jobs end, no new ones start
 enum kb_code batch_retry(struct store *s, int64_t id, struct kb_error *err); // failed and cancelled
 enum kb_code batch_set_priority(struct store *s, int64_t id, int priority, struct kb_error *err);
 enum kb_code batch_rename(struct store *s, int64_t id, const char *name, struct kb_error *err);

@@ -85,8 +85,7 @@ static enum kb_code add_changes(struct store *s, int64_t rev, int64_t now_ms, st
 }
 
 enum kb_code change_list_json(struct store *s, int64_t rev, const bool wanted[KB_LANGUAGES],
-                              struct text ret[KB_LANGUAGES], int64_t *ret_rev,
-                              struct kb_error *err)
+                              struct text ret[KB_LANGUAGES], int64_t *ret_rev, struct kb_error *err)
 {
     int64_t now_ms = kb_wall_ms();
     enum kb_code code = store_begin_read(s, err);

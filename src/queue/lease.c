@@ -20,10 +20,8 @@
 static const struct {
     double from, to;
 } stages[N_STAGES] = {
-    [STAGE_LOADING] = {0, 0.015},
-    [STAGE_AUDIO] = {0.015, 0.03},
-    [STAGE_PREPROCESSING] = {0.03, 0.35},
-    [STAGE_GENERATING] = {0.35, 0.97},
+    [STAGE_LOADING] = {0, 0.015},         [STAGE_AUDIO] = {0.015, 0.03},
+    [STAGE_PREPROCESSING] = {0.03, 0.35}, [STAGE_GENERATING] = {0.35, 0.97},
     [STAGE_FINISHING] = {0.97, 1},
 };
 
@@ -164,7 +162,7 @@ static enum kb_code claim(struct store *s, const char *worker, int64_t min_free_
 }
 
 enum kb_code job_claim(struct store *s, const char *worker, int64_t min_free_bytes,
-                        struct job_claim *ret, struct kb_error *err)
+                       struct job_claim *ret, struct kb_error *err)
 {
     struct job_claim c = {0};
     int64_t queued = 0;
@@ -259,7 +257,7 @@ static enum kb_code write_report(struct store *s, const struct job_claim *c,
 }
 
 enum kb_code job_report(struct store *s, const struct job_claim *c, const struct job_report *r,
-                         bool *ret_cancel, struct kb_error *err)
+                        bool *ret_cancel, struct kb_error *err)
 {
     struct lease_row old;
     enum kb_code code = find_lease(s, c, &old, err);
@@ -333,7 +331,7 @@ static int64_t file_size(const char *path)
 }
 
 enum kb_code job_done(struct store *s, const struct job_claim *c, const struct dub_result *r,
-                       bool thumb, struct kb_error *err)
+                      bool thumb, struct kb_error *err)
 {
     struct lease_row old;
     int64_t size = file_size(c->output);
@@ -383,7 +381,7 @@ static enum kb_code failed(struct store *s, const struct job_claim *c, const str
 }
 
 enum kb_code job_failed(struct store *s, const struct job_claim *c, const struct kb_error *why,
-                         struct kb_error *err)
+                        struct kb_error *err)
 {
     enum kb_code code = store_begin(s, err);
     return code == KB_OK ? store_end(s, failed(s, c, why, err), err) : code;

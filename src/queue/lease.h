@@ -1,5 +1,5 @@
-// The worker's side of the queue: take a job, tell where it is, end it. batch.h tells what a lease is.
-// Threads: as the store they are given (store/store.h).
+// The worker's side of the queue: take a job, tell where it is, end it. batch.h tells what a lease
+// is. Threads: as the store they are given (store/store.h).
 #ifndef QUEUE_LEASE_H
 #define QUEUE_LEASE_H
 
@@ -10,7 +10,7 @@
 
 struct job_claim {
     int64_t job, batch, lease;
-    int attempt; // 1..JOB_MAX_ATTEMPTS
+    int attempt;                   // 1..JOB_MAX_ATTEMPTS
     char *audio_path, *video_path; // contents; the names are the users'
     char *mouth_path, *style_path; // of mouth_from and style_from; NULL: not given, or gone
     char audio_sha256[65];
@@ -23,7 +23,7 @@ struct job_claim {
 // The next job, its state is "loading" from now on. KB_EOF: nothing to do now. Jobs whose estimated
 // need does not leave min_free_bytes on the data folder's disk are passed over.
 enum kb_code job_claim(struct store *s, const char *worker, int64_t min_free_bytes,
-                        struct job_claim *ret, struct kb_error *err);
+                       struct job_claim *ret, struct kb_error *err);
 void job_claim_free(struct job_claim *c);
 
 // Where the job is. Also a heartbeat. *ret_cancel: the user wants it to end. KB_NOT_FOUND: the
@@ -31,17 +31,17 @@ void job_claim_free(struct job_claim *c);
 struct job_report {
     enum stage stage; // LOADING and AUDIO are "loading"
     int64_t done, total;
-    double fps;       // frames a second lately, 0 unknown
+    double fps; // frames a second lately, 0 unknown
 };
 enum kb_code job_report(struct store *s, const struct job_claim *c, const struct job_report *r,
-                         bool *ret_cancel, struct kb_error *err);
+                        bool *ret_cancel, struct kb_error *err);
 // The output is whole under its name; thumb: its picture was written as .jpg beside it.
 enum kb_code job_done(struct store *s, const struct job_claim *c, const struct dub_result *r,
-                       bool thumb, struct kb_error *err);
+                      bool thumb, struct kb_error *err);
 // Failed for good (bad input), or cancelled when why->code is KB_CANCELLED, or queued again when
 // why->code is KB_NO_SPACE and attempts are left.
 enum kb_code job_failed(struct store *s, const struct job_claim *c, const struct kb_error *why,
-                         struct kb_error *err);
+                        struct kb_error *err);
 // Back into the queue without counting the attempt: the worker is told to stop.
 enum kb_code job_give_back(struct store *s, const struct job_claim *c, struct kb_error *err);
 

@@ -152,7 +152,7 @@ static enum kb_code lose_worker(struct store *s, const char *worker, const char 
 }
 
 enum kb_code sweep_worker_lost(struct store *s, const char *worker, const char *reason,
-                              struct kb_error *err)
+                               struct kb_error *err)
 {
     enum kb_code code = store_begin(s, err);
     return code == KB_OK ? store_end(s, lose_worker(s, worker, reason, err), err) : code;

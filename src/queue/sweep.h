@@ -9,11 +9,11 @@
 // job is queued again after a pause, or failed after the last attempt, with a sentence that names
 // the stage. KB_OK also when it had none.
 enum kb_code sweep_worker_lost(struct store *s, const char *worker, const char *reason,
-                              struct kb_error *err);
+                               struct kb_error *err);
 // Jobs of workers that no longer exist (their lease is older than lease_ms, or their process is
 // gone), and the column "waiting" of queued jobs. Call it every second.
 struct sweep_params {
-    int64_t lease_ms;       // 0 = 15000
+    int64_t lease_ms; // 0 = 15000
     int64_t min_free_bytes;
 };
 enum kb_code sweep_run(struct store *s, const struct sweep_params *p, struct kb_error *err);

@@ -22,7 +22,7 @@
 // Forehead, brows, eyes, ridge of the nose and temples: FaceMesh points that speech leaves alone.
 // The first ones give the canonical units: where the mean face has them in the crop of side 1,
 // which makes lips of different people comparable.
-#define N_RIGID  28
+#define N_RIGID 28
 static const uint16_t rigid_ids[N_RIGID] = {33,  133, 362, 263, 168, 6,   197, 195, 5,  4,
                                             10,  151, 9,   8,   67,  109, 338, 297, 70, 105,
                                             300, 334, 127, 356, 54,  284, 103, 332};
@@ -286,7 +286,7 @@ static bool canonicalise(const struct film *f, mesh_points ret)
 
 struct opening {
     float aperture;
-    int index;   // in the film
+    int index; // in the film
 };
 
 static int compare_openings(const void *a, const void *b)

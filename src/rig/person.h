@@ -37,8 +37,8 @@ struct person {
     int n_frames;                     // with this face, that were looked at
     // The opening between the inner lips (mean of the nine gaps), canonical units.
     float aperture_low, aperture_high; // 5 % and 95 % of the film's frames
-    bool speaks;       // the mouth moves in the film as it does in speech, so that its range is the
-                       // person's own
+    bool speaks; // the mouth moves in the film as it does in speech, so that its range is the
+                 // person's own
 };
 
 // KB_BAD_INPUT where the landmarks of this face never make a face (a mask, a drawing that the mesh

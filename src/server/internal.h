@@ -69,8 +69,8 @@ extern const struct route api_batches_routes[]; // batches and jobs
 extern const struct route api_results_routes[]; // results, zip
 extern const struct route api_system_routes[];  // system, settings, session, health, metrics
 extern const struct route api_logs_routes[];
-extern const struct route api_events_routes[];  // server-sent events
-extern const struct route api_easy_routes[];    // the Duix engine's API
-extern const struct route page_routes[];        // the page, docs/openapi.yaml
+extern const struct route api_events_routes[]; // server-sent events
+extern const struct route api_easy_routes[];   // the Duix engine's API
+extern const struct route page_routes[];       // the page, docs/openapi.yaml
 
 #endif

@@ -7,13 +7,13 @@
 #include "worker/supervisor.h"
 
 struct server_params {
-    const char *data;    // folder
-    const char *listen;  // NULL = 127.0.0.1
-    int port;            // 0 = any free one
-    const char *token;   // NULL: none, only allowed on loopback
-    const char *page;    // folder of the built page; NULL = beside the program
-    const char *share;   // folder whose files /easy may name; NULL = none
-    int64_t upload_bytes; // largest upload; 0 = 20 GiB
+    const char *data;       // folder
+    const char *listen;     // NULL = 127.0.0.1
+    int port;               // 0 = any free one
+    const char *token;      // NULL: none, only allowed on loopback
+    const char *page;       // folder of the built page; NULL = beside the program
+    const char *share;      // folder whose files /easy may name; NULL = none
+    int64_t upload_bytes;   // largest upload; 0 = 20 GiB
     int uploads_per_client; // unfinished ones at a time; 0 = 200
     struct supervisor_params supervisor;
     const char *lang; // "zh" or "en" for clients that do not say; NULL = "zh"

@@ -1,4 +1,5 @@
-// The words of the schema that more than one room has to know. Constants only, no state: thread-safe.
+// The words of the schema that more than one room has to know. Constants only, no state:
+// thread-safe.
 #ifndef STORE_STATES_H
 #define STORE_STATES_H
 

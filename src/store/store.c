@@ -131,9 +131,8 @@ enum kb_code store_open(struct store **ret, const char *folder, bool create, str
         code = run(s, "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;", err);
     if (code == KB_OK)
         code = upgrade(s, err);
-    if (code == KB_OK &&
-        sqlite3_create_function(s->db, "say", 1, SQLITE_UTF8, NULL, sql_say, NULL, NULL) !=
-            SQLITE_OK)
+    if (code == KB_OK && sqlite3_create_function(s->db, "say", 1, SQLITE_UTF8, NULL, sql_say, NULL,
+                                                 NULL) != SQLITE_OK)
         code = store_error(s, err);
     if (code == KB_OK)
         code = run(s, store_views, err);

@@ -39,8 +39,8 @@ static void test_both_ways(void **state)
         CLEANUP(kb_freep) char *kept = sentence_of(&err);
         assert_said(kept, KB_LANGUAGE_SOURCE, "cannot open 'a%s.mp4': No such file or directory");
         kb_language_set_thread(KB_LANGUAGE_CATALOGUE);
-        CLEANUP(kb_freep) char *wanted =
-            kb_printf(_("cannot open '%s': %s"), "a%s.mp4", kb_strerror(ENOENT));
+        CLEANUP(kb_freep)
+        char *wanted = kb_printf(_("cannot open '%s': %s"), "a%s.mp4", kb_strerror(ENOENT));
         kb_language_set_thread(KB_LANGUAGE_DEFAULT);
         assert_said(kept, KB_LANGUAGE_CATALOGUE, wanted);
     }
@@ -59,8 +59,9 @@ static void test_context(void **state)
     kb_fail(&err, KB_INTERNAL, _("attempt %d of %d, it is tried again"), 1, 3);
     kb_wrap(&err, _("%s while %s, at frame %lld of %lld; "), _("the worker crashed"),
             _("generating"), 7LL, 90LL);
-    assert_string_equal(err.text, "the worker crashed while generating, at frame 7 of 90; attempt 1 "
-                                  "of 3, it is tried again");
+    assert_string_equal(err.text,
+                        "the worker crashed while generating, at frame 7 of 90; attempt 1 "
+                        "of 3, it is tried again");
     CLEANUP(kb_freep) char *kept = sentence_of(&err);
     assert_said(kept, KB_LANGUAGE_SOURCE, err.text);
     kb_language_set_thread(KB_LANGUAGE_CATALOGUE);
@@ -82,14 +83,18 @@ static void test_values(void **state)
             7u, -(1LL << 40), (size_t)9, 3.14159, 255u, 'k', 2, "abcdef", nothing, 2.25, 8L,
             (unsigned char)200);
     assert_kept(&err, err.text, err.text);
-    assert_string_equal(err.text, "-3    42|7   |-1099511627776 9 3.14 ff k ab (null) %   2.2 8 200");
+    assert_string_equal(err.text,
+                        "-3    42|7   |-1099511627776 9 3.14 ff k ab (null) %   2.2 8 200");
 }
 
 // What users write cannot pose as a text of the program, nor as a part of what is kept.
 static void test_hostile_values(void **state)
 {
     struct kb_error err = {0};
-    char name[] = "generating\x1e" "a\x1f" "b\x0e" "c";
+    char name[] = "generating\x1e"
+                  "a\x1f"
+                  "b\x0e"
+                  "c";
     kb_fail(&err, KB_BAD_INPUT, _("cannot open '%s': %s"), name, "generating");
     CLEANUP(kb_freep) char *kept = sentence_of(&err);
     CLEANUP(kb_freep) char *said = sentence_say(kept);
@@ -101,8 +106,16 @@ static void test_hostile_values(void **state)
 
     // A database may hold anything.
     static const char *const cases[] = {
-        "", "as an older koubo kept it: 100% %s", "\x1e", "\x1e\x1f\x1f", "\x1e%s %s %9$s %",
-        "\x1e%n%*d\x1fx", "\x1e" "a\x1e\x1e" "b\x1f\x0e", "\x1e%99999999999999999999d\x1fx",
+        "",
+        "as an older koubo kept it: 100% %s",
+        "\x1e",
+        "\x1e\x1f\x1f",
+        "\x1e%s %s %9$s %",
+        "\x1e%n%*d\x1fx",
+        "\x1e"
+        "a\x1e\x1e"
+        "b\x1f\x0e",
+        "\x1e%99999999999999999999d\x1fx",
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         for (int l = 0; l < KB_LANGUAGES; l++) {
@@ -179,9 +192,9 @@ static void test_replace(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_both_ways),     cmocka_unit_test(test_context),
-        cmocka_unit_test(test_values),        cmocka_unit_test(test_hostile_values),
-        cmocka_unit_test(test_long),          cmocka_unit_test(test_keep_and_fail),
+        cmocka_unit_test(test_both_ways), cmocka_unit_test(test_context),
+        cmocka_unit_test(test_values),    cmocka_unit_test(test_hostile_values),
+        cmocka_unit_test(test_long),      cmocka_unit_test(test_keep_and_fail),
         cmocka_unit_test(test_replace),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

@@ -81,9 +81,9 @@ static void every_command_is_listed(void **state)
 
 static void version_names_what_koubo_stands_on(void **state)
 {
-    static const char *const says[] = {"koubo ",  "\ncommit ", "\ncompiler ",      "\nFFmpeg ",
-                                       "avcodec ", "\noneDNN ", "\nSQLite ", "\nlibmicrohttpd ",
-                                       "\nlibcurl "};
+    static const char *const says[] = {"koubo ",    "\ncommit ",        "\ncompiler ",
+                                       "\nFFmpeg ", "avcodec ",         "\noneDNN ",
+                                       "\nSQLite ", "\nlibmicrohttpd ", "\nlibcurl "};
     static const char *const verbose[] = {"-v", "--verbose"};
     struct outcome r = {0};
     for (size_t i = 0; i < ARRAY_LEN(verbose); i++) {

@@ -439,8 +439,9 @@ static void test_int8_on_first_use(void **state)
     if (precision_resolve(PRECISION_AUTO, true) != PRECISION_INT8)
         SKIP_TEST("int8 is not the fastest on this processor");
 #ifdef __SANITIZE_ADDRESS__
-    // 2 of 11 runs ended in a fault in here on a processor with AMX, none of 9 without the sanitizer and none of 3 with
-    // ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16; the sanitizer does not see into code that oneDNN makes.
+    // 2 of 11 runs ended in a fault in here on a processor with AMX, none of 9 without the
+    // sanitizer and none of 3 with ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16; the sanitizer does not see
+    // into code that oneDNN makes.
     SKIP_TEST("under the sanitizer oneDNN's AMX code faults now and then");
 #endif
     CLEANUP(kb_freep) char *model = path_join(folder, "plain.safetensors");

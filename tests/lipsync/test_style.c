@@ -1,5 +1,6 @@
 // The person's own way of speaking: a known change is found again, what is no way of speaking is
-// refused, on numbers, on films made of numbers, and on a real face with its own and another's sound.
+// refused, on numbers, on films made of numbers, and on a real face with its own and another's
+// sound.
 #include "tests/test.h"
 
 #include "base/file.h"
@@ -47,7 +48,8 @@ static float talk(double time_s, uint32_t seed)
 {
     double at = time_s * 8;
     int i = (int)floor(at);
-    float t = (float)(at - i), a = noise(seed + (uint32_t)(i + 8)), b = noise(seed + (uint32_t)(i + 9));
+    float t = (float)(at - i), a = noise(seed + (uint32_t)(i + 8)),
+          b = noise(seed + (uint32_t)(i + 9));
     t = t * t * (3 - 2 * t);
     return 0.5f + 0.5f * (a + t * (b - a));
 }
@@ -418,7 +420,8 @@ static void test_real_sound_of_another(void **state)
     CLEANUP(kb_freep) char *says = style_describe(s);
     print_message("# another's sound: %s\n", says);
     assert_int_equal(s->verdict, STYLE_DUBBED);
-    assert_true(s->speaks && s->range_high > s->range_low); // how far it opens is known all the same
+    assert_true(s->speaks &&
+                s->range_high > s->range_low); // how far it opens is known all the same
 
     // The same film, and a file whose sound is gone.
     f.video = clip_path("silent.mp4");

@@ -38,8 +38,7 @@ static void test_speaks(void **state)
     float durations[ARRAY_LEN(cases)];
     for (size_t t = 0; t < ARRAY_LEN(cases); t++) {
         struct kb_error err = {0};
-        assert_ok(err,
-                  voice_speak(path, cases[t].text, cases[t].voice, cases[t].speed, &err));
+        assert_ok(err, voice_speak(path, cases[t].text, cases[t].voice, cases[t].speed, &err));
         durations[t] = duration_s(path);
         if (durations[t] < cases[t].at_least || durations[t] > cases[t].at_most)
             fail_msg("'%s': %g s", cases[t].text, durations[t]);

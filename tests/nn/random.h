@@ -1,5 +1,5 @@
-// SplitMix64 as in src/nn/import/wav2lip.c and tools/golden/*.py, and the comparison with what PyTorch
-// made of the same inputs.
+// SplitMix64 as in src/nn/import/wav2lip.c and tools/golden/*.py, and the comparison with what
+// PyTorch made of the same inputs.
 #ifndef TESTS_NN_RANDOM_H
 #define TESTS_NN_RANDOM_H
 

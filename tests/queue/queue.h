@@ -136,7 +136,6 @@ static inline json_t *parse(struct text *text)
     return json;
 }
 
-
 static inline json_t *batch_of(struct queue_test *t, int64_t id)
 {
     struct text text = {0};

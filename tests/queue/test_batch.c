@@ -105,8 +105,7 @@ static void check_lender(struct queue_test *t, const char *option, const char *r
         char *wrong = kb_printf("{\"%s\":\"%s\"}", option,
                                 add_asset(t, refused[i].kind, refused[i].state, "x.wav"));
         p.options = wrong;
-        assert_fails(t->err, KB_BAD_INPUT, refusal,
-                     batch_create(t->s, &p, &id, &t->err));
+        assert_fails(t->err, KB_BAD_INPUT, refusal, batch_create(t->s, &p, &id, &t->err));
     }
 }
 
@@ -378,7 +377,8 @@ static void test_cancel_and_retry(void **state)
     struct job_report r = {STAGE_LOADING, 1, 2, 0};
     assert_ok(t->err, job_report(t->s, &c, &r, &cancel, &t->err));
     assert_true(cancel);
-    assert_ok(t->err, job_failed(t->s, &c, &(struct kb_error){.code = KB_CANCELLED, .text = "x"}, &t->err));
+    assert_ok(t->err,
+              job_failed(t->s, &c, &(struct kb_error){.code = KB_CANCELLED, .text = "x"}, &t->err));
     job_claim_free(&c);
     assert_int_equal(ask(t, "SELECT ended_ms IS NOT NULL FROM batch"), 1);
     assert_fails(t->err, KB_BAD_INPUT, "has ended", batch_cancel(t->s, id, &t->err));
@@ -515,7 +515,8 @@ static void test_notices(void **state)
                                   &t->err));
     add_batch(t, 2, 5);
     struct job_claim c = claim(t, "w1");
-    assert_ok(t->err, job_failed(t->s, &c, &(struct kb_error){.code = KB_BAD_INPUT, .text = "x"}, &t->err));
+    assert_ok(t->err,
+              job_failed(t->s, &c, &(struct kb_error){.code = KB_BAD_INPUT, .text = "x"}, &t->err));
     job_claim_free(&c);
     assert_int_equal(ask(t, "SELECT count(*) FROM notice"), 1);
     c = claim(t, "w1");

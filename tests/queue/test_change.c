@@ -48,8 +48,8 @@ static void test_changes(void **state)
     assert_changed(t, &rev, 0, 0, 0, 0);
     struct job_claim c = claim(t, "w1");
     assert_changed(t, &rev, 1, 1, 0, 0);
-    assert_ok(t->err, job_report(t->s, &c, &(struct job_report){STAGE_GENERATING, 1, 2, 3}, NULL,
-                                  &t->err));
+    assert_ok(t->err,
+              job_report(t->s, &c, &(struct job_report){STAGE_GENERATING, 1, 2, 3}, NULL, &t->err));
     assert_changed(t, &rev, 1, 1, 0, 0);
     finish(t, &c);
     assert_changed(t, &rev, 1, 1, 0, 0);

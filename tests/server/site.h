@@ -55,7 +55,8 @@ void site_ask(const struct site *s, struct reply *ret, const char *method, const
 int site_connect(const struct site *s);
 void site_send(int fd, const void *data, size_t n);
 void site_sendf(int fd, const char *fmt, ...) KB_PRINTF(2, 3);
-void site_receive(int fd, struct reply *ret, const char *method); // to the end of the answer; closes
+void site_receive(int fd, struct reply *ret,
+                  const char *method); // to the end of the answer; closes
 
 #define assert_status(reply, wanted)                                                               \
     do {                                                                                           \

@@ -486,8 +486,8 @@ int main(void)
 {
     load_chinese();
     const struct CMUnitTest tests[] = {
-        TEST(test_greeting), TEST(test_since), TEST(test_every_change_once),
-        TEST(test_progress), TEST(test_many),  TEST(test_stop),
+        TEST(test_greeting), TEST(test_since),     TEST(test_every_change_once),
+        TEST(test_progress), TEST(test_many),      TEST(test_stop),
         TEST(test_slow),     TEST(test_languages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

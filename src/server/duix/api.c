@@ -212,8 +212,7 @@ static void submit_work(void *ctx, const struct cancel *cancel, struct text *ret
     enum kb_code code = store_open(&store, s->data, false, &err);
     if (code == KB_OK) {
         code = submit_run(store, s, &job, &err);
-        enum kb_code noted =
-            easy_end(store, s->code, job, code == KB_OK ? NULL : &err, &ignored);
+        enum kb_code noted = easy_end(store, s->code, job, code == KB_OK ? NULL : &err, &ignored);
         if (code == KB_OK && noted != KB_OK) {
             err = ignored;
             code = noted;
