@@ -3,8 +3,8 @@
 // For real fuzzing leave this file out and let clang bring its own main (one line):
 //   clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Isrc -I. -o fuzz_pth
 //       tests/fuzz/fuzz_pth.c
-//       src/nn/{graph,metadata_graph,pickle,pth,safetensors,tensor,wav2lip,zip}.c
-//       src/base/{base,file}.c -ljansson -lxxhash -lm
+//       src/nn/{graph,tensor}.c src/nn/import/{metadata_graph,pickle,pth,safetensors,wav2lip,zip}.c
+//       src/base/{base,bytes,file,sentence,text,utf8}.c -ljansson -lxxhash -lm
 //   ./fuzz_pth -max_total_time=600 -rss_limit_mb=2048 work/ tests/fuzz/corpus/pth
 #include "tests/fuzz/fuzz.h"
 
