@@ -17,8 +17,8 @@ static int port;
 
 static char *in_folder(const char *name)
 {
-    static char paths[8][256];
-    static int next;
+    static _Thread_local char paths[8][256]; // the server's threads ask as well
+    static _Thread_local int next;
     char *path = paths[next++ % 8];
     snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
     return path;

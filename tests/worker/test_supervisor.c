@@ -186,7 +186,8 @@ static void test_stopping_gives_jobs_back(void **state)
     assert_int_equal(count_files(t, "work"), 0);
 }
 
-#ifndef __SANITIZE_ADDRESS__ // which takes terabytes of address space
+// Sanitizers take terabytes of address space.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 // A video whose every frame takes 50 MB. Grey: nobody gets as far as looking at it.
 static const char *make_huge_video(struct queue_test *t)
 {
@@ -281,7 +282,7 @@ int main(void)
         CASE(test_the_last_attempt_fails_the_job_alone),
         CASE(test_what_hangs_is_replaced),
         CASE(test_what_hangs_with_the_database_is_replaced),
-#ifndef __SANITIZE_ADDRESS__
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
         CASE(test_too_little_memory_is_said),
 #endif
         CASE(test_stopping_gives_jobs_back),

@@ -23,7 +23,6 @@ static void start_worker(struct queue_test *t, const char *const *options)
     assert_true(pid >= 0);
     if (pid == 0) {
         dup2(ends[0], STDIN_FILENO);
-        dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
         execv(getenv("KOUBO_PROGRAM"), arguments);
         _exit(127);
     }
