@@ -69,7 +69,10 @@ static size_t n_tests_here;
 // A test whose threads do nothing that they do not do in others: with ThreadSanitizer, where it
 // would take ten times as long, it is none.
 #ifdef __SANITIZE_THREAD__
-#define unit_test_without_tsan(test) {NULL, test, NULL, NULL, NULL}
+#define unit_test_without_tsan(test)                                                               \
+    {                                                                                              \
+        NULL, test, NULL, NULL, NULL                                                               \
+    }
 #else
 #define unit_test_without_tsan(test) cmocka_unit_test(test)
 #endif
