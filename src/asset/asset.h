@@ -14,7 +14,7 @@ struct asset_params {
                         // and control characters taken out
     int64_t size_bytes; // declared; -1 = unknown until asset_upload_close(whole = true)
     const char *client; // who, for limits: an address; may be NULL
-    const char *lang;   // "zh" or "en": language of the sentences about it
+    const char *lang;   // "zh" or "en": that of who sent it, kept for them (tus)
     int64_t expires_ms; // an unfinished upload is removed after this time
 };
 

@@ -44,7 +44,7 @@ enum kb_code kb_wrap(struct kb_error *err, const char *fmt, ...)
                  (int)sizeof(err->text) - n, cause);
     utf8_mend(err->text, sizeof(err->text));
     size_t n_context = strlen(err->kept), n_kept = strlen(kept);
-    if (n_kept == 0 || n_context + n_kept >= sizeof(err->kept))
+    if (n_kept == 0 || n_context == 0 || n_context + n_kept >= sizeof(err->kept))
         err->kept[0] = '\0'; // then the text is all there is
     else
         memcpy(err->kept + n_context, kept, n_kept + 1);

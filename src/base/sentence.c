@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +79,7 @@ static const char *source_of(const char *said)
 // Without remembering: for texts that do not last.
 static const char *translate(const char *text)
 {
-    return speaks_source() ? text : gettext(text);
+    return speaks_source() || !*text ? text : gettext(text); // gettext("") is the catalogue's head
 }
 
 const char *kb_text(const char *text)
@@ -210,6 +211,7 @@ static void pack_value(struct packing *p, const struct conversion *c, struct val
         snprintf(buffer, sizeof(buffer), format, KB_MAX(c->width, 0), c->precision,
                  take_integer(c, v));
     } else {
+        assert(strchr("aAeEfFgG", c->type) && c->length != 'L');
         snprintf(buffer, sizeof(buffer), format, KB_MAX(c->width, 0), c->precision,
                  va_arg(v->list, double));
     }
@@ -241,6 +243,7 @@ void sentence_pack(char *ret, size_t size, const char *fmt, va_list args)
 char *sentence_keep(const char *text)
 {
     const char *source = source_of(text);
+    assert(!strchr(text, '%'));
     return kb_printf("%c%s", RS, source ? source : text);
 }
 
@@ -253,6 +256,15 @@ enum kb_code sentence_fail(struct kb_error *err, enum kb_code code, const char *
     if (*kept == RS && strlen(kept) < sizeof(err->kept))
         memcpy(err->kept, kept, strlen(kept) + 1);
     return code;
+}
+
+char *sentence_for_log(const struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *kept = sentence_of(err);
+    enum kb_language before = kb_language_set_thread(KB_LANGUAGE_DEFAULT);
+    char *ret = sentence_say(kept);
+    kb_language_set_thread(before);
+    return ret;
 }
 
 char *sentence_of(const struct kb_error *err)
@@ -334,24 +346,21 @@ char *sentence_say(const char *kept)
 
 // --- changing
 
-// In place, cut at size - 1 bytes between characters. False: from is not in it.
+// In place, as much as fits into size bytes. False: not all did.
 static bool replace(char *s, size_t size, const char *from, const char *to)
 {
     CLEANUP(text_free) struct text t = {0};
     const char *at, *rest = s;
     if (!strstr(s, from))
-        return false;
+        return true;
     for (; (at = strstr(rest, from)); rest = at + strlen(from)) {
         text_add_bytes(&t, rest, (size_t)(at - rest));
         text_add(&t, to);
     }
     text_add(&t, rest);
-    size_t n = KB_MIN(t.size, size - 1);
-    while (n > 0 && n < t.size && ((uint8_t)t.data[n] & 0xC0) == 0x80)
-        n--;
-    memcpy(s, t.data, n);
-    s[n] = '\0';
-    return true;
+    snprintf(s, size, "%s", text_get(&t));
+    utf8_mend(s, size);
+    return t.size < size;
 }
 
 void sentence_replace(struct kb_error *err, const char *from, const char *to)
@@ -363,8 +372,6 @@ void sentence_replace(struct kb_error *err, const char *from, const char *to)
         if (*c == RS || *c == US || *c == SO)
             *c = ' ';
     replace(err->text, sizeof(err->text), from, clean);
-    if (strlen(err->kept) + strlen(clean) >= sizeof(err->kept))
-        err->kept[0] = '\0';
-    else
-        replace(err->kept, sizeof(err->kept), from, clean);
+    if (!replace(err->kept, sizeof(err->kept), from, clean))
+        err->kept[0] = '\0'; // then the text is all there is
 }

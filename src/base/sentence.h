@@ -16,7 +16,7 @@
 // The sentence in the language of this thread, a new string. NULL stays NULL.
 char *sentence_say(const char *kept);
 
-// A sentence without values as it is kept, a new string: sentence_keep(_("cancelled")).
+// A sentence without a '%' as it is kept, a new string: sentence_keep(_("cancelled")).
 char *sentence_keep(const char *text);
 
 // For kb_fail(): fmt and its values as they are kept. "" when they do not fit.
@@ -25,6 +25,8 @@ void sentence_pack(char *ret, size_t size, const char *fmt, va_list args);
 // What is kept of err: its sentence for any language, or, if that did not fit, as it was said. A
 // new string of valid UTF-8.
 char *sentence_of(const struct kb_error *err);
+// The same said in the language of the process, which its log speaks. A new string.
+char *sentence_for_log(const struct kb_error *err);
 
 // What stands between a context that says fmt and the rest: nothing if the source of fmt ends with
 // a space, whatever its translation ends with.

@@ -2,6 +2,7 @@
 #include "http/internal.h"
 
 #include "base/log.h"
+#include "base/sentence.h"
 #include "base/utf8.h"
 
 #include <stdlib.h>
@@ -198,10 +199,11 @@ static void reply_code(struct request *r, const struct kb_error *err, int bad_in
         code = KB_INTERNAL;
     bool conflict = code == KB_BAD_INPUT && bad_input_status == 409;
     int status = conflict ? 409 : table[code].status;
+    CLEANUP(kb_freep) char *said = sentence_for_log(err);
     if (status == 500)
-        log_error("%s %s: %s", r->method, r->path, err->text);
+        log_error("%s %s: %s", r->method, r->path, said);
     else
-        log_verbose("%s %s: %d, %s", r->method, r->path, status, err->text);
+        log_verbose("%s %s: %d, %s", r->method, r->path, status, said);
     reply_problem(r, status, conflict ? "conflict" : table[code].code, err->text);
 }
 

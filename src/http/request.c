@@ -8,6 +8,7 @@
 #include "http/internal.h"
 
 #include "base/log.h"
+#include "base/sentence.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -77,13 +78,19 @@ static void leave(struct request *r)
     kb_language_set_thread(KB_LANGUAGE_DEFAULT);
 }
 
+static void log_unavailable(const struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *said = sentence_for_log(err);
+    log_error("%s", said);
+}
+
 // Every route but the open ones may rely on the loan.
 static bool need_loan(struct request *r)
 {
     struct kb_error err = {0};
     if ((r->route->flags & ROUTE_OPEN) || borrow(r, &err) == KB_OK)
         return true;
-    log_error("%s", err.text);
+    log_unavailable(&err);
     reply_problem(r, 503, "unavailable", err.text);
     return false;
 }
@@ -272,7 +279,7 @@ void *request_loan(struct request *r)
 {
     struct kb_error err = {0};
     if (borrow(r, &err) != KB_OK)
-        log_error("%s", err.text);
+        log_unavailable(&err);
     return r->loan;
 }
 

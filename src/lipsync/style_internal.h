@@ -1,4 +1,4 @@
-// What style_fit.c and style_regress.c share with each other and with the tests. Internal to
+// What style.c and style_regress.c share with each other and with the tests. Internal to
 // lipsync/. Thread-safe (no state); rows belong to one thread.
 #ifndef LIPSYNC_STYLE_INTERNAL_H
 #define LIPSYNC_STYLE_INTERNAL_H

@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define MASK    "********"
 #define MAX_URL 2048
@@ -40,9 +41,9 @@ static bool is_plain(const char *s)
 static enum kb_code check_url(const char *kind, const char *url, const char *plain,
                               const char *secure, struct kb_error *err)
 {
-    size_t n = text_begins(url, secure)  ? strlen(secure)
-               : text_begins(url, plain) ? strlen(plain)
-                                         : 0;
+    size_t n = strlen(secure);
+    if (strncasecmp(url, secure, n) != 0)
+        n = strncasecmp(url, plain, strlen(plain)) == 0 ? strlen(plain) : 0;
     if (n == 0 || !url[n] || strchr("/?#:", url[n]))
         return kb_fail(err, KB_BAD_INPUT,
                        _("the address of '%s' must begin with %s or %s and name a server"), kind,

@@ -331,15 +331,15 @@ static enum kb_code put_off(struct store *s, const struct notice *n, const struc
                             struct kb_error *err)
 {
     const char *kind = text_of(n->target, "kind");
-    CLEANUP(kb_freep) char *kept = sentence_of(why);
+    CLEANUP(kb_freep) char *kept = sentence_of(why), *said = sentence_for_log(why);
     if (n->attempts >= (int)ARRAY_LEN(pauses_s)) {
         log_warn(_("a message to '%s' was given up after %d attempts: %s"), kind, n->attempts + 1,
-                 why->text);
+                 said);
         return finish(s, n, "given_up", kept, err);
     }
     int pause_s = pauses_s[KB_MAX(n->attempts, 0)];
     log_warn(_("a message to '%s' could not be sent and is sent again in %d seconds: %s"), kind,
-             pause_s, why->text);
+             pause_s, said);
     return store_exec(s, NULL, err,
                       "UPDATE notice SET attempts = attempts + 1, next_ms = ?, error = ?"
                       " WHERE id = ?",

@@ -1,4 +1,4 @@
-// What changed since a revision, for live pages; the list of workers.
+// What changed since a revision, for live pages.
 #include "queue/change.h"
 
 #include "queue/internal.h"

@@ -118,10 +118,10 @@ static enum kb_code read_claim(struct store *s, struct job_claim *c, struct kb_e
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code =
         store_query(s, &q, err,
-                    "SELECT a.sha256, v.sha256, b.audio_name, j.name, b.options, b.lang," JOB_NOTE
-                    ", (SELECT m.sha256 FROM asset m WHERE m.id =" BATCH_MOUTH_FROM ")"
-                    ", (SELECT m.sha256 FROM asset m WHERE m.id =" BATCH_STYLE_FROM ")"
-                    " FROM" JOB_AND_FILES "WHERE j.id = ?",
+                    "SELECT a.sha256, v.sha256, b.audio_name, j.name, b.options," JOB_NOTE
+                    ", m.sha256, m.name, y.sha256, y.name"
+                    " FROM" JOB_AND_FILES "LEFT JOIN asset m ON m.id =" BATCH_MOUTH_FROM
+                    "LEFT JOIN asset y ON y.id =" BATCH_STYLE_FROM "WHERE j.id = ?",
                     "i", c->job);
     if (code != KB_OK)
         return code == KB_EOF ? kb_fail(err, KB_INTERNAL, "job %" PRId64 " vanished", c->job)
@@ -136,12 +136,13 @@ static enum kb_code read_claim(struct store *s, struct job_claim *c, struct kb_e
     c->audio_name = store_column(q, 2);
     c->video_name = store_column(q, 3);
     c->options = store_column(q, 4);
-    snprintf(c->lang, sizeof(c->lang), "%s", (const char *)sqlite3_column_text(q, 5));
-    c->note = store_column(q, 6);
-    const char *mouth = (const char *)sqlite3_column_text(q, 7);
+    c->note = store_column(q, 5);
+    const char *mouth = (const char *)sqlite3_column_text(q, 6);
     c->mouth_path = mouth ? store_path(s, "files", mouth) : NULL;
+    c->mouth_name = store_column(q, 7);
     const char *style = (const char *)sqlite3_column_text(q, 8);
     c->style_path = style ? store_path(s, "files", style) : NULL;
+    c->style_name = store_column(q, 9);
     return KB_OK;
 }
 
@@ -189,6 +190,8 @@ void job_claim_free(struct job_claim *c)
     free(c->style_path);
     free(c->audio_name);
     free(c->video_name);
+    free(c->mouth_name);
+    free(c->style_name);
     free(c->output);
     free(c->options);
     free(c->note);

@@ -14,11 +14,10 @@ struct job_claim {
     char *audio_path, *video_path; // contents; the names are the users'
     char *mouth_path, *style_path; // of mouth_from and style_from; NULL: not given, or gone
     char audio_sha256[65];
-    char *audio_name, *video_name;
+    char *audio_name, *video_name, *mouth_name, *style_name;
     char *output; // results/<job>-<attempt>.mp4; a higher number where such a file lies already
     char *options;
     char *note; // what koubo restore needs to know about the output, JSON
-    char lang[4];
 };
 // The next job, its state is "loading" from now on. KB_EOF: nothing to do now. Jobs whose estimated
 // need does not leave min_free_bytes on the data folder's disk are passed over.

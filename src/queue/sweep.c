@@ -23,7 +23,6 @@ struct lost_job {
     int attempts;
     int64_t heartbeat_ms;
     bool cancel, running;
-    char lang[4];
     char output[40]; // "7-1"
 };
 
@@ -32,9 +31,8 @@ static enum kb_code read_lost(struct store *s, int64_t job, struct lost_job *ret
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code = store_query(s, &q, err,
-                                    "SELECT j.done, j.total, j.stage, j.attempts, j.cancel, b.lang,"
-                                    " j.heartbeat_ms, j.output"
-                                    " FROM job j JOIN batch b ON b.id = j.batch"
+                                    "SELECT j.done, j.total, j.stage, j.attempts, j.cancel,"
+                                    " j.heartbeat_ms, j.output FROM job j"
                                     " WHERE j.id = ? AND j.state IN " JOB_STATES_RUNNING,
                                     "i", job);
     if (code == KB_OK) {
@@ -44,11 +42,10 @@ static enum kb_code read_lost(struct store *s, int64_t job, struct lost_job *ret
             .stage = (enum stage)KB_MIN(sqlite3_column_int(q, 2), STAGE_FINISHING),
             .attempts = sqlite3_column_int(q, 3),
             .cancel = sqlite3_column_int(q, 4),
-            .heartbeat_ms = sqlite3_column_int64(q, 6),
+            .heartbeat_ms = sqlite3_column_int64(q, 5),
             .running = true,
         };
-        const char *output = (const char *)sqlite3_column_text(q, 7);
-        snprintf(ret->lang, sizeof(ret->lang), "%s", (const char *)sqlite3_column_text(q, 5));
+        const char *output = (const char *)sqlite3_column_text(q, 6);
         snprintf(ret->output, sizeof(ret->output), "%s", output ? output : "");
     }
     return code == KB_EOF ? KB_OK : code;

@@ -198,8 +198,10 @@ static enum kb_code restore_one(struct restoring *r, const struct found *f, stru
     struct peek p = {0};
     enum kb_code code = peek_video(r->s->folder, path, r->params->dry_run ? NULL : picture,
                                    r->params->cancel, &p, &why);
-    if (code == KB_CANCELLED || code == KB_NO_SPACE || code == KB_UNAVAILABLE)
-        return kb_fail(err, code, "%s", why.text);
+    if (code == KB_CANCELLED || code == KB_NO_SPACE || code == KB_UNAVAILABLE) {
+        *err = why;
+        return code;
+    }
     if (code == KB_OK) {
         read_note(r, f, p.note, &h);
         code = take(r, f, &p, &h, err);

@@ -3,6 +3,7 @@
 #include "store/sql.h"
 
 #include "store/internal.h"
+#include "base/utf8.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -291,6 +292,7 @@ void store_copy_column(char *ret, size_t size, sqlite3_stmt *q, int i)
 {
     const char *value = (const char *)sqlite3_column_text(q, i);
     snprintf(ret, size, "%s", value ? value : "");
+    utf8_mend(ret, size);
 }
 
 void store_add_column(struct text *ret, sqlite3_stmt *q, int i)

@@ -217,6 +217,8 @@ static void run_job(struct worker *w, const struct job_claim *c)
     // Lower layers name a content's file; the user knows it by another name.
     sentence_replace(&why, c->video_path, c->video_name);
     sentence_replace(&why, c->audio_path, c->audio_name);
+    sentence_replace(&why, c->mouth_path, c->mouth_name);
+    sentence_replace(&why, c->style_path, c->style_name);
     sentence_replace(&why, c->output, path_name(c->output));
     if (lost) {
         log_warn(_("'%s' was taken from this worker; nothing of it is kept"), c->video_name);

@@ -138,6 +138,11 @@ static void test_long(void **state)
     kb_fail(&err, KB_BAD_INPUT, _("cannot open '%s': %s"), name, "no");
     CLEANUP(kb_freep) char *kept = sentence_of(&err);
     assert_string_equal(kept, err.text);
+    // Nor is a context left out that is too long.
+    kb_fail(&err, KB_BAD_INPUT, "%s", _("it cannot be read"));
+    kb_wrap(&err, "'%s'", name);
+    CLEANUP(kb_freep) char *wrapped = sentence_of(&err);
+    assert_string_equal(wrapped, err.text);
     kb_fail(&err, KB_BAD_INPUT, "%.580s", name);
     for (int i = 0; i < 100; i++)
         kb_wrap(&err, "%s", "again");
@@ -177,6 +182,21 @@ static void test_replace(void **state)
         assert_kept(&err, cases[i].wanted, cases[i].wanted);
         assert_int_equal(err.code, KB_BAD_INPUT);
     }
+    // A long sentence is not given up for a name that is not in it.
+    struct kb_error whole = {0};
+    char long_name[400];
+    memset(long_name, 'n', sizeof(long_name) - 1);
+    long_name[sizeof(long_name) - 1] = '\0';
+    kb_fail(&whole, KB_BAD_INPUT, _("cannot open '%s': %s"), long_name, kb_strerror(ENOENT));
+    sentence_replace(&whole, "/not/there", long_name);
+    sentence_replace(&whole, long_name, "n.mp4");
+    CLEANUP(kb_freep) char *still = sentence_of(&whole);
+    assert_said(still, KB_LANGUAGE_SOURCE, "cannot open 'n.mp4': No such file or directory");
+    kb_language_set_thread(KB_LANGUAGE_CATALOGUE);
+    CLEANUP(kb_freep) char *chinese = sentence_say(still);
+    kb_language_set_thread(KB_LANGUAGE_DEFAULT);
+    assert_non_null(strstr(chinese, "打不开"));
+
     // Cut between characters where the new name is longer.
     struct kb_error err = {0};
     char names[600] = "";

@@ -22,7 +22,6 @@ static void test_life(void **state)
     assert_string_equal(c.video_name, "v.mp4");
     assert_string_equal(path_name(c.audio_path), c.audio_sha256);
     assert_string_equal(c.options, "{}");
-    assert_string_equal(c.lang, "en");
 
     static const struct {
         struct job_report report;

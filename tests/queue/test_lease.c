@@ -8,6 +8,7 @@
 #include "queue/result.h"
 #include "queue/sweep.h"
 #include "queue/worker.h"
+#include "base/utf8.h"
 
 #include <sys/wait.h>
 
@@ -195,6 +196,14 @@ static void test_failures(void **state)
         json_decref(j);
         job_claim_free(&c);
     }
+    // What is longer when it is said than C has room for ends with a whole character.
+    run_sql(t, "UPDATE job SET error_code = 'bad_input', error = (SELECT char(30) || 'x%s%s%s' ||"
+               " char(31) || replace(hex(zeroblob(120)), '00', '口') || char(31) ||"
+               " replace(hex(zeroblob(120)), '00', '口')) WHERE id = 1");
+    struct job job;
+    assert_ok(t->err, job_get(t->s, 1, &job, &t->err));
+    assert_true(strlen(job.error) > sizeof(job.error) - 4);
+    assert_true(utf8_valid(job.error));
     // A full disk is tried again, later, and not for ever.
     struct job_claim c = {0};
     assert_int_equal(job_claim(t->s, "w1", 0, &c, &t->err), KB_EOF);

@@ -1,4 +1,5 @@
-// The whole application in the test process, without workers: tests play them through job/jobs.h.
+// The whole application in the test process, without workers: tests play them through
+// queue/lease.h.
 #ifndef TESTS_SERVER_LIVE_H
 #define TESTS_SERVER_LIVE_H
 

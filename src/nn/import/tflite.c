@@ -1,5 +1,5 @@
-// TensorFlow Lite models. The file is a FlatBuffer (nn/flatbuffer.h); field numbers are those of
-// TensorFlow's schema.fbs (version 3, identifier "TFL3").
+// TensorFlow Lite models. The file is a FlatBuffer (nn/import/flatbuffer.h); field numbers are
+// those of TensorFlow's schema.fbs (version 3, identifier "TFL3").
 //
 // What is understood is what float networks of the MediaPipe kind use: weights in f32 or f16 (those
 // go through DEQUANTIZE operations, folded here), batch 1, NHWC.

@@ -70,6 +70,8 @@ dnnl_data_type_t onednn_type(const struct plan *p, int value);
 desc_ref onednn_desc(struct plan *p, const struct graph *g, int value, dnnl_data_type_t type);
 // A place beside that of a value, of its shape. Returns its index.
 int onednn_add_slot(struct plan *p, const struct graph *g, int value, enum slot_type type);
+// An argument of the primitive; value -1: the memory is fixed.
+void onednn_add_binding(struct step *s, int arg, int value, dnnl_memory_t memory);
 // The argument of a primitive is a value; -1: of the plan's own, set later.
 enum kb_code onednn_bind(struct plan *p, struct step *s, int arg, desc_ref md, int value,
                          struct kb_error *err);

@@ -26,15 +26,18 @@ int onednn_add_slot(struct plan *p, const struct graph *g, int value, enum slot_
     return p->n_slots++;
 }
 
+void onednn_add_binding(struct step *s, int arg, int value, dnnl_memory_t memory)
+{
+    assert(s->n_bindings < (int)ARRAY_LEN(s->bindings));
+    s->bindings[s->n_bindings++] = (struct binding){arg, value, memory};
+}
+
 enum kb_code onednn_bind(struct plan *p, struct step *s, int arg, desc_ref md, int value,
                          struct kb_error *err)
 {
-    assert(s->n_bindings < (int)ARRAY_LEN(s->bindings));
-    struct binding *b = &s->bindings[s->n_bindings];
-    DNNL_CHECK(dnnl_memory_create(&b->memory, md, p->engine, DNNL_MEMORY_NONE));
-    b->arg = arg;
-    b->value = value;
-    s->n_bindings++;
+    dnnl_memory_t memory;
+    DNNL_CHECK(dnnl_memory_create(&memory, md, p->engine, DNNL_MEMORY_NONE));
+    onednn_add_binding(s, arg, value, memory);
     return KB_OK;
 }
 
@@ -60,7 +63,7 @@ static enum kb_code bind_packed(struct plan *p, struct step *s, int arg, desc_re
         return onednn_unfit(err);
     DNNL_CHECK(dnnl_memory_create(&memory, wanted, p->engine, (void *)data));
     onednn_own(p, memory);
-    s->bindings[s->n_bindings++] = (struct binding){arg, -1, memory};
+    onednn_add_binding(s, arg, -1, memory);
     return KB_OK;
 }
 
@@ -103,7 +106,7 @@ enum kb_code onednn_bind_constant(struct plan *p, struct step *s, int arg, const
     dnnl_primitive_desc_destroy(pd);
     dnnl_memory_destroy(from);
     DNNL_CHECK(st);
-    s->bindings[s->n_bindings++] = (struct binding){arg, -1, to};
+    onednn_add_binding(s, arg, -1, to);
     return p->pack_writer ? write_packed(p, to, wanted, err) : KB_OK;
 }
 

@@ -156,8 +156,7 @@ enum kb_code onednn_add_convert(struct plan *p, const struct graph *g, int value
         code = onednn_check(dnnl_memory_create(&mem, outer, p->engine, buffer), "buffer", err);
         if (code == KB_OK) {
             onednn_own(p, mem);
-            s->bindings[s->n_bindings++] =
-                (struct binding){to_value ? DNNL_ARG_FROM : DNNL_ARG_TO, -1, mem};
+            onednn_add_binding(s, to_value ? DNNL_ARG_FROM : DNNL_ARG_TO, -1, mem);
             code = onednn_primitive(p, s, pd, err);
         }
     }

@@ -1,6 +1,7 @@
 #include "server/api/zip.h"
 
 #include "base/log.h"
+#include "base/sentence.h"
 #include "base/text.h"
 #include "queue/result.h"
 
@@ -226,7 +227,9 @@ int64_t zip_stream_read(void *zip, char *buffer, size_t max)
         z->sent = 0;
         if (produce(z, &err) == KB_OK)
             continue;
-        log_warn(_("a zip of results is broken off: %s"), err.text);
+        kb_wrap(&err, _("a zip of results is broken off"));
+        CLEANUP(kb_freep) char *said = sentence_for_log(&err);
+        log_warn("%s", said);
         z->broken = true;
     }
     if (z->broken)

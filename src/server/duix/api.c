@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "base/uri.h"
+#include "base/utf8.h"
 #include "queue/batch.h"
 #include "queue/job.h"
 #include "queue/result.h"
@@ -461,7 +462,8 @@ static enum kb_code find_by_name(struct store *s, const char *name, struct easy 
 {
     static const char ending[] = "-r.mp4";
     if (!text_ends(name, ending))
-        return kb_fail(err, KB_NOT_FOUND, _("there is no result '%.200s'"), name);
+        return kb_fail(err, KB_NOT_FOUND, _("there is no result '%.*s'"), utf8_fit(name, 200),
+                       name);
     CLEANUP(kb_freep) char *code = kb_printf("%.*s", (int)(strlen(name) - strlen(ending)), name);
     enum kb_code found = easy_find(s, code, ret, err);
     if (found != KB_NOT_FOUND || !strchr(code, '%'))

@@ -1,6 +1,7 @@
 #include "server/duix/codes.h"
 
 #include "base/sentence.h"
+#include "base/utf8.h"
 #include "store/sql.h"
 
 #include <stdio.h>
@@ -23,9 +24,10 @@ static enum kb_code take_code(struct store *s, const char *code, int64_t since_m
     if (found != KB_EOF)
         return found;
     store_reset(&q);
-    enum kb_code done = store_exec(
-        s, NULL, err, "DELETE FROM easy WHERE created_ms < ? AND job NOT IN (SELECT id FROM job)",
-        "i", kb_wall_ms() - KEEP_MS);
+    enum kb_code done = store_exec(s, NULL, err,
+                                   "DELETE FROM easy WHERE created_ms < ?"
+                                   " AND (job IS NULL OR job NOT IN (SELECT id FROM job))",
+                                   "i", kb_wall_ms() - KEEP_MS);
     if (done != KB_OK)
         return done;
     return store_exec(s, NULL, err, "INSERT OR REPLACE INTO easy(code, created_ms) VALUES (?, ?)",
@@ -35,14 +37,7 @@ static enum kb_code take_code(struct store *s, const char *code, int64_t since_m
 enum kb_code easy_begin(struct store *s, const char *code, int64_t since_ms, struct kb_error *err)
 {
     enum kb_code done = store_begin(s, err);
-    if (done != KB_OK)
-        return done;
-    done = take_code(s, code, since_ms, err);
-    if (done == KB_OK)
-        done = store_commit(s, err);
-    if (done != KB_OK)
-        store_rollback(s);
-    return done;
+    return done == KB_OK ? store_end(s, take_code(s, code, since_ms, err), err) : done;
 }
 
 enum kb_code easy_end(struct store *s, const char *code, int64_t job, const struct kb_error *why,
@@ -59,6 +54,7 @@ static void read_row(sqlite3_stmt *q, struct easy *ret)
     snprintf(ret->code, sizeof(ret->code), "%s", (const char *)sqlite3_column_text(q, 0));
     ret->job = sqlite3_column_int64(q, 1);
     snprintf(ret->error, sizeof(ret->error), "%s", error ? error : "");
+    utf8_mend(ret->error, sizeof(ret->error));
     ret->created_ms = sqlite3_column_int64(q, 3);
 }
 
@@ -68,7 +64,7 @@ enum kb_code easy_find(struct store *s, const char *code, struct easy *ret, stru
     enum kb_code found = store_query(
         s, &q, err, "SELECT code, job, error, created_ms FROM easy WHERE code = ?", "t", code);
     if (found == KB_EOF)
-        return kb_fail(err, KB_NOT_FOUND, _("there is no task '%.64s'"), code);
+        return kb_fail(err, KB_NOT_FOUND, _("there is no task '%.*s'"), utf8_fit(code, 64), code);
     if (found == KB_OK)
         read_row(q, ret);
     return found;
