@@ -1,5 +1,5 @@
 #!/bin/sh
-# Is every text of the sources translated? Prints what is missing.
+# Is every text of the sources translated, and nothing else? Prints what is missing or left over.
 cd "${1:-$(dirname "$0")/..}" || exit 1
 folder=$(mktemp -d) || exit 1
 trap 'rm -rf "$folder"' EXIT
@@ -19,6 +19,10 @@ for catalogue in po/*.po; do
     msgfmt --check -o /dev/null "$folder/merged.po" || status=1
     msgattrib --untranslated --no-obsolete --no-wrap "$folder/merged.po" >"$folder/missing.po"
     msgattrib --only-fuzzy --no-obsolete --no-wrap "$folder/merged.po" >>"$folder/missing.po"
+    msgattrib --only-obsolete --no-wrap "$folder/merged.po" | grep '^#~ msgid' && {
+        echo "no source has these any more; delete them in $catalogue"
+        status=1
+    }
     if [ -s "$folder/missing.po" ]; then
         echo "$catalogue lacks:"
         grep -A 4 '^#: ' "$folder/missing.po"

@@ -1,7 +1,6 @@
 // koubo serve: the page, the API, the queue and its workers, until Ctrl-C.
 #include "cli/options.h"
 
-#include "base/log.h"
 #include "server/server.h"
 #include "store/store.h"
 

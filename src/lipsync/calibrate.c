@@ -3,7 +3,6 @@
 #include "lipsync/calibrate.h"
 
 #include "lipsync/crop.h"
-#include "media/audio.h"
 #include "media/reader.h"
 
 #include <math.h>

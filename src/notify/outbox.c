@@ -91,7 +91,7 @@ static enum kb_code load_config(struct store *s, int64_t batch, json_t **ret, ch
                               : code;
     store_add_column(&json, q, 0);
     const char *lang = (const char *)sqlite3_column_text(q, 1);
-    snprintf(ret_lang, 4, "%s", lang ? lang : "zh");
+    snprintf(ret_lang, 4, "%s", kb_language_name(kb_language_of(lang)));
     store_reset(&q);
     if (json.size == 0)
         code = setting_get(s, "notify", &json, err);

@@ -1,7 +1,7 @@
 // What changed since a revision, for live pages.
 #include "queue/change.h"
 
-#include "queue/internal.h"
+#include "store/sql.h"
 
 #include <string.h>
 

@@ -49,9 +49,6 @@ enum kb_code batch_check_ended(struct store *s, int64_t batch, struct kb_error *
 // Put a running job back into the queue; not before now + pause_ms.
 enum kb_code job_requeue(struct store *s, int64_t job, int64_t pause_ms, const char *waiting,
                          const char *error_code, const char *text, struct kb_error *err);
-// Its worker is gone: queued again, or at its end. hung: it stood still, else it crashed.
-enum kb_code job_lost(struct store *s, int64_t job, const char *reason, bool hung,
-                      struct kb_error *err);
 
 // Files that a job left or began below results/. What cannot be removed is logged.
 void result_unlink(struct store *s, const char *name);

@@ -65,7 +65,7 @@ static char *tell_lost(const struct lost_job *j, const char *reason)
                 _("tried %d times. Repeat it when the machine has less to do; if it fails again, "
                   "convert the video to MP4 (H.264) or make it smaller, and upload it anew"),
                 j->attempts);
-    reason = _(reason ? reason : N_("the worker is gone"));
+    reason = _(reason);
     if (j->total > 0)
         kb_wrap(&why, _("%s while %s, at frame %lld of %lld; "), reason, stage_title(j->stage),
                 (long long)j->done, (long long)j->total);
@@ -91,8 +91,9 @@ static void remove_output(struct store *s, const struct lost_job *j)
         unlink(half);
 }
 
-enum kb_code job_lost(struct store *s, int64_t job, const char *reason, bool hung,
-                      struct kb_error *err)
+// Its worker is gone: queued again, or at its end. hung: it stood still, else it crashed.
+static enum kb_code lose(struct store *s, int64_t job, const char *reason, bool hung,
+                         struct kb_error *err)
 {
     struct lost_job j = {0};
     enum kb_code code = read_lost(s, job, &j, err);
@@ -129,7 +130,7 @@ static enum kb_code lose_all(struct store *s, const struct lost_list *list, cons
         const char *why = reason                ? reason
                           : list->items[i].late ? N_("the worker gave no sign of life")
                                                 : N_("the worker is gone");
-        code = job_lost(s, job, why, list->items[i].late || job == s->hung_job, err);
+        code = lose(s, job, why, list->items[i].late || job == s->hung_job, err);
     }
     return code;
 }

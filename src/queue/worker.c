@@ -1,6 +1,6 @@
 #include "queue/worker.h"
 
-#include "queue/internal.h"
+#include "store/sql.h"
 
 #include <stdlib.h>
 

@@ -3,7 +3,6 @@
 #include "asset/asset.h"
 #include "asset/upload.h"
 #include "base/cancel.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "notify/notify.h"
 #include "server/duix/codes.h"

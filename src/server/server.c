@@ -24,11 +24,10 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#define LOG_BYTES        (10 << 20)
-#define UPLOAD_BYTES     ((int64_t)20 << 30)
-#define UPLOADS          200
-#define ERRANDS_WAIT_MS  3000
-#define DEFAULT_LANGUAGE "zh"
+#define LOG_BYTES       (10 << 20)
+#define UPLOAD_BYTES    ((int64_t)20 << 30)
+#define UPLOADS         200
+#define ERRANDS_WAIT_MS 3000
 
 static const struct route *const tables[] = {
     api_uploads_routes, api_batches_routes, api_results_routes,
@@ -46,7 +45,7 @@ static void params_copy(struct server_params *to, const struct server_params *fr
     to->token = kb_strdup(from->token);
     to->page = kb_strdup(from->page);
     to->share = kb_strdup(from->share);
-    to->lang = kb_strdup(from->lang ? from->lang : DEFAULT_LANGUAGE);
+    to->lang = kb_strdup(kb_language_name(kb_language_of(from->lang)));
     to->upload_bytes = from->upload_bytes > 0 ? from->upload_bytes : UPLOAD_BYTES;
     to->uploads_per_client = from->uploads_per_client > 0 ? from->uploads_per_client : UPLOADS;
     to->supervisor.data = to->data;

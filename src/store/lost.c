@@ -1,6 +1,5 @@
 #include "store/lost.h"
 
-#include "base/file.h"
 #include "store/fate.h"
 
 #include <string.h>

@@ -13,7 +13,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sentence.h"
-#include "media/audio.h"
 #include "media/reader.h"
 
 #include <stdio.h>

@@ -1,5 +1,6 @@
 // Files over HTTP: ranges, conditions, names for saving.
 #include "tests/http/client.h"
+#include "tests/http/folder.h"
 
 #include "base/file.h"
 #include "base/place.h"
@@ -11,26 +12,8 @@
 
 #define SIZE 100000 // of the file "big"; byte i is i % 251
 
-static char folder[] = "/tmp/koubo-file-XXXXXX";
 static struct http *http;
 static int port;
-
-static char *in_folder(const char *name)
-{
-    static _Thread_local char paths[8][256]; // the server's threads ask as well
-    static _Thread_local int next;
-    char *path = paths[next++ % 8];
-    snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
-    return path;
-}
-
-static void write_file(const char *name, const void *data, size_t size)
-{
-    FILE *f = fopen(in_folder(name), "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(data, 1, size, f), size);
-    fclose(f);
-}
 
 // --- routes
 

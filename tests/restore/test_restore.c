@@ -2,8 +2,8 @@
 // in again, or removed when the user says so.
 #include "tests/cli/program.h"
 #include "tests/queue/queue.h"
+#include "tests/worker/grey.h"
 
-#include "media/writer.h"
 #include "queue/retention.h"
 #include "restore/restore.h"
 #include "store/lost.h"
@@ -43,24 +43,7 @@ static void put_file(struct queue_test *t, const char *name, const char *content
 // A second of grey, two hours old.
 static void write_film(struct queue_test *t, const char *path, const char *note)
 {
-    struct writer_params wp = {
-        .width = 128, .height = 96, .frame_rate = {25, 1}, .crf = 30, .comment = note};
-    struct writer *writer = NULL;
-    assert_ok(t->err, writer_open(&writer, path, &wp, &t->err));
-    AVFrame *frame = av_frame_alloc();
-    frame->width = 128;
-    frame->height = 96;
-    frame->format = AV_PIX_FMT_YUV420P;
-    assert_int_equal(av_frame_get_buffer(frame, 0), 0);
-    for (int i = 0; i < 3; i++)
-        memset(frame->data[i], 120, (size_t)frame->linesize[i] * (i ? 48 : 96));
-    for (int i = 0; i < 25; i++) {
-        frame->pts = i * 40000;
-        assert_ok(t->err, writer_put(writer, frame, &t->err));
-    }
-    av_frame_free(&frame);
-    assert_ok(t->err, writer_finish(writer, &t->err));
-    writer_close(&writer);
+    make_grey(path, 25, note);
     make_old(path);
 }
 

@@ -1,5 +1,6 @@
 // The page out of memory, over real sockets.
 #include "tests/http/client.h"
+#include "tests/http/folder.h"
 
 #include "base/place.h"
 #include "server/internal.h"
@@ -8,26 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/koubo-page-XXXXXX";
 static struct server server;
 static int port;
-
-static char *in_folder(const char *name)
-{
-    static char paths[8][256];
-    static int next;
-    char *path = paths[next++ % 8];
-    snprintf(path, sizeof(paths[0]), "%s/%s", folder, name);
-    return path;
-}
-
-static void write_file(const char *name, const void *data, size_t size)
-{
-    FILE *f = fopen(in_folder(name), "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(data, 1, size, f), size);
-    fclose(f);
-}
 
 static const struct route *const tables[] = {page_routes, NULL};
 

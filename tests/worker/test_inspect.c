@@ -1,9 +1,9 @@
 // What an inspector finds in uploads, and what it says about those it cannot read.
 #include "tests/queue/queue.h"
+#include "tests/worker/grey.h"
 
 #include "asset/asset.h"
 #include "face/models.h"
-#include "media/writer.h"
 #include "worker/inspect.h"
 
 #include <math.h>
@@ -148,23 +148,7 @@ static void test_a_film_without_a_face(void **state)
 {
     struct queue_test *t = *state;
     CLEANUP(kb_freep) char *path = path_join(t->folder, "grey.mp4");
-    struct writer_params wp = {.width = 128, .height = 96, .frame_rate = {25, 1}, .crf = 30};
-    struct writer *writer = NULL;
-    assert_ok(t->err, writer_open(&writer, path, &wp, &t->err));
-    AVFrame *frame = av_frame_alloc();
-    frame->width = 128;
-    frame->height = 96;
-    frame->format = AV_PIX_FMT_YUV420P;
-    assert_int_equal(av_frame_get_buffer(frame, 0), 0);
-    for (int i = 0; i < 3; i++)
-        memset(frame->data[i], 120, (size_t)frame->linesize[i] * (i ? 48 : 96));
-    for (int i = 0; i < 30; i++) {
-        frame->pts = i * 40000;
-        assert_ok(t->err, writer_put(writer, frame, &t->err));
-    }
-    av_frame_free(&frame);
-    assert_ok(t->err, writer_finish(writer, &t->err));
-    writer_close(&writer);
+    make_grey(path, 30, NULL);
 
     char id[33];
     add_and_inspect(t, "grey.mp4", path, id);

@@ -3,7 +3,6 @@
 
 #include "cli/cli.h"
 #include "lipsync/plan.h"
-#include "media/audio.h"
 
 #include <time.h>
 

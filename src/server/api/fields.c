@@ -46,7 +46,8 @@ bool fields_known(struct request *r, json_t *body, const char *const *names)
             continue;
         char list[300];
         list_words(list, sizeof(list), names);
-        return refuse(r, _("there is no field '%.64s' here; the fields are: %s"), name, list);
+        return refuse(r, _("there is no field '%.*s' here; the fields are: %s"), utf8_fit(name, 64),
+                      name, list);
     }
     return true;
 }

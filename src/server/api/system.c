@@ -197,8 +197,8 @@ static void metrics(struct request *r)
 // What it said lately, by language. Outlives the server while an errand still holds it.
 struct doctor_cache {
     pthread_mutex_t lock; // held while it looks, so that others wait for its answer
-    char *json[2];
-    int64_t made_us[2];
+    char *json[KB_LANGUAGES];
+    int64_t made_us[KB_LANGUAGES];
     pthread_mutex_t refs_lock;
     int refs;
 };
@@ -230,8 +230,8 @@ void doctor_cache_unref(struct doctor_cache **cache)
     pthread_mutex_unlock(&c->refs_lock);
     if (!last)
         return;
-    free(c->json[0]);
-    free(c->json[1]);
+    for (int i = 0; i < KB_LANGUAGES; i++)
+        free(c->json[i]);
     pthread_mutex_destroy(&c->lock);
     pthread_mutex_destroy(&c->refs_lock);
     free(c);
@@ -241,7 +241,7 @@ struct doctor_errand {
     struct doctor_cache *cache;
     char *data;
     int port;
-    bool chinese;
+    enum kb_language language;
 };
 
 static void doctor_errand_free(void *ctx)
@@ -256,16 +256,16 @@ static void doctor_work(void *ctx, const struct cancel *cancel, struct text *ret
 {
     struct doctor_errand *e = ctx;
     struct doctor_cache *c = e->cache;
-    char **json = &c->json[e->chinese];
+    char **json = &c->json[e->language];
     pthread_mutex_lock(&c->lock);
-    if (!*json || kb_now_us() - c->made_us[e->chinese] > DOCTOR_MAX_AGE_US) {
+    if (!*json || kb_now_us() - c->made_us[e->language] > DOCTOR_MAX_AGE_US) {
         CLEANUP(text_free) struct text text = {0};
         CLEANUP(doctor_clear) struct doctor d = {.data = e->data, .port = e->port};
         doctor_look(&d);
         doctor_json(&d, &text);
         kb_freep(json);
         *json = kb_strdup(text_get(&text));
-        c->made_us[e->chinese] = kb_now_us();
+        c->made_us[e->language] = kb_now_us();
     }
     text_add(ret, *json);
     pthread_mutex_unlock(&c->lock);
@@ -278,7 +278,7 @@ static void doctor(struct request *r)
     d->cache = doctor_cache_ref(s->doctor);
     d->data = kb_strdup(s->params.data);
     d->port = server_port(s);
-    d->chinese = strcmp(request_lang(r), "zh") == 0;
+    d->language = kb_language_of(request_lang(r));
     reply_errand(r, s->errands, doctor_work, doctor_errand_free, d);
 }
 

@@ -111,9 +111,9 @@ static enum kb_code open_shared(const char *share, const char *field, const char
                        _("this system cannot open files of a shared folder safely (openat2: %s)"),
                        kb_strerror(saved));
     return kb_fail(err, KB_NOT_FOUND,
-                   _("%s: there is no file '%.200s' in the shared folder; give a name below it, or "
+                   _("%s: there is no file '%.*s' in the shared folder; give a name below it, or "
                      "an http(s) address"),
-                   field, name);
+                   field, utf8_fit(name, 200), name);
 }
 
 // --- submitting

@@ -1,6 +1,5 @@
 // Assets: sending them (tus.c, form.c), listing, looking at them, removing them.
 #include "asset/asset.h"
-#include "base/uri.h"
 #include "server/api/fields.h"
 #include "server/internal.h"
 #include "server/upload/form.h"

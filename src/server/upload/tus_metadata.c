@@ -19,7 +19,7 @@ static enum kb_code read_pair(struct tus_metadata *ret, const char *pair, size_t
     char *value = space ? base64_decode(space + 1, n - n_key - 1, &size) : kb_strdup("");
     if (!value)
         return kb_fail(err, KB_BAD_INPUT, _("'%.*s' in the header Upload-Metadata is not base64"),
-                       (int)KB_MIN(n_key, 40), pair);
+                       utf8_fit(pair, (int)KB_MIN(n_key, 40)), pair);
     bool filename = n_key == 8 && memcmp(pair, "filename", 8) == 0;
     if (filename && (strlen(value) != size || !utf8_valid(value)))
         return kb_fail(err, KB_BAD_INPUT,
