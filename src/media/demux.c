@@ -382,7 +382,7 @@ enum kb_code demux_restart(struct demux *s, const struct cancel *cancel, struct 
 int64_t demux_origin(const struct demux *s)
 {
     int64_t start = s->demux->start_time;
-    return start != AV_NOPTS_VALUE && start > 0 ? start : 0;
+    return start != AV_NOPTS_VALUE ? start : 0;
 }
 
 int64_t demux_duration_us(const struct demux *s)

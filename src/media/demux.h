@@ -48,7 +48,7 @@ bool demux_seek(struct demux *s, int64_t timestamp);
 // closed. The same codes.
 enum kb_code demux_restart(struct demux *s, const struct cancel *cancel, struct kb_error *err);
 
-// The time that counts as 0 of the file, in AV_TIME_BASE units.
+// The time stamp that counts as 0, the first of the file, in AV_TIME_BASE units. May be negative.
 int64_t demux_origin(const struct demux *s);
 // Of the stream, else of the file; microseconds, 0 if unknown.
 int64_t demux_duration_us(const struct demux *s);
