@@ -1,7 +1,7 @@
 #include "media/audio.h"
 
-#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "media/sound.h"
 
@@ -31,12 +31,6 @@ enum kb_code audio_open(struct audio_reader **ret, const char *path,
     return KB_OK;
 }
 
-// Decoders overshoot, float files hold anything.
-static float clip(float x)
-{
-    return isnan(x) ? 0 : fminf(fmaxf(x, -1), 1);
-}
-
 enum kb_code audio_read(struct audio_reader *a, float *samples, int capacity, int *ret_n,
                         struct kb_error *err)
 {
@@ -53,13 +47,17 @@ enum kb_code audio_read(struct audio_reader *a, float *samples, int capacity, in
         }
         const float *from = (const float *)a->frame->data[0] + a->taken;
         int piece = KB_MIN(capacity - n, a->frame->nb_samples - a->taken);
-        for (int i = 0; i < piece; i++)
-            samples[n + i] = clip(from[i]);
+        memcpy(samples + n, from, (size_t)piece * sizeof(*samples));
         n += piece;
         a->taken += piece;
     }
     *ret_n = n;
     return KB_OK;
+}
+
+const struct sound_facts *audio_facts(const struct audio_reader *a)
+{
+    return sound_facts(a->sound);
 }
 
 int64_t audio_duration_us(const struct audio_reader *a)

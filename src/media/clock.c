@@ -8,9 +8,9 @@
 #define EARLY  (CLOCK_HZ / 1000) // rounding in containers that count milliseconds
 // Two thirds of a frame of Opus or AAC: one that is lost is noticed, stamps that tremble are not.
 #define HOLE    (CLOCK_HZ * 15 / 1000)
-#define JUMP    CLOCK_HZ            // between two pieces: not trembling, another clock
-#define MISSING (CLOCK_HZ * 3600)   // an hour in all holes: beyond that stamps are broken
-#define DRIFT   256                 // a part of a piece's length that it may be off without a hole
+#define JUMP    CLOCK_HZ          // between two pieces: not trembling, another clock
+#define MISSING (CLOCK_HZ * 3600) // an hour in all holes: beyond that stamps are broken
+#define DRIFT   256               // a part of a piece's length that it may be off without a hole
 
 bool clock_stamp(const struct demux *s, int64_t stamp, int64_t hz, int64_t *ret)
 {

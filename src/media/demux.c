@@ -135,12 +135,15 @@ static const AVInputFormat *find_format(struct demux *s)
     return NULL;
 }
 
-static enum kb_code open_file(struct demux *s, struct kb_error *err)
+static enum kb_code open_file(struct demux *s, int64_t offset, struct kb_error *err)
 {
     AVIOInterruptCB interrupt = {interrupted, s};
-    CLEANUP(kb_freep) char *url = kb_printf("file:%s", s->path);
+    CLEANUP(kb_freep)
+    char *url = offset > 0
+                    ? kb_printf("subfile,,start,%lld,end,0,,:file:%s", (long long)offset, s->path)
+                    : kb_printf("file:%s", s->path);
     AVDictionary *options = NULL;
-    av_dict_set(&options, "protocol_whitelist", "file", 0);
+    av_dict_set(&options, "protocol_whitelist", offset > 0 ? "file,subfile" : "file", 0);
     int e = avio_open2(&s->io, url, AVIO_FLAG_READ, &interrupt, &options);
     av_dict_free(&options);
     if (e < 0)
@@ -241,11 +244,20 @@ static enum kb_code open_stream(struct demux *s, enum AVMediaType type, struct k
 enum kb_code demux_open(struct demux *s, const char *path, enum AVMediaType type,
                         const struct cancel *cancel, struct kb_error *err)
 {
+    return demux_open_at(s, path, 0, type, cancel, err);
+}
+
+enum kb_code demux_open_at(struct demux *s, const char *path, int64_t offset, enum AVMediaType type,
+                           const struct cancel *cancel, struct kb_error *err)
+{
     ffmpeg_init();
-    *s = (struct demux){.path = kb_strdup(path), .cancel = cancel, .packet = av_packet_alloc()};
+    *s = (struct demux){.path = kb_strdup(path),
+                        .cancel = cancel,
+                        .packet = av_packet_alloc(),
+                        .read_end = AV_NOPTS_VALUE};
     enum kb_code code = s->packet ? check_file(s->path, err) : kb_no_memory(err);
     if (code == KB_OK)
-        code = open_file(s, err);
+        code = open_file(s, offset, err);
     if (code == KB_OK)
         code = open_stream(s, type, err);
     if (code != KB_OK)
@@ -286,6 +298,9 @@ enum kb_code demux_read(struct demux *s, AVPacket *ret, struct kb_error *err)
         if (ret->stream_index == s->stream->index) {
             if (s->first.size == 0)
                 s->first = (struct first_packet){ret->pos, ret->pts, ret->dts, ret->size};
+            if (ret->pts == AV_NOPTS_VALUE ||
+                __builtin_add_overflow(ret->pts, ret->duration, &s->read_end))
+                s->read_end = AV_NOPTS_VALUE;
             return KB_OK;
         }
         av_packet_unref(ret);
@@ -305,8 +320,10 @@ enum kb_code demux_decode(struct demux *s, AVFrame *ret, struct kb_error *err)
             return KB_EOF;
         if (e == AVERROR(ENOMEM))
             return kb_no_memory(err);
-        if (e != AVERROR(EAGAIN))
-            continue; // a broken picture; what was inside is used up
+        if (e != AVERROR(EAGAIN)) {
+            s->n_broken++; // a picture, or a piece of a sound; what was inside is used up
+            continue;
+        }
         if (s->draining)
             return KB_EOF;
 
@@ -322,6 +339,7 @@ enum kb_code demux_decode(struct demux *s, AVFrame *ret, struct kb_error *err)
         }
         if (e == AVERROR(ENOMEM))
             return kb_no_memory(err);
+        s->n_broken += e < 0;
     }
 }
 

@@ -20,6 +20,8 @@ struct demux {
     AVPacket *packet;
     bool draining;
     const struct cancel *cancel;
+    int64_t n_broken;     // times that something did not decode
+    int64_t read_end;     // time stamp where the last packet that was read ends, or AV_NOPTS_VALUE
     struct first_packet { // of the stream; size 0: none was read yet
         int64_t pos, pts, dts;
         int size;
@@ -30,14 +32,17 @@ struct demux {
 // names (playlists, references). On failure *s is closed. KB_NOT_FOUND, KB_BAD_INPUT, KB_NO_SPACE.
 enum kb_code demux_open(struct demux *s, const char *path, enum AVMediaType type,
                         const struct cancel *cancel, struct kb_error *err);
+// The same of a file that begins at a byte of another one.
+enum kb_code demux_open_at(struct demux *s, const char *path, int64_t offset, enum AVMediaType type,
+                           const struct cancel *cancel, struct kb_error *err);
 enum kb_code demux_open_decoder(struct demux *s, int threads, struct kb_error *err);
 
 // The next packet of the stream; av_packet_unref() it. KB_EOF at the end, also of a file that
 // breaks off. KB_CANCELLED.
 enum kb_code demux_read(struct demux *s, AVPacket *ret, struct kb_error *err);
 
-// The next decoded frame; av_frame_unref() it. What does not decode is skipped. KB_EOF,
-// KB_CANCELLED.
+// The next decoded frame; av_frame_unref() it. What does not decode is skipped, and counted.
+// KB_EOF, KB_CANCELLED.
 enum kb_code demux_decode(struct demux *s, AVFrame *ret, struct kb_error *err);
 
 // Continue at the last key frame at or before a time stamp of the stream, or somewhere near: drop

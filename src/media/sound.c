@@ -1,4 +1,4 @@
-// decoder -> abuffer [-> loudnorm] -> aresample -> abuffersink.
+// decoded -> abuffer [-> loudnorm] -> aresample -> abuffersink [-> mono].
 // When the format changes in mid-stream (HE-AAC does, joined files do) the graph is drained and a
 // new one is built for what follows.
 #include "media/sound.h"
@@ -10,24 +10,22 @@
 #include <libavfilter/buffersink.h>
 #include <libavfilter/buffersrc.h>
 #include <libavutil/channel_layout.h>
-#include <libavutil/mathematics.h>
 
-#include "media/demux.h"
+#include "media/decoded.h"
 #include "media/filters.h"
-
-#define MAX_LATE_S      3600 // a start later than this is a broken time stamp
-#define SILENCE_SAMPLES 4096
+#include "media/samples.h"
 
 struct sound {
-    struct demux source;
+    struct decoded source;
     struct sound_params params;
 
     AVFrame *waiting;       // decoded, not yet in the graph
-    int64_t silence;        // samples that still go before it
+    bool ended;             // nothing comes after it
     struct filters filters; // .graph NULL: to be built for waiting
     int in_rate, in_format;
     AVChannelLayout in_layout;
-    bool drained; // the graph was told that no more comes
+    bool drained;     // the graph was told that no more comes
+    struct mono mono; // where two channels become one, here rather than in the graph
 };
 
 static enum kb_code cannot_convert(const struct sound *s, int e, struct kb_error *err)
@@ -35,7 +33,7 @@ static enum kb_code cannot_convert(const struct sound *s, int e, struct kb_error
     if (e == AVERROR(ENOMEM))
         return kb_no_memory(err);
     return kb_fail(err, KB_BAD_INPUT, _("the sound of '%s' cannot be converted: %s"),
-                   s->source.path, ffmpeg_error(e));
+                   s->source.source.path, ffmpeg_error(e));
 }
 
 static int describe(const struct sound *s, char *ret, size_t size)
@@ -44,7 +42,7 @@ static int describe(const struct sound *s, char *ret, size_t size)
                     "%saresample,aformat=sample_fmts=%s:sample_rates=%d:channel_layouts=%s",
                     s->params.loudnorm ? "loudnorm=I=-16:TP=-1.5:LRA=11," : "",
                     av_get_sample_fmt_name(s->params.format), s->params.rate_hz,
-                    s->params.channels == 2 ? "stereo" : "mono");
+                    s->params.channels == 2 || s->in_layout.nb_channels > 1 ? "stereo" : "mono");
 }
 
 static int build(struct sound *s)
@@ -73,74 +71,46 @@ static void drop_graph(struct sound *s)
     s->filters.in = s->filters.out = NULL;
 }
 
-// Decode the next frame with samples into s->waiting. KB_EOF leaves it NULL.
-static enum kb_code decode(struct sound *s, struct kb_error *err)
-{
-    CLEANUP(av_frame_free) AVFrame *f = av_frame_alloc();
-    if (!f)
-        return kb_no_memory(err);
-    for (;;) {
-        enum kb_code code = demux_decode(&s->source, f, err);
-        if (code != KB_OK)
-            return code;
-        if (f->nb_samples > 0 && f->sample_rate > 0 && f->ch_layout.nb_channels > 0)
-            break;
-        av_frame_unref(f);
-    }
-    if (f->ch_layout.order == AV_CHANNEL_ORDER_UNSPEC)
-        av_channel_layout_default(&f->ch_layout, f->ch_layout.nb_channels);
-    s->waiting = TAKE(f);
-    return KB_OK;
-}
-
 static bool fits_graph(const struct sound *s, const AVFrame *f)
 {
     return f->sample_rate == s->in_rate && f->format == s->in_format &&
            av_channel_layout_compare(&f->ch_layout, &s->in_layout) == 0;
 }
 
-static int push_silence(struct sound *s)
+static enum kb_code get_next(struct sound *s, struct kb_error *err)
 {
-    AVFrame *f = av_frame_alloc();
-    if (!f)
-        return AVERROR(ENOMEM);
-    f->nb_samples = (int)KB_MIN(s->silence, SILENCE_SAMPLES);
-    f->format = s->in_format;
-    f->sample_rate = s->in_rate;
-    int e = av_channel_layout_copy(&f->ch_layout, &s->in_layout);
-    if (e >= 0)
-        e = av_frame_get_buffer(f, 0);
-    if (e >= 0) {
-        av_samples_set_silence(f->extended_data, 0, f->nb_samples, f->ch_layout.nb_channels,
-                               f->format);
-        s->silence -= f->nb_samples;
-        f->pts = AV_NOPTS_VALUE;
-        e = av_buffersrc_add_frame(s->filters.in, f);
-    }
-    av_frame_free(&f);
-    return e;
+    if (s->waiting || s->ended)
+        return KB_OK;
+    enum kb_code code = decoded_next(&s->source, &s->waiting, err);
+    s->ended = code == KB_EOF;
+    return s->ended ? KB_OK : code;
 }
 
 // Give the graph something more to work on.
 static enum kb_code push(struct sound *s, struct kb_error *err)
 {
-    if (!s->waiting) {
-        enum kb_code code = decode(s, err);
-        if (code != KB_OK && code != KB_EOF)
-            return code;
-    }
+    enum kb_code code = get_next(s, err);
+    if (code != KB_OK)
+        return code;
     int e;
     if (!s->waiting || !fits_graph(s, s->waiting)) {
         s->drained = true;
         e = av_buffersrc_add_frame(s->filters.in, NULL);
-    } else if (s->silence > 0) {
-        e = push_silence(s);
     } else {
-        s->waiting->pts = AV_NOPTS_VALUE; // samples are counted, gaps in the stamps are ignored
+        s->waiting->pts = AV_NOPTS_VALUE; // samples are counted: the stamps have had their say
         e = av_buffersrc_add_frame(s->filters.in, s->waiting);
         av_frame_free(&s->waiting);
     }
     return e < 0 ? cannot_convert(s, e, err) : KB_OK;
+}
+
+// What came out of the graph may still be stereo.
+static int take(struct sound *s, AVFrame *frame)
+{
+    int e = av_buffersink_get_frame(s->filters.out, frame);
+    if (e >= 0 && frame->ch_layout.nb_channels > s->params.channels)
+        e = mono_mix(&s->mono, frame);
+    return e;
 }
 
 enum kb_code sound_next(struct sound *s, AVFrame *frame, struct kb_error *err)
@@ -150,6 +120,9 @@ enum kb_code sound_next(struct sound *s, AVFrame *frame, struct kb_error *err)
         if (code != KB_OK)
             return code;
         if (!s->filters.graph) {
+            code = get_next(s, err);
+            if (code != KB_OK)
+                return code;
             if (!s->waiting)
                 return KB_EOF;
             int e = build(s);
@@ -158,7 +131,7 @@ enum kb_code sound_next(struct sound *s, AVFrame *frame, struct kb_error *err)
                 return cannot_convert(s, e, err);
             }
         }
-        int e = av_buffersink_get_frame(s->filters.out, frame);
+        int e = take(s, frame);
         if (e >= 0)
             return KB_OK;
         if (e == AVERROR_EOF || (e == AVERROR(EAGAIN) && s->drained)) {
@@ -187,39 +160,19 @@ static int aac_rate(int rate_hz)
     return best;
 }
 
-static void find_late_start(struct sound *s)
-{
-    int64_t stamp = s->waiting->best_effort_timestamp, origin = demux_origin(&s->source);
-    if (stamp == AV_NOPTS_VALUE)
-        return;
-    int64_t t = av_rescale_q(stamp, s->source.stream->time_base, AV_TIME_BASE_Q);
-    // A millisecond is rounding in containers with coarse time stamps.
-    if (t > origin + 1000 && t - origin < (int64_t)MAX_LATE_S * AV_TIME_BASE)
-        s->silence = av_rescale(t - origin, s->waiting->sample_rate, AV_TIME_BASE);
-}
-
 enum kb_code sound_open(struct sound **ret, const char *path, const struct sound_params *params,
                         struct kb_error *err)
 {
     CLEANUP(sound_close) struct sound *s = kb_alloc(sizeof(*s));
     s->params = *params;
-    enum kb_code code = demux_open(&s->source, path, AVMEDIA_TYPE_AUDIO, params->cancel, err);
-    if (code == KB_OK)
-        code = demux_open_decoder(&s->source, 1, err);
-    if (code == KB_OK)
-        code = decode(s, err);
-    if (code == KB_EOF)
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("no sound of '%s' can be decoded: the file is cut short or damaged; copy "
-                         "or export it again"),
-                       path);
+    enum kb_code code = decoded_open(&s->source, path, params->gain, params->cancel, err);
     if (code != KB_OK)
         return code;
-    find_late_start(s);
+    const AVFrame *first = decoded_first(&s->source);
     if (s->params.rate_hz <= 0)
-        s->params.rate_hz = aac_rate(s->waiting->sample_rate);
+        s->params.rate_hz = aac_rate(first->sample_rate);
     if (s->params.channels <= 0)
-        s->params.channels = KB_MIN(s->waiting->ch_layout.nb_channels, 2);
+        s->params.channels = KB_MIN(first->ch_layout.nb_channels, 2);
     *ret = TAKE(s);
     return KB_OK;
 }
@@ -236,7 +189,12 @@ int sound_channels(const struct sound *s)
 
 int64_t sound_duration_us(const struct sound *s)
 {
-    return demux_duration_us(&s->source);
+    return s->source.duration_us;
+}
+
+const struct sound_facts *sound_facts(const struct sound *s)
+{
+    return &s->source.facts;
 }
 
 void sound_close(struct sound **s)
@@ -245,7 +203,7 @@ void sound_close(struct sound **s)
         return;
     av_frame_free(&(*s)->waiting);
     drop_graph(*s);
-    demux_close(&(*s)->source);
+    decoded_close(&(*s)->source);
     free(*s);
     *s = NULL;
 }
