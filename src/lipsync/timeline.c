@@ -110,7 +110,8 @@ static enum kb_code fill_chunk(struct timeline *s, struct kb_error *err)
     int capacity = (int)KB_MIN(KB_MAX(CHUNK_BYTES / KB_MAX(frame_bytes, 1), 4), CHUNK_MAX);
     int end = s->order.next;
 
-    s->chunk_first = KB_MAX(end - capacity + 1, s->order.first);
+    // The first frame is not among them: it comes next time forwards.
+    s->chunk_first = KB_MAX(end - capacity + 1, s->order.first + 1);
     enum kb_code code = reader_seek(s->p.reader, track_pts_us(s->p.track, s->chunk_first), err);
     while (code == KB_OK && s->chunk_n <= end - s->chunk_first) {
         code = reader_next(s->p.reader, &s->chunk[s->chunk_n], err);

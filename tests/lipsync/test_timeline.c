@@ -105,11 +105,13 @@ static void test_start(void **state)
 
 static void test_pingpong(void **state)
 {
-    int expected[2 * 19 + 6 + 1], n = 0;
-    for (int k = 0; k < N_FRAMES; k++)
-        expected[n++] = k;
-    for (int k = N_FRAMES - 2; k > 0; k--)
-        expected[n++] = k;
+    int expected[4 * 19 + 6 + 1], n = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (int k = 0; k < N_FRAMES; k++)
+            expected[n++] = k;
+        for (int k = N_FRAMES - 2; k > 0; k--)
+            expected[n++] = k;
+    }
     for (int k = 0; k < 6; k++)
         expected[n++] = k;
     expected[n] = -1;
