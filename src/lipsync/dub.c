@@ -133,13 +133,13 @@ static int64_t speech_length_us(const struct dub_params *p, const struct mel *me
     return p->duration_us > 0 ? KB_MIN(length, p->duration_us) : length;
 }
 
-// With --keep-video: up to the end of the video's last frame.
+// With --keep-video: up to the end of the video's last frame, which is shown for last_us.
 static int64_t kept_length_us(const struct dub_params *p, const struct track *track,
-                              int64_t speech_us)
+                              int64_t last_us, int64_t speech_us)
 {
     int n = track_info(track)->n_frames;
-    int64_t end = n > 0 ? track_pts_us(track, n - 1) : 0;
-    if (n > 1) // the last frame is shown as long as the one before
+    int64_t end = track_pts_us(track, n - 1) + last_us;
+    if (last_us == 0 && n > 1) // as long as the one before
         end += end - track_pts_us(track, n - 2);
     int64_t length = KB_MAX(end - p->start_us, speech_us);
     return p->duration_us > 0 ? KB_MIN(length, p->duration_us) : length;
@@ -152,7 +152,7 @@ static enum kb_code open_writer(struct writer **ret, const struct dub_params *p,
     struct writer_params wp = {
         .width = v->width,
         .height = v->height,
-        .frame_rate = v->frame_rate,
+        .frame_rate = timeline_rate(v->frame_rate),
         .sample_aspect = v->sample_aspect,
         .range = v->range,
         .space = v->space,
@@ -213,7 +213,7 @@ struct dub {
     const struct track *track;
     int face;
     struct reader *reader;
-    int64_t length_us;
+    int64_t length_us, last_us;
 };
 
 static struct timeline_params timeline_of(const struct dub *d)
@@ -222,7 +222,21 @@ static struct timeline_params timeline_of(const struct dub *d)
                                     .track = d->track,
                                     .loop = d->p->loop,
                                     .start_us = d->p->start_us,
-                                    .length_us = d->length_us};
+                                    .length_us = d->length_us,
+                                    .last_us = d->last_us};
+}
+
+// How long the output becomes, once the film is known to its end.
+static enum kb_code settle_length(struct dub *d, struct kb_error *err)
+{
+    struct timeline_params source = timeline_of(d);
+    if (d->p->keep_video)
+        source.length_us = INT64_MAX;
+    enum kb_code code = timeline_measure(&source, err);
+    if (code == KB_OK && d->p->keep_video)
+        d->length_us = kept_length_us(d->p, d->track, source.last_us, d->length_us);
+    d->last_us = source.last_us;
+    return code;
 }
 
 static enum kb_code choose_face(struct dub *d, struct kb_error *err)
@@ -503,8 +517,6 @@ enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_re
     code =
         track_obtain(&track, p->video, p->track_folder, e->faces, &tp, &result.track_cached, err);
     lap(&clock, STAGE_PREPROCESSING);
-    if (code == KB_OK && p->keep_video)
-        length_us = kept_length_us(p, track, length_us);
     struct dub d = {.engine = e,
                     .p = p,
                     .mel = mel,
@@ -514,6 +526,8 @@ enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_re
                     .length_us = length_us};
     if (code == KB_OK)
         code = choose_face(&d, err);
+    if (code == KB_OK)
+        code = settle_length(&d, err);
     if (code == KB_OK)
         code = engine_prepare_int8(e, p->video, track, mel, &p->watch, err);
     if (code == KB_OK)

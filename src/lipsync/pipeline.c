@@ -265,14 +265,6 @@ static void *draw_thread(void *opaque)
 
 // --- encode, in the calling thread ---
 
-// How many frames the output will have, from the video's mean frame duration.
-static int64_t frames_expected(const struct timeline_params *s)
-{
-    int n = track_info(s->track)->n_frames;
-    double span = n > 1 ? (double)track_pts_us(s->track, n - 1) / (n - 1) : 40000;
-    return (int64_t)((double)s->length_us / KB_MAX(span, 1.0) + 0.999);
-}
-
 static enum kb_code put_out(const struct pipeline_params *p, struct item *it, struct kb_error *err)
 {
     AVFrame *frame = it->shown.frame;
@@ -288,7 +280,7 @@ static void encode_all(struct pipeline *pl, int64_t *ret_frames, int64_t *ret_an
     const struct pipeline_params *p = pl->p;
     struct kb_error err = {0};
     struct item *it;
-    int64_t end_us = 0, total = frames_expected(&p->source);
+    int64_t end_us = 0, total = timeline_count(&p->source);
     while ((it = queue_pop(pl->pasted))) {
         enum kb_code code = put_out(p, it, &err);
         end_us = it->shown.pts_us + it->shown.duration_us;

@@ -9,22 +9,31 @@
 #define CHUNK_MAX   64
 #define PLAN_MAX    (1 << 22) // frames: 19 hours at 60 a second
 
+// A picture is whole up to WHOLE_US: at 24 and 23.976 a second, also where the container rounds to
+// milliseconds. One that is shown for longer is cut into equal pieces of at most PIECE_US.
+#define WHOLE_US 45000
+#define PIECE_US 40000
+#define ROUND_US 2 // of two time stamps
+
 // Which frame comes when: the order alone, without pictures.
 struct order {
     const struct track *track;
     enum loop_mode loop;
     bool is_still;
+    int64_t last_us;
     int first, last; // frames of the track that are played
     enum { FORWARD, BACKWARD, FROZEN } direction;
     int next;        // track frame that comes next
     bool seek;       // a reader does not stand before it
     int64_t time_us; // where the next frame begins in the output
+    int64_t piece;   // of the next frame, is given next
 };
 
 struct timeline {
     struct timeline_params p;
     struct order order;
     AVFrame *frozen;           // the last frame given, for FROZEN
+    AVFrame *current;          // the one of which pieces are left
     AVFrame *chunk[CHUNK_MAX]; // track frames chunk_first … chunk_first + chunk_n - 1
     int chunk_first, chunk_n;
 };
@@ -49,6 +58,7 @@ static struct order order_begin(const struct timeline_params *p)
     return (struct order){.track = p->track,
                           .loop = p->loop,
                           .is_still = reader_info(p->reader)->is_still,
+                          .last_us = p->last_us,
                           .first = first,
                           .last = track_info(p->track)->n_frames - 1,
                           .next = first,
@@ -76,19 +86,58 @@ void timeline_free(struct timeline **s)
         return;
     drop_chunk(*s);
     av_frame_free(&(*s)->frozen);
+    av_frame_free(&(*s)->current);
     free(*s);
     *s = NULL;
 }
 
-// How long a frame of the video is shown: until the next begins; last_us: how long the last one.
-static int64_t duration_of(const struct order *o, int frame, int64_t last_us)
+static int64_t time_before_last(const struct track *t)
+{
+    int n = track_info(t)->n_frames;
+    return n > 1 ? track_pts_us(t, n - 1) - track_pts_us(t, n - 2) : PIECE_US;
+}
+
+// How long a frame of the video is shown: until the next begins.
+static int64_t duration_of(const struct order *o, int frame)
 {
     const struct track *t = o->track;
-    if (frame < o->last)
+    if (frame + 1 < track_info(t)->n_frames)
         return track_pts_us(t, frame + 1) - track_pts_us(t, frame);
-    if (last_us > 0)
-        return last_us;
-    return frame > 0 ? track_pts_us(t, frame) - track_pts_us(t, frame - 1) : 40000;
+    return o->last_us > 0 ? o->last_us : time_before_last(t);
+}
+
+static int64_t pieces_of(int64_t duration_us)
+{
+    return duration_us <= WHOLE_US ? 1 : (duration_us - ROUND_US + PIECE_US - 1) / PIECE_US;
+}
+
+AVRational timeline_rate(AVRational film)
+{
+    if (film.num <= 0 || film.den <= 0)
+        return (AVRational){25, 1};
+    int64_t n = pieces_of(av_rescale(film.den, 1000000, film.num));
+    AVRational rate;
+    av_reduce(&rate.num, &rate.den, film.num * n, film.den, INT32_MAX);
+    return rate;
+}
+
+enum kb_code timeline_measure(struct timeline_params *p, struct kb_error *err)
+{
+    const struct track *t = p->track;
+    struct order o = order_begin(p);
+    int64_t last = track_pts_us(t, o.last), from_first = last - track_pts_us(t, o.first);
+    const struct reader_info *info = reader_info(p->reader);
+    p->last_us = track_info(t)->covered_us == INT64_MAX ? info->last_us : 0;
+    if (p->last_us > 0 || info->is_still ||
+        from_first + KB_MIN(time_before_last(t), PIECE_US) >= p->length_us)
+        return KB_OK;
+    CLEANUP(av_frame_free) AVFrame *frame = NULL;
+    enum kb_code code = reader_seek(p->reader, last, err);
+    if (code == KB_OK)
+        code = reader_next(p->reader, &frame, err);
+    if (code == KB_OK && frame->pts == last)
+        p->last_us = FRAME_DURATION(frame);
+    return code == KB_EOF ? KB_OK : code; // a damaged spot: it is not there this time
 }
 
 static enum kb_code read_forward(struct timeline *s, AVFrame **ret, struct kb_error *err)
@@ -164,19 +213,46 @@ static bool order_ready(struct order *o)
 {
     bool at_end = (o->direction == FORWARD && o->next > o->last) ||
                   (o->direction == BACKWARD && o->next <= o->first);
-    return !at_end || turn_round(o);
+    return o->piece > 0 || !at_end || turn_round(o);
 }
 
-// The frame that is shown now; the order moves on.
-static int order_take(struct order *o, int64_t last_us, int64_t *ret_pts_us,
-                      int64_t *ret_duration_us)
+// Where in the output piece k of n of the next frame begins.
+static int64_t piece_begin(const struct order *o, int64_t duration_us, int64_t k, int64_t n)
+{
+    return o->time_us + duration_us / n * k + duration_us % n * k / n;
+}
+
+// Where the next piece begins, if there is one.
+static int64_t order_time(const struct order *o)
+{
+    if (o->piece == 0)
+        return o->time_us;
+    int64_t duration = duration_of(o, o->direction == FROZEN ? o->last : o->next);
+    return piece_begin(o, duration, o->piece, pieces_of(duration));
+}
+
+// The piece of a frame that is shown now; the order moves on.
+static int order_take(struct order *o, int64_t *ret_pts_us, int64_t *ret_duration_us)
 {
     int frame = o->direction == FROZEN ? o->last : o->next;
-    *ret_pts_us = o->time_us;
-    *ret_duration_us = duration_of(o, frame, last_us);
-    o->time_us += *ret_duration_us;
+    int64_t duration = duration_of(o, frame), n = pieces_of(duration);
+    *ret_pts_us = piece_begin(o, duration, o->piece, n);
+    *ret_duration_us = piece_begin(o, duration, o->piece + 1, n) - *ret_pts_us;
+    if (++o->piece < n)
+        return frame;
+    o->piece = 0;
+    o->time_us += duration;
     o->next += o->direction == FORWARD ? 1 : o->direction == BACKWARD ? -1 : 0;
     return frame;
+}
+
+int64_t timeline_count(const struct timeline_params *p)
+{
+    struct order o = order_begin(p);
+    int64_t n = 0, pts, duration;
+    for (; n < PLAN_MAX && order_time(&o) < p->length_us && order_ready(&o); n++)
+        order_take(&o, &pts, &duration);
+    return n;
 }
 
 enum kb_code timeline_plan(const struct timeline_params *p, struct planned_frame **ret, int *ret_n,
@@ -185,7 +261,7 @@ enum kb_code timeline_plan(const struct timeline_params *p, struct planned_frame
     struct order o = order_begin(p);
     CLEANUP(kb_freep) struct planned_frame *plan = NULL;
     int n = 0, capacity = 0;
-    while (o.time_us < p->length_us && order_ready(&o)) {
+    while (order_time(&o) < p->length_us && order_ready(&o)) {
         if (n == PLAN_MAX)
             return kb_fail(err, KB_BAD_INPUT,
                            _("the speech would need more than %d frames of this video: its frames "
@@ -200,7 +276,7 @@ enum kb_code timeline_plan(const struct timeline_params *p, struct planned_frame
             plan = grown;
         }
         int64_t duration;
-        plan[n].track_frame = order_take(&o, 0, &plan[n].pts_us, &duration);
+        plan[n].track_frame = order_take(&o, &plan[n].pts_us, &duration);
         n++;
     }
     *ret = TAKE(plan);
@@ -208,39 +284,46 @@ enum kb_code timeline_plan(const struct timeline_params *p, struct planned_frame
     return KB_OK;
 }
 
-static enum kb_code give(struct timeline *s, AVFrame *frame, struct shown_frame *ret)
+// The next frame of the film, as the order has it.
+static enum kb_code read_next(struct timeline *s, AVFrame **ret, struct kb_error *err)
 {
-    ret->frame = frame;
-    ret->track_frame =
-        order_take(&s->order, FRAME_DURATION(frame), &ret->pts_us, &ret->duration_us);
-    return KB_OK;
+    struct order *o = &s->order;
+    if (o->direction == FROZEN) {
+        *ret = s->frozen ? av_frame_clone(s->frozen) : NULL;
+        return *ret ? KB_OK : s->frozen ? kb_no_memory(err) : KB_EOF;
+    }
+    enum kb_code code =
+        o->direction == FORWARD ? read_forward(s, ret, err) : read_backward(s, ret, err);
+    if (code == KB_OK && o->next == o->last) {
+        av_frame_free(&s->frozen);
+        s->frozen = av_frame_clone(*ret);
+    }
+    return code;
 }
 
 enum kb_code timeline_next(struct timeline *s, struct shown_frame *ret, struct kb_error *err)
 {
     struct order *o = &s->order;
-    if (o->time_us >= s->p.length_us || !order_ready(o))
+    if (order_time(o) >= s->p.length_us || !order_ready(o))
         return KB_EOF;
-    if (o->direction == FROZEN) {
-        AVFrame *again = s->frozen ? av_frame_clone(s->frozen) : NULL;
-        if (again)
-            return give(s, again, ret);
-        return s->frozen ? kb_no_memory(err) : KB_EOF;
-    }
-
     AVFrame *frame = NULL;
-    enum kb_code code =
-        o->direction == FORWARD ? read_forward(s, &frame, err) : read_backward(s, &frame, err);
-    if (code == KB_EOF && o->direction == FORWARD && o->next > o->first) {
-        // The file ends before the track does: play what there is.
-        o->last = o->next - 1;
-        return timeline_next(s, ret, err);
+    if (o->piece == 0) {
+        enum kb_code code = read_next(s, &frame, err);
+        if (code == KB_EOF && o->direction == FORWARD && o->next > o->first) {
+            // The file ends before the track does: play what there is.
+            o->last = o->next - 1;
+            return timeline_next(s, ret, err);
+        }
+        if (code != KB_OK)
+            return code;
+    } else {
+        frame = TAKE(s->current);
     }
-    if (code != KB_OK)
-        return code;
-    if (o->next == o->last) {
-        av_frame_free(&s->frozen);
-        s->frozen = av_frame_clone(frame);
+    ret->track_frame = order_take(o, &ret->pts_us, &ret->duration_us);
+    ret->frame = frame;
+    if (o->piece > 0 && !(s->current = av_frame_clone(frame))) {
+        av_frame_free(&ret->frame);
+        return kb_no_memory(err);
     }
-    return give(s, frame, ret);
+    return KB_OK;
 }

@@ -1,6 +1,8 @@
 // The frames of a dub in the order they are shown: the video from its start point on, then, when
-// the speech is longer, again in the way the loop mode says. Internal to lipsync/. Not thread-safe;
-// may move between threads.
+// the speech is longer, again in the way the loop mode says. A picture that is shown for longer
+// than one of a film at 24 a second is given as several frames of at most 40 ms, so that each can
+// have a mouth of its own: slides, animations, a screen that stands still. Internal to lipsync/.
+// Not thread-safe; may move between threads.
 #ifndef LIPSYNC_TIMELINE_H
 #define LIPSYNC_TIMELINE_H
 
@@ -16,6 +18,7 @@ struct timeline_params {
     enum loop_mode loop;
     int64_t start_us;  // first frame: the one shown at this time of the video
     int64_t length_us; // frames are given until this time of the output
+    int64_t last_us;   // how long the track's last frame is shown; 0 = as long as the one before
 };
 
 struct shown_frame {
@@ -24,14 +27,25 @@ struct shown_frame {
     int64_t pts_us, duration_us; // in the output
 };
 
-// The same order ahead of time, without reading: where pictures are missing or the last one is
-// shown longer than the others, it is off by that. ret: n frames, free().
+// Asks the film for last_us, if the output comes so far. The reader is left anywhere: restart it.
+// The codes of reader_seek() and reader_next().
+enum kb_code timeline_measure(struct timeline_params *p, struct kb_error *err);
+
+// The rate of the frames that are given for a film of this one: its own, or, below 24 a second, the
+// multiple of it that is.
+AVRational timeline_rate(AVRational film);
+
+// The same order ahead of time, without reading: where pictures are missing this time, it is off by
+// that. ret: n frames, free().
 struct planned_frame {
     int track_frame;
     int64_t pts_us;
 };
 enum kb_code timeline_plan(const struct timeline_params *p, struct planned_frame **ret, int *ret_n,
                            struct kb_error *err);
+
+// How many frames that is; no more than can be planned.
+int64_t timeline_count(const struct timeline_params *p);
 
 struct timeline *timeline_create(const struct timeline_params *p); // never NULL
 // KB_EOF when length_us is reached, or at the video's end if the loop mode is none.

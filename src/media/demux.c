@@ -415,6 +415,9 @@ int64_t demux_duration_us(const struct demux *s)
 
 bool demux_is_still(const struct demux *s)
 {
+    const AVDictionaryEntry *brand = av_dict_get(s->demux->metadata, "major_brand", NULL, 0);
+    if (brand && !strcmp(brand->value, "avif"))
+        return s->stream->nb_frames <= 1; // "avis" moves
     return av_match_name(s->demux->iformat->name, "image2") ||
            strstr(s->demux->iformat->name, "_pipe") != NULL;
 }

@@ -231,7 +231,9 @@ enum kb_code reader_next(struct reader *r, AVFrame **ret, struct kb_error *err)
         enum kb_code code = look_ahead(r, err);
         if (code != KB_OK && code != KB_EOF)
             return code;
-        FRAME_DURATION(f) = code == KB_OK ? r->ahead->pts - f->pts : last_duration(r, f);
+        if (code == KB_EOF)
+            r->info.last_us = last_duration(r, f);
+        FRAME_DURATION(f) = code == KB_OK ? r->ahead->pts - f->pts : r->info.last_us;
     }
     enum kb_code code = shaper_apply(&r->shaper, f, err);
     if (code != KB_OK)

@@ -29,6 +29,7 @@ struct reader_info {
     int64_t start_us;          // when the first picture is shown, as the file's sound counts (see
                                // audio_read); mostly 0
     int64_t n_frames_estimate; // 0 if unknown
+    int64_t last_us;           // how long the last picture is shown; 0 until it was read
     int64_t bitrate;           // of the video stream, bits per second, 0 if unknown
     bool is_still;             // one picture; the frame has pts 0 and duration 1/25 s
     char codec[32];

@@ -12,16 +12,18 @@
 #define N_FRAMES 20
 #define STEP_US  40000
 
-static char video[4096];
-static struct track *track;
+static char folder[] = "/tmp/koubo-source-XXXXXX";
+static char video[4096], slides[4096];
+static struct track *track, *slides_track;
 
-static int make_video(void **state)
+// What is shown for long, and what only a little longer than at 25 a second.
+static const int64_t slides_us[] = {40000, 2000000, 41708, 100000, 40000, 66667, 1500000};
+#define N_SLIDES ((int)ARRAY_LEN(slides_us))
+
+static void make_film(const char *path, int n, const int64_t *durations_us, struct track **ret,
+                      struct face_models *models)
 {
     struct kb_error err = {0};
-    char folder[] = "/tmp/koubo-source-XXXXXX";
-    if (!mkdtemp(folder))
-        return -1;
-    snprintf(video, sizeof(video), "%s/numbers.mp4", folder);
     struct writer *w = NULL;
     struct writer_params wp = {.width = 64,
                                .height = 48,
@@ -29,8 +31,9 @@ static int make_video(void **state)
                                .crf = 10,
                                .preset = "ultrafast",
                                .threads = 1};
-    assert_ok(err, writer_open(&w, video, &wp, &err));
-    for (int k = 0; k < N_FRAMES; k++) {
+    int64_t pts = 0;
+    assert_ok(err, writer_open(&w, path, &wp, &err));
+    for (int k = 0; k < n; k++) {
         AVFrame *f = av_frame_alloc();
         f->format = AV_PIX_FMT_YUV420P;
         f->width = 64;
@@ -39,29 +42,41 @@ static int make_video(void **state)
         memset(f->data[0], 20 + 10 * k, (size_t)f->linesize[0] * 48);
         memset(f->data[1], 128, (size_t)f->linesize[1] * 24);
         memset(f->data[2], 128, (size_t)f->linesize[2] * 24);
-        f->pts = k * STEP_US;
-        FRAME_DURATION(f) = STEP_US;
+        f->pts = pts;
+        FRAME_DURATION(f) = durations_us ? durations_us[k] : STEP_US;
+        pts += FRAME_DURATION(f);
         assert_ok(err, writer_put(w, f, &err));
         av_frame_free(&f);
     }
     assert_ok(err, writer_finish(w, &err));
     writer_close(&w);
+    assert_ok(err, track_make(ret, path, models, &(struct track_params){0}, &err));
+    assert_int_equal(track_info(*ret)->n_frames, n);
+    assert_int_equal(track_info(*ret)->n_faces, 0);
+}
 
+static int make_videos(void **state)
+{
+    struct kb_error err = {0};
     struct face_models *models = NULL;
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(video, sizeof(video), "%s/numbers.mp4", folder);
+    snprintf(slides, sizeof(slides), "%s/slides.mp4", folder);
     assert_ok(err, face_models_load(&models, &err));
-    assert_ok(err, track_make(&track, video, models, &(struct track_params){0}, &err));
+    make_film(video, N_FRAMES, NULL, &track, models);
+    make_film(slides, N_SLIDES, slides_us, &slides_track, models);
     face_models_free(&models);
-    assert_int_equal(track_info(track)->n_frames, N_FRAMES);
-    assert_int_equal(track_info(track)->n_faces, 0);
     return 0;
 }
 
-static int remove_video(void **state)
+static int remove_videos(void **state)
 {
     track_free(&track);
+    track_free(&slides_track);
     unlink(video);
-    *strrchr(video, '/') = '\0';
-    rmdir(video);
+    unlink(slides);
+    rmdir(folder);
     return 0;
 }
 
@@ -71,7 +86,7 @@ static void play(enum loop_mode loop, int64_t start_us, int64_t length_us, const
     struct kb_error err = {0};
     struct reader *r = NULL;
     assert_ok(err, reader_open(&r, video, NULL, &err));
-    struct timeline_params sp = {r, track, loop, start_us, length_us};
+    struct timeline_params sp = {r, track, loop, start_us, length_us, 0};
     struct timeline *s = timeline_create(&sp);
     int n = 0;
     for (;; n++) {
@@ -144,7 +159,7 @@ static void test_too_many_frames(void **state)
     int64_t pts[N_FRAMES], *own = track->pts;
     for (int i = 0; i < N_FRAMES; i++)
         pts[i] = i;
-    struct timeline_params sp = {r, track, LOOP_RESTART, 0, 3600000000};
+    struct timeline_params sp = {r, track, LOOP_RESTART, 0, 3600000000, 0};
     track->pts = pts;
     enum kb_code code = timeline_plan(&sp, &plan, &n, &err);
     track->pts = own;
@@ -157,6 +172,111 @@ static void test_too_many_frames(void **state)
     reader_close(&r);
 }
 
+static int luma_of(const struct shown_frame *f)
+{
+    return (f->frame->data[0][20 * f->frame->linesize[0] + 30] - 20 + 5) / 10;
+}
+
+// A picture that is shown for long is given in pieces, in whatever way the film is gone through;
+// the plan says the same as what is shown, and nothing of the time is lost.
+static void test_pieces(void **state)
+{
+    static const struct {
+        enum loop_mode loop;
+        int64_t start_us, length_us;
+    } cases[] = {{LOOP_PINGPONG, 0, 1000000},
+                 {LOOP_PINGPONG, 0, 12000000},
+                 {LOOP_RESTART, 0, 9000000},
+                 {LOOP_FREEZE, 0, 7000000},
+                 {LOOP_NONE, 0, 7000000},
+                 {LOOP_RESTART, 2500000, 6000000},
+                 {LOOP_PINGPONG, 2100000, 12345678},
+                 {LOOP_PINGPONG, 3700000, 4000000}};
+    for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
+        struct kb_error err = {0};
+        struct reader *r = NULL;
+        struct planned_frame *plan = NULL;
+        int n_planned, n = 0;
+        assert_ok(err, reader_open(&r, slides, NULL, &err));
+        struct timeline_params sp = {
+            r, slides_track, cases[c].loop, cases[c].start_us, cases[c].length_us, 0};
+        assert_ok(err, timeline_measure(&sp, &err));
+        assert_ok(err, timeline_plan(&sp, &plan, &n_planned, &err));
+        assert_int_equal(timeline_count(&sp), n_planned);
+        assert_ok(err, reader_restart(r, NULL, &err));
+        struct timeline *s = timeline_create(&sp);
+        int64_t end_us = 0, of_picture_us = 0;
+        int picture = -1;
+        for (;; n++) {
+            struct shown_frame f = {0};
+            if (timeline_next(s, &f, &err) == KB_EOF)
+                break;
+            assert_non_null(f.frame);
+            assert_int_equal(luma_of(&f), f.track_frame);
+            assert_true(n < n_planned);
+            assert_int_equal(f.track_frame, plan[n].track_frame);
+            assert_int_equal(f.pts_us, plan[n].pts_us);
+            assert_int_equal(f.pts_us, end_us);
+            assert_true(f.duration_us > 20000);
+            // At most 40 ms, but for the one that is whole.
+            assert_true(f.duration_us <= 40001 || (f.duration_us < 42000 && f.track_frame == 2));
+            if (picture >= 0 && f.track_frame != picture && n > 1 &&
+                llabs(of_picture_us % slides_us[picture]) > 2000)
+                fail_msg("case %zu: picture %d is shown for %lld us", c, picture,
+                         (long long)of_picture_us);
+            of_picture_us = f.track_frame == picture ? of_picture_us : 0;
+            picture = f.track_frame;
+            of_picture_us += f.duration_us;
+            end_us = f.pts_us + f.duration_us;
+            av_frame_free(&f.frame);
+        }
+        assert_int_equal(n, n_planned);
+        if (cases[c].loop != LOOP_NONE)
+            assert_true(end_us >= cases[c].length_us && end_us < cases[c].length_us + 42000);
+        else // as long as the film
+            assert_in_range(end_us, 3788300, 3788500);
+        timeline_free(&s);
+        reader_close(&r);
+        free(plan);
+    }
+}
+
+// The last picture that the speech comes to, of a film that is longer: how long it is shown, the
+// track, which ends there, does not know.
+static void test_cut_track(void **state)
+{
+    struct kb_error err = {0};
+    struct reader *r = NULL;
+    int64_t covered_us = slides_track->info.covered_us;
+    slides_track->info.n_frames = 2;
+    slides_track->info.covered_us = 1000000;
+    assert_ok(err, reader_open(&r, slides, NULL, &err));
+    struct timeline_params sp = {r, slides_track, LOOP_PINGPONG, 0, 1000000, 0};
+    enum kb_code code = timeline_measure(&sp, &err);
+    int64_t n = timeline_count(&sp);
+    slides_track->info.n_frames = N_SLIDES;
+    slides_track->info.covered_us = covered_us;
+    assert_ok(err, code);
+    assert_in_range(sp.last_us, 1999900, 2000100);
+    assert_int_equal(n, 25);
+    reader_close(&r);
+}
+
+static void test_rate(void **state)
+{
+    static const struct {
+        AVRational film, shown;
+    } cases[] = {{{25, 1}, {25, 1}}, {{24, 1}, {24, 1}}, {{24000, 1001}, {24000, 1001}},
+                 {{60, 1}, {60, 1}}, {{10, 1}, {30, 1}}, {{15, 1}, {30, 1}},
+                 {{25, 2}, {25, 1}}, {{1, 1}, {25, 1}},  {{1, 5}, {25, 1}},
+                 {{0, 0}, {25, 1}}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AVRational rate = timeline_rate(cases[i].film);
+        if (av_cmp_q(rate, cases[i].shown) != 0)
+            fail_msg("%d/%d: %d/%d", cases[i].film.num, cases[i].film.den, rate.num, rate.den);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +285,9 @@ int main(void)
         cmocka_unit_test(test_pingpong),
         cmocka_unit_test(test_restart_freeze_none),
         cmocka_unit_test(test_too_many_frames),
+        cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_cut_track),
+        cmocka_unit_test(test_rate),
     };
-    return cmocka_run_group_tests(tests, make_video, remove_video);
+    return cmocka_run_group_tests(tests, make_videos, remove_videos);
 }
