@@ -1,5 +1,7 @@
 // One picture is decoded ahead: its time stamp is the end of the picture that is handed out, and
-// the first one tells on opening what the frames will look like.
+// the first one tells on opening what the frames will look like. Where the time stamps step back,
+// or on by very much, one more tells whether that was one wrong stamp or a clock that started
+// again.
 #include "media/reader.h"
 
 #include <stdio.h>
@@ -15,7 +17,8 @@
 #define STILL_DURATION_US 40000           // 1/25 s
 #define MAX_TIME_US       100000000000000 // three years; beyond it a time stamp is garbage
 #define MAX_RATE          1000            // pictures a second
-#define JUMP_US           1000000 // a step back of more is a new clock, of less a wrong stamp
+#define BACK_US           200000   // a step back of less is wrong stamps: pictures out of order
+#define HOLE_US           10000000 // a step on of more, where formats have clocks that start again
 
 static const AVRational us = {1, 1000000};
 
@@ -26,6 +29,7 @@ struct reader {
     struct reader_info info;
 
     AVFrame *ahead;   // decoded, pts in microseconds, not yet shaped; NULL at the end
+    AVFrame *beyond;  // the one after it, if that had to be looked at; pts as it was decoded
     int64_t frame_us; // of a frame at the nominal rate
     int64_t origin;   // time stamp of the first picture, or AV_NOPTS_VALUE
     int64_t shift_us; // added since a jump in the time stamps
@@ -43,47 +47,97 @@ static AVRational find_rate(struct demux *s)
     return rate;
 }
 
-// Time of a decoded frame in microseconds from the first picture, greater than the one before.
-static int64_t frame_time(struct reader *r, const AVFrame *f)
+// What the clock says, in microseconds from the first picture; INT64_MIN: nothing of use.
+static int64_t clock_time(struct reader *r, const AVFrame *f)
 {
     int64_t stamp = f->best_effort_timestamp, rel, t = INT64_MIN;
-    if (f->pts == AV_NOPTS_VALUE)
-        r->guessed = true;
-    if (stamp != AV_NOPTS_VALUE) {
-        if (r->origin == AV_NOPTS_VALUE)
-            r->origin = stamp;
-        if (!__builtin_sub_overflow(stamp, r->origin, &rel))
-            t = av_rescale_q(rel, r->source.stream->time_base, us);
+    if (stamp == AV_NOPTS_VALUE)
+        return INT64_MIN;
+    if (r->origin == AV_NOPTS_VALUE)
+        r->origin = stamp;
+    if (!__builtin_sub_overflow(stamp, r->origin, &rel))
+        t = av_rescale_q(rel, r->source.stream->time_base, us);
+    if (llabs(t / 2) > MAX_TIME_US || llabs(t + r->shift_us) > MAX_TIME_US)
+        return INT64_MIN;
+    return t + r->shift_us;
+}
+
+// The next decoded picture, in *ret, which may hold one already.
+static enum kb_code decode(struct reader *r, AVFrame **ret, struct kb_error *err)
+{
+    if (*ret)
+        return KB_OK;
+    CLEANUP(av_frame_free) AVFrame *f = av_frame_alloc();
+    if (!f)
+        return kb_no_memory(err);
+    enum kb_code code = demux_decode(&r->source, f, err);
+    if (code == KB_OK)
+        *ret = TAKE(f);
+    return code;
+}
+
+static bool clock_may_start_again(const struct reader *r)
+{
+    return r->source.demux->iformat->flags & AVFMT_TS_DISCONT;
+}
+
+// f says that it is shown at t, which cannot be: at or before the last picture, or long after it.
+static enum kb_code settle_time(struct reader *r, AVFrame *f, int64_t t, struct kb_error *err)
+{
+    int64_t next = INT64_MIN;
+    bool far = t - r->last_us > HOLE_US || r->last_us - t > BACK_US;
+    if (far) {
+        enum kb_code code = decode(r, &r->beyond, err);
+        if (code != KB_OK && code != KB_EOF)
+            return code;
+        next = r->beyond ? clock_time(r, r->beyond) : INT64_MIN;
     }
-    bool first = r->last_us == INT64_MIN;
-    if (t < -MAX_TIME_US || t > MAX_TIME_US) {
-        r->guessed = true;
-        return first ? 0 : r->last_us + r->frame_us;
-    }
-    t += r->shift_us;
-    if (first || t > r->last_us)
-        return t;
     r->guessed = true;
-    if (r->last_us - t < JUMP_US)
-        return r->last_us + KB_MIN(r->frame_us, 1000);
-    r->shift_us += r->last_us + r->frame_us - t;
-    return r->last_us + r->frame_us;
+    // The next one goes on where the last one was, or nothing does.
+    bool old_clock = next > r->last_us && next - r->last_us <= HOLE_US;
+    bool new_clock = far && !old_clock && (!r->beyond || (next > t && next - t <= HOLE_US));
+    f->pts = r->last_us + (new_clock ? r->frame_us : KB_MIN(r->frame_us, 1000));
+    if (new_clock)
+        r->shift_us += f->pts - t;
+    return KB_OK;
+}
+
+// Give a decoded picture its time: microseconds from the first one, after the one before.
+static enum kb_code place(struct reader *r, AVFrame *f, struct kb_error *err)
+{
+    bool first = r->last_us == INT64_MIN;
+    int64_t t = clock_time(r, f);
+    enum kb_code code = KB_OK;
+    if (f->pts == AV_NOPTS_VALUE || t == INT64_MIN)
+        r->guessed = true;
+    if (t == INT64_MIN)
+        f->pts = first ? 0 : r->last_us + r->frame_us;
+    else if (first || (t > r->last_us && (t - r->last_us <= HOLE_US || !clock_may_start_again(r))))
+        f->pts = t;
+    else
+        code = settle_time(r, f, t, err);
+    r->last_us = f->pts;
+    return code;
 }
 
 // Decode the next picture into r->ahead; KB_EOF leaves it NULL.
 static enum kb_code look_ahead(struct reader *r, struct kb_error *err)
 {
     av_frame_free(&r->ahead);
-    CLEANUP(av_frame_free) AVFrame *f = av_frame_alloc();
-    if (!f)
-        return kb_no_memory(err);
-    enum kb_code code = demux_decode(&r->source, f, err);
-    if (code != KB_OK)
-        return code;
-    f->pts = frame_time(r, f);
-    r->last_us = f->pts;
-    r->ahead = TAKE(f);
-    return KB_OK;
+    CLEANUP(av_frame_free) AVFrame *f = TAKE(r->beyond);
+    enum kb_code code = decode(r, &f, err);
+    if (code == KB_OK)
+        code = place(r, f, err);
+    if (code == KB_OK)
+        r->ahead = TAKE(f);
+    return code;
+}
+
+// Forget what was decoded.
+static void drop_decoded(struct reader *r)
+{
+    av_frame_free(&r->ahead);
+    av_frame_free(&r->beyond);
 }
 
 static enum kb_code no_picture(const struct reader *r, struct kb_error *err)
@@ -202,7 +256,7 @@ enum kb_code reader_restart(struct reader *r, const struct reader_params *params
     r->params = params ? *params : (struct reader_params){0};
     shaper_reset(&r->shaper);
     r->shaper = (struct shaper){0};
-    av_frame_free(&r->ahead);
+    drop_decoded(r);
     enum kb_code code = demux_restart(&r->source, r->params.cancel, err);
     return code == KB_OK ? set_up(r, err) : code;
 }
@@ -247,7 +301,7 @@ enum kb_code reader_next(struct reader *r, AVFrame **ret, struct kb_error *err)
 static bool jump(struct reader *r, int64_t from_us, int64_t to_us)
 {
     int64_t stamp = r->origin + av_rescale_q(from_us, us, r->source.stream->time_base);
-    av_frame_free(&r->ahead);
+    drop_decoded(r);
     if (!demux_seek(&r->source, stamp))
         return false;
     r->last_us = INT64_MIN;
@@ -258,6 +312,14 @@ static bool jump(struct reader *r, int64_t from_us, int64_t to_us)
             return r->ahead->pts <= to_us && !r->guessed;
     } while (r->ahead->pts <= to_us);
     return false;
+}
+
+static enum kb_code skip_to(struct reader *r, int64_t pts_us, struct kb_error *err)
+{
+    enum kb_code code = KB_OK;
+    while (code == KB_OK && r->ahead && r->ahead->pts < pts_us)
+        code = look_ahead(r, err);
+    return code == KB_EOF ? KB_OK : code; // reader_next() tells the end
 }
 
 enum kb_code reader_seek(struct reader *r, int64_t pts_us, struct kb_error *err)
@@ -273,22 +335,25 @@ enum kb_code reader_seek(struct reader *r, int64_t pts_us, struct kb_error *err)
         found = jump(r, pts_us - steps_us[i], pts_us);
     }
     enum kb_code code = cancel_check(r->params.cancel, err);
-    if (code == KB_OK && !found) {
-        av_frame_free(&r->ahead);
+    if (code == KB_OK && found)
+        code = skip_to(r, pts_us, err);
+    // Not where the container led to: its clock may have started again on the way.
+    if (code == KB_OK && found && (r->ahead || !clock_may_start_again(r)))
+        return KB_OK;
+    if (code == KB_OK) {
+        drop_decoded(r);
         code = demux_restart(&r->source, r->params.cancel, err);
-        if (code == KB_OK)
-            code = start(r, err);
     }
-    while (code == KB_OK && r->ahead && r->ahead->pts < pts_us)
-        code = look_ahead(r, err);
-    return code == KB_EOF ? KB_OK : code; // reader_next() tells the end
+    if (code == KB_OK)
+        code = start(r, err);
+    return code == KB_OK ? skip_to(r, pts_us, err) : code;
 }
 
 void reader_close(struct reader **r)
 {
     if (!*r)
         return;
-    av_frame_free(&(*r)->ahead);
+    drop_decoded(*r);
     shaper_reset(&(*r)->shaper);
     demux_close(&(*r)->source);
     free(*r);

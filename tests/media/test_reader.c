@@ -416,6 +416,55 @@ static void test_restart(void **state)
     }
 }
 
+// Pieces one after the other in one file, as recorders and downloads join them.
+static const char *make_joined(const char *name, const char *const *options, int n)
+{
+    char *all = NULL;
+    size_t size = 0;
+    for (int i = 0; i < n; i++) {
+        size_t more;
+        CLEANUP(kb_freep) char *data = load_bytes(make_file("piece.ts", options[i]), &more);
+        all = realloc(all, size + more);
+        assert_non_null(all);
+        memcpy(all + size, data, more);
+        size += more;
+    }
+    const char *path = make_bytes(name, all, size);
+    free(all);
+    return path;
+}
+
+#define PIECE "-f lavfi -i testsrc2=s=64x64:r=25:d=0.64 -pix_fmt yuv420p -muxdelay 0 "
+
+// The clock starts again after less than a second, or goes on elsewhere: the pictures go on.
+static void test_clock_starts_again(void **state)
+{
+    static const char *const again[] = {PIECE "-c:v libx264", PIECE "-c:v libx264",
+                                        PIECE "-c:v libx264"};
+    static const char *const far[] = {PIECE "-c:v mpeg2video",
+                                      PIECE "-c:v mpeg2video -output_ts_offset 5000",
+                                      PIECE "-c:v mpeg2video -output_ts_offset 40"};
+    static const char *const *const cases[] = {again, far};
+    for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
+        const char *path = make_joined("joined.ts", cases[c], 3);
+        CLEANUP(reader_close) struct reader *r = open_ok(path, NULL);
+        struct seen seen = {0}, rest = {0};
+        look_at(r, &seen);
+        assert_int_equal(seen.n, 48);
+        for (int i = 0; i < seen.n; i++)
+            if (seen.pts[i] != 40000 * i)
+                fail_msg("case %zu: picture %d at %lld", c, i, (long long)seen.pts[i]);
+        // Neither does a reader that was never there lose its way.
+        CLEANUP(reader_close) struct reader *fresh = open_ok(path, NULL);
+        struct kb_error err = {0};
+        assert_ok(err, reader_seek(fresh, seen.pts[40], &err));
+        look_at(fresh, &rest);
+        assert_int_equal(rest.n, 8);
+        assert_int_equal(rest.pts[0], seen.pts[40]);
+        assert_int_equal(rest.hash[7], seen.hash[47]);
+    }
+}
+
 static void test_cancel(void **state)
 {
     struct kb_error err = {0};
@@ -509,7 +558,7 @@ int main(void)
         cmocka_unit_test(test_variable_rate), cmocka_unit_test(test_rotation),
         cmocka_unit_test(test_shapes),        cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_ahead),         cmocka_unit_test(test_clips),
-        cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_restart),       cmocka_unit_test(test_clock_starts_again),
     };
     return cmocka_run_group_tests(tests, make_setup, make_teardown);
 }
