@@ -17,6 +17,7 @@ struct meta {
 };
 
 struct tensor_set {
+    enum form form;
     struct tensor *tensors;
     size_t n_tensors, tensors_room;
     // Names to tensors: open addressing, 0 is free, else index + 1. The size is a power of two and
@@ -133,6 +134,33 @@ struct tensor_shape_text tensor_shape(const struct tensor *t)
     if (used < sizeof(s.text))
         snprintf(s.text + used, sizeof(s.text) - used, "]");
     return s;
+}
+
+const char *form_name(enum form f)
+{
+    switch (f) {
+    case FORM_SAFETENSORS:
+        return "safetensors";
+    case FORM_PYTORCH:
+        return _("PyTorch (zip)");
+    case FORM_PYTORCH_LEGACY:
+        return _("PyTorch (before 1.6)");
+    case FORM_TORCHSCRIPT:
+        return "TorchScript";
+    case FORM_NONE:
+        break;
+    }
+    return _("unknown");
+}
+
+void tensor_set_put_form(struct tensor_set *set, enum form f)
+{
+    set->form = f;
+}
+
+enum form tensor_set_form(const struct tensor_set *set)
+{
+    return set->form;
 }
 
 struct tensor_set *tensor_set_create(void)

@@ -31,11 +31,19 @@ struct tensor_shape_text {
 };
 struct tensor_shape_text tensor_shape(const struct tensor *t);
 
+// What kind of file tensors came out of.
+enum form { FORM_NONE, FORM_SAFETENSORS, FORM_PYTORCH, FORM_PYTORCH_LEGACY, FORM_TORCHSCRIPT };
+
+const char *form_name(enum form f); // for people: "PyTorch (zip)", "TorchScript", …
+
 // A set of named tensors and of text metadata (key, value), in file order.
 struct tensor_set;
 
 struct tensor_set *tensor_set_create(void); // never NULL
 void tensor_set_free(struct tensor_set **set);
+
+void tensor_set_put_form(struct tensor_set *set, enum form f);
+enum form tensor_set_form(const struct tensor_set *set);
 
 // Add a tensor whose data is copied (or, if data is NULL, zeroed). The name must be new.
 // Returns the writable data through *ret_data if that is not NULL. KB_BAD_INPUT for a repeated

@@ -86,14 +86,56 @@ static void test_nested(void **state)
     }
 }
 
+// torch.save's other protocols.
+static void test_protocols(void **state)
+{
+    for (int protocol = 3; protocol <= 5; protocol++) {
+        CLEANUP(tensor_set_free) struct tensor_set *set = NULL;
+        char name[16];
+        snprintf(name, sizeof(name), "protocol%d", protocol);
+        load_golden(&set, name, protocol == 5 ? "legacy" : "zip");
+        assert_int_equal(tensor_set_count(set), 7);
+        assert_ramp(set, "0.weight", DTYPE_F32, "[3, 2, 3, 3]", 0);
+    }
+}
+
+// Whole models: module objects, of which nothing but names and tensors is taken.
+static void test_modules(void **state)
+{
+    static const struct {
+        const char *name, *file;
+        enum form form;
+    } cases[] = {
+        {"module", "zip", FORM_PYTORCH},           {"module", "legacy", FORM_PYTORCH_LEGACY},
+        {"traced", "zip", FORM_TORCHSCRIPT},       {"scripted", "zip", FORM_TORCHSCRIPT},
+        {"module_protocol4", "zip", FORM_PYTORCH},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(tensor_set_free) struct tensor_set *set = NULL;
+        load_golden(&set, cases[i].name, cases[i].file);
+        assert_int_equal(tensor_set_form(set), cases[i].form);
+        assert_int_equal(tensor_set_count(set), 10);
+        assert_ramp(set, "parts.0.weight", DTYPE_F32, "[3, 2, 3, 3]", 0);
+        assert_ramp(set, "parts.1.inner.bias", DTYPE_F32, "[3]", 0);
+        assert_ramp(set, "own", DTYPE_F32, "[5]", 0);
+        assert_non_null(tensor_set_find(set, "norm.running_var"));
+    }
+    CLEANUP(tensor_set_free) struct tensor_set *none = NULL;
+    struct kb_error err = {0};
+    assert_fails(err, KB_BAD_INPUT, "TorchScript: the model in the file has no weights",
+                 weights_load(&none, source_path("tests/golden/pth_frozen_zip.pth"), &err));
+}
+
 // Cut at every byte, and every byte changed: an error or a set, never a crash or a leak.
 static void test_damaged(void **state)
 {
-    static const char *const names[] = {"views", "types"};
-    for (size_t k = 0; k < ARRAY_LEN(forms) * ARRAY_LEN(names); k++) {
+    static const char *const names[] = {"views_zip",    "views_legacy", "types_zip",
+                                        "types_legacy", "scripted_zip", "module_legacy",
+                                        "protocol4_zip"};
+    for (size_t k = 0; k < ARRAY_LEN(names); k++) {
         struct kb_error err = {0};
         char path[128];
-        snprintf(path, sizeof(path), "tests/golden/pth_%s_%s.pth", names[k / 2], forms[k % 2]);
+        snprintf(path, sizeof(path), "tests/golden/pth_%s.pth", names[k]);
         CLEANUP(file_unmap) struct file_map m = {0};
         assert_ok(err, file_map(&m, source_path(path), &err));
         for (size_t n = 0; n < m.size; n++) {
@@ -208,9 +250,17 @@ static void test_hostile(void **state)
         CASE("ctorch.storage\n_load_from_bytes\nU\x01"
              "1\x85R",
              0, "_load_from_bytes"),
-        CASE("ctorch\n\x1b[31mred\n", 0, "'torch.?[31mred'"),
+        CASE("ctorch\n\x1b[31mred\n)R", 0, "'torch.?[31mred'"),
+        CASE("\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85R", 0, "refuses to run 'os.system'"),
         CASE("ctorch._utils\n_rebuild_tensor_v2", -1, "ends in the middle"),
-        CASE("(U\x06moduleNNNtQ", 0, "whole Python model"),
+        CASE("cos\nsystem\n", 0, "no weights"),     // a name alone is not run
+        CASE("cos\nsystem\n)\x81", 0, "frozen"),    // nor a class
+        CASE("cos\nsystem\n)}\x92}b", 0, "frozen"), // of either opcode
+        CASE("(U\x06moduleNNNtQ", 0, "not described as PyTorch does"),
+        CASE("(U\x06modulecm\nM\nNNtQ)\x81", 0, "frozen"),
+        CASE("N)\x81", 0, "without a class"),
+        CASE("cm\nM\n\x81", 0, "without a class"),
+        CASE("NN\x93", 0, "no text"),
         // views outside their storage
         CASE(TENSOR("<S:6>", "<i:0>", "<i:7>\x85", "<i:1>\x85"), 6, "do not fit"),
         CASE(TENSOR("<S:6>", "<i:1>", "<i:6>\x85", "<i:1>\x85"), 6, "do not fit"),
@@ -236,7 +286,15 @@ static void test_hostile(void **state)
              "a",
              0, "no weights"),
         CASE("}q\x01U\x0astate_dicth\x01s", 0, "no weights"),
-        CASE("}q\x01U\x0astate_dicth\x01s<S:0>0", 0, "opcode 0x30"),
+        CASE("}q\x01U\x0astate_dicth\x01s<S:0>\x97", 0, "opcode 0x97"),
+        CASE("cm\nM\n)\x81q\x01}U\x01_h\x01sb", 0, "too deep"),
+        CASE("cm\nM\n)\x81q\x01}(U\x01_h\x01U\x01-h\x01ub", 0, "too deep"),
+        // a tuple of itself, as Python's pickler makes it
+        CASE("]q\x01h\x01\x85q\x02"
+             "0h\x02(NN1"
+             "2"
+             "01",
+             0, "no mark"),
         // stack, memo and marks
         CASE("", -1, "ends in the middle"),
         CASE(".", -1, "one value"),
@@ -257,7 +315,13 @@ static void test_hostile(void **state)
         CASE("NQ", 0, "storage"),
         CASE("ctorch\nFloatStorage\n)R", 0, "outside the file"),
         CASE("X\xff\xff\xff\xff", -1, "ends in the middle"),
-        CASE("\x80\x05", 0, "protocol 5"),
+        CASE("\x80\x06", 0, "protocol 6"),
+        CASE("\x95\x01\0\0\0\0\0\0\xff", 0, "frame"),
+        CASE("\x8d\xff\xff\xff\xff\xff\xff\xff\xff", -1, "ends in the middle"),
+        CASE("\x96\xff\xff\xff\xff\xff\xff\xff\x7f", -1, "ends in the middle"),
+        CASE("\x94", 0, "memo"),
+        CASE("0", 0, "no mark"),
+        CASE("2", 0, "not there"),
         CASE("\x8a\x09"
              "123456789",
              -1, "ends in the middle"),
@@ -380,6 +444,7 @@ static void test_zip(void **state)
         {1, {"a/data/0", data, 8, 0, 8, false}, "compressed"},
         {1, {"a/data/0", data, 8, 1u << 30, 0, false}, "directory of the checkpoint"},
         {1, {"a/data/0", data, 8, 0, 0, true}, "directory of the checkpoint"},
+        {2, {"a/code/x.py", "deflated", 8, 0, 8, false}, NULL}, // of which nothing is read
         {0, {"a/other.pkl", pkl, sizeof(pkl) - 1, 0, 0, false}, "no data.pkl"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -402,7 +467,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_types),   cmocka_unit_test(test_views),
-        cmocka_unit_test(test_nested),  cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_nested),  cmocka_unit_test(test_protocols),
+        cmocka_unit_test(test_modules), cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_hostile), cmocka_unit_test(test_shared_bomb),
         cmocka_unit_test(test_zip),
     };

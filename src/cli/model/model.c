@@ -57,20 +57,6 @@ int cmd_model(int argc, char **argv)
     return EXIT_USAGE;
 }
 
-// What a file says it is by its first bytes.
-static const char *format_name(const struct file_map *file)
-{
-    if (file->size >= 8 && memcmp(file->data + 4, "TFL3", 4) == 0)
-        return "tflite";
-    if (file->size >= 4 && memcmp(file->data, "PK\3\4", 4) == 0)
-        return _("PyTorch (zip)");
-    if (file->size >= 2 && file->data[0] == 0x80)
-        return _("PyTorch (before 1.6)");
-    if (file->size >= 9 && file->data[8] == '{')
-        return "safetensors";
-    return _("unknown");
-}
-
 static const char *network_name(const struct tensor_set *weights)
 {
     const char *name = tensor_set_meta(weights, "name");
@@ -284,8 +270,7 @@ int model_info(int argc, char **argv)
 
     CLEANUP(tensor_set_free) struct tensor_set *weights = NULL;
     CLEANUP(graph_free) struct graph *graph = NULL;
-    const char *format = format_name(&file);
-    bool tflite = strcmp(format, "tflite") == 0;
+    bool tflite = file.size >= 8 && memcmp(file.data + 4, "TFL3", 4) == 0;
     if (!tflite) {
         code = weights_load(&weights, o.file, &weights_err);
         if (code != KB_OK)
@@ -296,7 +281,7 @@ int model_info(int argc, char **argv)
         return cli_report(graph_code, &graph_err);
 
     print_field(_("file"), o.file);
-    print_field(_("format"), format);
+    print_field(_("format"), tflite ? "tflite" : form_name(tensor_set_form(weights)));
     print_field(_("network"), tflite ? path_name(o.file) : network_name(weights));
     if (graph)
         print_graph(graph, weights && tensor_set_meta(weights, "int8"));

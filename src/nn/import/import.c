@@ -9,10 +9,16 @@ static bool starts_with(const struct file_map *m, size_t at, const char *bytes, 
     return m->size >= at + n && memcmp(m->data + at, bytes, n) == 0;
 }
 
+// A pickle opens with its protocol.
+static bool is_pickle(const struct file_map *m)
+{
+    return m->size >= 2 && m->data[0] == 0x80 && m->data[1] >= 2 && m->data[1] <= 5;
+}
+
 static enum kb_code read_mapped(struct tensor_set **ret, const struct file_map *m,
                                 struct kb_error *err)
 {
-    if (starts_with(m, 0, "PK\3\4", 4) || starts_with(m, 0, "\x80\x02", 2))
+    if (starts_with(m, 0, "PK\3\4", 4) || is_pickle(m))
         return pth_read(ret, m->data, m->size, err);
     if (starts_with(m, 8, "{", 1))
         return safetensors_read(ret, m->data, m->size, err);
@@ -41,14 +47,7 @@ static enum kb_code graph_from_weights(struct graph **ret, const struct file_map
         return code;
     if (tensor_set_meta(set, "graph"))
         return graph_from_metadata(ret, set, err);
-    if (wav2lip_recognize(set))
-        return wav2lip_graph(ret, set, err);
-    return kb_fail(
-        err, KB_BAD_INPUT,
-        _("weights of a network that koubo does not know (%zu tensors, the first is '%s'); "
-          "it knows Wav2Lip checkpoints and .safetensors files with a graph in their "
-          "metadata"),
-        tensor_set_count(set), tensor_set_count(set) ? tensor_set_at(set, 0)->name : "-");
+    return wav2lip_graph(ret, set, err);
 }
 
 enum kb_code graph_load(struct graph **ret, const char *path, struct kb_error *err)

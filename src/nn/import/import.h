@@ -6,16 +6,17 @@
 #include "nn/graph.h"
 #include "nn/tensor.h"
 
-// Load weights: .safetensors, .pth / .pt / .ckpt (PyTorch, zip or legacy form); told apart by
-// content, not by name. PyTorch: the state_dict is found at the top or under "state_dict",
-// a "module." prefix is dropped. KB_NOT_FOUND, KB_BAD_INPUT, KB_NO_SPACE.
+// Load weights: .safetensors, .pth / .pt / .ckpt (PyTorch, zip or legacy form, TorchScript); told
+// apart by content, not by name. PyTorch: the state_dict is found at the top or under "state_dict"
+// and the like; of a whole model or a TorchScript archive the attributes are walked and nothing is
+// run. A "module." prefix is dropped. KB_NOT_FOUND, KB_BAD_INPUT, KB_NO_SPACE.
 enum kb_code weights_load(struct tensor_set **ret, const char *path, struct kb_error *err);
 
 // The two formats behind weights_load().
 enum kb_code safetensors_read(struct tensor_set **ret, const void *data, size_t size,
                               struct kb_error *err);
 enum kb_code pth_read(struct tensor_set **ret, const void *data, size_t size,
-                      struct kb_error *err); // both PyTorch forms
+                      struct kb_error *err); // all PyTorch forms
 
 // Write a set as safetensors, atomically (.part, then rename).
 enum kb_code safetensors_write(const char *path, const struct tensor_set *set,
@@ -33,6 +34,7 @@ enum kb_code graph_from_metadata(struct graph **ret, const struct tensor_set *se
 
 // Does the set look like a Wav2Lip state_dict (face_encoder_blocks.…)?
 bool wav2lip_recognize(const struct tensor_set *set);
+// A prefix of all its names ("model.face_encoder_blocks.…") is no hindrance.
 // The published Wav2Lip network (Prajwal et al. 2020, "A Lip Sync Expert Is All You Need"):
 // inputs "mel" 80x16x1 and "face" 96x96x6, output "face_out" 96x96x3. KB_BAD_INPUT names the
 // tensors that are missing or of another shape.

@@ -1,6 +1,7 @@
-// A restricted reader of Python pickles: the part of protocol 2 that torch.save writes, able to
-// build numbers, texts, containers, and descriptions of tensors, and nothing else. No function of
-// the file's choosing ever runs: a name outside a short list ends the reading.
+// A restricted reader of Python pickles: what torch.save and TorchScript write in protocols 2 to 5,
+// able to build numbers, texts, containers, descriptions of tensors and of objects (the name of
+// their class and their attributes), and nothing else. Nothing of the file's choosing ever runs: an
+// object stays a description, and a call of a name outside a short list ends the reading.
 // Internal to nn/. Not thread-safe; two readers run side by side without trouble.
 #ifndef NN_IMPORT_PICKLE_H
 #define NN_IMPORT_PICKLE_H
@@ -13,13 +14,15 @@ enum pickle_kind {
     PICKLE_INT,     // integer
     PICKLE_BIG_INT, // text: two's complement, little-endian, more than 8 bytes
     PICKLE_FLOAT,   // real
-    PICKLE_TEXT,    // text
-    PICKLE_TUPLE,   // items
-    PICKLE_LIST,    // items
+    PICKLE_TEXT,    // text; bytes too
+    PICKLE_TUPLE,   // items; frozen sets too
+    PICKLE_LIST,    // items; sets too
     PICKLE_DICT,    // items: key, value, key, value, …
-    PICKLE_GLOBAL,  // one of the few names allowed
+    PICKLE_GLOBAL,  // global: a name, which says nothing of what is behind it
     PICKLE_STORAGE, // storage
     PICKLE_TENSOR,  // tensor
+    PICKLE_OBJECT,  // object
+    PICKLE_OPAQUE,  // something that koubo has no use for, such as a device or a path
 };
 
 enum pickle_storage_type {
@@ -50,7 +53,11 @@ struct pickle_value {
             struct pickle_value **at;
             size_t n, room;
         } items;
-        int global; // pickle.c's business
+        struct {
+            int function;              // pickle_call.c's business
+            const char *module, *name; // point into the input, not terminated
+            size_t module_size, name_size;
+        } global;
         struct {
             enum pickle_storage_type type;
             const struct pickle_value *key;  // a text
@@ -62,6 +69,10 @@ struct pickle_value {
             int64_t offset;                           // elements
             const struct pickle_value *size, *stride; // tuples, any content
         } tensor;
+        struct {
+            const struct pickle_value *type;  // a global
+            const struct pickle_value *state; // what it was given, mostly a dict; NULL: nothing
+        } object;
     };
 };
 

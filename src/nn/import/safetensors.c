@@ -170,6 +170,7 @@ enum kb_code safetensors_read(struct tensor_set **ret, const void *data, size_t 
                        header ? "{…} expected" : where.text);
 
     CLEANUP(tensor_set_free) struct tensor_set *set = tensor_set_create();
+    tensor_set_put_form(set, FORM_SAFETENSORS);
     size_t payload = size - 8 - (size_t)header_size, n = 0;
     CLEANUP(kb_freep)
     struct span *spans = kb_calloc_checked(json_object_size(header), sizeof(*spans));

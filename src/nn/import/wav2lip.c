@@ -100,12 +100,39 @@ static bool layer_part(const struct layer *l, enum part part, char name[96], int
     return true;
 }
 
+// What stands before the names of the network's parts: "" as published, "model." where it was saved
+// as a part of something. False: it is another network.
+#define MAX_PREFIX 64
+static bool find_prefix(const struct tensor_set *set, char ret[MAX_PREFIX])
+{
+    for (size_t i = 0; i < tensor_set_count(set); i++) {
+        const char *name = tensor_set_at(set, i)->name;
+        const char *at = strstr(name, "face_encoder_blocks.");
+        if (!at || at - name >= MAX_PREFIX || (at > name && at[-1] != '.'))
+            continue;
+        snprintf(ret, MAX_PREFIX, "%.*s", (int)(at - name), name);
+        return true;
+    }
+    return false;
+}
+
 bool wav2lip_recognize(const struct tensor_set *set)
 {
-    for (size_t i = 0; i < tensor_set_count(set); i++)
-        if (text_begins(tensor_set_at(set, i)->name, "face_encoder_blocks."))
-            return true;
-    return false;
+    char prefix[MAX_PREFIX];
+    return find_prefix(set, prefix);
+}
+
+// The arrays of a set by the published names.
+struct weights {
+    const struct tensor_set *set;
+    char prefix[MAX_PREFIX];
+};
+
+static const struct tensor *find_weights(const struct weights *w, const char *name)
+{
+    char full[MAX_PREFIX + 96];
+    snprintf(full, sizeof(full), "%s%s", w->prefix, name);
+    return tensor_set_find(w->set, full);
 }
 
 static bool same_dims(const struct tensor *t, const int64_t *dims, int n_dims)
@@ -119,7 +146,7 @@ static bool same_dims(const struct tensor *t, const int64_t *dims, int n_dims)
 }
 
 // Is everything there, and of the published shape? Names the first tensors that are not.
-static enum kb_code check_tensors(const struct tensor_set *set, struct kb_error *err)
+static enum kb_code check_tensors(const struct weights *weights, struct kb_error *err)
 {
     char names[300] = "", name[96];
     int n_missing = 0, n_dims = 0;
@@ -129,7 +156,7 @@ static enum kb_code check_tensors(const struct tensor_set *set, struct kb_error 
             int64_t dims[4];
             if (!layer_part(&layers[i], p, name, dims, &n_dims))
                 continue;
-            const struct tensor *t = tensor_set_find(set, name);
+            const struct tensor *t = find_weights(weights, name);
             if (t && !same_dims(t, dims, n_dims)) {
                 struct tensor wanted = {.n_dims = n_dims};
                 memcpy(wanted.dims, dims, sizeof(dims));
@@ -153,17 +180,17 @@ static enum kb_code check_tensors(const struct tensor_set *set, struct kb_error 
 }
 
 // One array of a layer as floats, or NULL when memory is out.
-static float *load_part(const struct tensor_set *set, const struct layer *l, enum part part)
+static float *load_part(const struct weights *weights, const struct layer *l, enum part part)
 {
     char name[96];
     int64_t dims[4];
     int n_dims;
     layer_part(l, part, name, dims, &n_dims);
-    return tensor_to_f32(tensor_set_find(set, name));
+    return tensor_to_f32(find_weights(weights, name));
 }
 
 // y = gamma * (x - mean) / sqrt(variance + eps) + beta as y = scale * x + shift.
-static enum kb_code add_batchnorm(struct graph *g, const struct tensor_set *set,
+static enum kb_code add_batchnorm(struct graph *g, const struct weights *weights,
                                   const struct layer *l, int in, int out, struct kb_error *err)
 {
     struct op bn = {.kind = OP_BATCHNORM,
@@ -173,10 +200,10 @@ static enum kb_code add_batchnorm(struct graph *g, const struct tensor_set *set,
                     .out = out,
                     .residual = -1,
                     .act = l->kind == RES ? ACT_NONE : ACT_RELU};
-    CLEANUP(kb_freep) float *mean = load_part(set, l, MEAN);
-    CLEANUP(kb_freep) float *variance = load_part(set, l, VARIANCE);
-    CLEANUP(kb_freep) float *scale = load_part(set, l, GAMMA);
-    CLEANUP(kb_freep) float *shift = load_part(set, l, BETA);
+    CLEANUP(kb_freep) float *mean = load_part(weights, l, MEAN);
+    CLEANUP(kb_freep) float *variance = load_part(weights, l, VARIANCE);
+    CLEANUP(kb_freep) float *scale = load_part(weights, l, GAMMA);
+    CLEANUP(kb_freep) float *shift = load_part(weights, l, BETA);
     if (!mean || !variance || !scale || !shift)
         return kb_no_memory(err);
     for (int i = 0; i < l->out; i++) {
@@ -191,7 +218,7 @@ static enum kb_code add_batchnorm(struct graph *g, const struct tensor_set *set,
 }
 
 // The operations of one layer on *value, which becomes its output.
-static enum kb_code add_layer(struct graph *g, const struct tensor_set *set, const struct layer *l,
+static enum kb_code add_layer(struct graph *g, const struct weights *weights, const struct layer *l,
                               int *value, struct kb_error *err)
 {
     struct op conv = {
@@ -212,8 +239,8 @@ static enum kb_code add_layer(struct graph *g, const struct tensor_set *set, con
         .out_pad_w = l->out_pad,
         .out_c = l->out,
         .residual = -1,
-        .weight = load_part(set, l, WEIGHT),
-        .bias = load_part(set, l, BIAS),
+        .weight = load_part(weights, l, WEIGHT),
+        .bias = load_part(weights, l, BIAS),
     };
     graph_add_op(g, &conv); // owns the arrays from here on
     if (!conv.weight || !conv.bias)
@@ -223,7 +250,7 @@ static enum kb_code add_layer(struct graph *g, const struct tensor_set *set, con
     if (l->kind == PLAIN)
         return KB_OK;
     int normalized = graph_add_value(g, NULL);
-    enum kb_code code = add_batchnorm(g, set, l, *value, normalized, err);
+    enum kb_code code = add_batchnorm(g, weights, l, *value, normalized, err);
     *value = normalized;
     if (code != KB_OK || l->kind != RES)
         return code;
@@ -246,7 +273,7 @@ static bool ends_block(const struct layer *l)
     return l + 1 == layers + ARRAY_LEN(layers) || strncmp(l->name, l[1].name, n) != 0;
 }
 
-static enum kb_code add_layers(struct graph *g, const struct tensor_set *set, struct kb_error *err)
+static enum kb_code add_layers(struct graph *g, const struct weights *weights, struct kb_error *err)
 {
     int mel = graph_add_input(g, "mel", 80, 16, 1);
     int face = graph_add_input(g, "face", 96, 96, 6);
@@ -257,7 +284,7 @@ static enum kb_code add_layers(struct graph *g, const struct tensor_set *set, st
         int *x = is_audio ? &audio : &face;
         if (text_begins(l->name, "face_decoder_blocks.0.0"))
             face = audio; // the decoder starts from the speech
-        enum kb_code code = add_layer(g, set, l, x, err);
+        enum kb_code code = add_layer(g, weights, l, x, err);
         if (code != KB_OK)
             return code;
         if (text_begins(l->name, "face_encoder_blocks") && ends_block(l))
@@ -288,11 +315,19 @@ static enum kb_code add_layers(struct graph *g, const struct tensor_set *set, st
 
 enum kb_code wav2lip_graph(struct graph **ret, const struct tensor_set *set, struct kb_error *err)
 {
-    enum kb_code code = check_tensors(set, err);
+    struct weights weights = {.set = set};
+    if (!find_prefix(set, weights.prefix))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the weights in this file (%s) are of a network that koubo does not know "
+                         "(%zu tensors, the first is '%s'); it knows Wav2Lip and .safetensors "
+                         "files with a graph in their metadata"),
+                       form_name(tensor_set_form(set)), tensor_set_count(set),
+                       tensor_set_count(set) ? tensor_set_at(set, 0)->name : "-");
+    enum kb_code code = check_tensors(&weights, err);
     if (code != KB_OK)
         return code;
     CLEANUP(graph_free) struct graph *g = graph_create();
-    code = add_layers(g, set, err);
+    code = add_layers(g, &weights, err);
     if (code == KB_OK)
         code = graph_finish(g, err);
     if (code == KB_OK)

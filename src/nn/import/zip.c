@@ -105,19 +105,17 @@ static enum kb_code read_entry(const uint8_t *data, size_t size, const uint8_t *
                       (uint64_t *[3]){&plain, &packed, &offset}))
         return damaged(err);
     bool is_encrypted = little(c + 8, 2) & 1;
-    if (little(c + 10, 2) != 0 || is_encrypted || plain != packed)
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("the checkpoint was compressed or encrypted by another program; unpack it "
-                         "and use the file that torch.save wrote"));
+    bool is_packed = little(c + 10, 2) != 0 || is_encrypted || plain != packed;
 
     // The local header repeats the name, and its extra field may be of another length.
     if (offset > size || size - offset < LOCAL_SIZE || memcmp(data + offset, "PK\3\4", 4) != 0)
         return damaged(err);
     uint64_t start =
         offset + LOCAL_SIZE + little(data + offset + 26, 2) + little(data + offset + 28, 2);
-    if (start > size || plain > size - start)
+    if (start > size || packed > size - start)
         return damaged(err);
-    *ret = (struct zip_file){(const char *)c + CENTRAL_SIZE, name_size, data + start, plain};
+    *ret = (struct zip_file){(const char *)c + CENTRAL_SIZE, name_size, data + start, packed,
+                             is_packed};
     *at = c + entry_size;
     return KB_OK;
 }
@@ -198,4 +196,22 @@ const struct zip_file *zip_find_suffix(const struct zip *z, const char *suffix)
             return f;
     }
     return NULL;
+}
+
+enum kb_code zip_refuse_packed(struct kb_error *err)
+{
+    return kb_fail(err, KB_BAD_INPUT,
+                   _("the checkpoint was compressed or encrypted by another program; unpack it "
+                     "and use the file that torch.save wrote"));
+}
+
+bool zip_has_folder(const struct zip *z, const char *folder, size_t folder_size, const char *inner)
+{
+    CLEANUP(kb_freep)
+    char *path = kb_printf("%.*s%s%s/", (int)folder_size, folder, folder_size ? "/" : "", inner);
+    size_t n = strlen(path);
+    for (size_t i = 0; i < z->n_files; i++)
+        if (z->files[i].name_size > n && memcmp(z->files[i].name, path, n) == 0)
+            return true;
+    return false;
 }
