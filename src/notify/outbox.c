@@ -197,8 +197,11 @@ static void tell_batch(struct words *w, const json_t *batch, const json_t *failu
     long long done = json_integer_value(json_object_get(counts, "done"));
     long long failed = json_integer_value(json_object_get(counts, "failed"));
     long long cancelled = json_integer_value(json_object_get(counts, "cancelled"));
+    long long skipped = json_integer_value(json_object_get(counts, "skipped"));
     w->title = kb_printf(_("koubo: the batch '%s' has ended"), text_of(batch, "name"));
     text_addf(&w->text, _("done: %lld, failed: %lld, cancelled: %lld"), done, failed, cancelled);
+    if (skipped > 0)
+        text_addf(&w->text, _(", not tried: %lld"), skipped);
     for (size_t i = 0; i < json_array_size(failures); i++) {
         const json_t *one = json_array_get(failures, i);
         text_addf(&w->text, "\n%s: %s", text_of(one, "name"), text_of(one, "error"));

@@ -89,22 +89,68 @@ static char *result_name(json_t *taken, const char *video)
     return name;
 }
 
+// *ret stays NULL for a video that may be tried; else why not, as it is kept, a new string.
+static enum kb_code find_useless(struct store *s, const char *video, char **ret,
+                                 struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(s, &q, err,
+                                    "SELECT state = 'bad', kind = 'audio' AND state = 'ready',"
+                                    " error FROM asset WHERE id = ?",
+                                    "t", video);
+    if (code != KB_OK)
+        return code;
+    bool bad = sqlite3_column_int(q, 0), sound = sqlite3_column_int(q, 1);
+    if (bad && sqlite3_column_type(q, 2) != SQLITE_NULL)
+        *ret = store_column(q, 2);
+    else if (bad)
+        *ret = sentence_keep(_("it cannot be read"));
+    else if (sound)
+        *ret =
+            sentence_keep(_("this is a sound without a picture: it can be the speech of a batch, "
+                            "but not one of its videos"));
+    return KB_OK;
+}
+
+// useless: NULL, or why it is not tried.
+static enum kb_code add_job(struct store *s, const struct batch_params *p, int64_t batch, int i,
+                            const char *video, const char *result, const char *useless,
+                            struct kb_error *err)
+{
+    int64_t now = kb_wall_ms();
+    return store_exec(s, NULL, err,
+                      "INSERT INTO job(batch, video, name, result_name, position, state_since_ms,"
+                      " created_ms, state, waiting, error_code, error, ended_ms)"
+                      " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, iif(?7 IS NULL, 'queued', 'skipped'),"
+                      " iif(?7 IS NULL, 'worker', NULL), iif(?7 IS NULL, NULL, 'bad_input'), ?7,"
+                      " iif(?7 IS NULL, NULL, ?6))",
+                      "itttdit", batch, p->videos[i], video, result, (double)(i + 1), now, useless);
+}
+
 static enum kb_code add_jobs(struct store *s, const struct batch_params *p, int64_t batch,
                              struct kb_error *err)
 {
     CLEANUP(json_free) json_t *taken = json_object();
-    int64_t now = kb_wall_ms();
+    CLEANUP(kb_freep) char *first = NULL; // why the first of the useless ones is
+    int n_useful = 0;
     enum kb_code code = KB_OK;
     for (int i = 0; code == KB_OK && i < p->n_videos; i++) {
         CLEANUP(kb_freep) char *video = NULL;
+        CLEANUP(kb_freep) char *useless = NULL;
         code = check_asset(s, p->videos[i], true, &video, err);
+        if (code == KB_OK)
+            code = find_useless(s, p->videos[i], &useless, err);
         if (code != KB_OK)
             break;
         CLEANUP(kb_freep) char *name = result_name(taken, video);
-        code = store_exec(s, NULL, err,
-                          "INSERT INTO job(batch, video, name, result_name, position,"
-                          " state_since_ms, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                          "itttdii", batch, p->videos[i], video, name, (double)(i + 1), now, now);
+        code = add_job(s, p, batch, i, video, name, useless, err);
+        n_useful += !useless;
+        if (!first)
+            first = TAKE(useless);
+    }
+    if (code == KB_OK && n_useful == 0) {
+        sentence_fail(err, KB_BAD_INPUT, first);
+        return kb_wrap(err, _("none of these videos can be used"));
     }
     return code;
 }
@@ -317,7 +363,8 @@ static enum kb_code retry(struct store *s, int64_t id, int64_t argument, struct 
     int changes = 0;
     enum kb_code code = store_exec(
         s, &changes, err,
-        "UPDATE job SET state = 'queued', waiting = 'worker', attempts = 0, not_before_ms = 0,"
+        "UPDATE job SET state = 'queued', waiting = 'worker', attempts = 0, retried = retried + 1,"
+        " not_before_ms = 0,"
         " cancel = 0, worker = NULL, done = 0, total = 0, fps = NULL, progress = 0,"
         " heartbeat_ms = NULL, progressed_ms = NULL, state_since_ms = ?2, started_ms = NULL,"
         " ended_ms = NULL, stage_s = NULL, error_code = NULL, error = NULL"

@@ -1,9 +1,11 @@
 // Batches and their jobs: the durable queue. A batch is one speech, N videos and options; each pair
 // is a job:
 //
-//   queued ─► loading ─► preprocessing ─► generating ─► finishing ─► done | failed | cancelled
-//     ▲                       │ worker lost, hung, out of memory (at most 3 attempts)
-//     └───────────────────────┘
+//   queued ─► loading ─► audio ─► preprocessing ─► generating ─► finishing ─► done | failed |
+//   cancelled
+//     ▲                                │ worker lost, hung, out of memory (at most 3 attempts)
+//     └────────────────────────────────┘
+//   skipped: its video was known to be useless when the batch was made; not tried
 //
 // A worker holds a job by a lease: a random number stored with the job, kept alive by heartbeats.
 // Whoever lost the lease cannot change the job any more, so a job ends once. Which job is next:
@@ -28,8 +30,9 @@ struct batch_params {
     int priority;              // 0..9, 5 is usual
     const char *client, *lang;
 };
-// All or nothing. KB_NOT_FOUND names an unknown asset; one still uploading or "bad" is
-// KB_BAD_INPUT with its name ("bad" videos are accepted: they fail alone).
+// All or nothing. KB_NOT_FOUND names an unknown asset; one still uploading, or a speech that is
+// "bad", is KB_BAD_INPUT with its name. Videos that are known to be useless ("bad", or a sound)
+// become "skipped" jobs; a batch of nothing else is KB_BAD_INPUT and says why of the first.
 enum kb_code batch_create(struct store *s, const struct batch_params *p, int64_t *ret_id,
                           struct kb_error *err);
 

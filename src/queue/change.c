@@ -29,6 +29,9 @@ static enum kb_code add_array(struct store *s, const char *name, const char *sql
     return code == KB_EOF ? KB_OK : code;
 }
 
+// Of so many unfinished batches the place in line and the time left follow every change.
+#define BATCHES_FOLLOWED "50"
+
 // A page knows nothing useful when deletions since rev were forgotten, when its revision is not of
 // this database, or when nearly everything is new.
 static enum kb_code must_reset(struct store *s, int64_t rev, int64_t now_rev, bool *ret,
@@ -62,11 +65,17 @@ static enum kb_code add_changes(struct store *s, int64_t rev, int64_t now_ms, st
         *ret_rev = now_rev;
         return KB_OK;
     }
-    // A batch shows the counts and the progress of its jobs, so theirs are its changes.
-    code = add_array(s, "batches",
-                     "SELECT json FROM batch_json WHERE id IN (SELECT id FROM batch WHERE rev > ?1"
-                     " UNION SELECT batch FROM job WHERE rev > ?1)",
-                     rev, ret, err);
+    // A batch shows the counts and the progress of its jobs, so theirs are its changes; and what
+    // happens to the others changes its place and its time left.
+    code = add_array(
+        s, "batches",
+        "SELECT json FROM batch_json WHERE id IN (SELECT id FROM batch WHERE rev > ?1"
+        " UNION SELECT batch FROM job WHERE rev > ?1 UNION SELECT id FROM"
+        " (SELECT id FROM batch WHERE ended_ms IS NULL AND (EXISTS"
+        "  (SELECT 1 FROM job WHERE rev > ?1) OR EXISTS (SELECT 1 FROM batch WHERE rev > ?1)"
+        "  OR EXISTS (SELECT 1 FROM gone WHERE rev > ?1 AND kind = 'batch'))"
+        "  ORDER BY paused, priority DESC, turn, id LIMIT " BATCHES_FOLLOWED "))",
+        rev, ret, err);
     if (code == KB_OK)
         code = add_array(s, "jobs", "SELECT json FROM job_json WHERE rev > ? ORDER BY rev", rev,
                          ret, err);

@@ -14,12 +14,14 @@
 static const char *const state_names[N_JOB_STATES] = {
     [JOB_QUEUED] = "queued",
     [JOB_LOADING] = "loading",
+    [JOB_AUDIO] = "audio",
     [JOB_PREPROCESSING] = "preprocessing",
     [JOB_GENERATING] = "generating",
     [JOB_FINISHING] = "finishing",
     [JOB_DONE] = "done",
     [JOB_FAILED] = "failed",
     [JOB_CANCELLED] = "cancelled",
+    [JOB_SKIPPED] = "skipped",
 };
 
 const char *job_state_name(enum job_state state)
@@ -252,7 +254,7 @@ enum kb_code job_end_cancelled(struct store *s, int64_t job, struct kb_error *er
 
 struct job_row {
     int64_t batch;
-    bool queued, ended, done;
+    bool queued, ended, done, skipped;
 };
 
 static enum kb_code find(struct store *s, int64_t id, struct job_row *ret, struct kb_error *err)
@@ -260,13 +262,14 @@ static enum kb_code find(struct store *s, int64_t id, struct job_row *ret, struc
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code = store_query(s, &q, err,
                                     "SELECT batch, state = 'queued', state IN " JOB_STATES_ENDED
-                                    ", state = 'done' FROM job WHERE id = ?",
+                                    ", state = 'done', state = 'skipped' FROM job WHERE id = ?",
                                     "i", id);
     if (code == KB_EOF)
         return no_job(id, err);
     if (code == KB_OK)
         *ret = (struct job_row){sqlite3_column_int64(q, 0), sqlite3_column_int(q, 1),
-                                sqlite3_column_int(q, 2), sqlite3_column_int(q, 3)};
+                                sqlite3_column_int(q, 2), sqlite3_column_int(q, 3),
+                                sqlite3_column_int(q, 4)};
     return code;
 }
 
@@ -296,6 +299,11 @@ static enum kb_code retry(struct store *s, int64_t id, struct kb_error *err)
     enum kb_code code = find(s, id, &job, err);
     if (code != KB_OK)
         return code;
+    if (job.skipped)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("job %lld was not tried, because its video cannot be used; upload another "
+                         "one and start a new batch"),
+                       (long long)id);
     if (!job.ended || job.done)
         return kb_fail(err, KB_BAD_INPUT,
                        _("job %lld neither failed nor was cancelled; only such jobs can be "
@@ -314,7 +322,9 @@ static enum kb_code retry(struct store *s, int64_t id, struct kb_error *err)
                        (long long)id);
     code = job_requeue(s, id, 0, "worker", NULL, NULL, err);
     if (code == KB_OK)
-        code = store_exec(s, NULL, err, "UPDATE job SET attempts = 0 WHERE id = ?", "i", id);
+        code =
+            store_exec(s, NULL, err,
+                       "UPDATE job SET attempts = 0, retried = retried + 1 WHERE id = ?", "i", id);
     if (code == KB_OK)
         code = store_exec(s, NULL, err,
                           "UPDATE batch SET paused = iif(ended_ms IS NULL, paused, 0),"

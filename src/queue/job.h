@@ -9,15 +9,17 @@
 
 enum job_state {
     JOB_QUEUED,
-    JOB_LOADING, // the models and the speech
+    JOB_LOADING, // the models
+    JOB_AUDIO,   // reading the speech
     JOB_PREPROCESSING,
     JOB_GENERATING,
     JOB_FINISHING,
     JOB_DONE,
     JOB_FAILED,
     JOB_CANCELLED,
+    JOB_SKIPPED, // its video was useless when the batch was made: not tried
 };
-#define N_JOB_STATES (JOB_CANCELLED + 1)
+#define N_JOB_STATES (JOB_SKIPPED + 1)
 const char *job_state_name(enum job_state state); // "queued", as the database and the API call it
 
 // What koubo itself asks about a job. The page is given more, as JSON.
@@ -35,7 +37,7 @@ enum kb_code job_get(struct store *s, int64_t id, struct job *ret, struct kb_err
 
 struct job_filter {
     int64_t batch;              // 0 = any
-    const char *state, *search; // NULL = any; state "running" is all four; "unfinished" too
+    const char *state, *search; // NULL = any; state "running" is all five; "unfinished" too
     int offset, limit;          // limit 1..1000, 0 = 50
 };
 // In the order in which they are served; ended ones last, newest first. free(*ret).

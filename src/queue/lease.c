@@ -25,12 +25,6 @@ static const struct {
     [STAGE_FINISHING] = {0.97, 1},
 };
 
-// The state of a job in that stage.
-static const char *state_of(enum stage stage)
-{
-    return stage_id(stage == STAGE_AUDIO ? STAGE_LOADING : stage);
-}
-
 static enum kb_code lease_lost(const struct job_claim *c, struct kb_error *err)
 {
     return kb_fail(err, KB_NOT_FOUND, _("job %lld is no longer this worker's"), (long long)c->job);
@@ -253,7 +247,7 @@ static enum kb_code write_report(struct store *s, const struct job_claim *c,
                       " progressed_ms = iif(?10, ?9, progressed_ms),"
                       " state_since_ms = iif(?11, ?9, state_since_ms)"
                       " WHERE id = ?1 AND lease = ?2",
-                      "iitiiiddiii", c->job, c->lease, state_of(r->stage), (int64_t)r->stage,
+                      "iitiiiddiii", c->job, c->lease, stage_id(r->stage), (int64_t)r->stage,
                       r->done, r->total, r->fps, progress, now, (int64_t)moved,
                       (int64_t)(r->stage != old->stage));
     return code == KB_OK && changes == 0 ? lease_lost(c, err) : code;

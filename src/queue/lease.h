@@ -28,7 +28,7 @@ void job_claim_free(struct job_claim *c);
 // Where the job is. Also a heartbeat. *ret_cancel: the user wants it to end. KB_NOT_FOUND: the
 // lease is lost (or the job deleted): stop and leave everything alone.
 struct job_report {
-    enum stage stage; // LOADING and AUDIO are "loading"
+    enum stage stage; // its id is the job's state
     int64_t done, total;
     double fps; // frames a second lately, 0 unknown
 };

@@ -66,7 +66,7 @@ static char *tell_lost(const struct lost_job *j, const char *reason)
                   "convert the video to MP4 (H.264) or make it smaller, and upload it anew"),
                 j->attempts);
     reason = _(reason);
-    if (j->total > 0)
+    if (j->total > 0 && (j->stage == STAGE_PREPROCESSING || j->stage == STAGE_GENERATING))
         kb_wrap(&why, _("%s while %s, at frame %lld of %lld; "), reason, stage_title(j->stage),
                 (long long)j->done, (long long)j->total);
     else

@@ -148,3 +148,7 @@ const char store_schema_2[] =
     LOOSE("asset_part_deleted", "DELETE ON asset", "OLD.state <> 'ready'", "uploads",
           "OLD.id");
 // clang-format on
+
+const char store_schema_3[] =
+    "ALTER TABLE job ADD COLUMN retried INTEGER NOT NULL DEFAULT 0;" // a user asked for it again
+    "CREATE INDEX batch_open ON batch(priority, turn) WHERE ended_ms IS NULL;";

@@ -20,10 +20,10 @@ struct store {
     int64_t hung_job; // that sweep_hung() named last
 };
 
-// The tables and triggers of version 1, and what makes version 2 of them; PRAGMA user_version is
-// STORE_VERSION.
-extern const char store_schema[], store_schema_2[];
-#define STORE_VERSION 2
+// The tables and triggers of version 1, and what makes version 2 and 3 of them; PRAGMA user_version
+// is STORE_VERSION.
+extern const char store_schema[], store_schema_2[], store_schema_3[];
+#define STORE_VERSION 3
 // Temporary views that build JSON. Made by every connection for itself, so they need no migration.
 extern const char store_views[];
 

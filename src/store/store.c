@@ -23,7 +23,7 @@ static enum kb_code run(struct store *s, const char *sql, struct kb_error *err)
 }
 
 // What brings a database of version i to version i + 1.
-static const char *const upgrades[STORE_VERSION] = {store_schema, store_schema_2};
+static const char *const upgrades[STORE_VERSION] = {store_schema, store_schema_2, store_schema_3};
 
 static enum kb_code upgrade(struct store *s, struct kb_error *err)
 {

@@ -5,7 +5,68 @@
 #define TEXT_OF(x)   TEXT_OF_(x)
 #define MAX_ATTEMPTS TEXT_OF(JOB_MAX_ATTEMPTS)
 
+// The time left of a running job j, in seconds: while frames are made by their speed, else by what
+// of the job is done. NULL: not known (yet).
+#define JOB_ETA                                                                                    \
+    " CASE WHEN j.state = 'generating' AND j.fps > 0 AND j.total > 0"                              \
+    "  THEN round(max(j.total - j.done, 0) / j.fps, 1)"                                            \
+    "  WHEN j.state IN " JOB_STATES_RUNNING " AND j.progress > 0.01"                               \
+    "  THEN round((j.heartbeat_ms - j.started_ms) / 1000.0 * (1 - j.progress) / j.progress, 1)"    \
+    "  END "
+
+// How far frames are counted: elsewhere done and total are samples, bytes or nothing.
+#define OF_FRAMES(column) " iif(j.state IN ('preprocessing', 'generating'), j." column ", 0) "
+
 const char store_views[] =
+    // What queued jobs will take. Of a batch: the mean of those that it has done, or what those
+    // seem to take that run (NULL: nothing is known); of any: seconds for a second and pixel of
+    // output, by those done lately (NULL: there are none). What koubo restore took in tells
+    // nothing.
+    "CREATE TEMP VIEW batch_pace(batch, seconds, guess) AS SELECT j.batch,"
+    " avg(iif(j.state = 'done', (j.ended_ms - j.started_ms) / 1000.0, NULL)),"
+    " avg(iif(j.state <> 'done' AND j.progress > 0.1,"
+    "  (j.heartbeat_ms - j.started_ms) / 1000.0 +" JOB_ETA ", NULL))"
+    " FROM job j WHERE j.batch IN (SELECT id FROM batch WHERE ended_ms IS NULL)"
+    " AND (j.state = 'done' AND j.stage_s IS NOT NULL OR j.state IN " JOB_STATES_RUNNING ")"
+    " GROUP BY j.batch;"
+    "CREATE TEMP VIEW pace(seconds, bytes) AS SELECT"
+    " sum(seconds) / sum(output), sum(size) / sum(output) FROM"
+    " (SELECT (ended_ms - started_ms) / 1000.0 AS seconds, result_size AS size,"
+    "  result_ms / 1000.0 * result_width * result_height AS output FROM job"
+    "  WHERE result IS NOT NULL AND stage_s IS NOT NULL AND result_ms > 0 AND result_width > 0"
+    "  AND result_height > 0 AND ended_ms >= started_ms ORDER BY ended_ms DESC LIMIT 50);"
+
+    // What is still to do, in seconds of one worker; NULL: not known. Of a paused batch only what
+    // runs already.
+    "CREATE TEMP VIEW batch_work(batch, priority, jobs, seconds, running, longest) AS"
+    " SELECT batch, priority, count(*), iif(count(*) = count(seconds), sum(seconds), NULL),"
+    " total(iif(runs, seconds, 0)), max(iif(runs, seconds, 0)) FROM"
+    " (SELECT j.batch, b.priority, j.state <> 'queued' AS runs, coalesce(" JOB_ETA ", m.seconds,"
+    "  p.seconds * a.duration_ms / 1000.0 * v.width * v.height, m.guess) AS seconds"
+    "  FROM job j JOIN batch b ON b.id = j.batch LEFT JOIN batch_pace m ON m.batch = j.batch"
+    "  LEFT JOIN asset a ON a.id = b.audio LEFT JOIN asset v ON v.id = j.video, pace p"
+    "  WHERE j.state IN " JOB_STATES_OPEN " AND (NOT b.paused OR j.state <> 'queued'))"
+    " GROUP BY batch;"
+
+    // How long until a batch is done, with what stands before it: all of higher priority; of those
+    // of its own, which take turns with it, as many jobs as it has itself; of lower ones what runs.
+    // The workers share it, but one job is not shared.
+    "CREATE TEMP VIEW batch_eta(batch, seconds) AS SELECT batch, iif(unknown, NULL,"
+    " round(max(longest, seconds / max(1, min(ahead, (SELECT count(*) FROM worker"
+    "  WHERE kind = 'generate' AND state <> 'stopped')))), 1)) FROM"
+    " (SELECT batch, longest,"
+    "  count(*) OVER upto - count(seconds) OVER upto AS unknown,"
+    "  total(seconds) OVER above + total(seconds) OVER smaller"
+    "   + jobs * total(seconds / jobs) OVER larger + total(running) OVER below AS seconds,"
+    "  total(jobs) OVER above + total(jobs) OVER smaller + jobs * count(*) OVER larger AS ahead"
+    "  FROM batch_work WINDOW"
+    "  upto AS (ORDER BY priority DESC),"
+    "  above AS (ORDER BY priority DESC GROUPS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),"
+    "  below AS (ORDER BY priority DESC GROUPS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING),"
+    "  smaller AS (PARTITION BY priority ORDER BY jobs),"
+    "  larger AS (PARTITION BY priority ORDER BY jobs"
+    "   GROUPS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING));"
+
     "CREATE TEMP VIEW asset_json(id, rev, json) AS SELECT id, rev, json_object("
     " 'id', id, 'name', name, 'kind', kind, 'state', state, 'size', size, 'received', received,"
     " 'duration', duration_ms, 'width', width, 'height', height, 'fps', fps, 'codec', codec,"
@@ -31,39 +92,52 @@ const char store_views[] =
     " 'id', j.id, 'batch', j.batch, 'batch_name', b.name, 'name', j.name, 'video', j.video,"
     " 'state', j.state, 'position', j.position, 'attempts', j.attempts,"
     " 'max_attempts', " MAX_ATTEMPTS ","
-    " 'done', j.done, 'total', j.total, 'progress', round(j.progress, 4), 'fps', j.fps,"
-    // the time left: while frames are made by their speed, else by what of the job is done
-    " 'eta', CASE WHEN j.state = 'generating' AND j.fps > 0 AND j.total > 0"
-    "   THEN round(max(j.total - j.done, 0) / j.fps, 1)"
-    "   WHEN j.state IN " JOB_STATES_RUNNING " AND j.progress > 0.01"
-    "   THEN round((j.heartbeat_ms - j.started_ms) / 1000.0 * (1 - j.progress) / j.progress, 1)"
-    "   END,"
-    " 'worker', j.worker, 'heartbeat', j.heartbeat_ms, 'progressed', j.progressed_ms,"
-    " 'state_since', j.state_since_ms, 'created', j.created_ms, 'started', j.started_ms,"
-    " 'ended', j.ended_ms, 'stage_s', json(j.stage_s),"
-    " 'error', json(CASE WHEN j.error_code IS NOT NULL"
-    "           THEN json_object('code', j.error_code, 'text', say(j.error)) END),"
-    " 'waiting'," JOB_WAITING ","
-    " 'cancelling', json(iif(j.cancel AND j.ended_ms IS NULL, 'true', 'false')),"
-    " 'result', CASE WHEN j.result IS NOT NULL"
-    "   THEN json((SELECT json FROM result_json r WHERE r.id = j.id)) END)"
-    " FROM job j JOIN batch b ON b.id = j.batch;"
+    " 'retried', j.retried, 'done'," OF_FRAMES("done") ", 'total'," OF_FRAMES(
+        "total") ","
+                 " 'progress', round(j.progress, 4), 'fps', j.fps, 'eta'," JOB_ETA ","
+                 " 'worker', j.worker, 'heartbeat', j.heartbeat_ms, 'progressed', j.progressed_ms,"
+                 " 'state_since', j.state_since_ms, 'created', j.created_ms, 'started', "
+                 "j.started_ms,"
+                 " 'ended', j.ended_ms, 'stage_s', json(j.stage_s),"
+                 " 'error', json(CASE WHEN j.error_code IS NOT NULL"
+                 "           THEN json_object('code', j.error_code, 'text', say(j.error)) END),"
+                 " 'waiting'," JOB_WAITING ","
+                 " 'cancelling', json(iif(j.cancel AND j.ended_ms IS NULL, 'true', 'false')),"
+                 " 'result', CASE WHEN j.result IS NOT NULL"
+                 "   THEN json((SELECT json FROM result_json r WHERE r.id = j.id)) END)"
+                 " FROM job j JOIN batch b ON b.id = j.batch;"
 
-    "CREATE TEMP VIEW batch_json(id, rev, json) AS SELECT b.id, b.rev, json_object("
-    " 'id', b.id, 'name', b.name,"
-    " 'state', CASE WHEN b.ended_ms IS NOT NULL THEN 'ended'"
-    "          WHEN b.paused THEN 'paused' ELSE 'active' END,"
-    " 'priority', b.priority, 'turn', b.turn,"
-    " 'audio', json_object('id', b.audio, 'name', b.audio_name,"
-    "          'duration', (SELECT duration_ms FROM asset a WHERE a.id = b.audio)),"
-    " 'options', json(b.options), 'created', b.created_ms, 'ended', b.ended_ms,"
-    " 'counts', json((SELECT json_object("
-    "   'queued', count(*) FILTER (WHERE state = 'queued'),"
-    "   'running', count(*) FILTER (WHERE state IN " JOB_STATES_RUNNING "),"
-    "   'done', count(*) FILTER (WHERE state = 'done'),"
-    "   'failed', count(*) FILTER (WHERE state = 'failed'),"
-    "   'cancelled', count(*) FILTER (WHERE state = 'cancelled'),"
-    "   'total', count(*)) FROM job j WHERE j.batch = b.id)),"
-    " 'progress', (SELECT round(coalesce(avg(iif(state IN " JOB_STATES_ENDED
-    ", 1, progress)), 0), 4)"
-    "   FROM job j WHERE j.batch = b.id)) FROM batch b;";
+                 // progress: of the jobs that are done or can still be. place: among those that
+                 // wait, in the order in which jobs are claimed (queue/lease.c).
+                 "CREATE TEMP VIEW batch_json(id, rev, json) AS SELECT b.id, b.rev, (SELECT "
+                 "json_object("
+                 " 'id', b.id, 'name', b.name,"
+                 " 'state', CASE WHEN b.ended_ms IS NOT NULL THEN 'ended'"
+                 "          WHEN b.paused THEN 'paused' ELSE 'active' END,"
+                 " 'priority', b.priority, 'turn', b.turn,"
+                 " 'audio', json_object('id', b.audio, 'name', b.audio_name,"
+                 "          'duration', (SELECT duration_ms FROM asset a WHERE a.id = b.audio)),"
+                 " 'options', json(b.options), 'created', b.created_ms, 'ended', b.ended_ms,"
+                 " 'counts', json_object('queued', queued, 'running', running, 'done', done,"
+                 "   'failed', failed, 'cancelled', cancelled, 'skipped', skipped, 'total', total),"
+                 " 'progress', round(progress, 4),"
+                 " 'outcome', CASE WHEN b.ended_ms IS NULL THEN NULL"
+                 "   WHEN failed + cancelled + skipped = 0 THEN 'done' WHEN done > 0 THEN 'partly'"
+                 "   WHEN failed = 0 AND cancelled > 0 THEN 'cancelled' ELSE 'failed' END,"
+                 " 'place', CASE WHEN b.ended_ms IS NULL AND NOT b.paused AND running = 0"
+                 "   THEN (SELECT count(*) FROM batch o WHERE o.ended_ms IS NULL AND NOT o.paused"
+                 "     AND NOT EXISTS (SELECT 1 FROM job r WHERE r.batch = o.id"
+                 "       AND r.state IN " JOB_STATES_RUNNING ")"
+                 "     AND (o.priority > b.priority OR o.priority = b.priority"
+                 "       AND (o.turn, o.id) <= (b.turn, b.id))) END,"
+                 " 'eta', CASE WHEN b.ended_ms IS NULL AND NOT b.paused THEN e.seconds END)"
+                 " FROM (SELECT count(*) FILTER (WHERE state = 'queued') AS queued,"
+                 "   count(*) FILTER (WHERE state IN " JOB_STATES_RUNNING ") AS running,"
+                 "   count(*) FILTER (WHERE state = 'done') AS done,"
+                 "   count(*) FILTER (WHERE state = 'failed') AS failed,"
+                 "   count(*) FILTER (WHERE state = 'cancelled') AS cancelled,"
+                 "   count(*) FILTER (WHERE state = 'skipped') AS skipped, count(*) AS total,"
+                 "   coalesce(avg(CASE WHEN state = 'done' THEN 1.0"
+                 "     WHEN state IN " JOB_STATES_OPEN " THEN progress END), 0) AS progress"
+                 "   FROM job WHERE batch = b.id)) FROM batch b LEFT JOIN batch_eta e ON e.batch = "
+                 "b.id;";

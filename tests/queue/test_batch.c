@@ -170,11 +170,6 @@ static void test_refused(void **state)
         assert_int_equal(id, -7);
         assert_int_equal(ask(t, "SELECT (SELECT count(*) FROM batch) + count(*) FROM job"), 0);
     }
-    // A bad video fails alone, later.
-    const char *video = bad;
-    struct batch_params p = params(t, &video, 1);
-    int64_t id = 0;
-    assert_ok(t->err, batch_create(t->s, &p, &id, &t->err));
 }
 
 static void test_names(void **state)

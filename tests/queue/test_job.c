@@ -29,7 +29,7 @@ static void test_life(void **state)
         double progress;
     } steps[] = {
         {{STAGE_LOADING, 1, 2, 0}, "loading", 0.0075},
-        {{STAGE_AUDIO, 1, 2, 0}, "loading", 0.0225},
+        {{STAGE_AUDIO, 1, 2, 0}, "audio", 0.0225},
         {{STAGE_PREPROCESSING, 50, 100, 80}, "preprocessing", 0.19},
         {{STAGE_PREPROCESSING, 10, 100, 80}, "preprocessing", 0.19}, // never backwards
         {{STAGE_GENERATING, 0, 0, 0}, "generating", 0.35},

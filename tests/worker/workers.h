@@ -98,8 +98,8 @@ static inline int64_t start_longest_job(struct queue_test *t)
 static inline void wait_for_state(struct queue_test *t, int64_t job, const char *state)
 {
     WAIT_FOR(t,
-             "SELECT state = '%s' OR (state IN ('done', 'failed', 'cancelled')"
-             " AND '%s' NOT IN ('done', 'failed', 'cancelled')) FROM job WHERE id = %lld",
+             "SELECT state = '%s' OR (state IN " JOB_STATES_ENDED
+             " AND '%s' NOT IN " JOB_STATES_ENDED ") FROM job WHERE id = %lld",
              state, state, (long long)job);
     if (!ask(t, "SELECT state = '%s' FROM job WHERE id = %lld", state, (long long)job)) {
         json_t *j = job_of(t, job);

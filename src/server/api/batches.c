@@ -123,8 +123,8 @@ static void batches_show(struct request *r)
 static void list_jobs(struct request *r)
 {
     static const char *const states[] = {
-        "queued", "loading",   "preprocessing", "generating", "finishing", "done",
-        "failed", "cancelled", "unfinished",    "running",    NULL};
+        "queued", "loading",   "audio",   "preprocessing", "generating", "finishing", "done",
+        "failed", "cancelled", "skipped", "unfinished",    "running",    NULL};
     struct job_filter f = {.search = query_text(r, "search")};
     if (!query_page(r, &f.offset, &f.limit) || !query_word(r, "state", states, &f.state) ||
         !request_query_int(r, "batch", 1, INT64_MAX, 0, &f.batch))

@@ -16,7 +16,7 @@ static enum kb_code take_code(struct store *s, const char *code, int64_t since_m
         store_query(s, &q, err,
                     "SELECT 1 FROM easy e LEFT JOIN job j ON j.id = e.job WHERE e.code = ?"
                     " AND ((e.job IS NULL AND e.error IS NULL AND e.created_ms >= ?)"
-                    "  OR j.state NOT IN ('done', 'failed', 'cancelled'))",
+                    "  OR j.state NOT IN " JOB_STATES_ENDED ")",
                     "ti", code, since_ms);
     if (found == KB_OK)
         return kb_fail(err, KB_UNAVAILABLE,

@@ -1,0 +1,289 @@
+// What a batch says about itself: how far it is, what became of it, its place in line, when it will
+// be done.
+#include "tests/queue/queue.h"
+
+#include "base/sentence.h"
+#include "queue/change.h"
+#include "queue/worker.h"
+
+static const char *place_of(struct queue_test *t, int64_t batch)
+{
+    static char text[20];
+    json_t *b = batch_of(t, batch), *place = json_object_get(b, "place");
+    snprintf(text, sizeof(text), "%s", json_is_null(place) ? "null" : "");
+    if (json_is_integer(place))
+        snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(place));
+    json_decref(b);
+    return text;
+}
+
+// Seconds; -1: not known.
+static double eta_of(struct queue_test *t, int64_t batch)
+{
+    json_t *b = batch_of(t, batch), *eta = json_object_get(b, "eta");
+    assert_true(json_is_number(eta) || json_is_null(eta));
+    double seconds = json_is_number(eta) ? json_number_value(eta) : -1;
+    json_decref(b);
+    return seconds;
+}
+
+static void assert_near(double value, double wanted)
+{
+    if (value < wanted - 0.11 || value > wanted + 0.11)
+        fail_msg("%g, wanted %g", value, wanted);
+}
+
+static void assert_progress(struct queue_test *t, int64_t batch, double wanted, const char *outcome)
+{
+    json_t *b = batch_of(t, batch);
+    double progress = json_number_value(json_object_get(b, "progress"));
+    if (progress < wanted - 1e-3 || progress > wanted + 1e-3)
+        fail_msg("progress %g, wanted %g", progress, wanted);
+    assert_string_equal(get_text(b, "outcome"), outcome);
+    json_decref(b);
+}
+
+static void report(struct queue_test *t, const struct job_claim *c, struct job_report r)
+{
+    assert_ok(t->err, job_report(t->s, c, &r, NULL, &t->err));
+}
+
+static void fail_job(struct queue_test *t, struct job_claim *c)
+{
+    assert_ok(t->err,
+              job_failed(t->s, c, &(struct kb_error){.code = KB_BAD_INPUT, .text = "x"}, &t->err));
+    job_claim_free(c);
+}
+
+// The bar counts what can still succeed: no failure and no cancelling moves it forward.
+static void test_progress(void **state)
+{
+    struct queue_test *t = *state;
+    int64_t id = add_batch(t, 4, 5);
+    struct job_claim c = claim(t, "w1");
+    fail_job(t, &c);
+    assert_progress(t, id, 0, "(none)");
+    c = claim(t, "w1");
+    report(t, &c, (struct job_report){STAGE_GENERATING, 1, 2, 25});
+    assert_progress(t, id, 0.66 / 3, "(none)");
+    finish(t, &c);
+    assert_progress(t, id, 1.0 / 3, "(none)");
+    assert_ok(t->err, job_cancel(t->s, 4, &t->err));
+    assert_progress(t, id, 0.5, "(none)");
+    assert_ok(t->err, job_cancel(t->s, 3, &t->err));
+    assert_progress(t, id, 1, "partly");
+
+    id = add_batch(t, 2, 5);
+    assert_ok(t->err, batch_cancel(t->s, id, &t->err));
+    assert_progress(t, id, 0, "cancelled");
+    id = add_batch(t, 2, 5);
+    c = claim(t, "w1");
+    fail_job(t, &c);
+    assert_ok(t->err, batch_cancel(t->s, id, &t->err));
+    assert_progress(t, id, 0, "failed");
+    id = add_batch(t, 1, 5);
+    c = claim(t, "w1");
+    finish(t, &c);
+    assert_progress(t, id, 1, "done");
+}
+
+// What is known to be useless is not tried, and does not count.
+static void test_useless_videos(void **state)
+{
+    struct queue_test *t = *state;
+    char audio[33], good[33], bad[33], sound[33];
+    snprintf(audio, 33, "%s", add_asset(t, "audio", "ready", "a.wav"));
+    snprintf(good, 33, "%s", add_asset(t, "video", "ready", "good.mp4"));
+    snprintf(bad, 33, "%s", add_asset(t, "video", "bad", "bad.mp4"));
+    snprintf(sound, 33, "%s", add_asset(t, "audio", "ready", "song.mp3"));
+    run_sql(t, "UPDATE asset SET error = 'this is no video' WHERE name = 'bad.mp4'");
+    const char *videos[] = {bad, good, sound};
+    struct batch_params p = {.audio = audio, .videos = videos, .n_videos = 3, .priority = 5};
+    int64_t id = 0;
+    assert_ok(t->err, batch_create(t->s, &p, &id, &t->err));
+    json_t *b = batch_of(t, id), *counts = json_object_get(b, "counts");
+    assert_int_equal(get_int(counts, "skipped"), 2);
+    assert_int_equal(get_int(counts, "failed"), 0);
+    assert_int_equal(get_int(counts, "queued"), 1);
+    assert_int_equal(get_int(counts, "total"), 3);
+    json_decref(b);
+    assert_state(t, 1, "skipped");
+    json_t *j = job_of(t, 1), *error = json_object_get(j, "error");
+    assert_string_equal(get_text(error, "text"), "this is no video");
+    assert_string_equal(get_text(error, "code"), "bad_input");
+    assert_true(json_is_integer(json_object_get(j, "ended")));
+    json_decref(j);
+    j = job_of(t, 3);
+    assert_non_null(strstr(get_text(json_object_get(j, "error"), "text"), "a sound"));
+    json_decref(j);
+    assert_fails(t->err, KB_BAD_INPUT, "was not tried", job_retry(t->s, 1, &t->err));
+    assert_fails(t->err, KB_BAD_INPUT, "nothing to repeat", batch_retry(t->s, id, &t->err));
+
+    struct job_claim c = claim(t, "w1");
+    assert_int_equal(c.job, 2);
+    finish(t, &c);
+    assert_progress(t, id, 1, "partly");
+    assert_int_equal(ask(t, "SELECT failed FROM tally"), 0);
+
+    p.videos = (const char *[]){bad, bad, sound};
+    id = -7;
+    assert_fails(t->err, KB_BAD_INPUT, "none of these videos can be used: this is no video",
+                 batch_create(t->s, &p, &id, &t->err));
+    assert_int_equal(id, -7);
+    assert_int_equal(ask(t, "SELECT count(*) FROM batch"), 1);
+}
+
+static void test_place(void **state)
+{
+    struct queue_test *t = *state;
+    for (int i = 1; i <= 4; i++)
+        add_batch(t, 1, i == 4 ? 9 : 5);
+    static const char *const first[] = {"2", "3", "4", "1"};
+    for (int i = 0; i < 4; i++)
+        assert_string_equal(place_of(t, i + 1), first[i]);
+    struct job_claim c = claim(t, "w1");
+    assert_int_equal(c.batch, 4);
+    assert_ok(t->err, batch_pause(t->s, 2, true, &t->err));
+    static const char *const then[] = {"1", "null", "2", "null"};
+    for (int i = 0; i < 4; i++)
+        assert_string_equal(place_of(t, i + 1), then[i]);
+    finish(t, &c);
+    assert_string_equal(place_of(t, 4), "null");
+    assert_ok(t->err, batch_move(t->s, 3, -1, &t->err));
+    assert_string_equal(place_of(t, 3), "1");
+    assert_string_equal(place_of(t, 1), "2");
+}
+
+static void put_worker(struct queue_test *t, const char *id)
+{
+    struct worker_row w = {.kind = "generate", .pid = 1, .state = "idle"};
+    snprintf(w.id, sizeof(w.id), "%s", id);
+    assert_ok(t->err, worker_put(t->s, &w, &t->err));
+}
+
+// Done jobs took 10 s each: 1 s of 64x48 for a speech of 1 s.
+static void took_10_s(struct queue_test *t)
+{
+    run_sql(t, "UPDATE job SET started_ms = ended_ms - 10000 WHERE state = 'done'");
+}
+
+static void test_eta(void **state)
+{
+    struct queue_test *t = *state;
+    int64_t first = add_batch(t, 3, 5);
+    assert_near(eta_of(t, first), -1); // nothing was ever measured
+    struct job_claim c = claim(t, "w1");
+    finish(t, &c);
+    took_10_s(t);
+    assert_near(eta_of(t, first), 20); // two more like the first
+    put_worker(t, "w1");
+    assert_near(eta_of(t, first), 20);
+    put_worker(t, "w2");
+    assert_near(eta_of(t, first), 10);
+
+    // A batch that has done nothing: by the seconds and pixels of what others did. The videos of
+    // these are 64x64, the result that was measured 64x48.
+    double one = 10.0 * 64 / 48;
+    int64_t second = add_batch(t, 1, 5);
+    assert_near(eta_of(t, second), (10 + one) / 2); // in turn with one job of the first
+    assert_near(eta_of(t, first), (20 + one) / 2);
+    assert_ok(t->err, batch_set_priority(t->s, second, 9, &t->err));
+    assert_near(eta_of(t, second), one); // one job is not shared
+    assert_ok(t->err, batch_set_priority(t->s, second, 1, &t->err));
+    assert_near(eta_of(t, second), (20 + one) / 2);
+    assert_ok(t->err, batch_pause(t->s, first, true, &t->err));
+    assert_near(eta_of(t, first), -1);
+    assert_near(eta_of(t, second), one);
+    assert_ok(t->err, batch_pause(t->s, first, false, &t->err));
+
+    // What runs: by its own progress.
+    c = claim(t, "w1");
+    assert_int_equal(c.batch, first);
+    report(t, &c, (struct job_report){STAGE_GENERATING, 100, 200, 2});
+    assert_near(eta_of(t, first), 50);
+    assert_near(eta_of(t, second), (50 + 10 + one) / 2);
+    job_claim_free(&c);
+
+    // A video that was not looked at yet can take any time.
+    int64_t third = add_batch(t, 1, 5);
+    run_sql(t, "UPDATE asset SET width = NULL WHERE id = (SELECT video FROM job ORDER BY id DESC"
+               " LIMIT 1)");
+    assert_near(eta_of(t, third), -1);
+    assert_ok(t->err, batch_cancel(t->s, third, &t->err));
+    assert_near(eta_of(t, third), -1);
+}
+
+// The first job of all tells about the others of its batch when it is far enough.
+static void test_first_eta(void **state)
+{
+    struct queue_test *t = *state;
+    int64_t id = add_batch(t, 3, 5);
+    struct job_claim c = claim(t, "w1");
+    report(t, &c, (struct job_report){STAGE_GENERATING, 100, 200, 20});
+    run_sql(t, "UPDATE job SET started_ms = heartbeat_ms - 5000 WHERE state = 'generating'");
+    assert_near(eta_of(t, id), 5 + 2 * 10);
+    job_claim_free(&c);
+}
+
+// How often a user asked for it again, and frames where frames are counted.
+static void test_job_facts(void **state)
+{
+    struct queue_test *t = *state;
+    int64_t id = add_batch(t, 1, 5);
+    for (int i = 0; i < 3; i++) {
+        json_t *j = job_of(t, 1);
+        assert_int_equal(get_int(j, "retried"), i);
+        json_decref(j);
+        struct job_claim c = claim(t, "w1");
+        fail_job(t, &c);
+        assert_ok(t->err, i % 2 ? job_retry(t->s, 1, &t->err) : batch_retry(t->s, id, &t->err));
+    }
+    struct job_claim c = claim(t, "w1");
+    static const struct {
+        enum stage stage;
+        int done, total;
+    } cases[] = {{STAGE_LOADING, 0, 0},
+                 {STAGE_AUDIO, 0, 0},
+                 {STAGE_PREPROCESSING, 7, 9},
+                 {STAGE_GENERATING, 7, 9},
+                 {STAGE_FINISHING, 0, 0}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        report(t, &c, (struct job_report){cases[i].stage, 7, 9, 0});
+        json_t *j = job_of(t, 1);
+        assert_string_equal(get_text(j, "state"), stage_id(cases[i].stage));
+        assert_int_equal(get_int(j, "done"), cases[i].done);
+        assert_int_equal(get_int(j, "total"), cases[i].total);
+        json_decref(j);
+    }
+    job_claim_free(&c);
+}
+
+// Those who wait are told when what stands before them moves.
+static void test_followed(void **state)
+{
+    struct queue_test *t = *state;
+    add_batch(t, 1, 5);
+    add_batch(t, 1, 5);
+    struct job_claim c = claim(t, "w1");
+    static const bool wanted[KB_LANGUAGES] = {[KB_LANGUAGE_SOURCE] = true};
+    struct text texts[KB_LANGUAGES] = {0};
+    int64_t rev = change_revision(t->s);
+    report(t, &c, (struct job_report){STAGE_GENERATING, 1, 2, 3});
+    assert_ok(t->err, change_list_json(t->s, rev, wanted, texts, &rev, &t->err));
+    json_t *json = parse(&texts[KB_LANGUAGE_SOURCE]);
+    assert_int_equal(json_array_size(json_object_get(json, "batches")), 2);
+    assert_int_equal(json_array_size(json_object_get(json, "jobs")), 1);
+    json_decref(json);
+    job_claim_free(&c);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, queue_setup, queue_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_progress),  TEST(test_useless_videos), TEST(test_place),    TEST(test_eta),
+        TEST(test_first_eta), TEST(test_job_facts),      TEST(test_followed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
