@@ -15,7 +15,16 @@
 #define CHOSEN                                                                                     \
     " FROM job j JOIN batch b ON b.id = j.batch WHERE j.result IS NOT NULL"                        \
     " AND (?1 = 0 OR j.batch = ?1)"                                                                \
-    " AND (?2 IS NULL OR j.result_name LIKE ?2 ESCAPE '\\' OR b.name LIKE ?2 ESCAPE '\\')"
+    " AND (?2 IS NULL OR j.result_name LIKE ?2 ESCAPE '\\' OR b.name LIKE ?2 ESCAPE '\\'"          \
+    "  OR j.name LIKE ?2 ESCAPE '\\' OR b.audio_name LIKE ?2 ESCAPE '\\')"                         \
+    " AND (?3 = 0 OR j.ended_ms >= ?3) AND (?4 = 0 OR j.ended_ms < ?4)"
+#define TYPES "itii"
+#define KEY                                                                                        \
+    "CASE ?5 WHEN 'name' THEN lower(j.result_name) WHEN 'size' THEN j.result_size"                 \
+    " WHEN 'duration' THEN j.result_ms ELSE j.ended_ms END"
+#define PAGE                                                                                       \
+    "SELECT j.id" CHOSEN " ORDER BY iif(?6, " KEY ", NULL), iif(?6, j.id, NULL),"                  \
+    " iif(?6, NULL, " KEY ") DESC, j.id DESC LIMIT ?7 OFFSET ?8"
 
 #define RESULT_JSON "SELECT json FROM result_json WHERE id = ?"
 
@@ -23,15 +32,16 @@ enum kb_code result_list_json(struct store *s, const struct result_filter *f, st
                               struct kb_error *err)
 {
     static const struct store_page sql = {
-        .page = "SELECT j.id" CHOSEN " ORDER BY j.ended_ms DESC, j.id DESC LIMIT ?3 OFFSET ?4",
-        .total = "SELECT count(*)" CHOSEN,
+        .page = PAGE,
+        .total = "SELECT count(*)" CHOSEN " AND ?5 IS NOT ?6", // always: it takes the same bindings
         .one = RESULT_JSON,
     };
     CLEANUP(kb_freep) char *like = store_like(f->search);
     struct store_page page = sql;
     page.offset = f->offset;
     page.limit = f->limit;
-    return store_page_json(s, &page, ret, err, "it", f->batch, like);
+    return store_page_json(s, &page, ret, err, TYPES "ti", f->batch, like, f->since_ms, f->until_ms,
+                           f->sort ? f->sort : "created", (int64_t)f->ascending);
 }
 
 enum kb_code result_ids(struct store *s, const struct result_filter *f, int64_t **ret, int *ret_n,
@@ -42,8 +52,9 @@ enum kb_code result_ids(struct store *s, const struct result_filter *f, int64_t 
     CLEANUP(kb_freep) int64_t *ids = NULL;
     int n = 0, capacity = 0;
     enum kb_code code =
-        store_query(s, &q, err, "SELECT j.id" CHOSEN " ORDER BY j.ended_ms DESC, j.id DESC", "it",
-                    f->batch, like);
+        store_query(s, &q, err, PAGE, TYPES "tiii", f->batch, like, f->since_ms, f->until_ms,
+                    f->sort ? f->sort : "created", (int64_t)f->ascending,
+                    f->limit > 0 ? (int64_t)f->limit : -1, (int64_t)0);
     for (; code == KB_OK; code = store_step(s, q, err)) {
         if (n == capacity) {
             capacity = KB_MAX(64, capacity * 2);

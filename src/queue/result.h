@@ -6,12 +6,15 @@
 #include "store/store.h"
 
 struct result_filter {
-    const char *search;
-    int64_t batch; // 0 = any
+    const char *search;         // in the names of result, batch, video and speech; NULL = any
+    int64_t batch;              // 0 = any
+    int64_t since_ms, until_ms; // made from since on and before until; 0 = any
+    const char *sort;           // "created" (NULL), "name", "size", "duration"
+    bool ascending;
     int offset, limit;
 };
 enum kb_code result_list_json(struct store *s, const struct result_filter *f, struct text *ret,
-                              struct kb_error *err); // newest first
+                              struct kb_error *err);
 // The Result of a job for the API (docs/openapi.yaml: Result).
 enum kb_code result_json(struct store *s, int64_t job, struct text *ret, struct kb_error *err);
 struct result {
@@ -25,7 +28,8 @@ struct result {
 enum kb_code result_find(struct store *s, int64_t job, struct result *ret, struct kb_error *err);
 void result_free(struct result *r);
 enum kb_code result_delete(struct store *s, int64_t job, struct kb_error *err);
-// The jobs of all results that a filter chooses (offset and limit ignored), for a zip. free(*ret).
+// The jobs of all results that a filter chooses, in its order; offset is ignored, and limit is the
+// most that there may be, 0 = all of them. free(*ret).
 enum kb_code result_ids(struct store *s, const struct result_filter *f, int64_t **ret, int *ret_n,
                         struct kb_error *err);
 

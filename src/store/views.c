@@ -85,7 +85,9 @@ const char store_views[] =
     " 'video', '/api/v1/results/' || j.id || '/video',"
     " 'download', '/api/v1/results/' || j.id || '/download',"
     " 'thumbnail',"
-    " CASE WHEN j.result_thumb THEN '/api/v1/results/' || j.id || '/thumbnail' END)"
+    " CASE WHEN j.result_thumb THEN '/api/v1/results/' || j.id || '/thumbnail' END,"
+    " 'source', json_object('video', (SELECT id FROM asset WHERE id = j.video),"
+    "   'audio', (SELECT id FROM asset WHERE id = b.audio)))"
     " FROM job j JOIN batch b ON b.id = j.batch WHERE j.result IS NOT NULL;"
 
     "CREATE TEMP VIEW job_json(id, rev, json) AS SELECT j.id, j.rev, json_object("

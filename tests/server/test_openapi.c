@@ -432,6 +432,7 @@ static void answers_are_as_documented(void **state)
         {"POST", "/api/v1/batches/{id}/retry", "/api/v1/batches/1/retry", NULL, 200},
         {"POST", "/api/v1/batches/{id}/cancel", "/api/v1/batches/1/cancel", NULL, 200},
         {"GET", "/api/v1/results", "/api/v1/results", NULL, 200},
+        {"GET", "/api/v1/results/ids", "/api/v1/results/ids?sort=name", NULL, 200},
         {"GET", "/api/v1/results/{job}", "/api/v1/results/1", NULL, 200},
         {"POST", "/api/v1/results/delete", "/api/v1/results/delete", "{\"jobs\":[1]}", 200},
         {"GET", "/api/v1/results/{job}", "/api/v1/results/1", NULL, 404},

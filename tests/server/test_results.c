@@ -3,6 +3,7 @@
 
 #include "queue/result.h"
 #include "server/api/zip.h"
+#include "store/sql.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -109,6 +110,9 @@ static void test_refusals(void **state)
     } cases[] = {
         {"GET", "/api/v1/results?limit=0x", NULL, 400},
         {"GET", "/api/v1/results?batch=-1", NULL, 400},
+        {"GET", "/api/v1/results?sort=colour", NULL, 400},
+        {"GET", "/api/v1/results/ids?order=up", NULL, 400},
+        {"GET", "/api/v1/results/zip?since=x", NULL, 400},
         {"GET", "/api/v1/results/9", NULL, 404},
         {"GET", "/api/v1/results/x", NULL, 404},
         {"GET", "/api/v1/results/../../koubo.db", NULL, 400},
@@ -240,7 +244,7 @@ static void test_zip_names(void **state)
         {"b.c", "x", "b.c/x-2"},
     };
     int64_t job = site_result(&site, "b", "v.mp4", 10);
-    struct zip_stream *z = zip_stream_create(site.folder);
+    struct zip_stream *z = zip_stream_create(site.folder, "gone:");
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         zip_stream_add(z, job, cases[i].folder, cases[i].name);
     size_t size;
@@ -265,39 +269,160 @@ static void test_zip_names(void **state)
     }
 }
 
-// A result that goes while the zip is sent: the zip does not end well.
-static void test_zip_broken(void **state)
+static void cut_result(int64_t job)
 {
     struct kb_error err = {0};
+    CLEANUP(result_free) struct result result = {0};
+    assert_ok(err, result_find(site.store, job, &result, &err));
+    assert_int_equal(truncate(result.path, 10), 0);
+}
+
+// A file that becomes shorter while it is packed: the zip does not end well.
+static void test_zip_broken(void **state)
+{
     int64_t first = site_result(&site, "b", "v.mp4", 300000);
-    int64_t second = site_result(&site, "b", "w.mp4", 300000);
-    struct zip_stream *z = zip_stream_create(site.folder);
+    struct zip_stream *z = zip_stream_create(site.folder, "gone:");
     zip_stream_add(z, first, NULL, "v");
-    zip_stream_add(z, second, NULL, "w");
     size_t size;
     int64_t end;
     CLEANUP(kb_freep) char *some = read_zip(z, 100000, &size, &end);
     assert_true(end > 0);
-    assert_ok(err, result_delete(site.store, second, &err));
+    cut_result(first);
     CLEANUP(kb_freep) char *rest = read_zip(z, SIZE_MAX, &size, &end);
     assert_int_equal(end, -2);
     assert_int_equal(zip_stream_read(z, some, 1), -2); // and stays so
     zip_stream_free(z);
 
     // The same over HTTP: what arrives is not whole.
-    int64_t third = site_result(&site, "c", "w.mp4", 8 << 20);
-    int64_t fourth = site_result(&site, "c", "x.mp4", 1000);
+    int64_t second = site_result(&site, "c", "w.mp4", 64 << 20);
     int fd = site_connect(&site);
     site_sendf(fd,
-               "GET /api/v1/results/zip?jobs=%lld,%lld HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
+               "GET /api/v1/results/zip?jobs=%lld HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
                "Connection: close\r\n\r\n",
-               (long long)third, (long long)fourth, site.port);
+               (long long)second, site.port);
     char one;
     assert_int_equal(read(fd, &one, 1), 1); // it has begun
-    assert_ok(err, result_delete(site.store, fourth, &err));
+    cut_result(second);
     CLEANUP(reply_clear) struct reply r = {0};
     site_receive(fd, &r, "GET");
     assert_false(r.whole);
+}
+
+// A result that is gone is left out, and the zip says so.
+static void test_zip_missing(void **state)
+{
+    struct kb_error err = {0};
+    int64_t jobs[3];
+    for (int i = 0; i < 3; i++)
+        jobs[i] = site_result(&site, "b", (const char *[]){"u.mp4", "v.mp4", "w.mp4"}[i], 1000);
+    CLEANUP(result_free) struct result lost = {0};
+    assert_ok(err, result_find(site.store, jobs[1], &lost, &err));
+    assert_int_equal(unlink(lost.path), 0); // by somebody else
+    assert_ok(err, result_delete(site.store, jobs[2], &err));
+    char path[100];
+    snprintf(path, sizeof(path), "/api/v1/results/zip?jobs=%lld,%lld,%lld", (long long)jobs[0],
+             (long long)jobs[1], (long long)jobs[2]);
+    ASK(r, "GET", path, NULL, NULL, 0);
+    assert_status(&r, 200);
+    assert_true(r.whole);
+    struct archive *a = archive_read_new();
+    struct archive_entry *entry;
+    char text[1000] = "";
+    archive_read_support_format_zip_seekable(a);
+    assert_int_equal(archive_read_open_memory(a, r.body, r.size), ARCHIVE_OK);
+    assert_int_equal(archive_read_next_header(a, &entry), ARCHIVE_OK);
+    assert_int_equal(archive_entry_size(entry), 1000);
+    assert_int_equal(archive_read_next_header(a, &entry), ARCHIVE_OK);
+    assert_string_equal(archive_entry_pathname(entry), "MISSING.txt");
+    assert_true(archive_read_data(a, text, sizeof(text) - 1) > 0);
+    assert_non_null(strstr(text, "their files are gone:\r\n"));
+    assert_non_null(strstr(text, lost.name));
+    CLEANUP(kb_freep) char *deleted = kb_printf("job %lld has no result", (long long)jobs[2]);
+    assert_non_null(strstr(text, deleted));
+    assert_int_equal(archive_read_next_header(a, &entry), ARCHIVE_EOF);
+    archive_read_free(a);
+}
+
+// --- which, and in which order
+
+static void assert_chosen(const char *query, const char *wanted)
+{
+    CLEANUP(kb_freep) char *ids = kb_printf("/api/v1/results/ids%s", query);
+    CLEANUP(kb_freep) char *list = kb_printf("/api/v1/results%s", query);
+    CLEANUP(kb_freep) char *zip = kb_printf("/api/v1/results/zip%s", query);
+    CLEANUP(kb_freep) char *body = kb_printf("{\"jobs\":[%s]}", wanted);
+    CLEANUP(text_free) struct text listed = {0};
+    ASK(all, "GET", ids, NULL, NULL, 0);
+    assert_status(&all, 200);
+    if (strcmp(all.body, body) != 0)
+        fail_msg("%s: %s, wanted %s", query, all.body, body);
+    ASK(page, "GET", list, NULL, NULL, 0);
+    assert_status(&page, 200);
+    json_auto_t *json = reply_object(&page);
+    json_t *item;
+    size_t i;
+    json_array_foreach(json_object_get(json, "items"), i, item)
+        text_addf(&listed, "%s%lld", i ? "," : "",
+                  (long long)json_integer_value(json_object_get(item, "job")));
+    assert_string_equal(text_get(&listed), wanted);
+    assert_int_equal(json_integer_value(json_object_get(json, "total")), i);
+    ASK(packed, "GET", zip, NULL, NULL, 0);
+    assert_status(&packed, *wanted ? 200 : 404);
+    int n = 0;
+    for (char *at = packed.body;
+         *wanted && (at = memmem(at, packed.size - (size_t)(at - packed.body), "PK\1\2", 4));
+         at += 4)
+        n++;
+    assert_int_equal(n, *wanted ? i : 0);
+}
+
+static void test_chosen(void **state)
+{
+    struct kb_error err = {0};
+    static const char *const names[] = {"Anna.mp4", "berta.mp4", "Carl.mp4"};
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(site_result(&site, i ? "second" : "first", names[i], 300 - 100 * i),
+                         i + 1);
+    assert_ok(err, store_exec(site.store, NULL, &err,
+                              "UPDATE job SET ended_ms = id * 1000, result_ms = 10 - id % 2", ""));
+    static const struct {
+        const char *query, *wanted;
+    } cases[] = {
+        {"", "3,2,1"},
+        {"?order=asc", "1,2,3"},
+        {"?sort=name", "3,2,1"},
+        {"?sort=name&order=asc", "1,2,3"},
+        {"?sort=size", "1,2,3"},
+        {"?sort=size&order=asc", "3,2,1"},
+        {"?sort=duration", "2,3,1"},
+        {"?sort=created&order=desc", "3,2,1"},
+        {"?since=2000", "3,2"},
+        {"?until=2000", "1"},
+        {"?since=2000&until=3000", "2"},
+        {"?since=9000", ""},
+        {"?search=BERTA", "2"},
+        {"?search=second&order=asc", "2,3"},
+        {"?batch=1", "1"},
+        {"?batch=2&search=anna", ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        assert_chosen(cases[i].query, cases[i].wanted);
+}
+
+// What it was made of can be used again, until it is deleted.
+static void test_source(void **state)
+{
+    struct kb_error err = {0};
+    int64_t job = site_result(&site, "b", "v.mp4", 10);
+    for (int deleted = 0; deleted < 2; deleted++) {
+        ASK(r, "GET", result_path(job, ""), NULL, NULL, 0);
+        json_auto_t *result = reply_object(&r);
+        json_t *source = json_object_get(result, "source");
+        assert_int_equal(json_is_null(json_object_get(source, "video")), deleted);
+        assert_true(json_is_string(json_object_get(source, "audio")));
+        assert_ok(err, store_exec(site.store, NULL, &err,
+                                  "DELETE FROM asset WHERE id IN (SELECT video FROM job)", ""));
+    }
 }
 
 static int count_open_files(void)
@@ -336,7 +461,7 @@ static void test_zip64(void **state)
 {
     int64_t large = site_result(&site, "b", "large.mp4", (4LL << 30) + 10);
     int64_t small = site_result(&site, "b", "small.mp4", 1000);
-    struct zip_stream *z = zip_stream_create(site.folder);
+    struct zip_stream *z = zip_stream_create(site.folder, "gone:");
     zip_stream_add(z, large, NULL, "large.mp4");
     zip_stream_add(z, small, NULL, "small.mp4");
     char *buffer = malloc(1 << 20), tail[4096];
@@ -374,8 +499,10 @@ int main(void)
 {
     setlocale(LC_ALL, "C.UTF-8"); // for the reader of zips
     const struct CMUnitTest tests[] = {
-        TEST(test_show),      TEST(test_delete),     TEST(test_refusals),      TEST(test_zip),
-        TEST(test_zip_names), TEST(test_zip_broken), TEST(test_zip_cancelled),
+        TEST(test_show),          TEST(test_delete),      TEST(test_refusals),
+        TEST(test_zip),           TEST(test_zip_names),   TEST(test_zip_broken),
+        TEST(test_zip_cancelled), TEST(test_zip_missing), TEST(test_chosen),
+        TEST(test_source),
     };
     const struct CMUnitTest slow[] = {TEST(test_zip64)}; // reads 4 GiB, 10 s
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,11 +12,27 @@
 
 #define MAX_CHOSEN 10000 // results named in one request
 
+// Which results, and in which order: the same for the list, for all their numbers and for a zip.
+// False: answered.
+static bool read_filter(struct request *r, struct result_filter *ret)
+{
+    static const char *const keys[] = {"created", "name", "size", "duration", NULL};
+    static const char *const orders[] = {"desc", "asc", NULL};
+    const char *order = NULL;
+    *ret = (struct result_filter){.search = query_text(r, "search")};
+    if (!request_query_int(r, "batch", 0, INT64_MAX, 0, &ret->batch) ||
+        !request_query_int(r, "since", 0, INT64_MAX, 0, &ret->since_ms) ||
+        !request_query_int(r, "until", 0, INT64_MAX, 0, &ret->until_ms) ||
+        !query_word(r, "sort", keys, &ret->sort) || !query_word(r, "order", orders, &order))
+        return false;
+    ret->ascending = order && strcmp(order, "asc") == 0;
+    return true;
+}
+
 static void list_results(struct request *r)
 {
-    struct result_filter f = {.search = query_text(r, "search")};
-    if (!query_page(r, &f.offset, &f.limit) ||
-        !request_query_int(r, "batch", 0, INT64_MAX, 0, &f.batch))
+    struct result_filter f;
+    if (!read_filter(r, &f) || !query_page(r, &f.offset, &f.limit))
         return;
     CLEANUP(text_free) struct text answer = {0};
     struct kb_error err = {0};
@@ -151,27 +167,46 @@ static void delete_results(struct request *r)
     reply_json(r, 200, answer);
 }
 
+// All that a filter chooses, for who selects across pages.
+static void list_ids(struct request *r)
+{
+    struct result_filter f;
+    struct kb_error err = {0};
+    CLEANUP(kb_freep) int64_t *jobs = NULL;
+    CLEANUP(text_free) struct text answer = {0};
+    int n;
+    if (!read_filter(r, &f))
+        return;
+    f.limit = MAX_CHOSEN;
+    if (result_ids(request_store(r), &f, &jobs, &n, &err) != KB_OK) {
+        reply_error(r, &err);
+        return;
+    }
+    text_add(&answer, "{\"jobs\":[");
+    for (int i = 0; i < n; i++)
+        text_addf(&answer, "%s%lld", i ? "," : "", (long long)jobs[i]);
+    text_add(&answer, "]}");
+    reply_json(r, 200, text_get(&answer));
+}
+
 // --- zip
 
-// What is to be packed: jobs that have results, unless they were deleted a moment ago.
-struct packing {
-    const int64_t *jobs;
-    int n;
-    bool chosen; // by the user, one by one: a missing one would not be noticed in the zip
-};
-
-// Calls each for every result. Looked up each time, because there may be many.
-static enum kb_code pack_each(struct store *s, const struct packing *p,
-                              void (*each)(void *opaque, const struct result *result), void *opaque,
+// Calls each for every result of these jobs that is there still, and gone (NULL: nobody) with a
+// sentence for the others. Looked up each time, because there may be many.
+static enum kb_code pack_each(struct store *s, const int64_t *jobs, int n,
+                              void (*each)(void *opaque, const struct result *result),
+                              void (*gone)(void *opaque, const char *sentence), void *opaque,
                               struct kb_error *err)
 {
-    for (int i = 0; i < p->n; i++) {
+    for (int i = 0; i < n; i++) {
         CLEANUP(result_free) struct result result = {0};
-        enum kb_code code = result_find(s, p->jobs[i], &result, err);
-        if (code != KB_OK && (code != KB_NOT_FOUND || p->chosen))
-            return code;
+        enum kb_code code = result_find(s, jobs[i], &result, err);
         if (code == KB_OK)
             each(opaque, &result);
+        else if (code != KB_NOT_FOUND)
+            return code;
+        else if (gone)
+            gone(opaque, err->text);
     }
     return KB_OK;
 }
@@ -199,13 +234,19 @@ static void add_result(void *opaque, const struct result *result)
     zip_stream_add(a->zip, result->job, a->folders ? result->batch_name : NULL, result->name);
 }
 
+static void add_gone(void *opaque, const char *sentence)
+{
+    struct added *a = opaque;
+    zip_stream_miss(a->zip, sentence);
+}
+
 // Results of one batch lie side by side, those of several in a folder for each batch. Batches of
 // one name share a folder; zip_stream_add() tells their files apart.
-static void send_zip(struct request *r, const struct packing *p)
+static void send_zip(struct request *r, const int64_t *jobs, int n)
 {
     struct kb_error err = {0};
     struct batches_seen seen = {0};
-    if (pack_each(request_store(r), p, see_batch, &seen, &err) != KB_OK) {
+    if (pack_each(request_store(r), jobs, n, see_batch, NULL, &seen, &err) != KB_OK) {
         reply_error(r, &err);
         return;
     }
@@ -213,9 +254,12 @@ static void send_zip(struct request *r, const struct packing *p)
         reply_problem(r, 404, "not_found", _("there are no results to pack"));
         return;
     }
-    struct added added = {.zip = zip_stream_create(request_server(r)->params.data),
-                          .folders = seen.several};
-    if (pack_each(request_store(r), p, add_result, &added, &err) != KB_OK) {
+    struct added added = {
+        .zip = zip_stream_create(
+            request_server(r)->params.data,
+            _("These results are not in this zip, because their files are gone:")),
+        .folders = seen.several};
+    if (pack_each(request_store(r), jobs, n, add_result, add_gone, &added, &err) != KB_OK) {
         zip_stream_free(added.zip);
         reply_error(r, &err);
         return;
@@ -232,14 +276,14 @@ static void send_zip(struct request *r, const struct packing *p)
 
 static void zip_filtered(struct request *r)
 {
-    struct result_filter f = {.search = query_text(r, "search")};
+    struct result_filter f;
     struct kb_error err = {0};
     CLEANUP(kb_freep) int64_t *jobs = NULL;
     int n;
-    if (!request_query_int(r, "batch", 0, INT64_MAX, 0, &f.batch))
+    if (!read_filter(r, &f))
         return;
     if (result_ids(request_store(r), &f, &jobs, &n, &err) == KB_OK)
-        send_zip(r, &(struct packing){.jobs = jobs, .n = n});
+        send_zip(r, jobs, n);
     else
         reply_error(r, &err);
 }
@@ -281,7 +325,7 @@ static void get_zip(struct request *r)
     if (!jobs)
         zip_filtered(r);
     else if (parse_jobs(r, jobs, &ids, &n))
-        send_zip(r, &(struct packing){.jobs = ids, .n = n, .chosen = true});
+        send_zip(r, ids, n);
 }
 
 static void post_zip(struct request *r)
@@ -290,13 +334,14 @@ static void post_zip(struct request *r)
     int n;
     json_t *body = request_json(r);
     if (body && read_jobs(r, body, &ids, &n))
-        send_zip(r, &(struct packing){.jobs = ids, .n = n, .chosen = true});
+        send_zip(r, ids, n);
 }
 
 const struct route api_results_routes[] = {
     {"GET", "/api/v1/results", list_results, 0, NULL},
     {"POST", "/api/v1/results/delete", delete_results, 0, NULL},
-    {"GET", "/api/v1/results/zip", get_zip, 0, NULL}, // before {job}
+    {"GET", "/api/v1/results/ids", list_ids, 0, NULL}, // these two before {job}
+    {"GET", "/api/v1/results/zip", get_zip, 0, NULL},
     {"POST", "/api/v1/results/zip", post_zip, 0, NULL},
     {"GET", "/api/v1/results/{job}", get_result, 0, NULL},
     {"GET", "/api/v1/results/{job}/video", get_video, 0, NULL},

@@ -81,6 +81,8 @@ static void system_show(struct request *r)
         return;
     }
     stats_json(&stats, &stats_text);
+    CLEANUP(kb_freep) char *results = store_path(request_store(r), "results", ".");
+    CLEANUP(kb_freep) char *absolute = realpath(results, NULL);
     json_auto_t *head = json_pack(
         "{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:{s:I, s:i}, s:o, s:{s:i, s:i, s:I}}", "version",
         KOUBO_VERSION, "started", (json_int_t)s->started_ms, "now", (json_int_t)kb_wall_ms(), "cpu",
@@ -89,6 +91,8 @@ static void system_show(struct request *r)
         system_gpus_json(), "server", "rss", (json_int_t)proc_resident_bytes(), "connections",
         count_connections(s), "models", system_models_json(), "lost", "results", lost.n_results,
         "others", lost.n_others, "bytes", (json_int_t)lost.bytes);
+    json_t *folder = absolute ? json_string(absolute) : NULL; // its name may be no UTF-8
+    json_object_set_new(head, "results_folder", folder ? folder : json_null());
     system_add_object(&all, head);
     system_add_member(&all, "workers", text_get(&workers));
     system_add_member(&all, "stats", text_get(&stats_text));

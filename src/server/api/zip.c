@@ -36,15 +36,18 @@ struct zip_stream {
     int fd;       // of the present one, -1 between two
     int64_t left; // bytes of it
     struct text out;
-    size_t sent; // of out
-    bool closed, broken, dropped;
+    size_t sent;         // of out
+    char *missing_title; // above:
+    struct text missing; // what is left out, a line each
+    bool closed, broken, dropped, told;
     char block[BLOCK];
 };
 
-struct zip_stream *zip_stream_create(const char *folder)
+struct zip_stream *zip_stream_create(const char *folder, const char *missing)
 {
     struct zip_stream *z = kb_alloc(sizeof(*z));
     z->folder = kb_strdup(folder);
+    z->missing_title = kb_strdup(missing);
     z->names = json_object();
     z->fd = -1;
     return z;
@@ -65,6 +68,8 @@ void zip_stream_free(void *zip)
     json_decref(z->names);
     store_close(&z->store);
     text_free(&z->out);
+    text_free(&z->missing);
+    free(z->missing_title);
     free(z->folder);
     free(z);
 }
@@ -123,6 +128,11 @@ void zip_stream_add(struct zip_stream *z, int64_t job, const char *directory, co
     z->entries[z->n_entries++] = (struct entry){job, unique};
 }
 
+void zip_stream_miss(struct zip_stream *z, const char *line)
+{
+    text_addf(&z->missing, "%s\r\n", line);
+}
+
 // --- reading
 
 static la_ssize_t write_out(struct archive *a, void *ctx, const void *data, size_t n)
@@ -156,30 +166,59 @@ static enum kb_code begin_archive(struct zip_stream *z, struct kb_error *err)
     return KB_OK;
 }
 
+static enum kb_code write_header(struct zip_stream *z, const char *name, int64_t size,
+                                 int64_t time_ms, struct kb_error *err)
+{
+    struct archive_entry *entry = archive_entry_new();
+    if (!entry)
+        return kb_no_memory(err);
+    archive_entry_set_pathname_utf8(entry, name);
+    archive_entry_set_size(entry, size);
+    archive_entry_set_mtime(entry, (time_t)(time_ms / 1000), 0);
+    archive_entry_set_filetype(entry, AE_IFREG);
+    archive_entry_set_perm(entry, 0644);
+    int e = archive_write_header(z->archive, entry);
+    archive_entry_free(entry);
+    return e == ARCHIVE_OK ? KB_OK : archive_error(z, err);
+}
+
+// One that was deleted, or whose file is gone, is left out and named at the end.
 static enum kb_code begin_entry(struct zip_stream *z, struct kb_error *err)
 {
     const struct entry *e = &z->entries[z->next];
     CLEANUP(result_free) struct result result = {0};
     enum kb_code code = result_find(z->store, e->job, &result, err);
-    if (code != KB_OK)
+    if (code != KB_OK && code != KB_NOT_FOUND)
         return code;
     struct stat st;
-    z->fd = open(result.path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (z->fd < 0 || fstat(z->fd, &st) != 0)
-        return kb_fail(err, KB_NOT_FOUND, _("cannot open '%s': %s"), result.path,
-                       kb_strerror(errno));
+    z->fd = code == KB_OK ? open(result.path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
+    if (z->fd < 0 || fstat(z->fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        log_warn(_("'%s' is left out of a zip: its file is gone"), e->name);
+        zip_stream_miss(z, e->name);
+        if (z->fd >= 0)
+            close(z->fd);
+        z->fd = -1;
+        z->next++;
+        return KB_OK;
+    }
     z->left = st.st_size;
-    struct archive_entry *entry = archive_entry_new();
-    if (!entry)
-        return kb_no_memory(err);
-    archive_entry_set_pathname_utf8(entry, e->name);
-    archive_entry_set_size(entry, st.st_size);
-    archive_entry_set_mtime(entry, (time_t)(result.created_ms / 1000), 0);
-    archive_entry_set_filetype(entry, AE_IFREG);
-    archive_entry_set_perm(entry, 0644);
-    int e_header = archive_write_header(z->archive, entry);
-    archive_entry_free(entry);
-    return e_header == ARCHIVE_OK ? KB_OK : archive_error(z, err);
+    return write_header(z, e->name, st.st_size, result.created_ms, err);
+}
+
+// With a byte order mark: Windows' editor would take Chinese for something else.
+static enum kb_code tell_missing(struct zip_stream *z, struct kb_error *err)
+{
+    CLEANUP(kb_freep)
+    char *text = kb_printf("\xef\xbb\xbf%s\r\n%s", z->missing_title, text_get(&z->missing));
+    size_t n = strlen(text);
+    enum kb_code code = write_header(z, "MISSING.txt", (int64_t)n, kb_wall_ms(), err);
+    if (code != KB_OK)
+        return code;
+    z->told = true;
+    return archive_write_data(z->archive, text, n) == (la_ssize_t)n &&
+                   archive_write_finish_entry(z->archive) == ARCHIVE_OK
+               ? KB_OK
+               : archive_error(z, err);
 }
 
 static enum kb_code continue_entry(struct zip_stream *z, struct kb_error *err)
@@ -212,6 +251,8 @@ static enum kb_code produce(struct zip_stream *z, struct kb_error *err)
         return continue_entry(z, err);
     if (z->next < z->n_entries)
         return begin_entry(z, err);
+    if (z->missing.size > 0 && !z->told)
+        return tell_missing(z, err);
     z->closed = true;
     return archive_write_close(z->archive) == ARCHIVE_OK ? KB_OK : archive_error(z, err);
 }

@@ -8,15 +8,20 @@
 
 struct zip_stream;
 
-// folder: the data folder. It gets a connection to the store of its own when reading begins.
-struct zip_stream *zip_stream_create(const char *folder);
+// folder: the data folder. It gets a connection to the store of its own when reading begins. What
+// turns out to be gone is left out, and MISSING.txt at the end of the zip names it below missing, a
+// sentence for the user.
+struct zip_stream *zip_stream_create(const char *folder, const char *missing);
 
 // The result of job goes into it as "directory/name", or as "name" if directory is NULL. What
 // cannot be part of a name on the usual systems is replaced, and equal names get "-2", "-3"…
 void zip_stream_add(struct zip_stream *z, int64_t job, const char *directory, const char *name);
 
-// As stream_read_fn and stream_free_fn in http.h. A result that is gone, or is shorter than it was,
-// breaks the stream off (-2, and a line in the log): a zip that ends well is whole.
+// One that is known to be gone: a line of MISSING.txt.
+void zip_stream_miss(struct zip_stream *z, const char *line);
+
+// As stream_read_fn and stream_free_fn in http.h. A file that becomes shorter while it is packed
+// breaks the stream off (-2, and a line in the log): a zip that ends well holds what it names.
 int64_t zip_stream_read(void *zip, char *buffer, size_t max);
 void zip_stream_free(void *zip);
 
