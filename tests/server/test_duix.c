@@ -164,6 +164,62 @@ static void nothing_outside_the_share(void **state)
     submit(e, "speech.wav", "person.mp4", "out", 1, 10002, "--share");
 }
 
+// What programs on other machines send for a file: the answer names what works.
+static void paths_of_other_machines(void **state)
+{
+    static const struct {
+        const char *name, *says;
+    } table[] = {
+        {"file:///code/data/temp/speech.wav", "its name, 'speech.wav'"},
+        {"FILE://C:/data/a%20b.wav", "its name, 'a%20b.wav'"},
+        {"D:\\face2face\\temp\\speech.wav", "its name, 'speech.wav'"},
+        {"d:/face2face/temp/数字人.wav", "its name, '数字人.wav'"},
+        {"temp\\speech.wav", "its name, 'speech.wav'"},
+        {"\\\\server\\share\\speech.wav", "its name, 'speech.wav'"},
+        {"C:\\", "its name, 'person.mp4'"},
+    };
+    struct easy_state *e = *state;
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        submit(e, table[i].name, "person.mp4", "other", 1, 10002, table[i].says);
+        submit(e, "speech.wav", table[i].name, "other", 1, 10002, "http(s) address");
+        submit(e, "speech.wav", table[i].name, "other", 1, 10002, "video_url");
+    }
+    json_decref(query(e, "other", 10004));
+    // On this system a backslash may be a letter of a name.
+    write_file(in_share(e, "temp/a\\b.wav"), "RIFF speech");
+    submit(e, "a\\b.wav", "person.mp4", "letter", 1, 10000, "");
+}
+
+static void submit_numbered(struct easy_state *e, const char *code, int wanted, const char *part)
+{
+    CLEANUP(kb_freep)
+    char *json =
+        kb_printf("{\"audio_url\":\"speech.wav\",\"video_url\":\"person.mp4\",\"code\":%s}", code);
+    json_t *answer = live_ask(&e->live, 200, "POST", "/easy/submit", json);
+    assert_int_equal(number_at(answer, "code"), wanted);
+    assert_non_null(strstr(text_at(answer, "msg"), part));
+    json_decref(answer);
+}
+
+static void a_code_may_be_a_number(void **state)
+{
+    struct easy_state *e = *state;
+    submit_numbered(e, "42", 10000, "");
+    json_t *a = query(e, "42", 10000);
+    assert_string_equal(text_at(a, "data.code"), "42");
+    json_decref(a);
+    submit_numbered(e, "42.0", 10001, "42"); // the same one
+    submit_numbered(e, "\"42\"", 10001, "42");
+    submit_numbered(e, "0", 10000, "");
+    submit_numbered(e, "-7", 10000, "");
+    submit_numbered(e, "1764230400123456789", 10000, "");
+    json_decref(query(e, "1764230400123456789", 10000));
+    static const char *const wrong[] = {"4.2", "1e300", "true", "[1]", "{}"};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+        submit_numbered(e, wrong[i], 10002, "whole number");
+    submit_numbered(e, "null", 10002, "code参数缺失");
+}
+
 // --- a task's life
 
 static void claim(struct easy_state *e, struct job_claim *ret)
@@ -339,6 +395,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(missing_fields),
         TEST(nothing_outside_the_share),
+        TEST(paths_of_other_machines),
+        TEST(a_code_may_be_a_number),
         TEST(a_task_from_submit_to_file),
         TEST(a_failed_task_says_why),
         TEST(forms_and_addresses),

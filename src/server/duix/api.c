@@ -18,9 +18,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -79,6 +81,33 @@ static int open_beneath(int folder, const char *name)
     return (int)syscall(SYS_openat2, folder, name, &how, sizeof(how));
 }
 
+// Names of files as programs on other machines write them are none here: which one to give instead.
+static enum kb_code refuse_foreign(const char *field, const char *name, struct kb_error *err)
+{
+    const char *last = name;
+    for (const char *c = name; *c; c++)
+        if (*c == '/' || *c == '\\')
+            last = c + 1;
+    if (!*last)
+        last = "person.mp4";
+    const char *fmt = strncasecmp(name, "file:", 5) == 0
+                          ? _("%s: '%.*s' is a file:// address, which is not read; put the file "
+                              "into the shared folder and give its name, '%.*s', or give an "
+                              "http(s) address")
+                          : _("%s: '%.*s' is a path of Windows, which means nothing here; put the "
+                              "file into the shared folder and give its name, '%.*s', or give an "
+                              "http(s) address");
+    return kb_fail(err, KB_BAD_INPUT, fmt, field, utf8_fit(name, 150), name, utf8_fit(last, 100),
+                   last);
+}
+
+static bool is_foreign(const char *name)
+{
+    bool drive = ((name[0] | 0x20) >= 'a' && (name[0] | 0x20) <= 'z') && name[1] == ':' &&
+                 (name[2] == '/' || name[2] == '\\');
+    return strncasecmp(name, "file:", 5) == 0 || drive || strchr(name, '\\');
+}
+
 // The file that name means, open for reading. A bare name lies in temp/, as clients expect.
 static enum kb_code open_shared(const char *share, const char *field, const char *name, int *ret,
                                 struct kb_error *err)
@@ -110,6 +139,8 @@ static enum kb_code open_shared(const char *share, const char *field, const char
         return kb_fail(err, KB_UNAVAILABLE,
                        _("this system cannot open files of a shared folder safely (openat2: %s)"),
                        kb_strerror(saved));
+    if (is_foreign(name)) // here a backslash is a letter like others, so it was looked for first
+        return refuse_foreign(field, name, err);
     return kb_fail(err, KB_NOT_FOUND,
                    _("%s: there is no file '%.*s' in the shared folder; give a name below it, or "
                      "an http(s) address"),
@@ -270,6 +301,19 @@ static int number_field(json_t *body, const char *name, int fallback)
     return fallback;
 }
 
+// Clients number their tasks: 42 and 42.0 are the code "42" from here on. Another number stays.
+static void code_as_text(json_t *body)
+{
+    json_t *value = json_object_get(body, "code");
+    double real = json_real_value(value); // 0 of anything else
+    if (!json_is_number(value) || real != floor(real) || fabs(real) > 1e15)
+        return;
+    char text[32];
+    snprintf(text, sizeof(text), "%" JSON_INTEGER_FORMAT,
+             json_is_integer(value) ? json_integer_value(value) : (json_int_t)real);
+    json_object_set_new(body, "code", json_string(text));
+}
+
 static bool code_is_good(const char *code)
 {
     for (const char *c = code; *c; c++)
@@ -295,11 +339,18 @@ static void submit_body(struct request *r, json_t *body)
 {
     // The engine's own words, which clients look for.
     static const char *const fields[] = {"audio_url", "video_url", "code"};
+    code_as_text(body);
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
-        const char *value = json_string_value(json_object_get(body, fields[i]));
+        const json_t *field = json_object_get(body, fields[i]);
+        const char *value = json_string_value(field);
         if (value && *value)
             continue;
-        CLEANUP(kb_freep) char *msg = kb_printf("%s参数缺失", fields[i]);
+        bool missing = value || !field || json_is_null(field);
+        CLEANUP(kb_freep)
+        char *msg = missing ? kb_printf("%s参数缺失", fields[i])
+                            : kb_printf(_("%s must be a text, or in the case of code a whole "
+                                          "number"),
+                                        fields[i]);
         answer(r, EASY_BAD_PARAMETER, msg, NULL);
         return;
     }
