@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +60,47 @@ int cli_report(enum kb_code code, const struct kb_error *err)
     }
     log_error("%s", err->text[0] ? err->text : _("an internal error without a description"));
     return EXIT_FAILED;
+}
+
+bool cli_can_ask(void)
+{
+    return isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
+}
+
+// A line of the standard input without its end. False: there was none, or Ctrl-C.
+static bool read_answer(char *ret, size_t size)
+{
+    for (size_t n = 0; !cancel_requested(&process_cancel);) {
+        struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
+        char c;
+        if (poll(&p, 1, 200) <= 0)
+            continue;
+        if (read(STDIN_FILENO, &c, 1) != 1)
+            return false;
+        if (c == '\n') {
+            ret[n] = '\0';
+            return true;
+        }
+        if (n + 1 < size)
+            ret[n++] = c;
+    }
+    return false;
+}
+
+bool cli_ask(const char *question)
+{
+    char answer[64];
+    fprintf(stderr, _("%s [y/N] "), question);
+    fflush(stderr);
+    if (!read_answer(answer, sizeof(answer))) {
+        fputc('\n', stderr);
+        return false;
+    }
+    static const char *const yes[] = {"y", "Y", "yes", "Yes", "YES", "是", "好"};
+    for (size_t i = 0; i < ARRAY_LEN(yes); i++)
+        if (strcmp(answer, yes[i]) == 0)
+            return true;
+    return false;
 }
 
 bool cli_set_log_level(void)

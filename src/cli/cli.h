@@ -38,6 +38,12 @@ const char *cli_nearest(const char *word, const char *const *names, size_t n_nam
 void cli_print_padded(FILE *f, const char *text, int width);
 int cli_text_width(const char *text);
 
+// A question of yes or no, on stderr; the answer comes from the standard input. Anything but a
+// clear yes, the end of the input and Ctrl-C are no. Ask only where cli_can_ask(): somebody sits at
+// a terminal.
+bool cli_can_ask(void);
+bool cli_ask(const char *question);
+
 // Choose language and catalogue. lang: "zh", "en", or NULL = by locale. False: no such language.
 bool cli_set_language(const char *lang);
 // For programs that answer people of both languages (kb_language_set_thread): from now on the

@@ -491,7 +491,9 @@ enum kb_code retention_run(struct store *s, const struct retention_params *p, re
     CLEANUP(run_free)
     struct run r = {
         .s = s, .params = p, .each = each, .opaque = opaque, .report = ret, .now_ms = kb_wall_ms()};
-    if (p->keep_days > 0)
+    if (p->of_any_age)
+        r.cutoff_ms = r.now_ms + 1;
+    else if (p->keep_days > 0)
         r.cutoff_ms = r.now_ms - p->keep_days * DAY_MS;
     enum kb_code code = remove_leftovers(&r, err);
     if (code == KB_OK)

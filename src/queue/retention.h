@@ -9,6 +9,7 @@
 struct retention_params {
     int keep_days;      // results, batches, assets and tracks older than this go; 0 = keep. An
                         // asset is as old as the newest batch that uses it
+    bool of_any_age;    // instead of keep_days: those of this moment go, too
     int64_t keep_bytes; // then the oldest results, assets and tracks, until the folder is smaller;
                         // 0 = no limit
     bool lost;          // also remove what this database never named

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <math.h>
+#include <pty.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -65,6 +66,39 @@ void program_run(struct outcome *ret, const char *const *arguments)
     ret->status = program_wait(pid);
     ret->out = read_all(out);
     ret->err = read_all(err);
+}
+
+// What a terminal shows, until the other side is closed (EIO).
+static char *read_terminal(int fd)
+{
+    size_t size = 0, capacity = 1 << 16;
+    char *text = kb_alloc(capacity);
+    for (ssize_t n; (n = read(fd, text + size, capacity - 1 - size)) > 0;) {
+        size += (size_t)n;
+        assert_true(size < capacity - 1);
+    }
+    text[size] = '\0';
+    return text;
+}
+
+void program_run_on_terminal(struct outcome *ret, int columns, const char *answer,
+                             const char *const *arguments)
+{
+    free(ret->out);
+    free(ret->err);
+    int fd;
+    const struct winsize size = {.ws_row = 24, .ws_col = (unsigned short)columns};
+    fflush(NULL);
+    pid_t pid = forkpty(&fd, NULL, NULL, &size);
+    assert_true(pid >= 0);
+    if (pid == 0)
+        become_program(arguments);
+    const char *typed = *answer ? answer : "\4";
+    assert_int_equal(write(fd, typed, strlen(typed)), (ssize_t)strlen(typed));
+    ret->out = read_terminal(fd);
+    ret->err = kb_strdup("");
+    ret->status = program_wait(pid);
+    close(fd);
 }
 
 int program_start(const char *const *arguments, int *ret_out)

@@ -18,6 +18,13 @@ void program_run(struct outcome *ret, const char *const *arguments);
 int program_start(const char *const *arguments, int *ret_out);
 int program_wait(int pid);
 
+// Run it on a terminal of that many columns, on which the text answer was typed ("" = nothing, the
+// end of the input). What it printed, on whichever stream, is in out; err is "".
+void program_run_on_terminal(struct outcome *ret, int columns, const char *answer,
+                             const char *const *arguments);
+#define RUN_ON_TERMINAL(ret, columns, answer, ...)                                                 \
+    program_run_on_terminal(ret, columns, answer, (const char *const[]){__VA_ARGS__, NULL})
+
 // Bytes that a file written by the program may have; 0 = no limit.
 extern size_t program_file_limit;
 

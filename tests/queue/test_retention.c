@@ -320,6 +320,11 @@ static void test_bytes(void **state)
         assert_true(report.bytes_left <= p.keep_bytes);
         assert_int_equal(report.bytes_left, total - report.bytes_removed);
     }
+    struct retention_params any_age = {.of_any_age = true, .dry_run = true};
+    run(t, any_age, &names);
+    for (int i = 0; i < 4; i++)
+        assert_went(&names, order[i], true);
+    assert_went(&names, needed, false);
     // what is needed stays, however small the folder shall be
     struct retention_report report = run(t, (struct retention_params){.keep_bytes = 1}, &names);
     assert_int_equal(report.n_removed, 4 + 3);
