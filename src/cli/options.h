@@ -30,6 +30,10 @@ extern const struct argp overwrite_argp; // input: bool *
 enum kb_code output_check(const char *output, bool overwrite, const char *const *inputs,
                           struct kb_error *err);
 
+// The same for a film: its name must end as the one format that is written. KB_BAD_INPUT.
+enum kb_code film_output_check(const char *output, bool overwrite, const char *const *inputs,
+                               struct kb_error *err);
+
 // --data, for commands that look at a server's folder and take no arguments.
 extern const struct argp data_argp; // input: const char **
 // The store in that folder, NULL = where koubo serve has it. No folder is made.

@@ -174,9 +174,32 @@ static void other_commands(void **state)
     free(r.err);
 }
 
+// An mp4 that is called avi opens in nobody's player.
+static void a_name_of_another_format(void **state)
+{
+    static const struct {
+        const char *name;
+        bool good;
+    } table[] = {
+        {"o.avi", false}, {"o.mov", false}, {"o.mkv", false}, {"o", false},    {"o.d/x", false},
+        {".mp4", false},  {"o.mp4", true},  {"O.MP4", true},  {"o.m4v", true}, {"o.mp4.avi", false},
+    };
+    struct outcome r = {0};
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        RUN(&r, "generate", "-q", "-a", "none.wav", "-i", "none.mp4", "-o", table[i].name);
+        assert_status(&r, 3);
+        assert_true(!strstr(r.err, "does not end in .mp4") == table[i].good);
+    }
+    RUN(&r, "generate", "-q", "-a", "none.wav", "-i", "none.mp4", "-o", "d/影片.avi");
+    assert_says(r.err, "'影片.mp4'");
+    free(r.out);
+    free(r.err);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_name_of_another_format),
         cmocka_unit_test(files_that_are_not_there_or_empty),
         cmocka_unit_test(files_of_another_kind),
         cmocka_unit_test(a_video_without_a_face),
