@@ -72,7 +72,7 @@ build_packages="gcc libc6-dev meson ninja-build pkg-config gettext
     libavformat-dev libavcodec-dev libavfilter-dev libavutil-dev
     libkissfft-dev libespeak-ng-dev espeak-ng-data libdnnl-dev libjansson-dev libxxhash-dev
     libsqlite3-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libarchive-dev libseccomp-dev
-    zlib1g-dev"
+    zlib1g-dev libunistring-dev"
 test_packages="libcmocka-dev ffmpeg espeak-ng chromium libyaml-dev
     python3-torch python3-numpy clang-format clang-tidy"
 

@@ -2,6 +2,7 @@
 // fails alone; what exists already is skipped.
 #include "cli/inputs.h"
 #include "cli/options.h"
+#include "cli/screen.h"
 
 #include "base/file.h"
 #include "base/log.h"
@@ -159,12 +160,12 @@ static void print_summary(const struct item *items, size_t n, FILE *f)
     const char *const words[] = {_("not begun"), _("ok"), _("skipped"), _("failed")};
     int widths[2] = {0, 0};
     for (size_t i = 0; i < n; i++) {
-        widths[0] = KB_MAX(widths[0], cli_text_width(words[items[i].outcome]));
-        widths[1] = KB_MAX(widths[1], cli_text_width(path_name(items[i].video)));
+        widths[0] = KB_MAX(widths[0], screen_width(words[items[i].outcome]));
+        widths[1] = KB_MAX(widths[1], screen_width(path_name(items[i].video)));
     }
     for (size_t i = 0; i < n; i++) {
-        cli_print_padded(f, words[items[i].outcome], widths[0] + 2);
-        cli_print_padded(f, path_name(items[i].video), widths[1] + 2);
+        screen_print_padded(f, words[items[i].outcome], widths[0] + 2);
+        screen_print_padded(f, path_name(items[i].video), widths[1] + 2);
         fprintf(f, "%s\n", items[i].why);
     }
     CLEANUP(kb_freep)

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <wchar.h>
 
 // A signal handler reaches nothing else.
 static struct cancel process_cancel;
@@ -103,6 +102,14 @@ bool cli_ask(const char *question)
     return false;
 }
 
+int cli_close_output(int status)
+{
+    if (fflush(stdout) == 0 || status != EXIT_OK)
+        return status;
+    log_error("%s", _("cannot write to the standard output; is the disk full?"));
+    return EXIT_NO_SPACE;
+}
+
 bool cli_set_log_level(void)
 {
     enum log_level level = LOG_INFO;
@@ -151,18 +158,4 @@ const char *cli_nearest(const char *word, const char *const *names, size_t n_nam
         }
     }
     return nearest;
-}
-
-int cli_text_width(const char *text)
-{
-    wchar_t wide[512];
-    size_t n = mbstowcs(wide, text, ARRAY_LEN(wide));
-    int width = n == (size_t)-1 || n == ARRAY_LEN(wide) ? -1 : wcswidth(wide, n);
-    return width >= 0 ? width : (int)strlen(text); // not of this encoding: bytes are all we know
-}
-
-void cli_print_padded(FILE *f, const char *text, int width)
-{
-    int missing = width - cli_text_width(text);
-    fprintf(f, "%s%*s", text, KB_MAX(missing, 0), "");
 }

@@ -34,9 +34,9 @@ int cli_report_failed(size_t n_failed, size_t n);
 // The name nearest to word (at most a third of its letters differ), or NULL.
 const char *cli_nearest(const char *word, const char *const *names, size_t n_names);
 
-// Print text and spaces up to width columns of the terminal (Chinese letters take two).
-void cli_print_padded(FILE *f, const char *text, int width);
-int cli_text_width(const char *text);
+// What was printed reaches the standard output now. The exit code: status, or, when that was
+// EXIT_OK and it cannot be written, EXIT_NO_SPACE with a sentence.
+int cli_close_output(int status);
 
 // A question of yes or no, on stderr; the answer comes from the standard input. Anything but a
 // clear yes, the end of the input and Ctrl-C are no. Ask only where cli_can_ask(): somebody sits at

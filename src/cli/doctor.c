@@ -1,5 +1,6 @@
 // koubo doctor: prints what doctor/ finds.
 #include "cli/options.h"
+#include "cli/screen.h"
 
 #include "doctor/doctor.h"
 #include "store/store.h"
@@ -64,11 +65,11 @@ static void print_text(const struct doctor *d)
     CLEANUP(kb_freep) char *sentence = doctor_verdict(d);
     int width = 0;
     for (size_t i = 0; i < ARRAY_LEN(marks); i++)
-        width = KB_MAX(width, cli_text_width(marks[i]));
+        width = KB_MAX(width, screen_width(marks[i]));
     for (int i = 0; i < d->n_findings; i++) {
         const struct finding *f = &d->findings[i];
-        cli_print_padded(stdout, marks[f->level], width + 2);
-        cli_print_padded(stdout, f->title, 18);
+        screen_print_padded(stdout, marks[f->level], width + 2);
+        screen_print_padded(stdout, f->title, 18);
         printf("%s\n", f->text);
         if (f->advice)
             printf("%*s-> %s\n", width + 20, "", f->advice);

@@ -1,5 +1,6 @@
 // koubo eval: how well lips follow, how sharp and how steady they are, as figures.
 #include "cli/options.h"
+#include "cli/screen.h"
 
 #include "lab/eval.h"
 
@@ -118,8 +119,8 @@ static void print_json(const struct eval_result *r)
 
 static void print_row(const char *title, const char *value, const char *meaning)
 {
-    cli_print_padded(stdout, title, 30);
-    cli_print_padded(stdout, value, 12);
+    screen_print_padded(stdout, title, 30);
+    screen_print_padded(stdout, value, 12);
     printf("%s\n", meaning);
 }
 

@@ -17,9 +17,6 @@
 
 // Texts that glibc's argp looks up in this program's catalogue.
 static const char *const argp_texts[] __attribute__((unused)) = {
-    N_("Usage:"),
-    N_("  or: "),
-    N_(" [OPTION...]"),
     N_("Try `%s --help' or `%s --usage' for more information.\n"),
     N_("%s: Too many arguments\n"),
 };
@@ -33,6 +30,22 @@ static const char *wanted_locale(void)
             return value;
     }
     return "C";
+}
+
+// The first of LANGUAGE's list that koubo speaks, else what the locale says. LANG=C asks for the
+// texts as they are, whatever the list says.
+static bool wants_chinese(const char *locale)
+{
+    const char *list = getenv("LANGUAGE");
+    for (const char *name = list ? list : ""; *name;) {
+        if (strncmp(name, "zh", 2) == 0)
+            return true;
+        if (strncmp(name, "en", 2) == 0)
+            return false;
+        name += strcspn(name, ":");
+        name += strspn(name, ":");
+    }
+    return strncmp(locale, "zh", 2) == 0;
 }
 
 static void let_language_count(void)
@@ -72,24 +85,16 @@ bool cli_set_language(const char *lang)
     let_language_count();
     setlocale(LC_NUMERIC, "C"); // numbers in options, JSON and files have a point
 
-    bool chinese = strncmp(wanted, "zh", 2) == 0;
-    if (lang)
-        setenv("LANGUAGE", strcmp(lang, "zh") == 0 ? "zh_CN" : "en", 1);
-    else if (plain)
-        setenv("LANGUAGE", "en", 1); // LANG=C asks for the texts as they are
-    else if (chinese && !getenv("LANGUAGE"))
-        setenv("LANGUAGE", "zh_CN", 1);
+    // One of the two for everything: gettext, left to itself, would take texts of glibc in any
+    // language of the list, and ours only in Chinese.
+    bool chinese = lang ? strcmp(lang, "zh") == 0 : !plain && wants_chinese(wanted);
+    setenv("LANGUAGE", chinese ? "zh_CN" : "en", 1);
 
     CLEANUP(kb_freep) char *folder = catalogue_folder("po", "../share/locale");
     bindtextdomain("koubo", folder);
     textdomain("koubo");
-    const char *language = getenv("LANGUAGE");
-    bool speaks_chinese = language && strncmp(language, "zh", 2) == 0;
-    if (speaks_chinese)
+    if (chinese)
         translate_libc();
-    // argp breaks lines by bytes, and a Chinese letter has three of them for two columns.
-    setenv("ARGP_HELP_FMT", speaks_chinese ? "no-dup-args-note,rmargin=100" : "no-dup-args-note",
-           0);
     return true;
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "cli/help.h"
 #include "cli/version.h"
 
 #include <stdlib.h>
@@ -40,15 +41,15 @@ static const struct command *command_find(const char *name)
 
 static void print_help(void)
 {
-    printf("%s\n\n", _("koubo makes people in videos say what an audio file says."));
-    printf("%s koubo [--lang zh|en] %s\n\n", _("Usage:"), _("COMMAND [OPTION...]"));
+    help_paragraph(_("koubo makes people in videos say what an audio file says."));
+    printf("\n%skoubo [--lang zh|en] %s\n\n", _("Usage: "), _("COMMAND [OPTION...]"));
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        printf("  %-12s %s\n", commands[i].name, _(commands[i].help));
+        help_row(commands[i].name, 15, _(commands[i].help));
     printf("\n%s\n  koubo generate -a speech.wav -i person.mp4 -o out.mp4\n"
            "  koubo batch -a speech.mp3 videos/*.mp4 -o outputs/\n\n",
            _("For example:"));
-    printf("%s\n%s\n", _("koubo COMMAND --help tells the options of a command."),
-           _("koubo --version -v tells the versions of koubo and of what it stands on."));
+    help_paragraph(_("koubo COMMAND --help tells the options of a command."));
+    help_paragraph(_("koubo --version -v tells the versions of koubo and of what it stands on."));
 }
 
 static int unknown_command(const char *name)
@@ -134,10 +135,5 @@ int main(int argc, char **argv)
     cli_catch_signals();
     CLEANUP(kb_freep) char *name = kb_printf("koubo %s", command->name);
     argv[1] = name;
-    int status = command->run(argc - 1, argv + 1);
-    if (fflush(stdout) != 0 && status == EXIT_OK) {
-        log_error("%s", _("cannot write to the standard output; is the disk full?"));
-        status = EXIT_NO_SPACE;
-    }
-    return status;
+    return cli_close_output(command->run(argc - 1, argv + 1));
 }

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/place.h"
+#include "cli/help.h"
 #include "media/voice.h"
 #include "media/writer.h"
 
@@ -54,7 +55,7 @@ enum {
 void options_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
     argp_err_exit_status = EXIT_USAGE;
-    // argp's own --help speaks glibc's catalogue; common_argp has ours.
+    // --help is ours (help.h), in common_argp.
     if (argp_parse(argp, argc, argv, ARGP_NO_HELP, NULL, input) != 0)
         exit(EXIT_USAGE);
     log_debug("%s, version %s, process %d, %d processors", argv[0], KOUBO_VERSION, (int)getpid(),
@@ -121,6 +122,7 @@ static size_t option_word(struct argp_state *state, const char *option, const ch
 // --- what every subcommand takes
 
 static const struct argp_option common_options[] = {
+    {NULL, 0, NULL, 0, N_("What every command takes:"), 90},
     {"progress", OPT_PROGRESS, "MODE", 0,
      N_("how to show progress: bar, lines, json (one object a line on the standard output) or "
         "none (default: bar on a terminal, else lines)"),
@@ -131,8 +133,8 @@ static const struct argp_option common_options[] = {
      90},
     {"quiet", 'q', NULL, 0, N_("say nothing but warnings and errors"), 90},
     {"lang", OPT_LANG, "zh|en", 0, N_("language of the messages (default: by locale)"), 90},
-    {"help", 'h', NULL, 0, N_("show this help"), 91},
-    {"usage", OPT_USAGE, NULL, 0, N_("show the options in short"), 91},
+    {"help", 'h', NULL, 0, N_("show this help"), 90},
+    {"usage", OPT_USAGE, NULL, 0, N_("show the options in short"), 90},
     {0},
 };
 
@@ -155,11 +157,11 @@ static error_t common_parse(int key, char *arg, struct argp_state *state)
         log_set_level(LOG_WARN);
         return 0;
     case 'h':
-        argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
-        return 0;
+        help_print(state);
+        exit(cli_close_output(EXIT_OK));
     case OPT_USAGE:
-        argp_state_help(state, stdout, ARGP_HELP_USAGE | ARGP_HELP_EXIT_OK);
-        return 0;
+        help_print_usage(state);
+        exit(cli_close_output(EXIT_OK));
     default: // --lang was taken out by main()
         return ARGP_ERR_UNKNOWN;
     }

@@ -1,6 +1,7 @@
 #include "cli/progress.h"
 
 #include "cli/cli.h"
+#include "cli/screen.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -107,10 +108,10 @@ static void print_bar(const struct progress_view *v, int64_t now_us, bool closin
     snprintf(text, sizeof(text), " %3d%%%s", percent, figures);
 
     const char *title = stage_title(v->now.stage);
-    int used = cli_text_width(text) + 18 + (*v->label ? cli_text_width(v->label) + 1 : 0);
+    int used = screen_width(text) + 18 + (*v->label ? screen_width(v->label) + 1 : 0);
     int width = KB_MIN(columns - used - 1, 40);
     fprintf(stderr, "\r%s%s", v->label, *v->label ? " " : "");
-    cli_print_padded(stderr, title, 15);
+    screen_print_padded(stderr, title, 15);
     if (width >= 4) {
         fputs(" [", stderr);
         for (int i = 0; i < width - 2; i++)

@@ -36,6 +36,7 @@ enum {
 };
 
 static const struct argp_option serve_options[] = {
+    {NULL, 0, NULL, 0, N_("Page and API:"), 10},
     {"port", OPT_PORT, "N", 0, N_("port of the page and the API (default: 7860)"), 10},
     {"listen", OPT_LISTEN, "ADDRESS", 0,
      N_("address to listen on (default: 127.0.0.1, this machine alone; 0.0.0.0 = all, needs a "
@@ -46,6 +47,7 @@ static const struct argp_option serve_options[] = {
         "machines may connect)"),
      10},
     {"page", OPT_PAGE, "FOLDER", 0, N_("the built page (default: beside the program)"), 10},
+    {NULL, 0, NULL, 0, N_("Files:"), 11},
     {"data", OPT_DATA, "FOLDER", 0,
      N_("where uploads, queue, results and log are kept (default: $KOUBO_DATA, else koubo in the "
         "home folder's .local/share)"),
@@ -59,11 +61,15 @@ static const struct argp_option serve_options[] = {
     {"keep-gb", OPT_KEEP_GB, "N", 0,
      N_("remove the oldest while the data folder is larger (default: keep)"), 11},
     {"max-upload", OPT_MAX_UPLOAD, "GB", 0, N_("largest file that is taken (default: 20)"), 11},
+    {NULL, 0, NULL, 0, N_("Workers (processes of their own, one a video):"), 12},
     {"workers", OPT_WORKERS, "N|auto", 0,
-     N_("jobs that run at a time (default: auto, by processors and memory)"), 12},
+     N_("how many videos are made at the same time; more need more processors and memory "
+        "(default: auto, half the processors, and a gigabyte of free memory for each)"),
+     12},
     {"threads", OPT_THREADS, "N", 0,
-     N_("threads of each worker (default: by processors and workers)"), 12},
-    {"memory", OPT_MEMORY, "GB", 0, N_("most memory that a worker may take (default: 8)"), 12},
+     N_("processors that one worker may use (default: what there is, shared among the workers)"),
+     12},
+    {"memory", OPT_MEMORY, "GB", 0, N_("most memory that one worker may take (default: 8)"), 12},
     {"precision", OPT_PRECISION, "P", 0,
      N_("arithmetic of the network: auto, f32, bf16 or int8 (default: auto)"), 12},
     {"hang-timeout", OPT_HANG_TIMEOUT, "SECONDS", 0,
@@ -71,7 +77,7 @@ static const struct argp_option serve_options[] = {
     {"no-sandbox", OPT_NO_SANDBOX, NULL, 0,
      N_("do not confine workers (only where the kernel refuses it)"), 12},
     {"log-format", OPT_LOG_FORMAT, "FORMAT", 0, N_("of the log file: text or json (default: text)"),
-     13},
+     11},
     {0},
 };
 

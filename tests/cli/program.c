@@ -135,6 +135,7 @@ int folder_setup(void **state)
         return -1;
     setenv("KOUBO_CACHE", in_folder("cache"), 1);
     setenv("TMPDIR", in_folder("tmp"), 1);
+    unsetenv("COLUMNS");
     setenv("LC_ALL", "C.UTF-8", 1);
     setenv("LANGUAGE", "en", 1);
     struct kb_error err = {0};

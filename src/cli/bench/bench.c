@@ -8,6 +8,7 @@
 #include "base/place.h"
 #include "base/text.h"
 #include "cli/options.h"
+#include "cli/screen.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -368,7 +369,7 @@ static void print_json(const struct figure *figures)
 
 static void print_right(const char *text)
 {
-    printf("%*s%s", KB_MAX(10 - cli_text_width(text), 0), "", text);
+    printf("%*s%s", KB_MAX(10 - screen_width(text), 0), "", text);
 }
 
 static void print_number(double x)
@@ -400,7 +401,7 @@ static void print_table(const struct figure *figures)
     printf(ngettext("%d core", "%d cores", (unsigned long)m.cores), m.cores);
     printf("%s%s\n\n", m.isa[0] ? ", " : "", m.isa);
 
-    cli_print_padded(stdout, _("measured"), 28);
+    screen_print_padded(stdout, _("measured"), 28);
     print_right(_("median"));
     print_right(_("least"));
     print_right(_("most"));

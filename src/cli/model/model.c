@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "cli/help.h"
+#include "cli/screen.h"
 #include "lipsync/motion.h"
 #include "lipsync/sync.h"
 #include "nn/import/import.h"
@@ -31,9 +33,12 @@ static const struct {
 
 static void print_help(void)
 {
-    printf("%s koubo model %s\n\n", _("Usage:"), _("COMMAND [OPTION...]"));
-    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        printf("  %-8s %-36s %s\n", commands[i].name, commands[i].synopsis, _(commands[i].help));
+    printf("%skoubo model %s\n\n", _("Usage: "), _("COMMAND [OPTION...]"));
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+        CLEANUP(kb_freep)
+        char *call = kb_printf("%-8s %s", commands[i].name, commands[i].synopsis);
+        help_row(call, 48, _(commands[i].help));
+    }
 }
 
 int cmd_model(int argc, char **argv)
@@ -99,7 +104,7 @@ static void list_file(const char *path, const char *name)
     CLEANUP(follow_free) struct follow *map = NULL;
     struct stat st = {0};
     stat(path, &st);
-    cli_print_padded(stdout, name, 40);
+    screen_print_padded(stdout, name, 40);
     printf("%8.1f MB  ", (double)st.st_size / 1e6);
     if (graph_load(&graph, path, &err) == KB_OK)
         printf(_("%.1f M parameters, %.2f G multiply-adds a picture\n"),
@@ -194,7 +199,7 @@ static const struct argp info_argp = {
 
 static void print_field(const char *title, const char *value)
 {
-    cli_print_padded(stdout, title, 16);
+    screen_print_padded(stdout, title, 16);
     printf("%s\n", value);
 }
 
