@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { run, temporary_folder, until } from '../e2e/server.mjs';
 import { choose, close_browser, holds, open_browser, open_page, open_tab } from './browser.mjs';
-import { make_clip, make_speech } from './materials.mjs';
+import { make_broken, make_clip, make_scenery, make_speech } from './materials.mjs';
 import { Mock } from './mock_server.mjs';
 
 const folder = temporary_folder();
@@ -15,6 +15,13 @@ const SIZE = 32 << 20;
 // Random bytes would now and then pass for an MP3.
 const no_film = (size) => Buffer.alloc(size, 'no film ');
 const slow = make_clip(folder, '慢.mp4', 1, 3);
+const other = make_clip(folder, '同事.mp4', 2, 3);
+const scenery = make_scenery(folder, '空镜.mp4', 3);
+const broken = make_broken(folder, '坏的.mp4');
+
+const asset_of = (mock, name) => [...mock.queue.rows.asset.values()].find((a) => a.name === name);
+const looked_at = (mock, ...files) => until('all to be looked at', () =>
+    files.every((f) => ['ready', 'bad'].includes(asset_of(mock, path.basename(f))?.state)));
 
 async function with_mock(options, test) {
     const mock = await new Mock(options).start();
@@ -107,6 +114,73 @@ await run({
             delete plain.model;
             delete plain.mouth_from;
             holds(JSON.stringify(plain) === '{"mouth_amount":1.4,"still_motion":0}', `sent ${JSON.stringify(plain)}`);
+            page.faults();
+            await page.context().close();
+        });
+    },
+
+    async a_batch_tells_the_truth() {
+        await with_mock({ workers: 1, pace: 0.5 }, async (mock) => {
+            const page = await open_page(mock.url);
+            await choose(page, audio, [clip, other, broken, scenery]);
+            await looked_at(mock, audio, clip, other, broken, scenery);
+            const id = (file) => asset_of(mock, path.basename(file)).id;
+            const make = (name, ...videos) => mock.queue.createBatch({ name, audio: id(audio), videos: videos.map(id) });
+            make('甲', clip, broken, scenery);
+            make('乙', clip, other);
+            make('丙', clip);
+            const batch = (name) => page.getByTestId('batch').filter({ has: page.getByRole('heading', { name, exact: true }) });
+            const first = batch('甲');
+            const says = (which, word) => which.getByText(word).first().waitFor();
+
+            // One is left out, and moves no bar.
+            await says(first, '跳过 1');
+            await says(first, '成功 0 / 3');
+            await first.locator('[data-testid=job][data-state=skipped]').getByText('已跳过').waitFor();
+            holds(Number.parseFloat(await first.getByTestId('batch-bar').textContent()) < 20, 'a file left out moves no bar');
+            await says(first, /整批剩余 \d+:\d\d/);
+            await says(batch('乙'), '排队中 · 第 1 位');
+            await says(batch('丙'), '排队中 · 第 2 位');
+
+            // Reading the speech is no loading, and has no frames; the stages of frames have.
+            const of_state = (state) => first.locator(`[data-testid=job][data-state=${state}]`);
+            await of_state('audio').getByText('读取语音').waitFor();
+            holds(!(await of_state('audio').textContent().catch(() => '')).includes('帧'), 'no frames of sound');
+            await of_state('generating').getByText(/\d+ \/ \d+ 帧/).waitFor();
+
+            // What is cancelled as a whole was not done.
+            await batch('丙').getByRole('button', { name: '取消整批' }).click();
+            await page.locator('.el-message-box').getByRole('button', { name: '取消整批' }).click();
+            const cancelled = page.locator('[data-testid=batch][data-outcome=cancelled]');
+            await says(cancelled, '已取消');
+            await says(cancelled, '取消 1');
+            holds(!(await cancelled.textContent()).includes('100'), 'nothing of it is 100 %');
+
+            // Over: one line, from which the results are reached.
+            mock.queue.pace = 5;
+            const over = page.locator('[data-testid=batch][data-outcome=partly]');
+            await says(over, '失败 1');
+            await says(over, '成功 1 / 3');
+            holds(await over.getByTestId('job').count() === 0, 'it is folded');
+            const [download] = await Promise.all([page.waitForEvent('download'), over.getByTestId('batch-zip').click()]);
+            holds(download.suggestedFilename().endsWith('.zip'), download.suggestedFilename());
+            await over.getByTestId('batch-play').click();
+            await until('the video', () => page.getByTestId('player').evaluate((v) => v.videoWidth > 0));
+            await page.keyboard.press('Escape');
+            await page.getByTestId('player').waitFor({ state: 'detached' });
+            await over.getByTestId('unfold').click();
+            const failed = over.locator('[data-testid=job][data-state=failed]');
+            await failed.getByRole('button', { name: /^重试/ }).click();
+            await page.locator('[data-testid=batch][data-state=active]').filter({ hasText: '甲' }).waitFor();
+            await over.waitFor(); // and it stays open
+            await failed.getByText('第 2 次仍失败').waitFor();
+            await open_tab(page, 'queue');
+            const row = page.getByTestId('queued').filter({ hasText: '甲' });
+            for (const word of ['部分成功', '成功 1 / 3', '失败 1', '跳过 1']) await says(row, word);
+            await page.getByTestId('queued').filter({ hasText: '丙' }).getByText('已取消').waitFor();
+            await row.getByTestId('batch-results').click();
+            await page.getByTestId('result').first().waitFor();
+            holds(/#results\?batch=\d+$/.test(page.url()), page.url());
             page.faults();
             await page.context().close();
         });

@@ -2,10 +2,12 @@
 import { EventEmitter } from 'node:events';
 
 const STAGES = [ // name, seconds, share of the whole bar
-    ['loading', 0.5, 0.03], ['preprocessing', 1.5, 0.27], ['generating', 3, 0.65], ['finishing', 0.5, 0.05],
+    ['loading', 0.3, 0.02], ['audio', 0.4, 0.03], ['preprocessing', 1.5, 0.25], ['generating', 3, 0.65], ['finishing', 0.5, 0.05],
 ];
+const WITH_FRAMES = ['preprocessing', 'generating'];
+const JOB_S = STAGES.reduce((sum, [, seconds]) => sum + seconds, 0);
 export const RUNNING = STAGES.map(([name]) => name);
-export const ENDED = ['done', 'failed', 'cancelled'];
+export const ENDED = ['done', 'failed', 'cancelled', 'skipped'];
 const TICK_MS = 200;
 
 export class Queue extends EventEmitter {
@@ -86,17 +88,20 @@ export class Queue extends EventEmitter {
         const batch = {
             id, name: name || speech.name.replace(/\.[^.]*$/, ''), state: 'active', priority, turn: id,
             audio: { id: audio, name: speech.name, duration: speech.duration }, options,
-            created: Date.now(), ended: null, counts: {}, progress: 0,
+            created: Date.now(), ended: null, counts: {}, progress: 0, outcome: null, place: null, eta: null,
         };
         this.rows.batch.set(id, batch);
-        videos.forEach((video, i) => {
+        videos.forEach((entry, i) => {
+            const { id: video, face_at = null } = typeof entry === 'string' ? { id: entry } : entry;
             const asset = this.rows.asset.get(video);
+            const isBad = asset.state === 'bad';
             this.put('job', {
-                id: ++this.lastId, batch: id, batch_name: batch.name, name: asset.name, video, state: 'queued',
-                position: i + 1, attempts: 0, max_attempts: 3, done: 0, total: 0, progress: 0, fps: null, eta: null,
+                id: ++this.lastId, batch: id, batch_name: batch.name, name: asset.name, video, state: isBad ? 'skipped' : 'queued',
+                position: i + 1, attempts: 0, retried: 0, max_attempts: 3, done: 0, total: 0, progress: 0, fps: null, eta: null,
                 worker: null, heartbeat: null, progressed: null, state_since: Date.now(), created: Date.now(),
-                started: null, ended: null, stage_s: null, error: null, waiting: 'worker', cancelling: false, result: null,
-                _: { spent: 0 },
+                started: null, ended: isBad ? Date.now() : null, stage_s: null, error: isBad ? { code: 'bad_input', text: asset.error } : null,
+                waiting: isBad ? null : 'worker', cancelling: false, result: null,
+                _: { spent: 0, face_at },
             });
         });
         this.note('info', 'queue', null,
@@ -110,9 +115,10 @@ export class Queue extends EventEmitter {
         const of = (...states) => jobs.filter((j) => states.includes(j.state)).length;
         batch.counts = {
             queued: of('queued'), running: of(...RUNNING), done: of('done'), failed: of('failed'),
-            cancelled: of('cancelled'), total: jobs.length,
+            cancelled: of('cancelled'), skipped: of('skipped'), total: jobs.length,
         };
-        batch.progress = jobs.reduce((sum, j) => sum + (ENDED.includes(j.state) ? 1 : j.progress), 0) / (jobs.length || 1);
+        const hopeful = jobs.filter((j) => j.state === 'done' || !ENDED.includes(j.state));
+        batch.progress = hopeful.reduce((sum, j) => sum + j.progress, 0) / (hopeful.length || 1);
         const over = jobs.every((j) => ENDED.includes(j.state));
         if (over && batch.state !== 'ended') {
             batch.state = 'ended';
@@ -124,7 +130,31 @@ export class Queue extends EventEmitter {
             batch.state = 'active';
             batch.ended = null;
         }
+        const { done, cancelled, total } = batch.counts;
+        batch.outcome = !over ? null : done === total ? 'done' : done ? 'partly' : cancelled === total ? 'cancelled' : 'failed';
         this.put('batch', batch);
+        this.line();
+    }
+
+    // Places in line, and how long each batch takes with what stands before it.
+    line() {
+        let before = 0;
+        let place = 0;
+        for (const batch of [...this.rows.batch.values()].sort((a, b) => b.priority - a.priority || a.turn - b.turn)) {
+            const isWaiting = batch.state === 'active' && !batch.counts.running;
+            const left = this.jobsOf(batch.id).reduce((sum, j) => sum + (ENDED.includes(j.state) ? 0 : 1 - j.progress), 0);
+            const seconds = Math.round(before + (left * JOB_S) / this.pace / this.workers.length);
+            const now = { place: isWaiting ? ++place : null, eta: batch.state === 'active' ? seconds : null };
+            if (batch.state === 'active') before = seconds;
+            if (now.place === batch.place && now.eta === batch.eta) continue;
+            this.put('batch', Object.assign(batch, now));
+        }
+    }
+
+    estimate({ audio, videos }) {
+        const known = videos.map((v) => this.rows.asset.get(v.id ?? v)).filter((a) => a?.state === 'ready');
+        const speech = (this.rows.asset.get(audio)?.duration ?? 0) / 1000;
+        return known.length && speech ? { seconds: Math.round(known.length * speech * 6), bytes: Math.round(known.length * speech * 300e3) } : { seconds: null, bytes: null };
     }
 
     step(job, state) {
@@ -132,6 +162,7 @@ export class Queue extends EventEmitter {
         job.state_since = Date.now();
         job.progressed = Date.now();
         job.done = 0;
+        job.total = 0;
     }
 
     end(job, state, error = null) {
@@ -147,8 +178,9 @@ export class Queue extends EventEmitter {
 
     retry(job) {
         if (!['failed', 'cancelled'].includes(job.state)) return;
+        job.retried++;
         this.step(job, 'queued');
-        Object.assign(job, { attempts: 0, progress: 0, error: null, ended: null, started: null, waiting: 'worker', _: { spent: 0 } });
+        Object.assign(job, { attempts: 0, progress: 0, error: null, ended: null, started: null, waiting: 'worker', _: { ...job._, spent: 0 } });
         this.put('job', job);
         this.count(this.rows.batch.get(job.batch));
     }
@@ -170,8 +202,10 @@ export class Queue extends EventEmitter {
     work(job) {
         const asset = this.rows.asset.get(job.video);
         if (job.cancelling) return this.end(job, 'cancelled');
-        if (asset.state === 'bad' && job.state === 'preprocessing')
-            return this.end(job, 'failed', { code: 'bad_input', text: asset.error });
+        if (job.state === 'preprocessing' && asset.warnings.includes('no_face')) {
+            return this.end(job, 'failed', { code: 'bad_input', text: this.say(
+                `“${asset.name}”里没有找到人脸`, `no face was found in '${asset.name}'`) });
+        }
         const index = RUNNING.indexOf(job.state);
         const [, seconds, share] = STAGES[index];
         job._.spent += (TICK_MS / 1000) * this.pace;
@@ -181,11 +215,12 @@ export class Queue extends EventEmitter {
             this.put('job', job); // alive, and does not get on
             return undefined;
         }
-        job.total = index === 0 ? 1 : Math.max(1, Math.round((asset.duration ?? 1000) / 40));
+        const frames = Math.max(1, Math.round((asset.duration ?? 1000) / 40));
+        job.total = WITH_FRAMES.includes(job.state) ? frames : 0;
         job.done = Math.floor(job.total * part);
         job.progressed = Date.now();
         job.progress = STAGES.slice(0, index).reduce((sum, s) => sum + s[2], 0) + share * part;
-        job.fps = job.state === 'generating' ? job.total / (seconds / this.pace) : null;
+        job.fps = job.state === 'generating' ? frames / (seconds / this.pace) : null;
         job.eta = STAGES.slice(index).reduce((sum, s) => sum + s[1], -job._.spent) / this.pace;
         job.eta = Math.max(0, Math.round(job.eta));
         if (part < 1) return this.put('job', job);
@@ -197,8 +232,8 @@ export class Queue extends EventEmitter {
             const stem = job.name.replace(/\.[^.]*$/, '');
             job.result = {
                 job: job.id, batch: job.batch, batch_name: job.batch_name, name: `${stem}.mp4`, size: asset.size,
-                duration: asset.duration, width: asset.width, height: asset.height, frames: job.total,
-                frames_animated: job.total, created: Date.now(), video: `/api/v1/results/${job.id}/video`,
+                duration: asset.duration, width: asset.width, height: asset.height, frames,
+                frames_animated: frames, created: Date.now(), video: `/api/v1/results/${job.id}/video`,
                 download: `/api/v1/results/${job.id}/download`, thumbnail: asset.thumbnail && `/api/v1/results/${job.id}/thumbnail`,
             };
             this.end(job, 'done');

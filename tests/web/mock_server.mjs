@@ -30,8 +30,9 @@ async function bodyOf(request) {
 }
 
 export class Mock {
-    constructor({ page = fileURLToPath(new URL('../../web/dist', import.meta.url)), token = '', workers = 2, pace = 1 } = {}) {
+    constructor({ page = fileURLToPath(new URL('../../web/dist', import.meta.url)), token = '', workers = 2, pace = 1, looking = 0 } = {}) {
         this.page = page;
+        this.looking = looking; // fifths of a second for each file
         this.token = token;
         this.queue = new Queue({ workers, pace });
         this.folder = mkdtempSync(path.join(tmpdir(), 'koubo-mock-'));
@@ -171,18 +172,23 @@ export class Mock {
         asset.content = `/api/v1/assets/${id}/content`;
         this.queue.put('asset', asset);
         const found = await probe(this.file(id));
+        await this.look(asset);
         if (!found) {
-            asset.state = 'bad';
+            Object.assign(asset, { state: 'bad', progress: null });
             asset.error = this.queue.say(`“${asset.name}”打不开：不是能识别的音频或视频，文件可能已损坏。请换一个能正常播放的文件。`,
                 `'${asset.name}' is neither audio nor video that koubo knows; it may be damaged. Use a file that plays.`);
         } else {
             const { silent, ...facts } = found;
-            Object.assign(asset, facts, { state: 'ready', faces: found.kind === 'video' ? 1 : null });
+            Object.assign(asset, facts, { state: 'ready', progress: null, faces: found.kind === 'video' ? 1 : null });
             if (found.kind === 'video') {
                 await thumbnail(this.file(id), this.file(`${id}.jpg`));
                 asset.thumbnail = `/api/v1/assets/${id}/thumbnail`;
                 if (/空镜|scenery/i.test(asset.name)) asset.faces = 0;
+                if (/两人|two/i.test(asset.name)) asset.face_boxes = [[0.08, 0.2, 0.25, 0.45], [0.6, 0.25, 0.3, 0.5]];
+                else if (asset.faces) asset.face_boxes = [[0.35, 0.25, 0.3, 0.5]];
+                if (asset.faces) asset.faces = asset.face_boxes.length;
                 if (asset.faces === 0) asset.warnings.push('no_face');
+                if (asset.faces > 1) asset.warnings.push('several_faces');
                 if (found.height < 360) asset.warnings.push('low_resolution');
             }
             if (!silent) asset.peaks = await peaks(this.file(id), 400);
@@ -190,12 +196,20 @@ export class Mock {
         if (this.queue.rows.asset.has(id)) this.queue.put('asset', asset);
     }
 
+    // Looking at a file takes its time, so that this can be seen.
+    async look(asset) {
+        for (let part = 0; part < this.looking; part++) {
+            this.queue.put('asset', Object.assign(asset, { progress: part / this.looking }));
+            await new Promise((ok) => setTimeout(ok, 200));
+        }
+    }
+
     newAsset(name, size, state) {
         const id = randomBytes(16).toString('hex');
         writeFileSync(this.file(id), '');
         return this.queue.put('asset', {
             id, name, kind: '', state, size, received: 0, duration: null, width: null, height: null, fps: null, codec: null,
-            faces: null, warnings: [], peaks: null, thumbnail: null, content: null, error: null, created: Date.now(),
+            faces: null, face_boxes: [], progress: null, warnings: [], peaks: null, thumbnail: null, content: null, error: null, created: Date.now(),
         });
     }
 
@@ -291,7 +305,7 @@ export class Mock {
     async 'POST batches'({ request, response, id, verb }) {
         const given = await this.body(request);
         if (!id) {
-            [given.audio, ...given.videos].forEach((a) => this.find('asset', a));
+            [given.audio, ...given.videos].forEach((a) => this.find('asset', a.id ?? a));
             return this.json(response, this.queue.createBatch(given), 201);
         }
         const batch = this.find('batch', id);
@@ -316,6 +330,10 @@ export class Mock {
         }
         this.queue.count(batch);
         return this.json(response, batch);
+    }
+
+    async 'POST estimate'({ request, response }) {
+        this.json(response, this.queue.estimate(await this.body(request)));
     }
 
     async 'PATCH batches'({ request, response, id }) {

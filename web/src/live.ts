@@ -150,7 +150,7 @@ setInterval(() => {
 
 export const sortedBatches = computed(() => [...batches.values()].sort((a, b) => b.id - a.id));
 
-export const isEnded = (job: Job) => ['done', 'failed', 'cancelled'].includes(job.state);
+export const isEnded = (job: Job) => ['done', 'failed', 'cancelled', 'skipped'].includes(job.state);
 export const isRunning = (job: Job) => job.state !== 'queued' && !isEnded(job);
 
 // Sorted once for all who ask, however many batches are on the screen.

@@ -6,6 +6,7 @@ export interface Asset {
     name: string;
     kind: 'audio' | 'video' | '';
     state: 'uploading' | 'fetching' | 'making' | 'new' | 'ready' | 'bad';
+    progress: number | null; // 0..1 while it is looked at
     size: number; // -1 = not known yet
     received: number;
     duration: number | null;
@@ -13,6 +14,7 @@ export interface Asset {
     height: number | null;
     fps: number | null;
     faces: number | null;
+    face_boxes: [number, number, number, number][]; // x, y, width, height, 0..1 of the thumbnail
     warnings: Warning[];
     peaks: number[] | null; // 0..255
     thumbnail: string | null;
@@ -23,6 +25,16 @@ export interface Asset {
 
 export type OptionValue = string | number | boolean | number[];
 export type Options = Record<string, OptionValue>;
+
+export interface Counts {
+    queued: number;
+    running: number;
+    done: number;
+    failed: number;
+    cancelled: number;
+    skipped: number;
+    total: number;
+}
 
 export type BatchState = 'active' | 'paused' | 'ended';
 export interface Batch {
@@ -35,12 +47,15 @@ export interface Batch {
     options: Options;
     created: number;
     ended: number | null;
-    counts: { queued: number; running: number; done: number; failed: number; cancelled: number; total: number };
-    progress: number;
+    counts: Counts;
+    progress: number; // of what is done or can still be
+    outcome: 'done' | 'partly' | 'failed' | 'cancelled' | null; // null before the end
+    place: number | null; // in line, from 1; null when it is paused, over or being worked on
+    eta: number | null; // seconds until all of it is done, with what stands before it
 }
 
-export type RunningState = 'loading' | 'preprocessing' | 'generating' | 'finishing';
-export type JobState = 'queued' | RunningState | 'done' | 'failed' | 'cancelled';
+export type RunningState = 'loading' | 'audio' | 'preprocessing' | 'generating' | 'finishing';
+export type JobState = 'queued' | RunningState | 'done' | 'failed' | 'cancelled' | 'skipped';
 export interface Job {
     id: number;
     batch: number;
@@ -50,7 +65,8 @@ export interface Job {
     state: JobState;
     position: number;
     attempts: number;
-    done: number;
+    retried: number; // how often somebody had it tried again
+    done: number; // frames, only while a face is looked for and frames are made
     total: number;
     progress: number;
     fps: number | null;

@@ -10,7 +10,7 @@ const en: Texts = {
     error: { connection: 'The server cannot be reached; is koubo running?' },
     common: {
         cancel: 'Cancel', delete: 'Delete', close: 'Close', save: 'Save', retry: 'Retry', copy: 'Copy', copied: 'Copied', all: 'All', more: '{n} more',
-        hide: 'Show less', download: 'Download', play: 'Play', loading: 'Loading…',
+        hide: 'Show less', download: 'Download', play: 'Play', loading: 'Loading…', and: ', ',
     },
     login: { title: 'Token needed', hint: 'It is printed where koubo was started; or ask who runs it.', submit: 'Enter', wrong: 'That is not the token, try again' },
     audio: {
@@ -64,20 +64,22 @@ const en: Texts = {
         started: 'Started with {n} videos', ready: 'Ready', result: 'Result', noResult: 'The finished video will be here',
     },
     progress: {
-        title: 'Progress', none: 'Nothing to do at the moment', ended: '{done} / {total}', endedLong: '{done} of {total} finished', now: 'Working on {name}',
-        eta: '{time} left', beat: 'heard {n} s ago', frames: 'frame {done} / {total}', fps: '{n} fps', done: '{n} done', failed: '{n} failed', cancelled: '{n} cancelled',
-        attempt: 'attempt {n}', pause: 'Pause', resume: 'Resume', cancelBatch: 'Cancel batch', retryFailed: 'Retry failed', cancelling: 'Cancelling…',
-        still: '{doing}; nothing new for {n} s', took: 'took {time}', cancelSure: 'Cancel what is not finished of “{name}”?', jobs: 'Jobs of {name}',
+        title: 'Progress', none: 'Nothing to do at the moment', now: 'Working on {name}',
+        eta: '{time} left', wholeLeft: '{time} left for the batch', place: 'Queued · number {n} in line', beat: 'heard {n} s ago', frames: 'frame {done} / {total}', fps: '{n} fps', done: '{n} / {total} done', failed: '{n} failed', cancelled: '{n} cancelled', skipped: '{n} skipped',
+        failedAgain: 'failed again, attempt {n}', fold: 'Fold {name}', unfold: 'Unfold {name}', zip: 'Zip of this batch', results: 'Results',
+        attempt: 'attempt {n}', pause: 'Pause', resume: 'Resume', cancelBatch: 'Cancel batch', retryFailed: 'Retry failed', retryCancelled: 'Do cancelled ones', cancelling: 'Cancelling…',
+        still: '{doing}; nothing new for {n} s', took: 'took {time}', spent: '{time} so far', cancelSure: 'Cancel what is not finished of “{name}”?', jobs: 'Jobs of {name}',
     },
     state: {
-        queued: 'Queued', loading: 'Loading model', preprocessing: 'Preparing', generating: 'Generating', finishing: 'Writing', done: 'Done', failed: 'Failed',
-        cancelled: 'Cancelled', active: 'Active', paused: 'Paused', ended: 'Ended',
+        queued: 'Queued', loading: 'Loading model', audio: 'Reading the speech', preprocessing: 'Preparing', generating: 'Generating', finishing: 'Writing', done: 'Done', failed: 'Failed',
+        cancelled: 'Cancelled', skipped: 'Skipped', active: 'Active', paused: 'Paused', ended: 'Ended',
     },
+    outcome: { done: 'All done', partly: 'Partly done', failed: 'Failed', cancelled: 'Cancelled' },
     waiting: {
         worker: 'Waiting for a free worker', paused: 'The batch is paused', disk: 'Not enough disk space; goes on when there is', speech: 'Waiting for the speech',
         download: 'Waiting for the download', retry: 'Tries again by itself',
     },
-    doing: { loading: 'Loading the model', preprocessing: 'Looking for the face', generating: 'Making the frames', finishing: 'Writing the file' },
+    doing: { loading: 'Loading the model', audio: 'Reading the speech', preprocessing: 'Looking for the face', generating: 'Making the frames', finishing: 'Writing the file' },
     queue: {
         title: 'Queue', empty: 'The queue is empty', up: 'Move up {name}', down: 'Move down {name}', drag: 'Drag to change the order',
         deleteSure: 'Delete “{name}” and all its results?', open: 'Open {name}', filter: 'State', created: 'created {time}', search: 'Search by name',

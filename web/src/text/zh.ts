@@ -8,7 +8,7 @@ const zh = {
     error: { connection: '连不上服务，请检查 koubo 是否在运行' },
     common: {
         cancel: '取消', delete: '删除', close: '关闭', save: '保存', retry: '重试', copy: '复制', copied: '已复制', all: '全部', more: '更多 {n} 个',
-        hide: '收起', download: '下载', play: '播放', loading: '正在加载…',
+        hide: '收起', download: '下载', play: '播放', loading: '正在加载…', and: '、',
     },
     login: { title: '请输入口令', hint: '口令在启动 koubo 的窗口里，或问管理员。', submit: '进入', wrong: '口令不对，请再试一次' },
     audio: {
@@ -57,19 +57,21 @@ const zh = {
         result: '生成结果', noResult: '生成的视频会出现在这里',
     },
     progress: {
-        title: '当前进度', none: '现在没有任务', ended: '{done} / {total}', endedLong: '已完成 {done} / {total}', now: '正在处理：{name}', eta: '剩余 {time}',
-        beat: '最近心跳 {n} 秒前', frames: '{done} / {total} 帧', fps: '{n} 帧/秒', done: '成功 {n}', failed: '失败 {n}', cancelled: '取消 {n}', attempt: '第 {n} 次尝试',
-        pause: '暂停', resume: '继续', cancelBatch: '取消整批', retryFailed: '重试失败的', cancelling: '正在取消…', still: '{doing}，{n} 秒没有新进展',
-        took: '用时 {time}', cancelSure: '取消“{name}”里还没完成的任务？', jobs: '{name} 的任务',
+        title: '当前进度', none: '现在没有任务', now: '正在处理：{name}', eta: '剩余 {time}', wholeLeft: '整批剩余 {time}', place: '排队中 · 第 {n} 位',
+        beat: '最近心跳 {n} 秒前', frames: '{done} / {total} 帧', fps: '{n} 帧/秒', done: '成功 {n} / {total}', failed: '失败 {n}', cancelled: '取消 {n}', skipped: '跳过 {n}', attempt: '第 {n} 次尝试',
+        failedAgain: '第 {n} 次仍失败', fold: '收起 {name}', unfold: '展开 {name}', zip: '打包本批', results: '查看结果',
+        pause: '暂停', resume: '继续', cancelBatch: '取消整批', retryFailed: '重试失败的', retryCancelled: '重做取消的', cancelling: '正在取消…', still: '{doing}，{n} 秒没有新进展',
+        took: '用时 {time}', spent: '已用 {time}', cancelSure: '取消“{name}”里还没完成的任务？', jobs: '{name} 的任务',
     },
     state: {
-        queued: '排队中', loading: '初始化模型', preprocessing: '预处理', generating: '生成', finishing: '写出', done: '完成', failed: '失败',
-        cancelled: '已取消', active: '进行中', paused: '已暂停', ended: '已结束',
+        queued: '排队中', loading: '初始化模型', audio: '读取语音', preprocessing: '预处理', generating: '生成', finishing: '写出', done: '成功', failed: '失败',
+        cancelled: '已取消', skipped: '已跳过', active: '进行中', paused: '已暂停', ended: '已结束',
     },
+    outcome: { done: '全部成功', partly: '部分成功', failed: '失败', cancelled: '已取消' },
     waiting: {
         worker: '等待空闲的工作进程', paused: '批次已暂停', disk: '磁盘空间不足，腾出空间后自动继续', speech: '等待语音生成', download: '等待下载完成', retry: '稍后自动重试',
     },
-    doing: { loading: '正在加载模型', preprocessing: '正在找人脸', generating: '正在生成画面', finishing: '正在写文件' },
+    doing: { loading: '正在加载模型', audio: '正在读取语音', preprocessing: '正在找人脸', generating: '正在生成画面', finishing: '正在写文件' },
     queue: {
         title: '队列', empty: '队列是空的', up: '上移 {name}', down: '下移 {name}', drag: '拖动可改变顺序', deleteSure: '删除“{name}”和它的全部结果？',
         open: '展开 {name}', filter: '状态', created: '{time} 创建', search: '按名称搜索', deleteJobSure: '删除“{name}”？结果也会删除。',

@@ -1,0 +1,42 @@
+// What is said of a batch, everywhere in the same words and colours.
+import { ref } from 'vue';
+import { t } from './i18n';
+import { clock, isEnded, isRunning, jobsOf } from './live';
+import type { Batch, Counts, JobState } from './types';
+
+export type Colour = 'success' | 'warning' | 'danger' | 'info' | 'primary';
+
+const outcomes = { done: 'success', partly: 'warning', failed: 'danger', cancelled: 'info' } as const;
+
+export function stateOf(batch: Batch): { text: string; colour: Colour } {
+    if (batch.outcome) return { text: t(`outcome.${batch.outcome}`), colour: outcomes[batch.outcome] };
+    if (batch.state === 'paused') return { text: t('state.paused'), colour: 'warning' };
+    if (batch.place) return { text: t('progress.place', { n: batch.place }), colour: 'info' };
+    return { text: t(`state.${batch.state}`), colour: 'primary' };
+}
+
+const jobColours: Partial<Record<JobState, Colour>> = { queued: 'info', done: 'success', failed: 'danger', cancelled: 'info', skipped: 'warning' };
+export const jobColour = (state: JobState): Colour => jobColours[state] ?? 'primary';
+
+// What did not turn out, each in a word of its own.
+export function lossesOf(counts: Counts): { name: 'failed' | 'cancelled' | 'skipped'; text: string }[] {
+    return (['failed', 'cancelled', 'skipped'] as const).filter((name) => counts[name])
+        .map((name) => ({ name, text: t(`progress.${name}`, { n: counts[name] }) }));
+}
+
+export const percent = (progress: number) => `${(Math.floor(progress * 1000) / 10).toFixed(1)}%`;
+
+// The server's estimate comes with a row; in between it is counted down here.
+const cameAt = new WeakMap<Batch, number>();
+
+export function secondsLeft(batch: Batch): number | null {
+    if (batch.eta === null || batch.state !== 'active') return null;
+    if (!cameAt.has(batch)) cameAt.set(batch, clock.value);
+    return Math.max(0, batch.eta - (clock.value - cameAt.get(batch)!) / 1000);
+}
+
+export const runningOf = (batch: Batch) => jobsOf(batch.id).filter(isRunning);
+export const firstResult = (batch: Batch) => jobsOf(batch.id).find((j) => isEnded(j) && j.result)?.result ?? null;
+
+// Counts up when somebody wants to see the progress; the batch view goes there.
+export const progressWanted = ref(0);
