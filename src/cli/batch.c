@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "lipsync/speech.h"
 #include "media/audio.h"
 
 struct batch_options {
@@ -136,7 +137,8 @@ static enum kb_code run_open_items(struct item *items, size_t n, struct batch_op
     CLEANUP(mel_free) struct mel *mel = NULL;
     enum kb_code code = engine_load(&engine, &o->shared.engine, err);
     if (code == KB_OK)
-        code = mel_from_file(&mel, o->shared.speech.audio, o->shared.dub.loudnorm, &watch, err);
+        code = speech_hear(&mel, o->shared.speech.audio, o->shared.speech.audio,
+                           o->shared.dub.loudnorm, &watch, err);
     if (code != KB_OK) {
         progress_stop(&view);
         return code;

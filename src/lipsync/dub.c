@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "lipsync/lead.h"
 #include "lipsync/pipeline.h"
+#include "lipsync/speech.h"
 #include "lipsync/style.h"
 #include "media/audio.h"
 #include "media/reader.h"
@@ -146,8 +147,8 @@ static int64_t kept_length_us(const struct dub_params *p, const struct track *tr
 }
 
 static enum kb_code open_writer(struct writer **ret, const struct dub_params *p,
-                                const struct reader_info *v, int64_t length_us,
-                                struct kb_error *err)
+                                const struct reader_info *v, const struct mel *mel,
+                                int64_t length_us, struct kb_error *err)
 {
     struct writer_params wp = {
         .width = v->width,
@@ -163,6 +164,7 @@ static enum kb_code open_writer(struct writer **ret, const struct dub_params *p,
         .preset = p->preset,
         .threads = encoder_threads(p->threads),
         .audio_path = p->audio,
+        .audio_facts = mel_sound(mel),
         .loudnorm = p->loudnorm,
         .max_duration_us = length_us,
         .comment = p->note,
@@ -460,7 +462,7 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     bool moves = d->motion || p->lead;
     enum kb_code code = moves ? prepare_rig(&rigging, d, err) : KB_OK;
     if (code == KB_OK)
-        code = open_writer(&writer, p, info, d->length_us, err);
+        code = open_writer(&writer, p, info, d->mel, d->length_us, err);
     if (code != KB_OK)
         return code;
     struct pipeline_params pp = moves ? (struct pipeline_params){.source = timeline_of(d),
@@ -500,7 +502,7 @@ enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_re
     if (code == KB_OK && p->lead)
         code = engine_prepare_lead(e, err);
     if (code == KB_OK && !p->mel)
-        code = mel_from_file(&own_mel, p->audio, p->loudnorm, &p->watch, err);
+        code = speech_hear(&own_mel, p->audio, p->audio, p->loudnorm, &p->watch, err);
     const struct mel *mel = p->mel ? p->mel : own_mel;
     if (code == KB_OK && e->motion)
         code = motion_run(&motion, e->motion, mel, &quiet, err);

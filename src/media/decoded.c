@@ -109,13 +109,13 @@ static enum kb_code look_ahead(struct decoded *d, struct kb_error *err)
 
 // --- placing ---
 
-static void note_hole(struct decoded *d, int64_t at, int64_t length, bool damaged)
+static void note_hole(struct decoded *d, int64_t at, int64_t length)
 {
     struct sound_facts *f = &d->facts;
     double seconds = (double)length / (double)CLOCK_HZ;
     f->missing_s += seconds;
     if (f->n_holes < SOUND_HOLES)
-        f->holes[f->n_holes] = (struct sound_hole){(double)at / (double)CLOCK_HZ, seconds, damaged};
+        f->holes[f->n_holes] = (struct sound_hole){(double)at / (double)CLOCK_HZ, seconds};
     f->n_holes++;
 }
 
@@ -131,7 +131,7 @@ static enum kb_code place(struct decoded *d, struct kb_error *err)
     int64_t at = clock_place(&d->clock, pieces, d->n_ahead);
     // A sound that begins later than the picture lacks nothing.
     if (at > end && (!first || a->damaged))
-        note_hole(d, end, at - end, a->damaged);
+        note_hole(d, end, at - end);
     d->silence = av_rescale(KB_MAX(at - end, 0), a->frame->sample_rate, CLOCK_HZ);
     int early =
         at < 0 ? (int)av_rescale(KB_MIN(-at, a->piece.length), a->frame->sample_rate, CLOCK_HZ) : 0;
@@ -154,7 +154,7 @@ static void find_tail(struct decoded *d)
     d->n_broken = d->source.n_broken;
     if (lost < CLOCK_HZ / 1000000 * TAIL_US || lost > CLOCK_HZ / 1000000 * MAX_TAIL_US)
         return;
-    note_hole(d, d->clock.next, lost, true);
+    note_hole(d, d->clock.next, lost);
     d->silence = av_rescale(lost, d->rate_hz, CLOCK_HZ);
 }
 

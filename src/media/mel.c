@@ -1,5 +1,7 @@
 // Streaming: at most one window and one piece of the padded, pre-emphasised signal is held.
-// Column i looks at samples 200 i - 400 … 200 i + 399; beyond the ends the signal is mirrored.
+// Column i looks at samples 200 i - 400 … 200 i + 399; beyond the ends the signal is mirrored. How
+// loud the sound is shows only at its end, so the columns stay in dB until then: to make a sound
+// louder or softer is to add to them.
 #include "media/mel.h"
 
 #include <kiss_fftr.h>
@@ -8,6 +10,7 @@
 #include <string.h>
 
 #include "media/audio.h"
+#include "media/level.h"
 
 #define FFT_SIZE    800
 #define FFT_BINS    (FFT_SIZE / 2 + 1)
@@ -16,6 +19,8 @@
 #define HIGHEST_HZ  7600.0
 #define PREEMPHASIS 0.97f
 #define PIECE       4096
+#define SILENCE     1e-8f // -160 dB: whatever is added, it stays below what the network knows
+#define MOST_GAIN   60.0  // dB; what is quieter than -90 dB is the noise of 16 bits
 
 // The few bins of the spectrum one band looks at.
 struct band {
@@ -33,9 +38,11 @@ struct mel {
     bool started; // the mirrored head is in place
     float last;   // sample before pre-emphasis
     int64_t n_samples;
+    struct level level;
 
-    float *columns; // n_columns of MEL_BANDS values
+    float *columns; // n_columns of MEL_BANDS values; in dB until mel_finish()
     int n_columns, capacity;
+    struct sound_facts sound;
 };
 
 // Slaney's scale (Auditory Toolbox, 1998), as in librosa: linear below 1000 Hz, 200/3 Hz a mel,
@@ -110,8 +117,7 @@ static enum kb_code add_column(struct mel *m, struct kb_error *err)
         float sum = 0;
         for (int i = 0; i < band->n; i++)
             sum += band->weights[i] * magnitude[band->first + i];
-        float db = 20 * log10f(fmaxf(1e-5f, sum)) - 20;
-        column[b] = fminf(fmaxf(8 * (db + 100) / 100 - 4, -4), 4);
+        column[b] = 20 * log10f(fmaxf(SILENCE, sum)) - 20;
     }
     m->n_columns++;
     return KB_OK;
@@ -148,6 +154,7 @@ enum kb_code mel_feed(struct mel *m, const float *samples, int n, struct kb_erro
             to[i] = samples[i] - PREEMPHASIS * m->last;
             m->last = samples[i];
         }
+        level_feed(&m->level, samples, piece);
         m->n_held += piece;
         m->n_samples += piece;
         samples += piece;
@@ -161,6 +168,22 @@ enum kb_code mel_feed(struct mel *m, const float *samples, int n, struct kb_erro
     return KB_OK;
 }
 
+// What is added to the columns so that nothing is above 0 dB and no speech too quiet; else 0.
+static double find_gain(const struct mel *m)
+{
+    double level = level_db(&m->level), gain = -fmax(level_peak_db(&m->level), 0);
+    if (isfinite(level) && level + gain < MEL_QUIET_DB)
+        gain = fmin(MEL_QUIET_DB - level, MOST_GAIN);
+    return gain;
+}
+
+// From dB to what the networks know.
+static void scale_columns(struct mel *m, float gain)
+{
+    for (ptrdiff_t i = 0; i < (ptrdiff_t)m->n_columns * MEL_BANDS; i++)
+        m->columns[i] = fminf(fmaxf(8 * (m->columns[i] + gain + 100) / 100 - 4, -4), 4);
+}
+
 enum kb_code mel_finish(struct mel *m, struct kb_error *err)
 {
     if (m->n_samples < FFT_SIZE)
@@ -170,7 +193,10 @@ enum kb_code mel_finish(struct mel *m, struct kb_error *err)
     for (int i = 0; i < PADDING; i++)
         m->held[m->n_held + i] = m->held[m->n_held - 2 - i];
     m->n_held += PADDING;
-    return use_held(m, err);
+    enum kb_code code = use_held(m, err);
+    if (code == KB_OK)
+        scale_columns(m, (float)find_gain(m));
+    return code;
 }
 
 void mel_free(struct mel **m)
@@ -200,16 +226,27 @@ enum kb_code mel_from_file(struct mel **ret, const char *path, bool loudnorm,
         code = mel_feed(m, samples, n, err);
         if (code != KB_OK)
             return kb_wrap(err, "'%s'", path);
-        watch_tell(watch, STAGE_AUDIO, m->n_columns, total);
+        watch_tell(watch, STAGE_AUDIO, m->n_columns, KB_MAX(total, m->n_columns));
     }
     if (code != KB_EOF)
         return code;
     code = mel_finish(m, err);
     if (code != KB_OK)
         return kb_wrap(err, "'%s'", path);
+    m->sound = *audio_facts(audio);
     watch_tell(watch, STAGE_AUDIO, m->n_columns, m->n_columns);
     *ret = TAKE(m);
     return KB_OK;
+}
+
+const struct sound_facts *mel_sound(const struct mel *m)
+{
+    return &m->sound;
+}
+
+double mel_level_db(const struct mel *m)
+{
+    return level_db(&m->level);
 }
 
 int mel_columns(const struct mel *m)

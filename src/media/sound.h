@@ -22,10 +22,9 @@ struct sound_params {
     const struct cancel *cancel;
 };
 
-// A stretch that is silence because nothing was there.
+// A stretch that is silence because it is missing, or damaged.
 struct sound_hole {
     double at_s, length_s;
-    bool damaged; // else missing
 };
 #define SOUND_HOLES 8 // are kept
 

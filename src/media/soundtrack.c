@@ -7,26 +7,28 @@
 #include <libavutil/avstring.h>
 #include <libavutil/mathematics.h>
 
-#include "media/demux.h"
+#include "media/clock.h"
 #include "media/encode.h"
-#include "media/sound.h"
 
 #define AAC_BITRATE 192000
-#define MAX_SAMPLES (INT64_C(1) << 48) // a time stamp beyond is garbage
 
 struct soundtrack {
     struct mux *mux;
     int rate_hz;
-    int64_t next; // where the next packet or frame starts, in samples
     bool copied, ended;
 
-    // Copied: packets of source. One may be held because it ends too late.
+    // Copied: packets of source, the next ones, whose stamps the clock looks at. The first one has
+    // its place when it is held.
     struct demux source;
-    AVPacket *packet;
+    struct clock clock;
+    AVPacket *packets[CLOCK_AHEAD];
+    struct piece pieces[CLOCK_AHEAD];
+    int n_packets;
     bool held;
     int stream; // index in mux
 
     // Encoded: sound -> fifo -> encoder, which wants frames of its own size.
+    int64_t next; // where the next frame starts, in samples
     struct sound *sound;
     AVAudioFifo *fifo;
     struct encoder encoder;
@@ -43,10 +45,11 @@ static int64_t samples_at(const struct soundtrack *t, int64_t time_us)
 }
 
 // mp4 needs the decoder's configuration: it is in the file, or in the ADTS header of every packet.
-static bool can_copy(const struct demux *s)
+static bool can_copy(const struct demux *s, const struct soundtrack_params *p)
 {
     const AVCodecParameters *par = s->stream->codecpar;
-    return par->codec_id == AV_CODEC_ID_AAC && par->sample_rate > 0 &&
+    bool whole = !p->facts || (p->facts->n_holes == 0 && p->facts->changes == 0);
+    return whole && !p->loudnorm && par->codec_id == AV_CODEC_ID_AAC && par->sample_rate > 0 &&
            par->ch_layout.nb_channels > 0 &&
            (par->extradata_size >= 2 || av_match_name(s->demux->iformat->name, "aac,mpegts"));
 }
@@ -55,11 +58,8 @@ static enum kb_code open_copy(struct soundtrack *t, struct kb_error *err)
 {
     t->copied = true;
     t->rate_hz = t->source.stream->codecpar->sample_rate;
-    t->next = INT64_MIN;
-    t->packet = av_packet_alloc();
     AVStream *stream = avformat_new_stream(t->mux->out, NULL);
-    if (!t->packet || !stream ||
-        avcodec_parameters_copy(stream->codecpar, t->source.stream->codecpar) < 0)
+    if (!stream || avcodec_parameters_copy(stream->codecpar, t->source.stream->codecpar) < 0)
         return kb_no_memory(err);
     stream->time_base = sample_units(t);
     t->stream = stream->index;
@@ -89,80 +89,108 @@ static enum kb_code open_encoder(struct soundtrack *t, struct kb_error *err)
     return t->fifo && encoder_add_stream(&t->encoder) ? KB_OK : kb_no_memory(err);
 }
 
-static enum kb_code open_encoded(struct soundtrack *t, const char *path, bool loudnorm,
+static enum kb_code open_encoded(struct soundtrack *t, const struct soundtrack_params *p,
                                  struct kb_error *err)
 {
-    struct sound_params params = {
-        .format = AV_SAMPLE_FMT_FLTP, .loudnorm = loudnorm, .cancel = t->mux->cancel};
-    enum kb_code code = sound_open(&t->sound, path, &params, err);
+    struct sound_params params = {.format = AV_SAMPLE_FMT_FLTP,
+                                  .gain = p->facts && p->facts->peak > 1 ? 1 / p->facts->peak : 1,
+                                  .loudnorm = p->loudnorm,
+                                  .cancel = t->mux->cancel};
+    enum kb_code code = sound_open(&t->sound, p->path, &params, err);
     if (code != KB_OK)
         return code;
     t->rate_hz = sound_rate_hz(t->sound);
     return open_encoder(t, err);
 }
 
-enum kb_code soundtrack_open(struct soundtrack **ret, struct mux *mux, const char *path,
-                             bool loudnorm, struct kb_error *err)
+enum kb_code soundtrack_open(struct soundtrack **ret, struct mux *mux,
+                             const struct soundtrack_params *params, struct kb_error *err)
 {
     CLEANUP(soundtrack_close) struct soundtrack *t = kb_alloc(sizeof(*t));
     t->mux = mux;
-    enum kb_code code = demux_open(&t->source, path, AVMEDIA_TYPE_AUDIO, mux->cancel, err);
+    enum kb_code code = demux_open(&t->source, params->path, AVMEDIA_TYPE_AUDIO, mux->cancel, err);
     if (code != KB_OK)
         return code;
-    if (!loudnorm && can_copy(&t->source)) {
+    if (can_copy(&t->source, params)) {
         code = open_copy(t, err);
     } else {
         demux_close(&t->source);
-        code = open_encoded(t, path, loudnorm, err);
+        code = open_encoded(t, params, err);
     }
     if (code == KB_OK)
         *ret = TAKE(t);
     return code;
 }
 
-// Give a packet its place in samples. Containers with coarse time stamps (Matroska counts
-// milliseconds) would make frames of uneven length; what is off by less than 5 ms follows its
-// predecessor exactly.
-static void place_packet(struct soundtrack *t, AVPacket *p)
+static struct piece piece_of(const struct soundtrack *t, const AVPacket *p)
 {
-    AVRational from = t->source.stream->time_base;
+    AVRational base = t->source.stream->time_base;
     int64_t length = t->source.stream->codecpar->frame_size;
     if (length <= 0)
         length = p->duration > 0 && p->duration < INT32_MAX
-                     ? av_rescale_q(p->duration, from, sample_units(t))
+                     ? av_rescale_q(p->duration, base, sample_units(t))
                      : 1024;
-    int64_t start = t->next == INT64_MIN ? 0 : t->next, stamp = AV_NOPTS_VALUE;
-    if (p->pts != AV_NOPTS_VALUE)
-        stamp = av_rescale_q(p->pts, from, sample_units(t));
-    if (stamp > -MAX_SAMPLES && stamp < MAX_SAMPLES)
-        start = stamp - av_rescale(demux_origin(&t->source), t->rate_hz, AV_TIME_BASE);
-    if (t->next != INT64_MIN && (start < t->next || start - t->next < t->rate_hz / 200))
-        start = t->next;
-    p->pts = p->dts = start;
-    p->duration = length;
+    struct piece piece = {.length = av_rescale(length, CLOCK_HZ, t->rate_hz)};
+    piece.stamped = clock_stamp(&t->source, p->pts, CLOCK_HZ, &piece.stamp);
+    return piece;
+}
+
+static enum kb_code read_packets(struct soundtrack *t, struct kb_error *err)
+{
+    while (!t->ended && t->n_packets < CLOCK_AHEAD) {
+        CLEANUP(av_packet_free) AVPacket *p = av_packet_alloc();
+        if (!p)
+            return kb_no_memory(err);
+        enum kb_code code = demux_read(&t->source, p, err);
+        if (code != KB_OK && code != KB_EOF)
+            return code;
+        t->ended = code == KB_EOF;
+        if (code == KB_OK) {
+            t->pieces[t->n_packets] = piece_of(t, p);
+            t->packets[t->n_packets++] = TAKE(p);
+        }
+    }
+    return KB_OK;
+}
+
+// Give the first packet its place, in samples: the clock of the decoded sound, so that frames are
+// of even length where containers have coarse time stamps (Matroska counts milliseconds).
+static void place_packet(struct soundtrack *t)
+{
+    AVPacket *p = t->packets[0];
+    int64_t at = clock_place(&t->clock, t->pieces, t->n_packets);
+    p->pts = p->dts = av_rescale(at, t->rate_hz, CLOCK_HZ);
+    p->duration = av_rescale(t->pieces[0].length, t->rate_hz, CLOCK_HZ);
     p->pos = -1;
     p->stream_index = t->stream;
-    t->next = start + length;
+    t->held = true;
+}
+
+static AVPacket *take_packet(struct soundtrack *t)
+{
+    AVPacket *p = t->packets[0];
+    t->n_packets--;
+    memmove(t->packets, t->packets + 1, (size_t)t->n_packets * sizeof(t->packets[0]));
+    memmove(t->pieces, t->pieces + 1, (size_t)t->n_packets * sizeof(t->pieces[0]));
+    t->held = false;
+    return p;
 }
 
 // Copy packets up to a sample. The last one may be cut: players stop where its duration ends.
 static enum kb_code copy_until(struct soundtrack *t, int64_t end, bool cut, struct kb_error *err)
 {
     for (;;) {
-        if (!t->held && !t->ended) {
-            enum kb_code code = demux_read(&t->source, t->packet, err);
-            if (code != KB_OK && code != KB_EOF)
-                return code;
-            t->held = code == KB_OK;
-            t->ended = code == KB_EOF;
-            if (t->held)
-                place_packet(t, t->packet);
-        }
-        if (!t->held || t->packet->pts + (cut ? 1 : t->packet->duration) > end)
+        enum kb_code code = read_packets(t, err);
+        if (code != KB_OK || t->n_packets == 0)
+            return code;
+        if (!t->held)
+            place_packet(t);
+        const AVPacket *first = t->packets[0];
+        if (first->pts + (cut ? 1 : first->duration) > end)
             return KB_OK;
-        t->packet->duration = KB_MIN(t->packet->duration, end - t->packet->pts);
-        t->held = false;
-        enum kb_code code = mux_write(t->mux, t->packet, sample_units(t), err);
+        CLEANUP(av_packet_free) AVPacket *p = take_packet(t);
+        p->duration = KB_MIN(p->duration, end - p->pts);
+        code = mux_write(t->mux, p, sample_units(t), err);
         if (code != KB_OK)
             return code;
     }
@@ -251,7 +279,8 @@ void soundtrack_close(struct soundtrack **t)
     encoder_clear(&(*t)->encoder);
     if ((*t)->fifo)
         av_audio_fifo_free((*t)->fifo);
-    av_packet_free(&(*t)->packet);
+    for (int i = 0; i < (*t)->n_packets; i++)
+        av_packet_free(&(*t)->packets[i]);
     free(*t);
     *t = NULL;
 }

@@ -125,8 +125,8 @@ enum kb_code writer_open(struct writer **ret, const char *path, const struct wri
         return code;
     CLEANUP(writer_close) struct writer *w = kb_alloc(sizeof(*w));
     w->params = *params;
-    w->params.preset = w->params.audio_path = w->params.comment =
-        NULL; // the caller's, good only until we return
+    w->params.preset = w->params.audio_path = w->params.comment = NULL;
+    w->params.audio_facts = NULL; // the caller's, good only until we return
     w->frame = av_frame_alloc();
     if (!w->frame)
         return kb_no_memory(err);
@@ -136,8 +136,11 @@ enum kb_code writer_open(struct writer **ret, const char *path, const struct wri
     if (code == KB_OK && params->comment &&
         av_dict_set(&w->mux.out->metadata, "comment", params->comment, 0) < 0)
         code = kb_no_memory(err);
-    if (code == KB_OK && params->audio_path)
-        code = soundtrack_open(&w->sound, &w->mux, params->audio_path, params->loudnorm, err);
+    if (code == KB_OK && params->audio_path) {
+        const struct soundtrack_params sound = {
+            .path = params->audio_path, .facts = params->audio_facts, .loudnorm = params->loudnorm};
+        code = soundtrack_open(&w->sound, &w->mux, &sound, err);
+    }
     if (code == KB_OK)
         code = mux_start(&w->mux, err);
     if (code == KB_OK)

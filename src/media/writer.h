@@ -7,6 +7,7 @@
 #include "base/cancel.h"
 #include "media/reader.h"
 
+struct sound_facts;
 struct writer;
 
 // Efforts of x264, quickest first; before them "auto": superfast with the macroblock tree of
@@ -22,21 +23,22 @@ struct writer_params {
     enum AVColorSpace space;
     enum AVColorPrimaries primaries;
     enum AVColorTransferCharacteristic transfer;
-    int crf;                 // 0..51; used when bitrate is 0
-    int64_t bitrate;         // bits per second, or 0 for crf
-    const char *preset;      // one of writer_presets; NULL = "auto"
-    int threads;             // encoder threads; 0 = library's choice
-    const char *audio_path;  // file whose best audio stream becomes the sound; NULL = none
-    bool loudnorm;           // normalise it (then it is re-encoded)
-    int64_t max_duration_us; // cut sound and picture there; 0 = no limit
-    const char *comment;     // of the file, UTF-8; NULL = none
+    int crf;                // 0..51; used when bitrate is 0
+    int64_t bitrate;        // bits per second, or 0 for crf
+    const char *preset;     // one of writer_presets; NULL = "auto"
+    int threads;            // encoder threads; 0 = library's choice
+    const char *audio_path; // file whose best audio stream becomes the sound; NULL = none
+    const struct sound_facts *audio_facts; // what mel_sound() says of it, or NULL
+    bool loudnorm;                         // normalise it (then it is re-encoded)
+    int64_t max_duration_us;               // cut sound and picture there; 0 = no limit
+    const char *comment;                   // of the file, UTF-8; NULL = none
     const struct cancel *cancel;
 };
 
 // Opens path.part and writes the header. AAC sound is copied as it is when no filter or resampling
-// is asked for and the container carries it, else encoded to AAC at 192 kbit/s, sample rate and up
-// to two channels kept. KB_BAD_INPUT, KB_NO_SPACE, KB_NOT_FOUND (folder missing), KB_UNAVAILABLE
-// (no libx264).
+// is asked for, the container carries it and nothing is missing in it, else encoded to AAC at 192
+// kbit/s, sample rate and up to two channels kept. KB_BAD_INPUT, KB_NO_SPACE, KB_NOT_FOUND (folder
+// missing), KB_UNAVAILABLE (no libx264).
 enum kb_code writer_open(struct writer **ret, const char *path, const struct writer_params *params,
                          struct kb_error *err);
 

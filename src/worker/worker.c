@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sentence.h"
+#include "lipsync/speech.h"
 #include "media/reader.h"
 
 #include <stdio.h>
@@ -80,7 +81,7 @@ static enum kb_code hear_speech(struct worker *w, const struct job_claim *c, boo
         return KB_OK;
     mel_free(&w->mel);
     const struct watch watch = {pulse_work(w->pulse), pulse_progress, w->pulse};
-    enum kb_code code = mel_from_file(&w->mel, c->audio_path, loudnorm, &watch, err);
+    enum kb_code code = speech_hear(&w->mel, c->audio_path, c->audio_name, loudnorm, &watch, err);
     if (code != KB_OK)
         return code;
     snprintf(w->mel_sha256, sizeof(w->mel_sha256), "%s", c->audio_sha256);
