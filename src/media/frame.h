@@ -5,6 +5,7 @@
 #define MEDIA_FRAME_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include <libavutil/frame.h>
 
@@ -14,6 +15,18 @@
 #else
 #define FRAME_DURATION(f) ((f)->duration)
 #endif
+
+// Of a frame that reader_next() gave: the picture before it had another size, so nothing that was
+// seen there holds any longer. Kept in the field that FFmpeg leaves to its users.
+static inline bool frame_is_new_shot(const AVFrame *f)
+{
+    return f->opaque != NULL;
+}
+
+static inline void frame_mark_shot(AVFrame *f, bool is_new)
+{
+    f->opaque = is_new ? f : NULL;
+}
 
 static inline bool frame_is_key(const AVFrame *f)
 {

@@ -1,6 +1,7 @@
 #include "media/picture.h"
 #include "media/demux.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,6 +111,8 @@ enum kb_code shaper_init(struct shaper *s, const AVFrame *first, const int32_t *
     if (w < 2 || h < 2)
         return kb_fail(err, KB_BAD_INPUT, _("the picture is only %dx%d pixels"), w, h);
 
+    s->first_width = w;
+    s->first_height = h;
     bool scaled = height >= 2 && height < h;
     if (scaled) {
         s->height = height & ~1;
@@ -151,17 +154,42 @@ static const char *matrix_name(enum AVColorSpace space)
     }
 }
 
+static double aspect_or_1(AVRational aspect)
+{
+    return aspect.num > 0 && aspect.den > 0 ? av_q2d(aspect) : 1;
+}
+
+#define FILLS 0.99 // from this part of the shape on there are no bars
+
+// How large an upright picture of w x h becomes: all of the shape if it is like the first one or
+// has its proportions, else as much of it as keeps them.
+static void fit(struct shaper *s, int w, int h, double aspect)
+{
+    s->inner_width = s->width;
+    s->inner_height = s->height;
+    double own = aspect_or_1(s->sample_aspect);
+    if (w == s->first_width && h == s->first_height && fabs(aspect / own - 1) < 1 - FILLS)
+        return;
+    double wanted = w * aspect / h, has = s->width * own / s->height;
+    if (wanted < has * FILLS)
+        s->inner_width = (int)KB_MAX(2 * lrint(s->width * wanted / has / 2), 2);
+    else if (wanted > has / FILLS)
+        s->inner_height = (int)KB_MAX(2 * lrint(s->height * has / wanted / 2), 2);
+}
+
 // The filters for pictures like f, or "" when there is nothing to do.
-static void describe(const struct shaper *s, const AVFrame *f, char *ret, size_t size)
+static void describe(struct shaper *s, const AVFrame *f, char *ret, size_t size)
 {
     bool swap;
     const char *turn = upright_filters(s->has_matrix ? s->matrix : NULL, &swap);
     int w = swap ? f->height : f->width, h = swap ? f->width : f->height;
+    double aspect = aspect_or_1(f->sample_aspect_ratio);
     bool convert = f->format != AV_PIX_FMT_YUV420P;
     char crop[64] = "", scale[256] = "";
-    if ((w & ~1) == s->width && (h & ~1) == s->height) {
-        if (w != s->width || h != s->height)
-            snprintf(crop, sizeof(crop), "crop=%d:%d:0:0,", s->width, s->height);
+    fit(s, w, h, swap ? 1 / aspect : aspect);
+    if ((w & ~1) == s->inner_width && (h & ~1) == s->inner_height) {
+        if (w != s->inner_width || h != s->inner_height)
+            snprintf(crop, sizeof(crop), "crop=%d:%d:0:0,", s->inner_width, s->inner_height);
     } else {
         convert = true;
     }
@@ -172,7 +200,7 @@ static void describe(const struct shaper *s, const AVFrame *f, char *ret, size_t
         snprintf(scale, sizeof(scale),
                  "scale=%d:%d:flags=bicubic+accurate_rnd+full_chroma_int:in_range=%s:out_range=%s:"
                  "in_color_matrix=%s:out_color_matrix=%s,format=yuv420p,",
-                 s->width, s->height, range_name(range), range_name(s->range),
+                 s->inner_width, s->inner_height, range_name(range), range_name(s->range),
                  matrix_name(s->space), matrix_name(s->space));
     }
     snprintf(ret, size, "%s%s%s%s", turn, crop, scale, s->denoise ? "hqdn3d," : "");
@@ -192,7 +220,8 @@ static int build(struct shaper *s, const AVFrame *f, const char *filters)
 static int prepare(struct shaper *s, const AVFrame *f)
 {
     if (s->ready && f->width == s->in_width && f->height == s->in_height &&
-        f->format == s->in_format)
+        f->format == s->in_format && f->sample_aspect_ratio.num == s->in_aspect.num &&
+        f->sample_aspect_ratio.den == s->in_aspect.den)
         return 0;
     shaper_reset(s);
     char filters[512];
@@ -205,7 +234,38 @@ static int prepare(struct shaper *s, const AVFrame *f)
     s->in_width = f->width;
     s->in_height = f->height;
     s->in_format = f->format;
+    s->in_aspect = f->sample_aspect_ratio;
     s->ready = true;
+    return 0;
+}
+
+// The picture in the middle of the shape, black around it.
+static int add_bars(const struct shaper *s, AVFrame *frame)
+{
+    CLEANUP(av_frame_free) AVFrame *whole = av_frame_alloc();
+    if (!whole)
+        return AVERROR(ENOMEM);
+    whole->format = frame->format;
+    whole->width = s->width;
+    whole->height = s->height;
+    int e = av_frame_get_buffer(whole, 0);
+    if (e >= 0)
+        e = av_frame_copy_props(whole, frame);
+    if (e < 0)
+        return e;
+    int x0 = (s->width - frame->width) / 4 * 2, y0 = (s->height - frame->height) / 4 * 2;
+    for (int p = 0; p < 3; p++) {
+        int half = p > 0, black = half ? 128 : s->range == AVCOL_RANGE_JPEG ? 0 : 16;
+        for (int y = 0; y < s->height >> half; y++)
+            memset(whole->data[p] + (ptrdiff_t)y * whole->linesize[p], black,
+                   (size_t)s->width >> half);
+        for (int y = 0; y < frame->height >> half; y++)
+            memcpy(
+                whole->data[p] + (ptrdiff_t)(y + (y0 >> half)) * whole->linesize[p] + (x0 >> half),
+                frame->data[p] + (ptrdiff_t)y * frame->linesize[p], (size_t)frame->width >> half);
+    }
+    av_frame_unref(frame);
+    av_frame_move_ref(frame, whole);
     return 0;
 }
 
@@ -219,6 +279,8 @@ enum kb_code shaper_apply(struct shaper *s, AVFrame *frame, struct kb_error *err
         if (e >= 0)
             e = av_buffersink_get_frame(s->filters.out, frame);
     }
+    if (e >= 0 && (frame->width != s->width || frame->height != s->height))
+        e = add_bars(s, frame);
     if (e == AVERROR(ENOMEM))
         return kb_no_memory(err);
     if (e < 0)

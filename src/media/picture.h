@@ -1,5 +1,6 @@
-// Brings decoded pictures into one shape: upright, scaled, even, 8-bit yuv420p.
-// Not thread-safe; may move between threads.
+// Brings decoded pictures into one shape: upright, scaled, even, 8-bit yuv420p. A film may change
+// its size on the way; what has other proportions then gets bars. Not thread-safe; may move between
+// threads.
 #ifndef MEDIA_PICTURE_H
 #define MEDIA_PICTURE_H
 
@@ -11,6 +12,7 @@
 struct shaper {
     // The shape, fixed by the first picture.
     int width, height;
+    int first_width, first_height; // of the first picture, upright
     AVRational sample_aspect;
     enum AVColorRange range;
     enum AVColorSpace space;
@@ -24,6 +26,8 @@ struct shaper {
     // The graph and what goes into it; no graph = pictures pass through.
     struct filters filters;
     int in_width, in_height, in_format;
+    AVRational in_aspect;
+    int inner_width, inner_height; // what comes out of it; the rest of the shape is bars
     bool ready;
 };
 

@@ -34,7 +34,8 @@ struct reader {
     int64_t origin;   // time stamp of the first picture, or AV_NOPTS_VALUE
     int64_t shift_us; // added since a jump in the time stamps
     int64_t last_us;  // pts of the picture decoded last, INT64_MIN before the first
-    bool guessed;     // time stamps were missing or wrong: they depend on the pictures before
+    int last_width, last_height; // its size
+    bool guessed; // time stamps were missing or wrong: they depend on the pictures before
 };
 
 static AVRational find_rate(struct demux *s)
@@ -126,8 +127,13 @@ static enum kb_code look_ahead(struct reader *r, struct kb_error *err)
     av_frame_free(&r->ahead);
     CLEANUP(av_frame_free) AVFrame *f = TAKE(r->beyond);
     enum kb_code code = decode(r, &f, err);
-    if (code == KB_OK)
-        code = place(r, f, err);
+    if (code != KB_OK)
+        return code;
+    bool first = r->last_us == INT64_MIN;
+    frame_mark_shot(f, !first && (f->width != r->last_width || f->height != r->last_height));
+    r->last_width = f->width;
+    r->last_height = f->height;
+    code = place(r, f, err);
     if (code == KB_OK)
         r->ahead = TAKE(f);
     return code;

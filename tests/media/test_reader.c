@@ -1,6 +1,7 @@
 #include "films.h"
 
 #include <libavutil/pixdesc.h>
+#include <math.h>
 
 #include "media/ahead.h"
 
@@ -465,6 +466,54 @@ static void test_clock_starts_again(void **state)
     }
 }
 
+// A film that changes its size keeps the first one: what has other proportions gets bars, of the
+// pixels' own shape too, and the picture after the change is a new shot.
+static void test_size_changes(void **state)
+{
+#define WHITE(size, more)                                                                          \
+    "-f lavfi -i color=white:s=" size ":r=25:d=0.4 " more                                          \
+    " -pix_fmt yuv420p -muxdelay 0 -c:v libx264"
+    static const struct {
+        const char *first, *then;
+        double x, y; // of the first pixel that is no bar, in parts of the picture
+    } cases[] = {
+        {WHITE("64x64", ""), WHITE("128x64", ""), 0, 0.25},
+        {WHITE("64x64", ""), WHITE("64x128", ""), 0.25, 0},
+        {WHITE("64x64", ""), WHITE("128x128", ""), 0, 0},
+        {WHITE("128x72", ""), WHITE("64x48", ""), 0.125, 0},
+        // 4:3 in 16:9, both anamorphic
+        {WHITE("96x64", "-vf setdar=16/9"), WHITE("96x64", "-vf setdar=4/3"), 0.125, 0},
+        {WHITE("96x80", "-vf setdar=16/9"), WHITE("64x36", "-vf setdar=16/9"), 0, 0},
+    };
+    for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
+        const char *const pieces[] = {cases[c].first, cases[c].then, cases[c].first};
+        const char *path = make_joined("sizes.ts", pieces, 3);
+        CLEANUP(reader_close) struct reader *r = open_ok(path, NULL);
+        const struct reader_info *info = reader_info(r);
+        for (int i = 0; i < 30; i++) {
+            struct kb_error err = {0};
+            CLEANUP(av_frame_free) AVFrame *f = NULL;
+            assert_ok(err, reader_next(r, &f, &err));
+            assert_int_equal(f->width, info->width);
+            assert_int_equal(f->height, info->height);
+            bool other = i >= 10 && i < 20, sized = c != 4;
+            if (frame_is_new_shot(f) != (sized && (i == 10 || i == 20)))
+                fail_msg("case %zu: new shot %d at picture %d", c, frame_is_new_shot(f), i);
+            double x = other ? cases[c].x : 0, y = other ? cases[c].y : 0;
+            for (int py = 0; py < f->height; py++)
+                for (int px = 0; px < f->width; px++) {
+                    double u = (px + 0.5) / f->width, v = (py + 0.5) / f->height;
+                    bool bar = u < x || v < y || u > 1 - x || v > 1 - y;
+                    int luma = f->data[0][py * f->linesize[0] + px];
+                    bool rim = fabs(u - x) < 0.03 || fabs(v - y) < 0.04 || fabs(1 - x - u) < 0.03 ||
+                               fabs(1 - y - v) < 0.04;
+                    if (!rim && abs(luma - (bar ? 16 : 235)) > 2)
+                        fail_msg("case %zu, picture %d: %d at %d, %d", c, i, luma, px, py);
+                }
+        }
+    }
+}
+
 static void test_cancel(void **state)
 {
     struct kb_error err = {0};
@@ -559,6 +608,7 @@ int main(void)
         cmocka_unit_test(test_shapes),        cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_ahead),         cmocka_unit_test(test_clips),
         cmocka_unit_test(test_restart),       cmocka_unit_test(test_clock_starts_again),
+        cmocka_unit_test(test_size_changes),
     };
     return cmocka_run_group_tests(tests, make_setup, make_teardown);
 }
