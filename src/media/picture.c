@@ -209,12 +209,77 @@ static void describe(struct shaper *s, const AVFrame *f, char *ret, size_t size)
         ret[n - 1] = '\0'; // the last comma
 }
 
-static int build(struct shaper *s, const AVFrame *f, const char *filters)
+static int build(const struct shaper *s, const AVFrame *f, const char *filters, struct filters *ret)
 {
     char args[128];
     snprintf(args, sizeof(args), "video_size=%dx%d:pix_fmt=%d:time_base=1/1000000:pixel_aspect=1/1",
              f->width, f->height, f->format);
-    return filters_build(&s->filters, "buffer", "buffersink", args, filters, s->threads);
+    return filters_build(ret, "buffer", "buffersink", args, filters, s->threads);
+}
+
+// frame is replaced by what the filters make of it.
+static int run(const struct filters *filters, AVFrame *frame)
+{
+    int e = av_buffersrc_add_frame(filters->in, frame); // empties frame
+    return e >= 0 ? av_buffersink_get_frame(filters->out, frame) : e;
+}
+
+// --- transparency ---
+
+static bool has_alpha(int format)
+{
+    const AVPixFmtDescriptor *d = av_pix_fmt_desc_get(format);
+    return d && (d->flags & AV_PIX_FMT_FLAG_ALPHA);
+}
+
+static int prepare_alpha(struct shaper *s, const AVFrame *f)
+{
+    if (s->to_rgba.graph && f->width == s->alpha_width && f->height == s->alpha_height &&
+        f->format == s->alpha_format)
+        return 0;
+    avfilter_graph_free(&s->to_rgba.graph);
+    char chain[160];
+    bool full = is_rgb(f->format) || is_gray(f->format) || f->color_range == AVCOL_RANGE_JPEG;
+    snprintf(chain, sizeof(chain),
+             "scale=flags=bicubic+accurate_rnd+full_chroma_int:in_range=%s:in_color_matrix=%s,"
+             "format=rgba",
+             full ? "full" : "limited", matrix_name(s->space));
+    int e = build(s, f, chain, &s->to_rgba);
+    if (e < 0)
+        avfilter_graph_free(&s->to_rgba.graph);
+    s->alpha_width = f->width;
+    s->alpha_height = f->height;
+    s->alpha_format = f->format;
+    return e;
+}
+
+// Puts a picture with transparency on white: before it is scaled, or the hidden colours would come
+// in at the edges.
+static int put_on_white(struct shaper *s, AVFrame *frame)
+{
+    if (!has_alpha(frame->format))
+        return 0;
+    int e = prepare_alpha(s, frame);
+    if (e >= 0)
+        e = run(&s->to_rgba, frame);
+    if (e >= 0)
+        e = av_frame_make_writable(frame);
+    for (int y = 0; e >= 0 && y < frame->height; y++) {
+        uint8_t *p = frame->data[0] + (ptrdiff_t)y * frame->linesize[0];
+        for (int x = 0; x < frame->width; x++, p += 4)
+            for (int c = 0; c < 3 && p[3] < 255; c++)
+                p[c] = (uint8_t)((p[c] * p[3] + 255 * (255 - p[3]) + 127) / 255);
+    }
+    frame->format = AV_PIX_FMT_RGB0;
+    return e;
+}
+
+// --- shape ---
+
+static void drop_filters(struct shaper *s)
+{
+    avfilter_graph_free(&s->filters.graph);
+    s->ready = false;
 }
 
 static int prepare(struct shaper *s, const AVFrame *f)
@@ -223,12 +288,12 @@ static int prepare(struct shaper *s, const AVFrame *f)
         f->format == s->in_format && f->sample_aspect_ratio.num == s->in_aspect.num &&
         f->sample_aspect_ratio.den == s->in_aspect.den)
         return 0;
-    shaper_reset(s);
+    drop_filters(s);
     char filters[512];
     describe(s, f, filters, sizeof(filters));
-    int e = filters[0] ? build(s, f, filters) : 0;
+    int e = filters[0] ? build(s, f, filters, &s->filters) : 0;
     if (e < 0) {
-        shaper_reset(s);
+        drop_filters(s);
         return e;
     }
     s->in_width = f->width;
@@ -273,12 +338,11 @@ enum kb_code shaper_apply(struct shaper *s, AVFrame *frame, struct kb_error *err
 {
     int64_t pts = frame->pts, duration = FRAME_DURATION(frame);
     drop_j_format(frame);
-    int e = prepare(s, frame);
-    if (e >= 0 && s->filters.graph) {
-        e = av_buffersrc_add_frame(s->filters.in, frame); // empties frame
-        if (e >= 0)
-            e = av_buffersink_get_frame(s->filters.out, frame);
-    }
+    int e = put_on_white(s, frame);
+    if (e >= 0)
+        e = prepare(s, frame);
+    if (e >= 0 && s->filters.graph)
+        e = run(&s->filters, frame);
     if (e >= 0 && (frame->width != s->width || frame->height != s->height))
         e = add_bars(s, frame);
     if (e == AVERROR(ENOMEM))
@@ -298,7 +362,6 @@ enum kb_code shaper_apply(struct shaper *s, AVFrame *frame, struct kb_error *err
 
 void shaper_reset(struct shaper *s)
 {
-    avfilter_graph_free(&s->filters.graph);
-    s->filters.in = s->filters.out = NULL;
-    s->ready = false;
+    drop_filters(s);
+    avfilter_graph_free(&s->to_rgba.graph);
 }

@@ -1,6 +1,7 @@
 // Brings decoded pictures into one shape: upright, scaled, even, 8-bit yuv420p. A film may change
-// its size on the way; what has other proportions then gets bars. Not thread-safe; may move between
-// threads.
+// its size on the way; what has other proportions then gets bars. What is transparent lies on
+// white, as on a page or in a phone's gallery: whatever colours the file has there do not show. Not
+// thread-safe; may move between threads.
 #ifndef MEDIA_PICTURE_H
 #define MEDIA_PICTURE_H
 
@@ -29,6 +30,9 @@ struct shaper {
     AVRational in_aspect;
     int inner_width, inner_height; // what comes out of it; the rest of the shape is bars
     bool ready;
+    // The same for pictures with transparency, to 8-bit RGBA.
+    struct filters to_rgba;
+    int alpha_width, alpha_height, alpha_format;
 };
 
 // Fix the shape by a film's first picture. matrix: 9 values of the container's display matrix or

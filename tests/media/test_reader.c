@@ -514,6 +514,38 @@ static void test_size_changes(void **state)
     }
 }
 
+// What is transparent lies on white, whatever is hidden there.
+static void test_transparency(void **state)
+{
+#define RED(alpha) "-f lavfi -i color=red@" alpha ":s=64x64:d=0.2,format=rgba "
+    static const struct {
+        const char *name, *options;
+        int luma, u;
+    } cases[] = {
+        {"clear.png", RED("0.0") "-frames:v 1", 235, 128},
+        {"half.png", "-f lavfi -i color=black@0.5:s=64x64,format=rgba -frames:v 1", 125, 128},
+        {"clear.gif", RED("0.0") "-filter_complex split[a][b];[a]palettegen[p];[b][p]paletteuse",
+         235, 128},
+        {"clear.mov", RED("0.0") "-c:v prores_ks -profile:v 4444 -pix_fmt yuva444p10le", 235, 128},
+        {"clear.webp", RED("0.0") "-c:v libwebp -lossless 1 -frames:v 1", 235, 128},
+        {"opaque.mov", RED("1.0") "-c:v prores_ks -profile:v 4444 -pix_fmt yuva444p10le", 81, 90},
+    };
+    for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
+        const char *path = make_file(cases[c].name, cases[c].options);
+        for (int height = 0; height <= 32; height += 32) {
+            struct kb_error err = {0};
+            CLEANUP(reader_close)
+            struct reader *r = open_ok(path, &(struct reader_params){.height = height});
+            CLEANUP(av_frame_free) AVFrame *f = NULL;
+            assert_ok(err, reader_next(r, &f, &err));
+            assert_int_equal(f->format, AV_PIX_FMT_YUV420P);
+            int luma = mean_luma(f, 0.5, 0.5), u = f->data[1][4 * f->linesize[1] + 4];
+            if (abs(luma - cases[c].luma) > 2 || abs(u - cases[c].u) > 2)
+                fail_msg("%s: %d, %d", cases[c].name, luma, u);
+        }
+    }
+}
+
 static void test_cancel(void **state)
 {
     struct kb_error err = {0};
@@ -608,7 +640,7 @@ int main(void)
         cmocka_unit_test(test_shapes),        cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_ahead),         cmocka_unit_test(test_clips),
         cmocka_unit_test(test_restart),       cmocka_unit_test(test_clock_starts_again),
-        cmocka_unit_test(test_size_changes),
+        cmocka_unit_test(test_size_changes),  cmocka_unit_test(test_transparency),
     };
     return cmocka_run_group_tests(tests, make_setup, make_teardown);
 }
