@@ -16,6 +16,15 @@
 #define FRAME_DURATION(f) ((f)->duration)
 #endif
 
+static inline bool frame_is_interlaced(const AVFrame *f)
+{
+#if LIBAVUTIL_VERSION_INT < AV_VERSION_INT(58, 7, 100)
+    return f->interlaced_frame;
+#else
+    return f->flags & AV_FRAME_FLAG_INTERLACED;
+#endif
+}
+
 // Of a frame that reader_next() gave: the picture before it had another size, so nothing that was
 // seen there holds any longer. Kept in the field that FFmpeg leaves to its users.
 static inline bool frame_is_new_shot(const AVFrame *f)

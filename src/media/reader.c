@@ -11,6 +11,7 @@
 #include <libavutil/display.h>
 #include <libavutil/mathematics.h>
 
+#include "media/deinterlace.h"
 #include "media/demux.h"
 #include "media/picture.h"
 
@@ -24,6 +25,7 @@ static const AVRational us = {1, 1000000};
 
 struct reader {
     struct demux source;
+    struct deinterlacer deinterlacer;
     struct shaper shaper;
     struct reader_params params;
     struct reader_info info;
@@ -71,7 +73,9 @@ static enum kb_code decode(struct reader *r, AVFrame **ret, struct kb_error *err
     CLEANUP(av_frame_free) AVFrame *f = av_frame_alloc();
     if (!f)
         return kb_no_memory(err);
-    enum kb_code code = demux_decode(&r->source, f, err);
+    enum kb_code code = demux_is_still(&r->source)
+                            ? demux_decode(&r->source, f, err)
+                            : deinterlacer_next(&r->deinterlacer, &r->source, f, err);
     if (code == KB_OK)
         *ret = TAKE(f);
     return code;
@@ -144,6 +148,7 @@ static void drop_decoded(struct reader *r)
 {
     av_frame_free(&r->ahead);
     av_frame_free(&r->beyond);
+    deinterlacer_reset(&r->deinterlacer);
 }
 
 static enum kb_code no_picture(const struct reader *r, struct kb_error *err)
@@ -160,6 +165,7 @@ static enum kb_code start(struct reader *r, struct kb_error *err)
     enum kb_code code = demux_open_decoder(&r->source, r->params.threads, err);
     if (code != KB_OK)
         return code;
+    r->deinterlacer.threads = r->params.threads;
     r->origin = AV_NOPTS_VALUE;
     r->shift_us = 0;
     r->last_us = INT64_MIN;

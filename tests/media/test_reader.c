@@ -546,6 +546,70 @@ static void test_transparency(void **state)
     }
 }
 
+// How much a row differs from the next one, for each of what it differs from the one after that:
+// below 1 in a picture, above where the rows between are of another time.
+static double combs(const AVFrame *f)
+{
+    int64_t next = 0, after = 0;
+    for (int y = 0; y < f->height - 2; y++)
+        for (int x = 0; x < f->width; x++) {
+            const uint8_t *p = f->data[0] + (ptrdiff_t)y * f->linesize[0] + x;
+            next += abs(p[0] - p[f->linesize[0]]);
+            after += abs(p[0] - p[2 * f->linesize[0]]);
+        }
+    return (double)next / (double)KB_MAX(after, 1);
+}
+
+// Interlaced films: as many pictures as they have, without combs; also where only a part is.
+static void test_interlaced(void **state)
+{
+#define TFF    "scroll=h=0.02,interlace=scan=tff -pix_fmt yuv420p -g 12 -muxdelay 0 "
+#define BFF    "scroll=h=0.02,interlace=scan=bff -pix_fmt yuv420p -g 12 -muxdelay 0 "
+#define MOVING "-f lavfi -i testsrc2=s=320x240:r=50:d=1 -vf "
+    static const struct {
+        const char *name, *options;
+    } cases[] = {
+        {"tff.mp4", MOVING TFF "-c:v libx264 -flags +ildct+ilme -x264opts tff=1"},
+        {"bff.mp4", MOVING BFF "-c:v libx264 -flags +ildct+ilme -x264opts bff=1"},
+        {"tff.mpg", MOVING TFF "-c:v mpeg2video -flags +ildct+ilme -top 1 -q 2"},
+    };
+    for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
+        const char *path = make_file(cases[c].name, cases[c].options);
+        CLEANUP(reader_close) struct reader *r = open_ok(path, NULL);
+        struct kb_error err = {0};
+        for (int seek = 0; seek < 2; seek++) {
+            int first = seek ? 14 : 0;
+            if (seek)
+                assert_ok(err, reader_seek(r, first * 40000, &err));
+            for (int i = first; i < 25; i++) {
+                CLEANUP(av_frame_free) AVFrame *f = NULL;
+                assert_ok(err, reader_next(r, &f, &err));
+                if (llabs(f->pts - i * 40000) > 20 || llabs(FRAME_DURATION(f) - 40000) > 20)
+                    fail_msg("%s: picture %d at %lld", cases[c].name, i, (long long)f->pts);
+                if (combs(f) > 1)
+                    fail_msg("%s: picture %d: %.2f", cases[c].name, i, combs(f));
+            }
+            AVFrame *none = NULL;
+            assert_int_equal(reader_next(r, &none, &err), KB_EOF);
+        }
+    }
+    // Progressive, then interlaced, then of another size.
+    const char *const pieces[] = {
+        "-f lavfi -i testsrc2=s=320x240:r=25:d=0.4 -pix_fmt yuv420p -muxdelay 0 -c:v libx264",
+        MOVING TFF "-t 0.4 -c:v libx264 -flags +ildct+ilme -x264opts tff=1",
+        "-f lavfi -i testsrc2=s=320x480:r=50:d=0.4 -vf " TFF
+        "-c:v libx264 -flags +ildct+ilme -x264opts tff=1"};
+    CLEANUP(reader_close) struct reader *r = open_ok(make_joined("mixed.ts", pieces, 3), NULL);
+    for (int i = 0; i < 30; i++) {
+        struct kb_error err = {0};
+        CLEANUP(av_frame_free) AVFrame *f = NULL;
+        assert_ok(err, reader_next(r, &f, &err));
+        assert_int_equal(f->pts, i * 40000);
+        if (combs(f) > 1)
+            fail_msg("mixed: picture %d: %.2f", i, combs(f));
+    }
+}
+
 static void test_cancel(void **state)
 {
     struct kb_error err = {0};
@@ -641,6 +705,7 @@ int main(void)
         cmocka_unit_test(test_ahead),         cmocka_unit_test(test_clips),
         cmocka_unit_test(test_restart),       cmocka_unit_test(test_clock_starts_again),
         cmocka_unit_test(test_size_changes),  cmocka_unit_test(test_transparency),
+        cmocka_unit_test(test_interlaced),
     };
     return cmocka_run_group_tests(tests, make_setup, make_teardown);
 }
