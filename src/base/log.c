@@ -18,6 +18,7 @@
 #define OLD_FILES 4
 
 static atomic_int max_level = LOG_INFO;
+static atomic_bool over_bar;
 
 static struct {
     pthread_mutex_t lock;
@@ -56,6 +57,11 @@ void log_set_level(enum log_level level)
 enum log_level log_level(void)
 {
     return (enum log_level)atomic_load(&max_level);
+}
+
+void log_over_bar(bool bar)
+{
+    atomic_store(&over_bar, bar);
 }
 
 void log_set_source(const char *source)
@@ -194,7 +200,7 @@ void log_line(enum log_level level, const char *fmt, ...)
     va_end(args);
     utf8_mend(line, sizeof(line));
     // One call, so lines of two threads do not mix.
-    fprintf(stderr, "koubo: %s%s\n", prefix, line);
+    fprintf(stderr, "%skoubo: %s%s\n", atomic_load(&over_bar) ? "\r\033[K" : "", prefix, line);
 
     pthread_mutex_lock(&file.lock);
     if (file.fd >= 0)

@@ -32,6 +32,10 @@ void log_line(enum log_level level, const char *fmt, ...) KB_PRINTF(2, 3);
 #define log_verbose(...) log_line(LOG_VERBOSE, __VA_ARGS__)
 #define log_debug(...)   log_line(LOG_DEBUG, __VA_ARGS__)
 
+// A bar that is drawn again and again stands on the terminal's last line: lines erase it first, so
+// that they do not begin behind it.
+void log_over_bar(bool bar);
+
 // Who writes, on every line of the file from now on: "serve", "w1", … and while a job runs its
 // number (0 = none). For the process; copied.
 void log_set_source(const char *source);

@@ -1,5 +1,5 @@
 // koubo batch: one speech, many videos. The mel and the models are made once; a video that fails,
-// fails alone; what exists already is skipped.
+// fails alone; what exists already, and what is known to be unusable before any work, is skipped.
 #include "cli/inputs.h"
 #include "cli/options.h"
 #include "cli/screen.h"
@@ -8,6 +8,10 @@
 #include "base/log.h"
 #include "lipsync/speech.h"
 #include "media/audio.h"
+#include "media/reader.h"
+
+#include <jansson.h>
+#include <unistd.h>
 
 struct batch_options {
     struct dub_options shared;
@@ -62,75 +66,183 @@ static const struct argp batch_argp = {
     "koubo",
 };
 
-enum outcome { OUTCOME_OPEN, OUTCOME_OK, OUTCOME_SKIPPED, OUTCOME_FAILED };
+#define LONGEST_NAME  48 // columns of a file's name in the lines while it runs
+#define NARROW_REASON 24 // columns; with fewer, what there is to say of a video gets its own lines
+
+// The words of the page. A video that was not begun or not finished when Ctrl-C came is cancelled.
+enum outcome { OUTCOME_OPEN, OUTCOME_DONE, OUTCOME_FAILED, OUTCOME_CANCELLED, OUTCOME_SKIPPED };
+#define N_OUTCOMES (OUTCOME_SKIPPED + 1)
+
+static const char *const outcome_ids[N_OUTCOMES] = {"queued", "done", "failed", "cancelled",
+                                                    "skipped"};
+static const char *const outcome_words[N_OUTCOMES] = {
+    "", N_("Done"), N_("Failed"), N_("Cancelled"), N_("Skipped"),
+};
 
 struct item {
     const char *video, *output;
     enum outcome outcome;
+    bool unusable;    // skipped because nothing can be made of it
+    double weight;    // of the work it makes, against the others
+    double seconds;   // of the result
+    int64_t spent_us; // of work
     char why[600];
 };
 
-static void item_fail(struct item *item, const struct kb_error *err)
+// All of them, and where the work is.
+struct batch {
+    struct item *items;
+    size_t n, current;
+    int64_t began_us, item_began_us;
+    enum progress_mode mode;
+};
+
+static size_t count(const struct batch *b, enum outcome outcome)
 {
-    item->outcome = OUTCOME_FAILED;
-    snprintf(item->why, sizeof(item->why), "%s", err->text);
+    size_t found = 0;
+    for (size_t i = 0; i < b->n; i++)
+        found += b->items[i].outcome == outcome;
+    return found;
+}
+
+static size_t count_unusable(const struct batch *b)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < b->n; i++)
+        found += b->items[i].unusable;
+    return found;
+}
+
+// --- how far it is
+
+// How much of a video's work is done: faces take about a third of it, where no track is there.
+static double fraction_of(const struct progress *now)
+{
+    static const double begins[N_STAGES + 1] = {
+        [STAGE_PREPROCESSING] = 0, [STAGE_GENERATING] = 0.33, [STAGE_FINISHING] = 0.97, 1};
+    double within = now->total > 0 ? (double)KB_MIN(now->done, now->total) / (double)now->total : 0;
+    return begins[now->stage] + (begins[now->stage + 1] - begins[now->stage]) * within;
+}
+
+// A progress_whole_fn. Done is the mean over those that are done or can still be; what failed or
+// was skipped moves nothing. The time left comes from how long what is done took, a video's weight
+// being its pixels a second.
+static void tell_whole(void *opaque, const struct progress *now, struct progress_whole *ret)
+{
+    const struct batch *b = opaque;
+    double done = 0, work = 0, left = 0, n = 0, here = fraction_of(now);
+    int64_t spent_us = kb_now_us() - b->item_began_us;
+    for (size_t i = 0; i < b->n; i++) {
+        const struct item *item = &b->items[i];
+        if (item->outcome != OUTCOME_OPEN && item->outcome != OUTCOME_DONE)
+            continue;
+        double part = item->outcome == OUTCOME_DONE ? 1 : i == b->current ? here : 0;
+        n++;
+        done += part;
+        work += part * item->weight;
+        left += (1 - part) * item->weight;
+        spent_us += item->spent_us;
+    }
+    *ret = (struct progress_whole){.done = n > 0 ? done / n : 0,
+                                   .left_s = -1,
+                                   .began_us = b->began_us,
+                                   .part = (int)b->current + 1,
+                                   .parts = (int)b->n};
+    if (spent_us > 1000000 && done > 0.01)
+        ret->left_s = left / work * (double)spent_us / 1e6;
+}
+
+// --- the videos
+
+// One line or one object about a video that has ended.
+static void item_tell(const struct batch *b, const struct item *item)
+{
+    size_t number = (size_t)(item - b->items) + 1;
+    if (b->mode == PROGRESS_JSON) {
+        bool done = item->outcome == OUTCOME_DONE;
+        bool bad = item->outcome == OUTCOME_FAILED || item->unusable;
+        json_auto_t *o =
+            json_pack("{s:s, s:i, s:i, s:s*, s:s*, s:s*}", "stage", outcome_ids[item->outcome],
+                      "video", (int)number, "videos", (int)b->n, "input", item->video, "output",
+                      done ? item->output : NULL, "error", bad ? item->why : NULL);
+        if (o && done)
+            json_object_set_new(o, "seconds", json_real(item->seconds));
+        if (o) { // a name that is no UTF-8 leaves its field out
+            json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
+            putchar('\n');
+            fflush(stdout);
+        }
+    } else if (b->mode != PROGRESS_NONE) {
+        int width = KB_MAX(10, KB_MIN(screen_columns(stderr) - 24, LONGEST_NAME));
+        CLEANUP(kb_freep) char *name = screen_cut(path_name(item->video), width);
+        fprintf(stderr, "[%zu/%zu] %s  %s\n", number, b->n, name, _(outcome_words[item->outcome]));
+    }
+}
+
+static void item_end(const struct batch *b, struct item *item, enum outcome outcome,
+                     const char *why)
+{
+    item->outcome = outcome;
+    snprintf(item->why, sizeof(item->why), "%s", why);
+    item_tell(b, item);
 }
 
 // What can be said about an item without any work.
-static void item_check(struct item *item, const struct batch_options *o)
+static void item_check(const struct batch *b, struct item *item, const struct batch_options *o)
 {
     struct dub_params dub = o->shared.dub;
     struct kb_error err = {0};
+    CLEANUP(reader_close) struct reader *film = NULL;
     dub.video = item->video;
     dub.output = item->output;
     if (file_same(item->output, item->video)) {
         kb_fail(&err, KB_BAD_INPUT,
                 _("the result would replace its own video; choose another folder with -o"));
-        item_fail(item, &err);
     } else if (!o->force && file_exists(item->output)) {
-        item->outcome = OUTCOME_SKIPPED;
-        snprintf(item->why, sizeof(item->why), "%s", _("is there already; --force makes it again"));
-    } else if (dub_check(&dub, NULL, &err) != KB_OK) {
-        item_fail(item, &err);
+        item_end(b, item, OUTCOME_SKIPPED, _("is there already; --force makes it again"));
+        return;
+    } else if (dub_check(&dub, &film, &err) == KB_OK) {
+        const struct reader_info *info = reader_info(film);
+        // Beside the pixels a frame costs as much as half a million of them.
+        item->weight = av_q2d(info->frame_rate) * (info->width * (double)info->height + 5e5);
+        return;
     }
+    item->unusable = true;
+    item_end(b, item, OUTCOME_SKIPPED, err.text);
 }
 
-static size_t count(const struct item *items, size_t n, enum outcome outcome)
-{
-    size_t found = 0;
-    for (size_t i = 0; i < n; i++)
-        found += items[i].outcome == outcome;
-    return found;
-}
-
-static void item_run(struct item *item, const char *label, struct engine *engine,
+static void item_run(struct batch *b, struct item *item, struct engine *engine,
                      const struct batch_options *o)
 {
     struct dub_params dub = o->shared.dub;
     struct dub_result result = {0};
     struct kb_error err = {0};
-    struct progress_view *view = progress_start(o->shared.common.progress, label);
+    CLEANUP(kb_freep)
+    char *label = kb_printf("[%zu/%zu] %s", b->current + 1, b->n, path_name(item->video));
+    b->item_began_us = kb_now_us();
+    CLEANUP(progress_stop)
+    struct progress_view *view = progress_start_part(b->mode, label, tell_whole, b);
     dub.video = item->video;
     dub.output = item->output;
     dub.watch = (struct watch){cli_cancel(), progress_update, view};
     enum kb_code code = dub_run(engine, &dub, &result, &err);
-    if (code == KB_OK) {
-        progress_done(&view);
-        item->outcome = OUTCOME_OK;
-        snprintf(item->why, sizeof(item->why), _("'%s', %.1f s"), item->output, result.seconds);
+    progress_stop(&view);
+    if (code == KB_CANCELLED)
+        return;
+    if (code != KB_OK) {
+        log_error("%s", err.text);
+        item_end(b, item, OUTCOME_FAILED, err.text);
         return;
     }
-    progress_stop(&view);
-    if (code != KB_CANCELLED) {
-        item_fail(item, &err);
-        log_error("%s", err.text);
-    }
+    item->spent_us = kb_now_us() - b->item_began_us;
+    item->seconds = result.seconds;
+    CLEANUP(kb_freep) char *what = kb_printf(_("'%s', %.1f s"), item->output, result.seconds);
+    item_end(b, item, OUTCOME_DONE, what);
 }
 
-static enum kb_code run_open_items(struct item *items, size_t n, struct batch_options *o,
-                                   struct kb_error *err)
+static enum kb_code run_open_items(struct batch *b, struct batch_options *o, struct kb_error *err)
 {
-    struct progress_view *view = progress_start(o->shared.common.progress, NULL);
+    struct progress_view *view = progress_start(b->mode, NULL);
     const struct watch watch = {cli_cancel(), progress_update, view};
     o->shared.engine.watch = watch;
     CLEANUP(engine_free) struct engine engine = {0};
@@ -146,39 +258,73 @@ static enum kb_code run_open_items(struct item *items, size_t n, struct batch_op
     progress_done(&view);
     o->shared.dub.mel = mel;
 
-    for (size_t i = 0; i < n && !cancel_requested(cli_cancel()); i++) {
-        if (items[i].outcome != OUTCOME_OPEN)
-            continue;
-        CLEANUP(kb_freep)
-        char *label = kb_printf("[%zu/%zu] %s", i + 1, n, path_name(items[i].video));
-        item_run(&items[i], label, &engine, o);
-    }
+    b->began_us = kb_now_us();
+    for (; b->current < b->n && !cancel_requested(cli_cancel()); b->current++)
+        if (b->items[b->current].outcome == OUTCOME_OPEN)
+            item_run(b, &b->items[b->current], &engine, o);
     o->shared.dub.mel = NULL;
     return cancel_check(cli_cancel(), err);
 }
 
-static void print_summary(const struct item *items, size_t n, FILE *f)
+// --- the end
+
+static void print_row(FILE *f, const struct item *item, int word_width, int name_width)
 {
-    const char *const words[] = {_("not begun"), _("ok"), _("skipped"), _("failed")};
-    int widths[2] = {0, 0};
-    for (size_t i = 0; i < n; i++) {
-        widths[0] = KB_MAX(widths[0], screen_width(words[items[i].outcome]));
-        widths[1] = KB_MAX(widths[1], screen_width(path_name(items[i].video)));
+    const char *word = _(outcome_words[item->outcome]);
+    int at = word_width + name_width + 4, columns = screen_columns(f) - 1;
+    CLEANUP(kb_freep) char *name = screen_cut(path_name(item->video), name_width);
+    CLEANUP(text_free) struct text row = {0};
+    text_addf(&row, "%s%*s%s", word, word_width + 2 - screen_width(word), "", name);
+    int pad = name_width + 2 - screen_width(name);
+    if (!isatty(fileno(f))) {
+        text_addf(&row, "%*s%s", item->why[0] ? pad : 0, "", item->why);
+    } else if (item->why[0]) {
+        if (columns - at < NARROW_REASON) {
+            at = 4;
+            pad = at;
+            text_add(&row, "\n");
+        }
+        text_addf(&row, "%*s", pad, "");
+        screen_wrap(&row, item->why, at, at, KB_MAX(columns, at + 10));
     }
-    for (size_t i = 0; i < n; i++) {
-        screen_print_padded(f, words[items[i].outcome], widths[0] + 2);
-        screen_print_padded(f, path_name(items[i].video), widths[1] + 2);
-        fprintf(f, "%s\n", items[i].why);
-    }
-    CLEANUP(kb_freep)
-    char *done = kb_printf(_("%zu ok, %zu skipped, %zu failed"), count(items, n, OUTCOME_OK),
-                           count(items, n, OUTCOME_SKIPPED), count(items, n, OUTCOME_FAILED));
-    CLEANUP(kb_freep)
-    char *open = kb_printf(_(", %zu not begun or cancelled"), count(items, n, OUTCOME_OPEN));
-    fprintf(f, "%s%s\n", done, count(items, n, OUTCOME_OPEN) ? open : "");
+    fprintf(f, "%s\n", text_get(&row));
 }
 
-static enum kb_code run(struct batch_options *o, struct item *items, size_t n, struct kb_error *err)
+// For people: what became of each, and how many of what.
+static void print_summary(const struct batch *b, FILE *f)
+{
+    int word_width = 0, name_width = 0;
+    for (size_t i = 0; i < b->n; i++) {
+        const struct item *item = &b->items[i];
+        word_width = KB_MAX(word_width, screen_width(_(outcome_words[item->outcome])));
+        name_width = KB_MAX(name_width, screen_width(path_name(item->video)));
+    }
+    if (isatty(fileno(f)))
+        name_width = KB_MIN(name_width, screen_columns(f) * 2 / 5);
+    for (size_t i = 0; i < b->n; i++)
+        print_row(f, &b->items[i], word_width, name_width);
+    fprintf(f, _("%zu done, %zu failed, %zu cancelled, %zu skipped\n"), count(b, OUTCOME_DONE),
+            count(b, OUTCOME_FAILED), count(b, OUTCOME_CANCELLED), count(b, OUTCOME_SKIPPED));
+}
+
+// For programs, in the words of the API. What was there already is no fault.
+static void print_json_summary(const struct batch *b)
+{
+    size_t unusable = count_unusable(b), failed = count(b, OUTCOME_FAILED);
+    size_t good = count(b, OUTCOME_DONE) + count(b, OUTCOME_SKIPPED) - unusable;
+    const char *outcome = "partly";
+    if (good == b->n)
+        outcome = "done";
+    else if (good == 0)
+        outcome = failed + unusable == 0 ? "cancelled" : "failed";
+    printf("{\"stage\":\"ended\",\"outcome\":\"%s\",\"counts\":{", outcome);
+    for (enum outcome i = OUTCOME_DONE; i < N_OUTCOMES; i++)
+        printf("\"%s\":%zu,", outcome_ids[i], count(b, i));
+    printf("\"total\":%zu}}\n", b->n);
+    fflush(stdout);
+}
+
+static enum kb_code run(struct batch *b, struct batch_options *o, struct kb_error *err)
 {
     enum kb_code code = speech_prepare(&o->shared.speech, err);
     if (code != KB_OK)
@@ -192,29 +338,35 @@ static enum kb_code run(struct batch_options *o, struct item *items, size_t n, s
     if (code != KB_OK)
         return code;
     o->shared.dub.audio = o->shared.speech.audio;
-    for (size_t i = 0; i < n; i++)
-        item_check(&items[i], o);
-    return count(items, n, OUTCOME_OPEN) ? run_open_items(items, n, o, err) : KB_OK;
+    for (size_t i = 0; i < b->n; i++)
+        item_check(b, &b->items[i], o);
+    return count(b, OUTCOME_OPEN) ? run_open_items(b, o, err) : KB_OK;
 }
 
 static int run_and_report(struct batch_options *o)
 {
     dub_options_prepare(&o->shared);
     CLEANUP(inputs_free) struct inputs outputs = inputs_outputs(&o->inputs, o->folder);
-    size_t n = o->inputs.n;
-    CLEANUP(kb_freep) struct item *items = kb_alloc(n * sizeof(*items));
-    for (size_t i = 0; i < n; i++)
+    struct batch b = {.n = o->inputs.n, .mode = progress_mode_of(o->shared.common.progress)};
+    CLEANUP(kb_freep) struct item *items = kb_alloc(b.n * sizeof(*items));
+    b.items = items;
+    for (size_t i = 0; i < b.n; i++)
         items[i] = (struct item){.video = o->inputs.paths[i], .output = outputs.paths[i]};
 
     struct kb_error err = {0};
-    enum kb_code code = run(o, items, n, &err);
+    enum kb_code code = run(&b, o, &err);
     if (code != KB_OK && code != KB_CANCELLED)
         return cli_report(code, &err);
+    for (size_t i = 0; i < b.n; i++)
+        if (items[i].outcome == OUTCOME_OPEN)
+            item_end(&b, &items[i], OUTCOME_CANCELLED, "");
     // Where JSON goes to the standard output, the table for people does not.
-    print_summary(items, n, o->shared.common.progress == PROGRESS_JSON ? stderr : stdout);
+    print_summary(&b, b.mode == PROGRESS_JSON ? stderr : stdout);
+    if (b.mode == PROGRESS_JSON)
+        print_json_summary(&b);
     if (code == KB_CANCELLED)
         return cli_report(code, &err);
-    return count(items, n, OUTCOME_FAILED) ? EXIT_SOME_FAILED : EXIT_OK;
+    return count(&b, OUTCOME_FAILED) + count_unusable(&b) ? EXIT_SOME_FAILED : EXIT_OK;
 }
 
 int cmd_batch(int argc, char **argv)

@@ -1,5 +1,6 @@
 #include "cli/progress.h"
 
+#include "base/log.h"
 #include "cli/cli.h"
 #include "cli/screen.h"
 
@@ -13,10 +14,14 @@
 #define BAR_PERIOD_US   200000  // redraw of the bar
 #define LINES_PERIOD_US 5000000 // a line into a log file
 #define JSON_PERIOD_US  1000000
+#define BAR_WIDTH       20 // columns, brackets and all
+#define LABEL_LEAST     10 // columns of a label that is cut short
 
 struct progress_view {
     enum progress_mode mode;
     char *label;
+    progress_whole_fn *whole; // NULL: the view shows all there is
+    void *opaque;
     pthread_t ticker;
     pthread_mutex_t lock;
     pthread_cond_t stopped;
@@ -44,90 +49,152 @@ static int64_t eta_s(const struct progress_view *v, double rate)
     return rate > 0 && left > 0 ? (int64_t)((double)left / rate + 0.5) : -1;
 }
 
+// The others count models, samples or columns of the mel, which nobody knows by number.
+static bool counts_frames(enum stage stage)
+{
+    return stage == STAGE_PREPROCESSING || stage == STAGE_GENERATING;
+}
+
+static double fraction_of(const struct progress_view *v)
+{
+    return v->now.total > 0 ? (double)KB_MIN(v->now.done, v->now.total) / (double)v->now.total : 0;
+}
+
 static void print_json(const struct progress_view *v, int64_t now_us)
 {
+    bool frames = counts_frames(v->now.stage);
     double rate = rate_of(v, now_us);
     double left =
         v->now.total > v->now.done && rate > 0 ? (double)(v->now.total - v->now.done) / rate : 0;
-    printf("{\"stage\":\"%s\",\"done\":%lld,\"total\":%lld,\"fps\":%.1f,\"eta_s\":%.1f,"
-           "\"elapsed_s\":%.1f}\n",
-           stage_id(v->now.stage), (long long)v->now.done, (long long)v->now.total, rate, left,
+    printf("{\"stage\":\"%s\",\"done\":%lld,\"total\":%lld,\"progress\":%.3f,\"fps\":%.1f,"
+           "\"eta_s\":%.1f,\"elapsed_s\":%.1f",
+           stage_id(v->now.stage), frames ? (long long)v->now.done : 0LL,
+           frames ? (long long)v->now.total : 0LL, fraction_of(v), frames ? rate : 0, left,
            (double)(now_us - v->stage_began_us) / 1e6);
+    if (v->whole) {
+        struct progress_whole w = {0};
+        v->whole(v->opaque, &v->now, &w);
+        printf(",\"video\":%d,\"videos\":%d,\"batch\":{\"progress\":%.3f,\"eta_s\":", w.part,
+               w.parts, w.done);
+        printf(w.left_s < 0 ? "null" : "%.1f", w.left_s);
+        printf(",\"elapsed_s\":%.1f}", (double)(now_us - w.began_us) / 1e6);
+    }
+    puts("}");
     fflush(stdout);
 }
 
-// "12:05", or "1:02:05" from an hour on.
+// " 12:05", or "1:02:05" from an hour on.
 static void format_time(char *ret, size_t size, int64_t seconds)
 {
     if (seconds >= 3600)
         snprintf(ret, size, "%lld:%02d:%02d", (long long)(seconds / 3600), (int)(seconds / 60 % 60),
                  (int)(seconds % 60));
     else
-        snprintf(ret, size, "%d:%02d", (int)(seconds / 60), (int)(seconds % 60));
+        snprintf(ret, size, "%2d:%02d", (int)(seconds / 60), (int)(seconds % 60));
 }
 
-// What stands after the stage's name: " 43%  53/125  34.1/s  0:03 left".
-static void format_figures(const struct progress_view *v, int64_t now_us, bool closing, char *ret,
-                           size_t size)
+// What is said of a part or a stage, each piece with two spaces before it, "" for nothing.
+struct figures {
+    int percent;
+    char elapsed[64], left[64]; // closing: elapsed says it all
+    char count[64], speed[64];
+};
+
+static struct figures figures_of(const struct progress_view *v, int64_t now_us, bool closing)
 {
+    struct figures f = {.percent = closing ? 100 : (int)(100 * fraction_of(v))};
     double rate = rate_of(v, now_us);
-    int64_t left = eta_s(v, rate);
-    char elapsed[24], remaining[24], count[64] = "", speed[64] = "";
-    format_time(elapsed, sizeof(elapsed), (now_us - v->stage_began_us) / 1000000);
-    if (v->now.total > 0 && v->now.stage != STAGE_LOADING && v->now.stage != STAGE_AUDIO)
-        snprintf(count, sizeof(count), "  %lld/%lld", (long long)v->now.done,
-                 (long long)v->now.total);
-    if (rate > 0 && *count)
-        snprintf(speed, sizeof(speed), _("  %.1f fps"), rate);
-    if (closing) {
-        snprintf(ret, size, _("%s%s  done in %.1f s"), count, speed,
-                 (double)(now_us - v->stage_began_us) / 1e6);
-    } else if (left >= 0) {
-        format_time(remaining, sizeof(remaining), left);
-        snprintf(ret, size, _("%s%s  %s, %s left"), count, speed, elapsed, remaining);
-    } else {
-        snprintf(ret, size, "%s%s  %s", count, speed, elapsed);
+    int64_t left = eta_s(v, rate), began_us = v->stage_began_us;
+    if (v->whole) {
+        struct progress_whole w = {0};
+        v->whole(v->opaque, &v->now, &w);
+        f.percent = (int)(100 * w.done);
+        left = w.left_s < 0 ? -1 : (int64_t)(w.left_s + 0.5);
+        began_us = w.began_us;
     }
+    char time[24];
+    if (closing) {
+        snprintf(f.elapsed, sizeof(f.elapsed), _("  done in %.1f s"),
+                 (double)(now_us - v->stage_began_us) / 1e6);
+    } else {
+        format_time(time, sizeof(time), (now_us - began_us) / 1000000);
+        snprintf(f.elapsed, sizeof(f.elapsed), _("  elapsed %s"), time);
+        if (left >= 0)
+            format_time(time, sizeof(time), left);
+        else
+            snprintf(time, sizeof(time), "--:--");
+        snprintf(f.left, sizeof(f.left), _("  left %s"), time);
+    }
+    if (v->now.total > 0 && counts_frames(v->now.stage))
+        snprintf(f.count, sizeof(f.count), "  %lld/%lld", (long long)v->now.done,
+                 (long long)v->now.total);
+    if (rate > 0 && *f.count)
+        snprintf(f.speed, sizeof(f.speed), _("  %.1f fps"), rate);
+    return f;
 }
 
-static int percent_of(const struct progress_view *v, bool closing)
+static int title_width(void)
 {
-    if (closing)
-        return 100; // totals are estimates, the end is not
-    return v->now.total > 0 ? (int)(100 * KB_MIN(v->now.done, v->now.total) / v->now.total) : 0;
+    int width = 0;
+    for (enum stage i = STAGE_LOADING; i < N_STAGES; i++)
+        width = KB_MAX(width, screen_width(stage_title(i)));
+    return width;
 }
 
+// Take width columns from *room; false and nothing taken if there are fewer.
+static bool takes(int *room, int width)
+{
+    if (width > *room)
+        return false;
+    *room -= width;
+    return true;
+}
+
+static void add_bar(struct text *t, int percent)
+{
+    text_add(t, " [");
+    for (int i = 0; i < BAR_WIDTH - 2; i++)
+        text_add(t, i * 100 < percent * (BAR_WIDTH - 2) ? "=" : " ");
+    text_add(t, "]");
+}
+
+// Name, stage, bar, percent and times, each at its place; what does not fit is left out, the least
+// needed first.
 static void print_bar(const struct progress_view *v, int64_t now_us, bool closing)
 {
-    struct winsize window = {0};
-    int columns =
-        ioctl(STDERR_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col ? window.ws_col : 80;
-    char figures[256], text[512];
-    format_figures(v, now_us, closing, figures, sizeof(figures));
-    int percent = percent_of(v, closing);
-    snprintf(text, sizeof(text), " %3d%%%s", percent, figures);
-
+    struct figures f = figures_of(v, now_us, closing);
     const char *title = stage_title(v->now.stage);
-    int used = screen_width(text) + 18 + (*v->label ? screen_width(v->label) + 1 : 0);
-    int width = KB_MIN(columns - used - 1, 40);
-    fprintf(stderr, "\r%s%s", v->label, *v->label ? " " : "");
-    screen_print_padded(stderr, title, 15);
-    if (width >= 4) {
-        fputs(" [", stderr);
-        for (int i = 0; i < width - 2; i++)
-            fputc(i * 100 < percent * (width - 2) ? '=' : ' ', stderr);
-        fputc(']', stderr);
-    }
-    fprintf(stderr, "%s\033[K%s", text, closing ? "\n" : "");
+    int columns = screen_columns(stderr) - 1, label_width = screen_width(v->label);
+    int room = columns - title_width() - 5;
+    bool left = takes(&room, screen_width(f.left));
+    int label = *v->label ? KB_MIN(label_width, LABEL_LEAST) : 0;
+    if (label > 0 && !takes(&room, label + 1))
+        label = 0;
+    bool bar = takes(&room, BAR_WIDTH + 1);
+    bool elapsed = takes(&room, screen_width(f.elapsed));
+    int more = label > 0 ? KB_MAX(0, KB_MIN(label_width - label, room)) : 0;
+    takes(&room, more);
+    bool count = takes(&room, screen_width(f.count));
+    bool speed = count && takes(&room, screen_width(f.speed));
+
+    CLEANUP(text_free) struct text line = {0};
+    CLEANUP(kb_freep) char *name = screen_cut(v->label, label + more);
+    text_addf(&line, "%s%s%s%*s", name, label ? " " : "", title,
+              title_width() - screen_width(title), "");
+    if (bar)
+        add_bar(&line, f.percent);
+    text_addf(&line, " %3d%%%s%s%s%s", f.percent, elapsed ? f.elapsed : "", left ? f.left : "",
+              count ? f.count : "", speed ? f.speed : "");
+    CLEANUP(kb_freep) char *fits = screen_cut(text_get(&line), columns);
+    fprintf(stderr, "\r%s\033[K%s", fits, closing ? "\n" : "");
     fflush(stderr);
 }
 
 static void print_line(const struct progress_view *v, int64_t now_us, bool closing)
 {
-    char figures[256];
-    format_figures(v, now_us, closing, figures, sizeof(figures));
-    fprintf(stderr, "%s%s%s %d%%%s\n", v->label, *v->label ? " " : "", stage_title(v->now.stage),
-            percent_of(v, closing), figures);
+    struct figures f = figures_of(v, now_us, closing);
+    fprintf(stderr, "%s%s%s %d%%%s%s%s%s\n", v->label, *v->label ? " " : "",
+            stage_title(v->now.stage), f.percent, f.elapsed, f.left, f.count, f.speed);
 }
 
 static void show(struct progress_view *v, bool closing)
@@ -144,7 +211,7 @@ static void show(struct progress_view *v, bool closing)
 
 static void close_stage(struct progress_view *v)
 {
-    if (v->open)
+    if (v->open && !v->whole)
         show(v, true);
     v->open = false;
 }
@@ -206,13 +273,27 @@ static void *tick(void *opaque)
     return NULL;
 }
 
+enum progress_mode progress_mode_of(enum progress_mode mode)
+{
+    if (mode != PROGRESS_AUTO)
+        return mode;
+    return isatty(STDERR_FILENO) ? PROGRESS_BAR : PROGRESS_LINES;
+}
+
 struct progress_view *progress_start(enum progress_mode mode, const char *label)
 {
+    return progress_start_part(mode, label, NULL, NULL);
+}
+
+struct progress_view *progress_start_part(enum progress_mode mode, const char *label,
+                                          progress_whole_fn *whole, void *opaque)
+{
     struct progress_view *v = kb_alloc(sizeof(*v));
-    if (mode == PROGRESS_AUTO)
-        mode = isatty(STDERR_FILENO) ? PROGRESS_BAR : PROGRESS_LINES;
-    v->mode = mode;
+    v->mode = mode = progress_mode_of(mode);
     v->label = kb_strdup(label ? label : "");
+    v->whole = whole;
+    v->opaque = opaque;
+    log_over_bar(mode == PROGRESS_BAR);
     pthread_mutex_init(&v->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -232,10 +313,13 @@ static void end(struct progress_view **v, bool success)
     *v = NULL;
     if (view->mode != PROGRESS_NONE) {
         pthread_mutex_lock(&view->lock);
+        if (view->mode == PROGRESS_BAR && view->whole)
+            fputs("\r\033[K", stderr);
+        else if (view->mode == PROGRESS_BAR && view->open && !success)
+            fputc('\n', stderr);
         if (success)
             close_stage(view);
-        else if (view->open && view->mode == PROGRESS_BAR)
-            fputc('\n', stderr);
+        log_over_bar(false);
         view->stop = true;
         pthread_cond_signal(&view->stopped);
         pthread_mutex_unlock(&view->lock);

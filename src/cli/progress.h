@@ -16,11 +16,31 @@ enum progress_mode {
     PROGRESS_NONE,
 };
 
+// What AUTO means here.
+enum progress_mode progress_mode_of(enum progress_mode mode);
+
 struct progress_view;
 
+// Where work stands of which a view shows one part: a batch, whose videos have a view each.
+struct progress_whole {
+    double done;      // 0..1
+    double left_s;    // until all of it is done; < 0: not known yet
+    int64_t began_us; // kb_now_us()
+    int part, parts;  // this one, from 1, of how many
+};
+// Called with the part's progress, never two at once, from the threads that call progress_update()
+// and from the view's own.
+typedef void progress_whole_fn(void *opaque, const struct progress *now,
+                               struct progress_whole *ret);
+
 // label (may be NULL) stands before every line, "[2/5] person.mp4". Bars and lines go to stderr,
-// JSON to stdout. Never NULL; starts the thread.
+// JSON to stdout. A bar is of fixed width and takes one line, however narrow the terminal and long
+// the label. Never NULL; starts the thread.
 struct progress_view *progress_start(enum progress_mode mode, const char *label);
+// The same for a part of something larger: percent and times are those of the whole, and nothing of
+// the bar stays when it ends.
+struct progress_view *progress_start_part(enum progress_mode mode, const char *label,
+                                          progress_whole_fn *whole, void *opaque);
 
 // A progress_fn; opaque is the view. Thread-safe.
 void progress_update(void *opaque, const struct progress *p);
@@ -28,7 +48,7 @@ void progress_update(void *opaque, const struct progress *p);
 // The work succeeded: close the last stage's line and stop the thread. NULL is fine; sets *v to
 // NULL.
 void progress_done(struct progress_view **v);
-// The work failed or ended early: leave the last line as it is and stop.
+// The work failed or ended early: leave the last line as it is (of a part: erase it) and stop.
 void progress_stop(struct progress_view **v);
 
 #endif

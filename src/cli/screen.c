@@ -19,12 +19,12 @@ static const uint8_t *bytes(const char *text)
 int screen_columns(FILE *f)
 {
     const char *variable = getenv("COLUMNS");
-    long columns = variable ? strtol(variable, NULL, 10) : 0;
-    if (columns > 0 && columns < 10000)
-        return (int)columns;
+    long wanted = variable ? strtol(variable, NULL, 10) : 0;
     struct winsize window = {0};
-    return ioctl(fileno(f), TIOCGWINSZ, &window) == 0 && window.ws_col ? window.ws_col
-                                                                       : USUAL_COLUMNS;
+    int columns = ioctl(fileno(f), TIOCGWINSZ, &window) == 0 ? window.ws_col : 0;
+    if (wanted > 0 && wanted < 10000 && (columns == 0 || wanted < columns))
+        columns = (int)wanted;
+    return columns ? columns : USUAL_COLUMNS;
 }
 
 int screen_width(const char *text)

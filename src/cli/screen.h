@@ -7,7 +7,8 @@
 
 #include <stdio.h>
 
-// How many columns the terminal has that f writes to: $COLUMNS, else what it says itself, else 80.
+// How many columns the terminal has that f writes to: what it says itself or $COLUMNS, whichever is
+// less; 80 where neither says anything.
 int screen_columns(FILE *f);
 
 int screen_width(const char *text);

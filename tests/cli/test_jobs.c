@@ -152,7 +152,7 @@ static void batch(void **state)
 
     RUN(&r, "batch", "-a", speech(), one, bad, two, "-o", out, "--duration", "0.4");
     assert_status(&r, 6);
-    assert_says(r.out, "2 ok, 0 skipped, 1 failed");
+    assert_says(r.out, "2 done, 0 failed, 0 cancelled, 1 skipped");
     assert_says(r.out, "bad.mp4");
     assert_video(in_folder("outputs/talking.mp4"), 256);
     assert_video(in_folder("outputs/talking-2.mp4"), 256);
@@ -160,16 +160,83 @@ static void batch(void **state)
 
     RUN(&r, "batch", "-a", speech(), one, two, "-o", out, "--duration", "0.4");
     assert_status(&r, 0);
-    assert_says(r.out, "0 ok, 2 skipped, 0 failed");
+    assert_says(r.out, "0 done, 0 failed, 0 cancelled, 2 skipped");
     RUN(&r, "batch", "-a", speech(), "-i", in_folder("more"), "-o", out, "--force", "--duration",
         "0.4");
     assert_status(&r, 0);
-    assert_says(r.out, "1 ok, 0 skipped, 0 failed");
+    assert_says(r.out, "1 done, 0 failed, 0 cancelled, 0 skipped");
+    // A video that opens and then has no face is tried, and fails.
+    const char *faceless = make_faceless_video("faceless.mp4", 5);
+    RUN(&r, "batch", "-q", "-a", speech(), faceless, "-o", out);
+    assert_status(&r, 6);
+    assert_says(r.out, "Failed  faceless.mp4");
+    assert_says(r.out, "0 done, 1 failed, 0 cancelled, 0 skipped");
     // The folder of the videos themselves.
     RUN(&r, "batch", "-q", "-a", speech(), two, "-o", in_folder("more"), "--force");
     assert_status(&r, 6);
     assert_says(r.out, "replace its own video");
     assert_nothing_half_done();
+    free(r.out);
+    free(r.err);
+}
+
+// The objects of a batch, by video: what failed or was skipped moves nothing, and the time left is
+// that of all that is to come.
+static void batch_as_json(void **state)
+{
+    struct outcome r = {0};
+    const char *one = talking(), *bad = make_text_file("bad.mp4", "not a video");
+    make_cut("second.mp4", one, 1 << 30);
+    const char *faceless = make_faceless_video("faceless.mp4", 30);
+    RUN(&r, "batch", "-a", speech(), bad, faceless, one, in_folder("second.mp4"), "-o",
+        in_folder("json"), "--no-cache", "--progress", "json");
+    assert_status(&r, 6);
+    double last = 0, progress_of_second = -1;
+    int ended[5] = {0};
+    char *rest = NULL;
+    for (char *line = strtok_r(r.out, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        json_t *o = json_loads(line, 0, NULL);
+        assert_true(json_is_object(o));
+        const char *stage = json_string_value(json_object_get(o, "stage"));
+        json_int_t video = json_integer_value(json_object_get(o, "video"));
+        json_t *batch = json_object_get(o, "batch");
+        double progress = json_number_value(json_object_get(batch, "progress"));
+        if (strcmp(stage, "audio") == 0 || strcmp(stage, "loading") == 0) {
+            assert_int_equal(json_integer_value(json_object_get(o, "total")), 0);
+            assert_null(batch);
+        } else if (batch) {
+            assert_int_equal(json_integer_value(json_object_get(o, "videos")), 4);
+            assert_true(video >= 2 && video <= 4);
+            // Two can succeed, and until it has failed the one without a face, too.
+            assert_true(progress >= (video == 2 ? 0 : last) && progress <= 1);
+            if (video == 3 && progress_of_second < 0)
+                progress_of_second = progress;
+            last = video == 2 ? 0 : progress;
+            json_t *eta = json_object_get(batch, "eta_s");
+            assert_true(json_is_null(eta) || json_number_value(eta) >= 0);
+        } else if (strcmp(stage, "ended") == 0) {
+            json_t *counts = json_object_get(o, "counts");
+            assert_string_equal(json_string_value(json_object_get(o, "outcome")), "partly");
+            assert_int_equal(json_integer_value(json_object_get(counts, "done")), 2);
+            assert_int_equal(json_integer_value(json_object_get(counts, "failed")), 1);
+            assert_int_equal(json_integer_value(json_object_get(counts, "skipped")), 1);
+            assert_int_equal(json_integer_value(json_object_get(counts, "cancelled")), 0);
+            assert_int_equal(json_integer_value(json_object_get(counts, "total")), 4);
+            ended[0]++;
+        } else {
+            static const char *const wanted[] = {"", "skipped", "failed", "done", "done"};
+            assert_in_range(video, 1, 4);
+            assert_string_equal(stage, wanted[video]);
+            assert_true(!json_object_get(o, "error") == (video > 2));
+            ended[video]++;
+        }
+        json_decref(o);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(ended); i++)
+        assert_int_equal(ended[i], 1);
+    // The two that ended before it count for nothing.
+    assert_true(progress_of_second >= 0 && progress_of_second < 0.1);
+    assert_true(last > 0.9);
     free(r.out);
     free(r.err);
 }
@@ -423,6 +490,7 @@ static void an_interrupted_batch_says_how_far_it_came(void **state)
                             &progress);
     assert_true(wait_for_stage(progress, "generating"));
     kill(pid, SIGINT);
+    assert_true(wait_for_stage(progress, "\"outcome\":\"cancelled\""));
     int status = program_wait(pid);
     close(progress);
     assert_int_equal(status, 130);
@@ -491,6 +559,7 @@ int main(void)
         cmocka_unit_test(text_instead_of_a_file),
         cmocka_unit_test(unusual_names_from_end_to_end),
         cmocka_unit_test(batch),
+        cmocka_unit_test(batch_as_json),
         cmocka_unit_test(preprocess_then_generate),
         cmocka_unit_test(models),
         cmocka_unit_test(quantize_a_model),

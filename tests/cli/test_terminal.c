@@ -2,9 +2,13 @@
 #include "tests/cli/program.h"
 
 #include "base/file.h"
+#include "base/utf8.h"
+#include "cli/screen.h"
 
+#include <locale.h>
 #include <signal.h>
 #include <unistd.h>
+#include <wchar.h>
 
 // A data folder with one lost upload in it, which --keep-days 0 --lost removes.
 static const char *make_data(void)
@@ -80,11 +84,136 @@ static void clean_in_a_script_wants_a_yes(void **state)
     free(r.err);
 }
 
+// --- the bar
+
+static int width_of(const char *line)
+{
+    int width = 0, length;
+    for (; *line; line += length) {
+        int w = wcwidth((wchar_t)utf8_next(line, &length));
+        width += w > 0 ? w : 0;
+    }
+    return width;
+}
+
+static const char long_name[] = "一个谁也不会手打的很长很长的文件名 final version (copy 2).mp4";
+
+// What one terminal line showed at one moment, the erasing taken off.
+static void check_shown(char *shown, int columns, bool is_bar)
+{
+    char *erase = strstr(shown, "\033[K");
+    if (erase)
+        *erase = '\0';
+    if (strchr(shown, '\033'))
+        fail_msg("a command in '%s'", shown);
+    if (is_bar && width_of(shown) >= columns)
+        fail_msg("%d columns of %d: '%s'", width_of(shown), columns, shown);
+}
+
+// Every state of the bar, at several widths and with a name that has no room: what stands behind a
+// carriage return is redrawn, so it must never wrap.
+static void the_bar_never_wraps(void **state)
+{
+    static const struct {
+        int columns;
+        const char *lang, *elapsed, *left; // one of the texts that are shown while it runs
+    } table[] = {{100, "en", "elapsed  0:0", "left --:--"},
+                 {80, "zh", "已用  0:0", "剩余 --:--"},
+                 {60, "zh", "已用  0:0", "剩余 --:--"},
+                 {40, "zh", "%", "剩余 --:--"},
+                 {20, "en", "%", "%"}};
+    const char *video = make_talking_video(long_name), *sound = make_speech("speech.wav");
+    struct outcome r = {0};
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        RUN_ON_TERMINAL(&r, table[i].columns, "", "batch", "-a", sound, video, "-o",
+                        in_folder("bar"), "--no-cache", "--force", "--lang", table[i].lang);
+        assert_status(&r, 0);
+        assert_says(r.out, table[i].elapsed);
+        assert_says(r.out, table[i].left);
+        // Of fixed width: 18 columns in the brackets.
+        for (const char *bar = r.out; (bar = strstr(bar, " [=")) && table[i].columns >= 60; bar++)
+            assert_true(bar[20] == ']');
+        for (char *rest = NULL, *line = strtok_r(r.out, "\n", &rest); line;
+             line = strtok_r(NULL, "\n", &rest)) {
+            bool redrawn = false;
+            for (char *more = NULL, *shown = strtok_r(line, "\r", &more); shown;
+                 shown = strtok_r(NULL, "\r", &more)) {
+                redrawn = redrawn || strstr(shown, "%");
+                check_shown(shown, table[i].columns, redrawn);
+            }
+        }
+    }
+    free(r.out);
+    free(r.err);
+}
+
+static void names_lose_their_middle(void **state)
+{
+    static const struct {
+        const char *text;
+        int width;
+        const char *cut;
+    } table[] = {
+        {"person.mp4", 10, "person.mp4"},
+        {"person.mp4", 9, "pers….mp4"},
+        {"人物视频.mp4", 12, "人物视频.mp4"},
+        {"人物视频.mp4", 11, "人物…频.mp4"},
+        {"人物视频.mp4", 8, "人物…mp4"},
+        {"人物视频", 2, "…"},
+        {"人物视频", 0, ""},
+        {"e\u0301e\u0301e\u0301", 2, "e\u0301…"},
+        {"a\033[31mb\tc", 20, "a?[31mb?c"},
+        {"a\xff z", 20, "a\uFFFD z"},
+        {"\xc2\x9b"
+         "31m",
+         20,
+         "¿"
+         "31m"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        CLEANUP(kb_freep) char *cut = screen_cut(table[i].text, table[i].width);
+        assert_string_equal(cut, table[i].cut);
+        assert_true(width_of(cut) <= KB_MAX(table[i].width, 0));
+    }
+}
+
+static void text_in_lines(void **state)
+{
+    static const struct {
+        const char *text;
+        int column, indent, width;
+        const char *lines;
+    } table[] = {
+        {"one two three", 0, 0, 8, "one two\nthree"},
+        {"one two three", 4, 2, 8, "one\n  two\n  three"},
+        {"把语音调到这里，再说", 0, 0, 10, "把语音调到\n这里，再说"},
+        {"把语音调这里，再说", 0, 0, 12, "把语音调这\n里，再说"},
+        {"默认（自动）", 0, 0, 6, "默认\n（自\n动）"},
+        {"用 --keep-days 和 a|b", 0, 0, 13, "用\n--keep-days\n和 a|b"},
+        {"a\nb", 0, 2, 20, "a\n  b"},
+        {"", 3, 3, 20, ""},
+        {"unbreakable", 0, 0, 4, "unbreakable"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        CLEANUP(text_free) struct text t = {0};
+        screen_wrap(&t, table[i].text, table[i].column, table[i].indent, table[i].width);
+        assert_string_equal(text_get(&t), table[i].lines);
+    }
+}
+
+static int setup(void **state)
+{
+    return setlocale(LC_CTYPE, "C.UTF-8") ? folder_setup(state) : -1;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_lose_their_middle),
+        cmocka_unit_test(text_in_lines),
+        cmocka_unit_test(the_bar_never_wraps),
         cmocka_unit_test(clean_asks_before_it_removes_all),
         cmocka_unit_test(clean_in_a_script_wants_a_yes),
     };
-    return cmocka_run_group_tests(tests, folder_setup, folder_teardown);
+    return cmocka_run_group_tests(tests, setup, folder_teardown);
 }
