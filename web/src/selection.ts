@@ -2,7 +2,7 @@
 // by their asset's number, so a refresh shows the same list.
 import { reactive, watch } from 'vue';
 import { ApiError } from './api';
-import { listsVersion, loadAsset } from './live';
+import { assets, listsVersion, loadAsset } from './live';
 import type { Asset, Options } from './types';
 import { type Entry, fits, giveFile, knownAsset, removeUpload, startUpload, unfinishedUpload } from './uploads';
 
@@ -11,11 +11,24 @@ interface Note {
     name: string;
     size: number;
 }
+export type Point = [x: number, y: number]; // 0..1 from the left and the top of the picture
 interface Saved {
     audio: Note | null;
     videos: Note[];
     options?: Options;
+    faces?: Record<string, Point>;
+    anyway?: string[];
+    speech?: { text: string; voice: string };
 }
+
+const SOUND = /\.(mp3|wav|m4a|aac|flac|ogg|oga|opus|wma|aiff?|amr)$/i;
+export const isSoundFile = (file: { name: string; type?: string }) => file.type?.startsWith('audio/') || SOUND.test(file.name);
+// What the server found, else what its name says.
+export const isSound = (entry: Entry) => {
+    const kind = entry.id && assets.get(entry.id)?.kind;
+    return kind ? kind === 'audio' : isSoundFile({ name: entry.name, type: entry.file?.type });
+};
+const isFoundSound = (entry: Entry) => Boolean(entry.id) && assets.get(entry.id!)?.kind === 'audio';
 
 function make(name: string) {
     const key = `koubo.${name}`;
@@ -25,14 +38,21 @@ function make(name: string) {
         options: {} as Options,
         batchName: '',
         priority: 5,
+        faces: {} as Record<string, Point>, // who speaks, by the video's asset; else the option says
+        anyway: [] as string[], // assets to be tried though no face was seen in them
+        speech: { text: '', voice: '' }, // to be spoken by a voice
     });
 
     const note = (e: Entry): Note => (e.id ? { id: e.id, name: e.name, size: e.size } : { name: e.name, size: e.size });
     function save() {
+        const isListed = (id: string) => state.videos.some((e) => e.id === id);
         const saved: Saved = {
             audio: state.audio && !state.audio.error ? note(state.audio) : null,
             videos: state.videos.filter((e) => !e.error).map(note),
             options: state.options,
+            faces: Object.fromEntries(Object.entries(state.faces).filter(([id]) => isListed(id))),
+            anyway: state.anyway.filter(isListed),
+            speech: state.speech,
         };
         localStorage.setItem(key, JSON.stringify(saved));
     }
@@ -57,6 +77,9 @@ function make(name: string) {
             return; // nothing, or written by another version
         }
         state.options = saved.options ?? {};
+        state.faces = saved.faces ?? {};
+        state.anyway = saved.anyway ?? [];
+        Object.assign(state.speech, saved.speech);
         const [audio, ...videos] = await Promise.all([saved.audio, ...(saved.videos ?? [])].map(find));
         state.audio ??= audio;
         state.videos.unshift(...videos.filter((e) => e !== null));
@@ -68,6 +91,24 @@ function make(name: string) {
         save();
     }
 
+    function setAudioFile(file: File) {
+        if (state.audio && fits(state.audio, file)) giveFile(state.audio, file);
+        else setAudio(startUpload(file, save));
+    }
+
+    // A sound among the videos becomes the speech.
+    function useAsSpeech(entry: Entry) {
+        state.videos = state.videos.filter((e) => e !== entry);
+        setAudio(entry);
+    }
+
+    // By itself only when the server finds it out, not when the speech is taken away later.
+    watch(() => state.videos.filter(isFoundSound).map((e) => e.key), (now, before) => {
+        const found = state.videos.find((e) => now.includes(e.key) && !before.includes(e.key));
+        if (found && !state.audio) useAsSpeech(found);
+    });
+    watch(() => state.speech, save, { deep: true });
+
     // The stream tells only what changes after the lists were loaded.
     watch(listsVersion, () => {
         for (const entry of [state.audio, ...state.videos])
@@ -78,25 +119,41 @@ function make(name: string) {
         state,
         save,
         restore,
-        setAudioFile(file: File) {
-            if (state.audio && fits(state.audio, file)) giveFile(state.audio, file);
-            else setAudio(startUpload(file, save));
-        },
+        setAudioFile,
+        useAsSpeech,
         setAudioAsset: (asset: Asset) => setAudio(knownAsset(asset, save)),
         clearAudio: () => setAudio(null),
-        // The files that were missing after a refresh go where they were.
+        // The files that were missing after a refresh go where they were, a sound to the speech if that has its place free.
         addVideos(files: File[]) {
             for (const file of files) {
                 const missing = state.videos.find((e) => fits(e, file));
                 if (missing) giveFile(missing, file);
+                else if (isSoundFile(file) && !state.audio) setAudioFile(file);
                 else state.videos.push(startUpload(file, save));
             }
             save();
         },
+        // Their uploads go on until forget() is called; undo() puts them back where they were.
         removeVideos(entries: Entry[]) {
             const gone = new Set(entries);
-            gone.forEach(removeUpload);
+            const places = state.videos.map((entry, at) => ({ entry, at })).filter(({ entry }) => gone.has(entry));
             state.videos = state.videos.filter((e) => !gone.has(e));
+            save();
+            return {
+                undo() {
+                    places.forEach(({ entry, at }) => state.videos.splice(at, 0, entry));
+                    save();
+                },
+                forget: () => gone.forEach(removeUpload),
+            };
+        },
+        chooseFace(video: string, at: Point | null) {
+            if (at) state.faces[video] = at;
+            else delete state.faces[video];
+            save();
+        },
+        tryAnyway(video: string, on: boolean) {
+            state.anyway = [...state.anyway.filter((id) => id !== video), ...(on ? [video] : [])];
             save();
         },
     };

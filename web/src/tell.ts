@@ -6,11 +6,31 @@ import 'element-plus/theme-chalk/el-message-box.css';
 import 'element-plus/theme-chalk/el-overlay.css';
 import 'element-plus/theme-chalk/el-button.css';
 import 'element-plus/theme-chalk/el-input.css';
+import { h } from 'vue';
 import { ApiError } from './api';
 import { t } from './i18n';
 
+const UNDO_MS = 8000;
+
 export const tell = (text: string) => ElMessage({ message: text, type: 'success', showClose: true });
 export const warn = (text: string) => ElMessage({ message: text, type: 'warning', showClose: true });
+
+// Something was done that can be undone for a while, then is final.
+export function offerUndo(text: string, { undo, forget }: { undo: () => void; forget: () => void }) {
+    let isUndone = false;
+    const take = () => {
+        isUndone = true;
+        undo();
+        message.close();
+    };
+    const message = ElMessage({
+        message: h('span', [text, ' ', h('button', { type: 'button', class: 'link', onClick: take }, t('common.undo'))]),
+        placement: 'bottom',
+        duration: UNDO_MS,
+        showClose: true,
+        onClose: () => { if (!isUndone) forget(); },
+    });
+}
 
 // Runs an action; its error becomes a message. The answer, or undefined.
 export async function attempt<T>(action: () => Promise<T>): Promise<T | undefined> {

@@ -14,7 +14,7 @@ export interface Asset {
     height: number | null;
     fps: number | null;
     faces: number | null;
-    face_boxes: [number, number, number, number][]; // x, y, width, height, 0..1 of the thumbnail
+    face_boxes?: [number, number, number, number][]; // x, y, width, height, 0..1 of the thumbnail
     warnings: Warning[];
     peaks: number[] | null; // 0..255
     thumbnail: string | null;

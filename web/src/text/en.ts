@@ -10,7 +10,7 @@ const en: Texts = {
     error: { connection: 'The server cannot be reached; is koubo running?' },
     common: {
         cancel: 'Cancel', delete: 'Delete', close: 'Close', save: 'Save', retry: 'Retry', copy: 'Copy', copied: 'Copied', all: 'All', more: '{n} more',
-        hide: 'Show less', download: 'Download', play: 'Play', loading: 'Loading…', and: ', ',
+        hide: 'Show less', undo: 'Undo', download: 'Download', play: 'Play', loading: 'Loading…', and: ', ',
     },
     login: { title: 'Token needed', hint: 'It is printed where koubo was started; or ask who runs it.', submit: 'Enter', wrong: 'That is not the token, try again' },
     audio: {
@@ -25,16 +25,26 @@ const en: Texts = {
         selectAll: 'Select all', count: '{n} videos', one: 'Drop a video here or click to choose', stalled: 'No connection; goes on by itself when it is back',
         waiting: 'Waiting to upload', looking: 'Checking…', empty: 'The file is empty', cannotPlay: 'The browser cannot play this kind of file; koubo can use it',
         missing: 'Was not uploaded to its end. Choose the file again and it goes on', choose: 'Choose file', tooMany: 'At most 1000 videos at once',
-        noVideos: 'There are no videos in this folder', remove: 'Remove {name}',
+        noVideos: 'There are no videos in this folder', remove: 'Remove {name}', lookingAt: 'Checking {n}%', broken: 'This file cannot be used',
+        removed: '{n} videos removed', removedOne: '“{name}” removed', twice: 'Listed twice', isSound: 'This is a sound', asSpeech: 'Use as the speech', tryAnyway: 'Try it anyway', leaveOut: 'Leave it out',
     },
     warning: {
         no_face: 'No face found', several_faces: 'Several faces', small_face: 'Small face', very_long: 'Very long', low_resolution: 'Low resolution',
         silent: 'Silent', short: 'Very short',
         help: {
-            no_face: 'Frames without a face stay as they are', several_faces: 'The largest face speaks; see the options for another',
+            no_face: 'No face was seen in the pictures that were looked at, so it is left out; if there is one, try it anyway', several_faces: 'The largest face speaks; see the options for another',
             small_face: 'Small faces turn out less well; use a closer view if you can', very_long: 'This takes a while; a short piece makes a quicker first try',
             low_resolution: '720p or more is better', silent: 'No sound was heard; listen to it first', short: 'Is it complete?',
         },
+    },
+    before: {
+        ready: '{n} can be made', noFace: '{n} without a face', bad: '{n} damaged', sound: '{n} sounds', checking: '{n} being checked', uploading: '{n} uploading',
+        missing: '{n} not uploaded to the end', twice: '{n} listed twice', about: 'takes about {what}', size: 'about {what}', underMinute: 'a minute or less',
+        minutes: '{n} minutes', hours: '{n} hours', leftOut: 'Those that cannot be used are left out', removeBad: 'Remove them', removeTwice: 'Remove what is listed twice',
+    },
+    faces: {
+        title: 'Who speaks', hint: 'There are several faces in “{name}”: press the one that is to speak', one: 'Face {n} from the left', choose: 'Several faces · choose',
+        chosen: 'Face chosen · change', default: 'Now: as “Who speaks” in the options says', reset: 'Back to the default',
     },
     options: {
         title: 'Options', hint: 'The defaults suit most videos', changed: '{n} changed', reset: 'Restore defaults', default: 'default',
@@ -59,9 +69,10 @@ const en: Texts = {
         },
     },
     start: {
-        title: 'Generate', batch: 'Start batch', single: 'Generate', noAudio: 'Add the speech first', noVideo: 'Add videos first', uploading: 'Ready when all is uploaded',
+        title: 'Generate', remind: 'Tell me when it is done', batch: 'Start batch', single: 'Generate', noAudio: 'Add the speech first', noVideo: 'Add videos first', noneUsable: 'None of the videos can be used', uploading: 'Ready when all is uploaded',
         missing: 'An upload is unfinished: choose its file again, or remove it', badAudio: 'This speech cannot be used; choose another',
-        started: 'Started with {n} videos', ready: 'Ready', result: 'Result', noResult: 'The finished video will be here',
+        queued: 'In the queue ✓ {n} videos', again: 'This batch is in the queue already. Do it once more? ({name})',
+        againEnded: 'This was done just now. Do it once more? ({name})', againYes: 'Once more', ready: 'Ready', result: 'Result', noResult: 'The finished video will be here',
     },
     progress: {
         title: 'Progress', none: 'Nothing to do at the moment', now: 'Working on {name}',
@@ -70,6 +81,7 @@ const en: Texts = {
         attempt: 'attempt {n}', pause: 'Pause', resume: 'Resume', cancelBatch: 'Cancel batch', retryFailed: 'Retry failed', retryCancelled: 'Do cancelled ones', cancelling: 'Cancelling…',
         still: '{doing}; nothing new for {n} s', took: 'took {time}', spent: '{time} so far', cancelSure: 'Cancel what is not finished of “{name}”?', jobs: 'Jobs of {name}',
     },
+    running: { show: 'Show the progress', others: '{n} more batches' },
     state: {
         queued: 'Queued', loading: 'Loading model', audio: 'Reading the speech', preprocessing: 'Preparing', generating: 'Generating', finishing: 'Writing', done: 'Done', failed: 'Failed',
         cancelled: 'Cancelled', skipped: 'Skipped', active: 'Active', paused: 'Paused', ended: 'Ended',

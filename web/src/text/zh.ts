@@ -8,7 +8,7 @@ const zh = {
     error: { connection: '连不上服务，请检查 koubo 是否在运行' },
     common: {
         cancel: '取消', delete: '删除', close: '关闭', save: '保存', retry: '重试', copy: '复制', copied: '已复制', all: '全部', more: '更多 {n} 个',
-        hide: '收起', download: '下载', play: '播放', loading: '正在加载…', and: '、',
+        hide: '收起', undo: '撤销', download: '下载', play: '播放', loading: '正在加载…', and: '、',
     },
     login: { title: '请输入口令', hint: '口令在启动 koubo 的窗口里，或问管理员。', submit: '进入', wrong: '口令不对，请再试一次' },
     audio: {
@@ -21,15 +21,25 @@ const zh = {
         folder: '选择整个文件夹', removeSelected: '删除选中', clear: '清空列表', previewHint: '点击名称，在这里预览', selectAll: '全选',
         count: '{n} 个视频', one: '拖放或点击选择一个视频', stalled: '网络断开，恢复后自动继续', waiting: '等待上传', looking: '检查中…', empty: '文件是空的',
         cannotPlay: '浏览器放不了这种格式，但可以照常处理', missing: '上次没有传完，重新选择这个文件就会接着传', choose: '选择文件', tooMany: '一次最多 1000 个视频',
-        noVideos: '这个文件夹里没有视频', remove: '移除 {name}',
+        noVideos: '这个文件夹里没有视频', remove: '移除 {name}', lookingAt: '检查中 {n}%', broken: '这个文件不能用',
+        removed: '已移除 {n} 个视频', removedOne: '已移除“{name}”', twice: '和上面的重复', isSound: '这是音频', asSpeech: '用作语音', tryAnyway: '仍要生成', leaveOut: '不生成',
     },
     warning: {
         no_face: '没有检测到人脸', several_faces: '有多张人脸', small_face: '人脸太小', very_long: '时间很长', low_resolution: '分辨率低',
         silent: '没有声音', short: '时间太短',
         help: {
-            no_face: '没有人脸的画面会原样保留', several_faces: '默认让最大的脸说话，可在参数设置里改', small_face: '脸太小时效果不好，建议换近一些的画面',
+            no_face: '抽查的画面里没有看到人脸，所以不会生成；确定有人脸，就点“仍要生成”', several_faces: '默认让最大的脸说话，可在参数设置里改', small_face: '脸太小时效果不好，建议换近一些的画面',
             very_long: '处理需要较长时间，可以先用短一点的片段试试', low_resolution: '建议使用 720p 以上的视频', silent: '听不到声音，请先试听', short: '内容很短，请确认是否完整',
         },
+    },
+    before: {
+        ready: '{n} 个可以生成', noFace: '{n} 个没有人脸', bad: '{n} 个已损坏', sound: '{n} 个是音频', checking: '{n} 个检查中', uploading: '{n} 个上传中',
+        missing: '{n} 个没有传完', twice: '{n} 个重复', about: '共约 {what}', size: '约 {what}', underMinute: '1 分钟以内', minutes: '{n} 分钟', hours: '{n} 小时',
+        leftOut: '有问题的不会加入队列', removeBad: '移除有问题的', removeTwice: '移除重复的',
+    },
+    faces: {
+        title: '选择谁说话', hint: '“{name}”里有多张人脸，点一下要说话的那张', one: '左起第 {n} 张脸', choose: '有多张人脸 · 选择', chosen: '已选人脸 · 更改',
+        default: '现在：按参数设置里的“谁说话”', reset: '恢复默认',
     },
     options: {
         title: '参数设置', hint: '默认值适合大多数视频', changed: '已修改 {n} 项', reset: '恢复默认', default: '默认',
@@ -52,8 +62,8 @@ const zh = {
         },
     },
     start: {
-        title: '生成', batch: '开始批量生成', single: '开始生成', noAudio: '请先上传音频', noVideo: '请先选择视频', uploading: '文件传完就可以开始',
-        missing: '有文件没有传完，请重新选择或移除', badAudio: '音频有问题，请换一个', started: '已开始，共 {n} 个视频', ready: '准备好了',
+        title: '生成', remind: '完成时提醒我', batch: '开始批量生成', single: '开始生成', noAudio: '请先上传音频', noVideo: '请先选择视频', noneUsable: '没有可以生成的视频', uploading: '文件传完就可以开始',
+        missing: '有文件没有传完，请重新选择或移除', badAudio: '音频有问题，请换一个', queued: '已加入队列 ✓ 共 {n} 个', ready: '准备好了', again: '这批已在队列里，再做一次？（{name}）', againEnded: '这批刚刚做过，再做一次？（{name}）', againYes: '再做一次',
         result: '生成结果', noResult: '生成的视频会出现在这里',
     },
     progress: {
@@ -63,6 +73,7 @@ const zh = {
         pause: '暂停', resume: '继续', cancelBatch: '取消整批', retryFailed: '重试失败的', retryCancelled: '重做取消的', cancelling: '正在取消…', still: '{doing}，{n} 秒没有新进展',
         took: '用时 {time}', spent: '已用 {time}', cancelSure: '取消“{name}”里还没完成的任务？', jobs: '{name} 的任务',
     },
+    running: { show: '查看当前进度', others: '还有 {n} 批' },
     state: {
         queued: '排队中', loading: '初始化模型', audio: '读取语音', preprocessing: '预处理', generating: '生成', finishing: '写出', done: '成功', failed: '失败',
         cancelled: '已取消', skipped: '已跳过', active: '进行中', paused: '已暂停', ended: '已结束',
