@@ -6,7 +6,7 @@ import path from 'node:path';
 import { run, temporary_folder, until } from '../e2e/server.mjs';
 import { choose, close_browser, holds, open_browser, open_page, open_tab } from './browser.mjs';
 import { make_broken, make_clip, make_scenery, make_speech } from './materials.mjs';
-import { Mock } from './mock_server.mjs';
+import { Mock, with_mock } from './mock_server.mjs';
 
 const folder = temporary_folder();
 const audio = make_speech(folder, '课程.wav', '大家好，我们开始吧。');
@@ -28,16 +28,6 @@ const copy_of = (file, name) => {
 const asset_of = (mock, name) => [...mock.queue.rows.asset.values()].find((a) => a.name === name);
 const looked_at = (mock, ...files) => until('all to be looked at', () =>
     files.every((f) => ['ready', 'bad'].includes(asset_of(mock, path.basename(f))?.state)));
-
-async function with_mock(options, test) {
-    const mock = await new Mock(options).start();
-    try {
-        return await test(mock);
-    } finally {
-        await mock.stop();
-        mock.remove();
-    }
-}
 
 // A server whose uploads stop after so many bytes: the connection breaks, and then nobody answers.
 class Cutting extends Mock {

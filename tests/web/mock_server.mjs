@@ -29,6 +29,17 @@ async function bodyOf(request) {
     return Buffer.concat(parts);
 }
 
+// Runs test(mock) with a server of its own.
+export async function with_mock(options, test) {
+    const mock = await new Mock(options).start();
+    try {
+        return await test(mock);
+    } finally {
+        await mock.stop();
+        mock.remove();
+    }
+}
+
 export class Mock {
     constructor({ page = fileURLToPath(new URL('../../web/dist', import.meta.url)), token = '', workers = 2, pace = 1, looking = 0 } = {}) {
         this.page = page;
@@ -388,12 +399,20 @@ export class Mock {
 
     // --- results
 
+    // The filters and the order of the list, the zip and the numbers.
     results(query) {
         const words = (query.get('search') ?? '').toLowerCase();
         const jobs = query.get('jobs')?.split(',').map(Number);
-        return [...this.queue.rows.job.values()].map((j) => j.result).filter((r) => r
-            && (!jobs || jobs.includes(r.job)) && (!query.get('batch') || r.batch === Number(query.get('batch')))
-            && `${r.name} ${r.batch_name}`.toLowerCase().includes(words)).sort((a, b) => b.created - a.created);
+        const batch = Number(query.get('batch') ?? 0);
+        const [since, until] = [Number(query.get('since') ?? 0), Number(query.get('until') ?? Infinity)];
+        const by = query.get('sort') ?? 'created';
+        const sign = query.get('order') === 'asc' ? 1 : -1;
+        const there = (asset) => (this.queue.rows.asset.has(asset) ? asset : null);
+        return [...this.queue.rows.job.values()].filter((j) => j.result).map((j) => ({
+            ...j.result, source: { video: there(j.video), audio: there(this.queue.rows.batch.get(j.batch)?.audio.id) },
+        })).filter((r) => (!jobs || jobs.includes(r.job)) && (!batch || r.batch === batch) && r.created >= since && r.created <= until
+            && `${r.name} ${r.batch_name}`.toLowerCase().includes(words))
+            .sort((x, y) => sign * (by === 'name' ? x.name.localeCompare(y.name) : x[by] - y[by]) || y.job - x.job);
     }
 
     'GET results'({ request, response, query, id, verb }) {
@@ -406,6 +425,7 @@ export class Mock {
             response.writeHead(200, { 'Content-Type': 'application/zip', 'Content-Disposition': `attachment; filename="koubo-${stamp}.zip"` });
             return response.end(zip(members));
         }
+        if (id === 'ids') return this.json(response, { jobs: this.results(query).map((r) => r.job).slice(0, 10000) });
         const { result, video } = this.find('job', id);
         if (!result) throw notFound();
         if (verb === 'thumbnail') return this.sendFile(request, response, this.file(`${video}.jpg`), 'image/jpeg');
@@ -415,6 +435,16 @@ export class Mock {
                 { 'Content-Disposition': `attachment; filename*=UTF-8''${encodeURIComponent(result.name)}` });
         }
         return this.json(response, result);
+    }
+
+    async 'PATCH results'({ request, response, id }) {
+        const job = this.find('job', id);
+        if (!job.result) throw notFound();
+        const name = String((await this.body(request)).name ?? '').trim();
+        if (!name || /[/\\]/.test(name)) throw new Problem(400, 'bad_input', '名字里不能有斜杠，也不能是空的', 'a name has no slashes and is not empty');
+        job.result = { ...job.result, name: `${name}.mp4` };
+        this.queue.put('job', job);
+        this.json(response, this.results(new URLSearchParams({ jobs: id }))[0]);
     }
 
     dropResult(id) {
@@ -491,6 +521,7 @@ export class Mock {
                 { name: 'koubo-lips-research', kind: 'listener', size: 5.3e6, default: false },
                 { name: 'wav2lip_gan', kind: 'wav2lip', size: 436e6, default: false },
             ],
+            results_folder: '/home/koubo/.local/share/koubo/results',
             lost: { results: 282, others: 3, bytes: 1.9e9 },
             stats: { jobs: { done: jobs.filter((j) => j.state === 'done').length, failed: jobs.filter((j) => j.state === 'failed').length } },
         });

@@ -1,4 +1,6 @@
 // What files are for, and the files of a drop with those in its folders.
+import { t } from './i18n';
+
 export const MOST_VIDEOS = 1000; // in a batch
 
 const AUDIO = /\.(wav|mp3|m4a|aac|flac|og[ga]|opus|wma|aif[fc]?|amr|ac3|mka|caf)$/i;
@@ -37,3 +39,6 @@ export async function filesOf(drop: DataTransfer): Promise<File[]> {
     }
     return found;
 }
+
+// Why none of these is taken.
+export const refusal = (files: File[]) => t(files.length > 1 ? 'drop.refusedMany' : 'drop.refused', { name: files[0].name, n: files.length });

@@ -48,3 +48,16 @@ export function ask(text: string, yes: string): Promise<boolean> {
     return ElMessageBox.confirm(text, { confirmButtonText: yes, cancelButtonText: t('common.close'), type: 'warning' })
         .then(() => true, () => false);
 }
+
+export async function copy(text: string) {
+    if (navigator.clipboard) {
+        await navigator.clipboard.writeText(text).catch(() => {});
+    } else { // a page that is not served over https
+        const area = Object.assign(document.createElement('textarea'), { value: text });
+        document.body.append(area);
+        area.select();
+        document.execCommand('copy');
+        area.remove();
+    }
+    tell(t('common.copied'));
+}

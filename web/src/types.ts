@@ -6,7 +6,6 @@ export interface Asset {
     name: string;
     kind: 'audio' | 'video' | '';
     state: 'uploading' | 'fetching' | 'making' | 'new' | 'ready' | 'bad';
-    progress: number | null; // 0..1 while it is looked at
     size: number; // -1 = not known yet
     received: number;
     duration: number | null;
@@ -20,6 +19,7 @@ export interface Asset {
     thumbnail: string | null;
     content: string | null;
     error: string | null;
+    progress: number | null; // 0..1 while it is looked at
     created: number;
 }
 
@@ -96,6 +96,7 @@ export interface Result {
     video: string;
     download: string;
     thumbnail: string | null;
+    source: { video: string | null; audio: string | null }; // assets, as long as they are there
 }
 
 export interface List<T> {
@@ -149,6 +150,7 @@ export interface System extends Omit<Heartbeat, 'cpu' | 'counts'> {
     gpu: string[];
     models: Model[];
     stats: { jobs: Partial<Record<JobState, number>> };
+    results_folder: string;
     lost: { results: number; others: number; bytes: number };
 }
 

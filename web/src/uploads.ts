@@ -1,13 +1,16 @@
 // Uploads by tus: they go on after a lost connection, and after a refresh when the same file is
 // chosen again. An entry lives as long as the list it is in.
 import { reactive } from 'vue';
-import { DetailedError, Upload } from 'tus-js-client';
+import { DetailedError, defaultOptions, Upload } from 'tus-js-client';
+import { get } from './api';
 import { language } from './i18n';
 import { loadAsset } from './live';
 import type { Asset } from './types';
 
 const PARALLEL = 3;
 const AGAIN_MS = 5000; // after tus gave up for now
+const LOCKED = 423; // the server still holds the connection that was before this one
+const LOCKED_MS = 1000;
 const SILENT_MS = 10000; // a connection that neither moves nor breaks is given up
 const SILENT_END_MS = 60000; // all is sent: the server is at work, or it only went into buffers
 
@@ -17,8 +20,9 @@ export interface Entry {
     size: number;
     id: string | null; // the asset, once the server has all of it
     file: File | null; // null before a refresh's file is chosen again, and afterwards
-    progress: number;
+    progress: number; // 0..1
     stalled: boolean; // the network is away; goes on by itself
+    resuming: boolean; // about to go on where an earlier one stopped: progress is how far that came
     error: string | null; // a sentence, or "empty"
     removed: boolean;
     stop?: () => void;
@@ -29,6 +33,39 @@ const waiting: Entry[] = [];
 const inUse = new Set<string>(); // addresses of uploads under way
 let running = 0;
 let lastKey = 0;
+
+// What is on its way, all of it together. speed: bytes a second over the last seconds; 0 while nothing moves.
+export const traffic = reactive({ files: 0, left: 0, speed: 0 });
+const WINDOW = 8; // seconds that the speed is taken of
+const underWay = new Set<Entry>();
+const samples: number[] = []; // of `moved`, once a second
+let moved = 0; // bytes sent since the page is open
+let measuring: number | undefined;
+
+function measure() {
+    samples.push(moved);
+    if (samples.length > WINDOW + 1) samples.shift();
+    traffic.speed = (moved - samples[0]) / Math.max(1, samples.length - 1);
+    traffic.files = underWay.size;
+    traffic.left = [...underWay].reduce((sum, e) => sum + e.size * (1 - e.progress), 0);
+    if (underWay.size) return;
+    clearInterval(measuring);
+    measuring = undefined;
+    samples.length = 0;
+}
+
+function setOut(entry: Entry) {
+    underWay.add(entry);
+    measuring ??= window.setInterval(measure, 1000);
+    measure();
+}
+
+function arrive(entry: Entry) {
+    if (underWay.delete(entry)) measure();
+}
+
+// Who leaves now has to choose the files again. The browser asks in its own words.
+window.addEventListener('beforeunload', (event) => { if (underWay.size) event.preventDefault(); });
 
 function startNext() {
     while (running < PARALLEL && waiting.length) {
@@ -45,6 +82,8 @@ function ended() {
 }
 
 function enqueue(entry: Entry) {
+    if (entry.removed) return;
+    setOut(entry);
     waiting.push(entry);
     startNext();
 }
@@ -62,9 +101,24 @@ function sentence(error: Error): string {
     }
 }
 
+const idOf = (url: string) => url.split('/').pop()!;
+
+// What the server has of it. Asked of the server and not remembered: only it knows what arrived.
+async function showReceived(entry: Entry, url: string) {
+    const asset = await get<Asset>(`/assets/${idOf(url)}`).catch(() => null);
+    if (asset && asset.size > 0) entry.progress = Math.max(entry.progress, asset.received / asset.size);
+}
+
+// Not sent to its end and not under way: the network is away, or the server is not ready yet.
+function halt(entry: Entry, status: number) {
+    entry.resuming = status === LOCKED;
+    entry.stalled = !entry.resuming;
+}
+
 async function begin(entry: Entry, file: File) {
     let watch: number | undefined;
     let isOver = false;
+    let sentBefore: number | null = null; // null until the first bytes move
     const over = () => {
         if (isOver) return;
         isOver = true;
@@ -73,15 +127,16 @@ async function begin(entry: Entry, file: File) {
         entry.stop = undefined;
         ended();
     };
-    const later = () => {
+    const later = (status = 0) => {
         if (isOver) return;
-        entry.stalled = true;
-        setTimeout(() => enqueue(entry), AGAIN_MS);
+        halt(entry, status);
+        setTimeout(() => enqueue(entry), status === LOCKED ? LOCKED_MS : AGAIN_MS);
         over();
     };
+    const giveUp = () => upload.abort().then(() => later(), () => later());
     const watchSilence = () => {
         clearTimeout(watch);
-        watch = window.setTimeout(() => upload.abort().then(later, later), entry.progress < 1 ? SILENT_MS : SILENT_END_MS);
+        watch = window.setTimeout(giveUp, entry.progress < 1 ? SILENT_MS : SILENT_END_MS);
     };
     const upload = new Upload(file, {
         endpoint: '/api/v1/uploads',
@@ -91,29 +146,36 @@ async function begin(entry: Entry, file: File) {
         removeFingerprintOnSuccess: true,
         onUploadUrlAvailable: () => { inUse.add(upload.url!); },
         onProgress: (sent, total) => {
+            moved += Math.max(0, sent - (sentBefore ?? sent));
+            sentBefore = sent;
             entry.progress = total ? sent / total : 0;
             entry.stalled = false;
+            entry.resuming = false;
             watchSilence();
         },
         onShouldRetry: (error) => {
             clearTimeout(watch);
-            entry.stalled = true;
+            halt(entry, statusOf(error));
             return passes(statusOf(error));
         },
         onError: (error) => {
             if (passes(statusOf(error))) {
-                later();
+                later(statusOf(error));
                 return;
             }
             entry.stalled = false;
+            entry.resuming = false;
             entry.error = sentence(error);
+            arrive(entry);
             over();
         },
         onSuccess: () => {
-            entry.id = upload.url!.split('/').pop()!;
+            entry.id = idOf(upload.url!);
             entry.progress = 1;
             entry.stalled = false;
+            entry.resuming = false;
             entry.file = null; // the server has it
+            arrive(entry);
             entry.changed();
             loadAsset(entry.id).catch(() => {}); // else the stream brings it
             over();
@@ -126,6 +188,8 @@ async function begin(entry: Entry, file: File) {
         if (earlier) {
             inUse.add(earlier.uploadUrl!);
             upload.resumeFromPreviousUpload(earlier);
+            entry.resuming = true;
+            await showReceived(entry, earlier.uploadUrl!);
         }
     } catch {
         // a browser without storage starts from the beginning
@@ -139,7 +203,9 @@ async function begin(entry: Entry, file: File) {
 }
 
 function make(known: Partial<Entry> & Pick<Entry, 'name' | 'size' | 'changed'>): Entry {
-    return reactive({ key: ++lastKey, id: null, file: null, progress: 0, stalled: false, error: null, removed: false, ...known });
+    return reactive({
+        key: ++lastKey, id: null, file: null, progress: 0, stalled: false, resuming: false, error: null, removed: false, ...known,
+    });
 }
 
 export function startUpload(file: File, changed: () => void): Entry {
@@ -149,8 +215,16 @@ export function startUpload(file: File, changed: () => void): Entry {
     return entry;
 }
 
-// What was not finished before a refresh: waits for its file.
-export const unfinishedUpload = (name: string, size: number, changed: () => void) => make({ name, size, changed });
+// What was not finished before a refresh: waits for its file, and says how far it came.
+export function unfinishedUpload(name: string, size: number, changed: () => void): Entry {
+    const entry = make({ name, size, changed });
+    defaultOptions.urlStorage.findAllUploads().then((all) => {
+        const earlier = all.find((e) => e.size === size && e.metadata.filename === name && e.uploadUrl);
+        if (earlier) return showReceived(entry, earlier.uploadUrl!);
+        return undefined;
+    }).catch(() => {}); // a browser without storage
+    return entry;
+}
 export const wantsFile = (entry: Entry) => !entry.id && !entry.file && !entry.error;
 export const fits = (entry: Entry, file: File) => wantsFile(entry) && entry.name === file.name && entry.size === file.size;
 
@@ -158,6 +232,7 @@ export function giveFile(entry: Entry, file: File) {
     entry.name = file.name;
     entry.size = file.size;
     entry.file = file;
+    entry.resuming = entry.progress > 0;
     enqueue(entry);
 }
 
@@ -173,5 +248,6 @@ export const knownAsset = (asset: Asset, changed: () => void) =>
 
 export function removeUpload(entry: Entry) {
     entry.removed = true;
+    arrive(entry);
     if (!entry.id && !entry.error) entry.stop?.();
 }

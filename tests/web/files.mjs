@@ -1,0 +1,354 @@
+// Uploads, drops and results, against the mock.
+//   node tests/web/files.mjs [part of a test's name]
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { run, sleep, temporary_folder, until } from '../e2e/server.mjs';
+import { choose, close_browser, holds, open_page, open_tab } from './browser.mjs';
+import { make_clip, make_speech } from './materials.mjs';
+import { Mock, with_mock } from './mock_server.mjs';
+
+const folder = temporary_folder();
+const audio = make_speech(folder, '课程.wav', '大家好，我们开始吧。');
+const one = make_clip(folder, '老师.mp4', 0, 2);
+const two = make_clip(folder, '同事.mp4', 1, 3);
+const DAY_MS = 24 * 3600 * 1000;
+const asset_of = (mock, name) => [...mock.queue.rows.asset.values()].find((a) => a.name === name);
+const results = (page) => page.getByTestId('result');
+const count = (page, n) => until(`${n} results`, async () => await results(page).count() === n);
+const yes = (page, name) => page.locator('.el-message-box').getByRole('button', { name }).click();
+
+// A page on the results of batches that are made in no time: [[name, videos, options]], by the names of videos.
+async function with_results(batches, test) {
+    await with_mock({ pace: 60, workers: 8 }, async (mock) => {
+        const page = await open_page(mock.url);
+        await choose(page, audio, [one, two]);
+        await until('the files', () => ['课程.wav', '老师.mp4', '同事.mp4'].every((n) => asset_of(mock, n)?.state === 'ready'));
+        const made = [];
+        for (const [name, videos, options] of batches) {
+            made.push(mock.queue.createBatch({ name, audio: asset_of(mock, '课程.wav').id, videos: videos.map((v) => asset_of(mock, v).id), options }));
+            await until('its end', () => mock.queue.rows.batch.get(made.at(-1).id).state === 'ended');
+        }
+        await open_tab(page, 'results');
+        await results(page).first().waitFor();
+        await test(page, mock, made);
+        page.faults();
+        await page.context().close();
+    });
+}
+
+async function members_of(page, button) {
+    const [download] = await Promise.all([page.waitForEvent('download'), button.click()]);
+    const zip = path.join(folder, 'results.zip');
+    await download.saveAs(zip);
+    const listed = spawnSync('python3', ['-c', 'import sys, zipfile; print("\\n".join(sorted(zipfile.ZipFile(sys.argv[1]).namelist())))', zip], { encoding: 'utf8' });
+    return listed.stdout.trim().split('\n');
+}
+
+// Files as they are dragged in: [[name, type, path or nothing]].
+async function drag(page, files) {
+    const given = files.map(([name, type, from]) => ({ name, type, bytes: from ? readFileSync(from).toString('base64') : '' }));
+    return page.evaluateHandle((all) => {
+        const held = new DataTransfer();
+        for (const { name, type, bytes } of all)
+            held.items.add(new File([Uint8Array.from(atob(bytes || 'eA=='), (c) => c.charCodeAt(0))], name, { type }));
+        return held;
+    }, given);
+}
+
+// Takes bytes slowly, or keeps the upload locked as if another request were sending to it.
+class Slow extends Mock {
+    pause = 0;
+    locked = false;
+    refused = 0;
+
+    'HEAD uploads'(context) {
+        if (!this.locked) return super['HEAD uploads'](context);
+        this.refused++;
+        return context.response.writeHead(423, { 'Tus-Resumable': '1.0.0' }).end();
+    }
+
+    async 'PATCH uploads'(context) {
+        const { request } = context;
+        const asset = this.find('asset', context.id);
+        try {
+            for await (const part of request) {
+                this.receive(asset, part);
+                if (this.pause) await sleep(this.pause);
+            }
+        } catch {
+            return;
+        }
+        context.response.writeHead(204, { 'Tus-Resumable': '1.0.0', 'Upload-Offset': asset.received }).end();
+    }
+}
+
+async function with_slow(test) {
+    const mock = await new Slow().start();
+    try {
+        const page = await open_page(mock.url);
+        await test(mock, page);
+        page.faults();
+        await page.context().close();
+    } finally {
+        await mock.stop();
+        mock.remove();
+    }
+}
+
+const big = path.join(folder, '大文件.mp4');
+writeFileSync(big, Buffer.alloc(24 << 20, 'no film '));
+
+await run({
+    async results_are_found_as_one_types_and_the_zip_holds_what_is_shown() {
+        await with_results([['甲', ['老师.mp4', '同事.mp4']], ['乙', ['老师.mp4']]], async (page) => {
+            await count(page, 3);
+            const zip = page.getByTestId('zip');
+            holds((await zip.textContent()).includes('3'), 'all three');
+            await page.getByRole('searchbox').pressSequentially('同事'); // and no Enter
+            await count(page, 1);
+            await until('the number on the button', async () => (await zip.textContent()).includes('1'));
+            const members = await members_of(page, zip);
+            holds(members.join() === '甲/同事.mp4', `members: ${members}`);
+            await page.getByRole('searchbox').fill('没有这个');
+            await page.getByText('没有找到符合的结果').waitFor();
+            await page.getByRole('button', { name: '清除筛选' }).click();
+            await count(page, 3);
+        });
+    },
+
+    async results_stand_in_groups_each_with_its_own_zip() {
+        await with_results([['甲', ['老师.mp4', '同事.mp4']], ['乙', ['老师.mp4']]], async (page, _, [first]) => {
+            const groups = page.getByTestId('group');
+            await until('two groups', async () => await groups.count() === 2);
+            const group = groups.filter({ hasText: '甲' });
+            await group.getByText('共 2 个').waitFor();
+            const members = await members_of(page, group.getByRole('link', { name: '打包本批 2 个' }));
+            holds(members.length === 2 && members.every((m) => m.startsWith('甲/')), `members: ${members}`);
+            await group.getByRole('button', { name: '只看这批' }).click();
+            await count(page, 2);
+            holds(page.url().endsWith(`#results?batch=${first.id}`), page.url());
+            await page.getByText('只看批次：甲').waitFor();
+            await page.reload(); // as a link from elsewhere
+            await count(page, 2);
+            await page.getByRole('button', { name: '看全部批次' }).click();
+            await count(page, 3);
+        });
+    },
+
+    async results_are_ordered_and_filtered_by_date() {
+        await with_results([['甲', ['老师.mp4', '同事.mp4', '老师.mp4']]], async (page, mock) => {
+            const jobs = [...mock.queue.rows.job.values()];
+            jobs.forEach((job, i) => { // today, five days ago, 20 days ago
+                job.result = { ...job.result, name: `${'丙甲乙'[i]}.mp4`, size: [200, 300, 100][i], created: Date.now() - [0, 5, 20][i] * DAY_MS };
+            });
+            await page.reload();
+            const shown = async () => (await results(page).locator('strong').allTextContents()).map((n) => n[0]).join('');
+            const ordered = (sort, wanted) => page.getByTestId('sort').selectOption(sort)
+                .then(() => until(`${wanted} for ${sort}`, async () => await shown() === wanted));
+            await ordered('newest', '丙甲乙');
+            await ordered('oldest', '乙甲丙');
+            await ordered('size', '甲丙乙');
+            await ordered('duration', '甲乙丙');
+            holds(await page.getByTestId('group').count() === 0, 'no groups in another order than that of time');
+            const since = (days, n) => page.getByTestId('days').selectOption(days).then(() => count(page, n));
+            await since('1', 1);
+            await since('7', 2);
+            await since('30', 3);
+            await since('own', 3);
+            const day = (ago) => {
+                const d = new Date(Date.now() - ago * DAY_MS);
+                return [d.getFullYear(), d.getMonth() + 1, d.getDate()].map((x) => String(x).padStart(2, '0')).join('-');
+            };
+            await page.locator('input[type=date]').first().fill(day(6));
+            await count(page, 2);
+            await page.locator('input[type=date]').last().fill(day(5)); // the whole day
+            await count(page, 1);
+            holds(await shown() === '甲', await shown());
+        });
+    },
+
+    async a_result_is_renamed_in_its_place() {
+        await with_results([['甲', ['老师.mp4']]], async (page) => {
+            const pen = () => results(page).getByRole('button', { name: /^重命名/ });
+            await pen().click();
+            const field = results(page).getByRole('textbox');
+            holds(await field.inputValue() === '老师', 'the extension is not to be changed');
+            await field.fill('不要');
+            await field.press('Escape');
+            await results(page).getByText('老师.mp4').waitFor();
+            await pen().click();
+            page.quiet = true; // the browser reports the 400
+            await field.fill('a/b');
+            await field.press('Enter');
+            await page.locator('.el-message').getByText('名字里不能有斜杠').waitFor();
+            holds(await field.inputValue() === 'a/b', 'what was typed stays');
+            await field.fill('第 1 讲');
+            await field.press('Enter');
+            await results(page).getByText('第 1 讲.mp4').waitFor();
+            await until('the focus on the pen again', () => pen().evaluate((e) => e === document.activeElement));
+        });
+    },
+
+    async all_pages_are_marked_and_the_player_goes_through_them() {
+        await with_results([['甲', Array(13).fill(['老师.mp4', '同事.mp4']).flat()], ['乙', ['老师.mp4']]], async (page) => {
+            await count(page, 24);
+            const group = page.getByTestId('group').filter({ hasText: '甲' });
+            await group.getByText('共 26 个').waitFor(); // and not the 23 of this page
+            await page.getByText('全选本页').click();
+            await page.getByTestId('zip').getByText('24').waitFor();
+            await page.getByTestId('mark-all').click();
+            await page.getByText('已选 27 个').waitFor();
+            holds(!(await page.getByTestId('zip').getAttribute('href')).includes('jobs='), 'all of them need no list');
+            await page.getByRole('button', { name: '取消选择' }).click();
+
+            await results(page).nth(22).getByRole('button', { name: /^播放/ }).click();
+            const place = page.getByTestId('player-place');
+            const at = (n) => until(`place ${n}`, async () => await place.textContent() === `${n} / 27`);
+            await at(23);
+            const src = () => page.getByTestId('player').getAttribute('src');
+            const before = await src();
+            await page.keyboard.press('ArrowRight');
+            await at(24);
+            holds(await src() !== before, 'another video');
+            await page.keyboard.press('ArrowRight');
+            await at(25); // on the next page
+            await page.getByTestId('player').focus(); // whose own keys seek
+            await page.keyboard.press('ArrowLeft');
+            await at(24);
+            for (let i = 0; i < 20; i++) {
+                await page.keyboard.press('Tab');
+                holds(await page.evaluate(() => !!document.activeElement.closest('.el-dialog, .el-overlay')), 'the focus stays in the dialog');
+            }
+            await page.keyboard.press('Escape');
+            await page.getByTestId('player').waitFor({ state: 'detached' });
+        });
+    },
+
+    async a_result_is_done_again_with_another_speech() {
+        await with_results([['甲', ['老师.mp4', '同事.mp4'], { crf: 20 }]], async (page, mock) => {
+            mock.queue.remove('asset', asset_of(mock, '同事.mp4').id);
+            page.quiet = true; // the browser reports that the list of the batch asks for it
+            await page.reload();
+            const button = (name) => results(page).filter({ hasText: name }).getByRole('button', { name: /再用新音频|已经删除/ });
+            holds(await button('同事').isDisabled(), 'its video is gone');
+            holds(await button('同事').getAttribute('title') === '原来的视频已经删除，不能再做一次', 'and that is said');
+            await page.getByText('全选本页').click();
+            await page.getByRole('button', { name: '再用新音频做一次', exact: true }).click();
+            await page.getByText('1 个视频和原来的参数已放好，请上传新的音频').waitFor();
+            await page.getByTestId('tab-batch').and(page.locator('[aria-current]')).waitFor();
+            holds(await page.getByTestId('video-row').count() === 1 && await page.getByTestId('video-row').getByText('老师.mp4').isVisible(), 'the video is in the list');
+            await page.getByText('已修改 1 项').waitFor();
+            holds(await page.getByTestId('start').isDisabled(), 'without a speech nothing starts');
+            await page.getByTestId('audio-input').setInputFiles(audio);
+            await page.locator('[data-testid=start]:enabled').waitFor();
+        });
+    },
+
+    async a_drop_anywhere_is_sorted_by_kind() {
+        await with_mock({}, async (mock) => {
+            const page = await open_page(mock.url);
+            await open_tab(page, 'queue');
+            const dataTransfer = await drag(page, [['课程.wav', 'audio/wav', audio], ['老师.mp4', 'video/mp4', one], ['合同.docx', 'application/msword']]);
+            await page.dispatchEvent('main', 'dragenter', { dataTransfer });
+            await page.getByTestId('page-drop').getByText('音频放到“音频”，视频和照片加进视频列表').waitFor();
+            await page.dispatchEvent('main', 'drop', { dataTransfer });
+            await page.getByTestId('page-drop').waitFor({ state: 'detached' });
+            await page.getByText('“合同.docx”用不了').waitFor();
+            await page.getByTestId('video-row').filter({ hasText: '老师.mp4' }).waitFor(); // the view of the batch is open
+            await page.locator('canvas.wave').waitFor();
+            holds(await page.getByTestId('video-row').count() === 1, 'one video');
+
+            // What is dragged inside the page is nobody's file.
+            const text = await page.evaluateHandle(() => {
+                const held = new DataTransfer();
+                held.setData('text/plain', 'x');
+                return held;
+            });
+            await page.dispatchEvent('main', 'dragenter', { dataTransfer: text });
+            holds(await page.getByTestId('page-drop').count() === 0, 'no frame for text');
+
+            // In the view of one video a film takes the place of the one that is there; on the speech's own place it is speech.
+            await open_tab(page, 'single');
+            await page.dispatchEvent('.audio-card .drop', 'drop', { dataTransfer: await drag(page, [['老师.mp4', 'video/mp4', one]]) });
+            await page.locator('canvas.wave, .audio-card audio').first().waitFor();
+            holds(await page.getByTestId('video-row').count() === 0, 'a film for its sound');
+            for (const film of [one, two])
+                await page.dispatchEvent('main', 'drop', { dataTransfer: await drag(page, [[path.basename(film), 'video/mp4', film]]) });
+            await page.getByTestId('video-row').filter({ hasText: '同事.mp4' }).waitFor();
+            holds(await page.getByTestId('video-row').count() === 1, 'one video');
+            page.faults();
+            await page.context().close();
+        });
+    },
+
+    async an_upload_under_way_is_told_and_not_left_by_mistake() {
+        await with_slow(async (mock, page) => {
+            mock.pause = 30;
+            await page.locator('h2').first().click(); // browsers ask only people who did something on the page
+            await page.getByTestId('video-input').setInputFiles([big]);
+            const line = page.getByTestId('upload-line');
+            await line.getByText(/正在上传 1 个文件 · 还有 [\d.]+ MB · [\d.]+ [KM]B\/s · 剩余 \d+:\d\d/).waitFor({ timeout: 15000 });
+            await open_tab(page, 'log'); // on every view
+            holds(await line.isVisible(), 'the line on another view');
+            const asked = page.waitForEvent('dialog');
+            const leaving = page.reload({ timeout: 1000 }).catch(() => {});
+            const dialog = await asked;
+            holds(dialog.type() === 'beforeunload', dialog.type());
+            await dialog.dismiss();
+            await leaving;
+            mock.pause = 0;
+            await line.waitFor({ state: 'detached', timeout: 20000 });
+            await page.reload(); // nobody asks
+        });
+    },
+
+    async going_on_after_a_reload_shows_the_old_percent() {
+        await with_slow(async (mock, page) => {
+            mock.pause = 60;
+            await page.getByTestId('video-input').setInputFiles([big]);
+            await until('a third', () => asset_of(mock, '大文件.mp4')?.received > (24 << 20) / 3);
+            await page.reload();
+            const row = page.getByTestId('video-row');
+            await row.getByText(/上次传到 \d\d%，重新选择这个文件就会接着传/).waitFor();
+            page.quiet = true; // the browser reports the 423
+            mock.locked = true;
+            mock.pause = 0;
+            await row.getByTestId('missing-input').setInputFiles(big);
+            await row.getByText('正在接上次的进度').waitFor();
+            const said = new Set();
+            const percents = [];
+            await until('some refusals', async () => {
+                said.add(await row.textContent());
+                percents.push(Number(/(\d+)%/.exec(await row.locator('.el-progress').textContent())?.[1] ?? 0));
+                return mock.refused >= 4;
+            });
+            holds(![...said].some((text) => text.includes('网络断开')), 'nothing is cut');
+            holds(Math.min(...percents) >= 30, `the old percent: ${percents}`);
+            mock.locked = false;
+            await until('the rest', () => asset_of(mock, '大文件.mp4').received === 24 << 20);
+        });
+    },
+
+    async a_long_name_keeps_its_end() {
+        const name = `${'一个很长的名字'.repeat(9)}-第12讲-终稿.mp4`;
+        const long = make_clip(folder, name, 0, 1);
+        await with_mock({ pace: 60 }, async (mock) => {
+            const page = await open_page(mock.url, { viewport: { width: 390, height: 800 } });
+            await choose(page, audio, [long]);
+            await page.getByTestId('start').click();
+            await until('the end', () => [...mock.queue.rows.batch.values()].every((b) => b.state === 'ended'));
+            await open_tab(page, 'results');
+            for (const [tab, row] of [['batch', 'video-row'], ['results', 'result']]) {
+                await open_tab(page, tab);
+                const end = page.getByTestId(row).locator('.cut-name > span').last();
+                holds((await end.textContent()).endsWith('-终稿.mp4'), `${tab}: ${await end.textContent()}`);
+                const box = await end.boundingBox();
+                holds(box.x + box.width <= 390, `${tab}: the end of the name is at ${box.x + box.width}`);
+            }
+            page.faults();
+            await page.context().close();
+            await close_browser();
+        });
+    },
+});
