@@ -45,7 +45,7 @@ export async function attempt<T>(action: () => Promise<T>): Promise<T | undefine
 }
 
 export function ask(text: string, yes: string): Promise<boolean> {
-    return ElMessageBox.confirm(text, { confirmButtonText: yes, cancelButtonText: t('common.close'), type: 'warning' })
+    return ElMessageBox.confirm(text, yes, { confirmButtonText: yes, cancelButtonText: t('common.close'), type: 'warning' })
         .then(() => true, () => false);
 }
 
