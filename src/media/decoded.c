@@ -13,8 +13,11 @@
 #include "media/samples.h"
 
 #define SILENCE_SAMPLES 4096
-#define TAIL_US         50000 // less of damage at the end is a tag, or padding
-#define MAX_TAIL_US     (INT64_C(3600) * 1000000)
+// What an encoder that loses something makes of the loudest sound stays below this (12 dB): a frame
+// beyond is damaged, though it decodes.
+#define LOUDEST     4.0f
+#define TAIL_US     50000 // less of damage at the end is a tag, or padding
+#define MAX_TAIL_US (INT64_C(3600) * 1000000)
 
 // --- files of several ---
 
@@ -47,7 +50,14 @@ static enum kb_code open_part(struct decoded *d, const char *path, int64_t at, s
         code = demux_open_decoder(&d->source, 1, err);
     d->part_at = at;
     d->n_broken = 0;
-    return code;
+    if (code != KB_OK)
+        return code;
+    const AVCodecDescriptor *codec = avcodec_descriptor_get(d->source.codec->id);
+    d->is_lossy = codec && (codec->props & AV_CODEC_PROP_LOSSY);
+    // Of a sound that is kept exactly a frame whose checksum is wrong is damaged for sure.
+    if (!d->is_lossy)
+        d->source.decoder->err_recognition |= AV_EF_CRCCHECK | AV_EF_EXPLODE;
+    return KB_OK;
 }
 
 // KB_EOF: there is none, or it is no sound after all.
@@ -64,28 +74,47 @@ static enum kb_code next_part(struct decoded *d, struct kb_error *err)
 
 // --- decoding ---
 
-// The next frame with samples into the queue. KB_EOF: there is none.
-static enum kb_code decode(struct decoded *d, struct kb_error *err)
+// Did something not decode since this was asked last?
+static bool has_broken(struct decoded *d)
 {
-    CLEANUP(av_frame_free) AVFrame *f = av_frame_alloc();
-    if (!f)
-        return kb_no_memory(err);
-    for (;;) {
+    int64_t more = d->source.n_broken - d->n_broken;
+    d->n_broken += more;
+    d->facts.n_broken += more;
+    return more > 0;
+}
+
+// The next frame with samples. KB_EOF: there is none.
+static enum kb_code decode(struct decoded *d, AVFrame *f, struct kb_error *err)
+{
+    for (;; av_frame_unref(f)) {
         enum kb_code code = demux_decode(&d->source, f, err);
         if (code != KB_OK)
             return code;
-        if (f->nb_samples > 0 && f->sample_rate > 0 && f->ch_layout.nb_channels > 0)
-            break;
-        av_frame_unref(f);
+        if (f->nb_samples <= 0 || f->sample_rate <= 0 || f->ch_layout.nb_channels <= 0)
+            continue;
+        float peak;
+        if (samples_mend(f, d->gain, &peak, &d->facts.n_bad) < 0)
+            return kb_no_memory(err);
+        if (d->is_lossy && peak > LOUDEST) {
+            d->source.n_broken++;
+            continue;
+        }
+        d->facts.peak = KB_MAX(d->facts.peak, peak);
+        if (f->ch_layout.order == AV_CHANNEL_ORDER_UNSPEC)
+            av_channel_layout_default(&f->ch_layout, f->ch_layout.nb_channels);
+        return KB_OK;
     }
-    if (f->ch_layout.order == AV_CHANNEL_ORDER_UNSPEC)
-        av_channel_layout_default(&f->ch_layout, f->ch_layout.nb_channels);
-    if (samples_mend(f, d->gain, &d->facts.peak, &d->facts.n_bad) < 0)
-        return kb_no_memory(err);
+}
 
+// One more into the queue. KB_EOF: there is none.
+static enum kb_code read_one(struct decoded *d, struct kb_error *err)
+{
+    CLEANUP(av_frame_free) AVFrame *f = av_frame_alloc();
+    enum kb_code code = f ? decode(d, f, err) : kb_no_memory(err);
+    if (code != KB_OK)
+        return code;
     struct upcoming *a = &d->ahead[d->n_ahead++];
-    *a = (struct upcoming){.damaged = d->source.n_broken > d->n_broken};
-    d->n_broken = d->source.n_broken;
+    *a = (struct upcoming){.damaged = has_broken(d)};
     int64_t stamp = f->pts != AV_NOPTS_VALUE ? f->pts : f->best_effort_timestamp;
     a->piece.length = av_rescale(f->nb_samples, CLOCK_HZ, f->sample_rate);
     a->piece.stamped = clock_stamp(&d->source, stamp, CLOCK_HZ, &a->piece.stamp);
@@ -96,7 +125,7 @@ static enum kb_code decode(struct decoded *d, struct kb_error *err)
 static enum kb_code look_ahead(struct decoded *d, struct kb_error *err)
 {
     while (!d->ended && d->n_ahead < CLOCK_AHEAD) {
-        enum kb_code code = decode(d, err);
+        enum kb_code code = read_one(d, err);
         if (code == KB_EOF)
             code = next_part(d, err);
         if (code == KB_EOF)
@@ -147,11 +176,10 @@ static enum kb_code place(struct decoded *d, struct kb_error *err)
 static void find_tail(struct decoded *d)
 {
     int64_t end;
-    if (d->source.n_broken == d->n_broken || d->rate_hz == 0 ||
+    if (!has_broken(d) || d->rate_hz == 0 ||
         !clock_stamp(&d->source, d->source.read_end, CLOCK_HZ, &end))
         return;
     int64_t lost = end + d->clock.shift - d->clock.next;
-    d->n_broken = d->source.n_broken;
     if (lost < CLOCK_HZ / 1000000 * TAIL_US || lost > CLOCK_HZ / 1000000 * MAX_TAIL_US)
         return;
     note_hole(d, d->clock.next, lost);

@@ -26,6 +26,7 @@ struct decoded {
     const struct cancel *cancel;
     struct upcoming ahead[CLOCK_AHEAD];
     int n_ahead;
+    bool is_lossy;
     bool ended;      // nothing is left to decode
     bool placed;     // ahead[0] is, with so much silence before it
     int64_t silence; // samples

@@ -42,6 +42,7 @@ MEND(double)
 int samples_mend(AVFrame *f, float gain, float *peak, int64_t *n_bad)
 {
     enum AVSampleFormat packed = av_get_packed_sample_fmt(f->format);
+    *peak = 0;
     if (packed != AV_SAMPLE_FMT_FLT && packed != AV_SAMPLE_FMT_DBL)
         return 0;
     int e = av_frame_make_writable(f);

@@ -9,7 +9,7 @@
 
 // Float formats can hold anything; other frames are left alone. What is no number, or larger than
 // any scale that is in use (2^32), becomes 0 and is counted in *n_bad; the rest is multiplied by
-// gain. *peak becomes the largest magnitude before the gain. 0 or FFmpeg's error.
+// gain. *peak: the largest magnitude before the gain. 0 or FFmpeg's error.
 int samples_mend(AVFrame *f, float gain, float *peak, int64_t *n_bad);
 
 // Silence of the same format, n samples. NULL: out of memory.

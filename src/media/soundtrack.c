@@ -48,7 +48,8 @@ static int64_t samples_at(const struct soundtrack *t, int64_t time_us)
 static bool can_copy(const struct demux *s, const struct soundtrack_params *p)
 {
     const AVCodecParameters *par = s->stream->codecpar;
-    bool whole = !p->facts || (p->facts->n_holes == 0 && p->facts->changes == 0);
+    const struct sound_facts *f = p->facts;
+    bool whole = !f || (f->n_holes == 0 && f->n_broken == 0 && f->changes == 0);
     return whole && !p->loudnorm && par->codec_id == AV_CODEC_ID_AAC && par->sample_rate > 0 &&
            par->ch_layout.nb_channels > 0 &&
            (par->extradata_size >= 2 || av_match_name(s->demux->iformat->name, "aac,mpegts"));
@@ -92,10 +93,11 @@ static enum kb_code open_encoder(struct soundtrack *t, struct kb_error *err)
 static enum kb_code open_encoded(struct soundtrack *t, const struct soundtrack_params *p,
                                  struct kb_error *err)
 {
-    struct sound_params params = {.format = AV_SAMPLE_FMT_FLTP,
-                                  .gain = p->facts && p->facts->peak > 1 ? 1 / p->facts->peak : 1,
-                                  .loudnorm = p->loudnorm,
-                                  .cancel = t->mux->cancel};
+    const struct sound_facts *f = p->facts;
+    struct sound_params params = {
+        .format = AV_SAMPLE_FMT_FLTP, .loudnorm = p->loudnorm, .cancel = t->mux->cancel};
+    if (f && f->peak > 1 && f->n_broken == 0) // else the loudest may be what is damaged
+        params.gain = 1 / f->peak;
     enum kb_code code = sound_open(&t->sound, p->path, &params, err);
     if (code != KB_OK)
         return code;
