@@ -63,8 +63,21 @@ static bool is_gray(int format)
     return d && !is_rgb(format) && d->nb_components <= 2;
 }
 
+static bool is_hdr(enum AVColorTransferCharacteristic transfer)
+{
+    return transfer == AVCOL_TRC_SMPTE2084 || transfer == AVCOL_TRC_ARIB_STD_B67;
+}
+
 static void choose_colour(struct shaper *s, const AVFrame *f, bool scaled)
 {
+    s->tone_map = is_hdr(f->color_trc) && avfilter_get_by_name("zscale") != NULL;
+    if (s->tone_map) {
+        s->range = AVCOL_RANGE_MPEG;
+        s->space = AVCOL_SPC_BT709;
+        s->primaries = AVCOL_PRI_BT709;
+        s->transfer = AVCOL_TRC_BT709;
+        return;
+    }
     s->range = f->color_range;
     s->space = f->colorspace;
     s->primaries = f->color_primaries;
@@ -177,6 +190,25 @@ static void fit(struct shaper *s, int w, int h, double aspect)
         s->inner_height = (int)KB_MAX(2 * lrint(s->height * has / wanted / 2), 2);
 }
 
+// Of a picture in PQ or HLG, in light instead of signal: white of a page (203 candela) stays where
+// it is, what is brighter, up to 1000 candela, is pressed into the rest. Each colour keeps its
+// tone.
+static void describe_tone_map(const AVFrame *f, char *ret, size_t size)
+{
+    int primaries = f->color_primaries, space = f->colorspace;
+    bool rgb = is_rgb(f->format);
+    if (primaries == AVCOL_PRI_UNSPECIFIED || primaries == AVCOL_PRI_RESERVED0)
+        primaries = AVCOL_PRI_BT2020;
+    if (space == AVCOL_SPC_UNSPECIFIED || space == AVCOL_SPC_RGB || space == AVCOL_SPC_BT2020_CL)
+        space = AVCOL_SPC_BT2020_NCL;
+    snprintf(ret, size,
+             "zscale=tin=%d:pin=%d:min=%d:rin=%s:t=linear:npl=203,format=gbrpf32le,"
+             "zscale=p=bt709,tonemap=mobius:param=0.5:peak=5:desat=0,"
+             "zscale=t=bt709:m=bt709:r=limited:d=ordered,format=yuv420p,",
+             f->color_trc, primaries, rgb ? AVCOL_SPC_RGB : space,
+             range_name(rgb ? AVCOL_RANGE_JPEG : f->color_range));
+}
+
 // The filters for pictures like f, or "" when there is nothing to do.
 static void describe(struct shaper *s, const AVFrame *f, char *ret, size_t size)
 {
@@ -185,7 +217,7 @@ static void describe(struct shaper *s, const AVFrame *f, char *ret, size_t size)
     int w = swap ? f->height : f->width, h = swap ? f->width : f->height;
     double aspect = aspect_or_1(f->sample_aspect_ratio);
     bool convert = f->format != AV_PIX_FMT_YUV420P;
-    char crop[64] = "", scale[256] = "";
+    char crop[64] = "", scale[400] = "";
     fit(s, w, h, swap ? 1 / aspect : aspect);
     if ((w & ~1) == s->inner_width && (h & ~1) == s->inner_height) {
         if (w != s->inner_width || h != s->inner_height)
@@ -193,7 +225,11 @@ static void describe(struct shaper *s, const AVFrame *f, char *ret, size_t size)
     } else {
         convert = true;
     }
-    if (convert) {
+    if (s->tone_map && is_hdr(f->color_trc)) {
+        int n = snprintf(scale, sizeof(scale), "scale=%d:%d:flags=bicubic,", s->inner_width,
+                         s->inner_height);
+        describe_tone_map(f, scale + n, sizeof(scale) - (size_t)n);
+    } else if (convert) {
         bool rgb = is_rgb(f->format);
         bool unknown = f->color_range == AVCOL_RANGE_UNSPECIFIED;
         enum AVColorRange range = rgb ? AVCOL_RANGE_JPEG : unknown ? s->range : f->color_range;
@@ -289,7 +325,7 @@ static int prepare(struct shaper *s, const AVFrame *f)
         f->sample_aspect_ratio.den == s->in_aspect.den)
         return 0;
     drop_filters(s);
-    char filters[512];
+    char filters[640];
     describe(s, f, filters, sizeof(filters));
     int e = filters[0] ? build(s, f, filters, &s->filters) : 0;
     if (e < 0) {

@@ -1,6 +1,7 @@
 // Brings decoded pictures into one shape: upright, scaled, even, 8-bit yuv420p. A film may change
 // its size on the way; what has other proportions then gets bars. What is transparent lies on
-// white, as on a page or in a phone's gallery: whatever colours the file has there do not show. Not
+// white, as on a page or in a phone's gallery: whatever colours the file has there do not show.
+// What was made for bright screens (PQ, HLG) gets the colours of all the others, BT.709. Not
 // thread-safe; may move between threads.
 #ifndef MEDIA_PICTURE_H
 #define MEDIA_PICTURE_H
@@ -19,7 +20,7 @@ struct shaper {
     enum AVColorSpace space;
     enum AVColorPrimaries primaries;
     enum AVColorTransferCharacteristic transfer;
-    bool denoise;
+    bool denoise, tone_map;
     int threads;
     int32_t matrix[9]; // where the container says how to hold the picture
     bool has_matrix;

@@ -610,6 +610,51 @@ static void test_interlaced(void **state)
     }
 }
 
+// Films for bright screens get the colours of all others; ten bits alone change nothing.
+static void test_bright(void **state)
+{
+#define TO(trc)                                                                                    \
+    " -vf zscale=tin=bt709:pin=bt709:min=bt709:rin=tv:t=" trc ":p=bt2020:m=bt2020nc:npl=203,"      \
+    "format=yuv420p10le -c:v libx265 -x265-params log-level=none -color_trc " trc                  \
+    " -color_primaries bt2020 -colorspace bt2020nc"
+#define GROUND(colour) "-f lavfi -i color=" colour ":s=320x240:r=25:d=0.2"
+    static const struct {
+        const char *name, *options;
+        int luma, u, v, within;
+    } cases[] = {
+        {"white.mp4", GROUND("white") TO("smpte2084"), 210, 128, 128, 8},
+        {"white-hlg.mp4", GROUND("white") TO("arib-std-b67"), 210, 128, 128, 20},
+        {"grey.mp4", GROUND("gray") TO("smpte2084"), 126, 128, 128, 8},
+        {"red.mp4", GROUND("red") TO("smpte2084"), 60, 104, 226, 14},
+        {"ten.mp4",
+         GROUND("red") " -vf scale=out_color_matrix=bt709,format=yuv420p10le -colorspace bt709 "
+                       "-color_trc bt709 -color_primaries bt709 -c:v libx264",
+         63, 102, 240, 2},
+    };
+    for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
+        const char *path = make_file(cases[c].name, cases[c].options);
+        for (int height = 0; height <= 120; height += 120) {
+            CLEANUP(reader_close)
+            struct reader *r = open_ok(path, &(struct reader_params){.height = height});
+            const struct reader_info *info = reader_info(r);
+            assert_int_equal(info->transfer, AVCOL_TRC_BT709);
+            assert_int_equal(info->primaries, AVCOL_PRI_BT709);
+            assert_int_equal(info->space, AVCOL_SPC_BT709);
+            struct kb_error err = {0};
+            CLEANUP(av_frame_free) AVFrame *f = NULL;
+            assert_ok(err, reader_next(r, &f, &err));
+            assert_int_equal(f->format, AV_PIX_FMT_YUV420P);
+            assert_int_equal(f->height, height ? height : 240);
+            int luma = mean_luma(f, 0.5, 0.5);
+            int u = f->data[1][9 * f->linesize[1] + 9], v = f->data[2][9 * f->linesize[2] + 9];
+            int within = cases[c].within;
+            if (abs(luma - cases[c].luma) > within || abs(u - cases[c].u) > within ||
+                abs(v - cases[c].v) > within)
+                fail_msg("%s: %d, %d, %d", cases[c].name, luma, u, v);
+        }
+    }
+}
+
 static void test_cancel(void **state)
 {
     struct kb_error err = {0};
@@ -705,7 +750,7 @@ int main(void)
         cmocka_unit_test(test_ahead),         cmocka_unit_test(test_clips),
         cmocka_unit_test(test_restart),       cmocka_unit_test(test_clock_starts_again),
         cmocka_unit_test(test_size_changes),  cmocka_unit_test(test_transparency),
-        cmocka_unit_test(test_interlaced),
+        cmocka_unit_test(test_interlaced),    cmocka_unit_test(test_bright),
     };
     return cmocka_run_group_tests(tests, make_setup, make_teardown);
 }
