@@ -9,7 +9,9 @@
 #define MAX_CANDIDATES 512 // of one picture, over all passes
 #define SCORE_CLIP     100.0f
 #define MERGE_IOU      0.3f
-#define N_VALUES       16 // x, y, width, height, then six points
+#define SMALL_SIDE     300 // of the squares in which small faces are looked for, at least
+#define SMALL_MOST     6   // of them in a row or column
+#define N_VALUES       16  // x, y, width, height, then six points
 
 struct detector {
     int input;       // side of the square input in pixels
@@ -127,6 +129,26 @@ static enum kb_code detect_square(struct session *s, const struct detector *net,
     return KB_OK;
 }
 
+// Squares of half the shorter side, overlapping by at least a quarter.
+static enum kb_code detect_small(struct face_models *m, const AVFrame *frame,
+                                 struct detection *list, int *n, struct kb_error *err)
+{
+    float w = (float)frame->width, h = (float)frame->height, side = fminf(w, h) / 2;
+    if (side < SMALL_SIDE)
+        return KB_OK; // the whole picture is not shrunk much more than its parts would be
+    int columns = KB_MIN((int)ceilf((w - side) / (0.75f * side)) + 1, SMALL_MOST);
+    int rows = KB_MIN((int)ceilf((h - side) / (0.75f * side)) + 1, SMALL_MOST);
+    for (int i = 0; i < columns * rows; i++) {
+        float x = side / 2 + (w - side) * (float)(i % columns) / (float)(columns - 1);
+        float y = side / 2 + (h - side) * (float)(i / columns) / (float)(rows - 1);
+        enum kb_code code =
+            detect_square(m->full_range, &full_range, frame, x, y, side, list, n, err);
+        if (code != KB_OK)
+            return code;
+    }
+    return KB_OK;
+}
+
 enum kb_code detect_faces(struct face_models *m, const AVFrame *frame, enum detect_effort effort,
                           struct detection *ret, int capacity, int *ret_n, struct kb_error *err)
 {
@@ -137,11 +159,11 @@ enum kb_code detect_faces(struct face_models *m, const AVFrame *frame, enum dete
 
     enum kb_code code =
         detect_square(m->short_range, &short_range, frame, w / 2, h / 2, longer, list, &n, err);
-    if (code == KB_OK && effort == DETECT_THOROUGH)
+    if (code == KB_OK && effort >= DETECT_THOROUGH)
         code =
             detect_square(m->full_range, &full_range, frame, w / 2, h / 2, longer, list, &n, err);
     // Squares of the shorter side, overlapping by at least a fifth, see small faces larger.
-    int n_squares = effort == DETECT_THOROUGH && longer > 1.2f * shorter
+    int n_squares = effort >= DETECT_THOROUGH && longer > 1.2f * shorter
                         ? (int)ceilf((longer - shorter) / (0.8f * shorter)) + 1
                         : 0;
     for (int i = 0; code == KB_OK && i < KB_MIN(n_squares, 4); i++) {
@@ -149,6 +171,8 @@ enum kb_code detect_faces(struct face_models *m, const AVFrame *frame, enum dete
         code = detect_square(m->full_range, &full_range, frame, w > h ? at : w / 2,
                              w > h ? h / 2 : at, shorter, list, &n, err);
     }
+    if (code == KB_OK && effort == DETECT_SMALL && n == 0)
+        code = detect_small(m, frame, list, &n, err);
     if (code != KB_OK)
         return code;
     n = KB_MIN(detections_merge(list, n), capacity);
@@ -160,5 +184,5 @@ enum kb_code detect_faces(struct face_models *m, const AVFrame *frame, enum dete
 enum kb_code face_detect(struct face_models *m, const AVFrame *frame, struct detection *ret,
                          int capacity, int *ret_n, struct kb_error *err)
 {
-    return detect_faces(m, frame, DETECT_THOROUGH, ret, capacity, ret_n, err);
+    return detect_faces(m, frame, DETECT_SMALL, ret, capacity, ret_n, err);
 }

@@ -337,6 +337,41 @@ enum kb_code library_offer(struct library *l, const AVFrame *frame, int number,
     return keep(l, &e, frame, err);
 }
 
+// Whether it gets a place; what has to go for it goes.
+static bool make_room(struct library *l, const struct library_entry *e)
+{
+    float novelty, closest;
+    int same = nearest(l, e, &novelty), goes = -1;
+    bool crowded = is_closed(l, e) && closed_full(l);
+    if (novelty >= SAME && !crowded && l->n < max_mouths(l))
+        return true;
+    if (novelty >= SAME) {
+        goes = weakest(l, crowded, &closest);
+        goes = novelty > closest ? goes : -1;
+    }
+    if (goes < 0 && novelty < LIKE && e->quality >= l->list[same].quality + BETTER_BY)
+        goes = same;
+    if (goes >= 0)
+        drop(l, goes);
+    return goes >= 0;
+}
+
+void library_join(struct library *to, struct library *from)
+{
+    if (from->last_frame > 0) // else it has seen no mouth
+        to->least_opening = to->last_frame > 0 ? fminf(to->least_opening, from->least_opening)
+                                               : from->least_opening;
+    to->whole = to->whole || from->whole;
+    to->last_frame = KB_MAX(to->last_frame, from->last_frame);
+    for (int i = 0; i < from->n; i++) {
+        if (make_room(to, &from->list[i]))
+            to->list[to->n++] = from->list[i];
+        else
+            free(from->list[i].mouth.pixels);
+    }
+    from->n = 0;
+}
+
 void library_forget(struct library *l, int number)
 {
     for (int i = l->n - 1; i >= 0; i--)

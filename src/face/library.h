@@ -41,6 +41,9 @@ void library_allow(struct library *l, bool whole);
 // Look at the mouth in this frame and keep its picture if it adds something. KB_NO_SPACE.
 enum kb_code library_offer(struct library *l, const AVFrame *frame, int number,
                            const struct mesh *mesh, struct kb_error *err);
+// What another one of the same person holds, chosen as if it had been offered here; it is left
+// empty.
+void library_join(struct library *to, struct library *from);
 // Something turned out to cover the mouth in this frame.
 void library_forget(struct library *l, int number);
 // Hand over what was chosen, in the order of frames, less what is blurred: where most

@@ -165,6 +165,7 @@ enum kb_code face_mesh(struct face_models *m, const AVFrame *frame,
         float *point = ret->points[lip_points[i]];
         affine_apply(&to_frame, lips[2 * i], lips[2 * i + 1], &point[0], &point[1]);
     }
-    ret->score = 1 / (1 + expf(-session_output(m->mesh, 2)[0]));
+    ret->logit = session_output(m->mesh, 2)[0];
+    ret->score = 1 / (1 + expf(-ret->logit));
     return KB_OK;
 }

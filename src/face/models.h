@@ -37,6 +37,7 @@ enum kb_code face_detect(struct face_models *m, const AVFrame *frame, struct det
 struct mesh {
     float points[MESH_POINTS][3]; // x, y in pixels of the frame, z in the same scale (nearer < 0)
     float score;                  // probability that this is a face, 0..1
+    float logit;                  // the same before the logistic function, where it is near 1
 };
 
 // The region FaceMesh looks at: a rotated square.

@@ -168,6 +168,44 @@ float track_hidden(const struct track *t, int face)
     return t->faces[face].hidden;
 }
 
+// --- cuts ---
+
+const struct track_cut *track_cuts(const struct track *t)
+{
+    return t->cuts;
+}
+
+int track_shot(const struct track *t, int frame)
+{
+    int low = 0, high = t->info.n_cuts; // the answer is between them
+    while (low < high) {
+        int middle = (low + high) / 2;
+        if (t->cuts[middle].frame <= frame)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+int track_view(const struct track *t, int frame)
+{
+    int n = 0;
+    for (int i = track_shot(t, frame) - 1; i >= 0; i--)
+        n += !t->cuts[i].jump;
+    return n;
+}
+
+// The frames [*first, *end) around this one that no cut parts from it.
+static void shot_around(const struct track *t, int frame, int *first, int *end)
+{
+    int shot = track_shot(t, frame);
+    *first = shot > 0 ? t->cuts[shot - 1].frame : 0;
+    *end = shot < t->info.n_cuts ? t->cuts[shot].frame : t->info.n_frames;
+}
+
+// --- smoothing ---
+
 bool track_points3_smooth(const struct track *t, int face, int frame, float sigma, float (*ret)[3])
 {
     const struct track_record *r = record_at(t, face, frame);
@@ -178,13 +216,15 @@ bool track_points3_smooth(const struct track *t, int face, int frame, float sigm
         return true;
 
     // 3 sigma hold 99.7 % of a Gaussian.
-    int radius = (int)ceilf(fminf(sigma * 3, 1000));
+    int radius = (int)ceilf(fminf(sigma * 3, 1000)), first, end;
+    shot_around(t, frame, &first, &end);
     double sum[TRACK_N_POINTS][3], weights = 1;
     for (int i = 0; i < TRACK_N_POINTS; i++)
         for (int k = 0; k < 3; k++)
             sum[i][k] = (double)ret[i][k];
     for (int side = -1; side <= 1; side += 2) {
-        for (int d = 1; d <= radius && (r = record_at(t, face, frame + side * d)); d++) {
+        int most = KB_MIN(radius, side < 0 ? frame - first : end - 1 - frame);
+        for (int d = 1; d <= most && (r = record_at(t, face, frame + side * d)); d++) {
             double weight = exp(-0.5 * (double)(d * d) / ((double)sigma * (double)sigma));
             float points[TRACK_N_POINTS][3];
             record_points(r, points);
@@ -215,10 +255,11 @@ bool track_box_smooth(const struct track *t, int face, int frame, int n, float r
     if (!record_at(t, face, frame))
         return false;
     n = KB_MAX(n, 1);
-    int end = frame + 1, first = frame;
-    while (end < frame + n && record_at(t, face, end))
+    int end = frame + 1, first = frame, shot_first, shot_end;
+    shot_around(t, frame, &shot_first, &shot_end);
+    while (end < KB_MIN(frame + n, shot_end) && record_at(t, face, end))
         end++;
-    while (first > end - n && record_at(t, face, first - 1))
+    while (first > KB_MAX(end - n, shot_first) && record_at(t, face, first - 1))
         first--;
     double sum[4] = {0};
     for (int i = first; i < end; i++)
@@ -269,6 +310,7 @@ void track_free(struct track **t)
     }
     free((*t)->faces);
     free((*t)->pts);
+    free((*t)->cuts);
     free(*t);
     *t = NULL;
 }

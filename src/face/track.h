@@ -24,8 +24,9 @@
 #define TRACK_N_STILL      29
 #define TRACK_LIDS_FIRST                                                                           \
     194 // 24 of the lids: with 33 133 159 145, and 362 263 386 374, two rings of 16
-#define TRACK_N_POINTS  218
-#define TRACK_MAX_FACES 4
+#define TRACK_N_POINTS    218
+#define TRACK_MAX_AT_ONCE 4  // faces that are followed at a time
+#define TRACK_MAX_FACES   32 // of a film with cuts; of one view TRACK_MAX_AT_ONCE
 
 extern const uint16_t track_point_ids[TRACK_N_POINTS]; // FaceMesh index of each
 // Position of a FaceMesh index among the kept ones, or -1.
@@ -35,7 +36,7 @@ struct track;
 
 struct track_info {
     int width, height;
-    int n_frames, n_faces;
+    int n_frames, n_faces, n_cuts;
     int64_t covered_us; // pts up to which frames were looked at; INT64_MAX = the whole video
     char video_hash[33];
 };
@@ -55,17 +56,30 @@ struct track_face {
 int64_t track_pts_us(const struct track *t, int frame);
 void track_face(const struct track *t, int face, int frame, struct track_face *ret);
 
+// Where the film is cut (face/cut.h), in the order of frames. A view is what lies between two cuts
+// that are no jumps; who is seen in two views is one face where that could be told
+// (face/likeness.h), else two.
+struct track_cut {
+    int32_t frame; // the first one after it, 1 or more
+    int32_t jump;  // 1: the same view goes on, with the same faces; 0: another view
+};
+const struct track_cut *track_cuts(const struct track *t); // info.n_cuts of them
+// Number of the stretch without any cut, and of the view, that the frame lies in; from 0.
+int track_shot(const struct track *t, int frame);
+int track_view(const struct track *t, int frame);
+
 // The part of the lower lip that is not seen in most frames, 0..1: a microphone before the mouth
 // all the time, which `cover` does not tell.
 float track_hidden(const struct track *t, int face);
 
 // Points smoothed over time with a Gaussian of sigma frames (0 = as measured); only neighbours in
-// the same unbroken stretch of frames count. False if the face is absent in this frame.
+// the same unbroken stretch of frames count, and none beyond a cut. False if the face is absent in
+// this frame.
 bool track_points_smooth(const struct track *t, int face, int frame, float sigma, float (*ret)[2]);
 // The same with depth as the third coordinate.
 bool track_points3_smooth(const struct track *t, int face, int frame, float sigma, float (*ret)[3]);
 // Mean of the boxes of the n frames from this one on, as Wav2Lip's get_smoothened_boxes (window
-// moved back at the end of a stretch); n = 1: as measured.
+// moved back at the end of a stretch or before a cut); n = 1: as measured.
 bool track_box_smooth(const struct track *t, int face, int frame, int n, float ret[4]);
 
 // Which face a job animates.

@@ -14,13 +14,13 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "numbers are stored as they lie in memory");
 
 #define TRACK_MAGIC   "KBTRACK"
-#define TRACK_VERSION 3
+#define TRACK_VERSION 4
 #define MAX_FRAMES    (1 << 24) // 77 hours at 60 frames a second
 
 struct file_header {
     char magic[8];
     uint32_t version, header_size;
-    int32_t width, height, n_frames, n_faces;
+    int32_t width, height, n_frames, n_faces, n_cuts, zero;
     int64_t covered_us;
     char video_hash[32];
     uint64_t file_size;
@@ -35,7 +35,7 @@ struct file_mouth {
     int32_t frame, width, height;
     float x0, y0, scale;
 };
-_Static_assert(sizeof(struct file_header) == 88 && sizeof(struct file_face) == 24 &&
+_Static_assert(sizeof(struct file_header) == 96 && sizeof(struct file_face) == 24 &&
                    sizeof(struct file_mouth) == 24,
                "the file format has no gaps");
 
@@ -107,10 +107,12 @@ enum kb_code track_save(const struct track *t, const char *path, struct kb_error
                                .height = t->info.height,
                                .n_frames = t->info.n_frames,
                                .n_faces = t->info.n_faces,
+                               .n_cuts = t->info.n_cuts,
                                .covered_us = t->info.covered_us};
     memcpy(head.video_hash, t->info.video_hash, sizeof(head.video_hash));
     bool ok = put_block(&o, &head, sizeof(head)) &&
-              put_block(&o, t->pts, (size_t)t->info.n_frames * sizeof(t->pts[0]));
+              put_block(&o, t->pts, (size_t)t->info.n_frames * sizeof(t->pts[0])) &&
+              put_block(&o, t->cuts, (size_t)t->info.n_cuts * sizeof(t->cuts[0]));
     for (int i = 0; ok && i < t->info.n_faces; i++)
         ok = put_face(&o, t, &t->faces[i]);
 
@@ -235,7 +237,20 @@ static bool header_fits(const struct file_header *h, size_t size)
             return false;
     return h->width > 0 && h->height > 0 && h->width <= 1 << 16 && h->height <= 1 << 16 &&
            h->n_frames > 0 && h->n_frames <= MAX_FRAMES && h->n_faces >= 0 &&
-           h->n_faces <= TRACK_MAX_FACES && h->covered_us > 0;
+           h->n_faces <= TRACK_MAX_FACES && h->n_cuts >= 0 && h->n_cuts < h->n_frames &&
+           h->covered_us > 0;
+}
+
+// Rising from 1 on, and each of one kind or the other.
+static bool cuts_fit(const struct track *t)
+{
+    for (int i = 0; i < t->info.n_cuts; i++) {
+        const struct track_cut *c = &t->cuts[i];
+        if (c->frame <= (i > 0 ? t->cuts[i - 1].frame : 0) || c->frame >= t->info.n_frames ||
+            (c->jump != 0 && c->jump != 1))
+            return false;
+    }
+    return true;
 }
 
 static bool checksum_fits(const struct file_map *m, const struct file_header *h)
@@ -265,19 +280,23 @@ static bool parse(struct track *t, const struct file_map *m)
                                   .height = h.height,
                                   .n_frames = h.n_frames,
                                   .n_faces = h.n_faces,
+                                  .n_cuts = h.n_cuts,
                                   .covered_us = h.covered_us};
     memcpy(t->info.video_hash, h.video_hash, sizeof(h.video_hash));
 
     struct input in = {m->data, m->size, sizeof(h)};
     t->pts = take_block(&in, (size_t)h.n_frames, sizeof(t->pts[0]));
+    t->cuts = t->pts ? take_block(&in, (size_t)h.n_cuts, sizeof(t->cuts[0])) : NULL;
+    if (!t->cuts || !cuts_fit(t))
+        return false;
     t->faces = kb_alloc(TRACK_MAX_FACES * sizeof(t->faces[0]));
-    for (int i = 1; t->pts && i < h.n_frames; i++)
+    for (int i = 1; i < h.n_frames; i++)
         if (t->pts[i] <= t->pts[i - 1])
             return false;
-    for (int i = 0; t->pts && i < h.n_faces; i++)
+    for (int i = 0; i < h.n_faces; i++)
         if (!take_face(&in, t, &t->faces[i]))
             return false;
-    return t->pts && in.at == m->size;
+    return in.at == m->size;
 }
 
 enum kb_code track_load(struct track **ret, const char *path, struct kb_error *err)

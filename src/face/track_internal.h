@@ -46,7 +46,8 @@ struct track_identity {
 
 struct track {
     struct track_info info;
-    int64_t *pts; // n_frames, strictly rising
+    int64_t *pts;           // n_frames, strictly rising
+    struct track_cut *cuts; // info.n_cuts, rising
     struct track_identity *faces;
 };
 

@@ -283,6 +283,36 @@ static void test_memory_is_bounded(void **state)
     assert_int_equal(l.n, 0);
 }
 
+// Two stretches of a film give together what the whole one would: all that occurred in either, no
+// more than a face may have, each picture once.
+static void test_joins(void **state)
+{
+    CLEANUP(av_frame_free) AVFrame *f = picture(320, 240);
+    static struct library parts[2];
+    fill(f, 60);
+    for (int i = 0; i < 2250; i++) {
+        struct library *l = &parts[i >= 1100];
+        struct look look = look_at(i);
+        struct mesh m = draw(&look);
+        library_allow(l, true);
+        offer(l, f, i, &m);
+    }
+    library_join(&parts[0], &parts[1]);
+    assert_int_equal(parts[1].n, 0);
+    assert_in_range(parts[0].n, TRACK_MAX_MOUTHS / 2, TRACK_MAX_MOUTHS);
+    bool wide = false, round = false, aside = false;
+    for (int k = 0; k < parts[0].n; k++) {
+        int frame = parts[0].list[k].mouth.frame;
+        wide = wide || (frame >= 700 && frame < 712);
+        round = round || (frame >= 1200 && frame < 1212);
+        aside = aside || (frame >= 1600 && frame < 1700);
+        for (int i = 0; i < k; i++)
+            assert_int_not_equal(parts[0].list[i].mouth.frame, frame);
+    }
+    assert_true(wide && round && aside);
+    library_clear(&parts[0]);
+}
+
 // --- what is not ---
 
 static void test_refuses(void **state)
@@ -442,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_still_wins),
         cmocka_unit_test(test_forgets),
         cmocka_unit_test(test_memory_is_bounded),
+        cmocka_unit_test(test_joins),
         cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_crop_at_full_resolution),
         cmocka_unit_test(test_crop_is_scaled),

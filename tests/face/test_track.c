@@ -212,6 +212,53 @@ static void test_box_smooth(void **state)
     assert_false(track_box_smooth(t, 1, -1, 5, box));
 }
 
+static void add_cut(struct track *t, int frame, int jump)
+{
+    int n = t->info.n_cuts++;
+    t->cuts = realloc(t->cuts, (size_t)(n + 1) * sizeof(*t->cuts));
+    assert_non_null(t->cuts);
+    t->cuts[n] = (struct track_cut){frame, jump};
+}
+
+// Nothing is smoothed over a cut, and each frame knows its shot and its view.
+static void test_cuts(void **state)
+{
+    CLEANUP(track_free) struct track *t = make_track();
+    assert_int_equal(track_shot(t, N_FRAMES - 1), 0);
+    add_cut(t, 15, 0);
+    add_cut(t, 16, 1);
+    add_cut(t, 40, 1);
+    add_cut(t, 50, 0);
+    static const struct {
+        int frame, shot, view;
+    } cases[] = {{0, 0, 0},  {14, 0, 0}, {15, 1, 1}, {16, 2, 1},
+                 {39, 2, 1}, {40, 3, 1}, {50, 4, 2}, {N_FRAMES - 1, 4, 2}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_int_equal(track_shot(t, cases[i].frame), cases[i].shot);
+        assert_int_equal(track_view(t, cases[i].frame), cases[i].view);
+    }
+    // From frame 40 on the face stands elsewhere.
+    struct track_face before, after, alone;
+    float p[TRACK_N_POINTS][2], box[4], mean[4];
+    for (int i = 40; i < N_FRAMES; i++)
+        for (int k = 0; k < 4; k++)
+            t->faces[0].records[i].box[k] += 100;
+    track_face(t, 0, 39, &before);
+    track_face(t, 0, 40, &after);
+    assert_true(track_points_smooth(t, 0, 39, 2, p));
+    assert_float_equal(p[3][0], before.points[3][0], 9);
+    assert_true(track_points_smooth(t, 0, 40, 2, p));
+    assert_float_equal(p[3][0], after.points[3][0], 9);
+    assert_true(track_box_smooth(t, 0, 38, 5, box));
+    assert_true(track_box_smooth(t, 0, 35, 5, mean));
+    assert_memory_equal(box, mean, sizeof(box));
+    track_face(t, 0, 15, &alone);
+    assert_true(track_points_smooth(t, 0, 15, 2, p));
+    assert_memory_equal(p, alone.points, sizeof(p));
+    assert_true(track_box_smooth(t, 0, 15, 5, box));
+    assert_memory_equal(box, alone.box, sizeof(box));
+}
+
 static void test_choice(void **state)
 {
     static const struct {
@@ -283,9 +330,12 @@ static void test_file(void **state)
     struct kb_error err = {0};
     CLEANUP(track_free) struct track *t = make_track(), *back = NULL;
     CLEANUP(kb_freep) char *path = path_join(folder, "a.kbt");
+    add_cut(t, 30, 0);
+    add_cut(t, N_FRAMES - 1, 1);
     assert_ok(err, track_save(t, path, &err));
     assert_ok(err, track_load(&back, path, &err));
     assert_memory_equal(&t->info, &back->info, sizeof(t->info));
+    assert_memory_equal(t->cuts, back->cuts, 2 * sizeof(*t->cuts));
     for (int i = 0; i < N_FRAMES; i++) {
         assert_int_equal(track_pts_us(t, i), track_pts_us(back, i));
         for (int f = 0; f < 2; f++) {
@@ -358,7 +408,7 @@ static void test_damaged_file(void **state)
 static void test_lying_file(void **state)
 {
     CLEANUP(kb_freep) char *path = path_join(folder, "a.kbt");
-    for (int lie = 0; lie < 10; lie++) {
+    for (int lie = 0; lie < 15; lie++) {
         struct kb_error err = {0};
         CLEANUP(track_free) struct track *t = make_track(), *back = NULL;
         struct track_identity *f = &t->faces[1];
@@ -392,6 +442,23 @@ static void test_lying_file(void **state)
             break;
         case 9:
             f->hidden = 1.5f;
+            break;
+        case 10:
+            add_cut(t, 0, 0);
+            break;
+        case 11:
+            add_cut(t, N_FRAMES, 0);
+            break;
+        case 12:
+            add_cut(t, 9, 0);
+            add_cut(t, 9, 1);
+            break;
+        case 13:
+            add_cut(t, 9, 2);
+            break;
+        case 14:
+            for (int i = 1; i <= N_FRAMES; i++)
+                add_cut(t, i, 0);
             break;
         }
         assert_ok(err, track_save(t, path, &err));
@@ -517,6 +584,7 @@ int main(void)
         cmocka_unit_test(test_angles),
         cmocka_unit_test(test_smooth),
         cmocka_unit_test(test_box_smooth),
+        cmocka_unit_test(test_cuts),
         cmocka_unit_test(test_choice),
         cmocka_unit_test(test_file),
         cmocka_unit_test(test_damaged_file),

@@ -210,6 +210,143 @@ static void test_hand_before_mouth(void **state)
     check_hand_film(30, 45);
 }
 
+static void put_header(FILE *f, int width, int height)
+{
+    assert_non_null(f);
+    fprintf(f, "YUV4MPEG2 W%d H%d F25:1 Ip A1:1 C420jpeg\n", width, height);
+}
+
+// --- cuts ---
+
+// Appends the frames [first, end) of a clip, turned by 180 degrees if so wanted.
+static void append_clip(FILE *f, const char *clip, int first, int end, bool turned)
+{
+    struct kb_error err = {0};
+    CLEANUP(reader_close) struct reader *r = NULL;
+    assert_ok(err, reader_open(&r, clip_path(clip), NULL, &err));
+    for (int i = 0; i < end; i++) {
+        CLEANUP(av_frame_free) AVFrame *frame = NULL;
+        assert_ok(err, reader_next(r, &frame, &err));
+        assert_int_equal(av_frame_make_writable(frame), 0);
+        for (int k = 0; k < 3 && turned; k++) {
+            int half = k ? 1 : 0, w = frame->width >> half, h = frame->height >> half;
+            for (int n = 0; n < w * h / 2; n++) {
+                int m = w * h - 1 - n;
+                uint8_t *a = &frame->data[k][n / w * frame->linesize[k] + n % w];
+                uint8_t *b = &frame->data[k][m / w * frame->linesize[k] + m % w], c = *a;
+                *a = *b;
+                *b = c;
+            }
+        }
+        if (i >= first)
+            write_frame(f, frame);
+    }
+}
+
+// One person, another one in the same place, the first again: two faces, each only where they are,
+// and the first one known again.
+static void test_two_take_turns(void **state)
+{
+    struct kb_error err = {0};
+    CLEANUP(kb_freep) char *path = path_join(folder, "turns.y4m");
+    CLEANUP(track_free) struct track *t = NULL;
+    FILE *f = fopen(path, "wb");
+    put_header(f, 360, 288);
+    append_clip(f, "grid_lbax4n.mpg", 0, 30, false);
+    append_clip(f, "grid_brbk7n.mpg", 0, 25, false);
+    append_clip(f, "grid_lbax4n.mpg", 40, 60, false);
+    assert_int_equal(fclose(f), 0);
+    assert_ok(err, track_make(&t, path, models, NULL, &err));
+    unlink(path);
+    assert_int_equal(track_info(t)->n_cuts, 2);
+    assert_int_equal(track_cuts(t)[0].frame, 30);
+    assert_int_equal(track_cuts(t)[1].frame, 55);
+    assert_int_equal(track_view(t, 60), 2);
+    assert_int_equal(track_info(t)->n_faces, 2);
+    for (int i = 0; i < 75; i++) {
+        struct track_face a, b;
+        track_face(t, 0, i, &a);
+        track_face(t, 1, i, &b);
+        assert_int_equal(a.present, i < 30 || i >= 55);
+        assert_int_equal(b.present, i >= 30 && i < 55);
+    }
+    for (int face = 0; face < 2; face++) // and each has mouths of their own
+        for (int i = 0; i < track_n_mouths(t, face); i++) {
+            struct track_mouth m;
+            track_mouth(t, face, i, &m);
+            assert_int_equal(m.frame >= 30 && m.frame < 55, face == 1);
+        }
+}
+
+// A piece is cut out of a film of one person: the same face, which is not smoothed over the cut.
+static void test_jump_cut(void **state)
+{
+    struct kb_error err = {0};
+    CLEANUP(kb_freep) char *path = path_join(folder, "jump.y4m");
+    CLEANUP(track_free) struct track *t = NULL;
+    FILE *f = fopen(path, "wb");
+    put_header(f, 512, 512);
+    append_clip(f, "square_512.mp4", 0, 20, false);
+    append_clip(f, "square_512.mp4", 40, 60, true); // as far as a camera can be moved
+    append_clip(f, "square_512.mp4", 0, 20, false);
+    assert_int_equal(fclose(f), 0);
+    assert_ok(err, track_make(&t, path, models, NULL, &err));
+    unlink(path);
+    assert_int_equal(track_info(t)->n_cuts, 2);
+    assert_int_equal(track_info(t)->n_faces, 1);
+    for (int i = 0; i < 60; i++) {
+        struct track_face face;
+        float p[TRACK_N_POINTS][2];
+        track_face(t, 0, i, &face);
+        assert_true(face.present);
+        assert_true((fabsf(face.roll) > 2.5f) == (i >= 20 && i < 40));
+        const float *mouth = face.points[TRACK_INNER_FIRST], *eye = face.points[track_point_of(33)];
+        assert_true((mouth[1] < eye[1]) == (i >= 20 && i < 40));
+        assert_true(track_points_smooth(t, 0, i, 2, p));
+        assert_true(fabsf(p[3][1] - face.points[3][1]) < 10);
+    }
+}
+
+// A face of 50 pixels in a large picture is found in the first frame and followed to the last.
+static void test_far_away(void **state)
+{
+    enum { W = 1920, H = 1080, N = 12 };
+    struct kb_error err = {0};
+    CLEANUP(kb_freep) char *path = path_join(folder, "far.y4m");
+    CLEANUP(kb_freep) uint8_t *planes = kb_alloc(W * H * 3 / 2);
+    CLEANUP(track_free) struct track *t = NULL;
+    CLEANUP(reader_close) struct reader *r = NULL;
+    const struct reader_params p = {.height = 108};
+    assert_ok(err, reader_open(&r, clip_path("grid_lbax4n.mpg"), &p, &err));
+    FILE *f = fopen(path, "wb");
+    put_header(f, W, H);
+    memset(planes, 128, W * H * 3 / 2);
+    for (int i = 0; i < N; i++) {
+        CLEANUP(av_frame_free) AVFrame *frame = NULL;
+        assert_ok(err, reader_next(r, &frame, &err));
+        for (int k = 0; k < 3; k++) {
+            int half = k ? 1 : 0, stride = W >> half;
+            uint8_t *to = planes + (k ? W * H + (k - 1) * W * H / 4 : 0);
+            for (int row = 0; row < frame->height >> half; row++)
+                memcpy(to + ((600 >> half) + row) * stride + (1200 >> half),
+                       frame->data[k] + row * frame->linesize[k], (size_t)(frame->width >> half));
+        }
+        fprintf(f, "FRAME\n");
+        assert_int_equal(fwrite(planes, 1, W * H * 3 / 2, f), W * H * 3 / 2);
+    }
+    assert_int_equal(fclose(f), 0);
+    assert_ok(err, track_make(&t, path, models, NULL, &err));
+    unlink(path);
+    assert_int_equal(track_info(t)->n_faces, 1);
+    for (int i = 0; i < N; i++) {
+        struct track_face face;
+        track_face(t, 0, i, &face);
+        assert_true(face.present && face.box[3] - face.box[1] < 64 && face.box[0] > 1200);
+    }
+}
+
+// --- faces that come and go ---
+
 // Grey frames with, from `first` to `last`, a face of a clip pasted at (x, y); 25 frames a second.
 static void write_y4m(const char *path, int n, int first, int last, const AVFrame *face, int x,
                       int y)
@@ -404,6 +541,9 @@ int main(void)
         cmocka_unit_test(test_clips),
         cmocka_unit_test(test_two_people),
         cmocka_unit_test(test_hand_before_mouth),
+        cmocka_unit_test(test_two_take_turns),
+        cmocka_unit_test(test_jump_cut),
+        cmocka_unit_test(test_far_away),
         cmocka_unit_test(test_no_face),
         cmocka_unit_test(test_losses),
         cmocka_unit_test(test_cache),
