@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Do the pages say what the program and the sources say? check_docs.py SOURCE_ROOT PROGRAM
 
-Checked: links, names of files, commands and options (both ways), variables of the environment (both ways), and numbers
+Checked: links, names of files, commands and options (both ways), commands that can be pasted, variables of the environment (both ways), and numbers
 that stand as a constant in the sources. Prints what is wrong; exit code 1 then. FACTS is the list of numbers: whoever
 writes a new one into a page, and can name its constant, adds a line."""
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -152,6 +153,68 @@ def check_commands():
         wrong.append(f"README: koubo generate has no {option}")
 
 
+def blocks(text):
+    """The lines of code blocks, fenced or indented by four, continued lines joined."""
+    fenced, joined = False, ""
+    for line in text.splitlines():
+        if line.startswith("```"):
+            fenced = not fenced
+        elif fenced or (line.startswith("    ") and not line.lstrip().startswith(("*", "-"))):
+            joined += line.strip()
+            if joined.endswith("\\"):
+                joined = joined[:-1]
+                continue
+            yield joined
+            joined = ""
+
+
+def pasted_arguments(line):
+    """What the shell gives to koubo, if the line calls it, up to the first pipe, redirection or next command."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+    lexer.whitespace_split = True
+    words = list(lexer)
+    while words and re.fullmatch(r"\w+=.*", words[0]):
+        words = words[1:]
+    if words and re.fullmatch(r"(.*/)?koubo|\./start\.sh", words[0]):
+        end = next((i for i, word in enumerate(words) if re.fullmatch(r"[|&;<>]+", word)), len(words))
+        return words[1:end]
+    return None
+
+
+def check_pasted():
+    """Commands in the pages' code blocks can be pasted: no prompt, nothing left out, and koubo takes their options."""
+    seen = {}
+    for page in pages:
+        for line in blocks(read(page)):
+            if "─" in line:  # a drawing
+                continue
+            if re.match(r"[$%#>] ?(\./start\.sh|(\S*/)?koubo|sudo|npm|apt|curl|meson|ninja)\b", line):
+                wrong.append(f"{page}: a prompt before a command: {line}")
+                continue
+            try:
+                args = pasted_arguments(line)
+            except ValueError:  # no command: a quotation mark that nothing closes
+                continue
+            if args is None:
+                continue
+            if re.search(r"…|\.\.\.", " ".join(args)):
+                wrong.append(f"{page}: cannot be pasted: {line}")
+                continue
+            called = tuple(args)
+            if called and called not in seen:  # with --help it looks at the options before it, and does nothing
+                help_ = () if called[0].startswith("-") else ("--help",)
+                at = called.index("--") if "--" in called else len(called)
+                seen[called] = refused((*called[:at], *help_, *called[at:]))
+            if called and seen[called]:
+                wrong.append(f"{page}: koubo refuses: {line}: {seen[called]}")
+
+
+def refused(args):
+    environment = {"LC_ALL": "C.UTF-8", "LANGUAGE": "en", "PATH": os.environ["PATH"]}
+    result = subprocess.run([program, *args], capture_output=True, text=True, env=environment, check=False)
+    return result.stderr.strip() or "an error" if result.returncode != 0 else ""
+
+
 def check_default_model():
     name = re.search(r'define MODEL_BUNDLED\s+"([\w-]+)"', " ".join(texts.values()))[1]
     for page, pattern in (("docs/cli.md", r"`--model FILE` \| `([\w-]+)`"), ("docs/design.md", r"`models/([\w-]+)\.safetensors`, the default"),
@@ -193,6 +256,7 @@ for name in pages:
     check_files(name, read(name))
 check_numbers()
 check_commands()
+check_pasted()
 check_environment()
 check_default_model()
 check_readmes()

@@ -8,8 +8,8 @@ import unicodedata
 from xml.sax.saxutils import escape
 
 CELL, LINE, PAD = 8.4, 22, 16
-COLOURS = {"$ ": "#7fd1ff", "成功": "#8bd17c", "失败": "#ff8f80", "跳过": "#d9c77e",
-           "ok ": "#8bd17c", "failed ": "#ff8f80", "skipped ": "#d9c77e"}
+COLOURS = {"$ ": "#7fd1ff", "成功": "#8bd17c", "失败": "#ff8f80", "跳过": "#d9c77e", "取消": "#d9c77e",
+           "Done ": "#8bd17c", "Failed ": "#ff8f80", "Skipped ": "#d9c77e", "Cancelled ": "#d9c77e"}
 
 
 def width(text):
