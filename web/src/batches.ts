@@ -1,7 +1,7 @@
 // What is said of a batch, everywhere in the same words and colours.
-import { ref } from 'vue';
+import { computed, ref } from 'vue';
 import { t } from './i18n';
-import { clock, isEnded, isRunning, jobsOf } from './live';
+import { batches, clock, isEnded, isRunning, jobsOf } from './live';
 import type { Batch, Counts, JobState } from './types';
 
 export type Colour = 'success' | 'warning' | 'danger' | 'info' | 'primary';
@@ -38,5 +38,10 @@ export function secondsLeft(batch: Batch): number | null {
 export const runningOf = (batch: Batch) => jobsOf(batch.id).filter(isRunning);
 export const firstResult = (batch: Batch) => jobsOf(batch.id).find((j) => isEnded(j) && j.result)?.result ?? null;
 
-// Counts up when somebody wants to see the progress; the batch view goes there.
-export const progressWanted = ref(0);
+// Those that are not over: what is being worked on, what waits in the order of its turn, what is paused.
+const rank = (b: Batch) => (b.state === 'paused' ? 2 : b.counts.running ? 0 : 1);
+export const openBatches = computed(() => [...batches.values()].filter((b) => b.state !== 'ended')
+    .sort((a, b) => rank(a) - rank(b) || b.priority - a.priority || a.turn - b.turn));
+
+// The batch whose progress somebody wants to see; the batch view goes there and takes it away.
+export const wanted = ref<number | null>(null);

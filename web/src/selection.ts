@@ -102,6 +102,21 @@ function make(name: string) {
         setAudio(entry);
     }
 
+    // Their uploads go on until forget() is called; undo() puts them back where they were.
+    function takeOut(entries: Entry[]) {
+        const gone = new Set(entries);
+        const places = state.videos.map((entry, at) => ({ entry, at })).filter(({ entry }) => gone.has(entry));
+        state.videos = state.videos.filter((e) => !gone.has(e));
+        save();
+        return {
+            undo() {
+                places.forEach(({ entry, at }) => state.videos.splice(at, 0, entry));
+                save();
+            },
+            forget: () => gone.forEach(removeUpload),
+        };
+    }
+
     // By itself only when the server finds it out, not when the speech is taken away later.
     watch(() => state.videos.filter(isFoundSound).map((e) => e.key), (now, before) => {
         const found = state.videos.find((e) => now.includes(e.key) && !before.includes(e.key));
@@ -133,20 +148,8 @@ function make(name: string) {
             }
             save();
         },
-        // Their uploads go on until forget() is called; undo() puts them back where they were.
-        removeVideos(entries: Entry[]) {
-            const gone = new Set(entries);
-            const places = state.videos.map((entry, at) => ({ entry, at })).filter(({ entry }) => gone.has(entry));
-            state.videos = state.videos.filter((e) => !gone.has(e));
-            save();
-            return {
-                undo() {
-                    places.forEach(({ entry, at }) => state.videos.splice(at, 0, entry));
-                    save();
-                },
-                forget: () => gone.forEach(removeUpload),
-            };
-        },
+        removeVideos: (entries: Entry[]) => takeOut(entries).forget(),
+        takeOut,
         chooseFace(video: string, at: Point | null) {
             if (at) state.faces[video] = at;
             else delete state.faces[video];
