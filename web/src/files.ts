@@ -8,12 +8,12 @@ const VIDEO = /\.(mp4|avi|mov|mkv|webm|flv|wmv|m4v|3gp|3g2|mpe?g|m?ts|vob|ogv|jp
 
 // By the name, else by the browser's word; null: of no use here. A name without an extension may be
 // anything; the server looks at it.
-export function useOf(file: File): 'audio' | 'video' | null {
-    if (AUDIO.test(file.name)) return 'audio';
-    if (VIDEO.test(file.name)) return 'video';
-    if (file.type.startsWith('audio/')) return 'audio';
-    if (/^(video|image)\//.test(file.type)) return 'video';
-    return file.type || /\.[^.\s]{1,5}$/.test(file.name) ? null : 'video';
+export function useOf({ name, type = '' }: { name: string; type?: string }): 'audio' | 'video' | null {
+    if (AUDIO.test(name)) return 'audio';
+    if (VIDEO.test(name)) return 'video';
+    if (type.startsWith('audio/')) return 'audio';
+    if (/^(video|image)\//.test(type)) return 'video';
+    return type || /\.[^.\s]{1,5}$/.test(name) ? null : 'video';
 }
 
 async function filesBelow(entry: FileSystemEntry): Promise<File[]> {
@@ -35,7 +35,7 @@ export async function filesOf(drop: DataTransfer): Promise<File[]> {
     const found: File[] = [];
     for (const entry of entries) {
         const below = await filesBelow(entry).catch(() => []);
-        found.push(...(entry.isDirectory ? below.filter(useOf) : below));
+        found.push(...(entry.isDirectory ? below.filter((f) => useOf(f)) : below));
     }
     return found;
 }

@@ -2,6 +2,7 @@
 // by their asset's number, so a refresh shows the same list.
 import { reactive, watch } from 'vue';
 import { ApiError } from './api';
+import { useOf } from './files';
 import { assets, listsVersion, loadAsset } from './live';
 import type { Asset, Options } from './types';
 import { type Entry, fits, giveFile, knownAsset, removeUpload, startUpload, unfinishedUpload } from './uploads';
@@ -21,8 +22,7 @@ interface Saved {
     speech?: { text: string; voice: string };
 }
 
-const SOUND = /\.(mp3|wav|m4a|aac|flac|ogg|oga|opus|wma|aiff?|amr)$/i;
-export const isSoundFile = (file: { name: string; type?: string }) => file.type?.startsWith('audio/') || SOUND.test(file.name);
+export const isSoundFile = (file: { name: string; type?: string }) => useOf(file) === 'audio';
 // What the server found, else what its name says.
 export const isSound = (entry: Entry) => {
     const kind = entry.id && assets.get(entry.id)?.kind;
