@@ -39,7 +39,7 @@ static int64_t agreed(const struct clock *c, const struct piece *p, int n, int64
             break;
         if ((here > 0) != (late > 0) || llabs(here) < HOLE)
             return 0;
-        if (llabs(here) < llabs(least))
+        if (here > 0 && here < least)
             least = here;
         last = here;
     }

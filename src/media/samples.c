@@ -14,8 +14,8 @@
 // it no longer does. One channel alone gives 0.25, two that know nothing of each other 0.5.
 #define BLOCKS_PER_S 32
 #define REMEMBERED   0.9
-#define CANCELLED    0.05
-#define HEARD        0.10
+#define CANCELLED    0.15
+#define HEARD        0.22
 #define MUCH_LOUDER  4
 
 #define MEND(type)                                                                                 \
