@@ -28,8 +28,8 @@ static void say_what_is_wrong(const struct mel *m, const char *name)
     if (f->n_holes > 0)
         say_holes(f, name);
     if (f->n_bad > 0)
-        log_warn(_("%lld samples in '%s' are no numbers; they become silence"), (long long)f->n_bad,
-                 name);
+        log_warn(_("'%s' holds samples that are no numbers (%lld); they become silence"), name,
+                 (long long)f->n_bad);
     if (!isfinite(level))
         log_warn(_("nothing is heard in '%s': the mouth will stay closed"), name);
     else if (level < TOO_QUIET_DB)

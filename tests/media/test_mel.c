@@ -112,13 +112,70 @@ static void test_hostile_samples(void **state)
     }
 }
 
+// Quiet is heard as if it were not, however quiet; loud beyond full scale as if it were at it. What
+// is in between is as published (test_golden).
+static void test_levels(void **state)
+{
+    static const struct {
+        double db, same_as; // of the signal's own level
+        double add;         // to each value of the other, 8 a hundred dB; what is clipped differs
+    } cases[] = {
+        {-40, -30, 0}, {-60, -30, 0}, {-79, -30, 0}, {-29, -30, 0.08}, {-100, -30, -0.8},
+    };
+    int n;
+    CLEANUP(kb_freep) float *samples = signal_samples(&n);
+    CLEANUP(mel_free) struct mel *whole = mel_of(samples, n, &n, 1);
+    double own = mel_level_db(whole);
+    CLEANUP(kb_freep) float *scaled = malloc((size_t)n * sizeof(float));
+    for (size_t t = 0; t < ARRAY_LEN(cases); t++) {
+        const double levels[] = {cases[t].db, cases[t].same_as};
+        struct mel *mels[2];
+        for (int k = 0; k < 2; k++) {
+            for (int i = 0; i < n; i++)
+                scaled[i] = samples[i] * (float)pow(10, (levels[k] - own) / 20);
+            mels[k] = mel_of(scaled, n, &n, 1);
+            assert_true(fabs(mel_level_db(mels[k]) - levels[k]) < 0.1);
+        }
+        float worst = 0;
+        for (int i = 0; i < mel_columns(whole) * MEL_BANDS; i++) {
+            float a = mel_column(mels[0], i / MEL_BANDS)[i % MEL_BANDS];
+            float b = mel_column(mels[1], i / MEL_BANDS)[i % MEL_BANDS] + (float)cases[t].add;
+            if (a > -3.9f && b > -3.9f && a < 3.9f)
+                worst = fmaxf(worst, fabsf(a - b));
+        }
+        if (worst > 0.01f)
+            fail_msg("%g dB as %g dB: off by %g", cases[t].db, cases[t].same_as, (double)worst);
+        mel_free(&mels[0]);
+        mel_free(&mels[1]);
+    }
+}
+
+// A knock is no speech, and pauses do not make it quieter.
+static void test_level(void **state)
+{
+    enum { N = 10 * MEL_RATE_HZ };
+    CLEANUP(kb_freep) float *samples = calloc(N, sizeof(float));
+    for (int i = 0; i < N / 4; i++)
+        samples[i] = 0.01f * sinf(0.3f * (float)i);
+    for (int i = 0; i < 300; i++)
+        samples[N / 2 + i] = 0.9f;
+    int n = N;
+    CLEANUP(mel_free) struct mel *m = mel_of(samples, n, &n, 1);
+    double level = mel_level_db(m);
+    if (fabs(level - -43) > 0.2)
+        fail_msg("%g dB", level);
+    memset(samples, 0, N * sizeof(float));
+    CLEANUP(mel_free) struct mel *silent = mel_of(samples, n, &n, 1);
+    assert_true(mel_level_db(silent) == -INFINITY);
+    assert_true(mel_column(silent, 100)[40] == -4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),
-        cmocka_unit_test(test_window),
-        cmocka_unit_test(test_short),
-        cmocka_unit_test(test_hostile_samples),
+        cmocka_unit_test(test_golden), cmocka_unit_test(test_window),
+        cmocka_unit_test(test_short),  cmocka_unit_test(test_hostile_samples),
+        cmocka_unit_test(test_levels), cmocka_unit_test(test_level),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
