@@ -68,8 +68,18 @@ live()
     return "$live_status"
 }
 
+# libheif's decoder of HEVC is a package of its own, but for Debian 12.
+heic_package()
+{
+    case $( (. /etc/os-release && echo "$ID $VERSION_ID") 2>/dev/null) in
+    "debian 12") ;;
+    *) echo libheif-plugin-libde265 ;;
+    esac
+}
+
 build_packages="gcc libc6-dev meson ninja-build pkg-config gettext
     libavformat-dev libavcodec-dev libavfilter-dev libavutil-dev
+    libheif-dev $(heic_package) libwebp-dev
     libkissfft-dev libespeak-ng-dev espeak-ng-data libdnnl-dev libjansson-dev libxxhash-dev
     libsqlite3-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libarchive-dev libseccomp-dev
     zlib1g-dev libunistring-dev"
@@ -78,7 +88,7 @@ test_packages="libcmocka-dev ffmpeg espeak-ng chromium libyaml-dev
 
 # The same by the names that other systems know too.
 needed_tools="cc meson ninja pkg-config msgfmt node npm"
-needed_libraries="libavformat libavcodec libavfilter libavutil kissfft-float espeak-ng jansson
+needed_libraries="libavformat libavcodec libavfilter libavutil libheif libwebpdemux kissfft-float espeak-ng jansson
     libxxhash sqlite3 libmicrohttpd libcurl libcrypto libarchive libseccomp zlib"
 
 # "Debian GNU/Linux 12 (bookworm)", and is it a system whose packages are known?

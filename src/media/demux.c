@@ -230,7 +230,11 @@ static enum kb_code choose_stream(struct demux *s, enum AVMediaType type, struct
 // From the start of the open file.
 static enum kb_code open_stream(struct demux *s, enum AVMediaType type, struct kb_error *err)
 {
-    enum kb_code code = open_demuxer(s, err);
+    enum kb_code code = gallery_open(&s->gallery, &s->demux, s->io, s->path, MAX_SIDE, err);
+    if (code == KB_OK && s->gallery)
+        return choose_stream(s, type, err);
+    if (code == KB_OK)
+        code = open_demuxer(s, err);
     if (code != KB_OK)
         return code;
     int e = find_stream_info(s->demux);
@@ -290,6 +294,8 @@ enum kb_code demux_read(struct demux *s, AVPacket *ret, struct kb_error *err)
         enum kb_code code = cancel_check(s->cancel, err);
         if (code != KB_OK)
             return code;
+        if (s->gallery)
+            return gallery_read(s->gallery, ret, err);
         int e = av_read_frame(s->demux, ret);
         if (e == AVERROR(ENOMEM))
             return kb_no_memory(err);
@@ -345,6 +351,8 @@ enum kb_code demux_decode(struct demux *s, AVFrame *ret, struct kb_error *err)
 
 bool demux_seek(struct demux *s, int64_t timestamp)
 {
+    if (s->gallery)
+        return false;
     if (avformat_seek_file(s->demux, s->stream->index, INT64_MIN, timestamp, timestamp, 0) < 0)
         return false;
     avcodec_flush_buffers(s->decoder);
@@ -365,6 +373,10 @@ static bool seek_first(struct demux *s)
 // stamps, so that nothing depends on how the demuxer came there, and if it is that very packet.
 static bool rewind_stream(struct demux *s)
 {
+    if (s->gallery) {
+        gallery_rewind(s->gallery);
+        return true;
+    }
     const char *format = s->demux->iformat->name;
     if (s->first.size == 0 || !(av_match_name("mp4", format) || av_match_name("matroska", format)))
         return false;
@@ -415,6 +427,8 @@ int64_t demux_duration_us(const struct demux *s)
 
 bool demux_is_still(const struct demux *s)
 {
+    if (s->gallery)
+        return s->stream->nb_frames == 1;
     const AVDictionaryEntry *brand = av_dict_get(s->demux->metadata, "major_brand", NULL, 0);
     if (brand && !strcmp(brand->value, "avif"))
         return s->stream->nb_frames <= 1; // "avis" moves
@@ -427,6 +441,7 @@ void demux_close(struct demux *s)
     avcodec_free_context(&s->decoder);
     av_packet_free(&s->packet);
     avformat_close_input(&s->demux);
+    gallery_close(&s->gallery);
     avio_closep(&s->io);
     free(s->path);
     *s = (struct demux){0};

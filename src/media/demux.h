@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "base/cancel.h"
+#include "media/gallery.h"
 
 #include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
@@ -14,7 +15,8 @@ struct demux {
     char *path;
     AVIOContext *io;
     AVFormatContext *demux;
-    AVStream *stream; // the chosen one, all others are discarded
+    struct gallery *gallery; // reads the file instead, and demux only describes it; mostly NULL
+    AVStream *stream;        // the chosen one, all others are discarded
     const AVCodec *codec;
     AVCodecContext *decoder; // NULL until demux_open_decoder()
     AVPacket *packet;

@@ -83,7 +83,7 @@ static enum kb_code decode(struct reader *r, AVFrame **ret, struct kb_error *err
 
 static bool clock_may_start_again(const struct reader *r)
 {
-    return r->source.demux->iformat->flags & AVFMT_TS_DISCONT;
+    return !r->source.gallery && r->source.demux->iformat->flags & AVFMT_TS_DISCONT;
 }
 
 // f says that it is shown at t, which cannot be: at or before the last picture, or long after it.
@@ -216,7 +216,8 @@ static void fill_info(struct reader *r)
                                   : av_rescale_q(info->duration_us, us, av_inv_q(info->frame_rate));
     info->start_us = find_start(r);
     info->bitrate = video_bitrate(s);
-    snprintf(info->codec, sizeof(info->codec), "%s", avcodec_get_name(s->codec->id));
+    snprintf(info->codec, sizeof(info->codec), "%s",
+             s->gallery ? gallery_format(s->gallery) : avcodec_get_name(s->codec->id));
 }
 
 // How the container says that pictures are to be turned; NULL if it says nothing.

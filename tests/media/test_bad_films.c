@@ -1,5 +1,6 @@
 // Films that are none, that end too early, or whose bytes were changed.
 #include "films.h"
+#include "heic.h"
 
 static void test_refuses(void **state)
 {
@@ -23,6 +24,10 @@ static void test_refuses(void **state)
     CLEANUP(kb_freep) char *data = load_bytes(film(0), &size);
     make_bytes("cut.mp4", data, size / 2);
     make_bytes("head.mp4", data, 40);
+    make_bytes("cut.heic", red_heic, sizeof(red_heic) / 2);
+    make_file("whole.webp", "-f lavfi -i testsrc2=s=64x64:r=20:d=0.2 -c:v libwebp_anim");
+    CLEANUP(kb_freep) char *webp = load_bytes(make_path("whole.webp"), &size);
+    make_bytes("cut.webp", webp, size / 2);
     make_file("huge.png", "-f lavfi -i color=s=9000x16 -frames:v 1");
     make_file("thin.png", "-f lavfi -i color=s=16x64 -vf format=rgb24,crop=1:64 -frames:v 1");
 
@@ -42,6 +47,8 @@ static void test_refuses(void **state)
         {"cover.m4a", KB_BAD_INPUT, "has no picture"},
         {"cut.mp4", KB_BAD_INPUT, "moov"},
         {"head.mp4", KB_BAD_INPUT, "moov"},
+        {"cut.heic", KB_BAD_INPUT, "HEIC"},
+        {"cut.webp", KB_BAD_INPUT, "animated WebP"},
         {"huge.png", KB_BAD_INPUT, "8192x8192"},
         {"thin.png", KB_BAD_INPUT, "1x64"},
     };
@@ -54,6 +61,35 @@ static void test_refuses(void **state)
     assert_fails(err, KB_NOT_FOUND, "http:", reader_open(&r, "http://127.0.0.1/a.mp4", NULL, &err));
     assert_fails(err, KB_NOT_FOUND,
                  "concat:", reader_open(&r, "concat:/etc/hostname|/etc/passwd", NULL, &err));
+}
+
+// A gallery's file with a byte changed is a picture or a reason.
+static void test_changed_gallery(void **state)
+{
+    size_t size;
+    make_file("few.webp", "-f lavfi -i testsrc2=s=32x32:r=20:d=0.2 -c:v libwebp_anim");
+    CLEANUP(kb_freep) char *webp = load_bytes(make_path("few.webp"), &size);
+    const struct {
+        const void *data;
+        size_t size;
+    } files[] = {{red_heic, sizeof(red_heic)}, {webp, size}};
+    for (size_t t = 0; t < ARRAY_LEN(files); t++) {
+        for (size_t i = 0; i < files[t].size; i += 5) {
+            CLEANUP(kb_freep) uint8_t *changed = malloc(files[t].size);
+            memcpy(changed, files[t].data, files[t].size);
+            changed[i] ^= (uint8_t)(i % 2 ? 0xff : 0x01);
+            struct kb_error err = {0};
+            CLEANUP(reader_close) struct reader *r = NULL;
+            enum kb_code code =
+                reader_open(&r, make_bytes("changed", changed, files[t].size), NULL, &err);
+            while (code == KB_OK) {
+                CLEANUP(av_frame_free) AVFrame *f = NULL;
+                code = reader_next(r, &f, &err);
+            }
+            if (code != KB_EOF && (code != KB_BAD_INPUT || !err.text[0]))
+                fail_msg("file %zu, byte %zu: code %d, %s", t, i, (int)code, err.text);
+        }
+    }
 }
 
 static void test_broken_off(void **state)
@@ -113,6 +149,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_changed_gallery),
         cmocka_unit_test(test_broken_off),
         cmocka_unit_test(test_damaged),
     };

@@ -1,4 +1,5 @@
 #include "films.h"
+#include "heic.h"
 
 #include <libavutil/pixdesc.h>
 #include <math.h>
@@ -655,6 +656,45 @@ static void test_bright(void **state)
     }
 }
 
+// What FFmpeg does not read: HEIC, a picture, and animated WebP, a film.
+static void test_gallery(void **state)
+{
+    struct kb_error err = {0};
+    struct seen seen = {0}, again = {0};
+    const char *heic = make_bytes("red.heic", red_heic, sizeof(red_heic));
+    CLEANUP(reader_close) struct reader *picture = open_ok(heic, NULL);
+    const struct reader_info *info = reader_info(picture);
+    assert_true(info->is_still && info->width == 64 && info->height == 48);
+    assert_string_equal(info->codec, "heic");
+    CLEANUP(av_frame_free) AVFrame *f = NULL;
+    assert_ok(err, reader_next(picture, &f, &err));
+    assert_in_range(mean_luma(f, 0.5, 0.5), 58, 68); // red of BT.709 is 63, 102, 240
+    assert_in_range(f->data[2][4 * f->linesize[2] + 4], 230, 242);
+    assert_ok(err, reader_restart(picture, &(struct reader_params){.height = 24}, &err));
+    look_at(picture, &seen);
+    assert_int_equal(seen.n, 1);
+
+    const char *webp = make_file("moving.webp", "-f lavfi -i testsrc2=s=64x64:r=20:d=1 -loop 0 "
+                                                "-c:v libwebp_anim -lossless 1");
+    CLEANUP(reader_close) struct reader *film = open_ok(webp, NULL);
+    info = reader_info(film);
+    assert_true(!info->is_still && info->width == 64 && info->n_frames_estimate == 20);
+    assert_string_equal(info->codec, "webp");
+    assert_true(av_q2d(info->frame_rate) > 19.9 && av_q2d(info->frame_rate) < 20.1);
+    seen.n = 0;
+    look_at(film, &seen);
+    assert_int_equal(seen.n, 20);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(seen.pts[i], 50000 * i);
+    assert_int_equal(seen.duration[19], 50000);
+    assert_true(seen.hash[3] != seen.hash[4]);
+    assert_ok(err, reader_seek(film, 500000, &err));
+    look_at(film, &again);
+    assert_int_equal(again.n, 10);
+    assert_int_equal(again.hash[0], seen.hash[10]);
+    assert_int_equal(again.hash[9], seen.hash[19]);
+}
+
 static void test_cancel(void **state)
 {
     struct kb_error err = {0};
@@ -751,6 +791,7 @@ int main(void)
         cmocka_unit_test(test_restart),       cmocka_unit_test(test_clock_starts_again),
         cmocka_unit_test(test_size_changes),  cmocka_unit_test(test_transparency),
         cmocka_unit_test(test_interlaced),    cmocka_unit_test(test_bright),
+        cmocka_unit_test(test_gallery),
     };
     return cmocka_run_group_tests(tests, make_setup, make_teardown);
 }

@@ -61,7 +61,8 @@ static const char *content_type(const struct asset *a)
         {"opus", "audio/ogg"},  {"oga", "audio/ogg"},        {"wma", "audio/x-ms-wma"},
         {"aiff", "audio/aiff"}, {"amr", "audio/amr"},        {"jpg", "image/jpeg"},
         {"jpeg", "image/jpeg"}, {"png", "image/png"},        {"webp", "image/webp"},
-        {"bmp", "image/bmp"},
+        {"bmp", "image/bmp"},   {"gif", "image/gif"},        {"heic", "image/heic"},
+        {"heif", "image/heif"}, {"avif", "image/avif"},
     };
     const char *dot = strrchr(a->name, '.');
     for (size_t i = 0; dot && i < ARRAY_LEN(types); i++) {
