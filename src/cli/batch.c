@@ -270,24 +270,20 @@ static enum kb_code run_open_items(struct batch *b, struct batch_options *o, str
 
 static void print_row(FILE *f, const struct item *item, int word_width, int name_width)
 {
-    const char *word = _(outcome_words[item->outcome]);
-    int at = word_width + name_width + 4, columns = screen_columns(f) - 1;
+    int at = word_width + name_width + 4;
     CLEANUP(kb_freep) char *name = screen_cut(path_name(item->video), name_width);
-    CLEANUP(text_free) struct text row = {0};
-    text_addf(&row, "%s%*s%s", word, word_width + 2 - screen_width(word), "", name);
-    int pad = name_width + 2 - screen_width(name);
-    if (!isatty(fileno(f))) {
-        text_addf(&row, "%*s%s", item->why[0] ? pad : 0, "", item->why);
-    } else if (item->why[0]) {
-        if (columns - at < NARROW_REASON) {
-            at = 4;
-            pad = at;
-            text_add(&row, "\n");
-        }
-        text_addf(&row, "%*s", pad, "");
-        screen_wrap(&row, item->why, at, at, KB_MAX(columns, at + 10));
+    screen_print_padded(f, _(outcome_words[item->outcome]), word_width + 2);
+    if (!item->why[0]) {
+        fprintf(f, "%s\n", name);
+        return;
     }
-    fprintf(f, "%s\n", text_get(&row));
+    if (isatty(fileno(f)) && screen_columns(f) - at <= NARROW_REASON) {
+        at = 4;
+        fprintf(f, "%s\n%*s", name, at, "");
+    } else {
+        screen_print_padded(f, name, name_width + 2);
+    }
+    screen_print_wrapped(f, item->why, at);
 }
 
 // For people: what became of each, and how many of what.

@@ -70,11 +70,14 @@ static void print_text(const struct doctor *d)
         const struct finding *f = &d->findings[i];
         screen_print_padded(stdout, marks[f->level], width + 2);
         screen_print_padded(stdout, f->title, 18);
-        printf("%s\n", f->text);
-        if (f->advice)
-            printf("%*s-> %s\n", width + 20, "", f->advice);
+        screen_print_wrapped(stdout, f->text, width + 20);
+        if (f->advice) {
+            printf("%*s-> ", width + 20, "");
+            screen_print_wrapped(stdout, f->advice, width + 23);
+        }
     }
-    printf("\n%s\n", sentence);
+    putchar('\n');
+    screen_print_wrapped(stdout, sentence, 0);
 }
 
 static void print_json(const struct doctor *d)

@@ -7,6 +7,7 @@
 #include <sys/ioctl.h>
 #include <unigbrk.h>
 #include <unilbrk.h>
+#include <unistd.h>
 #include <uniwidth.h>
 
 #define USUAL_COLUMNS 80
@@ -103,4 +104,14 @@ void screen_wrap(struct text *ret, const char *text, int column, int indent, int
             text_addf(ret, "\n%*s", i < n ? indent : 0, "");
         begin = i;
     }
+}
+
+void screen_print_wrapped(FILE *f, const char *text, int column)
+{
+    CLEANUP(text_free) struct text lines = {0};
+    if (isatty(fileno(f)))
+        screen_wrap(&lines, text, column, column, KB_MAX(screen_columns(f) - 1, column + 10));
+    else
+        text_add(&lines, text);
+    fprintf(f, "%s\n", text_get(&lines));
 }

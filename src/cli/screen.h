@@ -27,4 +27,8 @@ char *screen_cut(const char *text, int width);
 // a line; none is added at the end. A word that is wider than a line sticks out.
 void screen_wrap(struct text *ret, const char *text, int column, int indent, int width);
 
+// Print text and the end of its line, where column is what already stands on it. On a terminal what
+// does not fit goes on under it, from column on; a file gets one line.
+void screen_print_wrapped(FILE *f, const char *text, int column);
+
 #endif

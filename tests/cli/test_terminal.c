@@ -201,6 +201,25 @@ static void text_in_lines(void **state)
     }
 }
 
+// Rows of a table stay in their columns where the terminal is narrow.
+static void the_doctor_stays_in_its_columns(void **state)
+{
+    struct outcome r = {0};
+    static const char *const langs[] = {"zh", "en"};
+    for (size_t i = 0; i < ARRAY_LEN(langs); i++) {
+        RUN_ON_TERMINAL(&r, 60, "", "doctor", "--data", in_folder("none"), "--lang", langs[i]);
+        int n = 0;
+        for (char *rest = NULL, *line = strtok_r(r.out, "\r\n", &rest); line;
+             line = strtok_r(NULL, "\r\n", &rest), n++) {
+            if (width_of(line) >= 60)
+                fail_msg("%d columns: '%s'", width_of(line), line);
+        }
+        assert_true(n > 8);
+    }
+    free(r.out);
+    free(r.err);
+}
+
 static int setup(void **state)
 {
     return setlocale(LC_CTYPE, "C.UTF-8") ? folder_setup(state) : -1;
@@ -211,6 +230,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_lose_their_middle),
         cmocka_unit_test(text_in_lines),
+        cmocka_unit_test(the_doctor_stays_in_its_columns),
         cmocka_unit_test(the_bar_never_wraps),
         cmocka_unit_test(clean_asks_before_it_removes_all),
         cmocka_unit_test(clean_in_a_script_wants_a_yes),
