@@ -53,10 +53,11 @@ static void look_at_processor(struct doctor *d)
     bool old = !has_word(flags, "avx2");
     bool busy = load > 2.0 * cores + 1;
     doctor_add(d, "processor", _("processor"), old || busy ? FINDING_WARNING : FINDING_OK,
-               old    ? _("this processor is old; expect it to be many times slower")
-               : busy ? _("the machine has more to do than it can; end other programs or use fewer "
-                          "workers (--workers)")
-                      : NULL,
+               old ? _("this processor is old; expect it to be many times slower")
+               : busy
+                   ? _("the machine has more to do than it can; end other programs, or make fewer "
+                       "videos at the same time (koubo serve --workers 1)")
+                   : NULL,
                _("%s, %d cores for koubo, %s; load %.1f; networks run in %s"),
                model[0] ? model : _("unknown model"), cores, list[0] ? list : _("no AVX2"), load,
                precision_name(precision_resolve(PRECISION_AUTO, true)));
@@ -67,10 +68,12 @@ static void look_at_memory(struct doctor *d)
     double free_bytes = (double)proc_bytes("/proc/meminfo", "MemAvailable");
     double all_bytes = (double)proc_bytes("/proc/meminfo", "MemTotal");
     bool low = free_bytes < (double)MEMORY_NEEDED;
-    doctor_add(d, "memory", _("memory"), low ? FINDING_WARNING : FINDING_OK,
-               low ? _("a worker needs about 0.5 GB; close other programs or use --workers 1")
-                   : NULL,
-               _("%.1f of %.1f GB available"), free_bytes / GIB, all_bytes / GIB);
+    doctor_add(
+        d, "memory", _("memory"), low ? FINDING_WARNING : FINDING_OK,
+        low ? _("each video that is made takes about 0.5 GB; close other programs, or make one "
+                "at a time (koubo serve --workers 1)")
+            : NULL,
+        _("%.1f of %.1f GB available"), free_bytes / GIB, all_bytes / GIB);
 }
 
 static void look_at_gpu(struct doctor *d)

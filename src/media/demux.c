@@ -169,10 +169,11 @@ static enum kb_code open_demuxer(struct demux *s, struct kb_error *err)
     if (e == AVERROR(ENOMEM))
         return kb_no_memory(err);
     if (looks_like_mp4(s->io))
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("'%s' is cut short or damaged: its index (moov) cannot be read; copy or "
-                         "export it again"),
-                       s->path);
+        return kb_fail(
+            err, KB_BAD_INPUT,
+            _("'%s' is cut short or damaged: the part that says what is in it is missing; "
+              "copy or export it again"),
+            s->path);
     return kb_fail(err, KB_BAD_INPUT,
                    _("'%s' is not an audio or video file that can be read; its content does not "
                      "match any known format"),
