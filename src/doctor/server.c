@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/port.h"
+#include "notify/reason.h"
 #include "queue/job.h"
 #include "queue/stats.h"
 #include "queue/worker.h"
@@ -72,7 +73,7 @@ static double ask_health(const char *url, struct kb_error *err)
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_cleanup(curl);
     if (result != CURLE_OK)
-        kb_fail(err, KB_UNAVAILABLE, "%s", curl_easy_strerror(result));
+        kb_fail(err, KB_UNAVAILABLE, "%s", transfer_reason(result));
     else if (status != 200)
         kb_fail(err, KB_UNAVAILABLE, "HTTP %ld", status);
     return result == CURLE_OK && status == 200 ? ms : -1;

@@ -58,8 +58,17 @@ const char *ffmpeg_error(int e)
         N_("Not yet implemented in FFmpeg, patches welcome"),
         N_("Generic error in an external library"),
         N_("Unknown error occurred"),
+        N_("Internal bug, should not have happened"),
+        N_("Bitstream filter not found"),
+        N_("Buffer too small"),
+        N_("Demuxer not found"),
+        N_("Filter not found"),
+        N_("Muxer not found"),
+        N_("Option not found"),
+        N_("Protocol not found"),
+        N_("Immediate exit requested"),
     };
-    static _Thread_local char text[AV_ERROR_MAX_STRING_SIZE];
+    char text[AV_ERROR_MAX_STRING_SIZE];
     // The system's own numbers: av_strerror() would speak the language of the environment.
     if (AVUNERROR(e) > 0 && strerrordesc_np(AVUNERROR(e)))
         return kb_strerror(AVUNERROR(e));
@@ -67,7 +76,7 @@ const char *ffmpeg_error(int e)
     for (size_t i = 0; i < ARRAY_LEN(known); i++)
         if (strcmp(known[i], text) == 0)
             return _(known[i]);
-    return text;
+    return _("Unknown error occurred");
 }
 
 static int interrupted(void *opaque)

@@ -1,11 +1,11 @@
 // One message to one target: a webhook, a mail server, or the robot of a group chat. The formats of
 // the robots are those of their makers' pages for "group robot" ("群机器人", "自定义机器人").
 //
-// Addresses of robots hold their key, so no address is ever part of a sentence; curl's own texts
-// name at most the host.
+// Addresses of robots hold their key, so no address is ever part of a sentence.
 #include "base/bytes.h"
 #include "base/utf8.h"
 #include "notify/internal.h"
+#include "notify/reason.h"
 
 #include <curl/curl.h>
 #include <openssl/evp.h>
@@ -79,15 +79,14 @@ static int check_cancel(void *opaque, curl_off_t down_total, curl_off_t down, cu
     return cancel_requested(opaque);
 }
 
-// What is the same for every transfer. detail lives as long as the handle.
+// What is the same for every transfer.
 static CURL *transfer(const char *url, const char *protocols, struct text *answer,
-                      char detail[CURL_ERROR_SIZE], const struct cancel *cancel)
+                      const struct cancel *cancel)
 {
     pthread_once(&curl_once, curl_set_up);
     CURL *c = curl_easy_init();
     if (!c)
         abort(); // memory is out
-    detail[0] = '\0';
     curl_easy_setopt(c, CURLOPT_URL, url);
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, protocols);
     curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 0L);
@@ -97,7 +96,6 @@ static CURL *transfer(const char *url, const char *protocols, struct text *answe
     curl_easy_setopt(c, CURLOPT_TIMEOUT, TOTAL_SECONDS);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, keep_answer);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, answer);
-    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, detail);
     curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, check_cancel);
     curl_easy_setopt(c, CURLOPT_XFERINFODATA, (void *)cancel);
@@ -105,27 +103,31 @@ static CURL *transfer(const char *url, const char *protocols, struct text *answe
     return c;
 }
 
-static enum kb_code perform(CURL *c, const char *detail, struct kb_error *err)
+static enum kb_code perform(CURL *c, struct kb_error *err)
 {
     CURLcode result = curl_easy_perform(c);
     if (result == CURLE_OK)
         return KB_OK;
     if (result == CURLE_ABORTED_BY_CALLBACK)
         return kb_fail(err, KB_CANCELLED, _("cancelled"));
+    long answer = 0; // of a mail server, to whatever it refused
+    curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &answer);
+    if (answer >= 400)
+        return kb_fail(err, KB_UNAVAILABLE,
+                       _("the message could not be delivered: the server answered %ld"), answer);
     return kb_fail(err, KB_UNAVAILABLE, _("the message could not be delivered: %s"),
-                   *detail ? detail : curl_easy_strerror(result));
+                   transfer_reason(result));
 }
 
 static enum kb_code post(const char *url, struct curl_slist **headers, const char *body,
                          struct text *answer, const struct cancel *cancel, struct kb_error *err)
 {
-    char detail[CURL_ERROR_SIZE];
-    CLEANUP(curl_done) CURL *c = transfer(url, "http,https", answer, detail, cancel);
+    CLEANUP(curl_done) CURL *c = transfer(url, "http,https", answer, cancel);
     add_header(headers, "Content-Type: application/json; charset=utf-8");
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, *headers);
     curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(body));
     curl_easy_setopt(c, CURLOPT_POSTFIELDS, body);
-    enum kb_code code = perform(c, detail, err);
+    enum kb_code code = perform(c, err);
     if (code != KB_OK)
         return code;
     long status = 0;
@@ -335,7 +337,6 @@ static enum kb_code send_email(const json_t *target, const struct message *m,
     const json_t *to = json_object_get(target, "to");
     CLEANUP(headers_free) struct curl_slist *recipients = NULL;
     CLEANUP(text_free) struct text mail = {0}, answer = {0};
-    char detail[CURL_ERROR_SIZE];
     mail_write(&mail, field(target, "from"), to, m);
     for (size_t i = 0; i < json_array_size(to); i++)
         add_header(&recipients, json_string_value(json_array_get(to, i)));
@@ -343,7 +344,7 @@ static enum kb_code send_email(const json_t *target, const struct message *m,
     struct mail_source source = {text_get(&mail), mail.size};
     bool plain = json_is_false(json_object_get(target, "tls"));
     CLEANUP(curl_done)
-    CURL *c = transfer(field(target, "smtp"), "smtp,smtps", &answer, detail, cancel);
+    CURL *c = transfer(field(target, "smtp"), "smtp,smtps", &answer, cancel);
     // ALL: without STARTTLS there is no mail, and no password either.
     curl_easy_setopt(c, CURLOPT_USE_SSL, (long)(plain ? CURLUSESSL_NONE : CURLUSESSL_ALL));
     curl_easy_setopt(c, CURLOPT_MAIL_FROM, field(target, "from"));
@@ -355,7 +356,7 @@ static enum kb_code send_email(const json_t *target, const struct message *m,
     curl_easy_setopt(c, CURLOPT_UPLOAD, 1L);
     curl_easy_setopt(c, CURLOPT_READFUNCTION, read_mail);
     curl_easy_setopt(c, CURLOPT_READDATA, &source);
-    return perform(c, detail, err);
+    return perform(c, err);
 }
 
 enum kb_code message_send(const json_t *target, const struct message *m,

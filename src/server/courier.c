@@ -5,6 +5,7 @@
 #include "base/cancel.h"
 #include "base/log.h"
 #include "notify/notify.h"
+#include "notify/reason.h"
 #include "server/duix/codes.h"
 #include "server/duix/delivery.h"
 #include "server/internal.h"
@@ -204,7 +205,7 @@ static enum kb_code explain(CURL *curl, CURLcode result, const struct download *
         return kb_fail(err, KB_BAD_INPUT, _("'%s' is empty (0 bytes)"), address);
     return kb_fail(err, KB_UNAVAILABLE,
                    _("'%s' cannot be downloaded: %s; does the address open in a browser?"), address,
-                   curl_easy_strerror(result));
+                   transfer_reason(result));
 }
 
 // KB_CANCELLED: to be tried again if the asset is still there; nothing is to be said about it.

@@ -1,6 +1,10 @@
 // What arrives, whether its signature is right, and what happens when it is refused.
 #include "tests/notify/receiver.h"
 
+#include "base/sentence.h"
+#include "notify/reason.h"
+#include "tests/chinese.h"
+
 #include <ctype.h>
 
 static void test_webhook(void **state)
@@ -333,13 +337,36 @@ static void test_test_button(void **state)
     server_stop(&s);
 }
 
+// Whatever code libcurl has, a Chinese sentence holds no English, and an English one no Chinese.
+static void test_reasons_in_one_language(void **state)
+{
+    load_chinese();
+    for (int code = 1; code < CURL_LAST; code++) {
+        kb_language_set_thread(KB_LANGUAGE_CATALOGUE);
+        for (const char *c = transfer_reason((CURLcode)code); *c; c++)
+            assert_true((unsigned char)*c >= 0x80);
+        kb_language_set_thread(KB_LANGUAGE_SOURCE);
+        for (const char *c = transfer_reason((CURLcode)code); *c; c++)
+            assert_true((unsigned char)*c < 0x80);
+    }
+    struct kb_error err = {0};
+    kb_fail(&err, KB_UNAVAILABLE, _("the message could not be delivered: %s"),
+            transfer_reason(CURLE_COULDNT_CONNECT));
+    CLEANUP(kb_freep) char *kept = sentence_of(&err);
+    kb_language_set_thread(KB_LANGUAGE_CATALOGUE);
+    CLEANUP(kb_freep) char *said = sentence_say(kept);
+    assert_string_equal(said, "通知没有送达：连不上服务器");
+    kb_language_set_thread(KB_LANGUAGE_DEFAULT);
+}
+
 int main(void)
 {
     receiver_prepare();
     const struct CMUnitTest tests[] = {
-        TEST(test_webhook),     TEST(test_wecom), TEST(test_dingtalk),
-        TEST(test_feishu),      TEST(test_mail),  TEST(test_sentences_hold_no_secret),
-        TEST(test_test_button),
+        TEST(test_webhook),     TEST(test_wecom),
+        TEST(test_dingtalk),    TEST(test_feishu),
+        TEST(test_mail),        TEST(test_sentences_hold_no_secret),
+        TEST(test_test_button), cmocka_unit_test(test_reasons_in_one_language),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
