@@ -17,6 +17,7 @@ stamp=build/set-up-done
 set_up()
 {
     . tools/setup.sh
+    choose_language "$@"
     say "第一次运行，先做准备（几分钟，最多下载约 500 MB）" \
         "first run: setting up (some minutes, up to some 500 MB to download)"
     n_steps=5
@@ -30,9 +31,10 @@ set_up()
 }
 
 if [ ! -e "$stamp" ] || [ package-lock.json -nt "$stamp" ] || [ tools/setup.sh -nt "$stamp" ]; then
-    set_up
+    set_up "$@"
 elif [ -n "$(find src po meson.build web/src web/package-lock.json -newer "$stamp" -print -quit)" ]; then
     . tools/setup.sh
+    choose_language "$@"
     say "源码有改动，重新编译" "the sources have changed: compiling"
     build build
     build_page

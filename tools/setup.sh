@@ -1,10 +1,39 @@
 # What start.sh and test.sh share. Sourced by them, from the project's folder; POSIX sh.
 
+# choose_language ARGUMENTS...: Chinese or English, as koubo will choose with these (src/cli/locale.c).
+language=
+choose_language()
+{
+    language=
+    before=
+    for argument; do
+        case "$before$argument" in
+        --) break ;;
+        --lang=* | --lang\ *) language=${argument#--lang=} ;;
+        esac
+        before=
+        [ "$argument" != --lang ] || before="--lang "
+    done
+    locale=${LC_ALL:-${LC_MESSAGES:-${LANG:-C}}}
+    [ -z "$language" ] || locale=
+    case "$locale" in
+    C | POSIX) language=en ;;
+    esac
+    for name in $(echo "${LANGUAGE:-}" | tr : ' ') $locale; do
+        case "$name" in
+        zh*) language=${language:-zh} ;;
+        en*) language=${language:-en} ;;
+        esac
+    done
+    [ "$language" = zh ] || language=en
+}
+
 # pick CHINESE ENGLISH: the text in the user's language.
 pick()
 {
-    case "${LC_ALL:-${LC_MESSAGES:-${LANG:-}}}" in
-    zh*) echo "$1" ;;
+    [ -n "$language" ] || choose_language
+    case "$language" in
+    zh) echo "$1" ;;
     *) echo "$2" ;;
     esac
 }

@@ -274,6 +274,56 @@ static void one_language_a_terminal(void **state)
     setenv("LANGUAGE", "en", 1);
 }
 
+// What start.sh says before koubo runs is in the language that koubo will speak.
+static void set_up_speaks_it_too(void **state)
+{
+    static const struct {
+        const char *locale, *language, *arguments[4];
+    } table[] = {
+        {"zh_CN.UTF-8", NULL, {NULL}},
+        {"zh_CN.UTF-8", "", {NULL}},
+        {"zh_CN.UTF-8", "en_US:en", {NULL}},
+        {"en_US.UTF-8", "zh_CN:zh", {NULL}},
+        {"C", "zh_CN", {NULL}},
+        {"C.UTF-8", "de:zh", {NULL}},
+        {"de_DE.UTF-8", "de", {NULL}},
+        {"zh_CN.UTF-8", "zh_CN", {"--lang", "en"}},
+        {"C", "en", {"--lang=zh"}},
+        {"C", NULL, {"--lang", "zh", "generate"}},
+        {"zh_CN.UTF-8", NULL, {"generate", "--", "--lang=en"}},
+    };
+    CLEANUP(kb_freep) char *folder = kb_strdup(source_path("tools/setup.sh"));
+    struct outcome r = {0};
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        const char *const *a = table[i].arguments;
+        setenv("LC_ALL", table[i].locale, 1);
+        unsetenv("LANGUAGE");
+        if (table[i].language)
+            setenv("LANGUAGE", table[i].language, 1);
+        CLEANUP(kb_freep)
+        char *command =
+            kb_printf(". %s && choose_language %s %s %s && pick 中文 English", folder,
+                      a[0] ? a[0] : "", a[0] && a[1] ? a[1] : "", a[0] && a[1] && a[2] ? a[2] : "");
+        char said[32] = "";
+        FILE *f = popen(command, "r");
+        assert_non_null(f);
+        assert_non_null(fgets(said, sizeof(said), f));
+        assert_int_equal(pclose(f), 0);
+        const char *arguments[8] = {NULL};
+        size_t n = 0;
+        for (size_t k = 0; k < 2 && a[0] && strncmp(a[0], "--lang", 6) == 0 && a[k]; k++)
+            arguments[n++] = a[k];
+        arguments[n] = "--help";
+        program_run(&r, arguments);
+        if (has_chinese(said) != has_chinese(r.out))
+            fail_msg("row %zu: set-up says '%s', koubo %s", i, said, r.out);
+    }
+    setenv("LC_ALL", "C.UTF-8", 1);
+    setenv("LANGUAGE", "en", 1);
+    free(r.out);
+    free(r.err);
+}
+
 static int setup(void **state)
 {
     return setlocale(LC_CTYPE, "C.UTF-8") ? folder_setup(state) : -1;
@@ -285,6 +335,7 @@ int main(void)
         cmocka_unit_test(every_line_fits),
         cmocka_unit_test(options_are_aligned),
         cmocka_unit_test(one_language_a_terminal),
+        cmocka_unit_test(set_up_speaks_it_too),
     };
     return cmocka_run_group_tests(tests, setup, folder_teardown);
 }
