@@ -321,7 +321,10 @@ export class Mock {
     async 'POST batches'({ request, response, id, verb }) {
         const given = await this.body(request);
         if (!id) {
-            [given.audio, ...given.videos].forEach((a) => this.find('asset', a.id ?? a));
+            const videos = given.videos.map((v) => this.find('asset', v.id ?? v));
+            this.find('asset', given.audio);
+            if (videos.every((v) => v.state === 'bad'))
+                throw new Problem(400, 'bad_input', `这些视频都不能用：${videos[0].error}`, `none of these videos can be used: ${videos[0].error}`);
             return this.json(response, this.queue.createBatch(given), 201);
         }
         const batch = this.find('batch', id);

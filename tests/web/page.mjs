@@ -141,19 +141,20 @@ await run({
     // As notifications link to it. It is neither running nor among the latest.
     async a_link_leads_to_its_batch() {
         const page = await open();
-        await choose(page, audio, [broken]);
-        await page.getByTestId('video-row').getByRole('alert').waitFor();
+        await choose(page, audio, [good[0]]);
+        await page.getByTestId('before').getByText('1 个可以生成').waitFor();
         const [sound] = (await server.list('/assets?kind=audio'));
-        const [bad] = (await server.list('/assets')).filter((a) => a.state === 'bad');
+        const [film] = (await server.list('/assets?kind=video')).filter((a) => a.state === 'ready');
         const ids = [];
         for (let i = 0; i < 5; i++) {
             const answer = await fetch(`${server.url}/api/v1/batches`, {
                 method: 'POST',
                 headers: { 'Content-Type': 'application/json' },
-                body: JSON.stringify({ name: `link-${i}`, audio: sound.id, videos: [bad.id] }),
+                body: JSON.stringify({ name: `link-${i}`, audio: sound.id, videos: [film.id] }),
             });
             holds(answer.status === 201, `a batch by the API: ${await answer.clone().text()}`);
             ids.push((await answer.json()).id);
+            await fetch(`${server.url}/api/v1/batches/${ids[i]}/cancel`, { method: 'POST' });
         }
         await until('their end', async () => (await server.list('/batches')).every((b) => b.state === 'ended'));
         await page.goto(`${server.url}/?batch=${ids[0]}`);
