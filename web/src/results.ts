@@ -66,7 +66,7 @@ async function resultsOf(jobs: Set<number>, known: Map<number, Result>, filter: 
 
 async function putBack(videos: Asset[], options: Options) {
     const { state, save, removeVideos, clearAudio } = batchSelection;
-    removeVideos([...state.videos]).forget();
+    removeVideos([...state.videos]);
     clearAudio();
     state.videos = videos.map((v) => knownAsset(v, save));
     state.options = options;
