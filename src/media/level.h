@@ -1,4 +1,4 @@
-// How loud a speech is, its pauses left out. Internal to media/. Not thread-safe.
+// How loud a speech of 16 kHz is, its pauses left out. Not thread-safe.
 #ifndef MEDIA_LEVEL_H
 #define MEDIA_LEVEL_H
 

@@ -12,7 +12,9 @@
 #include "face/models.h"
 #include "media/audio.h"
 #include "media/demux.h"
+#include "media/level.h"
 #include "media/reader.h"
+#include "media/sound.h"
 #include "media/voice.h"
 
 #include <math.h>
@@ -26,7 +28,8 @@
 #define LONG_VIDEO_MS (10 * 60 * 1000)
 #define LONG_AUDIO_MS (30 * 60 * 1000)
 #define SHORT_MS      500
-#define SILENT_PEAK   0.01f
+#define SILENT_DB     (-85.0) // the last bit of 16
+#define QUIET_DB      (-60.0)
 #define PEAKS         400
 #define PEAK_BLOCK    512 // samples of 16 kHz sound behind one value before they are joined
 
@@ -48,7 +51,8 @@ struct peaks {
     size_t n, capacity;
     size_t in_block; // samples in the last one
     int64_t samples;
-    float highest;
+    struct level level;
+    bool gaps; // something is missing, or damaged
 };
 
 static bool peaks_add(struct peaks *p, const float *samples, int n)
@@ -68,10 +72,10 @@ static bool peaks_add(struct peaks *p, const float *samples, int n)
         }
         float size = fabsf(samples[i]);
         p->values[p->n - 1] = KB_MAX(p->values[p->n - 1], size);
-        p->highest = KB_MAX(p->highest, size);
         p->in_block++;
     }
     p->samples += n;
+    level_feed(&p->level, samples, n);
     return true;
 }
 
@@ -99,6 +103,7 @@ static enum kb_code listen(const char *path, struct peaks *p, const struct cance
         if (code == KB_OK && !peaks_add(p, samples, n))
             code = kb_no_memory(err);
     }
+    p->gaps = code == KB_EOF && audio_facts(audio)->n_holes > 0;
     return code == KB_EOF ? KB_OK : code;
 }
 
@@ -117,7 +122,10 @@ static enum kb_code look_at_sound(struct store *s, const struct asset *a, const 
                                     .n_peaks = peaks_join(&p, joined)};
         warn(&w, facts.duration_ms > LONG_AUDIO_MS, "very_long");
         warn(&w, facts.duration_ms < SHORT_MS, "short");
-        warn(&w, p.highest < SILENT_PEAK, "silent");
+        double level = level_db(&p.level);
+        warn(&w, !(level > SILENT_DB), "silent");
+        warn(&w, level > SILENT_DB && level < QUIET_DB, "quiet");
+        warn(&w, p.gaps, "gaps");
         memcpy(facts.warnings, w.codes, sizeof(facts.warnings));
         code = asset_set_facts(s, a->id, &facts, err);
     }

@@ -1,4 +1,5 @@
 // What an inspector finds in uploads, and what it says about those it cannot read.
+#include "tests/media/make.h"
 #include "tests/queue/queue.h"
 #include "tests/worker/grey.h"
 
@@ -91,11 +92,13 @@ static void test_sounds(void **state)
     static const struct {
         const char *name;
         double seconds, amplitude;
-        bool silent, brief;
+        bool silent, quiet, brief;
     } cases[] = {
-        {"loud.wav", 2, 0.8, false, false},
-        {"silent.wav", 2, 0.001, true, false},
-        {"brief.wav", 0.2, 0.8, false, true},
+        {"loud.wav", 2, 0.8, false, false, false},
+        {"far away.wav", 2, 0.003, false, false, false},
+        {"quiet.wav", 2, 0.001, false, true, false},
+        {"silent.wav", 2, 0, true, false, false},
+        {"brief.wav", 0.2, 0.8, false, false, true},
     };
     struct queue_test *t = *state;
     CLEANUP(kb_freep) char *path = path_join(t->folder, "tone.wav");
@@ -109,6 +112,8 @@ static void test_sounds(void **state)
         int64_t ms = json_integer_value(json_object_get(a, "duration"));
         assert_true(fabs((double)ms - cases[i].seconds * 1000) < 5);
         assert_int_equal(warns(a, "silent"), cases[i].silent);
+        assert_int_equal(warns(a, "quiet"), cases[i].quiet);
+        assert_false(warns(a, "gaps"));
         assert_int_equal(warns(a, "short"), cases[i].brief);
         json_t *peaks = json_object_get(a, "peaks");
         assert_true(json_array_size(peaks) > 5 && json_array_size(peaks) <= 400);
@@ -116,6 +121,21 @@ static void test_sounds(void **state)
         assert_true(llabs(peak - lrint(cases[i].amplitude * 255)) <= 2);
         json_decref(a);
     }
+}
+
+static void test_gaps_are_told(void **state)
+{
+    struct queue_test *t = *state;
+    char id[33];
+    assert_int_equal(make_setup(NULL), 0);
+    add_and_inspect(t, "hole.mkv",
+                    make_file("hole.mkv", "-f lavfi -i sine=duration=3 -af "
+                                          "aselect='not(between(t,1,2))' -c:a pcm_s16le"),
+                    id);
+    json_t *a = shown(t, id);
+    assert_true(warns(a, "gaps"));
+    json_decref(a);
+    make_teardown(NULL);
 }
 
 static void test_a_person_is_found(void **state)
@@ -201,6 +221,7 @@ int main(void)
 #define CASE(f) cmocka_unit_test_setup_teardown(f, queue_setup, queue_teardown)
     const struct CMUnitTest tests[] = {
         CASE(test_sounds),
+        CASE(test_gaps_are_told),
         CASE(test_a_person_is_found),
         CASE(test_a_film_without_a_face),
         CASE(test_what_cannot_be_read_is_named),

@@ -1,5 +1,5 @@
 // What the API sends (docs/openapi.yaml), as far as the page uses it. Times are ms since 1970.
-export type Warning = 'no_face' | 'several_faces' | 'small_face' | 'very_long' | 'low_resolution' | 'silent' | 'short';
+export type Warning = 'no_face' | 'several_faces' | 'small_face' | 'very_long' | 'low_resolution' | 'silent' | 'short' | 'quiet' | 'gaps';
 
 export interface Asset {
     id: string;

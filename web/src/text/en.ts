@@ -39,11 +39,12 @@ const en: Texts = {
     },
     warning: {
         no_face: 'No face found', several_faces: 'Several faces', small_face: 'Small face', very_long: 'Very long', low_resolution: 'Low resolution',
-        silent: 'Silent', short: 'Very short',
+        silent: 'Silent', short: 'Very short', quiet: 'Very quiet', gaps: 'Sound with gaps',
         help: {
             no_face: 'No face was seen in the pictures that were looked at, so it is left out; if there is one, try it anyway', several_faces: 'The largest face speaks; see the options for another',
             small_face: 'Small faces turn out less well; use a closer view if you can', very_long: 'This takes a while; a short piece makes a quicker first try',
             low_resolution: '720p or more is better', silent: 'No sound was heard; listen to it first', short: 'Is it complete?',
+            quiet: 'Lips may follow its noise; record it louder if you can', gaps: 'What is missing or damaged becomes silence; listen to it first',
         },
     },
     before: {

@@ -35,10 +35,11 @@ const zh = {
     },
     warning: {
         no_face: '没有检测到人脸', several_faces: '有多张人脸', small_face: '人脸太小', very_long: '时间很长', low_resolution: '分辨率低',
-        silent: '没有声音', short: '时间太短',
+        silent: '没有声音', short: '时间太短', quiet: '声音太轻', gaps: '声音有缺失',
         help: {
             no_face: '抽查的画面里没有看到人脸，所以不会生成；确定有人脸，就点“仍要生成”', several_faces: '默认让最大的脸说话，可在参数设置里改', small_face: '脸太小时效果不好，建议换近一些的画面',
             very_long: '处理需要较长时间，可以先用短一点的片段试试', low_resolution: '建议使用 720p 以上的视频', silent: '听不到声音，请先试听', short: '内容很短，请确认是否完整',
+            quiet: '口型可能会跟着噪声走，建议录得响一些', gaps: '缺失或损坏的地方会用静音代替，请先试听',
         },
     },
     before: {
