@@ -146,7 +146,7 @@ int64_t track_pts_us(const struct track *t, int frame)
     return t->pts[frame];
 }
 
-static const struct track_record *record_at(const struct track *t, int face, int frame)
+const struct track_record *track_record(const struct track *t, int face, int frame)
 {
     if (frame < 0 || frame >= t->info.n_frames || face < 0 || face >= t->info.n_faces)
         return NULL;
@@ -156,7 +156,7 @@ static const struct track_record *record_at(const struct track *t, int face, int
 
 void track_face(const struct track *t, int face, int frame, struct track_face *ret)
 {
-    const struct track_record *r = record_at(t, face, frame);
+    const struct track_record *r = track_record(t, face, frame);
     if (r)
         record_unpack(r, ret);
     else
@@ -208,7 +208,7 @@ static void shot_around(const struct track *t, int frame, int *first, int *end)
 
 bool track_points3_smooth(const struct track *t, int face, int frame, float sigma, float (*ret)[3])
 {
-    const struct track_record *r = record_at(t, face, frame);
+    const struct track_record *r = track_record(t, face, frame);
     if (!r)
         return false;
     record_points(r, ret);
@@ -224,7 +224,7 @@ bool track_points3_smooth(const struct track *t, int face, int frame, float sigm
             sum[i][k] = (double)ret[i][k];
     for (int side = -1; side <= 1; side += 2) {
         int most = KB_MIN(radius, side < 0 ? frame - first : end - 1 - frame);
-        for (int d = 1; d <= most && (r = record_at(t, face, frame + side * d)); d++) {
+        for (int d = 1; d <= most && (r = track_record(t, face, frame + side * d)); d++) {
             double weight = exp(-0.5 * (double)(d * d) / ((double)sigma * (double)sigma));
             float points[TRACK_N_POINTS][3];
             record_points(r, points);
@@ -252,19 +252,19 @@ bool track_points_smooth(const struct track *t, int face, int frame, float sigma
 
 bool track_box_smooth(const struct track *t, int face, int frame, int n, float ret[4])
 {
-    if (!record_at(t, face, frame))
+    if (!track_record(t, face, frame))
         return false;
     n = KB_MAX(n, 1);
     int end = frame + 1, first = frame, shot_first, shot_end;
     shot_around(t, frame, &shot_first, &shot_end);
-    while (end < KB_MIN(frame + n, shot_end) && record_at(t, face, end))
+    while (end < KB_MIN(frame + n, shot_end) && track_record(t, face, end))
         end++;
-    while (first > KB_MAX(end - n, shot_first) && record_at(t, face, first - 1))
+    while (first > KB_MAX(end - n, shot_first) && track_record(t, face, first - 1))
         first--;
     double sum[4] = {0};
     for (int i = first; i < end; i++)
         for (int k = 0; k < 4; k++)
-            sum[k] += (double)record_at(t, face, i)->box[k];
+            sum[k] += (double)track_record(t, face, i)->box[k];
     for (int k = 0; k < 4; k++)
         ret[k] = (float)(sum[k] / (end - first));
     return true;
@@ -291,7 +291,7 @@ void track_mouth(const struct track *t, int face, int i, struct track_mouth *ret
                                 .y0 = m->y0,
                                 .scale = m->scale,
                                 .planes = {m->pixels, m->pixels + n, m->pixels + n + n / 4}};
-    const struct track_record *r = record_at(t, face, m->frame);
+    const struct track_record *r = track_record(t, face, m->frame);
     assert(r); // who reads and who makes tracks keeps no mouth without one
     record_points(r, ret->points);
 }
@@ -345,13 +345,60 @@ static double mean_x(const struct track_identity *f)
     return sum / KB_MAX(f->n_records, 1);
 }
 
+float record_distance(const struct track_record *r, const float point[2])
+{
+    float w = fmaxf(r->box[2] - r->box[0], 1) / 2, h = fmaxf(r->box[3] - r->box[1], 1) / 2;
+    float x = fabsf(point[0] - (r->box[0] + r->box[2]) / 2);
+    float y = fabsf(point[1] - (r->box[1] + r->box[3]) / 2);
+    if (x <= w && y <= h)
+        return fmaxf(x / w, y / h) - 1;
+    return hypotf(fmaxf(x - w, 0), fmaxf(y - h, 0));
+}
+
+static int no_face(struct kb_error *err)
+{
+    kb_fail(err, KB_NOT_FOUND, _("no face was found in the video"));
+    return -1;
+}
+
+int track_choose_at(const struct track *t, const float at[2], struct kb_error *err)
+{
+    const float point[2] = {at[0] * (float)t->info.width, at[1] * (float)t->info.height};
+    float least = INFINITY;
+    int best = -1;
+    for (int i = 0; i < t->info.n_frames && !(least < 0); i++)
+        for (int f = 0; f < t->info.n_faces; f++) {
+            const struct track_record *r = track_record(t, f, i);
+            float d = r ? record_distance(r, point) : INFINITY;
+            if (d < least) {
+                least = d;
+                best = f;
+            }
+        }
+    return best >= 0 ? best : no_face(err);
+}
+
+bool face_at_parse(const char *text, float ret[2])
+{
+    float at[2];
+    for (int i = 0; i < 2; i++) {
+        char *end;
+        if (!((*text >= '0' && *text <= '9') || *text == '.'))
+            return false;
+        at[i] = strtof(text, &end);
+        if (end == text || *end != (i == 0 ? ',' : '\0') || !(at[i] >= 0 && at[i] <= 1))
+            return false;
+        text = end + 1;
+    }
+    memcpy(ret, at, sizeof(at));
+    return true;
+}
+
 int track_choose(const struct track *t, enum face_choice choice, int number, struct kb_error *err)
 {
     int n = t->info.n_faces, best = 0;
-    if (n == 0) {
-        kb_fail(err, KB_NOT_FOUND, _("no face was found in the video"));
-        return -1;
-    }
+    if (n == 0)
+        return no_face(err);
     if (choice == FACE_NUMBER && (number < 1 || number > n)) {
         kb_fail(err, KB_NOT_FOUND,
                 ngettext("there is no face number %d: the video has %d face",

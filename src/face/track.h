@@ -83,12 +83,17 @@ bool track_points3_smooth(const struct track *t, int face, int frame, float sigm
 bool track_box_smooth(const struct track *t, int face, int frame, int n, float ret[4]);
 
 // Which face a job animates.
-enum face_choice { FACE_LARGEST, FACE_LEFT, FACE_RIGHT, FACE_CENTER, FACE_NUMBER };
+enum face_choice { FACE_LARGEST, FACE_LEFT, FACE_RIGHT, FACE_CENTER, FACE_NUMBER, FACE_AT };
 // "largest", "left", "right", "center", or a number from 1 (in order of size). False if none of
 // them.
 bool face_choice_parse(const char *text, enum face_choice *ret, int *ret_number);
 // The face's index, or -1 when there is none (then *err says so, KB_NOT_FOUND is its code).
 int track_choose(const struct track *t, enum face_choice choice, int number, struct kb_error *err);
+// FACE_AT: who is at a point of the upright picture, both 0..1 from its left and top: in the first
+// frame in which a face's box holds the point; if there is none, who comes nearest to it in any.
+int track_choose_at(const struct track *t, const float at[2], struct kb_error *err);
+// "0.25,0.4", numbers from 0 to 1. False if it is anything else.
+bool face_at_parse(const char *text, float ret[2]);
 
 // Mean Y, U and V (8 bits) of the skin around the mouth, over all frames with the face.
 void track_skin(const struct track *t, int face, float ret[3]);

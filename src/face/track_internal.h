@@ -51,6 +51,10 @@ struct track {
     struct track_identity *faces;
 };
 
+// NULL where the face is absent, or there is no such face or frame.
+const struct track_record *track_record(const struct track *t, int face, int frame);
+// How far the point is outside of the box; below 0 inside, least in its middle.
+float record_distance(const struct track_record *r, const float point[2]);
 void record_pack(struct track_record *ret, const struct mesh *mesh);
 void record_unpack(const struct track_record *r, struct track_face *ret);
 // The kept points of one record and their depth, in pixels of the frame.

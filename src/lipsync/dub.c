@@ -3,10 +3,9 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "lipsync/lead.h"
 #include "lipsync/pipeline.h"
+#include "lipsync/rigging.h"
 #include "lipsync/speech.h"
-#include "lipsync/style.h"
 #include "media/audio.h"
 #include "media/reader.h"
 #include "media/writer.h"
@@ -177,13 +176,12 @@ static enum kb_code open_writer(struct writer **ret, const struct dub_params *p,
     return writer_open(ret, p->output, &wp, err);
 }
 
-static struct cropper make_cropper(const struct dub_params *p, const struct track *track, int face,
+static struct cropper make_cropper(const struct dub_params *p, const struct track *track,
                                    const struct reader_info *v)
 {
     const struct track_info *t = track_info(track);
     struct cropper c = {
         .track = track,
-        .face = face,
         .scale_x = (float)v->width / (float)t->width,
         .scale_y = (float)v->height / (float)t->height,
         .frame_width = v->width,
@@ -197,15 +195,6 @@ static struct cropper make_cropper(const struct dub_params *p, const struct trac
     return c;
 }
 
-static enum kb_code no_face(const char *video, struct kb_error *err)
-{
-    return kb_fail(
-        err, KB_BAD_INPUT,
-        _("no face was found in '%s'; use a video in which a face is seen from the front, "
-          "well lit and at least about 60 pixels wide"),
-        video);
-}
-
 // All that is at hand when the frames begin.
 struct dub {
     struct engine *engine;
@@ -213,7 +202,7 @@ struct dub {
     const struct mel *mel;
     const struct motion *motion; // told by the listener; NULL with a network that paints
     const struct track *track;
-    int face;
+    const struct cast *cast;
     struct reader *reader;
     int64_t length_us, last_us;
 };
@@ -241,12 +230,44 @@ static enum kb_code settle_length(struct dub *d, struct kb_error *err)
     return code;
 }
 
-static enum kb_code choose_face(struct dub *d, struct kb_error *err)
+// Nobody is large enough, or stands as they should.
+static enum kb_code nobody(const struct dub_params *p, const struct cast_gaps *gaps,
+                           struct kb_error *err)
 {
-    if (track_info(d->track)->n_faces == 0)
-        return no_face(d->p->video, err);
-    d->face = track_choose(d->track, d->p->face, d->p->face_number, err);
-    return d->face >= 0 ? KB_OK : KB_NOT_FOUND;
+    if (gaps->n_small > 0)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the face in '%s' is too small: %.0f pixels high; %d are needed, or %d if "
+                         "it is found in every frame. Use a video in which it is larger"),
+                       p->video, (double)gaps->size, CAST_SAFE_PX, CAST_LEAST_PX);
+    return kb_fail(err, KB_BAD_INPUT,
+                   _("the face in '%s' is upside down, and the network paints upright ones only; "
+                     "turn the video, or leave out --model"),
+                   p->video);
+}
+
+static enum kb_code make_cast(struct cast **ret, const struct dub_params *p,
+                              const struct track *track, bool paints, struct kb_error *err)
+{
+    if (track_info(track)->n_faces == 0)
+        return no_face(p->video, err);
+    const struct cast_params cp = {.choice = p->face,
+                                   .number = p->face_number,
+                                   .at = {p->face_at[0], p->face_at[1]},
+                                   .upright = paints};
+    enum kb_code code = cast_make(ret, track, &cp, err);
+    if (code != KB_OK)
+        return code;
+    const struct cast_gaps *gaps = cast_gaps(*ret);
+    if (cast_count(*ret) == 0)
+        return nobody(p, gaps, err);
+    if (gaps->n_small > 0)
+        log_warn(_("'%s': in %d views of the film the face is too small (%.0f pixels high) and "
+                   "stays as it is"),
+                 p->video, gaps->n_small, (double)gaps->size);
+    if (gaps->n_turned > 0)
+        log_warn(_("'%s': in %d views of the film the face is upside down and stays as it is"),
+                 p->video, gaps->n_turned);
+    return KB_OK;
 }
 
 // From the first frame on, as the dub wants them.
@@ -269,187 +290,11 @@ static struct pipeline_params painting_of(const struct dub *d)
         .lanes = d->engine->lanes,
         .n_lanes = d->engine->n_lanes,
         .mel = d->mel,
-        .cropper = make_cropper(p, d->track, d->face, reader_info(d->reader)),
+        .cast = d->cast,
+        .cropper = make_cropper(p, d->track, reader_info(d->reader)),
         .paste = {.feather = p->mask_feather >= 0 ? p->mask_feather : 0.10f,
                   .dilate = p->mask_dilate >= 0 ? p->mask_dilate : 0.04f,
                   .sharpen = p->sharpen}};
-}
-
-// The progress of a job that goes through its film twice, where every frame counts for two, or
-// through other films after its own.
-struct passes {
-    const struct watch *watch;
-    int64_t first; // frames of the passes before; 0 while the first of two runs
-};
-
-static void report_pass(void *opaque, const struct progress *p)
-{
-    const struct passes *s = opaque;
-    watch_tell(s->watch, p->stage, s->first + p->done,
-               s->first > 0 ? s->first + p->total : 2 * p->total);
-}
-
-// What the rig needs, decided before the first frame.
-struct rigging {
-    struct motion *led;    // of a network that leads; else NULL
-    struct motion *styled; // told by the listener, as the person does it; NULL: nothing was learnt
-    struct style style;
-    struct passes passes;
-    struct track *mouth_from, *style_from;
-    struct rig *rig;
-    struct plan *plan;
-};
-
-static void rigging_clear(struct rigging *r)
-{
-    plan_free(&r->plan);
-    rig_free(&r->rig);
-    motion_free(&r->led);
-    motion_free(&r->styled);
-    track_free(&r->mouth_from);
-    track_free(&r->style_from);
-}
-
-// Another film of the person, of which the largest face counts. Its frames come after those that
-// were looked at before.
-static enum kb_code read_other(struct track **ret, struct rigging *r, const struct dub *d,
-                               const char *video, struct kb_error *err)
-{
-    const struct dub_params *p = d->p;
-    struct track_params tp = {.decoder_threads = thread_count(p->threads),
-                              .cache_limit = p->track_cache_limit,
-                              .watch = {p->watch.cancel, report_pass, &r->passes}};
-    int64_t before = r->passes.first > 0 ? r->passes.first : track_info(d->track)->n_frames;
-    r->passes = (struct passes){&p->watch, before};
-    enum kb_code code = track_obtain(ret, video, p->track_folder, d->engine->faces, &tp, NULL, err);
-    if (code != KB_OK)
-        return code;
-    r->passes.first += track_info(*ret)->n_frames;
-    return track_info(*ret)->n_faces == 0 ? no_face(video, err) : KB_OK;
-}
-
-static void say_style(const struct style *s, const char *video, bool asked_for)
-{
-    CLEANUP(kb_freep) char *found = style_describe(s);
-    if (s->verdict == STYLE_LEARNT)
-        log_verbose(_("the way of speaking of '%s': %s"), video, found);
-    else if (asked_for)
-        log_warn(_("the way of speaking of '%s' is not used, at most how far the mouth opens: %s"),
-                 video, found);
-    else
-        log_verbose(
-            _("the way of speaking of '%s' is not used, at most how far the mouth opens: %s"),
-            video, found);
-}
-
-// How the person speaks, and the listener's motion as they do it.
-static enum kb_code read_style(struct rigging *r, const struct dub *d, struct kb_error *err)
-{
-    const struct dub_params *p = d->p;
-    bool other = p->style_from && !file_same(p->style_from, p->video);
-    if (p->no_style || !d->motion || (!other && track_info(d->track)->n_frames == 1))
-        return KB_OK;
-    const struct track *track = d->track;
-    enum kb_code code = KB_OK;
-    if (other && p->mouth_from && file_same(p->style_from, p->mouth_from)) {
-        track = r->mouth_from;
-    } else if (other) {
-        code = read_other(&r->style_from, r, d, p->style_from, err);
-        track = r->style_from;
-    }
-    if (code != KB_OK)
-        return code;
-    struct style_film f = {.video = other ? p->style_from : p->video,
-                           .info = other ? NULL : reader_info(d->reader),
-                           .track = track,
-                           .face = other ? 0 : d->face,
-                           .listener = d->engine->motion,
-                           .folder = p->track_folder,
-                           .cancel = p->watch.cancel};
-    code = style_obtain(&r->style, &f, err);
-    if (code != KB_OK)
-        return kb_wrap(err, "'%s'", f.video);
-    say_style(&r->style, f.video, other);
-    return r->style.verdict == STYLE_LEARNT ? style_apply(&r->styled, &r->style, d->motion, err)
-                                            : KB_OK;
-}
-
-// The range of the opening to which the plan stretches the motion; 0, 0: it stays.
-static void own_range(const struct rigging *r, const struct dub *d, float *ret_low, float *ret_high)
-{
-    const struct person *person = rig_person(r->rig);
-    bool whole = !d->p->lead && (d->p->no_style || r->styled);
-    *ret_low = *ret_high = 0;
-    if (!whole && r->style.speaks) {
-        *ret_low = r->style.range_low;
-        *ret_high = r->style.range_high;
-    } else if (!whole && person->speaks) {
-        *ret_low = person->aperture_low;
-        *ret_high = person->aperture_high;
-    }
-}
-
-// The motion, out of what the network paints.
-static enum kb_code follow_painting(struct rigging *r, const struct dub *d, struct kb_error *err)
-{
-    const struct dub_params *p = d->p;
-    struct lead_params lp = {
-        .painting = painting_of(d), .person = rig_person(r->rig), .faces = d->engine->faces};
-    int64_t frames;
-    r->passes = (struct passes){&p->watch, 0};
-    lp.painting.watch = (struct watch){p->watch.cancel, report_pass, &r->passes};
-    enum kb_code code = lead_run(&r->led, &frames, &lp, err);
-    if (code != KB_OK)
-        return code == KB_BAD_INPUT ? kb_wrap(err, "'%s'", p->video) : code;
-    r->passes.first = frames;
-    return restart_film(d->reader, p, err);
-}
-
-static enum kb_code prepare_rig(struct rigging *r, const struct dub *d, struct kb_error *err)
-{
-    const struct dub_params *p = d->p;
-    const struct reader_info *v = reader_info(d->reader);
-    const struct track_info *t = track_info(d->track);
-    enum kb_code code =
-        p->mouth_from ? read_other(&r->mouth_from, r, d, p->mouth_from, err) : KB_OK;
-    if (code == KB_OK)
-        code = read_style(r, d, err);
-    if (code != KB_OK)
-        return code;
-    struct rig_params rp = {.track = d->track,
-                            .face = d->face,
-                            .follow = d->engine->follow,
-                            .mouth_from = r->mouth_from,
-                            .cancel = p->watch.cancel};
-    code = rig_create(&r->rig, &rp, err);
-    if (code != KB_OK)
-        return kb_wrap(err, "'%s'", p->video);
-    code = p->lead ? follow_painting(r, d, err) : KB_OK;
-    if (code != KB_OK)
-        return code;
-    struct plan_params pp = {.rig = r->rig,
-                             .track = d->track,
-                             .face = d->face,
-                             .motion = p->lead     ? r->led
-                                       : r->styled ? r->styled
-                                                   : d->motion,
-                             .source = timeline_of(d),
-                             .speech_us = mel_duration_us(d->mel),
-                             .amount = p->mouth_amount,
-                             .still_motion = p->still_motion,
-                             .scale_x = (float)v->width / (float)t->width,
-                             .scale_y = (float)v->height / (float)t->height,
-                             .cancel = p->watch.cancel};
-    own_range(r, d, &pp.own_low, &pp.own_high);
-    code = plan_create(&r->plan, &pp, err);
-    if (code == KB_OK && mouths_drawn(rig_mouths(r->rig)))
-        log_verbose(_("'%s' shows no open mouth: the inside is drawn; --mouth-from takes it from "
-                      "another film of the person"),
-                    p->video);
-    if (code == KB_OK && !r->styled)
-        log_verbose(_("the mouth opens %.2f times as far as the mean speaker's"),
-                    (double)plan_gain(r->plan));
-    return code;
 }
 
 static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, struct clock *clock,
@@ -460,20 +305,30 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     CLEANUP(rigging_clear) struct rigging rigging = {0};
     CLEANUP(writer_close) struct writer *writer = NULL;
     bool moves = d->motion || p->lead;
-    enum kb_code code = moves ? prepare_rig(&rigging, d, err) : KB_OK;
+    const struct rigging_params rp = {.p = p,
+                                      .engine = d->engine,
+                                      .mel = d->mel,
+                                      .motion = d->motion,
+                                      .track = d->track,
+                                      .cast = d->cast,
+                                      .film = info,
+                                      .source = timeline_of(d),
+                                      .painting = painting_of(d)};
+    enum kb_code code = moves ? rigging_make(&rigging, &rp, err) : KB_OK;
+    if (code == KB_OK && p->lead)
+        code = restart_film(d->reader, p, err);
     if (code == KB_OK)
         code = open_writer(&writer, p, info, d->mel, d->length_us, err);
     if (code != KB_OK)
         return code;
     struct pipeline_params pp = moves ? (struct pipeline_params){.source = timeline_of(d),
-                                                                 .rig = rigging.rig,
                                                                  .plan = rigging.plan,
                                                                  .mel = d->mel}
                                       : painting_of(d);
     pp.writer = writer;
     pp.watch = p->watch;
     if (p->lead) // the second time through the film
-        pp.watch = (struct watch){p->watch.cancel, report_pass, &rigging.passes};
+        pp.watch = (struct watch){p->watch.cancel, passes_report, &rigging.passes};
     code = pipeline_run(&pp, &ret->frames, &ret->frames_animated, &ret->seconds, err);
     lap(clock, STAGE_GENERATING);
     if (code != KB_OK)
@@ -493,6 +348,7 @@ enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_re
     CLEANUP(reader_close) struct reader *own_film = NULL;
     CLEANUP(track_free) struct track *track = NULL;
     CLEANUP(motion_free) struct motion *motion = NULL;
+    CLEANUP(cast_free) struct cast *cast = NULL;
     struct dub_result result = {0};
     struct clock clock = {kb_now_us(), result.stage_s};
     const struct watch quiet = {.cancel = p->watch.cancel};
@@ -519,15 +375,16 @@ enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_re
     code =
         track_obtain(&track, p->video, p->track_folder, e->faces, &tp, &result.track_cached, err);
     lap(&clock, STAGE_PREPROCESSING);
+    if (code == KB_OK)
+        code = make_cast(&cast, p, track, !e->motion, err);
     struct dub d = {.engine = e,
                     .p = p,
                     .mel = mel,
                     .motion = motion,
                     .track = track,
+                    .cast = cast,
                     .reader = film,
                     .length_us = length_us};
-    if (code == KB_OK)
-        code = choose_face(&d, err);
     if (code == KB_OK)
         code = settle_length(&d, err);
     if (code == KB_OK)

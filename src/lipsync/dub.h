@@ -32,7 +32,8 @@ struct dub_params {
     int64_t track_cache_limit;          // bytes it may keep; 0 = no limit
 
     enum face_choice face;
-    int face_number;
+    int face_number;  // of FACE_NUMBER
+    float face_at[2]; // of FACE_AT: 0..1 from the left and top of the upright picture
     enum loop_mode loop;
     bool keep_video;     // speech shorter than the video: keep the rest of it, untouched
     int64_t start_us;    // begin there in the video

@@ -89,7 +89,9 @@ static enum kb_code look(void *opaque, const struct shown_frame *shown, bool pai
 {
     struct lead *l = opaque;
     const struct cropper *c = &l->p->painting.cropper;
-    if (!painted)
+    const struct cast *cast = l->p->painting.cast;
+    int member = cast_at(cast, shown->track_frame);
+    if (!painted || !l->p->persons[member])
         return KB_OK;
     if (l->n == l->capacity) {
         int capacity = KB_MAX(l->capacity * 2, 256);
@@ -102,9 +104,9 @@ static enum kb_code look(void *opaque, const struct shown_frame *shown, bool pai
     struct reading *r = &l->readings[l->n];
     struct track_face seen;
     bool found = false;
-    track_face(c->track, c->face, shown->track_frame, &seen);
-    enum kb_code code = lead_read(l->p->faces, l->p->person, shown->frame, &seen, c->scale_x,
-                                  c->scale_y, r->delta, &found, err);
+    track_face(c->track, cast_face(cast, member), shown->track_frame, &seen);
+    enum kb_code code = lead_read(l->p->faces, l->p->persons[member], shown->frame, &seen,
+                                  c->scale_x, c->scale_y, r->delta, &found, err);
     r->pts_us = shown->pts_us;
     l->n += found;
     l->painted++;

@@ -14,10 +14,10 @@
 
 struct lead_params { // borrowed
     // The network's pass over the film, as if its picture were to be kept: source (whose
-    // reader is left at its end), lanes, mel, cropper, paste, cancel and progress. Where its frames
-    // go is not looked at.
+    // reader is left at its end), cast, lanes, mel, cropper, paste, cancel and progress. Where its
+    // frames go is not looked at.
     struct pipeline_params painting;
-    const struct person *person;
+    const struct person *const *persons; // of each member of the cast; NULL: they are not read
     struct face_models *faces;
 };
 

@@ -110,9 +110,12 @@ static void *decode_thread(void *opaque)
 static void prepare(struct lane *lane, struct item *it)
 {
     const struct pipeline_params *p = lane->pipeline->p;
-    if (it->shown.pts_us >= mel_duration_us(p->mel) ||
-        !crop_of(&p->cropper, it->shown.track_frame, &it->to_frame) ||
-        !crop_points(&p->cropper, it->shown.track_frame, &it->to_frame, it->points))
+    int member = cast_at(p->cast, it->shown.track_frame);
+    struct cropper cropper = p->cropper;
+    cropper.face = member >= 0 ? cast_face(p->cast, member) : -1;
+    if (member < 0 || it->shown.pts_us >= mel_duration_us(p->mel) ||
+        !crop_of(&cropper, it->shown.track_frame, &it->to_frame) ||
+        !crop_points(&cropper, it->shown.track_frame, &it->to_frame, it->points))
         return;
 
     it->animate = true;
@@ -218,11 +221,12 @@ struct brush {
 static enum kb_code draw(struct brush *b, struct item *it, struct kb_error *err)
 {
     const struct plan *plan = b->p->plan;
+    const struct rig *rig = NULL;
     struct rig_frame f;
     struct still_state state;
     const struct still *still = plan ? plan_still(plan, it->shown.pts_us, &state) : NULL;
     if (plan)
-        it->animate = plan_frame(plan, it->number, &it->shown, &f);
+        it->animate = plan_frame(plan, it->number, &it->shown, &f, &rig);
     if (!it->animate && !still)
         return KB_OK;
     if (av_frame_make_writable(it->shown.frame) < 0)
@@ -231,7 +235,7 @@ static enum kb_code draw(struct brush *b, struct item *it, struct kb_error *err)
         paste(b->paster, it->shown.frame, &it->to_frame, it->target, it->output,
               (const float(*)[2])it->points);
     else if (it->animate)
-        it->animate = rig_draw(b->p->rig, b->canvas, it->shown.frame, &f);
+        it->animate = rig_draw(rig, b->canvas, it->shown.frame, &f);
     if (still)
         still_draw(still, b->canvas, it->shown.frame, &state);
     return KB_OK;
@@ -241,9 +245,9 @@ static void *draw_thread(void *opaque)
 {
     struct pipeline *pl = opaque;
     struct brush brush = {.p = pl->p};
-    struct queue *from = pl->p->rig ? pl->decoded : pl->generated;
+    struct queue *from = pl->p->plan ? pl->decoded : pl->generated;
     struct item *it;
-    if (pl->p->rig)
+    if (pl->p->plan)
         brush.canvas = canvas_create();
     else
         brush.paster = paster_create(&pl->p->paste);

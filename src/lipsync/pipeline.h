@@ -18,13 +18,13 @@ typedef enum kb_code pipeline_look_fn(void *onlooker, const struct shown_frame *
 
 struct pipeline_params { // everything is borrowed
     struct timeline_params source;
-    // The rig moves the lips as planned; or NULL, and a network paints them.
-    const struct rig *rig;
+    // Rigs move the lips as planned; or NULL, and a network paints those of the cast.
     const struct plan *plan;
+    const struct cast *cast;
     struct lips *const *lanes; // the same network, once for each thread that is to run it
-    int n_lanes;               // 1 to ENGINE_MAX_LANES; 0 with a rig
+    int n_lanes;               // 1 to ENGINE_MAX_LANES; 0 with a plan
     const struct mel *mel;
-    struct cropper cropper;
+    struct cropper cropper; // its face does not count
     struct paste_params paste;
     // Where the frames go: into the writer; or, where that is NULL, past `look`, in order, from the
     // calling thread, and no further.

@@ -103,20 +103,21 @@ struct style_film { // borrowed
     const char *video;
     const struct reader_info *info; // of it, if it is open; NULL: it is opened to be asked
     const struct track *track;      // of it
-    int face;
     struct motion_model *listener;
     const char *folder; // where styles of films lie (style_save()); NULL: none
     const struct cancel *cancel;
 };
 
-// The one kept in the folder, if it is of this film, this face, this listener and all of the film;
-// else hears the film and fits. Takes a third of a second for a minute of film. The same codes as
-// style_fit(), and those of reading the film; no sound is no failure.
-enum kb_code style_obtain(struct style *ret, const struct style_film *f, struct kb_error *err);
+// Of n of its faces: those kept in the folder, if they are of this film, this listener and all of
+// the film; else hears the film, once, and fits. Takes a third of a second for a minute of film. A
+// face whose landmarks make none has STYLE_QUIET. The same codes as style_fit() else, and those of
+// reading the film; no sound is no failure.
+enum kb_code style_obtain(struct style *ret, const struct style_film *f, const int *faces, int n,
+                          struct kb_error *err);
 
 // Styles of all faces of a film, kept as folder/HASH.kbs (docs/track-file.md). The film is heard
-// once. ret: track_info(f->track)->n_faces of them; f->face does not count, f->folder must not be
-// NULL. The track must cover the whole film.
+// once. ret: track_info(f->track)->n_faces of them; f->folder must not be NULL. The track must
+// cover the whole film.
 enum kb_code style_learn(struct style ret[TRACK_MAX_FACES], const struct style_film *f,
                          struct kb_error *err);
 

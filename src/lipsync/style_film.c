@@ -200,15 +200,15 @@ static char *file_of(const struct style_film *f)
     return path_join(f->folder, name);
 }
 
-static bool find_kept(struct style *ret, const struct style_film *f)
+static bool find_kept(struct style *ret, const struct style_film *f, const int *faces, int n)
 {
     if (!f->folder || track_info(f->track)->covered_us != INT64_MAX)
         return false;
     CLEANUP(kb_freep) struct style *all = kb_alloc(TRACK_MAX_FACES * sizeof(*all));
     CLEANUP(kb_freep) char *path = file_of(f);
     bool found = style_load(all, f->track, motion_model_hash(f->listener), path, NULL) == KB_OK;
-    if (found)
-        *ret = all[f->face];
+    for (int i = 0; i < n && found; i++)
+        ret[i] = all[faces[i]];
     return found;
 }
 
@@ -244,13 +244,16 @@ static enum kb_code fit_face(struct style *ret, const struct style_film *f, int 
                              .start_us = heard->start_us,
                              .cancel = f->cancel};
     enum kb_code code = style_fit(ret, &p, err);
+    if (code == KB_BAD_INPUT) {
+        *ret = (struct style){.verdict = STYLE_QUIET};
+        return KB_OK;
+    }
     bool ask = code == KB_OK && ret->verdict == STYLE_LEARNT && ret->agreement < AGREE_SURE;
     return ask ? ask_judge(ret, f, face, heard, err) : code;
 }
 
-// The faces [first, end).
-static enum kb_code fit_faces(struct style *ret, const struct style_film *f, int first, int end,
-                              struct kb_error *err)
+static enum kb_code fit_faces(struct style *ret, const struct style_film *f, const int *faces,
+                              int n, struct kb_error *err)
 {
     CLEANUP(heard_clear) struct heard heard = {0};
     // What is too short whatever is said in it is not heard.
@@ -259,20 +262,24 @@ static enum kb_code fit_faces(struct style *ret, const struct style_film *f, int
     if (code != KB_OK && code != KB_EOF)
         return code;
     code = KB_OK;
-    for (int face = first; face < end && code == KB_OK; face++)
-        code = fit_face(&ret[face - first], f, face, &heard, err);
+    for (int i = 0; i < n && code == KB_OK; i++)
+        code = fit_face(&ret[i], f, faces[i], &heard, err);
     return code;
 }
 
-enum kb_code style_obtain(struct style *ret, const struct style_film *f, struct kb_error *err)
+enum kb_code style_obtain(struct style *ret, const struct style_film *f, const int *faces, int n,
+                          struct kb_error *err)
 {
-    return find_kept(ret, f) ? KB_OK : fit_faces(ret, f, f->face, f->face + 1, err);
+    return find_kept(ret, f, faces, n) ? KB_OK : fit_faces(ret, f, faces, n, err);
 }
 
 enum kb_code style_learn(struct style ret[TRACK_MAX_FACES], const struct style_film *f,
                          struct kb_error *err)
 {
-    enum kb_code code = fit_faces(ret, f, 0, track_info(f->track)->n_faces, err);
+    int faces[TRACK_MAX_FACES];
+    for (int i = 0; i < TRACK_MAX_FACES; i++)
+        faces[i] = i;
+    enum kb_code code = fit_faces(ret, f, faces, track_info(f->track)->n_faces, err);
     if (code != KB_OK)
         return code;
     CLEANUP(kb_freep) char *path = file_of(f);

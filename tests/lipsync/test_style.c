@@ -388,7 +388,7 @@ static void test_real_film(void **state)
     CLEANUP(kb_freep) struct style *kept = kb_alloc(sizeof(*kept));
     struct style_film f = {.video = clip_path("talks_15s.mp4"), .track = t, .listener = listener};
     int64_t began = kb_now_us();
-    assert_ok(err, style_obtain(s, &f, &err));
+    assert_ok(err, style_obtain(s, &f, &(int){0}, 1, &err));
     CLEANUP(kb_freep) char *says = style_describe(s);
     print_message("# own sound: %s, lag %+.0f ms; heard and fitted in %.0f ms\n", says,
                   (double)s->lag_s * 1e3, (double)(kb_now_us() - began) / 1e3);
@@ -403,10 +403,10 @@ static void test_real_film(void **state)
     CLEANUP(kb_freep) char *name = kb_printf("%s/%s.kbs", folder, track_info(t)->video_hash);
     kept->speech_s = 1234;
     assert_ok(err, style_save(kept, t, motion_model_hash(listener), name, &err));
-    assert_ok(err, style_obtain(s, &f, &err));
+    assert_ok(err, style_obtain(s, &f, &(int){0}, 1, &err));
     assert_true(s->speech_s == 1234);
     put_bytes(name, 200, 0x5a); // damaged: as if it were not there
-    assert_ok(err, style_obtain(s, &f, &err));
+    assert_ok(err, style_obtain(s, &f, &(int){0}, 1, &err));
     assert_true(s->speech_s < 100);
 }
 
@@ -416,7 +416,7 @@ static void test_real_sound_of_another(void **state)
     CLEANUP(track_free) struct track *t = track_of("dubbed_15s.mp4");
     CLEANUP(kb_freep) struct style *s = kb_alloc(sizeof(*s));
     struct style_film f = {.video = clip_path("dubbed_15s.mp4"), .track = t, .listener = listener};
-    assert_ok(err, style_obtain(s, &f, &err));
+    assert_ok(err, style_obtain(s, &f, &(int){0}, 1, &err));
     CLEANUP(kb_freep) char *says = style_describe(s);
     print_message("# another's sound: %s\n", says);
     assert_int_equal(s->verdict, STYLE_DUBBED);
@@ -425,7 +425,7 @@ static void test_real_sound_of_another(void **state)
 
     // The same film, and a file whose sound is gone.
     f.video = clip_path("silent.mp4");
-    assert_ok(err, style_obtain(s, &f, &err));
+    assert_ok(err, style_obtain(s, &f, &(int){0}, 1, &err));
     assert_int_equal(s->verdict, STYLE_NO_SOUND);
 }
 

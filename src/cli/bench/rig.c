@@ -14,7 +14,9 @@ struct ground {
     struct follow *follow;
     struct track *track;
     struct reader *reader;
-    struct rig *rig;
+    struct cast *cast;
+    struct rig *rig; // of the one who leads
+    struct plan_part parts[TRACK_MAX_FACES];
     struct plan *plan;
 };
 
@@ -22,6 +24,7 @@ static void ground_clear(struct ground *g)
 {
     plan_free(&g->plan);
     rig_free(&g->rig);
+    cast_free(&g->cast);
     reader_close(&g->reader);
     track_free(&g->track);
     follow_free(&g->follow);
@@ -67,23 +70,27 @@ static enum kb_code rig_up(struct ground *g, const char *film, struct kb_error *
         code = reader_open(&g->reader, film, &rp, err);
     if (code != KB_OK)
         return code;
-    int face = track_choose(g->track, FACE_LARGEST, 0, err);
-    if (face < 0)
-        return KB_NOT_FOUND;
+    code = cast_make(&g->cast, g->track, &(struct cast_params){.choice = FACE_LARGEST}, err);
+    if (code == KB_OK && cast_count(g->cast) == 0)
+        code = kb_fail(err, KB_BAD_INPUT, _("no face was found in '%s'"), film);
+    if (code != KB_OK)
+        return code;
+    int lead = cast_lead(g->cast), face = cast_face(g->cast, lead);
     struct rig_params params = {.track = g->track, .face = face, .follow = g->follow};
     code = rig_create(&g->rig, &params, err);
     if (code != KB_OK)
         return code;
     const struct person *person = rig_person(g->rig);
+    g->parts[lead] = (struct plan_part){.rig = g->rig,
+                                        .motion = g->motion,
+                                        .own_low = person->speaks ? person->aperture_low : 0,
+                                        .own_high = person->speaks ? person->aperture_high : 0};
     struct plan_params pp = {
-        .rig = g->rig,
         .track = g->track,
-        .face = face,
-        .motion = g->motion,
+        .cast = g->cast,
+        .parts = g->parts,
         .source = {.reader = g->reader, .track = g->track, .length_us = mel_duration_us(g->mel)},
         .speech_us = mel_duration_us(g->mel),
-        .own_low = person->speaks ? person->aperture_low : 0,
-        .own_high = person->speaks ? person->aperture_high : 0,
         .amount = 1,
         .scale_x = 1,
         .scale_y = 1};
@@ -106,11 +113,12 @@ static enum kb_code draw_all(const struct ground *g, const struct bench_frames *
     for (int i = 0; i < frames->n; i++) {
         struct shown_frame shown = {
             .frame = frames->at[i], .track_frame = i, .pts_us = track_pts_us(g->track, i)};
+        const struct rig *rig;
         struct rig_frame f;
         if (av_frame_make_writable(shown.frame) < 0)
             return kb_no_memory(err);
-        if (plan_frame(g->plan, i, &shown, &f))
-            *ret_n += rig_draw(g->rig, canvas, shown.frame, &f);
+        if (plan_frame(g->plan, i, &shown, &f, &rig))
+            *ret_n += rig_draw(rig, canvas, shown.frame, &f);
     }
     return KB_OK;
 }

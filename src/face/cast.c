@@ -1,0 +1,212 @@
+#include "face/cast.h"
+
+#include "face/likeness.h"
+#include "face/track_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STEADY    0.95f    // of a view's frames: a small face that is there in fewer comes and goes
+#define ON_HEAD   (-0.35f) // cosine of the roll: turned by 110 degrees or more
+#define DIFFERENT 1.8f     // likeness from which on it is hardly the same person
+
+struct cast {
+    int n, faces[TRACK_MAX_FACES], lead;
+    int n_frames;
+    int8_t *members; // of each frame
+    struct cast_gaps gaps;
+};
+
+// One face in one view.
+struct glimpse {
+    int n; // frames
+    double area, x, size, upright;
+    float distance; // from the wanted point in the first frame; 0 = it holds it
+};
+
+void cast_free(struct cast **c)
+{
+    if (!*c)
+        return;
+    free((*c)->members);
+    free(*c);
+    *c = NULL;
+}
+
+int cast_count(const struct cast *c)
+{
+    return c->n;
+}
+
+int cast_face(const struct cast *c, int member)
+{
+    return c->faces[member];
+}
+
+int cast_at(const struct cast *c, int frame)
+{
+    return c->members[KB_MAX(KB_MIN(frame, c->n_frames - 1), 0)];
+}
+
+int cast_lead(const struct cast *c)
+{
+    return c->lead;
+}
+
+const struct cast_gaps *cast_gaps(const struct cast *c)
+{
+    return &c->gaps;
+}
+
+// --- one view ---
+
+struct view {
+    const struct track *track;
+    const struct cast_params *p;
+    int chosen;     // face
+    float point[2]; // of FACE_AT, pixels
+    int first, end;
+    const bool *beside; // the chosen one, in any frame of the film
+    struct glimpse faces[TRACK_MAX_FACES];
+};
+
+static void look(struct view *v)
+{
+    memset(v->faces, 0, sizeof(v->faces));
+    for (int f = 0; f < v->track->info.n_faces; f++)
+        for (int i = v->first; i < v->end; i++) {
+            struct glimpse *g = &v->faces[f];
+            const struct track_record *r = track_record(v->track, f, i);
+            if (!r)
+                continue;
+            double w = (double)(r->box[2] - r->box[0]), h = (double)(r->box[3] - r->box[1]);
+            if (g->n++ == 0)
+                g->distance = record_distance(r, v->point);
+            g->area += w * h;
+            g->x += (double)(r->box[0] + r->box[2]) / 2;
+            g->size += fmax(w, h);
+            g->upright += cos(r->angles[2] / 10000.0);
+        }
+}
+
+static bool too_small(const struct view *v, const struct glimpse *g)
+{
+    double size = g->size / g->n;
+    return size < CAST_LEAST_PX ||
+           (size < CAST_SAFE_PX && (float)g->n < STEADY * (float)(v->end - v->first));
+}
+
+static bool on_head(const struct view *v, const struct glimpse *g)
+{
+    return v->p->upright && g->upright / g->n < (double)ON_HEAD;
+}
+
+// How much it is the one that the choice means; more is better.
+static double merit(const struct view *v, const struct glimpse *g)
+{
+    double x = g->x / g->n, middle = (double)v->track->info.width / 2;
+    switch (v->p->choice) {
+    case FACE_LEFT:
+        return -x;
+    case FACE_RIGHT:
+        return x;
+    case FACE_CENTER:
+        return -fabs(x - middle);
+    case FACE_AT:
+        return -(double)g->distance;
+    default:
+        return g->area;
+    }
+}
+
+static bool may_be_chosen(const struct view *v, int face)
+{
+    const struct track_identity *a = &v->track->faces[v->chosen], *b = &v->track->faces[face];
+    struct likeness looks[2];
+    if (v->faces[face].n == 0 || v->beside[face])
+        return false;
+    if (v->p->choice != FACE_NUMBER)
+        return true;
+    likeness_of(&looks[0], a->records, a->n_records, a->skin);
+    likeness_of(&looks[1], b->records, b->n_records, b->skin);
+    return likeness_distance(&looks[0], &looks[1]) < DIFFERENT;
+}
+
+// The face that is animated in this view, or -1.
+static int find(struct view *v, struct cast_gaps *gaps)
+{
+    look(v);
+    int best = v->faces[v->chosen].n > 0 ? v->chosen : -1;
+    for (int f = 0; v->faces[v->chosen].n == 0 && f < v->track->info.n_faces; f++)
+        if (may_be_chosen(v, f) && (best < 0 || merit(v, &v->faces[f]) > merit(v, &v->faces[best])))
+            best = f;
+    if (best < 0)
+        return -1;
+    const struct glimpse *g = &v->faces[best];
+    bool small = too_small(v, g), turned = !small && on_head(v, g);
+    if (small)
+        gaps->size = fmaxf(gaps->size, (float)(g->size / g->n));
+    gaps->n_small += small;
+    gaps->n_turned += turned;
+    return small || turned ? -1 : best;
+}
+
+// --- all of them ---
+
+static int member_of(struct cast *c, int face)
+{
+    for (int i = 0; i < c->n; i++)
+        if (c->faces[i] == face)
+            return i;
+    c->faces[c->n] = face;
+    return c->n++;
+}
+
+static void find_beside(const struct track *t, int chosen, bool *ret)
+{
+    for (int i = 0; i < t->info.n_frames; i++)
+        for (int f = 0; f < t->info.n_faces && track_record(t, chosen, i); f++)
+            ret[f] = ret[f] || (f != chosen && track_record(t, f, i));
+}
+
+static int next_view(const struct track *t, int frame)
+{
+    for (int i = track_shot(t, frame); i < t->info.n_cuts; i++)
+        if (!t->cuts[i].jump)
+            return t->cuts[i].frame;
+    return t->info.n_frames;
+}
+
+static int choose(const struct track *t, const struct cast_params *p, struct kb_error *err)
+{
+    return p->choice == FACE_AT ? track_choose_at(t, p->at, err)
+                                : track_choose(t, p->choice, p->number, err);
+}
+
+enum kb_code cast_make(struct cast **ret, const struct track *t, const struct cast_params *p,
+                       struct kb_error *err)
+{
+    CLEANUP(cast_free) struct cast *c = kb_alloc(sizeof(*c));
+    bool beside[TRACK_MAX_FACES] = {0};
+    struct view v = {.track = t, .p = p, .beside = beside};
+    v.chosen = choose(t, p, err);
+    if (v.chosen < 0)
+        return KB_NOT_FOUND;
+    v.point[0] = p->at[0] * (float)t->info.width;
+    v.point[1] = p->at[1] * (float)t->info.height;
+    c->n_frames = t->info.n_frames;
+    c->members = kb_calloc_checked((size_t)c->n_frames, 1);
+    if (!c->members)
+        return kb_no_memory(err);
+    find_beside(t, v.chosen, beside);
+    for (v.first = 0; v.first < c->n_frames; v.first = v.end) {
+        v.end = next_view(t, v.first);
+        int face = find(&v, &c->gaps), member = face >= 0 ? member_of(c, face) : -1;
+        memset(c->members + v.first, member, (size_t)(v.end - v.first));
+        if (face == v.chosen)
+            c->lead = member;
+    }
+    *ret = TAKE(c);
+    return KB_OK;
+}
