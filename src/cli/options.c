@@ -44,6 +44,7 @@ enum {
     OPT_LOUDNORM,
     OPT_CRF,
     OPT_PRESET,
+    OPT_HDR,
     OPT_BITRATE,
     OPT_MASK_FEATHER,
     OPT_MASK_DILATE,
@@ -438,6 +439,10 @@ static const struct argp_option dub_options[] = {
     {"preset", OPT_PRESET, "NAME", 0,
      N_("effort of x264: ultrafast to placebo (default: auto, between superfast and veryfast)"),
      40},
+    {"hdr", OPT_HDR, "sdr|keep", 0,
+     N_("films of ten bits, HDR among them: sdr makes ordinary colours in H.264, which play "
+        "everywhere, keep writes HEVC of ten bits with the colours of the film (default: sdr)"),
+     40},
     {"bitrate", OPT_BITRATE, "source", 0, N_("use the video's own bitrate instead of --crf"), 40},
     {0},
 };
@@ -570,6 +575,11 @@ static error_t dub_parse(int key, char *arg, struct argp_state *state)
         o->dub.preset =
             writer_presets[option_word(state, "--preset", arg, writer_presets, N_WRITER_PRESETS)];
         return 0;
+    case OPT_HDR: {
+        static const char *const words[] = {"sdr", "keep"};
+        o->dub.keep_deep = option_word(state, "--hdr", arg, words, ARRAY_LEN(words)) == 1;
+        return 0;
+    }
     case OPT_BITRATE:
         if (strcmp(arg, "source") != 0)
             argp_error(state, _("%s takes one of %s, not '%s'"), "--bitrate", "source", arg);

@@ -337,7 +337,7 @@ enum kb_code track_obtain(struct track **ret, const char *video_path, const char
         if (code != KB_OK)
             return code;
         p.video_hash = p.video_hash ? p.video_hash : hash;
-        CLEANUP(kb_freep) char *name = kb_printf("%s.kbt", p.video_hash);
+        CLEANUP(kb_freep) char *name = kb_printf(p.deep ? "%s-deep.kbt" : "%s.kbt", p.video_hash);
         path = path_join(folder, name);
         // Missing, damaged, too short or of another video: made anew below.
         if (track_load(&t, path, NULL) == KB_OK && strcmp(t->info.video_hash, p.video_hash) == 0 &&

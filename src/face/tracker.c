@@ -533,7 +533,8 @@ enum kb_code track_make(struct track **ret, const char *video_path, struct face_
                         const struct track_params *params, struct kb_error *err)
 {
     const struct track_params p = params ? *params : (struct track_params){0};
-    const struct reader_params rp = {.threads = p.decoder_threads, .cancel = p.watch.cancel};
+    const struct reader_params rp = {
+        .threads = p.decoder_threads, .deep = p.deep, .cancel = p.watch.cancel};
     CLEANUP(reader_close) struct reader *own = NULL;
     CLEANUP(track_free) struct track *t = kb_alloc(sizeof(*t));
     enum kb_code code = KB_OK;

@@ -68,7 +68,8 @@ static enum kb_code check_inputs(const struct dub_params *p, struct reader **ret
     CLEANUP(audio_close) struct audio_reader *audio = NULL;
     CLEANUP(reader_close) struct reader *video = NULL, *mouth_from = NULL, *style_from = NULL;
     struct audio_params ap = {.cancel = p->watch.cancel};
-    struct reader_params rp = {.height = p->height, .cancel = p->watch.cancel};
+    struct reader_params rp = {
+        .height = p->height, .deep = p->keep_deep, .cancel = p->watch.cancel};
 
     enum kb_code code = audio_open(&audio, p->audio, &ap, err);
     if (code == KB_OK)
@@ -152,6 +153,7 @@ static enum kb_code open_writer(struct writer **ret, const struct dub_params *p,
     struct writer_params wp = {
         .width = v->width,
         .height = v->height,
+        .deep = v->deep,
         .frame_rate = timeline_rate(v->frame_rate),
         .sample_aspect = v->sample_aspect,
         .range = v->range,
@@ -276,6 +278,7 @@ static enum kb_code restart_film(struct reader *film, const struct dub_params *p
 {
     struct reader_params rp = {.height = p->height,
                                .denoise = p->denoise,
+                               .deep = p->keep_deep,
                                .threads = decoder_threads(p->threads),
                                .cancel = p->watch.cancel};
     return reader_restart(film, &rp, err);
@@ -371,6 +374,7 @@ enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_re
                               .film = film,
                               .decoder_threads = thread_count(p->threads),
                               .cache_limit = p->track_cache_limit,
+                              .deep = reader_info(film)->deep,
                               .watch = p->watch};
     code =
         track_obtain(&track, p->video, p->track_folder, e->faces, &tp, &result.track_cached, err);

@@ -40,6 +40,7 @@ struct dub_params {
     int64_t duration_us; // of the output at most; 0 = no limit
     int height;          // scale down to; 0 = as it is
     bool denoise, loudnorm;
+    bool keep_deep; // ten bits and colours for bright screens, where the video has them
 
     int crf;             // -1 = 18
     bool bitrate_source; // the video's own bitrate instead of crf

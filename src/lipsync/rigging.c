@@ -48,6 +48,7 @@ static enum kb_code read_other(struct track **ret, struct rigging *r,
     const struct dub_params *p = d->p;
     struct track_params tp = {.decoder_threads = p->threads > 0 ? p->threads : kb_cpu_count(),
                               .cache_limit = p->track_cache_limit,
+                              .deep = d->film->deep,
                               .watch = {p->watch.cancel, passes_report, &r->passes}};
     int64_t before = r->passes.first > 0 ? r->passes.first : track_info(d->track)->n_frames;
     r->passes = (struct passes){&p->watch, before};

@@ -1,4 +1,5 @@
 #include "media/picture.h"
+#include "media/deep.h"
 #include "media/demux.h"
 
 #include <math.h>
@@ -63,6 +64,17 @@ static bool is_gray(int format)
     return d && !is_rgb(format) && d->nb_components <= 2;
 }
 
+static bool is_deep(int format)
+{
+    const AVPixFmtDescriptor *d = av_pix_fmt_desc_get(format);
+    return d && d->comp[0].depth > 8 && !is_rgb(format) && !(d->flags & AV_PIX_FMT_FLAG_ALPHA);
+}
+
+static enum AVPixelFormat shaped_format(const struct shaper *s)
+{
+    return s->deep ? DEEP_FORMAT : AV_PIX_FMT_YUV420P;
+}
+
 static bool is_hdr(enum AVColorTransferCharacteristic transfer)
 {
     return transfer == AVCOL_TRC_SMPTE2084 || transfer == AVCOL_TRC_ARIB_STD_B67;
@@ -70,7 +82,7 @@ static bool is_hdr(enum AVColorTransferCharacteristic transfer)
 
 static void choose_colour(struct shaper *s, const AVFrame *f, bool scaled)
 {
-    s->tone_map = is_hdr(f->color_trc) && avfilter_get_by_name("zscale") != NULL;
+    s->tone_map = !s->deep && is_hdr(f->color_trc) && avfilter_get_by_name("zscale") != NULL;
     if (s->tone_map) {
         s->range = AVCOL_RANGE_MPEG;
         s->space = AVCOL_SPC_BT709;
@@ -104,7 +116,7 @@ static void choose_colour(struct shaper *s, const AVFrame *f, bool scaled)
 }
 
 enum kb_code shaper_init(struct shaper *s, const AVFrame *first, const int32_t *matrix, int height,
-                         bool denoise, int threads, struct kb_error *err)
+                         bool denoise, bool deep, int threads, struct kb_error *err)
 {
     const AVFrameSideData *side = av_frame_get_side_data(first, AV_FRAME_DATA_DISPLAYMATRIX);
     if (side && side->size >= sizeof(s->matrix))
@@ -113,6 +125,7 @@ enum kb_code shaper_init(struct shaper *s, const AVFrame *first, const int32_t *
     if (matrix)
         memcpy(s->matrix, matrix, sizeof(s->matrix));
     s->denoise = denoise;
+    s->deep = deep && is_deep(first->format);
     s->threads = KB_MAX(threads, 1);
 
     bool swap;
@@ -216,7 +229,7 @@ static void describe(struct shaper *s, const AVFrame *f, char *ret, size_t size)
     const char *turn = upright_filters(s->has_matrix ? s->matrix : NULL, &swap);
     int w = swap ? f->height : f->width, h = swap ? f->width : f->height;
     double aspect = aspect_or_1(f->sample_aspect_ratio);
-    bool convert = f->format != AV_PIX_FMT_YUV420P;
+    bool convert = f->format != shaped_format(s);
     char crop[64] = "", scale[400] = "";
     fit(s, w, h, swap ? 1 / aspect : aspect);
     if ((w & ~1) == s->inner_width && (h & ~1) == s->inner_height) {
@@ -235,9 +248,10 @@ static void describe(struct shaper *s, const AVFrame *f, char *ret, size_t size)
         enum AVColorRange range = rgb ? AVCOL_RANGE_JPEG : unknown ? s->range : f->color_range;
         snprintf(scale, sizeof(scale),
                  "scale=%d:%d:flags=bicubic+accurate_rnd+full_chroma_int:in_range=%s:out_range=%s:"
-                 "in_color_matrix=%s:out_color_matrix=%s,format=yuv420p,",
+                 "in_color_matrix=%s:out_color_matrix=%s,format=%s,",
                  s->inner_width, s->inner_height, range_name(range), range_name(s->range),
-                 matrix_name(s->space), matrix_name(s->space));
+                 matrix_name(s->space), matrix_name(s->space),
+                 av_get_pix_fmt_name(shaped_format(s)));
     }
     snprintf(ret, size, "%s%s%s%s", turn, crop, scale, s->denoise ? "hqdn3d," : "");
     size_t n = strlen(ret);
@@ -340,6 +354,15 @@ static int prepare(struct shaper *s, const AVFrame *f)
     return 0;
 }
 
+// n samples of a plane's row; wide: two bytes each, ten bits.
+static void fill_row(uint8_t *row, int n, int value, bool wide)
+{
+    if (!wide)
+        memset(row, value, (size_t)n);
+    for (int x = 0; wide && x < n; x++)
+        ((uint16_t *)row)[x] = (uint16_t)(value * 4);
+}
+
 // The picture in the middle of the shape, black around it.
 static int add_bars(const struct shaper *s, AVFrame *frame)
 {
@@ -355,15 +378,17 @@ static int add_bars(const struct shaper *s, AVFrame *frame)
     if (e < 0)
         return e;
     int x0 = (s->width - frame->width) / 4 * 2, y0 = (s->height - frame->height) / 4 * 2;
+    int bytes = s->deep ? 2 : 1; // of a sample
     for (int p = 0; p < 3; p++) {
         int half = p > 0, black = half ? 128 : s->range == AVCOL_RANGE_JPEG ? 0 : 16;
         for (int y = 0; y < s->height >> half; y++)
-            memset(whole->data[p] + (ptrdiff_t)y * whole->linesize[p], black,
-                   (size_t)s->width >> half);
+            fill_row(whole->data[p] + (ptrdiff_t)y * whole->linesize[p], s->width >> half, black,
+                     s->deep);
         for (int y = 0; y < frame->height >> half; y++)
-            memcpy(
-                whole->data[p] + (ptrdiff_t)(y + (y0 >> half)) * whole->linesize[p] + (x0 >> half),
-                frame->data[p] + (ptrdiff_t)y * frame->linesize[p], (size_t)frame->width >> half);
+            memcpy(whole->data[p] + (ptrdiff_t)(y + (y0 >> half)) * whole->linesize[p] +
+                       (ptrdiff_t)(x0 >> half) * bytes,
+                   frame->data[p] + (ptrdiff_t)y * frame->linesize[p],
+                   (size_t)(frame->width >> half) * (size_t)bytes);
     }
     av_frame_unref(frame);
     av_frame_move_ref(frame, whole);
@@ -381,6 +406,8 @@ enum kb_code shaper_apply(struct shaper *s, AVFrame *frame, struct kb_error *err
         e = run(&s->filters, frame);
     if (e >= 0 && (frame->width != s->width || frame->height != s->height))
         e = add_bars(s, frame);
+    if (e >= 0 && s->deep)
+        e = deep_split(frame);
     if (e == AVERROR(ENOMEM))
         return kb_no_memory(err);
     if (e < 0)

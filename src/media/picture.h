@@ -1,8 +1,9 @@
 // Brings decoded pictures into one shape: upright, scaled, even, 8-bit yuv420p. A film may change
 // its size on the way; what has other proportions then gets bars. What is transparent lies on
 // white, as on a page or in a phone's gallery: whatever colours the file has there do not show.
-// What was made for bright screens (PQ, HLG) gets the colours of all the others, BT.709. Not
-// thread-safe; may move between threads.
+// What was made for bright screens (PQ, HLG) gets the colours of all the others, BT.709, or stays
+// as it is and is carried along with ten bits (media/deep.h). Not thread-safe; may move between
+// threads.
 #ifndef MEDIA_PICTURE_H
 #define MEDIA_PICTURE_H
 
@@ -20,7 +21,7 @@ struct shaper {
     enum AVColorSpace space;
     enum AVColorPrimaries primaries;
     enum AVColorTransferCharacteristic transfer;
-    bool denoise, tone_map;
+    bool denoise, tone_map, deep;
     int threads;
     int32_t matrix[9]; // where the container says how to hold the picture
     bool has_matrix;
@@ -37,9 +38,9 @@ struct shaper {
 };
 
 // Fix the shape by a film's first picture. matrix: 9 values of the container's display matrix or
-// NULL (one in the picture itself wins). height, denoise, threads: see struct reader_params.
+// NULL (one in the picture itself wins). height, denoise, deep, threads: see struct reader_params.
 enum kb_code shaper_init(struct shaper *s, const AVFrame *first, const int32_t *matrix, int height,
-                         bool denoise, int threads, struct kb_error *err);
+                         bool denoise, bool deep, int threads, struct kb_error *err);
 // *frame is replaced by the shaped picture; its pts and duration stay.
 enum kb_code shaper_apply(struct shaper *s, AVFrame *frame, struct kb_error *err);
 // Forget earlier pictures (the denoiser remembers them).

@@ -204,6 +204,7 @@ static void fill_info(struct reader *r)
     info->width = shape->width;
     info->height = shape->height;
     info->sample_aspect = shape->sample_aspect;
+    info->deep = shape->deep;
     info->range = shape->range;
     info->space = shape->space;
     info->primaries = shape->primaries;
@@ -242,7 +243,7 @@ static enum kb_code set_up(struct reader *r, struct kb_error *err)
     if (code != KB_OK)
         return code;
     code = shaper_init(&r->shaper, r->ahead, display_matrix(r->source.stream), r->params.height,
-                       r->params.denoise, r->params.threads, err);
+                       r->params.denoise, r->params.deep, r->params.threads, err);
     if (code != KB_OK)
         return kb_wrap(err, "'%s'", r->source.path);
     fill_info(r);

@@ -15,6 +15,7 @@ struct reader;
 struct reader_params {
     int height;   // scale down to this many rows (even), width in proportion; 0 or >= source: no
     bool denoise; // hqdn3d
+    bool deep;    // keep more than 8 bits, and colours for bright screens, where the file has them
     int threads;  // decoder threads; 0 means 1
     const struct cancel *cancel; // NULL = never
 };
@@ -31,6 +32,7 @@ struct reader_info {
     int64_t n_frames_estimate; // 0 if unknown
     int64_t last_us;           // how long the last picture is shown; 0 until it was read
     int64_t bitrate;           // of the video stream, bits per second, 0 if unknown
+    bool deep;                 // the frames carry ten bits (media/deep.h)
     bool is_still;             // one picture; the frame has pts 0 and duration 1/25 s
     char codec[32];
     enum AVColorRange range; // of the returned frames

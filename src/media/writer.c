@@ -1,6 +1,7 @@
 #include "media/writer.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@
 #include <libavutil/opt.h>
 
 #include "base/text.h"
+#include "media/deep.h"
 #include "media/encode.h"
 #include "media/mux.h"
 #include "media/soundtrack.h"
@@ -62,11 +64,32 @@ static enum kb_code check_params(const struct writer_params *p, struct kb_error 
     return p->preset ? check_preset(p->preset, err) : KB_OK;
 }
 
+static void set_up_effort(AVCodecContext *c, const struct writer_params *p)
+{
+    bool automatic = !p->preset || strcmp(p->preset, "auto") == 0;
+    av_opt_set(c->priv_data, "preset", automatic ? "superfast" : p->preset, 0);
+    if (p->deep) {
+        // Its threads are not FFmpeg's, and it writes to the terminal.
+        char params[64];
+        int n = snprintf(params, sizeof(params), "log-level=none");
+        if (p->threads > 0)
+            snprintf(params + n, sizeof(params) - (size_t)n, ":pools=%d", p->threads);
+        av_opt_set(c->priv_data, "x265-params", params, 0);
+    } else if (automatic) {
+        // Of what veryfast does more than superfast, deciding by how long a block stays in the
+        // picture (mbtree) makes a talking head half as large for next to no time;
+        // docs/performance.md.
+        av_opt_set(c->priv_data, "x264-params", "mbtree=1:rc-lookahead=10", 0);
+    }
+}
+
 static void set_up_encoder(AVCodecContext *c, const struct writer_params *p)
 {
     c->width = p->width;
     c->height = p->height;
-    c->pix_fmt = AV_PIX_FMT_YUV420P;
+    c->pix_fmt = p->deep ? DEEP_FORMAT : AV_PIX_FMT_YUV420P;
+    if (p->deep)
+        c->codec_tag = MKTAG('h', 'v', 'c', '1'); // or Apple's players show nothing
     c->time_base = time_units(p->frame_rate);
     if (p->frame_rate.num > 0 && p->frame_rate.den > 0)
         c->framerate = p->frame_rate;
@@ -77,12 +100,7 @@ static void set_up_encoder(AVCodecContext *c, const struct writer_params *p)
     c->color_primaries = p->primaries;
     c->color_trc = p->transfer;
     c->thread_count = p->threads;
-    // Of what veryfast does more than superfast, deciding by how long a block stays in the picture
-    // (mbtree) makes a talking head half as large for next to no time; docs/performance.md.
-    bool automatic = !p->preset || strcmp(p->preset, "auto") == 0;
-    av_opt_set(c->priv_data, "preset", automatic ? "superfast" : p->preset, 0);
-    if (automatic)
-        av_opt_set(c->priv_data, "x264-params", "mbtree=1:rc-lookahead=10", 0);
+    set_up_effort(c, p);
     if (p->bitrate > 0)
         c->bit_rate = p->bitrate;
     else
@@ -92,7 +110,11 @@ static void set_up_encoder(AVCodecContext *c, const struct writer_params *p)
 static enum kb_code open_encoder(struct writer *w, const struct writer_params *params,
                                  struct kb_error *err)
 {
-    const AVCodec *codec = avcodec_find_encoder_by_name("libx264");
+    const AVCodec *codec = avcodec_find_encoder_by_name(params->deep ? "libx265" : "libx264");
+    if (!codec && params->deep)
+        return kb_fail(err, KB_UNAVAILABLE,
+                       _("this FFmpeg has no HEVC encoder (libx265) for ten bits; leave out --hdr "
+                         "keep"));
     if (!codec)
         return kb_fail(err, KB_UNAVAILABLE,
                        _("this FFmpeg has no H.264 encoder (libx264); install one that has"));
@@ -105,7 +127,7 @@ static enum kb_code open_encoder(struct writer *w, const struct writer_params *p
     if (e == AVERROR(ENOMEM))
         return kb_no_memory(err);
     if (e < 0)
-        return kb_fail(err, KB_BAD_INPUT, _("the H.264 encoder refuses pictures of %dx%d: %s"),
+        return kb_fail(err, KB_BAD_INPUT, _("the encoder refuses pictures of %dx%d: %s"),
                        params->width, params->height, ffmpeg_error(e));
 
     AVStream *stream = encoder_add_stream(&w->encoder);
@@ -172,7 +194,10 @@ enum kb_code writer_put(struct writer *w, AVFrame *frame, struct kb_error *err)
     e->pts = KB_MAX(av_rescale_q(frame->pts, us, units), e->pts + 1);
     e->duration = KB_MAX(av_rescale_q(w->end_us, us, units) - e->pts, 1);
 
-    if (av_frame_ref(w->frame, frame) < 0)
+    int status = w->params.deep ? deep_join(frame, w->frame) : av_frame_ref(w->frame, frame);
+    if (status == AVERROR_INVALIDDATA)
+        return kb_fail(err, KB_INTERNAL, "a picture of eight bits for a film of ten");
+    if (status < 0)
         return kb_no_memory(err);
     // What the source's decoder noted about the picture would steer this encoder.
     w->frame->pts = e->pts;

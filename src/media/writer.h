@@ -1,5 +1,5 @@
-// Writes one mp4: H.264 pictures and AAC sound, as "path.part", renamed to path when whole.
-// Not thread-safe; may move between threads.
+// Writes one mp4: H.264 pictures (or HEVC of ten bits) and AAC sound, as "path.part", renamed to
+// path when whole. Not thread-safe; may move between threads.
 #ifndef MEDIA_WRITER_H
 #define MEDIA_WRITER_H
 
@@ -17,6 +17,7 @@ extern const char *const writer_presets[N_WRITER_PRESETS];
 
 struct writer_params {
     int width, height;     // even
+    bool deep;             // the pictures carry ten bits (media/deep.h): HEVC Main 10
     AVRational frame_rate; // nominal, a hint for the encoder and players
     AVRational sample_aspect;
     enum AVColorRange range;

@@ -186,6 +186,14 @@ static enum kb_code set_preset(struct batch_options *o, const json_t *v, struct 
     return not_one_of("preset", text_get(&words), err);
 }
 
+static enum kb_code set_hdr(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    const char *word = json_is_string(v) ? json_string_value(v) : "";
+    o->dub.keep_deep = strcmp(word, "keep") == 0;
+    return o->dub.keep_deep || strcmp(word, "sdr") == 0 ? KB_OK
+                                                        : not_one_of("hdr", "sdr, keep", err);
+}
+
 static enum kb_code set_mouth_amount(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
     return read_fraction("mouth_amount", v, 3, &o->dub.mouth_amount, err);
@@ -285,6 +293,7 @@ static const struct {
     {"crf", set_crf},
     {"bitrate", set_bitrate},
     {"preset", set_preset},
+    {"hdr", set_hdr},
     {"mouth_amount", set_mouth_amount},
     {"mouth_from", set_mouth_from},
     {"style_from", set_style_from},

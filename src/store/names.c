@@ -29,6 +29,8 @@ static const struct pattern {
     {"uploads", STEM_32, ".part.copy", true, false},
     {"tracks", STEM_32, ".kbt", false, false},
     {"tracks", STEM_32, ".kbt.#.part", true, false},
+    {"tracks", STEM_32, "-deep.kbt", false, false},
+    {"tracks", STEM_32, "-deep.kbt.#.part", true, false},
     {"work", STEM_32, ".wav", false, false},
     {"work", STEM_32, ".wav.#.part", true, false},
 };

@@ -1,4 +1,5 @@
 // Whole jobs on real clips: audio and video in, lip-synced video out.
+#include "tests/media/make.h"
 #include "tests/test.h"
 
 #include <dirent.h>
@@ -365,6 +366,76 @@ static void test_keep_video(void **state)
     assert_true(r.frames_animated >= 74 && r.frames_animated <= 76); // the three with speech
 }
 
+// Runs "ffmpeg -i <video> <options> <folder>/<name>"; the path is the caller's.
+static char *make_of(const char *video, const char *options, const char *name)
+{
+    snprintf(make_dir, sizeof(make_dir), "%s", folder);
+    CLEANUP(kb_freep) char *all = kb_printf("-i %s %s", video, options);
+    return kb_strdup(make_file(name, all));
+}
+
+// A picture that only its time tells to be one has a mouth for every 40 ms.
+static void test_picture_in_a_film(void **state)
+{
+    struct kb_error err = {0};
+    struct dub_params p = job_on("grid_brbk7n.mpg", "square_512.mp4");
+    struct dub_result r;
+    CLEANUP(kb_freep)
+    char *slide = make_of(p.video, "-frames:v 1 -vf setpts=0 -r 1 -c:v png", "slide.mov");
+    p.video = slide;
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    assert_int_equal(r.frames, 25);
+    assert_int_equal(r.frames_animated, 25);
+    CLEANUP(reader_close) struct reader *out = NULL;
+    assert_ok(err, reader_open(&out, p.output, NULL, &err));
+    int moved = 0;
+    CLEANUP(av_frame_free) AVFrame *before = NULL;
+    for (int i = 0; i < 25; i++) {
+        AVFrame *f = NULL;
+        assert_ok(err, reader_next(out, &f, &err));
+        assert_in_range(FRAME_DURATION(f), 39900, 40100);
+        int64_t sum = 0;
+        for (int y = 0; before && y < f->height; y++)
+            for (int x = 0; x < f->width; x++)
+                sum += abs(f->data[0][y * f->linesize[0] + x] -
+                           before->data[0][y * before->linesize[0] + x]);
+        moved += sum > 1000;
+        av_frame_free(&before);
+        before = f;
+    }
+    assert_true(moved > 15);
+}
+
+// Ten bits and HDR go through a dub, if that is asked for, with a track of their own.
+static void test_keep_deep(void **state)
+{
+    struct kb_error err = {0};
+    struct dub_params p = job_on("grid_brbk7n.mpg", "square_512.mp4");
+    struct dub_result r;
+    CLEANUP(kb_freep)
+    char *hlg = make_of(p.video,
+                        "-t 0.4 -an -vf zscale=tin=bt709:pin=bt709:min=bt709:rin=tv:t=arib-std-b67:"
+                        "p=bt2020:m=bt2020nc:npl=203,scale=256:256,format=yuv420p10le -c:v libx265 "
+                        "-x265-params log-level=none -preset ultrafast -color_trc arib-std-b67 "
+                        "-color_primaries bt2020 -colorspace bt2020nc",
+                        "hlg.mp4");
+    p.video = hlg;
+    p.duration_us = 400000;
+    int tracks = count_files(".kbt");
+    for (int deep = 0; deep < 2; deep++) {
+        p.keep_deep = deep;
+        assert_ok(err, dub_run(&engine, &p, &r, &err));
+        assert_true(r.frames == 10 && r.frames_animated == 10 && !r.track_cached);
+        CLEANUP(reader_close) struct reader *out = NULL;
+        assert_ok(err, reader_open(&out, p.output, &(struct reader_params){.deep = true}, &err));
+        assert_int_equal(reader_info(out)->deep, deep);
+        assert_int_equal(reader_info(out)->transfer,
+                         deep ? AVCOL_TRC_ARIB_STD_B67 : AVCOL_TRC_BT709);
+    }
+    assert_int_equal(count_files(".kbt"), tracks + 2);
+    assert_int_equal(count_files("-deep.kbt"), 1);
+}
+
 static void test_published_wav2lip(void **state)
 {
     struct kb_error err = {0};
@@ -671,6 +742,8 @@ int main(void)
         unit_test_without_tsan(test_turned_and_small_faces),
         unit_test_without_tsan(test_start_height_and_loops),
         cmocka_unit_test(test_keep_video),
+        cmocka_unit_test(test_picture_in_a_film),
+        cmocka_unit_test(test_keep_deep),
         cmocka_unit_test(test_published_wav2lip),
         cmocka_unit_test(test_progress_moves_on),
         unit_test_without_tsan(test_style_from),

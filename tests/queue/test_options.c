@@ -37,7 +37,7 @@ static void test_all(void **state)
                        "\"denoise\":true,\"loudnorm\":true,\"crf\":23,\"preset\":\"slow\","
                        "\"pads\":[0,10,-3,4],\"nosmooth\":true,\"mask_feather\":0.25,"
                        "\"mask_dilate\":0,\"sharpen\":5,\"mouth_amount\":3,\"still_motion\":0,"
-                       "\"paint\":true,\"mouth_from\":\"a1\"}";
+                       "\"paint\":true,\"mouth_from\":\"a1\",\"hdr\":\"keep\"}";
     assert_ok(err, batch_options_parse(json, &o, &err));
     assert_int_equal(o.precision, PRECISION_F32);
     assert_int_equal(o.dub.face, FACE_LEFT);
@@ -48,6 +48,7 @@ static void test_all(void **state)
     assert_int_equal(o.dub.height, 720);
     assert_int_equal(o.dub.crf, 23);
     assert_string_equal(o.dub.preset, "slow");
+    assert_true(o.dub.keep_deep);
     static const int pads[4] = {0, 10, -3, 4};
     assert_memory_equal(o.dub.pads, pads, sizeof(pads));
     assert_true(o.dub.pads_set);
@@ -96,6 +97,7 @@ static void test_refused(void **state)
         {"{\"bitrate\":\"5M\"}", "source"},
         {"{\"preset\":\"warp\"}", "ultrafast, superfast"},
         {"{\"preset\":[]}", "preset"},
+        {"{\"hdr\":\"on\"}", "sdr, keep"},
         {"{\"keep_video\":1}", "true or false"},
         {"{\"start\":-1}", "start"},
         {"{\"start\":1e99}", "start"},
