@@ -5,14 +5,6 @@
 
 #include <string.h>
 
-static bool is_left_out(int32_t c)
-{
-    return (c >= 0 && c < 0x20) || (c >= 0x7f && c < 0xa0) ||              // control characters
-           (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || // direction overrides
-           c == 0x200e || c == 0x200f || c == 0x061c ||                    // direction marks
-           c == 0x2028 || c == 0x2029 || c == 0xfeff; // line ends, byte order mark
-}
-
 void asset_clean_name(char ret[256], const char *name)
 {
     size_t n = 0;
@@ -25,7 +17,7 @@ void asset_clean_name(char ret[256], const char *name)
         const char *bytes = c < 0 ? "\xef\xbf\xbd" : name;
         size_t size = c < 0 ? 3 : (size_t)length;
         name += length;
-        if (is_left_out(c) || (n == 0 && c == ' '))
+        if (utf8_is_hidden(c) || (n == 0 && c == ' '))
             continue;
         if (n + size > 255)
             break;

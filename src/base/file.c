@@ -1,11 +1,15 @@
 #include "base/file.h"
 
+#include "base/text.h"
+#include "base/utf8.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -207,6 +211,39 @@ char *path_folder(const char *path)
     if (!slash)
         return kb_strdup(".");
     return slash == path ? kb_strdup("/") : kb_printf("%.*s", (int)(slash - path), path);
+}
+
+// What Windows keeps for devices, whatever stands behind a dot.
+static bool is_device(const char *name)
+{
+    static const char *const devices[] = {"con", "prn", "aux", "nul"};
+    size_t n = strcspn(name, ".");
+    for (size_t i = 0; i < ARRAY_LEN(devices); i++)
+        if (n == 3 && strncasecmp(name, devices[i], 3) == 0)
+            return true;
+    return n == 4 && name[3] >= '1' && name[3] <= '9' &&
+           (strncasecmp(name, "com", 3) == 0 || strncasecmp(name, "lpt", 3) == 0);
+}
+
+char *path_safe_name(const char *name, int max_bytes)
+{
+    CLEANUP(kb_freep) char *clean = utf8_clean(name);
+    CLEANUP(text_free) struct text t = {0};
+    int length;
+    for (const char *p = clean; *p; p += length) {
+        int32_t c = utf8_next(p, &length);
+        if (c == '\t' || c == '\n' || (c < 0x80 && c > 0 && strchr("/\\:*?\"<>|", c)))
+            text_add(&t, "_");
+        else if (!utf8_is_hidden(c) && !(t.size == 0 && (c == '.' || c == ' ')))
+            text_add_bytes(&t, p, (size_t)length);
+    }
+    CLEANUP(kb_freep)
+    char *safe = kb_printf("%s%s", is_device(text_get(&t)) ? "_" : "", text_get(&t));
+    size_t n = (size_t)utf8_fit(safe, max_bytes);
+    while (n > 0 && (safe[n - 1] == '.' || safe[n - 1] == ' '))
+        n--;
+    safe[n] = '\0';
+    return n > 0 ? TAKE(safe) : kb_strdup("_");
 }
 
 const char *path_name(const char *path)

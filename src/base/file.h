@@ -48,6 +48,10 @@ char *path_join(const char *folder, const char *name);
 char *path_folder(const char *path);     // "a/b.mp4" -> "a"; "b.mp4" -> "."
 char *path_stem(const char *path);       // "a/b.mp4" -> "b"; ".x" -> ".x"
 const char *path_name(const char *path); // points into path
+// A name that every system takes as one part of a path, of at most max_bytes (255 is what most
+// take): separators and what Windows does not take become "_", hidden characters, dots and spaces
+// at the front and at the end go, whole letters are cut off; "_" when nothing is left.
+char *path_safe_name(const char *name, int max_bytes);
 char *
 path_beside_program(const char *relative); // "../models" -> folder of the running program + it
 

@@ -43,6 +43,14 @@ size_t utf8_count(const char *s)
     return n;
 }
 
+bool utf8_is_hidden(int32_t c)
+{
+    return (c >= 0 && c < 0x20) || (c >= 0x7f && c < 0xa0) ||              // control characters
+           (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069) || // direction overrides
+           c == 0x200e || c == 0x200f || c == 0x061c ||                    // direction marks
+           c == 0x2028 || c == 0x2029 || c == 0xfeff; // line ends, byte order mark
+}
+
 char *utf8_clean(const char *s)
 {
     if (!s)

@@ -13,6 +13,10 @@ int32_t utf8_next(const char *s, int *ret_length);
 bool utf8_valid(const char *s);   // no such byte in it
 size_t utf8_count(const char *s); // characters; such a byte counts as one
 
+// Control characters, line ends, byte order marks and those that turn the direction of writing:
+// what a name must not hold that somebody reads.
+bool utf8_is_hidden(int32_t c);
+
 // A new string in which every such byte is U+FFFD. NULL stays NULL.
 char *utf8_clean(const char *s);
 

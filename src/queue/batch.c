@@ -8,6 +8,7 @@
 #include "base/utf8.h"
 #include "notify/notify.h"
 #include "queue/options.h"
+#include "store/names.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -70,21 +71,32 @@ char *batch_clean_name(const char *name)
     return clean;
 }
 
-// "a.mov" gives "a.mp4", then "a-2.mp4", "a-3.mp4"… taken: names given out, each with the number
-// that was tried last, so that a thousand equal names do not take a million tries.
-static char *result_name(json_t *taken, const char *video)
+static char *lower_case(const char *s)
 {
-    CLEANUP(kb_freep) char *stem = path_stem(video);
-    CLEANUP(kb_freep) char *first = kb_printf("%s.mp4", *stem ? stem : "video");
-    char *name = kb_strdup(first);
-    json_int_t number = json_integer_value(json_object_get(taken, first));
-    if (number == 0)
-        number = 1;
-    while (json_object_get(taken, name)) {
+    char *ret = kb_strdup(s);
+    for (char *c = ret; *c; c++)
+        *c = (char)(*c >= 'A' && *c <= 'Z' ? *c - 'A' + 'a' : *c);
+    return ret;
+}
+
+// "film_speech_2026-11-27.mp4", then "film_speech_2026-11-27-2.mp4"… taken: names given out, small
+// and capital letters alike, each with the number that was tried last, so that a thousand equal
+// names do not take a million tries.
+static char *result_name(json_t *taken, const char *video, const char *speech)
+{
+    CLEANUP(kb_freep) char *film = path_stem(video);
+    CLEANUP(kb_freep) char *stem = shelf_stem(film, speech, kb_wall_ms());
+    CLEANUP(kb_freep) char *first = lower_case(stem);
+    CLEANUP(kb_freep) char *key = kb_strdup(first);
+    json_int_t number = KB_MAX(json_integer_value(json_object_get(taken, first)), 1);
+    char *name = kb_printf("%s.mp4", stem);
+    while (json_object_get(taken, key)) {
         free(name);
-        name = kb_printf("%s-%lld.mp4", *stem ? stem : "video", (long long)++number);
+        free(key);
+        name = kb_printf("%s-%lld.mp4", stem, (long long)++number);
+        key = kb_printf("%s-%lld", first, (long long)number);
     }
-    json_object_set_new_nocheck(taken, name, json_integer(1));
+    json_object_set_new_nocheck(taken, key, json_integer(1));
     json_object_set_new_nocheck(taken, first, json_integer(number));
     return name;
 }
@@ -128,7 +140,7 @@ static enum kb_code add_job(struct store *s, const struct batch_params *p, int64
 }
 
 static enum kb_code add_jobs(struct store *s, const struct batch_params *p, int64_t batch,
-                             struct kb_error *err)
+                             const char *speech, struct kb_error *err)
 {
     CLEANUP(json_free) json_t *taken = json_object();
     CLEANUP(kb_freep) char *first = NULL; // why the first of the useless ones is
@@ -142,7 +154,7 @@ static enum kb_code add_jobs(struct store *s, const struct batch_params *p, int6
             code = find_useless(s, p->videos[i], &useless, err);
         if (code != KB_OK)
             break;
-        CLEANUP(kb_freep) char *name = result_name(taken, video);
+        CLEANUP(kb_freep) char *name = result_name(taken, video, speech);
         code = add_job(s, p, batch, i, video, name, useless, err);
         n_useful += !useless;
         if (!first)
@@ -209,7 +221,7 @@ static enum kb_code create(struct store *s, const struct batch_params *p,
         " (SELECT coalesce(max(turn), 0) + 1 FROM batch), ?, ?, ?) RETURNING id",
         "tttttitti", name, p->audio, audio, p->options ? p->options : "{}", p->notify,
         (int64_t)p->priority, p->client, kb_language_name(kb_language_of(p->lang)), kb_wall_ms());
-    return code == KB_OK ? add_jobs(s, p, *ret_id, err) : code;
+    return code == KB_OK ? add_jobs(s, p, *ret_id, stem, err) : code;
 }
 
 static enum kb_code check_priority(int priority, struct kb_error *err)

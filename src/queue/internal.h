@@ -50,6 +50,10 @@ enum kb_code batch_check_ended(struct store *s, int64_t batch, struct kb_error *
 enum kb_code job_requeue(struct store *s, int64_t job, int64_t pause_ms, const char *waiting,
                          const char *error_code, const char *text, struct kb_error *err);
 
+// A name below results/ that nobody has, "SHELF/STEM.mp4" or with -2, -3…; a new string. It is
+// taken: "NAME.part" is made, empty; the folder too.
+enum kb_code result_take_name(struct store *s, const char *shelf, const char *stem, char **ret,
+                              struct kb_error *err);
 // Files that a job left or began below results/. What cannot be removed is logged.
 void result_unlink(struct store *s, const char *name);
 

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/sentence.h"
+#include "store/fate.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -90,21 +91,57 @@ static enum kb_code take_next(struct store *s, const char *worker, int64_t room,
     return KB_OK;
 }
 
-// Where this attempt writes. A file of its name may lie there: of an attempt that a newer state of
-// this database knew, before an older backup was put back. It is not overwritten.
+// The folder of the job's batch below results/, which is given one with the first attempt, and how
+// the result is to be called: new strings.
+static enum kb_code find_shelf(struct store *s, const struct job_claim *c, char **ret_shelf,
+                               char **ret_stem, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(s, &q, err,
+                                    "SELECT b.folder, b.name, j.result_name FROM job j"
+                                    " JOIN batch b ON b.id = j.batch WHERE j.id = ?",
+                                    "i", c->job);
+    if (code != KB_OK)
+        return code == KB_EOF ? kb_fail(err, KB_INTERNAL, "job %" PRId64 " vanished", c->job)
+                              : code;
+    CLEANUP(kb_freep) char *name = store_column(q, 1);
+    CLEANUP(kb_freep) char *result = store_column(q, 2);
+    CLEANUP(kb_freep) char *stem = path_stem(result);
+    CLEANUP(kb_freep) char *shelf = store_column(q, 0);
+    store_reset(&q);
+    if (!shelf) {
+        shelf = shelf_name(c->batch, name);
+        code = store_exec(s, NULL, err, "UPDATE batch SET folder = ? WHERE id = ?", "ti", shelf,
+                          c->batch);
+    }
+    *ret_stem = path_safe_name(stem, SHELF_STEM);
+    *ret_shelf = TAKE(shelf);
+    return code;
+}
+
+// Where this attempt writes.
 static enum kb_code choose_output(struct store *s, struct job_claim *c, struct kb_error *err)
 {
-    for (int i = c->attempt;; i++) {
-        CLEANUP(kb_freep) char *stem = kb_printf("%" PRId64 "-%d", c->job, i);
-        CLEANUP(kb_freep) char *name = kb_printf("%s.mp4", stem);
-        CLEANUP(kb_freep) char *path = store_path(s, "results", name);
-        struct stat st;
-        if (lstat(path, &st) == 0)
-            continue;
-        c->output = TAKE(path);
-        return store_exec(s, NULL, err, "UPDATE job SET output = ? WHERE id = ?", "ti", stem,
-                          c->job);
-    }
+    CLEANUP(kb_freep) char *shelf = NULL;
+    CLEANUP(kb_freep) char *base = NULL;
+    enum kb_code code = find_shelf(s, c, &shelf, &base, err);
+    if (code == KB_OK)
+        code = result_take_name(s, shelf, base, &c->output_name, err);
+    if (code != KB_OK)
+        return code;
+    c->output = store_path(s, "results", c->output_name);
+    CLEANUP(kb_freep) char *stem = result_beside(c->output_name, "");
+    return store_exec(s, NULL, err, "UPDATE job SET output = ? WHERE id = ?", "ti", stem, c->job);
+}
+
+// What the attempt only began.
+static void drop_part(struct store *s, const struct job_claim *c)
+{
+    CLEANUP(kb_freep) char *part = c->output ? kb_printf("%s.part", c->output) : NULL;
+    if (!part)
+        return;
+    unlink(part);
+    shelf_prune(s, c->output_name);
 }
 
 static enum kb_code read_claim(struct store *s, struct job_claim *c, struct kb_error *err)
@@ -169,10 +206,12 @@ enum kb_code job_claim(struct store *s, const char *worker, int64_t min_free_byt
     code = store_begin(s, err);
     if (code == KB_OK)
         code = store_end(s, claim(s, worker, min_free_bytes, &c, err), err);
-    if (code == KB_OK)
+    if (code == KB_OK) {
         *ret = c;
-    else
+    } else {
+        drop_part(s, &c);
         job_claim_free(&c);
+    }
     return code;
 }
 
@@ -187,6 +226,7 @@ void job_claim_free(struct job_claim *c)
     free(c->mouth_name);
     free(c->style_name);
     free(c->output);
+    free(c->output_name);
     free(c->options);
     free(c->note);
     *c = (struct job_claim){0};
@@ -307,11 +347,11 @@ static enum kb_code done(struct store *s, const struct job_claim *c, const struc
             "UPDATE job SET state = 'done', progress = 1, ended_ms = ?3, state_since_ms = ?3,"
             " heartbeat_ms = ?3, lease = NULL, worker_pid = NULL, cancel = 0, error_code = NULL,"
             " error = NULL, result = ?4, result_thumb = ?5, result_size = ?6, result_ms = ?7,"
-            " result_width = ?8, result_height = ?9, result_frames = ?10, result_animated = ?11"
-            " WHERE id = ?1 AND lease = ?2",
-            "iiitiiiiiii", c->job, c->lease, kb_wall_ms(), path_name(c->output), (int64_t)thumb,
-            size, (int64_t)(r->seconds * 1000), (int64_t)r->width, (int64_t)r->height, r->frames,
-            r->frames_animated);
+            " result_width = ?8, result_height = ?9, result_frames = ?10, result_animated = ?11,"
+            " result_name = ?12 WHERE id = ?1 AND lease = ?2",
+            "iiitiiiiiiit", c->job, c->lease, kb_wall_ms(), c->output_name, (int64_t)thumb, size,
+            (int64_t)(r->seconds * 1000), (int64_t)r->width, (int64_t)r->height, r->frames,
+            r->frames_animated, path_name(c->output_name));
     if (code == KB_OK && changes == 0)
         return lease_lost(c, err);
     if (code == KB_OK)
@@ -381,7 +421,11 @@ enum kb_code job_failed(struct store *s, const struct job_claim *c, const struct
                         struct kb_error *err)
 {
     enum kb_code code = store_begin(s, err);
-    return code == KB_OK ? store_end(s, failed(s, c, why, err), err) : code;
+    if (code == KB_OK)
+        code = store_end(s, failed(s, c, why, err), err);
+    if (code == KB_OK)
+        drop_part(s, c);
+    return code;
 }
 
 static enum kb_code give_back(struct store *s, const struct job_claim *c, struct kb_error *err)
@@ -402,5 +446,14 @@ static enum kb_code give_back(struct store *s, const struct job_claim *c, struct
 enum kb_code job_give_back(struct store *s, const struct job_claim *c, struct kb_error *err)
 {
     enum kb_code code = store_begin(s, err);
-    return code == KB_OK ? store_end(s, give_back(s, c, err), err) : code;
+    if (code == KB_OK)
+        code = store_end(s, give_back(s, c, err), err);
+    if (code == KB_OK)
+        drop_part(s, c);
+    return code;
+}
+
+void job_remove_output(struct store *s, const struct job_claim *c)
+{
+    result_unlink(s, c->output_name);
 }

@@ -15,7 +15,8 @@ struct job_claim {
     char *mouth_path, *style_path; // of mouth_from and style_from; NULL: not given, or gone
     char audio_sha256[65];
     char *audio_name, *video_name, *mouth_name, *style_name;
-    char *output; // results/<job>-<attempt>.mp4; a higher number where such a file lies already
+    char *output_name; // below results/, "12_news/film_speech_2026-11-27.mp4"; no file has it yet
+    char *output;      // its path. "output.part" is there, empty
     char *options;
     char *note; // what koubo restore needs to know about the output, JSON
 };
@@ -43,5 +44,8 @@ enum kb_code job_failed(struct store *s, const struct job_claim *c, const struct
                         struct kb_error *err);
 // Back into the queue without counting the attempt: the worker is told to stop.
 enum kb_code job_give_back(struct store *s, const struct job_claim *c, struct kb_error *err);
+// Remove what the attempt wrote: it is nobody's result. For who lost the lease, or could not say
+// that it was done.
+void job_remove_output(struct store *s, const struct job_claim *c);
 
 #endif

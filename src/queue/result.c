@@ -8,8 +8,11 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CHOSEN                                                                                     \
@@ -86,11 +89,10 @@ enum kb_code result_json(struct store *s, int64_t job, struct text *ret, struct 
     return code == KB_EOF ? no_result(job, err) : code;
 }
 
-// "7-1.mp4" below results/ -> "7-1.jpg" there; a new string.
+// Of the picture of a result: name is below results/. A new string.
 static char *thumb_path(struct store *s, const char *name)
 {
-    CLEANUP(kb_freep) char *stem = path_stem(name);
-    CLEANUP(kb_freep) char *picture = kb_printf("%s.jpg", stem);
+    CLEANUP(kb_freep) char *picture = result_beside(name, ".jpg");
     return store_path(s, "results", picture);
 }
 
@@ -147,13 +149,181 @@ void result_unlink(struct store *s, const char *name)
     CLEANUP(kb_freep) char *path = store_path(s, "results", name);
     CLEANUP(kb_freep) char *part = kb_printf("%s.part", path);
     CLEANUP(kb_freep) char *thumb = thumb_path(s, name);
-    CLEANUP(kb_freep) char *stem = path_stem(name);
+    CLEANUP(kb_freep) char *stem = result_beside(name, "");
     bool gone = remove_file(path);
     gone = remove_file(part) && gone;
     gone = remove_file(thumb) && gone;
-    if (gone)
+    shelf_prune(s, name);
+    if (gone) {
         file_forget(s, "results", stem);
+        file_forget(s, "halves", stem);
+    }
 }
+
+// --- names
+
+// False: another one has the name. Where no file can be made the writer will say why.
+static bool begin_file(struct store *s, const char *shelf, const char *path)
+{
+    CLEANUP(kb_freep) char *part = kb_printf("%s.part", path);
+    CLEANUP(kb_freep) char *folder = store_path(s, "results", shelf);
+    struct stat st;
+    if (lstat(path, &st) == 0)
+        return false;
+    int fd = -1;
+    for (int i = 0; i < 10 && fd < 0; i++) { // whoever removes the last file takes the folder along
+        mkdir(folder, 0777);
+        fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0 && errno != ENOENT)
+            break;
+    }
+    if (fd < 0)
+        return errno != EEXIST;
+    close(fd);
+    return true;
+}
+
+// A file of that name may lie there: of an attempt that a newer state of this database knew, before
+// an older backup was put back. It is not overwritten; nor is a name taken whose file somebody else
+// removed, and which a row still has.
+enum kb_code result_take_name(struct store *s, const char *shelf, const char *stem, char **ret,
+                              struct kb_error *err)
+{
+    for (int i = 1;; i++) {
+        CLEANUP(kb_freep)
+        char *name = i == 1 ? kb_printf("%s/%s.mp4", shelf, stem)
+                            : kb_printf("%s/%s-%d.mp4", shelf, stem, i);
+        CLEANUP(kb_freep) char *path = store_path(s, "results", name);
+        int64_t named = 0;
+        enum kb_code code =
+            store_query_int(s, &named, err, "SELECT count(*) FROM job WHERE result = ?", "t", name);
+        if (code != KB_OK)
+            return code;
+        if (named || !begin_file(s, shelf, path))
+            continue;
+        *ret = TAKE(name);
+        return KB_OK;
+    }
+}
+
+struct renaming {
+    char *old, *shelf, *stem; // the present file; where it goes, and how it is wanted
+    char *name;               // taken for it
+    bool thumb;
+};
+
+static void renaming_free(struct renaming *r)
+{
+    free(r->old);
+    free(r->shelf);
+    free(r->stem);
+    free(r->name);
+}
+
+// What the user typed, as the stem of a file.
+static enum kb_code wanted_stem(const char *name, char **ret, struct kb_error *err)
+{
+    size_t n = strlen(name);
+    if (n >= 4 && strcasecmp(name + n - 4, ".mp4") == 0)
+        n -= 4;
+    CLEANUP(kb_freep) char *typed = kb_printf("%.*s", (int)n, name);
+    if (typed[strspn(typed, " ./\\")] == '\0')
+        return kb_fail(err, KB_BAD_INPUT, _("a result needs a name"));
+    *ret = path_safe_name(typed, SHELF_STEM);
+    return KB_OK;
+}
+
+// Results of an older koubo lie in no folder yet; they move into that of their batch.
+static enum kb_code find_renamed(struct store *s, int64_t job, struct renaming *r,
+                                 struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code =
+        store_query(s, &q, err,
+                    "SELECT j.result, j.result_thumb, b.folder, b.id, b.name FROM job j"
+                    " JOIN batch b ON b.id = j.batch WHERE j.id = ? AND j.result IS NOT NULL",
+                    "i", job);
+    if (code != KB_OK)
+        return code == KB_EOF ? no_result(job, err) : code;
+    r->old = store_column(q, 0);
+    r->thumb = sqlite3_column_int(q, 1);
+    const char *slash = strchr(r->old, '/');
+    if (slash)
+        r->shelf = kb_printf("%.*s", (int)(slash - r->old), r->old);
+    else if (sqlite3_column_type(q, 2) != SQLITE_NULL)
+        r->shelf = store_column(q, 2);
+    else
+        r->shelf = shelf_name(sqlite3_column_int64(q, 3), (const char *)sqlite3_column_text(q, 4));
+    return KB_OK;
+}
+
+static bool link_beside(struct store *s, const struct renaming *r, const char *tail)
+{
+    CLEANUP(kb_freep) char *old = result_beside(r->old, tail);
+    CLEANUP(kb_freep) char *new = result_beside(r->name, tail);
+    CLEANUP(kb_freep) char *old_path = store_path(s, "results", old);
+    CLEANUP(kb_freep) char *new_path = store_path(s, "results", new);
+    return link(old_path, new_path) == 0;
+}
+
+// The row follows its file, if it is still that one. file: NULL if that keeps its name.
+static enum kb_code put_name(struct store *s, int64_t job, const struct renaming *r,
+                             const char *file, bool thumb, struct kb_error *err)
+{
+    int changes = 0;
+    enum kb_code code = store_exec(
+        s, &changes, err,
+        "UPDATE job SET result = coalesce(?3, result), result_thumb = ?4, result_name = ?5"
+        " WHERE id = ?1 AND result = ?2",
+        "ittit", job, r->old, file, (int64_t)thumb, path_name(r->name));
+    return code == KB_OK && changes == 0 ? no_result(job, err) : code;
+}
+
+// The file gets the new name beside the old one, then the row says so, then the old name goes. The
+// database knows the new one as its own before it is there: a crash at any moment leaves one file.
+static enum kb_code move_file(struct store *s, int64_t job, const struct renaming *r,
+                              struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *stem = result_beside(r->name, "");
+    enum kb_code code = file_loosen(s, "results", stem, err);
+    if (code != KB_OK)
+        return code;
+    if (!link_beside(s, r, ".mp4")) {
+        int number = errno;
+        file_forget(s, "results", stem);
+        if (number == ENOENT)
+            return kb_fail(err, KB_NOT_FOUND, _("the file of this result is gone"));
+        return put_name(s, job, r, NULL, r->thumb, err); // a disk on which no file has two names
+    }
+    bool thumb = r->thumb && link_beside(s, r, ".jpg");
+    code = put_name(s, job, r, r->name, thumb, err);
+    if (code == KB_OK)
+        file_forget(s, "results", stem);
+    result_unlink(s, code == KB_OK ? r->old : r->name);
+    return code;
+}
+
+enum kb_code result_rename(struct store *s, int64_t job, const char *name, struct kb_error *err)
+{
+    CLEANUP(renaming_free) struct renaming r = {0};
+    enum kb_code code = wanted_stem(name, &r.stem, err);
+    if (code == KB_OK)
+        code = find_renamed(s, job, &r, err);
+    CLEANUP(kb_freep) char *same = code == KB_OK ? kb_printf("%s/%s.mp4", r.shelf, r.stem) : NULL;
+    if (code != KB_OK || strcmp(same, r.old) == 0)
+        return code;
+    code = result_take_name(s, r.shelf, r.stem, &r.name, err);
+    if (code != KB_OK)
+        return code;
+    code = move_file(s, job, &r, err);
+    CLEANUP(kb_freep) char *part = kb_printf("%s.part", r.name);
+    CLEANUP(kb_freep) char *path = store_path(s, "results", part);
+    unlink(path);
+    shelf_prune(s, r.name);
+    return code;
+}
+
+// --- deleting
 
 static enum kb_code forget(struct store *s, int64_t job, char **ret_file, struct kb_error *err)
 {

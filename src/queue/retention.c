@@ -121,8 +121,10 @@ static void remove_file(struct run *r, const char *kind, const char *name)
 {
     int64_t size = file_size(r, kind, name);
     CLEANUP(kb_freep) char *path = store_path(r->s, kind, name);
-    if (!r->params->dry_run)
+    if (!r->params->dry_run) {
         unlink(path);
+        shelf_prune(r->s, name);
+    }
     tell(r, kind, name, size);
 }
 
@@ -189,6 +191,8 @@ static enum kb_code look_at_file(void *opaque, const char *folder, const char *n
     enum kb_code code = file_fate(r->s, folder, name, parsed, &fate, err);
     if (code != KB_OK || fate == FATE_KEPT)
         return code;
+    if (fate == FATE_LOST && parsed->foreign)
+        return KB_OK; // perhaps somebody's own file, put beside ours
     if (fate == FATE_LOST && r->params->lost)
         return remove_lost(r, folder, name, parsed, err);
     if (fate == FATE_LOST)
@@ -275,6 +279,8 @@ static enum kb_code remove_leftovers(struct run *r, struct kb_error *err)
     enum kb_code code = expire_uploads(r, err);
     for (size_t i = 0; code == KB_OK && i < ARRAY_LEN(folders); i++)
         code = folder_for_each(r->s, folders[i], look_at_file, r, err);
+    if (!r->params->dry_run)
+        shelf_prune_all(r->s); // a crash may have come between the last file and its folder
     return code == KB_OK ? remove_work(r, err) : code;
 }
 
@@ -364,9 +370,8 @@ static enum kb_code remove_item(struct run *r, struct item *item, struct kb_erro
     static const char *const kinds[] = {"results", "files", "tracks"};
     const char *kind = kinds[item->what];
     CLEANUP(kb_freep)
-    char *thumb = item->what == ITEM_RESULT
-                      ? kb_printf("%.*s.jpg", (int)strcspn(item->name, "."), item->name)
-                      : kb_printf("%s.jpg", item->name);
+    char *thumb = item->what == ITEM_RESULT ? result_beside(item->name, ".jpg")
+                                            : kb_printf("%s.jpg", item->name);
     const char *thumb_kind = item->what == ITEM_RESULT ? "results" : "thumbs";
     int64_t size = file_size(r, kind, item->name);
     int64_t thumb_size = item->what == ITEM_TRACK ? -1 : file_size(r, thumb_kind, thumb);
@@ -464,13 +469,16 @@ static enum kb_code trim_loose(struct run *r, struct kb_error *err)
     for (; code == KB_OK; code = store_step(r->s, q, err)) {
         const char *kind = (const char *)sqlite3_column_text(q, 0);
         const char *stem = (const char *)sqlite3_column_text(q, 1);
-        const char *tail = strcmp(kind, "results") == 0   ? ".mp4"
+        bool halves = strcmp(kind, "halves") == 0;
+        const char *tail = halves                         ? ".mp4.part"
+                           : strcmp(kind, "results") == 0 ? ".mp4"
                            : strcmp(kind, "uploads") == 0 ? ".part"
                                                           : "";
         CLEANUP(kb_freep) char *name = kb_printf("%s%s", stem, tail);
         CLEANUP(kb_freep) char *picture = kb_printf("%s.jpg", stem);
-        const char *pictures = strcmp(kind, "files") == 0 ? "thumbs" : kind;
-        if (file_size(r, kind, name) < 0 && file_size(r, pictures, picture) < 0) {
+        const char *folder = halves ? "results" : kind;
+        const char *pictures = strcmp(kind, "files") == 0 ? "thumbs" : folder;
+        if (file_size(r, folder, name) < 0 && (halves || file_size(r, pictures, picture) < 0)) {
             text_add_bytes(&gone, kind, strlen(kind) + 1);
             text_add_bytes(&gone, stem, strlen(stem) + 1);
         }

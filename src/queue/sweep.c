@@ -3,6 +3,7 @@
 
 #include "base/sentence.h"
 #include "queue/internal.h"
+#include "store/names.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -23,7 +24,7 @@ struct lost_job {
     int attempts;
     int64_t heartbeat_ms;
     bool cancel, running;
-    char output[40]; // "7-1"
+    char output[NAME_STEM]; // "12_news/film_speech_2026-11-27"
 };
 
 static enum kb_code read_lost(struct store *s, int64_t job, struct lost_job *ret,
@@ -88,7 +89,7 @@ static void remove_output(struct store *s, const struct lost_job *j)
     if (lstat(path, &st) != 0 || st.st_mtim.tv_sec * 1000LL <= j->heartbeat_ms + LEASE_MS)
         result_unlink(s, name);
     else
-        unlink(half);
+        unlink(half); // its folder is not empty
 }
 
 // Its worker is gone: queued again, or at its end. hung: it stood still, else it crashed.

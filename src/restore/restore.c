@@ -60,9 +60,13 @@ static int by_number(const void *a, const void *b)
 {
     const struct file_name *x = &((const struct found *)a)->name;
     const struct file_name *y = &((const struct found *)b)->name;
+    if (x->batch != y->batch)
+        return x->batch < y->batch ? -1 : 1;
     if (x->job != y->job)
         return x->job < y->job ? -1 : 1;
-    return (x->attempt > y->attempt) - (x->attempt < y->attempt);
+    if (x->attempt != y->attempt)
+        return x->attempt < y->attempt ? -1 : 1;
+    return strcmp(x->stem, y->stem);
 }
 
 // --- what a file says about itself. It may be anybody's: names are cleaned, times must be past
@@ -107,7 +111,8 @@ static void read_note(const struct restoring *r, const struct found *f, const ch
     char name[256];
     asset_clean_name(name, note_text(note, "name"));
     CLEANUP(kb_freep) char *stem = path_stem(name);
-    const char *shown = *name ? stem : f->name.stem;
+    // In the folder of a batch it lies under the name it is shown by.
+    const char *shown = f->name.batch || !*name ? path_name(f->name.stem) : stem;
     snprintf(ret->name, sizeof(ret->name), "%.*s.mp4", utf8_fit(shown, 250), shown);
     if (!ret->video[0])
         snprintf(ret->video, sizeof(ret->video), "%.255s", ret->name);
@@ -120,6 +125,13 @@ static void read_note(const struct restoring *r, const struct found *f, const ch
     ret->ended_ms = KB_MIN(f->time_ms, kb_wall_ms());
     ret->started_ms = note_time(note, "started", ret->ended_ms);
     ret->created_ms = note_time(note, "created", ret->started_ms);
+}
+
+// What is called as no result is may be anybody's; one that was renamed says that it is ours.
+static bool is_ours(const struct found *f, const char *note)
+{
+    json_auto_t *json = note ? json_loads(note, 0, NULL) : NULL;
+    return !f->name.foreign || json_integer_value(json_object_get(json, "koubo")) == 1;
 }
 
 // --- taking one in
@@ -162,7 +174,7 @@ static enum kb_code insert(struct restoring *r, const struct found *f, const str
             " (SELECT coalesce(max(position), 0) + 1 FROM job WHERE batch = ?1), 'done', NULL, ?4,"
             " NULL, 1, ?5, ?5, ?6, ?7, ?8, ?6, ?9, ?10, ?11, ?12, ?13, ?14, ?5)",
             "ittiiiiitiiiii", *ret_batch, h->video, h->name,
-            (int64_t)KB_MIN(f->name.attempt, JOB_MAX_ATTEMPTS), p->frames, h->ended_ms,
+            KB_MAX(KB_MIN(f->name.attempt, JOB_MAX_ATTEMPTS), 1), p->frames, h->ended_ms,
             h->created_ms, h->started_ms, file, (int64_t)p->picture, f->size, p->duration_ms,
             (int64_t)p->width, (int64_t)p->height);
     if (code == KB_OK)
@@ -201,6 +213,10 @@ static enum kb_code restore_one(struct restoring *r, const struct found *f, stru
     if (code == KB_CANCELLED || code == KB_NO_SPACE || code == KB_UNAVAILABLE) {
         *err = why;
         return code;
+    }
+    if (f->name.foreign && (code != KB_OK || !is_ours(f, p.note))) {
+        free(p.note);
+        return KB_OK;
     }
     if (code == KB_OK) {
         read_note(r, f, p.note, &h);

@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 // --- one file
 
@@ -28,47 +29,62 @@ static bool has_video(struct store *s, const char *stem)
     return file_exists(path);
 }
 
-// The job of the file's number. Its latest attempt, 0: there is no such job.
-static enum kb_code result_job(struct store *s, const struct file_name *name, bool *ret_running,
-                               int *ret_attempt, struct kb_error *err)
+// A running job's attempt writes it.
+static enum kb_code is_written(struct store *s, const char *stem, bool *ret, struct kb_error *err)
 {
-    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    *ret_running = false;
-    *ret_attempt = 0;
-    enum kb_code code = store_query(s, &q, err,
-                                    "SELECT state IN " JOB_STATES_RUNNING " AND output = ?2,"
-                                    " CAST(substr(output, instr(output, '-') + 1) AS INTEGER)"
-                                    " FROM job WHERE id = ?1",
-                                    "it", name->job, name->stem);
-    if (code == KB_OK) {
-        *ret_running = sqlite3_column_int(q, 0);
-        *ret_attempt = sqlite3_column_int(q, 1);
+    int64_t n = 0;
+    enum kb_code code = store_query_int(
+        s, &n, err, "SELECT count(*) FROM job WHERE output = ? AND state IN " JOB_STATES_RUNNING,
+        "t", stem);
+    *ret = n > 0;
+    return code;
+}
+
+// Half a file: did this database begin it? Some job's attempt, or what comes before version 3: it
+// has the number of its job, whose last attempt is not earlier. Nothing at all in it is a name that
+// was taken for an attempt which never began.
+static enum kb_code is_begun(struct store *s, const char *path, const struct file_name *name,
+                             bool *ret, struct kb_error *err)
+{
+    int64_t n = 0;
+    struct stat st;
+    enum kb_code code = is_loose(s, "halves", name->stem, ret, err);
+    if (code != KB_OK || *ret)
+        return code;
+    if (lstat(path, &st) == 0 && st.st_size == 0) {
+        *ret = true;
+        return KB_OK;
     }
-    return code == KB_EOF ? KB_OK : code;
+    code = store_query_int(s, &n, err,
+                           "SELECT (SELECT count(*) FROM job WHERE output = ?3) + count(*) FROM job"
+                           " WHERE id = ?1 AND output IS NOT NULL AND (instr(output, '/') OR"
+                           " CAST(substr(output, instr(output, '-') + 1) AS INTEGER) >= ?2)",
+                           "iit", name->job, name->attempt, name->stem);
+    *ret = n > 0;
+    return code;
 }
 
 // A whole video that no row names is never ours to remove, however well we know its job: the job
 // may be one of a backup that was taken before this was made. What was never whole is of no use.
-static enum kb_code result_fate(struct store *s, const struct file_name *name, enum fate *ret,
-                                struct kb_error *err)
+static enum kb_code result_fate(struct store *s, const char *path, const struct file_name *name,
+                                enum fate *ret, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *video = kb_printf("%s.mp4", name->stem);
     int64_t n = 0;
-    bool loose = false, running = false;
-    int attempt = 0;
+    bool loose = false, begun = false, written = false;
+    bool useless = name->half || (name->picture && !has_video(s, name->stem));
     enum kb_code code =
         store_query_int(s, &n, err, "SELECT count(*) FROM job WHERE result = ?", "t", video);
     if (code == KB_OK)
         code = is_loose(s, "results", name->stem, &loose, err);
     if (code == KB_OK)
-        code = result_job(s, name, &running, &attempt, err);
-    bool ours = loose || name->attempt <= attempt;
-    if (running || (n > 0 && !name->half))
+        code = is_written(s, name->stem, &written, err);
+    if (code == KB_OK && useless && !loose)
+        code = is_begun(s, path, name, &begun, err);
+    if (written || (n > 0 && !name->half))
         *ret = FATE_KEPT;
-    else if (name->half || (name->picture && !has_video(s, name->stem)))
-        *ret = ours ? FATE_LOOSE : FATE_LOST;
     else
-        *ret = loose ? FATE_LOOSE : FATE_LOST;
+        *ret = loose || begun ? FATE_LOOSE : FATE_LOST;
     return code;
 }
 
@@ -106,12 +122,12 @@ static enum kb_code upload_fate(struct store *s, const struct file_name *name, e
     return code == KB_EOF ? KB_OK : code;
 }
 
-static enum kb_code find_fate(struct store *s, const char *folder, const struct file_name *name,
-                              enum fate *ret, struct kb_error *err)
+static enum kb_code find_fate(struct store *s, const char *folder, const char *path,
+                              const struct file_name *name, enum fate *ret, struct kb_error *err)
 {
     *ret = FATE_KEPT;
     if (strcmp(folder, "results") == 0)
-        return result_fate(s, name, ret, err);
+        return result_fate(s, path, name, ret, err);
     if (strcmp(folder, "files") == 0 || strcmp(folder, "thumbs") == 0)
         return content_fate(s, name, ret, err);
     if (strcmp(folder, "uploads") == 0)
@@ -129,7 +145,7 @@ enum kb_code file_fate(struct store *s, const char *folder, const char *name,
     struct stat st;
     enum kb_code code = store_begin_read(s, err);
     if (code == KB_OK)
-        code = store_end(s, find_fate(s, folder, parsed, ret, err), err);
+        code = store_end(s, find_fate(s, folder, path, parsed, ret, err), err);
     // Who deletes a file forgets it only afterwards: what is forgotten and gone was no stranger.
     if (code == KB_OK && *ret == FATE_LOST && lstat(path, &st) != 0)
         *ret = FATE_KEPT;
@@ -154,10 +170,11 @@ void file_forget(struct store *s, const char *folder, const char *stem)
 
 // --- all files
 
-enum kb_code folder_for_each(struct store *s, const char *folder, folder_fn *each, void *opaque,
-                             struct kb_error *err)
+// below: a folder in it, with its slash, or "".
+static enum kb_code each_file(struct store *s, const char *folder, const char *below,
+                              folder_fn *each, void *opaque, struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *path = path_join(s->folder, folder);
+    CLEANUP(kb_freep) char *path = store_path(s, folder, below);
     CLEANUP(kb_freep) char *kind = kb_printf("%.*s", (int)strcspn(folder, "/"), folder);
     enum kb_code code = KB_OK;
     DIR *d = opendir(path);
@@ -166,10 +183,61 @@ enum kb_code folder_for_each(struct store *s, const char *folder, folder_fn *eac
     for (struct dirent *e; code == KB_OK && (e = readdir(d));) {
         struct file_name parsed;
         struct stat st;
-        if (file_name_parse(&parsed, kind, e->d_name) &&
+        CLEANUP(kb_freep) char *name = kb_printf("%s%s", below, e->d_name);
+        if (file_name_parse(&parsed, kind, name) &&
             fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-            code = each(opaque, folder, e->d_name, &parsed, &st, err);
+            code = each(opaque, folder, name, &parsed, &st, err);
     }
     closedir(d);
     return code;
+}
+
+// The folders of batches, their names each with a NUL behind it. A link is not one.
+static void list_shelves(struct store *s, struct text *ret)
+{
+    CLEANUP(kb_freep) char *path = path_join(s->folder, "results");
+    DIR *d = opendir(path);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        struct stat st;
+        if (shelf_parse(e->d_name) && fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISDIR(st.st_mode))
+            text_add_bytes(ret, e->d_name, strlen(e->d_name) + 1);
+    }
+    if (d)
+        closedir(d);
+}
+
+enum kb_code folder_for_each(struct store *s, const char *folder, folder_fn *each, void *opaque,
+                             struct kb_error *err)
+{
+    CLEANUP(text_free) struct text shelves = {0};
+    enum kb_code code = each_file(s, folder, "", each, opaque, err);
+    if (strcmp(folder, "results") == 0)
+        list_shelves(s, &shelves);
+    for (size_t at = 0; code == KB_OK && at < shelves.size; at += strlen(shelves.data + at) + 1) {
+        CLEANUP(kb_freep) char *below = kb_printf("%s/", shelves.data + at);
+        code = each_file(s, folder, below, each, opaque, err);
+    }
+    return code;
+}
+
+// --- folders of batches
+
+void shelf_prune(struct store *s, const char *name)
+{
+    const char *slash = strchr(name, '/');
+    CLEANUP(kb_freep) char *shelf = slash ? kb_printf("%.*s", (int)(slash - name), name) : NULL;
+    CLEANUP(kb_freep) char *path = shelf ? store_path(s, "results", shelf) : NULL;
+    if (shelf && shelf_parse(shelf))
+        rmdir(path); // not if something is in it
+}
+
+void shelf_prune_all(struct store *s)
+{
+    CLEANUP(text_free) struct text shelves = {0};
+    list_shelves(s, &shelves);
+    for (size_t at = 0; at < shelves.size; at += strlen(shelves.data + at) + 1) {
+        CLEANUP(kb_freep) char *path = store_path(s, "results", shelves.data + at);
+        rmdir(path);
+    }
 }

@@ -18,13 +18,19 @@ enum kb_code file_fate(struct store *s, const char *folder, const char *name,
                        const struct file_name *parsed, enum fate *ret, struct kb_error *err);
 
 // Calls each for every regular file with one of koubo's names. folder: "results", or "work/w1"
-// (then the names are those of "work"). Stops at the first failure. A missing folder has no files.
+// (then the names are those of "work"). Of results also those in the folders of batches: their name
+// is "12_news/a.mp4". Stops at the first failure. A missing folder has no files.
 struct stat;
 typedef enum kb_code folder_fn(void *opaque, const char *folder, const char *name,
                                const struct file_name *parsed, const struct stat *st,
                                struct kb_error *err);
 enum kb_code folder_for_each(struct store *s, const char *folder, folder_fn *each, void *opaque,
                              struct kb_error *err);
+
+// The folder of a batch goes when nothing is in it any more. name: of a file that was in it, or of
+// none. Who makes a file in one makes its folder anew when it is gone.
+void shelf_prune(struct store *s, const char *name);
+void shelf_prune_all(struct store *s);
 
 // The file is gone, or about to come (file_loosen: it goes unless a row names it by then).
 enum kb_code file_loosen(struct store *s, const char *folder, const char *stem,

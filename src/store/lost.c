@@ -19,7 +19,7 @@ void lost_count(struct lost *l, const char *folder, const struct file_name *name
 struct survey {
     struct store *s;
     struct lost lost;
-    int64_t highest_job;
+    int64_t highest_job, highest_batch;
 };
 
 static enum kb_code survey_file(void *opaque, const char *folder, const char *name,
@@ -29,32 +29,35 @@ static enum kb_code survey_file(void *opaque, const char *folder, const char *na
     struct survey *v = opaque;
     enum fate fate;
     v->highest_job = KB_MAX(v->highest_job, parsed->job);
+    v->highest_batch = KB_MAX(v->highest_batch, parsed->batch);
     enum kb_code code = file_fate(v->s, folder, name, parsed, &fate, err);
-    if (code == KB_OK && fate == FATE_LOST)
+    if (code == KB_OK && fate == FATE_LOST && !parsed->foreign)
         lost_count(&v->lost, folder, parsed, st->st_size);
     return code;
 }
 
-// AUTOINCREMENT takes the next number from here; there is no row before the first job.
-static enum kb_code lift_job_numbers(struct store *s, int64_t highest, struct kb_error *err)
+// AUTOINCREMENT takes the next number of a table from here; there is no row before the first one.
+static enum kb_code lift_numbers(struct store *s, const char *table, int64_t highest,
+                                 struct kb_error *err)
 {
     int64_t last = 0, present = 0;
     enum kb_code code = store_query_int(
-        s, &last, err, "SELECT coalesce(max(seq), -1) FROM sqlite_sequence WHERE name = 'job'", "");
+        s, &last, err, "SELECT coalesce(max(seq), -1) FROM sqlite_sequence WHERE name = ?", "t",
+        table);
     if (code != KB_OK || highest <= last || highest == 0)
         return code;
     code = store_begin(s, err);
     if (code != KB_OK)
         return code;
-    code = store_query_int(s, &present, err,
-                           "SELECT count(*) FROM sqlite_sequence WHERE name = 'job'", "");
+    code = store_query_int(s, &present, err, "SELECT count(*) FROM sqlite_sequence WHERE name = ?",
+                           "t", table);
     if (code == KB_OK && present)
-        code = store_exec(s, NULL, err,
-                          "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = 'job'", "i",
-                          highest);
+        code =
+            store_exec(s, NULL, err, "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?",
+                       "it", highest, table);
     else if (code == KB_OK)
-        code = store_exec(s, NULL, err, "INSERT INTO sqlite_sequence(name, seq) VALUES ('job', ?)",
-                          "i", highest);
+        code = store_exec(s, NULL, err, "INSERT INTO sqlite_sequence(name, seq) VALUES (?, ?)",
+                          "ti", table, highest);
     return store_end(s, code, err);
 }
 
@@ -66,7 +69,9 @@ enum kb_code lost_survey(struct store *s, struct lost *ret, struct kb_error *err
     for (size_t i = 0; code == KB_OK && i < ARRAY_LEN(folders); i++)
         code = folder_for_each(s, folders[i], survey_file, &v, err);
     if (code == KB_OK)
-        code = lift_job_numbers(s, v.highest_job, err);
+        code = lift_numbers(s, "job", v.highest_job, err);
+    if (code == KB_OK)
+        code = lift_numbers(s, "batch", v.highest_batch, err);
     if (code == KB_OK)
         code = lost_remember(s, &v.lost, err);
     if (code == KB_OK)

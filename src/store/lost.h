@@ -15,8 +15,8 @@ struct lost {
     int64_t bytes; // of all of them
 };
 
-// Count them, remember the numbers for lost_remembered(), and see to it that the next job gets a
-// number above all that lie in results/. A server does this before it makes any job.
+// Count them, remember the numbers for lost_remembered(), and see to it that the next job
+// and batch get numbers above all that lie in results/. A server does this before it makes any job.
 enum kb_code lost_survey(struct store *s, struct lost *ret, struct kb_error *err);
 
 // What the last survey or clean-up of any process counted. All 0 when there was none.

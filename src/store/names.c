@@ -1,7 +1,11 @@
 #include "store/names.h"
 
+#include "base/file.h"
+
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 // Job numbers that JSON readers can hold (2^53). A longer row of digits is somebody's date.
 #define JOB_DIGITS     15
@@ -69,22 +73,108 @@ static bool tail_matches(const char *pattern, const char *tail)
     return *tail == '\0';
 }
 
-bool file_name_parse(struct file_name *ret, const char *folder, const char *name)
+static bool parse_flat(struct file_name *ret, const char *folder, const char *name)
 {
     for (size_t i = 0; i < ARRAY_LEN(patterns); i++) {
         const struct pattern *p = &patterns[i];
         size_t n = strcmp(folder, p->folder) == 0 ? stem_length(p->stem, name) : 0;
         if (n == 0 || !tail_matches(p->tail, name + n))
             continue;
-        if (!ret)
-            return true;
         *ret = (struct file_name){.half = p->half, .picture = p->picture};
         memcpy(ret->stem, name, n);
         if (p->stem == STEM_JOB) {
             ret->job = strtoll(name, NULL, 10);
-            ret->attempt = (int)strtol(strchr(name, '-') + 1, NULL, 10);
+            ret->attempt = strtoll(strchr(name, '-') + 1, NULL, 10);
         }
         return true;
     }
     return false;
+}
+
+// --- results in folders
+
+// "film_speech_2026-11-27", and numbers behind it as in "film_speech_2026-11-27-3-2".
+static bool is_shelf_stem(const char *stem, size_t n)
+{
+    static const char form[] = "_dddd-dd-dd";
+    size_t length = strlen(form);
+    while (n > length + 2) {
+        const char *at = stem + n - length;
+        bool fits = memchr(stem, '_', n - length) != NULL;
+        for (size_t i = 0; fits && i < length; i++)
+            fits = form[i] == 'd' ? at[i] >= '0' && at[i] <= '9' : at[i] == form[i];
+        if (fits)
+            return true;
+        size_t tail = 0;
+        while (tail < n && stem[n - 1 - tail] >= '0' && stem[n - 1 - tail] <= '9')
+            tail++;
+        if (tail == 0 || tail == n || stem[n - 1 - tail] != '-')
+            return false;
+        n -= tail + 1;
+    }
+    return false;
+}
+
+static bool parse_shelved(struct file_name *ret, const char *name)
+{
+    const char *slash = strchr(name, '/');
+    CLEANUP(kb_freep) char *shelf = slash ? kb_printf("%.*s", (int)(slash - name), name) : NULL;
+    int64_t batch = shelf ? shelf_parse(shelf) : 0;
+    if (!batch || slash[1] == '.' || strchr(slash + 1, '/') || strlen(name) >= NAME_STEM)
+        return false;
+    for (const char *dot = strchr(slash + 2, '.'); dot; dot = strchr(dot + 1, '.'))
+        for (size_t i = 0; i < ARRAY_LEN(patterns); i++) {
+            const struct pattern *p = &patterns[i];
+            if (p->stem != STEM_JOB || !tail_matches(p->tail, dot))
+                continue;
+            *ret = (struct file_name){.batch = batch, .half = p->half, .picture = p->picture};
+            memcpy(ret->stem, name, (size_t)(dot - name));
+            ret->foreign = !is_shelf_stem(slash + 1, (size_t)(dot - slash - 1));
+            return true;
+        }
+    return false;
+}
+
+bool file_name_parse(struct file_name *ret, const char *folder, const char *name)
+{
+    struct file_name parsed;
+    bool ours = parse_flat(&parsed, folder, name) ||
+                (strcmp(folder, "results") == 0 && parse_shelved(&parsed, name));
+    if (ours && ret)
+        *ret = parsed;
+    return ours;
+}
+
+// Some systems take 255 bytes for a name, and shares of theirs show fewer.
+#define SHELF_BYTES  120
+#define FILM_BYTES   110
+#define SPEECH_BYTES 90
+
+char *shelf_name(int64_t batch, const char *name)
+{
+    CLEANUP(kb_freep) char *safe = path_safe_name(name, SHELF_BYTES);
+    return kb_printf("%" PRId64 "_%s", batch, safe);
+}
+
+int64_t shelf_parse(const char *name)
+{
+    size_t n = number_length(name, JOB_DIGITS);
+    return n > 0 && name[n] == '_' && name[n + 1] ? strtoll(name, NULL, 10) : 0;
+}
+
+char *shelf_stem(const char *film, const char *speech, int64_t time_ms)
+{
+    CLEANUP(kb_freep) char *safe_film = path_safe_name(film, FILM_BYTES);
+    CLEANUP(kb_freep) char *safe_speech = path_safe_name(speech, SPEECH_BYTES);
+    time_t seconds = (time_t)(time_ms / 1000);
+    struct tm t;
+    char date[16] = "0000-00-00";
+    if (localtime_r(&seconds, &t))
+        strftime(date, sizeof(date), "%Y-%m-%d", &t);
+    return kb_printf("%s_%s_%s", safe_film, safe_speech, date);
+}
+
+char *result_beside(const char *name, const char *tail)
+{
+    return kb_printf("%.*s%s", (int)(strlen(name) - strlen(".mp4")), name, tail);
 }

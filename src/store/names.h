@@ -6,16 +6,36 @@
 
 #include "base/base.h"
 
+#define NAME_STEM 520 // holds any stem
+
 struct file_name {
-    char stem[65]; // of a result "7-1", of a content its hash, of an upload its id
-    int64_t job;   // of a result
-    int attempt;
-    bool half;    // about to become a whole file
-    bool picture; // the thumbnail of a result
+    // Of a result "12_batch/film_speech_2026-11-27", or "7-1" as they were called before version 3;
+    // of a content its hash, of an upload its id.
+    char stem[NAME_STEM];
+    int64_t job, attempt; // of a result of the old kind, else 0
+    int64_t batch;        // of a result in a folder
+    bool half;            // about to become a whole file
+    bool picture;         // the thumbnail of a result
+    bool foreign; // lies where results lie, but is called as none is: a renamed one, or somebody's
 };
 
 // Is this one of koubo's names in that folder ("results", "files", "thumbs", "uploads", "tracks",
-// "work")? ret may be NULL. Only a regular file is a file of koubo's: that is the caller's to see.
+// "work")? A result's has its own folder before it. ret may be NULL. Only a regular file is a file
+// of koubo's: that is the caller's to see.
 bool file_name_parse(struct file_name *ret, const char *folder, const char *name);
+
+// The folder of a batch below results/: "12_news". Is this one? Its number, else 0.
+char *shelf_name(int64_t batch, const char *name); // a new string
+int64_t shelf_parse(const char *name);
+
+// How a result is called, without ".mp4": "film_speech_2026-11-27", at most SHELF_STEM bytes, for
+// the local date of time_ms. Numbers and tails may come behind it: a name has at most 255 bytes. A
+// new string.
+#define SHELF_STEM 220
+char *shelf_stem(const char *film, const char *speech, int64_t time_ms);
+
+// The name of a result with another tail: "12_news/a.mp4" and ".jpg" give "12_news/a.jpg"; with ""
+// its stem. A new string.
+char *result_beside(const char *name, const char *tail);
 
 #endif

@@ -130,8 +130,8 @@ const char store_schema[] =
 
 const char store_schema_2[] =
     "CREATE TABLE loose("
-    " kind TEXT NOT NULL," // a folder
-    " name TEXT NOT NULL," // of the file without its tail: "7-1"
+    " kind TEXT NOT NULL," // a folder, or "halves": of results, but what is whole stays
+    " name TEXT NOT NULL," // of the file without its tail: "7-1", "12_news/a_b_2026-11-27"
     " since_ms INTEGER NOT NULL, PRIMARY KEY(kind, name)) WITHOUT ROWID;"
     "ALTER TABLE job ADD COLUMN output TEXT;" // what the last attempt writes: "7-1"
     "UPDATE job SET output = id || '-' || attempts WHERE attempts > 0;"
@@ -151,4 +151,22 @@ const char store_schema_2[] =
 
 const char store_schema_3[] =
     "ALTER TABLE job ADD COLUMN retried INTEGER NOT NULL DEFAULT 0;" // a user asked for it again
-    "CREATE INDEX batch_open ON batch(priority, turn) WHERE ended_ms IS NULL;";
+    "CREATE INDEX batch_open ON batch(priority, turn) WHERE ended_ms IS NULL;"
+
+    // Results have readable names, in a folder for each batch. What an attempt wrote into may have
+    // been left half: such goes ("halves"), but not a whole file of that name.
+    "ALTER TABLE batch ADD COLUMN folder TEXT;" // below results/, from its first attempt on
+    "CREATE INDEX job_output ON job(output) WHERE output IS NOT NULL;"
+    "DROP TRIGGER job_file_left;"
+    "DROP TRIGGER job_file_deleted;"
+    // clang-format off
+    LOOSE("job_file_left", "UPDATE OF result ON job",
+          "OLD.result IS NOT NULL AND OLD.result IS NOT NEW.result", "results",
+          "substr(OLD.result, 1, length(OLD.result) - 4)")
+    LOOSE("job_file_deleted", "DELETE ON job", "OLD.result IS NOT NULL", "results",
+          "substr(OLD.result, 1, length(OLD.result) - 4)")
+    LOOSE("job_output_left", "UPDATE OF output ON job",
+          "OLD.output IS NOT NULL AND OLD.output IS NOT NEW.output", "halves", "OLD.output")
+    LOOSE("job_output_deleted", "DELETE ON job", "OLD.output IS NOT NULL", "halves",
+          "OLD.output");
+// clang-format on

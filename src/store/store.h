@@ -4,7 +4,8 @@
 //   koubo.db              SQLite, WAL; shared by the server and its workers
 //   files/<sha256>        what users uploaded, one copy of each content
 //   uploads/<id>.part     uploads under way; its size is the offset
-//   thumbs/<sha256>.jpg   of files;  results/<job>-<attempt>.mp4 and .jpg
+//   thumbs/<sha256>.jpg   of files
+//   results/<batch>_<name>/<film>_<speech>_<date>.mp4 and .jpg
 //   tracks/<hash>.kbt     face tracks;  networks/ packed networks;  logs/koubo.log
 //   work/<worker>/        temporary files
 // store/names.h has the exact names. Files of an earlier database may lie there, too: store/lost.h.

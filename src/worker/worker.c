@@ -5,6 +5,7 @@
 #include "queue/job.h"
 #include "queue/lease.h"
 #include "queue/options.h"
+#include "store/names.h"
 #include "worker/inspect.h"
 #include "worker/limits.h"
 #include "worker/pulse.h"
@@ -110,11 +111,6 @@ static void blame_memory(struct worker *w, const struct job_claim *c, struct kb_
             c->video_name, (double)limit / (1 << 30));
 }
 
-static char *thumb_path(const char *output)
-{
-    return kb_printf("%.*s.jpg", (int)(strlen(output) - strlen(".mp4")), output);
-}
-
 static enum kb_code run_claimed(struct worker *w, const struct job_claim *c,
                                 struct dub_result *result, struct kb_error *err)
 {
@@ -178,18 +174,15 @@ static void end_job(struct worker *w, const struct job_claim *c, const struct du
     }
     if (code != KB_OK)
         log_error("%s", err.text);
-    if (code != KB_OK && result) {
-        CLEANUP(kb_freep) char *picture = thumb_path(c->output);
-        unlink(c->output);
-        unlink(picture);
-    }
+    if (code != KB_OK && result)
+        job_remove_output(w->store, c);
 }
 
 static void finish_well(struct worker *w, const struct job_claim *c,
                         const struct dub_result *result)
 {
     struct kb_error ignored = {0};
-    CLEANUP(kb_freep) char *picture = thumb_path(c->output);
+    CLEANUP(kb_freep) char *picture = result_beside(c->output, ".jpg");
     int64_t at = result->seconds > 1.5 ? THUMBNAIL_AT_US : 0;
     bool thumb = thumbnail_of_video(c->output, at, picture, NULL, &ignored) == KB_OK;
     if (!thumb)
@@ -222,7 +215,7 @@ static void run_job(struct worker *w, const struct job_claim *c)
     sentence_replace(&why, c->output, path_name(c->output));
     if (lost) {
         log_warn(_("'%s' was taken from this worker; nothing of it is kept"), c->video_name);
-        unlink(c->output);
+        job_remove_output(w->store, c);
     } else if (code == KB_OK) {
         finish_well(w, c, &result);
     } else if (code == KB_CANCELLED && cancel_requested(pulse_leave(w->pulse))) {

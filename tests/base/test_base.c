@@ -89,6 +89,34 @@ static void test_paths(void **state)
     }
 }
 
+static void test_safe_names(void **state)
+{
+    static const struct {
+        const char *name;
+        int max;
+        const char *wanted;
+    } cases[] = {
+        {"主播 一号", 255, "主播 一号"},
+        {"a/b\\c:d*e?f\"g<h>i|j", 255, "a_b_c_d_e_f_g_h_i_j"},
+        {"line\nend\ttab\x01", 255, "line_end_tab"},
+        {"..hidden. ", 255, "hidden"},
+        {"", 255, "_"},
+        {" . ", 255, "_"},
+        {"nul", 255, "_nul"},
+        {"COM1.txt", 255, "_COM1.txt"},
+        {"conference", 255, "conference"},
+        {"com10", 255, "com10"},
+        {"视频视频", 7, "视频"}, // whole letters
+        {"abc def", 4, "abc"},
+        {"ab\xff", 255, "ab\xef\xbf\xbd"},
+        {"a\xe2\x80\xaegpj.exe", 255, "agpj.exe"}, // nothing is written backwards
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(kb_freep) char *safe = path_safe_name(cases[i].name, cases[i].max);
+        assert_string_equal(safe, cases[i].wanted);
+    }
+}
+
 static void test_files(void **state)
 {
     struct kb_error err = {0};
@@ -201,6 +229,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cache),
         cmocka_unit_test(test_errors_are_sentences),
+        cmocka_unit_test(test_safe_names),
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_queue_keeps_order),

@@ -160,8 +160,9 @@ await run({
                 if (job.name === '好的.mp4') {
                     equal(job.state, 'done', JSON.stringify(job.error));
                 } else {
-                    equal(job.state, 'failed', job.name);
-                    equal(job.attempts, 1, `${job.name}: attempts`);
+                    // the inspector may have known it before the batch was made
+                    holds(['failed', 'skipped'].includes(job.state), `${job.name}: ${job.state}`);
+                    holds(job.attempts <= 1, `${job.name}: attempts`);
                     holds(job.error.text.includes(job.name), `${job.error.text} names ${job.name}`);
                     holds(!job.error.text.includes(server.data), `no path in: ${job.error.text}`);
                 }
@@ -457,9 +458,8 @@ await run({
             await server.kill('SIGTERM');
             for (const tail of ['', '-wal', '-shm']) rmSync(path.join(server.data, `koubo.db${tail}`), { force: true });
             writeFileSync(path.join(results, 'holiday.mp4'), 'not a result');
-            for (const folder of ['results', 'files', 'thumbs'])
-                for (const name of readdirSync(path.join(server.data, folder)))
-                    utimesSync(path.join(server.data, folder, name), 1.7e9, 1.7e9);
+            for (const name of files_below(server.data, '').filter((n) => /^(results|files|thumbs)/.test(n)))
+                utimesSync(path.join(server.data, name), 1.7e9, 1.7e9);
             const before = files_below(server.data, '').filter((n) => /^(results|files|thumbs)/.test(n)).sort();
 
             await server.start();
@@ -470,13 +470,13 @@ await run({
             equal((await server.api('GET', '/system')).lost.results, 2, 'lost results');
             await make_batch(server, 0.6, ['c.jpg']);
             const [job] = await all_ended(server, 1);
-            equal(job.id, 3, 'the number of the next job');
+            equal(job.batch, 2, 'the number of the next batch');
 
             const took = koubo('restore');
             equal(took.status, 0, took.stderr);
             equal((await server.api('GET', '/system')).lost.results, 0, 'lost results after koubo restore');
             const restored = (await server.list('/results')).filter((r) => r.batch_name === '早间新闻');
-            equal(restored.map((r) => r.name).sort().join(), 'b.mp4,安娜.mp4', 'names');
+            holds(/^b_\S+_20[\d-]+\.mp4,安娜_\S+_20[\d-]+\.mp4$/.test(restored.map((r) => r.name).sort().join()), 'names');
             for (const r of restored) {
                 equal((await server.request(r.video)).status, 200, 'video');
                 equal((await (await server.request(r.download)).arrayBuffer()).byteLength, r.size, 'download');

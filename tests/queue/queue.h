@@ -9,9 +9,11 @@
 #include "queue/batch.h"
 #include "queue/job.h"
 #include "queue/lease.h"
+#include "store/names.h"
 #include "store/sql.h"
 
 #include <jansson.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -123,6 +125,23 @@ static inline void finish(struct queue_test *t, struct job_claim *c)
     assert_ok(t->err, file_write_atomic(c->output, "film", 4, &t->err));
     assert_ok(t->err, job_done(t->s, c, &r, false, &t->err));
     job_claim_free(c);
+}
+
+// What the job's last attempt wrote, below the data folder, with that tail:
+// "results/1_speech/v_speech_2026-11-27.mp4". A new string.
+static inline char *output_of(struct queue_test *t, int64_t job, const char *tail)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    assert_ok(t->err,
+              store_query(t->s, &q, &t->err, "SELECT output FROM job WHERE id = ?", "i", job));
+    return kb_printf("results/%s%s", (const char *)sqlite3_column_text(q, 0), tail);
+}
+
+// "v_speech_2026-11-27" of today, with that tail; a new string.
+static inline char *dated(const char *film, const char *speech, const char *tail)
+{
+    CLEANUP(kb_freep) char *stem = shelf_stem(film, speech, kb_wall_ms());
+    return kb_printf("%s%s", stem, tail);
 }
 
 // JSON that must parse; json_decref it.

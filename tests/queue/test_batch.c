@@ -2,6 +2,7 @@
 #include "tests/queue/queue.h"
 
 #include "asset/asset.h"
+#include "base/utf8.h"
 #include "queue/batch.h"
 #include "queue/job.h"
 #include "queue/lease.h"
@@ -20,14 +21,15 @@ static void test_create(void **state)
     static const struct {
         const char *video, *result;
     } cases[] = {
-        {"a.mov", "a.mp4"},
-        {"a.mkv", "a-2.mp4"},
-        {"a-2.mp4", "a-2-2.mp4"},
-        {"a.avi", "a-3.mp4"},
-        {"我的 视频.mp4", "我的 视频.mp4"},
-        {"b.tar.gz", "b.tar.mp4"},
-        {"no ending", "no ending.mp4"},
-        {".mp4", ".mp4.mp4"},
+        {"a.mov", "a_讲话_DATE.mp4"},
+        {"a.mkv", "a_讲话_DATE-2.mp4"},
+        {"a-2.mp4", "a-2_讲话_DATE.mp4"},
+        {"A.avi", "A_讲话_DATE-3.mp4"}, // the same for some systems
+        {"我的 视频.mp4", "我的 视频_讲话_DATE.mp4"},
+        {"b.tar.gz", "b.tar_讲话_DATE.mp4"},
+        {"no ending", "no ending_讲话_DATE.mp4"},
+        {".mp4", "mp4_讲话_DATE.mp4"},
+        {"what?*.mp4", "what___讲话_DATE.mp4"},
     };
     const char *videos[ARRAY_LEN(cases)];
     char ids[ARRAY_LEN(cases)][33];
@@ -45,7 +47,12 @@ static void test_create(void **state)
                                       "SELECT result_name, name FROM job"
                                       " WHERE position = ?",
                                       "i", (int64_t)i + 1));
-        assert_string_equal((const char *)sqlite3_column_text(q, 0), cases[i].result);
+        const char *name = (const char *)sqlite3_column_text(q, 0);
+        const char *date = strstr(cases[i].result, "DATE"), *at = name + (date - cases[i].result);
+        CLEANUP(kb_freep)
+        char *wanted = kb_printf("%.*s%.10s%s", (int)(date - cases[i].result), cases[i].result, at,
+                                 date + strlen("DATE"));
+        assert_string_equal(name, wanted);
         assert_string_equal((const char *)sqlite3_column_text(q, 1), cases[i].video);
     }
     json_t *b = batch_of(t, id);
@@ -119,13 +126,48 @@ static void test_style_from(void **state)
     check_lender(*state, "style_from", "'style_from' takes a video");
 }
 
+// Two speeches on one film do not give one name, and long names are cut, by whole letters.
+static void test_result_names(void **state)
+{
+    struct queue_test *t = *state;
+    char film[33], longest[256] = "";
+    snprintf(film, 33, "%s", add_asset(t, "video", "ready", "主播.mp4"));
+    const char *videos[] = {film};
+    for (int i = 0; i < 85; i++)
+        strcat(longest, "长"); // 255 bytes
+    const char *const speeches[] = {"一.wav", "二.wav", longest};
+    for (int i = 0; i < 3; i++) {
+        struct batch_params p = {
+            .audio = add_asset(t, "audio", "ready", speeches[i]), .videos = videos, .n_videos = 1};
+        int64_t id = 0;
+        assert_ok(t->err, batch_create(t->s, &p, &id, &t->err));
+    }
+    snprintf(film, 33, "%s", add_asset(t, "video", "ready", longest));
+    struct batch_params p = {
+        .audio = add_asset(t, "audio", "ready", longest), .videos = videos, .n_videos = 1};
+    int64_t id = 0;
+    assert_ok(t->err, batch_create(t->s, &p, &id, &t->err));
+    assert_int_equal(ask(t, "SELECT count(*) FROM job WHERE result_name LIKE '主播~_一~_20%%'"
+                            " ESCAPE '~' OR result_name LIKE '主播~_二~_20%%' ESCAPE '~'"),
+                     2);
+    assert_int_equal(ask(t, "SELECT count(DISTINCT result_name) FROM job"), 4);
+    assert_true(ask(t, "SELECT max(length(CAST(result_name AS BLOB))) FROM job") <= SHELF_STEM + 4);
+    for (int i = 0; i < 4; i++) {
+        struct job_claim c = claim(t, "w1"); // the disk takes them
+        assert_true(utf8_valid(c.output));
+        finish(t, &c);
+    }
+}
+
 // A thousand videos of one name are made in a moment, and all get names of their own.
 static void test_equal_names(void **state)
 {
     struct queue_test *t = *state;
     add_batch(t, 1000, 5);
     assert_int_equal(ask(t, "SELECT count(DISTINCT result_name) FROM job"), 1000);
-    assert_int_equal(ask(t, "SELECT count(*) FROM job WHERE result_name = 'v-1000.mp4'"), 1);
+    assert_int_equal(
+        ask(t, "SELECT count(*) FROM job WHERE result_name LIKE 'v_speech_20__-__-__-1000.mp4'"),
+        1);
 }
 
 static void test_refused(void **state)
@@ -528,6 +570,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_create, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_mouth_from, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_style_from, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(test_result_names, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_equal_names, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_refused, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_names, queue_setup, queue_teardown),

@@ -17,7 +17,11 @@ static void test_life(void **state)
     add_batch(t, 1, 5);
     struct job_claim c = claim(t, "w1");
     assert_int_equal(c.attempt, 1);
-    assert_string_equal(path_name(c.output), "1-1.mp4");
+    CLEANUP(kb_freep) char *name = dated("v", "speech", ".mp4");
+    CLEANUP(kb_freep) char *file = kb_printf("1_speech/%s", name);
+    assert_string_equal(c.output_name, file);
+    CLEANUP(kb_freep) char *part = kb_printf("%s.part", c.output);
+    assert_true(file_exists(part)); // the name is taken
     assert_string_equal(c.audio_name, "speech.wav");
     assert_string_equal(c.video_name, "v.mp4");
     assert_string_equal(path_name(c.audio_path), c.audio_sha256);
@@ -54,7 +58,7 @@ static void test_life(void **state)
     finish(t, &c);
     json_t *j = job_of(t, job), *result = json_object_get(j, "result");
     assert_string_equal(get_text(j, "state"), "done");
-    assert_string_equal(get_text(result, "name"), "v.mp4");
+    assert_string_equal(get_text(result, "name"), name);
     assert_string_equal(get_text(result, "video"), "/api/v1/results/1/video");
     assert_int_equal(get_int(result, "size"), 4);
     assert_int_equal(get_int(result, "duration"), 1000);
@@ -139,7 +143,7 @@ static void test_results(void **state)
         const char *jobs; // in order
     } cases[] = {
         {{0}, "4 3 2 1"},           {{.limit = 2}, "4 3"}, {{.limit = 2, .offset = 3}, "1"},
-        {{.offset = 9}, ""},        {{.batch = 2}, "4"},   {{.batch = 1, .search = "-2"}, "2"},
+        {{.offset = 9}, ""},        {{.batch = 2}, "4"},   {{.batch = 1, .search = "-2.mp4"}, "2"},
         {{.search = "WEIHN"}, "4"}, {{.search = "%"}, ""},
     };
     assert_int_equal(batch, 1);
@@ -157,15 +161,18 @@ static void test_results(void **state)
 
         int64_t *ids = NULL;
         int n = 0;
-        assert_ok(t->err, result_ids(t->s, &cases[i].filter, &ids, &n, &t->err));
+        struct result_filter all = cases[i].filter;
+        all.limit = 0;
+        assert_ok(t->err, result_ids(t->s, &all, &ids, &n, &t->err));
         assert_int_equal(n, get_int(page, "total"));
         free(ids);
         json_decref(page);
     }
     struct result r = {0};
     assert_ok(t->err, result_find(t->s, 2, &r, &t->err));
-    assert_string_equal(r.name, "v-2.mp4");
-    assert_string_equal(path_name(r.path), "2-1.mp4");
+    CLEANUP(kb_freep) char *name = dated("v", "speech", "-2.mp4");
+    assert_string_equal(r.name, name);
+    assert_string_equal(path_name(r.path), name);
     assert_int_equal(r.batch, 1);
     struct text one = {0};
     assert_ok(t->err, result_json(t->s, 2, &one, &t->err));

@@ -97,8 +97,8 @@ static int64_t add_result(struct queue_test *t, int days, size_t size)
     struct job_claim c = claim(t, "w1");
     int64_t job = c.job;
     finish(t, &c);
-    CLEANUP(kb_freep) char *video = kb_printf("results/%lld-1.mp4", (long long)job);
-    CLEANUP(kb_freep) char *thumb = kb_printf("results/%lld-1.jpg", (long long)job);
+    CLEANUP(kb_freep) char *video = output_of(t, job, ".mp4");
+    CLEANUP(kb_freep) char *thumb = output_of(t, job, ".jpg");
     put_file(t, video, size, days * 86400L);
     put_file(t, thumb, 5, days * 86400L);
     int64_t then = kb_wall_ms() - days * DAY_MS;
@@ -147,8 +147,8 @@ static void test_orphans(void **state)
     run_sql(t, "INSERT INTO worker(id, kind, pid, state, started_ms, heartbeat_ms)"
                " VALUES ('w1', 'generate', 1, 'busy', 0, 0)");
     CLEANUP(kb_freep)
-    char *output = kb_printf("results/%s.part", path_name(running.output));
-    CLEANUP(kb_freep) char *lost = kb_printf("results/%lld-1.mp4.part", (long long)done);
+    char *output = kb_printf("results/%s.part", running.output_name);
+    CLEANUP(kb_freep) char *lost = output_of(t, done, ".mp4.part");
 
     const struct {
         const char *name;
@@ -185,7 +185,7 @@ static void test_orphans(void **state)
             assert_went(&names, files[i].name, files[i].goes);
             assert_int_equal(there(t, files[i].name), dry_run || !files[i].goes);
         }
-        CLEANUP(kb_freep) char *result = kb_printf("results/%lld-1.mp4", (long long)done);
+        CLEANUP(kb_freep) char *result = output_of(t, done, ".mp4");
         assert_true(there(t, result));
     }
     assert_int_equal(run(t, (struct retention_params){0}, &names).n_removed, 0);
@@ -221,9 +221,9 @@ static void test_days(void **state)
     struct queue_test *t = *state;
     CLEANUP(text_free) struct text names = {0};
     int64_t old = add_result(t, 10, 100), young = add_result(t, 2, 100);
-    CLEANUP(kb_freep) char *old_file = kb_printf("results/%lld-1.mp4", (long long)old);
-    CLEANUP(kb_freep) char *old_thumb = kb_printf("results/%lld-1.jpg", (long long)old);
-    CLEANUP(kb_freep) char *young_file = kb_printf("results/%lld-1.mp4", (long long)young);
+    CLEANUP(kb_freep) char *old_file = output_of(t, old, ".mp4");
+    CLEANUP(kb_freep) char *old_thumb = output_of(t, old, ".jpg");
+    CLEANUP(kb_freep) char *young_file = output_of(t, young, ".mp4");
 
     // an old file that an unfinished batch needs, one that a young batch used, and one of nobody
     int64_t waiting = add_batch(t, 1, 5); // assets 5 and 6
@@ -305,8 +305,8 @@ static void test_bytes(void **state)
     snprintf(needed_id, 33, "%032x", t->n_assets);
     CLEANUP(kb_freep) char *needed = put_content(t, needed_id, BIG, 999);
     set_created(t, needed_id, 100); // the oldest of all, but a job waits for it
-    CLEANUP(kb_freep) char *first = kb_printf("results/%lld-1.mp4", (long long)oldest);
-    CLEANUP(kb_freep) char *last = kb_printf("results/%lld-1.mp4", (long long)newest);
+    CLEANUP(kb_freep) char *first = output_of(t, oldest, ".mp4");
+    CLEANUP(kb_freep) char *last = output_of(t, newest, ".mp4");
 
     int64_t total = run(t, (struct retention_params){0}, &names).bytes_left;
     assert_true(total > 5 * BIG);

@@ -36,6 +36,8 @@ static void make_old(const char *path)
 static void put_file(struct queue_test *t, const char *name, const char *content)
 {
     CLEANUP(kb_freep) char *path = data_path(t, name);
+    CLEANUP(kb_freep) char *folder = path_folder(path);
+    assert_ok(t->err, file_make_dirs(folder, &t->err));
     assert_ok(t->err, file_write_atomic(path, content, strlen(content), &t->err));
     make_old(path);
 }
@@ -114,6 +116,9 @@ static json_t *results_of(struct queue_test *t)
 static const char *const strangers[] = {
     "results/7-1.mp4.part",
     "results/9-1.jpg",
+    "results/12_晨报/主播_讲话_2026-11-27.mp4.part",
+    "results/12_晨报/a.b_c_2026-11-27-3-2.jpg",
+    "results/12_晨报/a_c_2026-11-27.jpg.77.part",
     "files/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     "thumbs/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.jpg",
     "uploads/bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb.part",
@@ -127,6 +132,12 @@ static const char *const not_ours[] = {
     "results/20240101120000000-1.mp4",
     "results/12.mp4",
     "results/.12-1.mp4",
+    "results/12_晨报/notes.txt",
+    "results/12_晨报/.a_b_2026-11-27.mp4",
+    "results/12_晨报/below/a_b_2026-11-27.mp4",
+    "results/012_x/a_b_2026-11-27.mp4",
+    "results/holiday/a_b_2026-11-27.mp4",
+    "results/12_/a_b_2026-11-27.mp4",
     "files/notes.txt",
     "files/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     "files/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
@@ -150,15 +161,28 @@ static void test_names(void **state)
     assert_true(name.half && name.picture);
     assert_true(file_name_parse(&name, "work", "0123456789abcdef0123456789abcdef.wav"));
     for (size_t i = 0; i < ARRAY_LEN(strangers); i++) {
-        CLEANUP(kb_freep) char *folder = path_folder(strangers[i]);
-        assert_true(file_name_parse(NULL, folder, path_name(strangers[i])));
+        size_t n = strcspn(strangers[i], "/");
+        CLEANUP(kb_freep) char *folder = kb_printf("%.*s", (int)n, strangers[i]);
+        if (!file_name_parse(&name, folder, strangers[i] + n + 1) || name.foreign)
+            fail_msg("%s is koubo's", strangers[i]);
     }
     for (size_t i = 0; i < ARRAY_LEN(not_ours); i++) {
-        CLEANUP(kb_freep)
-        char *folder = kb_printf("%.*s", (int)strcspn(not_ours[i], "/"), not_ours[i]);
-        if (file_name_parse(NULL, folder, path_name(not_ours[i])))
+        size_t n = strcspn(not_ours[i], "/");
+        CLEANUP(kb_freep) char *folder = kb_printf("%.*s", (int)n, not_ours[i]);
+        if (strcmp(folder, "work") == 0)
+            n = strlen("work/w9");
+        if (file_name_parse(NULL, folder, not_ours[i] + n + 1))
             fail_msg("%s is not koubo's", not_ours[i]);
     }
+    assert_true(file_name_parse(&name, "results", "12_晨报/主播.v2_讲话_2026-11-27-2.mp4"));
+    assert_int_equal(name.batch, 12);
+    assert_int_equal(name.job, 0);
+    assert_string_equal(name.stem, "12_晨报/主播.v2_讲话_2026-11-27-2");
+    assert_false(name.half || name.picture || name.foreign);
+    static const char *const perhaps[] = {"12_晨报/holiday.mp4", "12_晨报/a_2026-11-27.mp4",
+                                          "12_晨报/a_b_2026-1-27.jpg", "12_晨报/_2026-11-27-.mp4"};
+    for (size_t i = 0; i < ARRAY_LEN(perhaps); i++)
+        assert_true(file_name_parse(&name, "results", perhaps[i]) && name.foreign);
     assert_false(file_name_parse(NULL, "logs", "123-2.mp4"));
 }
 
@@ -167,7 +191,7 @@ static void test_a_new_database_removes_nothing(void **state)
     struct queue_test *t = *state;
     struct lost lost;
     add_batch(t, 2, 5);
-    make_result(t);
+    CLEANUP(kb_freep) char *first = output_of(t, make_result(t), ".mp4");
     make_result(t);
     CLEANUP(kb_freep) char *own = data_path(t, "work/w9");
     CLEANUP(kb_freep) char *folder = data_path(t, "results/5-1.mp4");
@@ -187,19 +211,22 @@ static void test_a_new_database_removes_nothing(void **state)
     assert_ok(t->err, lost_remembered(t->s, &lost, &t->err));
     assert_int_equal(lost.n_results, 2);
 
-    // the next number is above all that lie there
-    add_batch(t, 1, 5);
+    // the next numbers are above all that lie there
+    assert_int_equal(add_batch(t, 1, 5), 13);
     struct job_claim c = claim(t, "w1");
     assert_int_equal(c.job, 10);
     job_claim_free(&c);
 
     // the user wants them gone: exactly them
     assert_int_equal(clean_up(t, true, true), 2 + (int)ARRAY_LEN(strangers));
-    assert_true(there(t, "results/1-1.mp4"));
+    assert_true(there(t, first));
     assert_int_equal(clean_up(t, true, false), 2 + (int)ARRAY_LEN(strangers));
     for (size_t i = 0; i < ARRAY_LEN(strangers); i++)
         assert_false(there(t, strangers[i]));
-    assert_false(there(t, "results/1-1.mp4"));
+    assert_false(there(t, first));
+    CLEANUP(kb_freep) char *shelf = path_folder(first);
+    CLEANUP(kb_freep) char *shelf_path = data_path(t, shelf);
+    assert_false(file_is_dir(shelf_path)); // with its last file
     for (size_t i = 0; i < ARRAY_LEN(not_ours); i++)
         assert_true(there(t, not_ours[i]));
     assert_true(there(t, "results/6-1.mp4"));
@@ -214,8 +241,17 @@ static void test_restore(void **state)
     struct lost lost;
     int64_t batch = add_batch(t, 2, 5);
     assert_ok(t->err, batch_rename(t->s, batch, "晨报/一", &t->err));
+    int64_t first = make_result(t);
+    CLEANUP(kb_freep) char *first_file = output_of(t, first, ".mp4");
+    CLEANUP(kb_freep) char *first_picture = output_of(t, first, ".jpg");
+    assert_memory_equal(first_file, "results/1_晨报_一/v_speech_20",
+                        strlen("results/1_晨报_一/v_speech_20"));
     make_result(t);
-    make_result(t);
+    // one that has another name by now, and two that were put beside it
+    assert_ok(t->err, result_rename(t->s, 2, "给妈妈", &t->err));
+    CLEANUP(kb_freep) char *own = data_path(t, "results/1_晨报_一/holiday.mp4");
+    write_film(t, own, "{\"title\":\"mine\"}");
+    put_file(t, "results/1_晨报_一/letter.mp4", "not a film");
     CLEANUP(kb_freep) char *plain = data_path(t, "results/40-3.mp4");
     write_film(t, plain, NULL);
     CLEANUP(kb_freep) char *rude = data_path(t, "results/41-1.mp4");
@@ -226,12 +262,12 @@ static void test_restore(void **state)
     put_file(t, "results/holiday.mp4", "x");
     int64_t ended = ask(t, "SELECT ended_ms FROM job WHERE id = 1");
     change_database(t, NULL, &lost);
-    assert_int_equal(lost.n_results, 5);
+    assert_int_equal(lost.n_results, 4); // nobody is told of a name that may be anybody's
 
     struct restore_report report = restore(t, true);
     assert_int_equal(report.n_taken, 4);
     assert_int_equal(ask(t, "SELECT count(*) FROM job"), 0);
-    assert_false(there(t, "results/1-1.jpg"));
+    assert_false(there(t, first_picture));
     report = restore(t, false);
     assert_int_equal(report.n_taken, 4);
     assert_int_equal(report.n_refused, 1);
@@ -245,7 +281,8 @@ static void test_restore(void **state)
     assert_int_equal(ask(t,
                          "SELECT count(*) FROM job j JOIN batch b ON b.id = j.batch"
                          " WHERE b.name = '晨报/一' AND b.audio_name = 'speech.wav' AND"
-                         " j.name = 'v.mp4' AND j.result_name IN ('v.mp4', 'v-2.mp4') AND"
+                         " j.name = 'v.mp4' AND (j.result_name LIKE 'v_speech_20__-__-__.mp4' OR"
+                         "  j.result_name = '给妈妈.mp4' AND j.result = '1_晨报_一/给妈妈.mp4') AND"
                          " j.result_ms = 1000 AND j.result_width = 128 AND j.result_height = 96"
                          " AND j.result_frames = 25 AND j.result_thumb AND"
                          " b.ended_ms = j.ended_ms AND j.ended_ms < %lld",
@@ -258,18 +295,21 @@ static void test_restore(void **state)
                             " b.name = ' [31m' AND j.result_name = 'x.mp4' AND"
                             " j.created_ms = j.ended_ms AND j.started_ms = j.ended_ms"),
                      1);
-    assert_true(there(t, "results/1-1.jpg"));
+    assert_true(there(t, first_picture));
+    assert_true(file_exists(own) && there(t, "results/1_晨报_一/letter.mp4"));
 
     // they are results as others: found, kept, deleted with their files
     assert_int_equal(restore(t, false).n_taken, 0);
     assert_int_equal(clean_up(t, false, false), 0);
-    int64_t job = ask(t, "SELECT id FROM job WHERE result = '1-1.mp4'");
+    int64_t job = ask(t, "SELECT id FROM job WHERE 'results/' || result = '%s'", first_file);
     struct result found;
     assert_ok(t->err, result_find(t->s, job, &found, &t->err));
     assert_true(file_exists(found.path) && file_exists(found.thumb));
     result_free(&found);
     assert_ok(t->err, result_delete(t->s, job, &t->err));
-    assert_false(there(t, "results/1-1.mp4") || there(t, "results/1-1.jpg"));
+    assert_false(there(t, first_file) || there(t, first_picture));
+    assert_int_equal(clean_up(t, true, false), 1); // the one that is no film
+    assert_true(file_exists(own) && there(t, "results/1_晨报_一/letter.mp4"));
     assert_int_equal(restore(t, false).n_taken, 0);
     json_t *one = job_of(t, job);
     assert_string_equal(get_text(one, "state"), "done");
@@ -313,7 +353,9 @@ static void test_an_older_backup_overwrites_nothing(void **state)
     struct dub_result r = {.frames = 25, .seconds = 1, .width = 128, .height = 96};
     write_film(t, second.output, second.note);
     assert_ok(t->err, job_done(t->s, &second, &r, false, &t->err));
+    CLEANUP(kb_freep) char *second_file = output_of(t, 2, ".mp4");
     assert_int_equal(make_result(t), 3);
+    CLEANUP(kb_freep) char *third_file = output_of(t, 3, ".mp4");
     job_claim_free(&second);
     int64_t later = add_batch(t, 1, 9);
     assert_int_equal(make_result(t), 5);
@@ -325,7 +367,7 @@ static void test_an_older_backup_overwrites_nothing(void **state)
     // the worker of job 2 is long gone; what lies there was made after all that is known of it
     run_sql(t, "UPDATE job SET heartbeat_ms = 1000, worker_pid = 999999999 WHERE id = 2");
     assert_ok(t->err, sweep_run(t->s, &(struct sweep_params){.lease_ms = 1}, &t->err));
-    assert_true(there(t, "results/2-1.mp4"));
+    assert_true(there(t, second_file));
     assert_int_equal(clean_up(t, false, false), 0);
     assert_ok(t->err, lost_remembered(t->s, &lost, &t->err));
     assert_int_equal(lost.n_results, 3);
@@ -336,16 +378,15 @@ static void test_an_older_backup_overwrites_nothing(void **state)
     struct job_claim c = claim(t, "w1");
     assert_int_equal(c.job, 3);
     assert_int_equal(c.attempt, 1);
-    assert_string_equal(path_name(c.output), "3-2.mp4");
+    CLEANUP(kb_freep)
+    char *again = kb_printf("%.*s-2.mp4", (int)strlen(third_file) - 4, third_file);
+    CLEANUP(kb_freep) char *again_path = data_path(t, again);
+    assert_string_equal(c.output, again_path);
     finish(t, &c);
+    assert_true(there(t, third_file));
     assert_int_equal(restore(t, false).n_taken, 3);
-    assert_int_equal(ask(t, "SELECT count(*) FROM job WHERE result IN ('1-1.mp4', '2-1.mp4',"
-                            " '3-1.mp4', '3-2.mp4', '5-1.mp4')"),
-                     5);
-    add_batch(t, 1, 9);
-    c = claim(t, "w1");
-    assert_true(c.job > 8);
-    job_claim_free(&c);
+    assert_int_equal(ask(t, "SELECT count(DISTINCT result) FROM job WHERE result IS NOT NULL"), 5);
+    assert_true(add_batch(t, 1, 9) > later);
 }
 
 // A crash between the commit and the unlinking: the files are known as this database's own.
@@ -357,9 +398,11 @@ static void test_a_crash_leaves_no_stranger(void **state)
     memset(hex, 'c', 64);
     hex[64] = '\0';
     add_batch(t, 3, 5);
+    char *files[3];
     for (int i = 0; i < 3; i++)
-        make_result(t);
-    put_file(t, "results/1-1.jpg", "x");
+        files[i] = output_of(t, make_result(t), ".mp4");
+    CLEANUP(kb_freep) char *picture = output_of(t, 1, ".jpg");
+    put_file(t, picture, "x");
     snprintf(id, sizeof(id), "%s", add_asset(t, "video", "uploading", "u.mp4"));
     CLEANUP(kb_freep) char *part = kb_printf("uploads/%s.part", id);
     CLEANUP(kb_freep) char *content = kb_printf("files/%s", hex);
@@ -377,9 +420,11 @@ static void test_a_crash_leaves_no_stranger(void **state)
     assert_int_equal(lost.n_results + lost.n_others, 0);
     assert_int_equal(clean_up(t, false, true), 6);
     assert_int_equal(clean_up(t, false, false), 6);
-    assert_false(there(t, "results/1-1.mp4") || there(t, "results/2-1.mp4"));
+    assert_false(there(t, files[0]) || there(t, files[1]) || there(t, picture));
     assert_false(there(t, part) || there(t, content) || there(t, thumb));
-    assert_true(there(t, "results/3-1.mp4"));
+    assert_true(there(t, files[2]));
+    for (int i = 0; i < 3; i++)
+        free(files[i]);
     run_sql(t, "UPDATE loose SET since_ms = 1");
     clean_up(t, false, false);
     assert_int_equal(ask(t, "SELECT count(*) FROM loose"), 0);
@@ -404,7 +449,7 @@ static void test_the_program(void **state)
     struct lost lost;
     struct outcome r = {0};
     add_batch(t, 2, 5);
-    make_result(t);
+    CLEANUP(kb_freep) char *file = output_of(t, make_result(t), ".mp4");
     make_result(t);
     put_file(t, "results/7-1.mp4", "not a film");
     put_file(t, "results/holiday.mp4", "x");
@@ -419,14 +464,16 @@ static void test_the_program(void **state)
     KOUBO(6, "restore", "--dry-run");
     assert_says(r.out, "would take in 2 results; 1 could not be read");
     KOUBO(6, "restore");
-    assert_says(r.out, "1-1.mp4  v.mp4  (speech)");
+    CLEANUP(kb_freep)
+    char *line = kb_printf("%s  %s  (speech)", file + strlen("results/"), path_name(file));
+    assert_says(r.out, line);
     assert_says(r.out, "took in 2 results; 1 could not be read");
     assert_says(r.err, "7-1.mp4 stays as it is: ");
     KOUBO(0, "clean", "--lost", "--dry-run");
     assert_says(r.out, "results/7-1.mp4\nwould remove 1 files");
     KOUBO(0, "clean", "--lost");
     assert_false(there(t, "results/7-1.mp4"));
-    assert_true(there(t, "results/holiday.mp4") && there(t, "results/1-1.mp4"));
+    assert_true(there(t, "results/holiday.mp4") && there(t, file));
     KOUBO(2, "restore", "everything");
     assert_says(r.err, "takes options only");
     free(r.out), free(r.err);

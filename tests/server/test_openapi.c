@@ -434,6 +434,8 @@ static void answers_are_as_documented(void **state)
         {"GET", "/api/v1/results", "/api/v1/results", NULL, 200},
         {"GET", "/api/v1/results/ids", "/api/v1/results/ids?sort=name", NULL, 200},
         {"GET", "/api/v1/results/{job}", "/api/v1/results/1", NULL, 200},
+        {"PATCH", "/api/v1/results/{job}", "/api/v1/results/1", "{\"name\":\"x\"}", 200},
+        {"PATCH", "/api/v1/results/{job}", "/api/v1/results/1", "{}", 400},
         {"POST", "/api/v1/results/delete", "/api/v1/results/delete", "{\"jobs\":[1]}", 200},
         {"GET", "/api/v1/results/{job}", "/api/v1/results/1", NULL, 404},
         {"GET", "/api/v1/logs", "/api/v1/logs", NULL, 200},

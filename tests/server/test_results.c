@@ -1,8 +1,10 @@
 // Results over HTTP, and zips of them read back with a reader that knows nothing of ours.
 #include "tests/server/site.h"
 
+#include "base/file.h"
 #include "queue/result.h"
 #include "server/api/zip.h"
+#include "store/names.h"
 #include "store/sql.h"
 
 #include <archive.h>
@@ -24,6 +26,17 @@ static const char *result_path(int64_t job, const char *tail)
     static char path[100];
     snprintf(path, sizeof(path), "/api/v1/results/%lld%s", (long long)job, tail);
     return path;
+}
+
+// What a result of site_result() is called today, with that tail; one of a few static buffers.
+static const char *dated(const char *folder, const char *film, const char *tail)
+{
+    static char names[8][200];
+    static int next;
+    char *name = names[next++ % 8];
+    CLEANUP(kb_freep) char *stem = shelf_stem(film, "speech", kb_wall_ms());
+    snprintf(name, sizeof(names[0]), "%s%s%s", folder, stem, tail);
+    return name;
 }
 
 // Do the bytes look like those of site_result()?
@@ -48,7 +61,8 @@ static void test_show(void **state)
     json_auto_t *result = reply_object(&one);
     assert_int_equal(json_integer_value(json_object_get(result, "job")), job);
     assert_int_equal(json_integer_value(json_object_get(result, "size")), 5000);
-    assert_string_equal(json_string_value(json_object_get(result, "name")), "主播 一号.mp4");
+    assert_string_equal(json_string_value(json_object_get(result, "name")),
+                        dated("", "主播 一号", ".mp4"));
     assert_true(json_equal(result, json_array_get(json_object_get(page, "items"), 0)));
 
     ASK(video, "GET", result_path(job, "/video"), NULL, NULL, 0);
@@ -68,7 +82,7 @@ static void test_show(void **state)
     const char *disposition = reply_value(&download, "Content-Disposition");
     assert_memory_equal(disposition, "attachment", 10);
     assert_non_null(
-        strstr(disposition, "filename*=UTF-8''%E4%B8%BB%E6%92%AD%20%E4%B8%80%E5%8F%B7.mp4"));
+        strstr(disposition, "filename*=UTF-8''%E4%B8%BB%E6%92%AD%20%E4%B8%80%E5%8F%B7_speech_20"));
     for (const char *c = disposition; *c; c++)
         assert_in_range(*c, 0x20, 0x7e);
     ASK(picture, "GET", result_path(job, "/thumbnail"), NULL, NULL, 0);
@@ -144,6 +158,40 @@ static void test_refusals(void **state)
     }
 }
 
+static void rename_to(int64_t job, const char *name, int status, const char *wanted)
+{
+    CLEANUP(kb_freep) char *body = kb_printf("{\"name\":\"%s\"}", name);
+    ASK(r, "PATCH", result_path(job, ""), "Content-Type: application/json\r\n", body, strlen(body));
+    assert_status(&r, status);
+    if (status != 200)
+        return;
+    struct kb_error err = {0};
+    CLEANUP(result_free) struct result result = {0};
+    json_auto_t *json = reply_object(&r);
+    assert_string_equal(json_string_value(json_object_get(json, "name")), wanted);
+    assert_ok(err, result_find(site.store, job, &result, &err));
+    assert_string_equal(path_name(result.path), wanted); // on the disk, too
+    ASK(video, "GET", result_path(job, "/download"), NULL, NULL, 0);
+    assert_status(&video, 200);
+    assert_bytes(video.body, video.size, job);
+}
+
+static void test_rename(void **state)
+{
+    int64_t job = site_result(&site, "b", "v.mp4", 100),
+            other = site_result(&site, "c", "v.mp4", 99);
+    rename_to(job, "给 妈妈", 200, "给 妈妈.mp4");
+    rename_to(job, "给 妈妈.MP4", 200, "给 妈妈.mp4"); // as it is
+    rename_to(job, "a/b:c?.mov", 200, "a_b_c_.mov.mp4");
+    rename_to(job, "con", 200, "_con.mp4");
+    rename_to(other, "con", 200, "_con.mp4"); // of another batch
+    rename_to(job, "..", 400, NULL);
+    rename_to(job, "", 400, NULL);
+    rename_to(999, "x", 404, NULL);
+    assert_int_equal(site_count_files(&site, "results"), 2);     // two folders…
+    assert_int_equal(site_count_files(&site, "results/1_b"), 1); // …and no old name
+}
+
 // --- zip
 
 // Read the zip with libarchive; each entry must be one of names (NULL-terminated, in any order) and
@@ -190,8 +238,9 @@ static void test_zip(void **state)
     };
     ASK(all, "GET", "/api/v1/results/zip", NULL, NULL, 0);
     // newest first: the third is there before the second
-    static const char *const names[] = {"第一批/主播.mp4", "a_b_/主播-2.mp4", "A_B_/主播.mp4",
-                                        "第一批/x.mp4", NULL};
+    const char *const names[] = {dated("第一批/", "主播", ".mp4"), dated("a_b_/", "主播", "-2.mp4"),
+                                 dated("A_B_/", "主播", ".mp4"), dated("第一批/", "x", ".mp4"),
+                                 NULL};
     check_zip(&all, names, jobs, SIZE);
     assert_string_equal(reply_value(&all, "Content-Type"), "application/zip");
     const char *disposition = reply_value(&all, "Content-Disposition");
@@ -201,14 +250,16 @@ static void test_zip(void **state)
     char path[100], body[100];
     snprintf(path, sizeof(path), "/api/v1/results/zip?jobs=%lld", (long long)jobs[0]);
     ASK(one, "GET", path, NULL, NULL, 0);
-    check_zip(&one, (const char *const[]){"主播.mp4", NULL}, jobs, SIZE);
+    check_zip(&one, (const char *const[]){dated("", "主播", ".mp4"), NULL}, jobs, SIZE);
     snprintf(body, sizeof(body), "{\"jobs\":[%lld,%lld]}", (long long)jobs[0], (long long)jobs[3]);
     ASK(two, "POST", "/api/v1/results/zip", "Content-Type: application/json\r\n", body,
         strlen(body));
-    check_zip(&two, (const char *const[]){"第一批/主播.mp4", "第一批/x.mp4", NULL},
+    check_zip(&two,
+              (const char *const[]){dated("第一批/", "主播", ".mp4"), dated("第一批/", "x", ".mp4"),
+                                    NULL},
               (int64_t[]){jobs[0], jobs[3]}, SIZE);
     ASK(found, "GET", "/api/v1/results/zip?search=x.mp4", NULL, NULL, 0);
-    check_zip(&found, (const char *const[]){"x.mp4", NULL}, &jobs[3], SIZE);
+    check_zip(&found, (const char *const[]){dated("", "x", ".mp4"), NULL}, &jobs[3], SIZE);
 }
 
 static char *read_zip(struct zip_stream *z, size_t limit, size_t *ret_size, int64_t *ret_end)
@@ -232,12 +283,13 @@ static void test_zip_names(void **state)
         {NULL, "a.mp4", "a-2.mp4"},
         {NULL, "A.MP4", "A-3.MP4"},
         {NULL, "a-2.mp4", "a-2-2.mp4"},
-        {NULL, "../../etc/passwd", ".._.._etc_passwd"},
+        {NULL, "../../etc/passwd", "_.._etc_passwd"},
         {NULL, "..", "_"},
         {NULL, "", "_-2"},
         {NULL, "a:b?c\n.mp4", "a_b_c_.mp4"},
-        {NULL, ".hidden", ".hidden"},
-        {NULL, ".hidden", ".hidden-2"},
+        {NULL, ".hidden", "hidden"},
+        {NULL, ".hidden", "hidden-2"},
+        {NULL, "con.mp4", "_con.mp4"},
         {"..", "x", "_/x"},
         {"C:\\dir ", "新. .", "C__dir/新"},
         {"b.c", "x", "b.c/x"},
@@ -502,7 +554,7 @@ int main(void)
         TEST(test_show),          TEST(test_delete),      TEST(test_refusals),
         TEST(test_zip),           TEST(test_zip_names),   TEST(test_zip_broken),
         TEST(test_zip_cancelled), TEST(test_zip_missing), TEST(test_chosen),
-        TEST(test_source),
+        TEST(test_source),        TEST(test_rename),
     };
     const struct CMUnitTest slow[] = {TEST(test_zip64)}; // reads 4 GiB, 10 s
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

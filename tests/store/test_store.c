@@ -118,6 +118,14 @@ static void test_older(void **state)
     assert_int_equal(ask(t, "SELECT count(*) FROM job WHERE output = '1-2' AND id = 1"
                             " OR output = '2-1' AND id = 2 OR output IS NULL AND id = 3"),
                      3);
+    // a result of a name that no older one had, and what an attempt began
+    run_sql(t,
+            "UPDATE job SET result = '1_b/a.mp4_c_2026-11-27.mp4', output = '1_b/x' WHERE id = 2");
+    run_sql(t, "DELETE FROM job WHERE id = 2");
+    assert_int_equal(ask(t, "SELECT count(*) FROM loose WHERE"
+                            " kind = 'results' AND name = '1_b/a.mp4_c_2026-11-27'"
+                            " OR kind = 'halves' AND name IN ('2-1', '1_b/x')"),
+                     3);
     // its deletions are remembered like those of a new one
     run_sql(t, "UPDATE job SET result = NULL WHERE id = 1");
     assert_int_equal(ask(t, "SELECT count(*) FROM loose WHERE kind = 'results' AND name = '1-2'"

@@ -60,7 +60,7 @@ static void assert_done_once(struct queue_test *t, int64_t job, int attempts)
 {
     wait_for_state(t, job, "done");
     assert_int_equal(ask(t, "SELECT attempts FROM job WHERE id = %lld", (long long)job), attempts);
-    CLEANUP(kb_freep) char *output = data_path(t, "results/%lld-%d.mp4", (long long)job, attempts);
+    CLEANUP(kb_freep) char *output = output_path(t, job, ".mp4");
     assert_true(file_exists(output));
     assert_int_equal(count_files(t, "results"), 2); // and its picture
 }
@@ -102,8 +102,8 @@ static void test_a_death_while_generating_and_after_the_last_frame(void **state)
     assert_tried_again(t, job, "too much processor time", "generating");
 
     // The file is whole, but a locked database keeps the worker from saying so.
-    CLEANUP(kb_freep) char *output = data_path(t, "results/%lld-2.mp4", (long long)job);
     wait_for_state(t, job, "generating");
+    CLEANUP(kb_freep) char *output = output_path(t, job, ".mp4");
     int pid = job_pid(t, job);
     run_sql(t, "BEGIN IMMEDIATE");
     for (int i = 0; i < 10000 && !file_exists(output); i++)

@@ -85,7 +85,7 @@ static void test_good_and_bad_videos(void **state)
     assert_int_equal(ask(t, "SELECT min(result_frames) FROM job WHERE state = 'done'"), 15);
     assert_int_equal(ask(t, "SELECT count(*) FROM job WHERE result_thumb"), 2);
 
-    CLEANUP(kb_freep) char *thumb = data_path(t, "results/%lld-1.jpg", (long long)first);
+    CLEANUP(kb_freep) char *thumb = output_path(t, first, ".jpg");
     struct file_map map = {0};
     assert_ok(t->err, file_map(&map, thumb, &t->err));
     assert_true(map.size > 500 && map.data[0] == 0xFF && map.data[1] == 0xD8);
@@ -160,9 +160,9 @@ static void test_a_locked_database_does_not_stop_the_work(void **state)
 {
     struct queue_test *t = *state;
     int64_t job = start_long_job(t);
-    CLEANUP(kb_freep) char *output = data_path(t, "results/%lld-1.mp4", (long long)job);
     start_worker(t, NULL);
     wait_for_state(t, job, "preprocessing");
+    CLEANUP(kb_freep) char *output = output_path(t, job, ".mp4");
     run_sql(t, "BEGIN IMMEDIATE");
     int64_t end = kb_now_us() + 100000000;
     while (!file_exists(output) && kb_now_us() < end)

@@ -128,6 +128,13 @@ static inline char *data_path(struct queue_test *t, const char *fmt, ...)
     return path_join(t->folder, name);
 }
 
+// As output_of(), the whole path.
+static inline char *output_path(struct queue_test *t, int64_t job, const char *tail)
+{
+    CLEANUP(kb_freep) char *name = output_of(t, job, tail);
+    return path_join(t->folder, name);
+}
+
 static int n_entries;
 static inline int count_entry(const char *path, const struct stat *st, int type, struct FTW *at)
 {

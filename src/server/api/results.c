@@ -10,7 +10,8 @@
 #include <string.h>
 #include <time.h>
 
-#define MAX_CHOSEN 10000 // results named in one request
+#define MAX_CHOSEN   10000 // results named in one request
+#define NAME_LETTERS 200
 
 // Which results, and in which order: the same for the list, for all their numbers and for a zip.
 // False: answered.
@@ -100,6 +101,24 @@ static void get_thumbnail(struct request *r)
     }
     struct reply_file_params p = {.path = result.thumb, .type = "image/jpeg", .immutable = true};
     reply_file(r, &p);
+}
+
+static void rename_result(struct request *r)
+{
+    static const char *const names[] = {"name", NULL};
+    int64_t job;
+    const char *name;
+    json_t *body;
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text text = {0};
+    if (!request_part_id(r, 0, &job) || !(body = request_json(r)) ||
+        !fields_known(r, body, names) || !field_text(r, body, "name", true, NAME_LETTERS, &name))
+        return;
+    if (result_rename(request_store(r), job, name, &err) == KB_OK &&
+        result_json(request_store(r), job, &text, &err) == KB_OK)
+        reply_json(r, 200, text_get(&text));
+    else
+        reply_error(r, &err);
 }
 
 static void delete_result(struct request *r)
@@ -347,6 +366,7 @@ const struct route api_results_routes[] = {
     {"GET", "/api/v1/results/{job}/video", get_video, 0, NULL},
     {"GET", "/api/v1/results/{job}/download", get_download, 0, NULL},
     {"GET", "/api/v1/results/{job}/thumbnail", get_thumbnail, 0, NULL},
+    {"PATCH", "/api/v1/results/{job}", rename_result, 0, NULL},
     {"DELETE", "/api/v1/results/{job}", delete_result, 0, NULL},
     {0},
 };

@@ -1,5 +1,6 @@
 #include "server/api/zip.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/sentence.h"
 #include "base/text.h"
@@ -76,23 +77,6 @@ void zip_stream_free(void *zip)
 
 // --- names
 
-// One part of a path that every system can have: no separators, none of Windows' special
-// characters, no dot or space at the end, not empty.
-static char *safe_name(const char *name)
-{
-    char *ret = kb_strdup(name);
-    for (char *c = ret; *c; c++)
-        if ((unsigned char)*c < 0x20 || *c == 0x7f || strchr("/\\:*?\"<>|", *c))
-            *c = '_';
-    size_t n = strlen(ret);
-    while (n > 0 && (ret[n - 1] == '.' || ret[n - 1] == ' '))
-        ret[--n] = '\0';
-    if (n > 0)
-        return ret;
-    free(ret);
-    return kb_strdup("_");
-}
-
 // True: nobody had it, it is taken now. Small and capital letters are the same on many systems.
 static bool take_name(struct zip_stream *z, const char *name)
 {
@@ -107,8 +91,8 @@ static bool take_name(struct zip_stream *z, const char *name)
 
 void zip_stream_add(struct zip_stream *z, int64_t job, const char *directory, const char *name)
 {
-    CLEANUP(kb_freep) char *safe_directory = directory ? safe_name(directory) : NULL;
-    CLEANUP(kb_freep) char *file = safe_name(name);
+    CLEANUP(kb_freep) char *safe_directory = directory ? path_safe_name(directory, 255) : NULL;
+    CLEANUP(kb_freep) char *file = path_safe_name(name, 255);
     CLEANUP(kb_freep)
     char *path = directory ? kb_printf("%s/%s", safe_directory, file) : kb_strdup(file);
     const char *dot = strrchr(path, '.');
