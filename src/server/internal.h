@@ -13,7 +13,8 @@ struct page;    // server/page.h: the built page in memory
 struct errands; // server/errand.h
 struct followers;
 struct doctor_cache;
-struct pool; // server/pool.h
+struct pool;      // server/pool.h
+struct transfers; // upload/tus.h
 
 struct server {
     struct server_params params; // strings owned
@@ -23,6 +24,7 @@ struct server {
     struct events *events;
     struct courier *courier;
     struct page *page;
+    struct transfers *transfers; // upload/tus.h: who sends to which upload
     struct errands *errands;     // server/errand.h: work that is too long for a network thread
     struct followers *followers; // api/logs.c: who reads the log as it grows
     struct doctor_cache *doctor; // api/system.c: what it found lately

@@ -8,6 +8,7 @@
 #include "server/internal.h"
 #include "server/page.h"
 #include "server/pool.h"
+#include "server/upload/tus.h"
 #include "store/lost.h"
 #include "store/store.h"
 
@@ -270,6 +271,7 @@ enum kb_code server_start(struct server **ret, const struct server_params *p, st
     // All that a request may reach is there before the first one can come.
     s->pool = pool_create(s->params.data);
     s->errands = errands_create();
+    s->transfers = transfers_create();
     s->doctor = doctor_cache_create();
     code = followers_start(&s->followers, log, err);
     if (code == KB_OK)
@@ -304,6 +306,7 @@ void server_stop(struct server **server)
         events_end(s->events); // so that its listeners do not keep the next line waiting
     http_stop(&s->http);       // requests reach all of the others
     pool_free(&s->pool);
+    transfers_free(&s->transfers);
     events_stop(&s->events);
     courier_stop(&s->courier);
     supervisor_stop(&s->supervisor);

@@ -32,7 +32,7 @@ async function with_server(options, test) {
     }
 }
 
-const ended = (job) => ['done', 'failed', 'cancelled'].includes(job.state);
+const ended = (job) => ['done', 'failed', 'cancelled', 'skipped'].includes(job.state);
 
 async function all_ended(server, n, timeout_ms = 120000) {
     return until(`${n} jobs to end`, async () => {

@@ -7,6 +7,7 @@
 #include "server/internal.h"
 #include "server/upload/upload.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,7 +74,13 @@ static const struct algorithm {
 
 // One PATCH, or one POST, under way.
 struct transfer {
+    struct transfers *all; // where others find it, see below; NULL: nowhere (any more)
+    struct transfer *next, **link;
+    pthread_mutex_t lock;
+    // --- under lock while others can find it
     struct asset_upload *upload; // NULL once closed
+    bool taken;                  // another request goes on with the upload
+    // --- its own
     char id[33];
     int64_t size, start; // of the file, of this request's bytes in it
     EVP_MD_CTX *digest;  // NULL: no checksum was promised
@@ -83,13 +90,101 @@ struct transfer {
     bool failed;  // answered already
 };
 
+// --- who sends to what
+//
+// A page that was loaded anew goes on with its upload at once, while the server may still wait for
+// the rest of the old connection. So the request that comes later takes the upload over, with its
+// lock; what the older one still sends is refused.
+
+struct transfers {
+    pthread_mutex_t lock; // before a transfer's
+    struct transfer *first;
+};
+
+struct transfers *transfers_create(void)
+{
+    struct transfers *all = kb_alloc(sizeof(*all));
+    pthread_mutex_init(&all->lock, NULL);
+    return all;
+}
+
+void transfers_free(struct transfers **pointer)
+{
+    struct transfers *all = TAKE(*pointer);
+    if (!all)
+        return;
+    pthread_mutex_destroy(&all->lock);
+    free(all);
+}
+
+static struct transfer *transfer_create(void)
+{
+    struct transfer *t = kb_alloc(sizeof(*t));
+    pthread_mutex_init(&t->lock, NULL);
+    return t;
+}
+
+static void transfer_enter(struct transfer *t, struct transfers *all)
+{
+    pthread_mutex_lock(&all->lock);
+    t->all = all;
+    t->next = all->first;
+    t->link = &all->first;
+    if (t->next)
+        t->next->link = &t->next;
+    all->first = t;
+    pthread_mutex_unlock(&all->lock);
+}
+
+// From now on nobody else reaches it.
+static void transfer_leave(struct transfer *t)
+{
+    struct transfers *all = TAKE(t->all);
+    if (!all)
+        return;
+    pthread_mutex_lock(&all->lock);
+    *t->link = t->next;
+    if (t->next)
+        t->next->link = t->link;
+    pthread_mutex_unlock(&all->lock);
+}
+
 static void transfer_free(struct transfer **pointer)
 {
     struct transfer *t = TAKE(*pointer);
     if (!t)
         return;
+    transfer_leave(t);
+    pthread_mutex_destroy(&t->lock);
     EVP_MD_CTX_free(t->digest);
     free(t);
+}
+
+// The upload of whoever sends to it now, as it is between two pieces; NULL: nobody does. The bytes
+// of a chunk that cannot be checked any more are not kept.
+static struct asset_upload *take_over(struct transfers *all, const char *id)
+{
+    struct asset_upload *u = NULL;
+    pthread_mutex_lock(&all->lock);
+    for (struct transfer *t = all->first; t && !u; t = t->next) {
+        if (strcmp(t->id, id) != 0)
+            continue;
+        pthread_mutex_lock(&t->lock);
+        if (t->upload && t->digest && asset_upload_truncate(t->upload, t->start, NULL) != KB_OK) {
+            pthread_mutex_unlock(&t->lock);
+            break;
+        }
+        t->taken = t->taken || t->upload;
+        u = TAKE(t->upload);
+        pthread_mutex_unlock(&t->lock);
+    }
+    pthread_mutex_unlock(&all->lock);
+    return u;
+}
+
+static void reply_taken(struct request *r)
+{
+    reply_problem(r, 423, "locked", _("another request goes on with this upload"));
 }
 
 // False: answered 400.
@@ -152,11 +247,19 @@ static bool find_upload(struct request *r, struct asset *ret)
     return true;
 }
 
-// Get hold of an unfinished upload. False: answered, 423 if somebody else sends to it.
+// Get hold of an unfinished upload, also if another request sends to it. False: answered, 423 while
+// the other one is just ending.
 static bool hold_upload(struct request *r, const char *id, struct asset_upload **ret)
 {
     struct kb_error err = {0};
+    struct asset_upload *taken = NULL;
     enum kb_code code = asset_upload_open(ret, request_store(r), id, &err);
+    if (code == KB_UNAVAILABLE)
+        taken = take_over(request_server(r)->transfers, id);
+    if (taken) {
+        *ret = taken;
+        return true;
+    }
     if (code == KB_UNAVAILABLE)
         reply_problem(r, 423, "locked", err.text);
     else if (code != KB_OK)
@@ -248,12 +351,20 @@ static bool transfer_piece(struct request *r, void *ctx, const void *data, size_
     if (t->failed)
         return false;
     struct kb_error err = {0};
-    if (t->upload && asset_upload_write(t->upload, data, n, &err) == KB_OK) {
-        if (t->digest)
-            EVP_DigestUpdate(t->digest, data, n);
+    pthread_mutex_lock(&t->lock);
+    bool taken = t->taken;
+    bool written = t->upload && asset_upload_write(t->upload, data, n, &err) == KB_OK;
+    if (written && t->digest)
+        EVP_DigestUpdate(t->digest, data, n);
+    pthread_mutex_unlock(&t->lock);
+    if (written)
         return true;
-    }
     t->failed = true;
+    transfer_leave(t);
+    if (taken || t->taken) {
+        reply_taken(r);
+        return false;
+    }
     if (!t->upload) { // bytes behind a file that is whole
         reply_problem(r, 413, "too_large", _("more bytes than the upload has room for"));
         return false;
@@ -290,6 +401,12 @@ static void transfer_done(struct request *r, void *ctx)
     CLEANUP(transfer_free) struct transfer *t = ctx;
     struct store *s = request_store(r);
     struct kb_error err = {0};
+    transfer_leave(t);
+    if (t->taken) {
+        if (!t->failed)
+            reply_taken(r);
+        return;
+    }
     if (t->failed) {
         forget_created(t, s);
         return;
@@ -319,6 +436,9 @@ static void transfer_done(struct request *r, void *ctx)
 static void transfer_abort(void *server, void *ctx)
 {
     CLEANUP(transfer_free) struct transfer *t = ctx;
+    transfer_leave(t);
+    if (t->taken)
+        return;
     if (t->upload && t->digest)
         asset_upload_truncate(t->upload, t->start, NULL);
     if (t->upload || t->created)
@@ -355,7 +475,7 @@ static void *patch_open(struct request *r)
     }
     if (!find_upload(r, &a))
         return NULL;
-    CLEANUP(transfer_free) struct transfer *t = kb_alloc(sizeof(*t));
+    CLEANUP(transfer_free) struct transfer *t = transfer_create();
     memcpy(t->id, a.id, sizeof(t->id));
     t->size = a.size_bytes;
     t->start = offset;
@@ -364,8 +484,10 @@ static void *patch_open(struct request *r)
     if (strcmp(a.state, "uploading") == 0 && !hold_upload(r, a.id, &t->upload))
         return NULL;
     int64_t there = t->upload ? asset_upload_offset(t->upload) : a.size_bytes;
-    if (offset == there && check_patch(r, &a, offset))
+    if (offset == there && check_patch(r, &a, offset)) {
+        transfer_enter(t, request_server(r)->transfers);
         return TAKE(t);
+    }
     if (offset != there) {
         add_number(r, "Upload-Offset", there);
         reply_problem(r, 409, "conflict",
@@ -413,7 +535,7 @@ static void *create_open(struct request *r)
 {
     struct kb_error err = {0};
     CLEANUP(tus_metadata_free) struct tus_metadata m = {0};
-    CLEANUP(transfer_free) struct transfer *t = kb_alloc(sizeof(*t));
+    CLEANUP(transfer_free) struct transfer *t = transfer_create();
     bool body;
     if (!check_create(r, &t->size, &body))
         return NULL;
@@ -435,8 +557,10 @@ static void *create_open(struct request *r)
         return NULL;
     }
     t->created = true;
-    if (!body || hold_upload(r, t->id, &t->upload))
+    if (!body || hold_upload(r, t->id, &t->upload)) {
+        transfer_enter(t, request_server(r)->transfers);
         return TAKE(t);
+    }
     forget_created(t, request_store(r));
     return NULL;
 }

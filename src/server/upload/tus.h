@@ -6,6 +6,12 @@
 
 #include "http/http.h"
 
+// Which requests send to which uploads: a later one takes the upload over from an earlier one.
+// Thread-safe; it outlives the HTTP server.
+struct transfers;
+struct transfers *transfers_create(void);
+void transfers_free(struct transfers **all); // NULL is fine
+
 void tus_options(struct request *r);
 void tus_head(struct request *r);
 void tus_delete(struct request *r);
