@@ -1,9 +1,12 @@
 // --help and --usage of every command, and that a terminal hears one language.
 #include "tests/cli/program.h"
 
+#include "base/text.h"
 #include "base/utf8.h"
 
 #include <locale.h>
+#include <signal.h>
+#include <unistd.h>
 #include <wchar.h>
 
 #define MAX_COMMANDS 40
@@ -195,6 +198,19 @@ static void assert_language(const struct outcome *r, bool chinese)
     }
 }
 
+// A new string, or NULL while there is no file.
+static char *read_file(const char *path)
+{
+    FILE *f = fopen(path, "r");
+    CLEANUP(text_free) struct text t = {0};
+    char buffer[4096];
+    for (size_t n; f && (n = fread(buffer, 1, sizeof(buffer), f)) > 0;)
+        text_add_bytes(&t, buffer, n);
+    if (f)
+        fclose(f);
+    return TAKE(t.data);
+}
+
 // What a user can see without a film: help, argp's own and getopt's sentences, the system's.
 static void say_everything(bool chinese, const char *lang)
 {
@@ -274,6 +290,40 @@ static void one_language_a_terminal(void **state)
     setenv("LANGUAGE", "en", 1);
 }
 
+// The server and its workers write one log.
+static void one_language_a_log(void **state)
+{
+    static const char *const langs[] = {"zh", "en"};
+    for (size_t i = 0; i < ARRAY_LEN(langs); i++) {
+        CLEANUP(kb_freep) char *data = kb_printf("%s", in_folder(langs[i]));
+        CLEANUP(kb_freep) char *log = kb_printf("%s/logs/koubo.log", data);
+        setenv("LC_ALL", i ? "zh_CN.UTF-8" : "C", 1);
+        setenv("LANGUAGE", i ? "zh_CN" : "en", 1);
+        int out;
+        int pid = program_start((const char *const[]){"serve", "--port", "0", "--workers", "1",
+                                                      "--data", data, "--lang", langs[i], NULL},
+                                &out);
+        struct outcome r = {.err = kb_strdup("")};
+        for (int k = 0; k < 400 && !(r.out && strstr(r.out, " w1 ")); k++) {
+            usleep(50000);
+            kb_freep(&r.out);
+            r.out = read_file(log);
+        }
+        kill(pid, SIGTERM);
+        assert_int_equal(program_wait(pid), 0);
+        close(out);
+        kb_freep(&r.out);
+        r.out = read_file(log);
+        assert_says(r.out, " serve ");
+        assert_says(r.out, " w1 ");
+        assert_language(&r, i == 0);
+        free(r.out);
+        free(r.err);
+    }
+    setenv("LC_ALL", "C.UTF-8", 1);
+    setenv("LANGUAGE", "en", 1);
+}
+
 // What start.sh says before koubo runs is in the language that koubo will speak.
 static void set_up_speaks_it_too(void **state)
 {
@@ -332,9 +382,8 @@ static int setup(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_line_fits),
-        cmocka_unit_test(options_are_aligned),
-        cmocka_unit_test(one_language_a_terminal),
+        cmocka_unit_test(every_line_fits),         cmocka_unit_test(options_are_aligned),
+        cmocka_unit_test(one_language_a_terminal), cmocka_unit_test(one_language_a_log),
         cmocka_unit_test(set_up_speaks_it_too),
     };
     return cmocka_run_group_tests(tests, setup, folder_teardown);
