@@ -211,8 +211,9 @@ static char *read_file(const char *path)
     return TAKE(t.data);
 }
 
-// What a user can see without a film: help, argp's own and getopt's sentences, the system's.
-static void say_everything(bool chinese, const char *lang)
+// What a user can see without a film: help, argp's own and getopt's sentences, the system's; every
+// step-th of them.
+static void say_everything(bool chinese, const char *lang, size_t step)
 {
     const struct {
         const char *arguments[10];
@@ -241,7 +242,7 @@ static void say_everything(bool chinese, const char *lang)
     };
     make_text_file("t.wav", "neither sound nor picture");
     struct outcome r = {0};
-    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(table); i += step) {
         const char *arguments[14] = {NULL};
         size_t n = 0;
         if (lang) {
@@ -257,7 +258,7 @@ static void say_everything(bool chinese, const char *lang)
     }
     char commands[MAX_COMMANDS][32];
     size_t n = list_commands(commands);
-    for (size_t i = 0; i < n && lang; i += 3) { // every_line_fits() has seen all of them
+    for (size_t i = 0; i < n && lang; i += 3 * step) { // every_line_fits() has seen all of them
         help_of(&r, commands[i], "--help", lang);
         assert_language(&r, chinese);
     }
@@ -284,7 +285,7 @@ static void one_language_a_terminal(void **state)
             setenv("LANGUAGE", table[i].language, 1);
         else
             unsetenv("LANGUAGE");
-        say_everything(table[i].chinese, table[i].lang);
+        say_everything(table[i].chinese, table[i].lang, i < 2 ? 1 : 6);
     }
     setenv("LC_ALL", "C.UTF-8", 1);
     setenv("LANGUAGE", "en", 1);
