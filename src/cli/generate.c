@@ -1,5 +1,6 @@
 // koubo generate: one speech, one video, one result.
 #include "cli/options.h"
+#include "cli/outputs.h"
 
 #include "base/log.h"
 #include "media/reader.h"

@@ -12,7 +12,6 @@
 #include <libavutil/parseutils.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 // Long options without a letter.
@@ -188,61 +187,6 @@ static error_t threads_parse(int key, char *arg, struct argp_state *state)
 
 const struct argp threads_argp = {
     .options = threads_options, .parser = threads_parse, .argp_domain = "koubo"};
-
-static const struct argp_option overwrite_options[] = {
-    {"overwrite", 'y', NULL, 0, N_("replace the output if it exists"), 11},
-    {0},
-};
-
-static error_t overwrite_parse(int key, char *arg, struct argp_state *state)
-{
-    if (key != 'y')
-        return ARGP_ERR_UNKNOWN;
-    *(bool *)state->input = true;
-    return 0;
-}
-
-const struct argp overwrite_argp = {
-    .options = overwrite_options, .parser = overwrite_parse, .argp_domain = "koubo"};
-
-static enum kb_code input_check(const char *output, const char *const *inputs, struct kb_error *err)
-{
-    for (; *inputs; inputs++)
-        if (file_same(output, *inputs))
-            return kb_fail(err, KB_BAD_INPUT,
-                           _("the output '%s' is also an input; choose another name for the "
-                             "output"),
-                           output);
-    return KB_OK;
-}
-
-enum kb_code output_check(const char *output, bool overwrite, const char *const *inputs,
-                          struct kb_error *err)
-{
-    enum kb_code code = input_check(output, inputs, err);
-    if (code == KB_OK && !overwrite && file_exists(output))
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("the output '%s' exists; replace it with -y or choose another name"),
-                       output);
-    return code;
-}
-
-enum kb_code film_output_check(const char *output, bool overwrite, const char *const *inputs,
-                               struct kb_error *err)
-{
-    const char *dot = strrchr(path_name(output), '.');
-    bool written = dot && dot > path_name(output) &&
-                   (strcasecmp(dot, ".mp4") == 0 || strcasecmp(dot, ".m4v") == 0);
-    enum kb_code code = input_check(output, inputs, err);
-    if (code == KB_OK && !written) {
-        CLEANUP(kb_freep) char *stem = path_stem(output);
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("'%s' does not end in .mp4, the only format that is written; call it "
-                         "'%s.mp4', and turn it into another one afterwards if you need that"),
-                       output, stem);
-    }
-    return code == KB_OK ? output_check(output, overwrite, inputs, err) : code;
-}
 
 static const struct argp_option data_options[] = {
     {"data", OPT_DATA, "FOLDER", 0,

@@ -23,17 +23,6 @@ extern const struct argp threads_argp; // input: int *, 0 = not given
 // --model, --precision, --batch-size, --threads.
 extern const struct argp engine_argp; // input: struct engine_params *
 
-// -y, for commands that write one file.
-extern const struct argp overwrite_argp; // input: bool *
-// May output be written? It must not exist unless overwrite is set, and be none of the inputs (NULL
-// ends them). KB_BAD_INPUT.
-enum kb_code output_check(const char *output, bool overwrite, const char *const *inputs,
-                          struct kb_error *err);
-
-// The same for a film: its name must end as the one format that is written. KB_BAD_INPUT.
-enum kb_code film_output_check(const char *output, bool overwrite, const char *const *inputs,
-                               struct kb_error *err);
-
 // --data, for commands that look at a server's folder and take no arguments.
 extern const struct argp data_argp; // input: const char **
 // The store in that folder, NULL = where koubo serve has it. No folder is made.

@@ -4,6 +4,7 @@
 #define CLI_MODEL_MODEL_H
 
 #include "cli/options.h"
+#include "cli/outputs.h"
 
 // The checks of convert and quantize before any work: of the name, what is there, the disk. input
 // may not be the output; NULL = it may.

@@ -1,0 +1,21 @@
+// The one file that a command writes: whether it may, by its name and by what is there. Main thread
+// only.
+#ifndef CLI_OUTPUTS_H
+#define CLI_OUTPUTS_H
+
+#include "base/base.h"
+
+#include <argp.h>
+
+// -y, for commands that write one file.
+extern const struct argp overwrite_argp; // input: bool *
+// May output be written? It must not exist unless overwrite is set, and be none of the inputs (NULL
+// ends them). KB_BAD_INPUT.
+enum kb_code output_check(const char *output, bool overwrite, const char *const *inputs,
+                          struct kb_error *err);
+
+// The same for a film: its name must end as the one format that is written. KB_BAD_INPUT.
+enum kb_code film_output_check(const char *output, bool overwrite, const char *const *inputs,
+                               struct kb_error *err);
+
+#endif
