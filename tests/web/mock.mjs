@@ -250,7 +250,7 @@ await run({
             const page = await open_page(mock.url);
             await choose(page, audio, [clip, two]);
             const row = page.getByTestId('video-row').filter({ hasText: '两人.mp4' });
-            await row.getByRole('button', { name: /^选择谁说话/ }).click();
+            await row.getByTestId('choose-face').click();
             const faces = page.getByTestId('faces').getByRole('button');
             await until('two faces', async () => await faces.count() === 2);
             await faces.nth(0).focus(); // by keyboard: the second
@@ -264,7 +264,7 @@ await run({
             await until('the batch', () => mock.queue.rows.batch.size === 1);
             const chosen = [...mock.queue.rows.job.values()].map((j) => j._.face_at);
             holds(JSON.stringify(chosen) === '[null,[0.75,0.5]]', `sent ${JSON.stringify(chosen)}`);
-            await row.getByRole('button', { name: /^选择谁说话/ }).click();
+            await row.getByTestId('choose-face').click();
             holds(await faces.nth(1).getAttribute('aria-pressed') === 'true', 'the choice is shown');
             await faces.nth(0).click();
             await page.locator('[data-testid=start]:enabled').click(); // not the same batch

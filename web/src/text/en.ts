@@ -48,7 +48,7 @@ const en: Texts = {
         },
     },
     before: {
-        ready: '{n} can be made', noFace: '{n} without a face', bad: '{n} damaged', sound: '{n} sounds', checking: '{n} being checked', uploading: '{n} uploading',
+        ready: '{n} can be made', noFace: '{n} without a face', bad: '{n} damaged', sound: '{n} only sound', checking: '{n} being checked', uploading: '{n} uploading',
         missing: '{n} not uploaded to the end', twice: '{n} listed twice', about: 'takes about {what}', size: 'about {what}', underMinute: 'a minute or less',
         minutes: '{n} minutes', hours: '{n} hours', leftOut: 'Those that cannot be used are left out', removeBad: 'Remove them', removeTwice: 'Remove what is listed twice',
     },
@@ -91,7 +91,7 @@ const en: Texts = {
         attempt: 'attempt {n}', pause: 'Pause', resume: 'Resume', cancelBatch: 'Cancel batch', retryFailed: 'Retry failed', retryCancelled: 'Do cancelled ones', cancelling: 'Cancelling…',
         still: '{doing}; nothing new for {n} s', took: 'took {time}', spent: '{time} so far', cancelSure: 'Cancel what is not finished of “{name}”?', jobs: 'Jobs of {name}',
     },
-    running: { show: 'Show the progress', others: '{n} more batches' },
+    running: { show: 'Show the progress', others: 'and {n} more' },
     state: {
         queued: 'Queued', loading: 'Loading model', audio: 'Reading the speech', preprocessing: 'Preparing', generating: 'Generating', finishing: 'Writing', done: 'Done', failed: 'Failed',
         cancelled: 'Cancelled', skipped: 'Skipped', active: 'Active', paused: 'Paused', ended: 'Ended',
