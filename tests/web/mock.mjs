@@ -1,6 +1,7 @@
 // What the page does when the server is told to misbehave, which only the mock can be: uploads that
 // are cut, a job that hangs, a token, hundreds of jobs.
 //   node tests/web/mock.mjs [part of a test's name]
+import { spawnSync } from 'node:child_process';
 import { copyFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { run, temporary_folder, until } from '../e2e/server.mjs';
@@ -332,6 +333,33 @@ await run({
             await bar.getByText('还有 1 批').waitFor();
             mock.queue.pace = 10;
             await bar.waitFor({ state: 'detached' });
+            page.faults();
+            await page.context().close();
+        });
+    },
+
+    async from_an_empty_page_to_a_zip_of_thirty_with_five_bad_ones() {
+        await with_mock({ pace: 15, workers: 4 }, async (mock) => {
+            const page = await open_page(mock.url);
+            const empty = path.join(folder, '空的.mp4');
+            writeFileSync(empty, '');
+            const good = Array.from({ length: 25 }, (_, i) => copy_of(i % 2 ? clip : other, `门店-${i + 1}.mp4`));
+            const bad = [broken, empty, scenery, copy_of(audio, '背景音乐.mp3'), make_broken(folder, '坏的-2.mov')];
+            await page.getByTestId('audio-input').setInputFiles(audio);
+            await page.getByTestId('video-input').setInputFiles([...good.slice(0, 12), ...bad, ...good.slice(12)]);
+            const line = page.getByTestId('before');
+            for (const text of ['25 个可以生成', '1 个没有人脸', '3 个已损坏', '1 个是音频']) await line.getByText(text).waitFor();
+            await page.locator('[data-testid=start]:enabled').click();
+            const batch = page.getByTestId('batch');
+            await batch.getByText('/ 25').first().waitFor();
+            await page.getByTestId('running').getByText(/整批剩余/).waitFor();
+            await page.locator('[data-testid=batch][data-outcome=done]').waitFor({ timeout: 60000 });
+            await batch.getByText('成功 25 / 25').waitFor();
+            const [download] = await Promise.all([page.waitForEvent('download'), batch.getByTestId('batch-zip').click()]);
+            const zip = path.join(folder, 'thirty.zip');
+            await download.saveAs(zip);
+            const listed = spawnSync('python3', ['-c', 'import sys, zipfile; print(len(zipfile.ZipFile(sys.argv[1]).namelist()))', zip], { encoding: 'utf8' });
+            holds(listed.stdout.trim() === '25', `members: ${listed.stdout}${listed.stderr}`);
             page.faults();
             await page.context().close();
         });
