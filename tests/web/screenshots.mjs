@@ -1,15 +1,17 @@
-// Pictures of every view in both languages, into the folder $SCREENSHOTS or the one given. See backend.mjs for the
-// server; the mock (MOCK=1) shows more going on.
+// Pictures of every view in both languages, at 1440 pixels (results-zh.png) and at 390 (phone-results-zh.png), into the
+// folder $SCREENSHOTS or the one given. See backend.mjs for the server; the mock (MOCK=1) shows more going on.
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { run, temporary_folder, until } from '../e2e/server.mjs';
 import { start_backend } from './backend.mjs';
-import { choose, close_browser, open_page, open_tab, tabs } from './browser.mjs';
+import { choose, close_browser, open_page, open_tab } from './browser.mjs';
 import { make_broken, make_clip, make_scenery, make_speech } from './materials.mjs';
 
 const out = process.env.SCREENSHOTS ?? process.argv.splice(2, 1)[0] ?? 'screenshots';
 mkdirSync(out, { recursive: true });
 const folder = temporary_folder();
+const DESK = { width: 1440, height: 900 };
+const PHONE = { width: 390, height: 844 };
 const names = {
     zh: ['第一课', '第二课-练习', '王老师-开场', '李老师-讲解', '张老师-总结', '慢镜头介绍', '新品发布', '门店欢迎词', '空镜头', '损坏的文件'],
     en: ['Lesson 1', 'Lesson 2 exercises', 'Opening', 'Lecture', 'Summary', 'Slow tour', 'Launch', 'Welcome', 'Scenery', 'Damaged file'],
@@ -19,9 +21,17 @@ const text = '大家好，欢迎来到今天的课程。我们先来看一个例
 async function shoot(language) {
     const [lesson, second, ...clips] = names[language];
     const server = await start_backend();
-    const shot = (page, name, options) => page.screenshot({ path: path.join(out, `${name}-${language}.png`), ...options });
-    const page = await open_page(server.url, { locale: language === 'zh' ? 'zh-CN' : 'en-GB' });
-    if (language === 'en') await page.getByTestId('language').click();
+    const page = await open_page(server.url, { locale: language === 'zh' ? 'zh-CN' : 'en-GB', viewport: DESK });
+    // The same moment at both sizes. whole: to the end of the view, where there is room for it.
+    const shot = async (name, whole = false) => {
+        for (const [prefix, size] of [['phone-', PHONE], ['', DESK]]) {
+            await page.setViewportSize(size);
+            await page.evaluate(() => window.scrollTo(0, 0));
+            await page.mouse.move(0, 0);
+            await page.waitForTimeout(250);
+            await page.screenshot({ path: path.join(out, `${prefix}${name}-${language}.png`), fullPage: whole && size === DESK });
+        }
+    };
     const speech = make_speech(folder, `${lesson}.wav`, text);
     const videos = clips.slice(0, 6).map((name, i) => make_clip(folder, `${name}.mp4`, i, 12 + 3 * i));
     const scenery = make_scenery(folder, `${clips[6]}.mp4`, 8);
@@ -40,12 +50,10 @@ async function shoot(language) {
     await page.getByTestId('video-row').first().getByRole('button').first().click();
     await page.getByTestId('start').click();
     await until('progress', async () => (await server.list('/jobs')).some((j) => j.state === 'generating' && j.progress > 0.5));
-    await page.locator('.el-message').waitFor({ state: 'detached' });
-    await page.mouse.move(0, 0);
-    await shot(page, 'batch', { fullPage: true });
+    await page.locator('.el-message').first().waitFor({ state: 'detached' });
+    await shot('batch', true);
     await page.locator('details.options summary').click();
-    await page.waitForTimeout(300);
-    await shot(page, 'options', { fullPage: true });
+    await shot('options', true);
     await page.locator('details.options summary').click();
     await fetch(`${server.url}/api/v1/batches`, {
         method: 'POST',
@@ -58,31 +66,29 @@ async function shoot(language) {
     await open_tab(page, 'queue');
     await page.getByRole('button', { name: /^(展开|Open)/ }).first().click();
     await page.getByTestId('job').first().waitFor();
-    await page.waitForTimeout(600);
-    await shot(page, 'queue');
+    await shot('queue');
     await open_tab(page, 'system');
-    await shot(page, 'system', { fullPage: true });
+    await shot('system', true);
     await ended();
     await open_tab(page, 'single');
     await choose(page, speech, [videos[0]]);
     await page.getByTestId('start').click();
     await page.locator('.result video').waitFor({ timeout: 120000 });
     await page.waitForTimeout(800);
-    await shot(page, 'single', { fullPage: true });
-    for (const tab of ['results', 'log']) {
-        await open_tab(page, tab);
-        await shot(page, tab);
-    }
-    await page.setViewportSize({ width: 390, height: 844 });
-    for (const tab of tabs) {
-        await open_tab(page, tab);
-        await page.evaluate(() => window.scrollTo(0, 0));
-        await shot(page, `phone-${tab}`);
-    }
-    await page.setViewportSize({ width: 1280, height: 900 });
+    await shot('single', true);
+    await open_tab(page, 'log');
+    await shot('log');
+    await open_tab(page, 'results');
+    await shot('results');
+    await page.getByTestId('result').first().getByRole('button', { name: /^(播放|Play)/ }).click();
+    await until('the picture', () => page.getByTestId('player').evaluate((v) => v.readyState >= 2));
+    await shot('player');
+    await page.keyboard.press('Escape');
     await page.emulateMedia({ colorScheme: 'dark' });
-    await open_tab(page, 'batch');
-    await shot(page, 'dark');
+    for (const tab of ['results', 'batch']) {
+        await open_tab(page, tab);
+        await shot(`dark-${tab}`);
+    }
     page.faults();
     await page.context().close();
     await server.kill?.('SIGTERM');
