@@ -22,11 +22,11 @@ async function shoot(language) {
     const [lesson, second, ...clips] = names[language];
     const server = await start_backend();
     const page = await open_page(server.url, { locale: language === 'zh' ? 'zh-CN' : 'en-GB', viewport: DESK });
-    // The same moment at both sizes. whole: to the end of the view, where there is room for it.
-    const shot = async (name, whole = false) => {
+    // The same moment at both sizes. whole: to the end of the view, where there is room for it; from: what stands first on the phone.
+    const shot = async (name, whole = false, from = 'body') => {
         for (const [prefix, size] of [['phone-', PHONE], ['', DESK]]) {
             await page.setViewportSize(size);
-            await page.evaluate(() => window.scrollTo(0, 0));
+            await page.locator(from).evaluate((e) => window.scrollTo(0, Math.max(0, e.getBoundingClientRect().top + window.scrollY - 140)));
             await page.mouse.move(0, 0);
             await page.waitForTimeout(250);
             await page.screenshot({ path: path.join(out, `${prefix}${name}-${language}.png`), fullPage: whole && size === DESK });
@@ -53,7 +53,7 @@ async function shoot(language) {
     await page.locator('.el-message').first().waitFor({ state: 'detached' });
     await shot('batch', true);
     await page.locator('details.options summary').click();
-    await shot('options', true);
+    await shot('options', true, 'details.options');
     await page.locator('details.options summary').click();
     await fetch(`${server.url}/api/v1/batches`, {
         method: 'POST',

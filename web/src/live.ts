@@ -19,6 +19,9 @@ export const listsVersion = ref(0); // counts up when everything was loaded anew
 export const resultsVersion = ref(0); // counts up when results came or went
 export const clock = ref(Date.now()); // the server's, once a second
 
+// Who works reports every second. Only who has not for so long is worth a word; after 15 s the server takes the job away.
+export const LATE_MS = 6000;
+
 const SHOWN = 20; // batches whose jobs are all loaded at once
 const HEARTBEAT_LIMIT_MS = 6000; // they come every 2 s
 const RETRY_MS = 500;

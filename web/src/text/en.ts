@@ -86,7 +86,7 @@ const en: Texts = {
     },
     progress: {
         title: 'Progress', none: 'Nothing to do at the moment', now: 'Working on {name}',
-        eta: '{time} left', wholeLeft: '{time} left for the batch', place: 'Queued · number {n} in line', beat: 'heard {n} s ago', frames: 'frame {done} / {total}', fps: '{n} fps', done: '{n} / {total} done', failed: '{n} failed', cancelled: '{n} cancelled', skipped: '{n} skipped',
+        eta: '{time} left', wholeLeft: '{time} left for the batch', place: 'Queued · number {n} in line', frames: 'frame {done} / {total}', fps: '{n} fps', done: '{n} / {total} done', failed: '{n} failed', cancelled: '{n} cancelled', skipped: '{n} skipped',
         failedAgain: 'failed again, attempt {n}', fold: 'Fold {name}', unfold: 'Unfold {name}', zip: 'Zip of this batch', results: 'Results',
         attempt: 'attempt {n}', pause: 'Pause', resume: 'Resume', cancelBatch: 'Cancel batch', retryFailed: 'Retry failed', retryCancelled: 'Do cancelled ones', cancelling: 'Cancelling…',
         still: '{doing}; nothing new for {n} s', took: 'took {time}', spent: '{time} so far', cancelSure: 'Cancel what is not finished of “{name}”?', jobs: 'Jobs of {name}',
@@ -98,7 +98,7 @@ const en: Texts = {
     },
     outcome: { done: 'All done', partly: 'Partly done', failed: 'Failed', cancelled: 'Cancelled' },
     waiting: {
-        worker: 'Waiting for a free worker', paused: 'The batch is paused', disk: 'Not enough disk space; goes on when there is', speech: 'Waiting for the speech',
+        worker: 'Its turn comes when one before it is done', paused: 'The batch is paused', disk: 'Not enough disk space; goes on when there is', speech: 'Waiting for the speech',
         download: 'Waiting for the download', retry: 'Tries again by itself',
     },
     doing: { loading: 'Loading the model', audio: 'Reading the speech', preprocessing: 'Looking for the face', generating: 'Making the frames', finishing: 'Writing the file' },
