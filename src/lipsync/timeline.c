@@ -156,6 +156,8 @@ static enum kb_code fill_chunk(struct timeline *s, struct kb_error *err)
 {
     const struct reader_info *info = reader_info(s->p.reader);
     int64_t frame_bytes = (int64_t)info->width * info->height * 3 / 2;
+    if (info->deep) // carries its ten bits, two bytes each
+        frame_bytes *= 3;
     int capacity = (int)KB_MIN(KB_MAX(CHUNK_BYTES / KB_MAX(frame_bytes, 1), 4), CHUNK_MAX);
     int end = s->order.next;
 
