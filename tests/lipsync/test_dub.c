@@ -743,7 +743,7 @@ int main(void)
         unit_test_without_tsan(test_start_height_and_loops),
         cmocka_unit_test(test_keep_video),
         cmocka_unit_test(test_picture_in_a_film),
-        cmocka_unit_test(test_keep_deep),
+        unit_test_without_tsan(test_keep_deep),
         cmocka_unit_test(test_published_wav2lip),
         cmocka_unit_test(test_progress_moves_on),
         unit_test_without_tsan(test_style_from),
