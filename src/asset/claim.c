@@ -3,6 +3,7 @@
 #include "asset/internal.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <string.h>
 
 #define LEASE_MS 60000
@@ -67,6 +68,18 @@ static char *facts_warnings(const struct asset_facts *f)
     return json_dumps(list, JSON_COMPACT);
 }
 
+static char *facts_face_boxes(const struct asset_facts *f)
+{
+    json_auto_t *list = json_array();
+    for (int i = 0; i < f->n_face_boxes; i++) {
+        json_t *box = json_array();
+        for (int k = 0; k < 4; k++)
+            json_array_append_new(box, json_real(round((double)f->face_boxes[i][k] * 1e4) / 1e4));
+        json_array_append_new(list, box);
+    }
+    return json_dumps(list, JSON_COMPACT | JSON_REAL_PRECISION(6));
+}
+
 static char *facts_peaks(const struct asset_facts *f)
 {
     if (!f->peaks || f->n_peaks <= 0)
@@ -83,16 +96,18 @@ enum kb_code asset_set_facts(struct store *s, const char *id, const struct asset
 {
     CLEANUP(kb_freep) char *warnings = facts_warnings(f);
     CLEANUP(kb_freep) char *peaks = facts_peaks(f);
+    CLEANUP(kb_freep) char *boxes = facts_face_boxes(f);
     int n = 0;
     // What does not apply is NULL in the table.
     enum kb_code code = store_exec(
         s, &n, err,
         "UPDATE asset SET state = 'ready', kind = ?, duration_ms = NULLIF(?, 0),"
         " width = NULLIF(?, 0), height = NULLIF(?, 0), fps = NULLIF(?, 0.0), codec = ?,"
-        " faces = NULLIF(?, -1), warnings = ?, peaks = ?, thumbnail = ?, error = NULL,"
+        " faces = NULLIF(?, -1), face_boxes = ?, warnings = ?, peaks = ?, thumbnail = ?, error = "
+        "NULL,"
         " worker = NULL, lease_ms = NULL WHERE id = ? AND state = 'new'",
-        "tiiidtittit", f->kind, f->duration_ms, (int64_t)f->width, (int64_t)f->height, f->fps,
-        f->codec, strcmp(f->kind, "video") == 0 ? (int64_t)f->n_faces : (int64_t)-1, warnings,
-        peaks, (int64_t)f->thumbnail, id);
+        "tiiidtitttit", f->kind, f->duration_ms, (int64_t)f->width, (int64_t)f->height, f->fps,
+        f->codec, strcmp(f->kind, "video") == 0 ? (int64_t)f->n_faces : (int64_t)-1, boxes,
+        warnings, peaks, (int64_t)f->thumbnail, id);
     return code == KB_OK && n == 0 ? asset_not_found(err) : code;
 }

@@ -14,6 +14,7 @@ enum kb_code asset_give_back(struct store *s, const char *id, const char *worker
                              struct kb_error *err);
 // This inspector has ended (or starts anew): what it had claimed can be claimed at once.
 enum kb_code asset_worker_lost(struct store *s, const char *worker, struct kb_error *err);
+#define ASSET_FACE_BOXES 8
 // What an inspector found. Fields that do not apply stay 0 / NULL.
 struct asset_facts {
     const char *kind; // "audio" or "video"
@@ -21,11 +22,13 @@ struct asset_facts {
     int width, height; // of the video, upright
     double fps;
     const char *codec;
-    int n_faces;             // most seen in one of the frames looked at; -1 unknown
-    const char *warnings[8]; // codes, NULL-terminated: docs/openapi.yaml lists them
-    const uint8_t *peaks;    // wave form, 0..255
-    int n_peaks;             // at most 400
-    bool thumbnail;          // thumbs/<sha256>.jpg was written
+    int n_faces;      // most seen in one of the frames looked at; -1 unknown
+    int n_face_boxes; // in the picture that is the thumbnail, ASSET_FACE_BOXES at most
+    float face_boxes[ASSET_FACE_BOXES][4]; // x, y, width, height, 0..1 of it
+    const char *warnings[8];               // codes, NULL-terminated: docs/openapi.yaml lists them
+    const uint8_t *peaks;                  // wave form, 0..255
+    int n_peaks;                           // at most 400
+    bool thumbnail;                        // thumbs/<sha256>.jpg was written
 };
 // State "ready".
 enum kb_code asset_set_facts(struct store *s, const char *id, const struct asset_facts *facts,

@@ -167,6 +167,21 @@ static enum kb_code add_jobs(struct store *s, const struct batch_params *p, int6
     return code;
 }
 
+// Whom somebody chose in each of the videos.
+static enum kb_code set_faces(struct store *s, const struct batch_params *p, int64_t batch,
+                              struct kb_error *err)
+{
+    enum kb_code code = KB_OK;
+    for (int i = 0; p->face_at && code == KB_OK && i < p->n_videos; i++)
+        if (p->face_at[i][0] >= 0)
+            code = store_exec(s, NULL, err,
+                              "UPDATE job SET face_x = ?, face_y = ? WHERE batch = ?"
+                              " AND position = ?",
+                              "ddid", (double)p->face_at[i][0], (double)p->face_at[i][1], batch,
+                              (double)(i + 1));
+    return code;
+}
+
 // The options mouth_from and style_from: a whole video; jobs do not wait for it. refusal has a %s
 // for its name.
 static enum kb_code check_lender(struct store *s, const char *id, const char *refusal,
@@ -221,7 +236,9 @@ static enum kb_code create(struct store *s, const struct batch_params *p,
         " (SELECT coalesce(max(turn), 0) + 1 FROM batch), ?, ?, ?) RETURNING id",
         "tttttitti", name, p->audio, audio, p->options ? p->options : "{}", p->notify,
         (int64_t)p->priority, p->client, kb_language_name(kb_language_of(p->lang)), kb_wall_ms());
-    return code == KB_OK ? add_jobs(s, p, *ret_id, stem, err) : code;
+    if (code == KB_OK)
+        code = add_jobs(s, p, *ret_id, stem, err);
+    return code == KB_OK ? set_faces(s, p, *ret_id, err) : code;
 }
 
 static enum kb_code check_priority(int priority, struct kb_error *err)

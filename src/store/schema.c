@@ -168,5 +168,10 @@ const char store_schema_3[] =
     LOOSE("job_output_left", "UPDATE OF output ON job",
           "OLD.output IS NOT NULL AND OLD.output IS NOT NEW.output", "halves", "OLD.output")
     LOOSE("job_output_deleted", "DELETE ON job", "OLD.output IS NOT NULL", "halves",
-          "OLD.output");
+          "OLD.output")
 // clang-format on
+
+    "ALTER TABLE job ADD COLUMN face_x REAL;" // whom a click chose: 0..1 of the picture, or NULL
+    "ALTER TABLE job ADD COLUMN face_y REAL;"
+    // JSON, [[x, y, w, h], …], 0..1 of the picture that is the thumbnail
+    "ALTER TABLE asset ADD COLUMN face_boxes TEXT NOT NULL DEFAULT '[]';";

@@ -70,7 +70,8 @@ const char store_views[] =
     "CREATE TEMP VIEW asset_json(id, rev, json) AS SELECT id, rev, json_object("
     " 'id', id, 'name', name, 'kind', kind, 'state', state, 'size', size, 'received', received,"
     " 'duration', duration_ms, 'width', width, 'height', height, 'fps', fps, 'codec', codec,"
-    " 'faces', faces, 'warnings', json(warnings), 'peaks', json(peaks),"
+    " 'faces', faces, 'face_boxes', json(face_boxes), 'warnings', json(warnings), 'peaks', "
+    "json(peaks),"
     " 'thumbnail', CASE WHEN thumbnail THEN '/api/v1/assets/' || id || '/thumbnail' END,"
     " 'content', CASE WHEN state IN ('new', 'ready', 'bad') AND sha256 IS NOT NULL"
     "            THEN '/api/v1/assets/' || id || '/content' END,"
@@ -92,6 +93,7 @@ const char store_views[] =
 
     "CREATE TEMP VIEW job_json(id, rev, json) AS SELECT j.id, j.rev, json_object("
     " 'id', j.id, 'batch', j.batch, 'batch_name', b.name, 'name', j.name, 'video', j.video,"
+    " 'face_at', CASE WHEN j.face_x IS NOT NULL THEN json_array(j.face_x, j.face_y) END,"
     " 'state', j.state, 'position', j.position, 'attempts', j.attempts,"
     " 'max_attempts', " MAX_ATTEMPTS ","
     " 'retried', j.retried, 'done'," OF_FRAMES("done") ", 'total'," OF_FRAMES(

@@ -138,7 +138,29 @@ static enum kb_code look_at_sound(struct store *s, const struct asset *a, const 
 struct faces {
     int most;      // in one frame
     float largest; // width in pixels
+    int n_boxes;   // in the frame that is shown
+    float boxes[ASSET_FACE_BOXES][4];
 };
+
+// Where they are, as fractions of the picture, what lies outside of it left out.
+static void keep_boxes(struct faces *ret, const AVFrame *frame, const struct detection *found,
+                       int n)
+{
+    const float size[2] = {(float)frame->width, (float)frame->height};
+    ret->n_boxes = 0;
+    for (int i = 0; i < KB_MIN(n, ASSET_FACE_BOXES); i++) {
+        const float from[2] = {found[i].x, found[i].y};
+        const float sides[2] = {found[i].width, found[i].height};
+        float *box = ret->boxes[ret->n_boxes];
+        for (int k = 0; k < 2; k++) {
+            float first = fminf(fmaxf(from[k] / size[k], 0), 1);
+            float last = fminf(fmaxf((from[k] + sides[k]) / size[k], 0), 1);
+            box[k] = first;
+            box[2 + k] = last - first;
+        }
+        ret->n_boxes += box[2] > 0 && box[3] > 0;
+    }
+}
 
 // Look into frames spread over the video; *ret_best is the one with the largest face, else the
 // first one that could be read.
@@ -149,7 +171,7 @@ static enum kb_code look_for_faces(struct reader *r, struct face_models *models,
     int n = info->is_still || info->duration_us <= 0 ? 1 : FACE_SAMPLES;
     for (int i = 0; i < n; i++) {
         CLEANUP(av_frame_free) AVFrame *frame = NULL;
-        struct detection found[8];
+        struct detection found[ASSET_FACE_BOXES];
         int n_found = 0;
         enum kb_code code =
             i > 0 ? reader_seek(r, info->duration_us / n * i + info->duration_us / n / 2, err)
@@ -167,6 +189,7 @@ static enum kb_code look_for_faces(struct reader *r, struct face_models *models,
         for (int k = 0; k < n_found; k++)
             width = KB_MAX(width, found[k].width);
         if (!*ret_best || width > ret->largest) {
+            keep_boxes(ret, frame, found, n_found);
             av_frame_free(ret_best);
             *ret_best = TAKE(frame);
         }
@@ -197,7 +220,9 @@ static enum kb_code look_at_video(struct store *s, const struct asset *a, const 
         .fps = info->is_still || info->frame_rate.den <= 0 ? 0 : av_q2d(info->frame_rate),
         .codec = info->codec,
         .n_faces = faces.most,
+        .n_face_boxes = faces.n_boxes,
     };
+    memcpy(facts.face_boxes, faces.boxes, sizeof(facts.face_boxes));
     warn(&w, faces.most == 0, "no_face");
     warn(&w, faces.most > 1, "several_faces");
     warn(&w, faces.most > 0 && faces.largest < SMALL_FACE_PX, "small_face");

@@ -138,6 +138,10 @@ static enum kb_code run_claimed(struct worker *w, const struct job_claim *c,
     dub.mouth_from = c->mouth_path;
     dub.style_from = c->style_path;
     dub.output = c->output;
+    if (c->face_at[0] >= 0) {
+        dub.face = FACE_AT;
+        memcpy(dub.face_at, c->face_at, sizeof(dub.face_at));
+    }
     dub.note = c->note;
     dub.mel = w->mel;
     dub.track_folder = tracks;

@@ -39,6 +39,13 @@ static void bad_bodies_are_refused_by_name(void **state)
         {"{\"audio\":\"x\"}", "'videos'", 400},
         {"{\"audio\":\"x\",\"videos\":[]}", "'videos'", 400},
         {"{\"audio\":\"x\",\"videos\":[1]}", "'videos'", 400},
+        {"{\"audio\":\"x\",\"videos\":[{}]}", "'videos'", 400},
+        {"{\"audio\":\"x\",\"videos\":[{\"face_at\":[0,0]}]}", "'videos'", 400},
+        {"{\"audio\":\"x\",\"videos\":[{\"id\":\"x\",\"face\":1}]}", "'videos'", 400},
+        {"{\"audio\":\"x\",\"videos\":[{\"id\":\"x\",\"face_at\":[0.5]}]}", "'videos'", 400},
+        {"{\"audio\":\"x\",\"videos\":[{\"id\":\"x\",\"face_at\":[0.5,1.1]}]}", "face_at", 400},
+        {"{\"audio\":\"x\",\"videos\":[{\"id\":\"x\",\"face_at\":[\"0\",0]}]}", "'videos'", 400},
+        {"{\"audio\":\"x\",\"videos\":[{\"id\":\"x\",\"face_at\":{\"x\":0}}]}", "'videos'", 400},
         {"{\"audio\":\"x\",\"videos\":[\"x\"],\"priority\":10}", "from 0 to 9", 400},
         {"{\"audio\":\"x\",\"videos\":[\"x\"],\"priority\":\"5\"}", "'priority'", 400},
         {"{\"audio\":\"x\",\"videos\":[\"x\"],\"options\":[]}", "'options'", 400},
@@ -62,6 +69,46 @@ static void bad_bodies_are_refused_by_name(void **state)
     json_t *none = live_ask(*state, 200, "GET", "/api/v1/batches", NULL);
     assert_int_equal(number_at(none, "total"), 0);
     json_decref(none);
+}
+
+// Whom somebody chose by a click, in each video: the worker is told, and it can be looked up.
+static void a_face_is_chosen_for_a_video(void **state)
+{
+    struct live *l = *state;
+    struct kb_error err = {0};
+    char audio[33], videos[3][33], body[500];
+    site_asset(&l->site, "speech.wav", "RIFF", 4, audio);
+    for (int i = 0; i < 3; i++) {
+        char content[20];
+        snprintf(content, sizeof(content), "ftyp face %d", i);
+        site_asset(&l->site, "person.mp4", content, strlen(content), videos[i]);
+    }
+    snprintf(body, sizeof(body),
+             "{\"audio\":\"%s\",\"videos\":[\"%s\",{\"id\":\"%s\",\"face_at\":[0.25,0.75]},"
+             "{\"id\":\"%s\",\"face_at\":null}],\"options\":{\"face\":\"left\"}}",
+             audio, videos[0], videos[1], videos[2]);
+    json_t *batch = live_ask(l, 201, "POST", "/api/v1/batches", body);
+    for (int i = 0; i < 3; i++) {
+        struct job_claim c = {0};
+        assert_ok(err, job_claim(l->site.store, "w1", 0, &c, &err));
+        assert_int_equal(c.batch, number_at(batch, "id"));
+        char path[60];
+        snprintf(path, sizeof(path), "/api/v1/jobs/%lld", (long long)c.job);
+        json_t *job = live_ask(l, 200, "GET", path, NULL);
+        assert_string_equal(text_at(job, "video"), videos[i]);
+        const json_t *at = json_object_get(job, "face_at");
+        if (i == 1) {
+            assert_true(c.face_at[0] == 0.25f && c.face_at[1] == 0.75f);
+            assert_true(json_number_value(json_array_get(at, 0)) == 0.25);
+            assert_true(json_number_value(json_array_get(at, 1)) == 0.75);
+        } else {
+            assert_true(c.face_at[0] < 0);
+            assert_true(json_is_null(at));
+        }
+        json_decref(job);
+        job_claim_free(&c);
+    }
+    json_decref(batch);
 }
 
 static void options_are_checked(void **state)
@@ -170,8 +217,11 @@ int main(void)
 {
     unsetenv("http_proxy");
     const struct CMUnitTest tests[] = {
-        TEST(bad_bodies_are_refused_by_name), TEST(options_are_checked),
-        TEST(a_batch_goes_through_its_life),  TEST(jobs_move_within_their_batch),
+        TEST(bad_bodies_are_refused_by_name),
+        TEST(a_face_is_chosen_for_a_video),
+        TEST(options_are_checked),
+        TEST(a_batch_goes_through_its_life),
+        TEST(jobs_move_within_their_batch),
         TEST(lists_check_their_questions),
     };
     return cmocka_run_group_tests_name("server/batches", tests, NULL, NULL);

@@ -343,12 +343,15 @@ static void fill(struct live *l)
                                .fps = 29.97,
                                .codec = "h264",
                                .n_faces = 1,
+                               .n_face_boxes = 2,
+                               .face_boxes = {{0.1f, 0.2f, 0.25f, 0.5f}, {0, 0, 1, 1}},
                                .thumbnail = true};
     assert_ok(err, asset_set_facts(s, ids[0], &film, &err));
     struct batch_params p = {.name = "all",
                              .audio = audio,
                              .videos = videos,
                              .n_videos = 4,
+                             .face_at = (const float[4][2]){{0.5f, 0.25f}, {-1}, {-1}, {0, 1}},
                              .options = "{\"loop\":\"freeze\",\"pads\":[0,10,0,0],\"sharpen\":0.5,"
                                         "\"mouth_amount\":1.5,\"still_motion\":0,\"paint\":true}",
                              .priority = 5,

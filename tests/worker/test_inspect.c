@@ -151,6 +151,23 @@ static void test_a_person_is_found(void **state)
     assert_true(warns(a, "several_faces"));
     assert_false(warns(a, "no_face"));
     assert_true(json_integer_value(json_object_get(a, "width")) > 500);
+    // Where they are: apart from each other, inside the picture.
+    const json_t *boxes = json_object_get(a, "face_boxes"), *box;
+    size_t n, k;
+    assert_true(json_array_size(boxes) > 1);
+    double left = 1, right = 0;
+    json_array_foreach(boxes, n, box)
+    {
+        double v[4];
+        assert_int_equal(json_array_size(box), 4);
+        for (k = 0; k < 4; k++)
+            v[k] = json_number_value(json_array_get(box, k));
+        assert_true(v[0] >= 0 && v[1] >= 0 && v[2] > 0.01 && v[3] > 0.01 && v[0] + v[2] < 1.001 &&
+                    v[1] + v[3] < 1.001);
+        left = fmin(left, v[0]);
+        right = fmax(right, v[0]);
+    }
+    assert_true(right - left > 0.1);
     assert_true(string_at(a, "thumbnail")[0] == '/');
     json_decref(a);
 
