@@ -110,6 +110,7 @@ build_packages="gcc libc6-dev meson ninja-build pkg-config gettext
     libavformat-dev libavcodec-dev libavfilter-dev libavutil-dev
     libheif-dev $(heic_package) libwebp-dev
     libkissfft-dev libespeak-ng-dev espeak-ng-data libdnnl-dev libjansson-dev libxxhash-dev
+    libprotobuf-c-dev protobuf-c-compiler
     libsqlite3-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libarchive-dev libseccomp-dev
     zlib1g-dev libunistring-dev"
 test_packages="libcmocka-dev ffmpeg espeak-ng chromium libyaml-dev

@@ -289,6 +289,15 @@ enum kb_code model_locate(char **ret, const char *name, struct kb_error *err)
                    name);
 }
 
+bool model_is_file(const char *name)
+{
+    static const char *const extensions[] = {".safetensors", ".pth", ".pt", ".ckpt", ".onnx"};
+    for (size_t i = 0; i < ARRAY_LEN(extensions); i++)
+        if (text_ends(name, extensions[i]))
+            return true;
+    return false;
+}
+
 enum kb_code model_find(char **ret, const char *model, struct kb_error *err)
 {
     model = model ? model : MODEL_BUNDLED;

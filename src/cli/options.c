@@ -227,8 +227,8 @@ static const struct argp_option engine_options[] = {
     {"model", OPT_MODEL, "FILE", 0,
      N_("what makes the mouth: koubo-lips-research, which hears best but is for evaluation and "
         "non-commercial use only, koubo-lips, which anyone may use for anything, or the file of "
-        "another listener, which all move the person's own lips, or a Wav2Lip checkpoint, which "
-        "paints them (default: koubo-lips-research)"),
+        "another listener, which all move the person's own lips, or a Wav2Lip checkpoint (.pth, "
+        ".pt or .onnx), which paints them (default: koubo-lips-research)"),
      50},
     {"precision", OPT_PRECISION, "P", 0,
      N_("of Wav2Lip: auto, f32, bf16 or int8 (default: auto, the fastest that the processor has)"),

@@ -14,11 +14,12 @@
 #define LIMIT_US   40000000
 
 // Of one frame.
-#define MEL_FLOATS  (LIPS_MEL_COLUMNS * MEL_BANDS)
-#define FACE_FLOATS (2 * LIPS_FLOATS)
+#define MEL_FLOATS (LIPS_MEL_COLUMNS * MEL_BANDS)
 
 // The network's input for the frames that are used, and what f32 makes of it.
 struct samples {
+    int side; // of the faces
+    size_t face_floats, out_floats;
     int n;
     int64_t done; // frames that went through a network
     float *mel, *face, *out;
@@ -31,11 +32,14 @@ static void samples_clear(struct samples *s)
     free(s->out);
 }
 
-static enum kb_code samples_init(struct samples *s, int capacity, struct kb_error *err)
+static enum kb_code samples_init(struct samples *s, int side, int capacity, struct kb_error *err)
 {
+    s->side = side;
+    s->out_floats = LIPS_FLOATS_OF(side);
+    s->face_floats = 2 * s->out_floats;
     s->mel = kb_calloc_checked((size_t)capacity, MEL_FLOATS * sizeof(float));
-    s->face = kb_calloc_checked((size_t)capacity, FACE_FLOATS * sizeof(float));
-    s->out = kb_calloc_checked((size_t)capacity, LIPS_FLOATS * sizeof(float));
+    s->face = kb_calloc_checked((size_t)capacity, s->face_floats * sizeof(float));
+    s->out = kb_calloc_checked((size_t)capacity, s->out_floats * sizeof(float));
     return s->mel && s->face && s->out ? KB_OK : kb_no_memory(err);
 }
 
@@ -65,8 +69,8 @@ static void take_frame(struct samples *s, const struct cropper *c, const struct 
     struct affine to_frame;
     if (!crop_of(c, number, &to_frame))
         return;
-    crop_take(frame, &to_frame, target);
-    crop_interleave(target, s->face + (ptrdiff_t)s->n * FACE_FLOATS);
+    crop_take(frame, &to_frame, s->side, target);
+    crop_interleave(target, s->side, s->face + (size_t)s->n * s->face_floats);
     mel_window(mel, lips_mel_start(mel, track_pts_us(c->track, number)), LIPS_MEL_COLUMNS,
                s->mel + (ptrdiff_t)s->n * MEL_FLOATS);
     s->n++;
@@ -76,7 +80,7 @@ static enum kb_code take_frames(struct samples *s, int n_wanted, const struct cr
                                 const struct mel *mel, struct reader *reader,
                                 const struct calibrate_params *p, struct kb_error *err)
 {
-    CLEANUP(kb_freep) float *target = kb_alloc(LIPS_FLOATS * sizeof(float));
+    CLEANUP(kb_freep) float *target = kb_alloc(s->out_floats * sizeof(float));
     int n_frames = 0;
     while (n_frames < track_info(c->track)->n_frames && track_pts_us(c->track, n_frames) < LIMIT_US)
         n_frames++;
@@ -110,7 +114,8 @@ static enum kb_code take_tracked(struct samples *s, const char *video, const str
                         .scale_y = 1,
                         .frame_width = reader_info(reader)->width,
                         .frame_height = reader_info(reader)->height,
-                        .pads = {0, 10, 0, 0}};
+                        .pads = {0, 10, 0, 0},
+                        .side = s->side};
     return take_frames(s, p->max_frames / p->n_videos, &c, mel, reader, p, err);
 }
 
@@ -128,11 +133,11 @@ static enum kb_code take_video(struct samples *s, const char *video, struct face
     return code == KB_OK ? take_tracked(s, video, track, mel, p, err) : code;
 }
 
-static enum kb_code take_all(struct samples *s, const struct calibrate_params *p,
+static enum kb_code take_all(struct samples *s, int side, const struct calibrate_params *p,
                              struct kb_error *err)
 {
     CLEANUP(face_models_free) struct face_models *faces = NULL;
-    enum kb_code code = samples_init(s, p->max_frames, err);
+    enum kb_code code = samples_init(s, side, p->max_frames, err);
     if (code == KB_OK && p->track)
         return take_tracked(s, p->videos[0], p->track, p->mel, p, err);
     if (code == KB_OK)
@@ -148,8 +153,8 @@ static enum kb_code run_batch(struct lips *l, const struct samples *s, int first
 {
     memcpy(lips_mel(l, 0), s->mel + (ptrdiff_t)first * MEL_FLOATS,
            BATCH * MEL_FLOATS * sizeof(float));
-    memcpy(lips_face(l, 0), s->face + (ptrdiff_t)first * FACE_FLOATS,
-           BATCH * FACE_FLOATS * sizeof(float));
+    memcpy(lips_face(l, 0), s->face + (size_t)first * s->face_floats,
+           BATCH * s->face_floats * sizeof(float));
     return lips_run(l, err);
 }
 
@@ -159,14 +164,14 @@ static enum kb_code run_half(struct lips *l, struct samples *s, int first, bool 
                              struct kb_error *err)
 {
     enum kb_code code = KB_OK;
-    size_t floats = BATCH * LIPS_FLOATS;
+    size_t floats = BATCH * s->out_floats;
     for (int i = first * BATCH; i < s->n && code == KB_OK; i += 2 * BATCH) {
         code = watch_check(&p->watch, err);
         if (code == KB_OK)
             code = run_batch(l, s, i, err);
         if (code != KB_OK)
             return code;
-        float *f32 = s->out + (ptrdiff_t)i * LIPS_FLOATS;
+        float *f32 = s->out + (size_t)i * s->out_floats;
         const float *got = lips_output(l, 0);
         for (size_t k = 0; k < floats && compare; k++)
             *squares += (double)(got[k] - f32[k]) * (double)(got[k] - f32[k]);
@@ -177,16 +182,15 @@ static enum kb_code run_half(struct lips *l, struct samples *s, int first, bool 
     return code;
 }
 
-static enum kb_code look_and_check(struct calibration *c, struct samples *s,
+// seen: the f32 network that shows its values to the observer; freed.
+static enum kb_code look_and_check(struct calibration *c, struct samples *s, struct lips **seen,
+                                   const struct observer *observer,
                                    const struct calibrate_params *p, struct kb_error *err)
 {
-    CLEANUP(observer_free) struct observer *observer = observer_create();
-    CLEANUP(lips_free) struct lips *seen = NULL, *plain = NULL, *int8 = NULL;
+    CLEANUP(lips_free) struct lips *plain = NULL, *int8 = NULL;
     double squares = 0;
-    enum kb_code code = load(&seen, p, PRECISION_F32, NULL, observer, err);
-    if (code == KB_OK)
-        code = run_half(seen, s, 0, false, NULL, p, err);
-    lips_free(&seen);
+    enum kb_code code = run_half(*seen, s, 0, false, NULL, p, err);
+    lips_free(seen);
     if (code == KB_OK)
         code = load(&plain, p, PRECISION_F32, NULL, NULL, err);
     if (code == KB_OK)
@@ -200,7 +204,7 @@ static enum kb_code look_and_check(struct calibration *c, struct samples *s,
         code = run_half(int8, s, 1, true, &squares, p, err);
     c->checked = s->n / BATCH / 2 * BATCH;
     c->frames = s->n - c->checked;
-    c->psnr_db = -10 * log10(squares / ((double)c->checked * LIPS_FLOATS) + 1e-12);
+    c->psnr_db = -10 * log10(squares / ((double)c->checked * (double)s->out_floats) + 1e-12);
     return code;
 }
 
@@ -208,9 +212,13 @@ enum kb_code calibrate(struct calibration *ret, const struct calibrate_params *p
                        struct kb_error *err)
 {
     CLEANUP(samples_clear) struct samples samples = {0};
+    CLEANUP(observer_free) struct observer *observer = observer_create();
+    CLEANUP(lips_free) struct lips *seen = NULL;
     struct calibrate_params p = *params;
     p.max_frames = p.max_frames > 0 ? p.max_frames : MAX_FRAMES;
-    enum kb_code code = take_all(&samples, &p, err);
+    enum kb_code code = load(&seen, &p, PRECISION_F32, NULL, observer, err);
+    if (code == KB_OK)
+        code = take_all(&samples, lips_side(seen), &p, err);
     if (code == KB_OK && samples.n < 2 * BATCH)
         code = kb_fail(err, KB_BAD_INPUT,
                        _("only %d frames show a face; int8 needs %d or more to be measured"),
@@ -218,7 +226,7 @@ enum kb_code calibrate(struct calibration *ret, const struct calibrate_params *p
     samples.n -= samples.n % BATCH;
     struct calibration result = {0};
     if (code == KB_OK)
-        code = look_and_check(&result, &samples, &p, err);
+        code = look_and_check(&result, &samples, &seen, observer, &p, err);
     if (code == KB_OK)
         *ret = result;
     else

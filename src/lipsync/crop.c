@@ -14,7 +14,7 @@ static bool box_crop(const struct cropper *c, const float box[4], struct affine 
     float y1 = fminf((float)c->frame_height, box[3] * c->scale_y + c->pads[1]);
     if (!(x1 - x0 >= 8 && y1 - y0 >= 8))
         return false;
-    *ret = (struct affine){(x1 - x0) / LIPS_SIDE, 0, x0, 0, (y1 - y0) / LIPS_SIDE, y0};
+    *ret = (struct affine){(x1 - x0) / (float)c->side, 0, x0, 0, (y1 - y0) / (float)c->side, y0};
     return true;
 }
 
@@ -37,19 +37,19 @@ bool crop_points(const struct cropper *c, int track_frame, const struct affine *
     return true;
 }
 
-void crop_take(const AVFrame *frame, const struct affine *to_frame, float *ret)
+void crop_take(const AVFrame *frame, const struct affine *to_frame, int side, float *ret)
 {
     struct warp_params p = {
-        .width = LIPS_SIDE, .height = LIPS_SIDE, .pixel_stride = 3, .bgr = true, .high = 1};
+        .width = side, .height = side, .pixel_stride = 3, .bgr = true, .high = 1};
     warp_crop(frame, to_frame, &p, ret);
 }
 
-void crop_interleave(const float *crop, float *ret)
+void crop_interleave(const float *crop, int side, float *ret)
 {
-    for (int y = 0; y < LIPS_SIDE; y++)
-        for (int x = 0; x < LIPS_SIDE; x++, crop += 3, ret += 6)
+    for (int y = 0; y < side; y++)
+        for (int x = 0; x < side; x++, crop += 3, ret += 6)
             for (int i = 0; i < 3; i++) {
-                ret[i] = y >= LIPS_MASK_TOP ? 0 : crop[i];
+                ret[i] = y >= side / 2 ? 0 : crop[i];
                 ret[3 + i] = crop[i];
             }
 }

@@ -14,9 +14,10 @@ struct cropper {
     int frame_width, frame_height;
     float pads[4]; // top, bottom, left, right in pixels of the dub's frames
     bool nosmooth;
+    int side; // of the crop in its own pixels: lips_side()
 };
 
-// The crop of one frame: takes crop pixels (0…LIPS_SIDE) to frame pixels.
+// The crop of one frame: takes crop pixels (0…side) to frame pixels.
 // False if the face is absent or degenerate.
 bool crop_of(const struct cropper *c, int track_frame, struct affine *ret_to_frame);
 
@@ -24,10 +25,10 @@ bool crop_of(const struct cropper *c, int track_frame, struct affine *ret_to_fra
 bool crop_points(const struct cropper *c, int track_frame, const struct affine *to_frame,
                  float (*ret)[2]);
 
-// The pixels of the crop, LIPS_FLOATS.
-void crop_take(const AVFrame *frame, const struct affine *to_frame, float *ret);
+// The pixels of the crop, LIPS_FLOATS_OF(side).
+void crop_take(const AVFrame *frame, const struct affine *to_frame, int side, float *ret);
 
-// A crop as the network wants it: six floats a pixel, black from LIPS_MASK_TOP on and then whole.
-void crop_interleave(const float *crop, float *ret);
+// A crop as the network wants it: six floats a pixel, with the lower half black and then whole.
+void crop_interleave(const float *crop, int side, float *ret);
 
 #endif

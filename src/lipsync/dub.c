@@ -179,7 +179,7 @@ static enum kb_code open_writer(struct writer **ret, const struct dub_params *p,
 }
 
 static struct cropper make_cropper(const struct dub_params *p, const struct track *track,
-                                   const struct reader_info *v)
+                                   const struct reader_info *v, int side)
 {
     const struct track_info *t = track_info(track);
     struct cropper c = {
@@ -189,6 +189,7 @@ static struct cropper make_cropper(const struct dub_params *p, const struct trac
         .frame_width = v->width,
         .frame_height = v->height,
         .nosmooth = p->nosmooth,
+        .side = side,
     };
     static const int published[4] = {0, 10, 0, 0};
     for (int i = 0; i < 4; i++) // pads are pixels of the source, like the track
@@ -288,14 +289,16 @@ static enum kb_code restart_film(struct reader *film, const struct dub_params *p
 static struct pipeline_params painting_of(const struct dub *d)
 {
     const struct dub_params *p = d->p;
+    int side = lips_side(d->engine->lips);
     return (struct pipeline_params){
         .source = timeline_of(d),
         .lanes = d->engine->lanes,
         .n_lanes = d->engine->n_lanes,
         .mel = d->mel,
         .cast = d->cast,
-        .cropper = make_cropper(p, d->track, reader_info(d->reader)),
-        .paste = {.feather = p->mask_feather >= 0 ? p->mask_feather : 0.10f,
+        .cropper = make_cropper(p, d->track, reader_info(d->reader), side),
+        .paste = {.side = side,
+                  .feather = p->mask_feather >= 0 ? p->mask_feather : 0.10f,
                   .dilate = p->mask_dilate >= 0 ? p->mask_dilate : 0.04f,
                   .sharpen = p->sharpen}};
 }
@@ -308,6 +311,8 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     CLEANUP(rigging_clear) struct rigging rigging = {0};
     CLEANUP(writer_close) struct writer *writer = NULL;
     bool moves = d->motion || p->lead;
+    const struct pipeline_params painting =
+        d->motion ? (struct pipeline_params){0} : painting_of(d);
     const struct rigging_params rp = {.p = p,
                                       .engine = d->engine,
                                       .mel = d->mel,
@@ -316,7 +321,7 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
                                       .cast = d->cast,
                                       .film = info,
                                       .source = timeline_of(d),
-                                      .painting = painting_of(d)};
+                                      .painting = painting};
     enum kb_code code = moves ? rigging_make(&rigging, &rp, err) : KB_OK;
     if (code == KB_OK && p->lead)
         code = restart_film(d->reader, p, err);
@@ -327,7 +332,7 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     struct pipeline_params pp = moves ? (struct pipeline_params){.source = timeline_of(d),
                                                                  .plan = rigging.plan,
                                                                  .mel = d->mel}
-                                      : painting_of(d);
+                                      : painting;
     pp.writer = writer;
     pp.watch = p->watch;
     if (p->lead) // the second time through the film

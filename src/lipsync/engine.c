@@ -64,6 +64,8 @@ const char *engine_precision(const struct engine *e)
 static enum kb_code load_model(struct engine *e, enum precision precision, struct kb_error *err)
 {
     CLEANUP(tensor_set_free) struct tensor_set *set = NULL;
+    if (file_form(e->model) == FORM_ONNX)
+        return load_lanes(e, precision, NULL, err);
     enum kb_code code = weights_load(&set, e->model, err);
     if (code != KB_OK || !motion_recognize(set))
         return code == KB_OK ? load_lanes(e, precision, NULL, err) : code;

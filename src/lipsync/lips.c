@@ -15,6 +15,7 @@ struct lips {
     struct session *session;
     enum precision precision;
     int64_t params;
+    int side;
     struct pack *pack; // where the session's weights lie, or NULL
 };
 
@@ -79,7 +80,7 @@ enum kb_code lips_ranges_save(char **ret_path, const struct ranges *r, const cha
 // The ranges that are kept for these weights, as JSON, or NULL.
 static char *find_ranges(const struct tensor_set *set, const char *model_path, const char *folder)
 {
-    const char *inside = tensor_set_meta(set, "int8");
+    const char *inside = set ? tensor_set_meta(set, "int8") : NULL;
     return inside ? kb_strdup(inside) : read_kept_ranges(model_path, folder);
 }
 
@@ -88,8 +89,8 @@ static char *find_ranges(const struct tensor_set *set, const char *model_path, c
 // What lips_load() has found out about a model before it builds anything.
 struct source {
     const struct lips_params *params;
-    char *path, *ranges; // owned; ranges as JSON, may be NULL
-    struct tensor_set *set;
+    char *path, *ranges;    // owned; ranges as JSON, may be NULL
+    struct tensor_set *set; // NULL: an .onnx file, which is read only where nothing is packed yet
 };
 
 static void source_clear(struct source *s)
@@ -104,9 +105,11 @@ static enum kb_code source_find(struct source *s, const struct lips_params *para
 {
     s->params = params;
     s->path = kb_strdup(params->model);
-    enum kb_code code = weights_load(&s->set, s->path, err);
-    if (code != KB_OK)
-        return code;
+    if (file_form(s->path) != FORM_ONNX) {
+        enum kb_code code = weights_load(&s->set, s->path, err);
+        if (code != KB_OK)
+            return code;
+    }
     bool may_be_int8 = params->precision == PRECISION_AUTO || params->precision == PRECISION_INT8;
     if (params->ranges)
         s->ranges = ranges_to_json(params->ranges);
@@ -119,7 +122,7 @@ static enum kb_code build_graph(struct graph **ret, struct lips *l, const struct
                                 struct kb_error *err)
 {
     CLEANUP(graph_free) struct graph *g = NULL;
-    enum kb_code code = wav2lip_graph(&g, s->set, err);
+    enum kb_code code = s->set ? wav2lip_graph(&g, s->set, err) : wav2lip_onnx(&g, s->path, err);
     if (code == KB_OK)
         code = graph_optimize(g, err);
     if (code != KB_OK)
@@ -147,6 +150,7 @@ static enum kb_code create_session(struct lips *l, struct graph *g, const struct
                                 .pack = l->pack,
                                 .pack_writer = writer};
     l->precision = precision_resolve(p->precision, ranges != NULL);
+    l->side = g->values[g->inputs[FACE_INPUT]].h;
     return session_create(&l->session, g, &sp, err);
 }
 
@@ -260,6 +264,11 @@ int lips_batch(const struct lips *l)
     return session_batch(l->session);
 }
 
+int lips_side(const struct lips *l)
+{
+    return l->side;
+}
+
 bool lips_wants_lanes(const struct lips *l)
 {
     return l->pack;
@@ -272,7 +281,8 @@ float *lips_mel(struct lips *l, int i)
 
 float *lips_face(struct lips *l, int i)
 {
-    return session_input(l->session, FACE_INPUT) + (ptrdiff_t)i * 2 * LIPS_FLOATS;
+    return session_input(l->session, FACE_INPUT) +
+           (ptrdiff_t)i * 2 * (ptrdiff_t)LIPS_FLOATS_OF(l->side);
 }
 
 int lips_mel_start(const struct mel *mel, int64_t pts_us)
@@ -288,5 +298,5 @@ enum kb_code lips_run(struct lips *l, struct kb_error *err)
 
 const float *lips_output(const struct lips *l, int i)
 {
-    return session_output(l->session, 0) + (ptrdiff_t)i * LIPS_FLOATS;
+    return session_output(l->session, 0) + (ptrdiff_t)i * (ptrdiff_t)LIPS_FLOATS_OF(l->side);
 }

@@ -7,10 +7,12 @@
 #include "nn/session.h"
 
 #define LIPS_NAME        "wav2lip" // for people
-#define LIPS_SIDE        96        // of the face that the network sees and paints, BGR, 0..1
-#define LIPS_MASK_TOP    48        // from this row on it does not see what it is to paint
-#define LIPS_FLOATS      (LIPS_SIDE * LIPS_SIDE * 3)
+#define LIPS_SIDE        96        // of the face that the published network sees and paints
 #define LIPS_MEL_COLUMNS 16
+
+// Numbers of a face of that side: B, G, R of each pixel, 0..1.
+#define LIPS_FLOATS_OF(side) ((size_t)(side) * (size_t)(side)*3)
+#define LIPS_FLOATS          (LIPS_SIDE * LIPS_SIDE * 3)
 
 struct lips;
 
@@ -40,12 +42,13 @@ enum kb_code lips_ranges_save(char **ret_path, const struct ranges *r, const cha
 
 enum precision lips_precision(const struct lips *l);
 int lips_batch(const struct lips *l);
+int lips_side(const struct lips *l); // LIPS_SIDE, or what the graph of an .onnx file says
 // Whether another one loaded with the same parameters shares its weights, so that each processor
 // may have one of its own.
 bool lips_wants_lanes(const struct lips *l);
 // Where frame i of the batch wants its mel window (LIPS_MEL_COLUMNS * 80 floats, band-major as
-// mel_window() writes it), and its face: LIPS_SIDE * LIPS_SIDE pixels of 6 floats, the target with
-// the rows from LIPS_MASK_TOP on at 0, then the same whole.
+// mel_window() writes it), and its face: lips_side() squared pixels of 6 floats, the target with
+// its lower half at 0, then the same whole.
 float *lips_mel(struct lips *l, int i);
 float *lips_face(struct lips *l, int i);
 // The column of the mel at which the window of a frame starts: rounded down, and moved back where
@@ -53,7 +56,7 @@ float *lips_face(struct lips *l, int i);
 int lips_mel_start(const struct mel *mel, int64_t pts_us);
 // Run all of the batch (unused places cost as much as used ones).
 enum kb_code lips_run(struct lips *l, struct kb_error *err);
-// LIPS_FLOATS of frame i.
+// LIPS_FLOATS_OF(lips_side()) of frame i.
 const float *lips_output(const struct lips *l, int i);
 
 #endif

@@ -18,7 +18,7 @@ struct paster {
     float *patch[3];  // R, G, B planes
     float *target[3]; // the same place of the untouched frame
     float *scratch;   // rows: for the mask, the colours, the sharpening
-    float *yuva;      // LIPS_SIDE * LIPS_SIDE * 4: Y, U, V of the patch and the mask
+    float *yuva;      // side * side * 4: Y, U, V of the patch and the mask
 };
 
 #define N_SUMS 9 // of match_colour(), for each column
@@ -27,13 +27,13 @@ struct paster *paster_create(const struct paste_params *params)
 {
     struct paster *p = kb_alloc(sizeof(*p));
     p->params = *params;
-    size_t n = LIPS_SIDE * LIPS_SIDE;
+    size_t n = (size_t)params->side * (size_t)params->side;
     p->mask = kb_alloc(n * sizeof(float));
     for (int c = 0; c < 3; c++) {
         p->patch[c] = kb_alloc(n * sizeof(float));
         p->target[c] = kb_alloc(n * sizeof(float));
     }
-    p->scratch = kb_alloc(N_SUMS * (size_t)LIPS_SIDE * sizeof(float));
+    p->scratch = kb_alloc(N_SUMS * (size_t)params->side * sizeof(float));
     p->yuva = kb_alloc(n * 4 * sizeof(float));
     return p;
 }
@@ -134,7 +134,7 @@ KB_VECTORISED static void mask_row(const float *restrict nearest, const float *r
 const float *paster_mask(struct paster *p, const float (*points)[2])
 {
     float poly[POLYGON_MAX][2];
-    int n = lower_face(points, poly), width = LIPS_SIDE;
+    int n = lower_face(points, poly), width = p->params.side;
     float left = points[TRACK_OVAL_FIRST + JAW_LAST][0];
     float right = points[TRACK_OVAL_FIRST + JAW_FIRST][0];
     float face_width = max_f(fabsf(right - left), 1);
@@ -142,7 +142,7 @@ const float *paster_mask(struct paster *p, const float (*points)[2])
     float grow = p->params.dilate * face_width;
     float *nearest = p->scratch, *crossings = nearest + width;
 
-    for (int y = 0; y < LIPS_SIDE; y++) {
+    for (int y = 0; y < p->params.side; y++) {
         float cy = (float)y + 0.5f;
         for (int x = 0; x < width; x++) {
             nearest[x] = INFINITY;
@@ -152,7 +152,7 @@ const float *paster_mask(struct paster *p, const float (*points)[2])
             row_to_edge(poly[i], poly[(i + 1) % n], cy, width, nearest, crossings);
         // Nothing may show the edge of the patch itself. Its upper edge is real picture on both
         // sides, so half the rim is enough there.
-        float edge = min_f(LIPS_SIDE - cy - 1, 2 * ((float)y - 0.5f));
+        float edge = min_f((float)width - cy - 1, 2 * ((float)y - 0.5f));
         mask_row(nearest, crossings, width, grow, edge, feather, p->mask + y * width);
     }
     return p->mask;
@@ -216,10 +216,10 @@ KB_VECTORISED static void add_ramp(float *restrict row, float start, float step,
 // between the real picture and the patch along the mask's rim, so that no seam shows.
 static void match_colour(struct paster *p)
 {
-    int width = LIPS_SIDE;
+    int width = p->params.side;
     float *sums = p->scratch, step = 1 / (float)width;
     memset(sums, 0, N_SUMS * (size_t)width * sizeof(*sums));
-    for (int y = 0; y < LIPS_SIDE; y++) {
+    for (int y = 0; y < p->params.side; y++) {
         ptrdiff_t row = (ptrdiff_t)y * width;
         const float *const target[3] = {p->target[0] + row, p->target[1] + row, p->target[2] + row};
         const float *const patch[3] = {p->patch[0] + row, p->patch[1] + row, p->patch[2] + row};
@@ -252,7 +252,7 @@ static void match_colour(struct paster *p)
         double plane[3];
         if (!solve3(a, b[c], plane))
             continue;
-        for (int y = 0; y < LIPS_SIDE; y++)
+        for (int y = 0; y < p->params.side; y++)
             add_ramp(p->patch[c] + (ptrdiff_t)y * width,
                      (float)(plane[0] - plane[1] / 2 + plane[2] * (y * (double)step - 0.5)),
                      (float)plane[1] * step, width);
@@ -276,12 +276,12 @@ KB_VECTORISED static void sharpen_row(const float *restrict above, const float *
 // Unsharp mask. The result goes where the target was, which nobody needs any more.
 static void sharpen(struct paster *p)
 {
+    int side = p->params.side;
     for (int c = 0; c < 3; c++) {
-        for (int y = 0; y < LIPS_SIDE; y++) {
-            const float *row = p->patch[c] + (ptrdiff_t)y * LIPS_SIDE;
-            sharpen_row(y > 0 ? row - LIPS_SIDE : row, row,
-                        y < LIPS_SIDE - 1 ? row + LIPS_SIDE : row, p->scratch, LIPS_SIDE,
-                        p->params.sharpen, p->target[c] + (ptrdiff_t)y * LIPS_SIDE);
+        for (int y = 0; y < side; y++) {
+            const float *row = p->patch[c] + (ptrdiff_t)y * side;
+            sharpen_row(y > 0 ? row - side : row, row, y < side - 1 ? row + side : row, p->scratch,
+                        side, p->params.sharpen, p->target[c] + (ptrdiff_t)y * side);
         }
         float *sharp = p->target[c];
         p->target[c] = p->patch[c];
@@ -308,7 +308,7 @@ KB_VECTORISED static void to_yuva(const float *restrict red, const float *restri
 void paste(struct paster *p, AVFrame *frame, const struct affine *to_frame, const float *target,
            const float *output, const float (*points)[2])
 {
-    int n = LIPS_SIDE * LIPS_SIDE;
+    int side = p->params.side, n = side * side;
     split(output, n, p->patch[2], p->patch[1], p->patch[0]);
     split(target, n, p->target[2], p->target[1], p->target[0]);
     paster_mask(p, points);
@@ -318,6 +318,6 @@ void paste(struct paster *p, AVFrame *frame, const struct affine *to_frame, cons
     struct yuv_matrix m = yuv_matrix_of(frame);
     to_yuva(p->patch[0], p->patch[1], p->patch[2], p->mask, &m, n, p->yuva);
 
-    struct patch patch = {LIPS_SIDE, LIPS_SIDE, (const float(*)[4])p->yuva};
+    struct patch patch = {side, side, (const float(*)[4])p->yuva};
     blend(&patch, frame, to_frame);
 }

@@ -119,9 +119,10 @@ static void prepare(struct lane *lane, struct item *it)
         return;
 
     it->animate = true;
-    it->target = kb_alloc(LIPS_FLOATS * sizeof(float));
-    crop_take(it->shown.frame, &it->to_frame, it->target);
-    crop_interleave(it->target, lips_face(lane->lips, lane->n_animated));
+    int side = p->cropper.side;
+    it->target = kb_alloc(LIPS_FLOATS_OF(side) * sizeof(float));
+    crop_take(it->shown.frame, &it->to_frame, side, it->target);
+    crop_interleave(it->target, side, lips_face(lane->lips, lane->n_animated));
     mel_window(p->mel, lips_mel_start(p->mel, it->shown.pts_us), LIPS_MEL_COLUMNS,
                lips_mel(lane->lips, lane->n_animated));
     lane->n_animated++;
@@ -169,7 +170,7 @@ static void end_turn(struct pipeline *pl)
 static bool run_batch(struct lane *lane, int64_t number)
 {
     struct pipeline *pl = lane->pipeline;
-    size_t bytes = LIPS_FLOATS * sizeof(float);
+    size_t bytes = LIPS_FLOATS_OF(lips_side(lane->lips)) * sizeof(float);
     struct kb_error err = {0};
     enum kb_code code = lane->n_animated > 0 ? lips_run(lane->lips, &err) : KB_OK;
     if (code != KB_OK)

@@ -122,8 +122,14 @@ static enum kb_code shape_window(const struct op *op, const struct value *x, str
         op->pad_top < 0 || op->pad_left < 0 || op->pad_bottom < 0 || op->pad_right < 0)
         return misfit(op, _("bad kernel, stride or padding"), err);
     if (op->kind == OP_DECONV) {
-        y->h = (x->h - 1) * op->stride_h - 2 * op->pad_top + op->kernel_h + op->out_pad_h;
-        y->w = (x->w - 1) * op->stride_w - 2 * op->pad_left + op->kernel_w + op->out_pad_w;
+        int64_t h = (int64_t)(x->h - 1) * op->stride_h - 2 * (int64_t)op->pad_top + op->kernel_h +
+                    op->out_pad_h;
+        int64_t w = (int64_t)(x->w - 1) * op->stride_w - 2 * (int64_t)op->pad_left + op->kernel_w +
+                    op->out_pad_w;
+        if (h < 1 || w < 1 || h > 1 << 28 || w > 1 << 28)
+            return misfit(op, _("its output has an impossible size"), err);
+        y->h = (int)h;
+        y->w = (int)w;
     } else {
         int64_t more_h = (int64_t)x->h + op->pad_top + op->pad_bottom - op_reach_h(op);
         int64_t more_w = (int64_t)x->w + op->pad_left + op->pad_right - op_reach_w(op);
@@ -150,6 +156,8 @@ static enum kb_code shape_concat(const struct graph *g, const struct op *op, str
         y->h += op->axis == 'h' ? x->h : 0;
         y->w += op->axis == 'w' ? x->w : 0;
         y->c += op->axis == 'c' ? x->c : 0;
+        if (y->h > 1 << 28 || y->w > 1 << 28 || y->c > 1 << 28)
+            return misfit(op, _("its output has an impossible size"), err);
     }
     return KB_OK;
 }
@@ -267,6 +275,26 @@ static enum kb_code infer_shape(const struct graph *g, const struct op *op, stru
     return misfit(op, _("unknown operation"), err);
 }
 
+static enum kb_code infer_bounded(const struct graph *g, const struct op *op, struct kb_error *err)
+{
+    if (!is_bounded(op))
+        return misfit(op, _("a number is negative or far too large"), err);
+    enum kb_code code = infer_shape(g, op, err);
+    if (code != KB_OK)
+        return code;
+    const struct value *y = &g->values[op->out];
+    // 2^28 elements bounds what a hostile file can make us allocate for one value.
+    if (y->h < 1 || y->w < 1 || y->c < 1 || (int64_t)y->h * y->w > (1 << 28) ||
+        (int64_t)y->h * y->w * y->c > (1 << 28))
+        return misfit(op, _("its output has an impossible size"), err);
+    return KB_OK;
+}
+
+enum kb_code graph_infer_last(struct graph *g, struct kb_error *err)
+{
+    return infer_bounded(g, &g->ops[g->n_ops - 1], err);
+}
+
 enum kb_code graph_finish(struct graph *g, struct kb_error *err)
 {
     if (g->n_inputs < 1 || g->n_inputs > (int)ARRAY_LEN(g->inputs) || g->n_outputs < 1 ||
@@ -283,18 +311,12 @@ enum kb_code graph_finish(struct graph *g, struct kb_error *err)
         for (int k = 0; k < op->n_in; k++)
             if (op->in[k] < 0 || op->in[k] >= g->n_values || !known[op->in[k]])
                 return misfit(op, _("an input is not computed before it is used"), err);
-        if (!is_bounded(op))
-            return misfit(op, _("a number is negative or far too large"), err);
         if (op->out < 0 || op->out >= g->n_values || known[op->out])
             return misfit(op, _("its output is computed twice"), err);
-        enum kb_code code = infer_shape(g, op, err);
+        enum kb_code code = infer_bounded(g, op, err);
         if (code != KB_OK)
             return code;
         const struct value *y = &g->values[op->out];
-        // 2^28 elements bounds what a hostile file can make us allocate for one value.
-        if (y->h < 1 || y->w < 1 || y->c < 1 || (int64_t)y->h * y->w > (1 << 28) ||
-            (int64_t)y->h * y->w * y->c > (1 << 28))
-            return misfit(op, _("its output has an impossible size"), err);
         if (op->kind == OP_CONV && op->residual >= 0 &&
             (op->residual >= g->n_values || !known[op->residual] ||
              !same_shape(&g->values[op->residual], y)))

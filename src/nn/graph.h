@@ -102,6 +102,10 @@ void graph_add_output(struct graph *g, int value);
 // groups, strides and kernel of 0 into 1. NOTE: residual 0 is value 0, so set it to -1.
 void graph_add_op(struct graph *g, const struct op *op);
 
+// Work out the shape of what the last operation writes, from those of what it reads, which must be
+// known: for importers that want to know it before the end. KB_BAD_INPUT with a sentence.
+enum kb_code graph_infer_last(struct graph *g, struct kb_error *err);
+
 // Work out every shape and check that operations fit together. KB_BAD_INPUT with a sentence.
 enum kb_code graph_finish(struct graph *g, struct kb_error *err);
 

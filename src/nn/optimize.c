@@ -189,11 +189,31 @@ static void split_deconv(struct graph *g, struct op *op, struct graph *list)
     free(op->slope);
 }
 
-static bool can_split(const struct op *op, const struct value *out)
+// Is a transposed convolution of stride 2 along one axis one of stride 1 for each phase, with a
+// padding that there is?
+static bool can_split_axis(int kernel, int pad, int in, int out)
 {
-    return op->stride_h == 2 && op->stride_w == 2 && op->groups == 1 && out->h % 2 == 0 &&
-           out->w % 2 == 0 && op->kernel_h >= 2 && op->kernel_w >= 2 && op->kernel_h <= 8 &&
-           op->kernel_w <= 8;
+    if (kernel < 2 || kernel > 8 || out % 2 != 0)
+        return false;
+    for (int phase = 0; phase < 2; phase++) {
+        struct phase_axis a = phase_of(kernel, pad, phase, in, out);
+        if (a.before < 0 || a.after < 0)
+            return false;
+    }
+    return true;
+}
+
+static bool can_split(const struct op *op, const struct value *in, const struct value *out)
+{
+    return op->stride_h == 2 && op->stride_w == 2 && op->groups == 1 &&
+           can_split_axis(op->kernel_h, op->pad_top, in->h, out->h) &&
+           can_split_axis(op->kernel_w, op->pad_left, in->w, out->w);
+}
+
+static bool can_flip(const struct op *op)
+{
+    return op->stride_h == 1 && op->stride_w == 1 && op->groups == 1 &&
+           op->pad_top < op->kernel_h && op->pad_left < op->kernel_w;
 }
 
 static enum kb_code lower_deconv(struct graph *g, struct kb_error *err)
@@ -202,12 +222,12 @@ static enum kb_code lower_deconv(struct graph *g, struct kb_error *err)
     enum kb_code code = KB_OK;
     for (int i = 0; i < g->n_ops; i++) {
         struct op *op = &g->ops[i];
-        if (op->kind == OP_DECONV && can_split(op, &g->values[op->out])) {
+        if (op->kind == OP_DECONV && can_split(op, &g->values[op->in[0]], &g->values[op->out])) {
             split_deconv(g, op, &list);
             continue;
         }
         if (op->kind == OP_DECONV) {
-            if (op->stride_h != 1 || op->stride_w != 1 || op->groups != 1)
+            if (!can_flip(op))
                 code = kb_fail(err, KB_BAD_INPUT,
                                _("transposed convolution '%s' has a form that is not supported "
                                  "(stride 1 or 2, one group, even output size)"),

@@ -147,6 +147,10 @@ const char *form_name(enum form f)
         return _("PyTorch (before 1.6)");
     case FORM_TORCHSCRIPT:
         return "TorchScript";
+    case FORM_ONNX:
+        return "ONNX";
+    case FORM_TFLITE:
+        return "tflite";
     case FORM_NONE:
         break;
     }

@@ -31,8 +31,16 @@ struct tensor_shape_text {
 };
 struct tensor_shape_text tensor_shape(const struct tensor *t);
 
-// What kind of file tensors came out of.
-enum form { FORM_NONE, FORM_SAFETENSORS, FORM_PYTORCH, FORM_PYTORCH_LEGACY, FORM_TORCHSCRIPT };
+// What kind of file tensors or a network came out of.
+enum form {
+    FORM_NONE,
+    FORM_SAFETENSORS,
+    FORM_PYTORCH,
+    FORM_PYTORCH_LEGACY,
+    FORM_TORCHSCRIPT,
+    FORM_ONNX,
+    FORM_TFLITE,
+};
 
 const char *form_name(enum form f); // for people: "PyTorch (zip)", "TorchScript", …
 

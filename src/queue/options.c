@@ -87,8 +87,7 @@ static enum kb_code set_model(struct batch_options *o, const json_t *v, struct k
                        _("the option 'model' takes the name of a model, not a path"));
     if (strcmp(name, MODEL_BUNDLED) == 0)
         return KB_OK;
-    bool is_file = text_ends(name, ".safetensors") || text_ends(name, ".pth");
-    CLEANUP(kb_freep) char *file = kb_printf(is_file ? "%s" : "%s.safetensors", name);
+    CLEANUP(kb_freep) char *file = kb_printf(model_is_file(name) ? "%s" : "%s.safetensors", name);
     CLEANUP(kb_freep) char *path = NULL;
     if (model_locate(&path, file, NULL) != KB_OK)
         return kb_fail(err, KB_BAD_INPUT,

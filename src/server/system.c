@@ -99,8 +99,7 @@ json_t *system_models_json(void)
         const char *name = entries[i]->d_name;
         struct stat st;
         CLEANUP(kb_freep) char *file = path_join(folder, name);
-        if ((text_ends(name, ".safetensors") || text_ends(name, ".pth")) &&
-            strcmp(name, FOLLOW_FILE) != 0 && strcmp(name, SYNC_FILE) != 0 &&
+        if (model_is_file(name) && strcmp(name, FOLLOW_FILE) != 0 && strcmp(name, SYNC_FILE) != 0 &&
             stat(file, &st) == 0 && S_ISREG(st.st_mode)) {
             json_t *model =
                 json_pack("{s:s, s:s, s:I, s:b}", "name", name, "kind", kind_of(file), "size",

@@ -123,8 +123,9 @@ static AVFrame *paint_mouth(int from, int onto)
                               .scale_y = 1,
                               .frame_width = frames[0]->width,
                               .frame_height = frames[0]->height,
-                              .pads = {0, 10, 0, 0}};
-    const struct paste_params pp = {.feather = 0.10f, .dilate = 0.04f};
+                              .pads = {0, 10, 0, 0},
+                              .side = LIPS_SIDE};
+    const struct paste_params pp = {.side = LIPS_SIDE, .feather = 0.10f, .dilate = 0.04f};
     CLEANUP(paster_free) struct paster *paster = paster_create(&pp);
     CLEANUP(kb_freep) float *target = kb_alloc(LIPS_FLOATS * sizeof(float));
     CLEANUP(kb_freep) float *output = kb_alloc(LIPS_FLOATS * sizeof(float));
@@ -132,8 +133,8 @@ static AVFrame *paint_mouth(int from, int onto)
     struct affine there, here;
     assert_true(crop_of(&c, from, &there) && crop_of(&c, onto, &here));
     assert_true(crop_points(&c, onto, &here, points));
-    crop_take(frames[from], &there, output);
-    crop_take(frames[onto], &here, target);
+    crop_take(frames[from], &there, LIPS_SIDE, output);
+    crop_take(frames[onto], &here, LIPS_SIDE, target);
     AVFrame *picture = av_frame_clone(frames[onto]);
     assert_int_equal(av_frame_make_writable(picture), 0);
     paste(paster, picture, &here, target, output, (const float(*)[2])points);

@@ -190,6 +190,44 @@ static void test_another_network_is_named(void **state)
     assert_null(l);
 }
 
+// Out of an .onnx file: a face as large as its graph says, also from the pack.
+static void test_onnx(void **state)
+{
+    char folder[] = "/tmp/koubo-packs-XXXXXX", pack[400] = "";
+    assert_non_null(mkdtemp(folder));
+    struct kb_error err = {0};
+    CLEANUP(kb_freep) float *want = NULL;
+    for (int i = 0; i < 2; i++) {
+        CLEANUP(lips_free) struct lips *l = NULL;
+        struct lips_params p = {.model = source_path("tests/golden/onnx_192.onnx"),
+                                .precision = PRECISION_F32,
+                                .batch = 2,
+                                .cache_folder = i ? folder : NULL};
+        assert_ok(err, lips_load(&l, &p, &err));
+        assert_int_equal(lips_side(l), 192);
+        for (int k = 0; k < 2; k++) {
+            memset(lips_mel(l, k), 0, MEL_BANDS * LIPS_MEL_COLUMNS * sizeof(float));
+            for (size_t x = 0; x < 2 * LIPS_FLOATS_OF(192); x++)
+                lips_face(l, k)[x] = (float)(x % 97) / 97;
+        }
+        assert_ok(err, lips_run(l, &err));
+        size_t bytes = LIPS_FLOATS_OF(192) * sizeof(float);
+        assert_memory_equal(lips_output(l, 0), lips_output(l, 1), bytes);
+        if (i) {
+            assert_memory_equal(want, lips_output(l, 1), bytes);
+        } else {
+            want = kb_alloc(bytes);
+            memcpy(want, lips_output(l, 1), bytes);
+        }
+    }
+    assert_int_equal(count_packs(folder, pack, sizeof(pack)), 1);
+    unlink(pack);
+    rmdir(folder);
+    struct lips *l = NULL;
+    struct lips_params p = {.model = source_path("tests/fuzz/corpus/onnx/norms.onnx")};
+    assert_fails(err, KB_BAD_INPUT, "(ONNX) is no Wav2Lip", lips_load(&l, &p, &err));
+}
+
 static void test_missing_model(void **state)
 {
     struct kb_error err = {0};
@@ -201,9 +239,13 @@ static void test_missing_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_published_wav2lip),        cmocka_unit_test(test_mel_start),
-        cmocka_unit_test(test_ranges_beside_the_model),  cmocka_unit_test(test_packed),
-        cmocka_unit_test(test_another_network_is_named), cmocka_unit_test(test_missing_model),
+        cmocka_unit_test(test_published_wav2lip),
+        cmocka_unit_test(test_mel_start),
+        cmocka_unit_test(test_ranges_beside_the_model),
+        cmocka_unit_test(test_packed),
+        cmocka_unit_test(test_another_network_is_named),
+        cmocka_unit_test(test_onnx),
+        cmocka_unit_test(test_missing_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,7 +47,7 @@ static const struct affine turned = {1.6f, 0.3f, 90, -0.3f, 1.6f, 110};
 
 static struct paster *make_paster(float sharpen)
 {
-    struct paste_params pp = {.feather = 0.08f, .dilate = 0.02f, .sharpen = sharpen};
+    struct paste_params pp = {.side = SIZE, .feather = 0.08f, .dilate = 0.02f, .sharpen = sharpen};
     return paster_create(&pp);
 }
 
@@ -74,7 +74,7 @@ static void test_own_crop_pasted_back_changes_next_to_nothing(void **state)
     face_points(points);
     AVFrame *f = picture(480, 400), *before = picture(480, 400);
     float *target = malloc(LIPS_FLOATS * sizeof(float));
-    crop_take(f, &turned, target);
+    crop_take(f, &turned, SIZE, target);
     struct paster *p = make_paster(0);
     paste(p, f, &turned, target, target, (const float(*)[2])points);
 
@@ -101,7 +101,7 @@ static void test_outside_the_mask_not_a_byte_changes(void **state)
     float *red = malloc(LIPS_FLOATS * sizeof(float));
     for (int i = 0; i < LIPS_FLOATS; i++)
         red[i] = i % 3 == 2 ? 0.9f : 0.05f;
-    crop_take(f, &turned, target);
+    crop_take(f, &turned, SIZE, target);
     struct paster *p = make_paster(0.5f);
     paste(p, f, &turned, target, red, (const float(*)[2])points);
     const float *m = paster_mask(p, (const float(*)[2])points);
@@ -148,7 +148,7 @@ static void test_a_face_half_outside_the_frame_is_safe(void **state)
     struct paster *p = make_paster(0);
     for (size_t i = 0; i < ARRAY_LEN(places); i++) {
         AVFrame *f = picture(322, 242);
-        crop_take(f, &places[i], target);
+        crop_take(f, &places[i], SIZE, target);
         paste(p, f, &places[i], target, target, (const float(*)[2])points);
         av_frame_free(&f);
     }
@@ -164,7 +164,7 @@ static void test_colour_is_matched_at_the_rim(void **state)
     AVFrame *f = picture(480, 400), *before = picture(480, 400);
     float *target = malloc(LIPS_FLOATS * sizeof(float));
     float *bright = malloc(LIPS_FLOATS * sizeof(float));
-    crop_take(f, &turned, target);
+    crop_take(f, &turned, SIZE, target);
     for (int i = 0; i < LIPS_FLOATS; i++)
         bright[i] = target[i] + 0.08f;
     struct paster *p = make_paster(0);
@@ -185,7 +185,7 @@ static void test_interleave_masks_the_lower_half(void **state)
     static float crop[LIPS_FLOATS], out[2 * LIPS_FLOATS];
     for (int i = 0; i < LIPS_FLOATS; i++)
         crop[i] = 0.25f;
-    crop_interleave(crop, out);
+    crop_interleave(crop, SIZE, out);
     for (int i = 0; i < 2 * LIPS_FLOATS; i++)
         assert_true(out[i] == (i % 6 < 3 && i >= LIPS_FLOATS ? 0 : 0.25f));
 }

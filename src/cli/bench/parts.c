@@ -71,7 +71,7 @@ static void fill(float *data, size_t n)
 static void fill_inputs(struct lips *lips)
 {
     for (int i = 0; i < lips_batch(lips); i++) {
-        fill(lips_face(lips, i), 2 * LIPS_FLOATS);
+        fill(lips_face(lips, i), 2 * LIPS_FLOATS_OF(lips_side(lips)));
         fill(lips_mel(lips, i), LIPS_MEL_COLUMNS * MEL_BANDS);
     }
 }
@@ -205,7 +205,7 @@ enum kb_code bench_frames_read(struct bench_frames *f, struct reader *reader, st
 static enum kb_code crop_and_paste(const struct bench_frames *frames, const struct cropper *c,
                                    int *ret_n, struct kb_error *err)
 {
-    struct paste_params pp = {.feather = 0.10f, .dilate = 0.04f};
+    struct paste_params pp = {.side = LIPS_SIDE, .feather = 0.10f, .dilate = 0.04f};
     CLEANUP(paster_free) struct paster *paster = paster_create(&pp);
     CLEANUP(kb_freep) float *target = kb_alloc(LIPS_FLOATS * sizeof(*target));
     CLEANUP(kb_freep) float *input = kb_alloc(2 * LIPS_FLOATS * sizeof(*input));
@@ -217,8 +217,8 @@ static enum kb_code crop_and_paste(const struct bench_frames *frames, const stru
             continue;
         if (av_frame_make_writable(frame) < 0)
             return kb_no_memory(err);
-        crop_take(frame, &to_frame, target);
-        crop_interleave(target, input);
+        crop_take(frame, &to_frame, LIPS_SIDE, target);
+        crop_interleave(target, LIPS_SIDE, input);
         paste(paster, frame, &to_frame, target, target, (const float(*)[2])points);
         ++*ret_n;
     }
@@ -251,7 +251,8 @@ static enum kb_code run_crop_paste(const struct bench *b, const struct bench_par
                         .scale_y = 1,
                         .frame_width = reader_info(reader)->width,
                         .frame_height = reader_info(reader)->height,
-                        .pads = {0, 10, 0, 0}};
+                        .pads = {0, 10, 0, 0},
+                        .side = LIPS_SIDE};
     int n = 0;
     int64_t since = kb_now_us();
     for (int turn = 0; turn < 4 && code == KB_OK; turn++)

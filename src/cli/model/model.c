@@ -90,11 +90,7 @@ enum kb_code model_output_check(const char *output, bool overwrite, const char *
 
 static bool is_model_name(const char *name)
 {
-    static const char *const extensions[] = {".safetensors", ".pth", ".pt", ".ckpt", ".tflite"};
-    for (size_t i = 0; i < ARRAY_LEN(extensions); i++)
-        if (text_ends(name, extensions[i]))
-            return true;
-    return false;
+    return model_is_file(name) || text_ends(name, ".tflite");
 }
 
 static void list_file(const char *path, const char *name)
@@ -267,27 +263,26 @@ int model_info(int argc, char **argv)
 {
     struct info_options o = {0};
     options_parse(&info_argp, argc, argv, &o);
-    struct kb_error err = {0}, weights_err = {0}, graph_err = {0};
-    CLEANUP(file_unmap) struct file_map file = {0};
-    enum kb_code code = file_map(&file, o.file, &err);
-    if (code != KB_OK)
-        return cli_report(code, &err);
-
+    struct kb_error err = {0}, graph_err = {0};
     CLEANUP(tensor_set_free) struct tensor_set *weights = NULL;
     CLEANUP(graph_free) struct graph *graph = NULL;
-    bool tflite = file.size >= 8 && memcmp(file.data + 4, "TFL3", 4) == 0;
-    if (!tflite) {
-        code = weights_load(&weights, o.file, &weights_err);
+    enum form form = file_form(o.file);
+    bool is_graph = form == FORM_TFLITE || form == FORM_ONNX;
+    if (!is_graph) {
+        enum kb_code code = weights_load(&weights, o.file, &err);
         if (code != KB_OK)
-            return cli_report(code, &weights_err);
+            return cli_report(code, &err);
+        form = tensor_set_form(weights);
     }
     enum kb_code graph_code = graph_load(&graph, o.file, &graph_err);
-    if (tflite && graph_code != KB_OK)
+    if (is_graph && graph_code != KB_OK)
         return cli_report(graph_code, &graph_err);
 
     print_field(_("file"), o.file);
-    print_field(_("format"), tflite ? "tflite" : form_name(tensor_set_form(weights)));
-    print_field(_("network"), tflite ? path_name(o.file) : network_name(weights));
+    print_field(_("format"), form_name(form));
+    print_field(_("network"), weights                  ? network_name(weights)
+                              : wav2lip_arrange(graph) ? "wav2lip"
+                                                       : path_name(o.file));
     if (graph)
         print_graph(graph, weights && tensor_set_meta(weights, "int8"));
     if (weights)

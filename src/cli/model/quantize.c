@@ -111,18 +111,24 @@ static enum kb_code write_copy(const char *model, const char *output, const char
     return code;
 }
 
-static enum kb_code check_model(const char *path, struct kb_error *err)
+static enum kb_code check_model(const char *path, bool copies, struct kb_error *err)
 {
     CLEANUP(tensor_set_free) struct tensor_set *weights = NULL;
     CLEANUP(graph_free) struct graph *graph = NULL;
-    enum kb_code code = weights_load(&weights, path, err);
+    bool is_onnx = file_form(path) == FORM_ONNX;
+    if (is_onnx && copies)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("'%s' is an ONNX file, of which no copy is written; leave out -o, and the "
+                         "limits are kept beside it"),
+                       path);
+    enum kb_code code = is_onnx ? KB_OK : weights_load(&weights, path, err);
     if (code != KB_OK)
         return code;
-    if (motion_recognize(weights))
+    if (weights && motion_recognize(weights))
         return kb_fail(err, KB_BAD_INPUT,
                        _("'%s' is a listener, which is quick in f32; only Wav2Lip runs in int8"),
                        path);
-    code = wav2lip_graph(&graph, weights, err);
+    code = weights ? wav2lip_graph(&graph, weights, err) : wav2lip_onnx(&graph, path, err);
     return code == KB_OK ? code : kb_wrap(err, _("model '%s'"), path);
 }
 
@@ -134,7 +140,7 @@ static enum kb_code quantize(const struct quantize_options *o, struct kb_error *
     if (code == KB_OK)
         code = model_find(&path, o->model, err);
     if (code == KB_OK)
-        code = check_model(path, err);
+        code = check_model(path, o->output, err);
     if (code != KB_OK)
         return code;
     struct calibrate_params p = {.model = path,

@@ -6,6 +6,10 @@
 #include "nn/graph.h"
 #include "nn/tensor.h"
 
+// What a file is by its first bytes. FORM_NONE: nothing that koubo knows, or it cannot be read. A
+// TorchScript archive is FORM_PYTORCH here; tensor_set_form() knows better.
+enum form file_form(const char *path);
+
 // Load weights: .safetensors, .pth / .pt / .ckpt (PyTorch, zip or legacy form, TorchScript); told
 // apart by content, not by name. PyTorch: the state_dict is found at the top or under "state_dict"
 // and the like; of a whole model or a TorchScript archive the attributes are walked and nothing is
@@ -45,7 +49,21 @@ struct tensor_set *wav2lip_random(uint64_t seed);
 // A .tflite network. Inputs and outputs keep their order in the file.
 enum kb_code tflite_graph(struct graph **ret, const void *data, size_t size, struct kb_error *err);
 
-// Any model file to a finished graph: tflite by content, else weights + metadata or Wav2Lip names.
+// The Wav2Lip in an .onnx file: inputs and output as wav2lip_graph() has them, whatever they are
+// called there and in which order, with a face of any size that its graph says. KB_BAD_INPUT also
+// where the file holds another network.
+enum kb_code wav2lip_onnx(struct graph **ret, const char *path, struct kb_error *err);
+// Whether a graph is a Wav2Lip; then it is given that order and those names.
+bool wav2lip_arrange(struct graph *g);
+
+// An ONNX network of convolutions, as torch.onnx.export writes it (docs/models.md lists the
+// operations). Inputs and outputs keep their names and their order in the file; the batch is left
+// open. KB_BAD_INPUT names what koubo's graph does not have.
+bool onnx_recognize(const void *data, size_t size);
+enum kb_code onnx_graph(struct graph **ret, const void *data, size_t size, struct kb_error *err);
+
+// Any model file to a finished graph: tflite and ONNX by content, else weights + metadata or
+// Wav2Lip names. A Wav2Lip in an .onnx file is arranged.
 enum kb_code graph_load(struct graph **ret, const char *path, struct kb_error *err);
 
 #endif

@@ -163,7 +163,7 @@ static enum kb_code check_tensors(const struct weights *weights, struct kb_error
                 return kb_fail(err, KB_BAD_INPUT,
                                _("'%s' is %s, but the published Wav2Lip has %s; this is another "
                                  "variant of the network. Use wav2lip.pth or wav2lip_gan.pth (96 x "
-                                 "96)"),
+                                 "96), or export this one as .onnx, which may be of any size"),
                                name, tensor_shape(t).text, tensor_shape(&wanted).text);
             }
             if (!t && n_missing++ < 3)
@@ -333,6 +333,57 @@ enum kb_code wav2lip_graph(struct graph **ret, const struct tensor_set *set, str
     if (code == KB_OK)
         *ret = TAKE(g);
     return code;
+}
+
+// --- the same network as another program's graph ---
+
+static bool is_mel(const struct value *v)
+{
+    return v->h == 80 && v->w == 16 && v->c == 1;
+}
+
+// 96 as published; others have trained it at 128 to 512.
+static bool is_face(const struct value *v, int channels)
+{
+    return v->c == channels && v->h == v->w && v->h >= 32 && v->h <= 1024 && v->h % 2 == 0;
+}
+
+// The output that is a picture as large as the face, or -1. It is what a sigmoid gives, 0..1:
+// pictures in 0..255 or -1..1 are another network's.
+static int find_picture(const struct graph *g, int side)
+{
+    for (int i = 0; i < g->n_outputs; i++) {
+        const struct value *v = &g->values[g->outputs[i]];
+        int producer = graph_producer(g, g->outputs[i]);
+        if (is_face(v, 3) && v->h == side && producer >= 0 && g->ops[producer].act == ACT_SIGMOID)
+            return g->outputs[i];
+    }
+    return -1;
+}
+
+static void rename_value(struct graph *g, int value, const char *name)
+{
+    free(g->values[value].name);
+    g->values[value].name = kb_strdup(name);
+}
+
+bool wav2lip_arrange(struct graph *g)
+{
+    if (g->n_inputs != 2)
+        return false;
+    int first = is_mel(&g->values[g->inputs[0]]) ? 0 : 1;
+    int mel = g->inputs[first], face = g->inputs[1 - first];
+    if (!is_mel(&g->values[mel]) || !is_face(&g->values[face], 6))
+        return false;
+    int picture = find_picture(g, g->values[face].h);
+    if (picture < 0)
+        return false;
+    g->inputs[0] = mel;
+    g->inputs[1] = face;
+    rename_value(g, mel, "mel");
+    rename_value(g, face, "face");
+    rename_value(g, picture, "face_out");
+    return graph_keep_outputs(g, (const char *const[]){"face_out"}, 1, NULL) == KB_OK;
 }
 
 // SplitMix64 (Steele et al. 2014) as a double in -1 … 1. tools/golden/wav2lip.py does the same.
