@@ -35,12 +35,24 @@ enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
     code = find_claimable(s, id, err);
     if (code == KB_OK)
         code = store_exec(s, NULL, err,
-                          "UPDATE asset SET worker = ?, lease_ms = ?, attempts = attempts + 1"
+                          "UPDATE asset SET worker = ?, lease_ms = ?, attempts = attempts + 1,"
+                          " progress = 0"
                           " WHERE id = ?",
                           "tit", worker, kb_wall_ms() + LEASE_MS, id);
     if (code == KB_OK)
         code = asset_find(s, id, ret, err);
     return store_end(s, code, err);
+}
+
+void asset_tell(struct store *s, const char *id, double progress)
+{
+    bool durable = s->durable;
+    store_set_durable(s, false);
+    store_exec(s, NULL, NULL,
+               "UPDATE asset SET progress = max(coalesce(progress, 0), min(?, 1.0))"
+               " WHERE id = ? AND state = 'new' AND worker IS NOT NULL",
+               "dt", progress, id);
+    store_set_durable(s, durable);
 }
 
 enum kb_code asset_give_back(struct store *s, const char *id, const char *worker,

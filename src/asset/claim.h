@@ -8,6 +8,8 @@
 // The next asset that is "new" or "making", for a lease of 60 s. KB_EOF: none.
 enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
                          struct kb_error *err);
+// How far the looking at it is, 0..1; never goes back. What cannot be written now is left unsaid.
+void asset_tell(struct store *s, const char *id, double progress);
 // This inspector is to end before it knows: another one can claim it at once, and no attempt
 // counts.
 enum kb_code asset_give_back(struct store *s, const char *id, const char *worker,

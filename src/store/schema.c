@@ -151,6 +151,7 @@ const char store_schema_2[] =
 
 const char store_schema_3[] =
     "ALTER TABLE job ADD COLUMN retried INTEGER NOT NULL DEFAULT 0;" // a user asked for it again
+    "ALTER TABLE asset ADD COLUMN progress REAL;"                    // 0..1 of the looking at it
     "CREATE INDEX batch_open ON batch(priority, turn) WHERE ended_ms IS NULL;"
 
     // Results have readable names, in a folder for each batch. What an attempt wrote into may have

@@ -75,6 +75,8 @@ const char store_views[] =
     " 'thumbnail', CASE WHEN thumbnail THEN '/api/v1/assets/' || id || '/thumbnail' END,"
     " 'content', CASE WHEN state IN ('new', 'ready', 'bad') AND sha256 IS NOT NULL"
     "            THEN '/api/v1/assets/' || id || '/content' END,"
+    " 'progress', CASE WHEN state = 'new' AND worker IS NOT NULL"
+    "             THEN round(coalesce(progress, 0), 3) END,"
     " 'error', say(error), 'created', created_ms) FROM asset;"
 
     // A result is a job that left a file.

@@ -22,6 +22,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define TELL_US       200000
 #define FACE_SAMPLES  8  // frames in which faces are looked for
 #define SMALL_FACE_PX 60 // width of a face that gives a poor mouth
 #define LOW_ROWS      360
@@ -32,6 +33,21 @@
 #define QUIET_DB      (-60.0)
 #define PEAKS         400
 #define PEAK_BLOCK    512 // samples of 16 kHz sound behind one value before they are joined
+
+// Whom to tell how far it is, and when that was done last.
+struct look {
+    struct store *s;
+    const char *asset;
+    int64_t told_us;
+};
+
+static void tell(struct look *l, double progress)
+{
+    if (kb_now_us() - l->told_us < TELL_US)
+        return;
+    asset_tell(l->s, l->asset, progress);
+    l->told_us = kb_now_us();
+}
 
 struct warnings {
     const char *codes[8];
@@ -47,6 +63,7 @@ static void warn(struct warnings *w, bool when, const char *code)
 // --- sound
 
 struct peaks {
+    struct look look;
     float *values; // largest magnitude of each block
     size_t n, capacity;
     size_t in_block; // samples in the last one
@@ -100,6 +117,8 @@ static enum kb_code listen(const char *path, struct peaks *p, const struct cance
     enum kb_code code = audio_open(&audio, path, &(struct audio_params){.cancel = cancel}, err);
     while (code == KB_OK) {
         code = audio_read(audio, samples, (int)ARRAY_LEN(samples), &n, err);
+        if (audio_duration_us(audio) > 0)
+            tell(&p->look, (double)p->samples / 16000 * 1e6 / (double)audio_duration_us(audio));
         if (code == KB_OK && !peaks_add(p, samples, n))
             code = kb_no_memory(err);
     }
@@ -110,7 +129,7 @@ static enum kb_code listen(const char *path, struct peaks *p, const struct cance
 static enum kb_code look_at_sound(struct store *s, const struct asset *a, const char *path,
                                   const struct cancel *cancel, struct kb_error *err)
 {
-    struct peaks p = {0};
+    struct peaks p = {.look = {s, a->id, 0}};
     uint8_t joined[PEAKS];
     struct warnings w = {0};
     enum kb_code code = listen(path, &p, cancel, err);
@@ -136,6 +155,7 @@ static enum kb_code look_at_sound(struct store *s, const struct asset *a, const 
 // --- pictures
 
 struct faces {
+    struct look look;
     int most;      // in one frame
     float largest; // width in pixels
     int n_boxes;   // in the frame that is shown
@@ -194,6 +214,7 @@ static enum kb_code look_for_faces(struct reader *r, struct face_models *models,
             *ret_best = TAKE(frame);
         }
         ret->largest = KB_MAX(ret->largest, width);
+        tell(&ret->look, (double)(i + 1) / n);
     }
     return KB_OK;
 }
@@ -204,7 +225,7 @@ static enum kb_code look_at_video(struct store *s, const struct asset *a, const 
 {
     CLEANUP(reader_close) struct reader *reader = NULL;
     CLEANUP(av_frame_free) AVFrame *best = NULL;
-    struct faces faces = {0};
+    struct faces faces = {.look = {s, a->id, 0}};
     struct warnings w = {0};
     enum kb_code code = reader_open(&reader, path, &(struct reader_params){.cancel = cancel}, err);
     if (code == KB_OK)

@@ -310,6 +310,41 @@ static void test_claims(void **state)
     json_decref(json);
 }
 
+// How far the looking at a file is.
+static void test_progress(void **state)
+{
+    struct queue_test *t = *state;
+    char id[33];
+    struct asset a;
+    upload(t, "f.mp4", "bytes", 5, id);
+    static const struct {
+        double told, shown; // negative: null
+    } steps[] = {{-1, 0}, {0.25, 0.25}, {0.1, 0.25}, {1.7, 1}};
+    json_t *json = json_of(t, id);
+    assert_true(json_is_null(json_object_get(json, "progress"))); // nobody looks
+    json_decref(json);
+    assert_ok(t->err, asset_claim(t->s, "i1", &a, &t->err));
+    for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
+        if (steps[i].told >= 0)
+            asset_tell(t->s, id, steps[i].told);
+        json = json_of(t, id);
+        assert_true(json_number_value(json_object_get(json, "progress")) == steps[i].shown);
+        json_decref(json);
+    }
+    assert_ok(t->err, asset_give_back(t->s, id, "i1", &t->err));
+    json = json_of(t, id);
+    assert_true(json_is_null(json_object_get(json, "progress")));
+    json_decref(json);
+    assert_ok(t->err, asset_claim(t->s, "i1", &a, &t->err)); // from the beginning
+    json = json_of(t, id);
+    assert_true(json_number_value(json_object_get(json, "progress")) == 0);
+    json_decref(json);
+    set_facts(t, id);
+    json = json_of(t, id);
+    assert_true(json_is_null(json_object_get(json, "progress")));
+    json_decref(json);
+}
+
 static void test_expired(void **state)
 {
     struct queue_test *t = *state;
@@ -385,6 +420,7 @@ int main(void)
         TEST(test_names),
         TEST(test_addresses_and_texts),
         TEST(test_claims),
+        TEST(test_progress),
         TEST(test_expired),
         TEST(test_list),
     };

@@ -169,6 +169,8 @@ static void test_a_person_is_found(void **state)
     }
     assert_true(right - left > 0.1);
     assert_true(string_at(a, "thumbnail")[0] == '/');
+    assert_true(json_is_null(json_object_get(a, "progress")));
+    assert_int_equal(ask(t, "SELECT progress > 0 FROM asset"), 1); // it was told on the way
     json_decref(a);
 
     struct asset found;
