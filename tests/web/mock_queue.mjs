@@ -202,8 +202,8 @@ export class Queue extends EventEmitter {
     work(job) {
         const asset = this.rows.asset.get(job.video);
         if (job.cancelling) return this.end(job, 'cancelled');
-        if (job.state === 'preprocessing' && asset.warnings.includes('no_face')) {
-            return this.end(job, 'failed', { code: 'bad_input', text: this.say(
+        if (job.state === 'preprocessing' && (asset.state === 'bad' || asset.warnings.includes('no_face'))) {
+            return this.end(job, 'failed', { code: 'bad_input', text: asset.error ?? this.say(
                 `“${asset.name}”里没有找到人脸`, `no face was found in '${asset.name}'`) });
         }
         const index = RUNNING.indexOf(job.state);
