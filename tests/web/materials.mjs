@@ -24,6 +24,14 @@ export function make_clip(folder, name, who, seconds) {
     return to;
 }
 
+// Two of them side by side.
+export function make_pair(folder, name, left, right, seconds) {
+    const to = path.join(folder, name);
+    const halves = [left, right].map((who, i) => make_clip(folder, `half-${i}-${name}`, who, seconds));
+    run('ffmpeg', ['-v', 'error', '-y', '-i', halves[0], '-i', halves[1], '-filter_complex', 'hstack', '-pix_fmt', 'yuv420p', '-preset', 'veryfast', to]);
+    return to;
+}
+
 export function make_scenery(folder, name, seconds) {
     const to = path.join(folder, name);
     run('ffmpeg', ['-v', 'error', '-y', '-f', 'lavfi', '-i', `gradients=s=1280x720:d=${seconds}:speed=0.02`, '-pix_fmt', 'yuv420p', to]);

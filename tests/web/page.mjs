@@ -5,7 +5,7 @@ import path from 'node:path';
 import { run, temporary_folder, until } from '../e2e/server.mjs';
 import { start_backend } from './backend.mjs';
 import { choose, close_browser, holds, open_page, open_tab, tabs } from './browser.mjs';
-import { make_broken, make_clip, make_speech } from './materials.mjs';
+import { make_broken, make_clip, make_pair, make_speech } from './materials.mjs';
 
 const folder = temporary_folder();
 const server = await start_backend();
@@ -164,6 +164,32 @@ await run({
         page.faults();
         await page.context().close();
     },
+
+    async who_speaks_is_chosen_on_the_picture() {
+        const page = await open();
+        await choose(page, audio, [make_pair(folder, '两人.mp4', 0, 1, 2)]);
+        const row = page.getByTestId('video-row');
+        await row.getByTestId('choose-face').click();
+        const faces = page.getByTestId('faces').getByRole('button');
+        await until('both faces', async () => await faces.count() === 2);
+        const right = await faces.nth(1).boundingBox();
+        const picture = await page.getByTestId('faces').boundingBox();
+        holds(right.x > picture.x + picture.width / 2, 'the second is the one on the right');
+        await faces.nth(1).click();
+        await row.getByTestId('face-mark').waitFor();
+        const [request] = await Promise.all([
+            page.waitForRequest((r) => r.url().endsWith('/api/v1/batches') && r.method() === 'POST'),
+            start(page),
+        ]);
+        const [{ face_at: [x, y] }] = request.postDataJSON().videos;
+        holds(x > 0.5 && x < 1 && y > 0 && y < 1, `face_at ${x}, ${y}`);
+        await newest(page).getByRole('button', { name: '取消整批' }).click();
+        await page.locator('.el-message-box').getByRole('button', { name: '取消整批' }).click();
+        await page.locator('[data-testid=batch][data-outcome=cancelled]').getByText('已取消').first().waitFor();
+        page.faults();
+        await page.context().close();
+    },
+
     async the_language_is_switched_and_remembered() {
         const page = await open();
         holds(await page.getByTestId('tab-batch').textContent() === '批量处理', 'Chinese first');
@@ -180,7 +206,7 @@ await run({
                 copy.querySelectorAll('.log, .model').forEach((e) => e.remove());
                 return copy.innerText;
             });
-            const left = text.replace(/老师|课程|坏的|大家好[^\n]*/g, '').match(/[\u4e00-\u9fff]+/)?.[0] ?? '';
+            const left = text.replace(/老师|两人|课程|坏的|大家好[^\n]*/g, '').match(/[\u4e00-\u9fff]+/)?.[0] ?? '';
             holds(!left, `Chinese left in ${tab}: ${left}`);
         }
         page.faults();
