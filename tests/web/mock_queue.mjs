@@ -229,9 +229,8 @@ export class Queue extends EventEmitter {
         if (index + 1 < STAGES.length) {
             this.step(job, RUNNING[index + 1]);
         } else {
-            const stem = job.name.replace(/\.[^.]*$/, '');
             job.result = {
-                job: job.id, batch: job.batch, batch_name: job.batch_name, name: `${stem}.mp4`, size: asset.size,
+                job: job.id, batch: job.batch, batch_name: job.batch_name, name: this.resultName(job), size: asset.size,
                 duration: asset.duration, width: asset.width, height: asset.height, frames,
                 frames_animated: frames, created: Date.now(), video: `/api/v1/results/${job.id}/video`,
                 download: `/api/v1/results/${job.id}/download`, thumbnail: asset.thumbnail && `/api/v1/results/${job.id}/thumbnail`,
@@ -239,6 +238,17 @@ export class Queue extends EventEmitter {
             this.end(job, 'done');
         }
         return undefined;
+    }
+
+    // Film, speech and date; a batch has no name twice.
+    resultName(job) {
+        const stem = (name) => name.replace(/\.[^.]*$/, '');
+        const taken = new Set(this.jobsOf(job.batch).map((j) => j.result?.name));
+        const name = `${stem(job.name)}_${stem(this.rows.batch.get(job.batch).audio.name)}_${new Date().toLocaleDateString('sv-SE')}`;
+        for (let n = 1; ; n++) {
+            const free = `${name}${n > 1 ? `-${n}` : ''}.mp4`;
+            if (!taken.has(free)) return free;
+        }
     }
 
     tick() {
