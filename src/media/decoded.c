@@ -13,6 +13,8 @@
 #include "media/samples.h"
 
 #define SILENCE_SAMPLES 4096
+#define MAX_PARTS       1000 // each is opened anew
+#define MAX_CHUNKS      64   // before the samples
 // What an encoder that loses something makes of the loudest sound stays below this (12 dB): a frame
 // beyond is damaged, though it decodes.
 #define LOUDEST     4.0f
@@ -20,6 +22,34 @@
 #define MAX_TAIL_US (INT64_C(3600) * 1000000)
 
 // --- files of several ---
+
+// Does a file at a byte of fd begin as WAV?
+static bool is_wav(int fd, int64_t at, int64_t *ret_end)
+{
+    uint8_t head[12];
+    if (pread(fd, head, sizeof(head), at) != sizeof(head) || memcmp(head, "RIFF", 4) != 0 ||
+        memcmp(head + 8, "WAVE", 4) != 0)
+        return false;
+    *ret_end = at + 8 + (int64_t)AV_RL32(head + 4);
+    return true;
+}
+
+// Do its samples end before that? Else (a stream, whose length was not known) all that follows is
+// read as such.
+static bool data_ends(int fd, int64_t at, int64_t end)
+{
+    at += 12;
+    for (int i = 0; i < MAX_CHUNKS; i++) {
+        uint8_t head[8];
+        if (pread(fd, head, sizeof(head), at) != sizeof(head))
+            return false;
+        int64_t size = (int64_t)AV_RL32(head + 4);
+        at += 8 + size + (size & 1);
+        if (memcmp(head, "data", 4) == 0)
+            return size > 0 && at <= end + 1;
+    }
+    return false;
+}
 
 // Two WAV files joined byte by byte: the first says where it ends, and there begins another.
 static bool find_next_part(const struct decoded *d, int64_t *ret_at)
@@ -29,15 +59,11 @@ static bool find_next_part(const struct decoded *d, int64_t *ret_at)
     int fd = open(d->source.path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
-    uint8_t head[12];
-    bool found = false;
-    if (pread(fd, head, sizeof(head), d->part_at) == sizeof(head)) {
-        int64_t end = d->part_at + 8 + (int64_t)AV_RL32(head + 4);
-        for (int pad = 0; pad < 2 && !found; pad++) {
-            *ret_at = end + pad;
-            found = pread(fd, head, sizeof(head), *ret_at) == sizeof(head) &&
-                    memcmp(head, "RIFF", 4) == 0 && memcmp(head + 8, "WAVE", 4) == 0;
-        }
+    int64_t end, next_end;
+    bool found = is_wav(fd, d->part_at, &end) && data_ends(fd, d->part_at, end);
+    if (found) {
+        *ret_at = is_wav(fd, end, &next_end) ? end : end + 1; // chunks are padded to even sizes
+        found = is_wav(fd, *ret_at, &next_end);
     }
     close(fd);
     return found;
@@ -64,7 +90,7 @@ static enum kb_code open_part(struct decoded *d, const char *path, int64_t at, s
 static enum kb_code next_part(struct decoded *d, struct kb_error *err)
 {
     int64_t at;
-    if (!find_next_part(d, &at))
+    if (++d->n_parts > MAX_PARTS || !find_next_part(d, &at))
         return KB_EOF;
     CLEANUP(kb_freep) char *path = kb_strdup(d->source.path);
     demux_close(&d->source);

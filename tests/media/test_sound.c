@@ -378,6 +378,13 @@ static void test_joined(void **state)
     assert_int_equal(mel_duration_us(mel), SECONDS * 1500000);
     check_film(path, mel, true);
 
+    // Where a length is not said all that follows is samples, once.
+    size_t streams = half;
+    for (int i = 0; i < 50; i++)
+        streams += wav_bytes(bytes + streams, samples, 0, 2);
+    CLEANUP(mel_free) struct mel *long_one = mel_of(make_bytes("streams.wav", bytes, streams));
+    assert_true(mel_duration_us(long_one) <= (int64_t)streams / 8 * 1000000 / RATE);
+
     // What follows is no sound.
     size = half + 30;
     CLEANUP(mel_free) struct mel *cut = mel_of(make_bytes("cut.wav", bytes, size));
