@@ -9,7 +9,8 @@
 
 #define STEADY    0.95f    // of a view's frames: a small face that is there in fewer comes and goes
 #define ON_HEAD   (-0.35f) // cosine of the roll: turned by 110 degrees or more
-#define DIFFERENT 1.8f     // likeness from which on it is hardly the same person
+#define MORE_LIKE 0.5f
+#define DIFFERENT 1.8f // likeness from which on it is hardly the same person
 
 struct cast {
     int n, faces[TRACK_MAX_FACES], lead;
@@ -67,7 +68,8 @@ struct view {
     int chosen;     // face
     float point[2]; // of FACE_AT, pixels
     int first, end;
-    const bool *beside; // the chosen one, in any frame of the film
+    const bool *beside;           // the chosen one, in any frame of the film
+    const struct likeness *looks; // of each face of the track
     struct glimpse faces[TRACK_MAX_FACES];
 };
 
@@ -120,17 +122,22 @@ static double merit(const struct view *v, const struct glimpse *g)
     }
 }
 
+// Whether somebody in a view without the chosen one may be them all the same.
 static bool may_be_chosen(const struct view *v, int face)
 {
-    const struct track_identity *a = &v->track->faces[v->chosen], *b = &v->track->faces[face];
-    struct likeness looks[2];
+    float to_chosen = likeness_distance(&v->looks[face], &v->looks[v->chosen]);
     if (v->faces[face].n == 0 || v->beside[face])
         return false;
-    if (v->p->choice != FACE_NUMBER)
-        return true;
-    likeness_of(&looks[0], a->records, a->n_records, a->skin);
-    likeness_of(&looks[1], b->records, b->n_records, b->skin);
-    return likeness_distance(&looks[0], &looks[1]) < DIFFERENT;
+    bool alone = true;
+    for (int i = 0; i < v->track->info.n_faces; i++) {
+        alone = alone && !v->beside[i];
+        if (v->beside[i] &&
+            likeness_distance(&v->looks[face], &v->looks[i]) + MORE_LIKE < to_chosen)
+            return false; // they are more like somebody who stood beside the chosen one
+    }
+    bool pointed_at = v->p->choice == FACE_AT && v->faces[face].distance < 0;
+    bool anybody = v->p->choice == FACE_LARGEST || (alone && v->p->choice != FACE_NUMBER);
+    return anybody || pointed_at || to_chosen < DIFFERENT;
 }
 
 // The face that is animated in this view, or -1.
@@ -170,6 +177,15 @@ static void find_beside(const struct track *t, int chosen, bool *ret)
             ret[f] = ret[f] || (f != chosen && track_record(t, f, i));
 }
 
+// What everybody looks like, a new array; needed where there is more than one view.
+static struct likeness *look_at_all(const struct track *t)
+{
+    struct likeness *ret = kb_alloc(TRACK_MAX_FACES * sizeof(*ret));
+    for (int i = 0; i < t->info.n_faces && t->info.n_cuts > 0; i++)
+        likeness_of(&ret[i], t->faces[i].records, t->faces[i].n_records, t->faces[i].skin);
+    return ret;
+}
+
 static int next_view(const struct track *t, int frame)
 {
     for (int i = track_shot(t, frame); i < t->info.n_cuts; i++)
@@ -178,10 +194,40 @@ static int next_view(const struct track *t, int frame)
     return t->info.n_frames;
 }
 
-static int choose(const struct track *t, const struct cast_params *p, struct kb_error *err)
+// Who stands left, right or in the middle is told by the view in which most are seen together, the
+// longest of these: elsewhere the camera may have been turned to them alone.
+static int choose_by_place(struct view *v)
 {
-    return p->choice == FACE_AT ? track_choose_at(t, p->at, err)
-                                : track_choose(t, p->choice, p->number, err);
+    int most = 0, longest = 0, best = -1;
+    for (v->first = 0; v->first < v->track->info.n_frames; v->first = v->end) {
+        int n = 0, face = -1;
+        v->end = next_view(v->track, v->first);
+        look(v);
+        for (int f = 0; f < v->track->info.n_faces; f++) {
+            if (v->faces[f].n == 0)
+                continue;
+            n++;
+            if (face < 0 || merit(v, &v->faces[f]) > merit(v, &v->faces[face]))
+                face = f;
+        }
+        if (n > most || (n == most && v->end - v->first > longest)) {
+            most = n;
+            longest = v->end - v->first;
+            best = face;
+        }
+    }
+    return best;
+}
+
+static int choose(struct view *v, struct kb_error *err)
+{
+    const struct cast_params *p = v->p;
+    if (p->choice == FACE_AT)
+        return track_choose_at(v->track, p->at, err);
+    if (p->choice == FACE_LARGEST || p->choice == FACE_NUMBER || v->track->info.n_cuts == 0)
+        return track_choose(v->track, p->choice, p->number, err);
+    int face = choose_by_place(v);
+    return face >= 0 ? face : track_choose(v->track, p->choice, p->number, err); // says why
 }
 
 enum kb_code cast_make(struct cast **ret, const struct track *t, const struct cast_params *p,
@@ -190,7 +236,7 @@ enum kb_code cast_make(struct cast **ret, const struct track *t, const struct ca
     CLEANUP(cast_free) struct cast *c = kb_alloc(sizeof(*c));
     bool beside[TRACK_MAX_FACES] = {0};
     struct view v = {.track = t, .p = p, .beside = beside};
-    v.chosen = choose(t, p, err);
+    v.chosen = choose(&v, err);
     if (v.chosen < 0)
         return KB_NOT_FOUND;
     v.point[0] = p->at[0] * (float)t->info.width;
@@ -200,6 +246,8 @@ enum kb_code cast_make(struct cast **ret, const struct track *t, const struct ca
     if (!c->members)
         return kb_no_memory(err);
     find_beside(t, v.chosen, beside);
+    CLEANUP(kb_freep) struct likeness *looks = look_at_all(t);
+    v.looks = looks;
     for (v.first = 0; v.first < c->n_frames; v.first = v.end) {
         v.end = next_view(t, v.first);
         int face = find(&v, &c->gaps), member = face >= 0 ? member_of(c, face) : -1;

@@ -2,9 +2,10 @@
 //
 // Where the chosen one is seen, it is them. In another view somebody is animated too, for most
 // often it is the same person whom nobody recognised (face/likeness.h): by the same choice, but
-// never who is elsewhere seen beside the chosen one, and, if that was named by number, nobody who
-// looks quite different. A face that is too small is left alone in all frames of a view. Read-only
-// once made, any thread.
+// nobody who is elsewhere seen beside the chosen one, or looks more like one of those; nor somebody
+// who looks quite different, if the chosen one was named by number, or told by place from somebody
+// beside them. A face that is too small is left alone in all frames of a view.
+// Read-only once made, any thread.
 #ifndef FACE_CAST_H
 #define FACE_CAST_H
 

@@ -88,6 +88,12 @@ static void test_every_view_has_its_face(void **state)
     check(t, &(struct cast_params){.choice = FACE_AT, .at = {0.25f, 0.4f}}, (int[]){0, 2, -1, 3});
     check(t, &(struct cast_params){.choice = FACE_AT, .at = {0, 1}}, (int[]){0, 2, -1, 3});
     check(t, &(struct cast_params){.choice = FACE_NUMBER, .number = 2}, (int[]){1, 2, 1, 3});
+    // Left and right is told where two are seen, though others stand further left elsewhere.
+    for (int i = 0; i < t->faces[2].n_records; i++)
+        for (int k = 0; k < 4; k += 2)
+            t->faces[2].records[i].box[k] -= 400;
+    check(t, &(struct cast_params){.choice = FACE_LEFT}, (int[]){0, 2, -1, 3});
+    check(t, &(struct cast_params){.choice = FACE_CENTER}, (int[]){1, 2, 1, 3});
     struct kb_error err = {0};
     struct cast *c = NULL;
     assert_int_equal(
@@ -95,14 +101,20 @@ static void test_every_view_has_its_face(void **state)
         KB_NOT_FOUND);
 }
 
-// Who was named is not exchanged for somebody who looks otherwise.
-static void test_another_is_not_the_named_one(void **state)
+// Who was named is not exchanged for somebody who looks otherwise; nobody is for somebody who looks
+// like one who stood beside them.
+static void test_another_is_not_the_chosen_one(void **state)
 {
     CLEANUP(track_free) struct track *t = make_track(false, 0.5f, 80, N);
     check(t, &(struct cast_params){.choice = FACE_NUMBER, .number = 1}, (int[]){0, -1, -1, 3});
+    check(t, &(struct cast_params){.choice = FACE_LEFT}, (int[]){0, -1, -1, 3});
     check(t, &(struct cast_params){.choice = FACE_LARGEST}, (int[]){0, 2, -1, 3});
+    check(t, &(struct cast_params){.choice = FACE_AT, .at = {0.25f, 0.4f}}, (int[]){0, -1, -1, 3});
     t->faces[3].skin[1] = 150;
     check(t, &(struct cast_params){.choice = FACE_NUMBER, .number = 1}, (int[]){0, -1, -1, -1});
+    check(t, &(struct cast_params){.choice = FACE_AT, .at = {0.25f, 0.4f}}, (int[]){0, -1, -1, -1});
+    t->faces[1].skin[1] = 149;
+    check(t, &(struct cast_params){.choice = FACE_LARGEST}, (int[]){0, 2, -1, -1});
 }
 
 static void test_gaps(void **state)
@@ -162,7 +174,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_view_has_its_face),
-        cmocka_unit_test(test_another_is_not_the_named_one),
+        cmocka_unit_test(test_another_is_not_the_chosen_one),
         cmocka_unit_test(test_gaps),
         cmocka_unit_test(test_points_in_words),
     };
