@@ -84,7 +84,7 @@ static void a_face_is_chosen_for_a_video(void **state)
         site_asset(&l->site, "person.mp4", content, strlen(content), videos[i]);
     }
     snprintf(body, sizeof(body),
-             "{\"audio\":\"%s\",\"videos\":[\"%s\",{\"id\":\"%s\",\"face_at\":[0.25,0.75]},"
+             "{\"audio\":\"%s\",\"videos\":[\"%s\",{\"id\":\"%s\",\"face_at\":[0.7,0.75]},"
              "{\"id\":\"%s\",\"face_at\":null}],\"options\":{\"face\":\"left\"}}",
              audio, videos[0], videos[1], videos[2]);
     json_t *batch = live_ask(l, 201, "POST", "/api/v1/batches", body);
@@ -98,8 +98,8 @@ static void a_face_is_chosen_for_a_video(void **state)
         assert_string_equal(text_at(job, "video"), videos[i]);
         const json_t *at = json_object_get(job, "face_at");
         if (i == 1) {
-            assert_true(c.face_at[0] == 0.25f && c.face_at[1] == 0.75f);
-            assert_true(json_number_value(json_array_get(at, 0)) == 0.25);
+            assert_true(c.face_at[0] == 0.7f && c.face_at[1] == 0.75f);
+            assert_true(json_number_value(json_array_get(at, 0)) == 0.7);
             assert_true(json_number_value(json_array_get(at, 1)) == 0.75);
         } else {
             assert_true(c.face_at[0] < 0);
