@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,11 +78,23 @@ static bool write_all(int fd, const char *data, size_t size)
     return true;
 }
 
+char *file_part_path(const char *path, int writer)
+{
+    char number[16] = "";
+    if (writer)
+        snprintf(number, sizeof(number), ".%d", writer);
+    const char *name = path_name(path);
+    if (strlen(name) + strlen(number) + strlen(".part") <= NAME_MAX)
+        return kb_printf("%s%s.part", path, number);
+    return kb_printf("%.*s.koubo-%016llx%s.part", (int)(name - path), path,
+                     (unsigned long long)XXH3_64bits(name, strlen(name)), number);
+}
+
 static enum kb_code write_and_rename(const char *path, const void *data, size_t size, bool sync,
                                      struct kb_error *err)
 {
     // The process number keeps two writers of the same file apart.
-    CLEANUP(kb_freep) char *part = kb_printf("%s.%d.part", path, (int)getpid());
+    CLEANUP(kb_freep) char *part = file_part_path(path, (int)getpid());
     int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0)
         return kb_fail(err, KB_BAD_INPUT, _("cannot write '%s': %s"), path, kb_strerror(errno));

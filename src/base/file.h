@@ -17,7 +17,13 @@ void file_unmap(struct file_map *m); // an empty map is fine; clears it
 // XXH3-128 of the whole content as 32 lower-case hex digits and a NUL.
 enum kb_code file_hash(char ret_hex[33], const char *path, struct kb_error *err);
 
-// Write size bytes as path.part, sync, rename to path. On failure nothing new is left behind.
+// What a file is called while it is written: PATH.part, with a writer's number other than 0
+// PATH.NUMBER.part. Where that is longer than a file system takes (255 bytes: 85 Chinese letters),
+// a short name made out of path's, in the same folder. free().
+char *file_part_path(const char *path, int writer);
+
+// Write size bytes under its part's name, sync, rename to path. On failure nothing new is left
+// behind.
 enum kb_code file_write_atomic(const char *path, const void *data, size_t size,
                                struct kb_error *err);
 

@@ -1,10 +1,13 @@
 #include "cli/inputs.h"
 
 #include "base/file.h"
+#include "base/utf8.h"
 #include "cli/options.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -116,18 +119,27 @@ static bool contains(const struct inputs *in, const char *path)
     return false;
 }
 
+// A film "….ts" of the longest name there can be has none left for "….mp4": then its stem is cut.
+static char *output_name(const char *stem, const char *count)
+{
+    int room = NAME_MAX - (int)strlen(count) - (int)strlen(".mp4");
+    return kb_printf("%.*s%s.mp4", utf8_fit(stem, room), stem, count);
+}
+
 struct inputs inputs_outputs(const struct inputs *in, const char *folder)
 {
     struct inputs out = {0};
     for (size_t i = 0; i < in->n; i++) {
         CLEANUP(kb_freep) char *stem = path_stem(in->paths[i]);
-        CLEANUP(kb_freep) char *name = kb_printf("%s.mp4", stem);
+        CLEANUP(kb_freep) char *name = output_name(stem, "");
         CLEANUP(kb_freep) char *path = path_join(folder, name);
         // A counted name may itself be somebody's stem, so look again after each count.
         for (int n = 2; contains(&out, path); n++) {
             kb_freep(&name);
             kb_freep(&path);
-            name = kb_printf("%s-%d.mp4", stem, n);
+            char count[16];
+            snprintf(count, sizeof(count), "-%d", n);
+            name = output_name(stem, count);
             path = path_join(folder, name);
         }
         append(&out, TAKE(path));

@@ -33,8 +33,7 @@ enum kb_code mux_open(struct mux *m, const char *path, const struct cancel *canc
                       struct kb_error *err)
 {
     ffmpeg_init();
-    *m =
-        (struct mux){.path = kb_strdup(path), .part = kb_printf("%s.part", path), .cancel = cancel};
+    *m = (struct mux){.path = kb_strdup(path), .part = file_part_path(path, 0), .cancel = cancel};
     enum kb_code code = file_check_writable(path, 0, err);
     if (code != KB_OK)
         return code;

@@ -1,4 +1,4 @@
-// One mp4 file in the making: written as "path.part", renamed to path when whole.
+// One mp4 file in the making: written as file_part_path() says, renamed to path when whole.
 // Not thread-safe; may move between threads.
 #ifndef MEDIA_MUX_H
 #define MEDIA_MUX_H

@@ -1,5 +1,5 @@
-// Writes one mp4: H.264 pictures (or HEVC of ten bits) and AAC sound, as "path.part", renamed to
-// path when whole. Not thread-safe; may move between threads.
+// Writes one mp4: H.264 pictures (or HEVC of ten bits) and AAC sound, as file_part_path() says,
+// renamed to path when whole. Not thread-safe; may move between threads.
 #ifndef MEDIA_WRITER_H
 #define MEDIA_WRITER_H
 

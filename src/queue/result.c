@@ -147,7 +147,7 @@ static bool remove_file(const char *path)
 void result_unlink(struct store *s, const char *name)
 {
     CLEANUP(kb_freep) char *path = store_path(s, "results", name);
-    CLEANUP(kb_freep) char *part = kb_printf("%s.part", path);
+    CLEANUP(kb_freep) char *part = file_part_path(path, 0);
     CLEANUP(kb_freep) char *thumb = thumb_path(s, name);
     CLEANUP(kb_freep) char *stem = result_beside(name, "");
     bool gone = remove_file(path);

@@ -1,6 +1,7 @@
 // The supervisor's side: jobs whose worker is gone, and what queued jobs wait for.
 #include "queue/sweep.h"
 
+#include "base/file.h"
 #include "base/sentence.h"
 #include "queue/internal.h"
 #include "store/names.h"
@@ -84,7 +85,7 @@ static void remove_output(struct store *s, const struct lost_job *j)
         return;
     CLEANUP(kb_freep) char *name = kb_printf("%s.mp4", j->output);
     CLEANUP(kb_freep) char *path = store_path(s, "results", name);
-    CLEANUP(kb_freep) char *half = kb_printf("%s.part", path);
+    CLEANUP(kb_freep) char *half = file_part_path(path, 0);
     struct stat st;
     if (lstat(path, &st) != 0 || st.st_mtim.tv_sec * 1000LL <= j->heartbeat_ms + LEASE_MS)
         result_unlink(s, name);

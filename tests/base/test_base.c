@@ -2,6 +2,7 @@
 #include "tests/test.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -11,6 +12,7 @@
 #include "base/cancel.h"
 #include "base/file.h"
 #include "base/queue.h"
+#include "base/text.h"
 
 static void test_errors_are_sentences(void **state)
 {
@@ -115,6 +117,38 @@ static void test_safe_names(void **state)
         CLEANUP(kb_freep) char *safe = path_safe_name(cases[i].name, cases[i].max);
         assert_string_equal(safe, cases[i].wanted);
     }
+}
+
+// Names as long as there can be: while one is written, it has a short one.
+static void test_long_names(void **state)
+{
+    struct kb_error err = {0};
+    char folder[] = "/tmp/koubo-base-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    for (int n = 240; n <= NAME_MAX; n++) {
+        char name[NAME_MAX + 1] = "";
+        for (int at = 0; at + 3 <= n - 4; at += 3)
+            memcpy(name + at, "\xe5\xa5\xbd", 4); // 好
+        while ((int)strlen(name) < n - 4)
+            strcat(name, "x");
+        strcat(name, ".mp4");
+        assert_int_equal(strlen(name), n);
+        CLEANUP(kb_freep) char *path = path_join(folder, name);
+        for (int writer = 0; writer < 2; writer++) {
+            CLEANUP(kb_freep) char *part = file_part_path(path, writer * 123456);
+            assert_true(strlen(path_name(part)) <= NAME_MAX);
+            assert_true(text_ends(part, writer ? ".123456.part" : ".part"));
+            CLEANUP(kb_freep) char *where = path_folder(part);
+            assert_string_equal(where, folder);
+        }
+        assert_ok(err, file_write_atomic(path, "hello", 5, &err));
+        assert_int_equal(unlink(path), 0);
+    }
+    assert_int_equal(rmdir(folder), 0); // nothing else is there
+    CLEANUP(kb_freep) char *usual = file_part_path("a/b.mp4", 0);
+    CLEANUP(kb_freep) char *mine = file_part_path("b.mp4", 7);
+    assert_string_equal(usual, "a/b.mp4.part");
+    assert_string_equal(mine, "b.mp4.7.part");
 }
 
 static void test_files(void **state)
@@ -232,6 +266,7 @@ int main(void)
         cmocka_unit_test(test_safe_names),
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_files),
+        cmocka_unit_test(test_long_names),
         cmocka_unit_test(test_queue_keeps_order),
         cmocka_unit_test(test_queue_abort_wakes_a_blocked_producer),
         cmocka_unit_test(test_cancel),

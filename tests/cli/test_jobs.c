@@ -140,6 +140,38 @@ static void unusual_names_from_end_to_end(void **state)
     free(r.err);
 }
 
+// Films and outputs with names of 252 and 255 bytes, Chinese and other.
+static void the_longest_names(void **state)
+{
+    struct outcome r = {0};
+    char chinese[256] = "", plain[256] = "", wanted[320];
+    for (int i = 0; i < 83; i++)
+        strcat(chinese, "\xe5\xa5\xbd");
+    strcat(chinese, ".ts");
+    memset(plain, 'x', 252);
+    strcpy(plain + 252, ".ts"); // for "….mp4" a byte too long
+    char out[300];
+    snprintf(out, sizeof(out), "%.249s.mp4", chinese);
+    struct kb_error err = {0};
+    assert_ok(err, file_make_dirs(in_folder("long"), &err));
+    const char *films[] = {make_cut(chinese, talking(), 1 << 30),
+                           make_cut(plain, talking(), 1 << 30)};
+    RUN(&r, "generate", "-q", "-a", speech(), "-i", films[0], "-o", in_folder(out), "--duration",
+        "0.4");
+    assert_status(&r, 0);
+    assert_video(in_folder(out), 256);
+    RUN(&r, "batch", "-q", "-a", speech(), films[0], films[1], "-o", in_folder("long"),
+        "--duration", "0.4");
+    assert_status(&r, 0);
+    snprintf(wanted, sizeof(wanted), "long/%s", out);
+    assert_video(in_folder(wanted), 256);
+    snprintf(wanted, sizeof(wanted), "long/%.251s.mp4", plain);
+    assert_video(in_folder(wanted), 256);
+    assert_nothing_half_done();
+    free(r.out);
+    free(r.err);
+}
+
 static void batch(void **state)
 {
     struct outcome r = {0};
@@ -558,6 +590,7 @@ int main(void)
         cmocka_unit_test(progress_as_json),
         cmocka_unit_test(text_instead_of_a_file),
         cmocka_unit_test(unusual_names_from_end_to_end),
+        cmocka_unit_test(the_longest_names),
         cmocka_unit_test(batch),
         cmocka_unit_test(batch_as_json),
         cmocka_unit_test(preprocess_then_generate),
