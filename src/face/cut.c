@@ -5,6 +5,8 @@
 // to 7 times where anything moves by more than a hundredth of the face, real motion 2.0.
 #include "face/cut.h"
 
+#include "media/frame.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -28,6 +30,7 @@ struct cuts {
     int n; // frames seen
     int width, height;
     float cells[KEPT][3][CELLS];
+    bool new_shot[KEPT]; // as the reader says
 };
 
 struct cuts *cuts_create(void)
@@ -61,7 +64,9 @@ static void plane_cells(const uint8_t *data, ptrdiff_t stride, int width, int he
 
 void cuts_see(struct cuts *c, const AVFrame *frame)
 {
-    float(*cells)[CELLS] = c->cells[c->n++ % KEPT];
+    int place = c->n++ % KEPT;
+    float(*cells)[CELLS] = c->cells[place];
+    c->new_shot[place] = frame_is_new_shot(frame);
     c->width = frame->width;
     c->height = frame->height;
     for (int plane = 0; plane < 3; plane++) {
@@ -124,6 +129,8 @@ enum cut cuts_before(const struct cuts *c, int frame, const float (*boxes)[4], i
     bool faces[CELLS];
     if (frame < 1)
         return CUT_NONE;
+    if (c->new_shot[frame % KEPT])
+        return CUT_VIEW;
     float whole = change(c, frame - 1, frame, NULL);
     if (whole > VIEW && stands_out(c, frame, whole, NULL) > VIEW_TIMES)
         return CUT_VIEW;

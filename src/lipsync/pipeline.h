@@ -24,7 +24,8 @@ struct pipeline_params { // everything is borrowed
     struct lips *const *lanes; // the same network, once for each thread that is to run it
     int n_lanes;               // 1 to ENGINE_MAX_LANES; 0 with a plan
     const struct mel *mel;
-    struct cropper cropper; // its face does not count, its side and that of the paste are the lanes'
+    struct cropper
+        cropper; // its face does not count, its side and that of the paste are the lanes'
     struct paste_params paste;
     // Where the frames go: into the writer; or, where that is NULL, past `look`, in order, from the
     // calling thread, and no further.

@@ -170,7 +170,7 @@ const char store_schema_3[] =
           "OLD.output IS NOT NULL AND OLD.output IS NOT NEW.output", "halves", "OLD.output")
     LOOSE("job_output_deleted", "DELETE ON job", "OLD.output IS NOT NULL", "halves",
           "OLD.output")
-// clang-format on
+    // clang-format on
 
     "ALTER TABLE job ADD COLUMN face_x REAL;" // whom a click chose: 0..1 of the picture, or NULL
     "ALTER TABLE job ADD COLUMN face_y REAL;"

@@ -16,7 +16,7 @@ static void help_lists_every_option(void **state)
           "--sharpen",      "--track-dir",  "--preprocessed", "--no-cache",      "--progress",
           "-v, --verbose",  "-q, --quiet",  "--lang",         "-h, --help",      "--usage",
           "--mouth-amount", "--mouth-from", "--style-from",   "--still-motion",  "--paint",
-          "--hdr", "--face-at"}},
+          "--hdr",          "--face-at"}},
         {"batch",
          {"-a, --audio", "-i, --input", "-o, --output", "-f, --force", "--text", "--voice",
           "--model", "--face", "--face-at", "--pads", "--loop", "--crf", "--track-dir",

@@ -2,6 +2,7 @@
 #include "tests/test.h"
 
 #include "face/cut.h"
+#include "media/frame.h"
 
 #include <math.h>
 
@@ -13,7 +14,8 @@
 struct view {
     int scene;
     float x, light;
-    float face; // how far what is in the middle of it is moved
+    float face;   // how far what is in the middle of it is moved
+    bool resized; // the reader says that the film had another size before
 };
 
 static const float middle[4] = {120, 60, 200, 160};
@@ -25,6 +27,7 @@ static AVFrame *draw(const struct view *v)
     f->width = W;
     f->height = H;
     assert_int_equal(av_frame_get_buffer(f, 0), 0);
+    frame_mark_shot(f, v->resized);
     for (int k = 0; k < 3; k++)
         for (int y = 0; y < (k ? H / 2 : H); y++)
             for (int x = 0; x < (k ? W / 2 : W); x++) {
@@ -79,6 +82,14 @@ static void test_cuts(void **state)
     check("another face in the same place", other, 7, CUT_VIEW);
 }
 
+// A film that goes on in another size is another view, however alike its pictures are.
+static void test_another_size(void **state)
+{
+    struct view still[N] = {0};
+    still[9].resized = true;
+    check("another size", still, 9, CUT_VIEW);
+}
+
 static void test_no_cuts(void **state)
 {
     struct view still[N] = {0}, flash[N] = {0}, pan[N] = {0}, fade[N] = {0}, nod[N] = {0},
@@ -102,6 +113,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cuts),
+        cmocka_unit_test(test_another_size),
         cmocka_unit_test(test_no_cuts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
