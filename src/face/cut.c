@@ -76,8 +76,10 @@ void cuts_see(struct cuts *c, const AVFrame *frame)
     }
 }
 
-// The cells around the faces; false where there are none.
-static bool mark_cells(const struct cuts *c, const float (*boxes)[4], int n, bool *ret)
+// The cells of the faces, and beside them so far as this part of their size; false where there are
+// none.
+static bool mark_cells(const struct cuts *c, const float (*boxes)[4], int n, float beside,
+                       bool *ret)
 {
     int marked = 0;
     for (int i = 0; i < CELLS; i++) {
@@ -86,7 +88,7 @@ static bool mark_cells(const struct cuts *c, const float (*boxes)[4], int n, boo
         ret[i] = false;
         for (int k = 0; k < n && !ret[i]; k++) {
             const float *b = boxes[k];
-            float w = (b[2] - b[0]) * AROUND, h = (b[3] - b[1]) * AROUND;
+            float w = (b[2] - b[0]) * beside, h = (b[3] - b[1]) * beside;
             ret[i] = x > b[0] - w && x < b[2] + w && y > b[1] - h && y < b[3] + h;
         }
         marked += ret[i];
@@ -124,6 +126,13 @@ static float stands_out(const struct cuts *c, int frame, float by, const bool *m
     return by / (beside + NOISE);
 }
 
+// A slide that changes behind somebody in a corner is none of their business.
+static bool face_changes(const struct cuts *c, int frame, const bool *faces)
+{
+    float by = change(c, frame - 1, frame, faces);
+    return by > JUMP && stands_out(c, frame, by, faces) > JUMP_TIMES;
+}
+
 enum cut cuts_before(const struct cuts *c, int frame, const float (*boxes)[4], int n)
 {
     bool faces[CELLS];
@@ -133,8 +142,9 @@ enum cut cuts_before(const struct cuts *c, int frame, const float (*boxes)[4], i
         return CUT_VIEW;
     float whole = change(c, frame - 1, frame, NULL);
     if (whole > VIEW && stands_out(c, frame, whole, NULL) > VIEW_TIMES)
-        return CUT_VIEW;
-    if (!mark_cells(c, boxes, n, faces))
+        return mark_cells(c, boxes, n, 0, faces) && !face_changes(c, frame, faces) ? CUT_NONE
+                                                                                   : CUT_VIEW;
+    if (!mark_cells(c, boxes, n, AROUND, faces))
         return CUT_NONE;
     float around = change(c, frame - 1, frame, faces);
     float times = around > JUMP ? stands_out(c, frame, around, faces) : 0;

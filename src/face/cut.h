@@ -5,7 +5,7 @@
 //   CUT_JUMP  the same view with a piece of time left out: what is around a face steps aside
 //
 // What is compared are the means of 48 x 48 cells of the picture. A flash of one or two frames, a
-// quick pan, a fade, and the key frames of a film with few bits are no cuts.
+// quick pan, a fade, and slides that change behind somebody in a corner are no cuts.
 // Not thread-safe.
 #ifndef FACE_CUT_H
 #define FACE_CUT_H

@@ -16,6 +16,7 @@ struct view {
     float x, light;
     float face;   // how far what is in the middle of it is moved
     bool resized; // the reader says that the film had another size before
+    bool behind;  // the middle, and a little more, is always of the first scene
 };
 
 static const float middle[4] = {120, 60, 200, 160};
@@ -32,9 +33,12 @@ static AVFrame *draw(const struct view *v)
         for (int y = 0; y < (k ? H / 2 : H); y++)
             for (int x = 0; x < (k ? W / 2 : W); x++) {
                 float u = (float)x * (k ? 2 : 1), w = (float)y * (k ? 2 : 1);
+                bool near = u > middle[0] - 10 && u < middle[2] + 10 && w > middle[1] - 10 &&
+                            w < middle[3] + 10;
                 bool in_face = u > middle[0] && u < middle[2] && w > middle[1] && w < middle[3];
                 u += v->x + (in_face ? v->face : 0);
-                float wave = v->scene ? sinf(u * 0.021f + w * 0.05f) : cosf(u * 0.06f - w * 0.02f);
+                float wave = v->scene && !(v->behind && near) ? sinf(u * 0.021f + w * 0.05f)
+                                                              : cosf(u * 0.06f - w * 0.02f);
                 float value = 120 + 60 * wave * (k ? 0.3f : 1) + (k ? 0 : v->light);
                 f->data[k][y * f->linesize[k] + x] = (uint8_t)fminf(fmaxf(value, 0), 255);
             }
@@ -107,6 +111,10 @@ static void test_no_cuts(void **state)
     check("a fade", fade, -1, CUT_NONE);
     check("a nod", nod, -1, CUT_NONE);
     check("a shaken camera", shake, -1, CUT_NONE);
+    struct view slide[N] = {0};
+    for (int i = 0; i < N; i++)
+        slide[i] = (struct view){.scene = i >= 7, .behind = true, .face = sinf((float)i)};
+    check("a slide behind somebody", slide, -1, CUT_NONE);
 }
 
 int main(void)
