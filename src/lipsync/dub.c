@@ -6,6 +6,7 @@
 #include "lipsync/pipeline.h"
 #include "lipsync/rigging.h"
 #include "lipsync/speech.h"
+#include "lipsync/subtitles.h"
 #include "media/audio.h"
 #include "media/reader.h"
 #include "media/writer.h"
@@ -146,38 +147,6 @@ static int64_t kept_length_us(const struct dub_params *p, const struct track *tr
     return p->duration_us > 0 ? KB_MIN(length, p->duration_us) : length;
 }
 
-static enum kb_code open_writer(struct writer **ret, const struct dub_params *p,
-                                const struct reader_info *v, const struct mel *mel,
-                                int64_t length_us, struct kb_error *err)
-{
-    struct writer_params wp = {
-        .width = v->width,
-        .height = v->height,
-        .deep = v->deep,
-        .frame_rate = timeline_rate(v->frame_rate),
-        .sample_aspect = v->sample_aspect,
-        .range = v->range,
-        .space = v->space,
-        .primaries = v->primaries,
-        .transfer = v->transfer,
-        .crf = p->crf >= 0 ? p->crf : 18,
-        .bitrate = p->bitrate_source ? v->bitrate : 0,
-        .preset = p->preset,
-        .threads = encoder_threads(p->threads),
-        .audio_path = p->audio,
-        .audio_facts = mel_sound(mel),
-        .loudnorm = p->loudnorm,
-        .max_duration_us = length_us,
-        .comment = p->note,
-        .cancel = p->watch.cancel,
-    };
-    if (p->bitrate_source && v->bitrate <= 0)
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("--bitrate source: '%s' does not say its bitrate; use --crf instead"),
-                       p->video);
-    return writer_open(ret, p->output, &wp, err);
-}
-
 static struct cropper make_cropper(const struct dub_params *p, const struct track *track,
                                    const struct reader_info *v, int side)
 {
@@ -218,6 +187,66 @@ static struct timeline_params timeline_of(const struct dub *d)
                                     .start_us = d->p->start_us,
                                     .length_us = d->length_us,
                                     .last_us = d->last_us};
+}
+
+// What the film has beside its pictures; what of it the result will not have is said.
+static enum kb_code read_extras(struct extras *ret, const struct dub *d, struct kb_error *err)
+{
+    const struct timeline_params source = timeline_of(d);
+    const struct reader_info *v = reader_info(d->reader);
+    const char *film = d->p->video;
+    if (v->is_still)
+        return KB_OK;
+    enum kb_code code = extras_read(ret, film, v->start_us, d->p->watch.cancel, err);
+    if (code == KB_OK)
+        code = subtitles_place(ret, &source, err);
+    if (code != KB_OK)
+        return code;
+    if (ret->n_lost_subtitles > 0)
+        log_info(_("'%s': %d tracks of subtitles are pictures or of another kind that mp4 does not "
+                   "keep; they are left out"),
+                 film, ret->n_lost_subtitles);
+    if (ret->n_sounds > 1)
+        log_info(_("'%s' has %d sound tracks; all are left out, the speech is the only sound"),
+                 film, ret->n_sounds);
+    if (ret->has_alpha)
+        log_info(_("'%s' has transparency, which mp4 does not keep"), film);
+    return KB_OK;
+}
+
+static enum kb_code open_writer(struct writer **ret, const struct dub_params *p,
+                                const struct reader_info *v, const struct mel *mel,
+                                const struct extras *extras, int64_t length_us,
+                                struct kb_error *err)
+{
+    struct writer_params wp = {
+        .width = v->width,
+        .height = v->height,
+        .deep = v->deep,
+        .frame_rate = timeline_rate(v->frame_rate),
+        .sample_aspect = v->sample_aspect,
+        .range = v->range,
+        .space = v->space,
+        .primaries = v->primaries,
+        .transfer = v->transfer,
+        .crf = p->crf >= 0 ? p->crf : 18,
+        .bitrate = p->bitrate_source ? v->bitrate : 0,
+        .preset = p->preset,
+        .threads = encoder_threads(p->threads),
+        .audio_path = p->audio,
+        .audio_facts = mel_sound(mel),
+        .loudnorm = p->loudnorm,
+        .max_duration_us = length_us,
+        .subtitles = extras->tracks,
+        .n_subtitles = extras->n_tracks,
+        .comment = p->note,
+        .cancel = p->watch.cancel,
+    };
+    if (p->bitrate_source && v->bitrate <= 0)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("--bitrate source: '%s' does not say its bitrate; use --crf instead"),
+                       p->video);
+    return writer_open(ret, p->output, &wp, err);
 }
 
 // How long the output becomes, once the film is known to its end.
@@ -309,6 +338,7 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     const struct dub_params *p = d->p;
     const struct reader_info *info = reader_info(d->reader);
     CLEANUP(rigging_clear) struct rigging rigging = {0};
+    CLEANUP(extras_clear) struct extras extras = {0};
     CLEANUP(writer_close) struct writer *writer = NULL;
     bool moves = d->motion || p->lead;
     const struct pipeline_params painting =
@@ -326,7 +356,9 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     if (code == KB_OK && p->lead)
         code = restart_film(d->reader, p, err);
     if (code == KB_OK)
-        code = open_writer(&writer, p, info, d->mel, d->length_us, err);
+        code = read_extras(&extras, d, err);
+    if (code == KB_OK)
+        code = open_writer(&writer, p, info, d->mel, &extras, d->length_us, err);
     if (code != KB_OK)
         return code;
     struct pipeline_params pp = moves ? (struct pipeline_params){.source = timeline_of(d),

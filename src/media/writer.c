@@ -10,6 +10,7 @@
 #include <libavutil/opt.h>
 
 #include "base/text.h"
+#include "media/captions.h"
 #include "media/deep.h"
 #include "media/encode.h"
 #include "media/mux.h"
@@ -27,6 +28,7 @@ struct writer {
     struct mux mux;
     struct encoder encoder; // its pts is -1 before the first picture
     AVFrame *frame;
+    struct captions *captions;
     struct soundtrack *sound;
     int64_t end_us; // where the last picture ends
 };
@@ -163,6 +165,8 @@ enum kb_code writer_open(struct writer **ret, const char *path, const struct wri
             .path = params->audio_path, .facts = params->audio_facts, .loudnorm = params->loudnorm};
         code = soundtrack_open(&w->sound, &w->mux, &sound, err);
     }
+    if (code == KB_OK && params->n_subtitles > 0)
+        code = captions_open(&w->captions, &w->mux, params->subtitles, params->n_subtitles, err);
     if (code == KB_OK)
         code = mux_start(&w->mux, err);
     if (code == KB_OK)
@@ -208,6 +212,8 @@ enum kb_code writer_put(struct writer *w, AVFrame *frame, struct kb_error *err)
     av_frame_unref(w->frame);
     if (code == KB_OK && w->sound)
         code = soundtrack_write(w->sound, frame->pts, err);
+    if (code == KB_OK && w->captions)
+        code = captions_write(w->captions, frame->pts, err);
     return code;
 }
 
@@ -220,6 +226,8 @@ enum kb_code writer_finish(struct writer *w, struct kb_error *err)
         code = encoder_put(&w->encoder, NULL, err);
     if (code == KB_OK && w->sound)
         code = soundtrack_finish(w->sound, w->end_us, err);
+    if (code == KB_OK && w->captions)
+        code = captions_write(w->captions, w->end_us, err);
     if (code == KB_OK)
         code = mux_finish(&w->mux, err);
     mux_close(&w->mux);
@@ -231,6 +239,7 @@ void writer_close(struct writer **w)
     if (!*w)
         return;
     soundtrack_close(&(*w)->sound);
+    captions_close(&(*w)->captions);
     encoder_clear(&(*w)->encoder);
     av_frame_free(&(*w)->frame);
     mux_close(&(*w)->mux);

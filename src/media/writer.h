@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "base/cancel.h"
+#include "media/extras.h"
 #include "media/reader.h"
 
 struct sound_facts;
@@ -29,10 +30,12 @@ struct writer_params {
     const char *preset;     // one of writer_presets; NULL = "auto"
     int threads;            // encoder threads; 0 = library's choice
     const char *audio_path; // file whose best audio stream becomes the sound; NULL = none
-    const struct sound_facts *audio_facts; // what mel_sound() says of it, or NULL
-    bool loudnorm;                         // normalise it (then it is re-encoded)
-    int64_t max_duration_us;               // cut sound and picture there; 0 = no limit
-    const char *comment;                   // of the file, UTF-8; NULL = none
+    const struct sound_facts *audio_facts;  // what mel_sound() says of it, or NULL
+    bool loudnorm;                          // normalise it (then it is re-encoded)
+    int64_t max_duration_us;                // cut sound and picture there; 0 = no limit
+    const struct subtitle_track *subtitles; // as captions_open() wants them; NULL = none
+    int n_subtitles;
+    const char *comment; // of the file, UTF-8; NULL = none
     const struct cancel *cancel;
 };
 

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "face/track_internal.h"
-#include "lipsync/timeline.h"
+#include "lipsync/subtitles.h"
 #include "media/writer.h"
 
 #define N_FRAMES 20
@@ -277,6 +277,46 @@ static void test_rate(void **state)
     }
 }
 
+// Subtitles go with their pictures: 1 is shown with the frames 2 to 4, 2 with 4 to 9 and hides it
+// there, 3 before the start, 4 behind the end.
+static void test_subtitles(void **state)
+{
+    static const struct {
+        enum loop_mode loop;
+        int start, length; // frames
+        const char *shown; // one letter a frame
+    } cases[] = {
+        {LOOP_NONE, 0, 20, "3.112222222........."},
+        {LOOP_NONE, 0, 7, "3.11222"},
+        {LOOP_PINGPONG, 3, 17, "12222222........."},
+        {LOOP_PINGPONG, 8, 26, "222.................22222."},
+        {LOOP_RESTART, 9, 22, "22.........22........."},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct kb_error err = {0};
+        CLEANUP(reader_close) struct reader *r = NULL;
+        CLEANUP(extras_clear) struct extras e = {.n_tracks = 2};
+        assert_ok(err, reader_open(&r, video, NULL, &err));
+        subtitle_add(&e.tracks[1], 4 * STEP_US, 11 * STEP_US - 9000, "2");
+        subtitle_add(&e.tracks[1], 2 * STEP_US - 7000, 5 * STEP_US - 1, "1");
+        subtitle_add(&e.tracks[1], -STEP_US, STEP_US / 2, "3");
+        subtitle_add(&e.tracks[1], 90 * STEP_US, 91 * STEP_US, "4");
+        const struct timeline_params sp = {r, track, cases[i].loop, cases[i].start * STEP_US,
+                                           cases[i].length * STEP_US, 0};
+        assert_ok(err, subtitles_place(&e, &sp, &err));
+        assert_int_equal(e.n_tracks, 1); // an empty one is dropped
+        char shown[64] = "";
+        memset(shown, '.', (size_t)cases[i].length);
+        for (size_t k = 0; k < e.tracks[0].n; k++) {
+            const struct subtitle *s = &e.tracks[0].at[k];
+            assert_true(s->start_us < s->end_us);
+            for (int64_t at = s->start_us / STEP_US; at < s->end_us / STEP_US; at++)
+                shown[at] = s->text[0];
+        }
+        assert_string_equal(shown, cases[i].shown);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,6 +328,7 @@ int main(void)
         cmocka_unit_test(test_pieces),
         cmocka_unit_test(test_cut_track),
         cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_subtitles),
     };
     return cmocka_run_group_tests(tests, make_videos, remove_videos);
 }
