@@ -2,6 +2,7 @@
 // with. Batch norm, additions and activations are left to graph_optimize() to fold.
 #include "nn/import/onnx_internal.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,6 +147,7 @@ static enum kb_code spread(struct onnx_import *im, const struct onnx_node *node,
     enum kb_code code = unfold(im, node, t, &numbers, err);
     if (code != KB_OK)
         return code;
+    assert(numbers);
     if (t->count == n) {
         *ret = TAKE(numbers);
         return KB_OK;

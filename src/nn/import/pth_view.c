@@ -1,6 +1,7 @@
 // From a view into a storage of a PyTorch checkpoint to a tensor of its own.
 #include "nn/import/pth_internal.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -173,6 +174,7 @@ static void convert(void *to, size_t i, const uint8_t *from, enum pickle_storage
 // Row-major, dense, converted to the set's types. n is the number of elements.
 static void copy_view(void *to, const struct view *v, size_t n)
 {
+    assert(v->data);
     int64_t at[TENSOR_MAX_DIMS] = {0}, from = 0, dense = 1;
     bool is_dense = v->type != STORAGE_F64 && v->type != STORAGE_I16;
     for (int d = v->n_dims - 1; d >= 0; d--) {
