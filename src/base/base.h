@@ -16,7 +16,10 @@
 #define TAKE(p) ({ __auto_type take_ = (p); (p) = NULL; take_; })
 // clang-format on
 
-#define ARRAY_LEN(a)         (sizeof(a) / sizeof((a)[0]))
+#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+// Of bytes, as people, disks and the page count them: a GB is 10^9 everywhere.
+#define KB_MB                1e6
+#define KB_GB                1e9
 #define KB_MIN(a, b)         ((a) < (b) ? (a) : (b))
 #define KB_MAX(a, b)         ((a) > (b) ? (a) : (b))
 #define KB_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))

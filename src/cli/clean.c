@@ -45,7 +45,7 @@ static error_t clean_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_KEEP_GB:
         o->keep.keep_bytes =
-            (int64_t)((double)option_float(state, "--keep-gb", arg, 0.01f, 1e6f) * (1 << 30));
+            (int64_t)((double)option_float(state, "--keep-gb", arg, 0.01f, 1e6f) * KB_GB);
         return 0;
     case OPT_LOST:
         o->keep.lost = true;
@@ -99,7 +99,7 @@ static void lost_print(const struct lost *l)
     if (l->n_results + l->n_others > 0)
         printf(_("files that this database does not know stay: %d results, %d others, %.1f MB; "
                  "koubo restore takes the results in, koubo clean --lost removes all of them\n"),
-               l->n_results, l->n_others, (double)l->bytes / (1 << 20));
+               l->n_results, l->n_others, (double)l->bytes / KB_MB);
 }
 
 static bool is_meant(const struct clean_options *o)
@@ -131,8 +131,8 @@ static int run(struct clean_options *o)
         return EXIT_OK;
     printf(o->keep.dry_run ? _("would remove %d files, %.1f MB; %.1f MB would be left\n")
                            : _("removed %d files, %.1f MB; %.1f MB are left\n"),
-           report.n_removed, (double)report.bytes_removed / (1 << 20),
-           (double)report.bytes_left / (1 << 20));
+           report.n_removed, (double)report.bytes_removed / KB_MB,
+           (double)report.bytes_left / KB_MB);
     lost_print(&report.lost);
     return EXIT_OK;
 }

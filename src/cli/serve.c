@@ -83,7 +83,7 @@ static const struct argp_option serve_options[] = {
 
 static int64_t option_gb(struct argp_state *state, const char *option, const char *arg, float low)
 {
-    return (int64_t)((double)option_float(state, option, arg, low, 1e6f) * (1 << 30));
+    return (int64_t)((double)option_float(state, option, arg, low, 1e6f) * KB_GB);
 }
 
 static void parse_limits(int key, char *arg, struct argp_state *state, struct server_params *p)
@@ -189,9 +189,9 @@ static void wait_for_signal(void)
 int cmd_serve(int argc, char **argv)
 {
     struct serve_options o = {.server = {.port = 7860}};
-    o.server.supervisor.worker.min_free_bytes = 10LL << 30;
-    o.server.supervisor.worker.memory_bytes = 8LL << 30;
-    o.server.supervisor.worker.output_bytes = 64LL << 30;
+    o.server.supervisor.worker.min_free_bytes = (int64_t)(10 * KB_GB);
+    o.server.supervisor.worker.memory_bytes = (int64_t)(8 * KB_GB);
+    o.server.supervisor.worker.output_bytes = (int64_t)(64 * KB_GB);
     o.server.supervisor.worker.parent_fd = -1;
     options_parse(&serve_argp, argc, argv, &o);
 

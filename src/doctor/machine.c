@@ -18,7 +18,6 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
-#define GIB                (1024.0 * 1024.0 * 1024.0)
 #define DISK_SAMPLE_BYTES  (32 << 20)
 #define SLOW_DISK_MB_S     20 // a 1080p result is written at about 1 MB/s
 #define MEMORY_NEEDED      (1LL << 30)
@@ -73,7 +72,7 @@ static void look_at_memory(struct doctor *d)
         low ? _("each video that is made takes about 0.5 GB; close other programs, or make one "
                 "at a time (koubo serve --workers 1)")
             : NULL,
-        _("%.1f of %.1f GB available"), free_bytes / GIB, all_bytes / GIB);
+        _("%.1f of %.1f GB available"), free_bytes / KB_GB, all_bytes / KB_GB);
 }
 
 static void look_at_gpu(struct doctor *d)
@@ -127,8 +126,8 @@ static void look_at_disk(struct doctor *d)
                    folder, kb_strerror(errno));
         return;
     }
-    double free_gb = (double)v.f_bavail * (double)v.f_frsize / 1e9;
-    double all_gb = (double)v.f_blocks * (double)v.f_frsize / 1e9;
+    double free_gb = (double)v.f_bavail * (double)v.f_frsize / KB_GB;
+    double all_gb = (double)v.f_blocks * (double)v.f_frsize / KB_GB;
     struct kb_error err = {0};
     double speed = disk_speed(folder, &err);
     if (speed < 0) {

@@ -182,9 +182,21 @@ static const struct page_file *find_file(const struct page *p, const char *name)
     return NULL;
 }
 
+// A browser that was sent to such an address shows a way back.
 static void not_found(struct request *r)
 {
-    reply_problem(r, 404, "not_found", _("there is nothing at this address"));
+    const char *sentence = _("there is nothing at this address");
+    const char *accept = request_header(r, "Accept");
+    if (!accept || !strstr(accept, "text/html")) {
+        reply_problem(r, 404, "not_found", sentence);
+        return;
+    }
+    CLEANUP(kb_freep)
+    char *html = kb_printf("<!doctype html><meta charset=\"utf-8\">"
+                           "<meta name=\"viewport\" content=\"width=device-width\">"
+                           "<title>koubo</title><p>%s</p><p><a href=\"/\">koubo</a></p>\n",
+                           sentence);
+    reply_text(r, 404, "text/html; charset=utf-8", html);
 }
 
 static void send_file(struct request *r, const char *name)
@@ -217,23 +229,10 @@ static void get_asset(struct request *r)
     send_file(r, name);
 }
 
+// The page's views are behind "#": only "/" and its files have addresses.
 static void get_file(struct request *r)
 {
-    const char *name = request_part(r, 0);
-    if (strchr(name, '.'))
-        send_file(r, name);
-    else
-        send_index(r); // one of the page's own views
-}
-
-// The page's views have addresses of their own; what looks like the API or like a file has not.
-static void get_other(struct request *r)
-{
-    const char *path = request_path(r);
-    if (text_begins(path, "/api/") || text_begins(path, "/easy/") || strchr(path, '.'))
-        not_found(r);
-    else
-        send_index(r);
+    send_file(r, request_part(r, 0));
 }
 
 static void get_api(struct request *r)
@@ -254,6 +253,6 @@ const struct route page_routes[] = {
     {"GET", "/{file}", get_file, ROUTE_OPEN, NULL},
     {"GET", "/assets/{file}", get_asset, ROUTE_OPEN, NULL},
     {"GET", "/api/v1/openapi.yaml", get_api, ROUTE_OPEN, NULL},
-    {"GET", "/*", get_other, ROUTE_OPEN, NULL},
+    {"GET", "/*", not_found, ROUTE_OPEN, NULL},
     {0},
 };

@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #define LOG_BYTES       (10 << 20)
-#define UPLOAD_BYTES    ((int64_t)20 << 30)
+#define UPLOAD_BYTES    ((int64_t)(20 * KB_GB))
 #define UPLOADS         200
 #define ERRANDS_WAIT_MS 3000
 
@@ -190,7 +190,7 @@ static enum kb_code say_lost(struct server *s, struct store *store, struct kb_er
         log_warn(_("files of an earlier database lie in '%s': %d results, %d others, %.1f MB. They "
                    "stay. 'koubo restore --data %s' takes the results in, 'koubo clean --lost "
                    "--data %s' removes all of them"),
-                 s->params.data, lost.n_results, lost.n_others, (double)lost.bytes / (1 << 20),
+                 s->params.data, lost.n_results, lost.n_others, (double)lost.bytes / KB_MB,
                  s->params.data, s->params.data);
     return code;
 }

@@ -35,7 +35,7 @@
 #define LONGEST_PAUSE_US  30000000
 #define HANG_MS           60000
 #define CLOCK_LEAP_MS     3000
-#define MEMORY_PER_WORKER (1LL << 30)
+#define MEMORY_PER_WORKER ((int64_t)KB_GB)
 #define MAX_WORKERS       64
 
 struct slot {

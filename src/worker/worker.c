@@ -106,9 +106,9 @@ static void blame_memory(struct worker *w, const struct job_claim *c, struct kb_
         return;
     w->worn = true;
     kb_fail(why, KB_NO_SPACE,
-            _("'%s' needs more memory than the %.1f GB that a worker may take; choose a smaller "
-              "height in the options, or start the server with a larger --memory"),
-            c->video_name, (double)limit / (1 << 30));
+            _("'%s' needs more memory than the %.1f GB that one video may take; choose a smaller "
+              "height in the options, or let who runs the server allow more (--memory)"),
+            c->video_name, (double)limit / KB_GB);
 }
 
 static enum kb_code run_claimed(struct worker *w, const struct job_claim *c,

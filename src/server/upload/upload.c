@@ -5,18 +5,16 @@
 
 #include <sys/statvfs.h>
 
-#define GB 1e9
-
 int64_t upload_limit(const struct server *s)
 {
-    return s->params.upload_bytes > 0 ? s->params.upload_bytes : 20LL << 30;
+    return s->params.upload_bytes > 0 ? s->params.upload_bytes : (int64_t)(20 * KB_GB);
 }
 
 void upload_too_large(struct request *r)
 {
     CLEANUP(kb_freep)
     char *sentence = kb_printf(_("the file is larger than this server takes (%.1f GB)"),
-                               (double)upload_limit(request_server(r)) / GB);
+                               (double)upload_limit(request_server(r)) / KB_GB);
     reply_problem(r, 413, "too_large", sentence);
 }
 
@@ -34,7 +32,7 @@ bool upload_has_room(struct request *r, int64_t bytes)
     char *sentence =
         kb_printf(_("not enough disk space: %.1f GB are free, this file needs %.1f GB and %.1f GB "
                     "must stay free; delete results or files that are no longer needed"),
-                  (double)free_bytes / GB, (double)bytes / GB, (double)keep / GB);
+                  (double)free_bytes / KB_GB, (double)bytes / KB_GB, (double)keep / KB_GB);
     reply_problem(r, 507, "no_space", sentence);
     return false;
 }
