@@ -4,6 +4,7 @@
 
 #include "base/sentence.h"
 #include "queue/change.h"
+#include "queue/estimate.h"
 #include "queue/worker.h"
 
 static const char *place_of(struct queue_test *t, int64_t batch)
@@ -213,6 +214,46 @@ static void test_eta(void **state)
     assert_near(eta_of(t, third), -1);
 }
 
+static struct batch_estimate estimate(struct queue_test *t, const char *audio, const char *video,
+                                      int n, const char *options)
+{
+    const char *videos[4] = {video, video, video, video};
+    struct batch_params p = {.audio = audio, .videos = videos, .n_videos = n, .options = options};
+    struct batch_estimate e;
+    assert_ok(t->err, batch_estimate(t->s, &p, &e, &t->err));
+    return e;
+}
+
+// Before a batch is made: by what was measured here, and nothing before that.
+static void test_estimate(void **state)
+{
+    struct queue_test *t = *state;
+    char audio[33], video[33], bad[33];
+    snprintf(audio, 33, "%s", add_asset(t, "audio", "ready", "a.wav"));
+    snprintf(video, 33, "%s", add_asset(t, "video", "ready", "v.mp4"));
+    snprintf(bad, 33, "%s", add_asset(t, "video", "bad", "b.mp4"));
+    assert_true(estimate(t, audio, video, 1, NULL).seconds < 0);
+    assert_true(estimate(t, audio, video, 1, NULL).bytes < 0);
+    add_batch(t, 1, 5);
+    struct job_claim c = claim(t, "w1");
+    finish(t, &c); // 1 s of 64x48: 4 bytes
+    took_10_s(t);
+    double one = 10.0 * 64 / 48; // of 1 s of 64x64
+    assert_near(estimate(t, audio, video, 1, NULL).seconds, one);
+    assert_near(estimate(t, audio, video, 3, NULL).seconds, 3 * one);
+    assert_near(estimate(t, audio, video, 3, NULL).bytes, 3 * 4.0 * 64 / 48);
+    put_worker(t, "w1");
+    put_worker(t, "w2");
+    assert_near(estimate(t, audio, video, 4, NULL).seconds, 2 * one);
+    assert_near(estimate(t, audio, video, 1, NULL).seconds, one); // one video is not shared
+    assert_near(estimate(t, audio, video, 1, "{\"height\":128}").seconds, 4 * one);
+    assert_near(estimate(t, audio, video, 1, "{\"duration\":0.5}").seconds, one / 2);
+    assert_near(estimate(t, audio, bad, 2, NULL).seconds, 0); // left out
+    assert_true(estimate(t, NULL, video, 1, NULL).seconds < 0);
+    run_sql(t, "UPDATE asset SET width = NULL WHERE name = 'v.mp4'");
+    assert_true(estimate(t, audio, video, 1, NULL).seconds < 0);
+}
+
 // The first job of all tells about the others of its batch when it is far enough.
 static void test_first_eta(void **state)
 {
@@ -282,8 +323,8 @@ static void test_followed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_progress),  TEST(test_useless_videos), TEST(test_place),    TEST(test_eta),
-        TEST(test_first_eta), TEST(test_job_facts),      TEST(test_followed),
+        TEST(test_progress), TEST(test_useless_videos), TEST(test_place),     TEST(test_eta),
+        TEST(test_estimate), TEST(test_first_eta),      TEST(test_job_facts), TEST(test_followed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -419,6 +419,8 @@ static void answers_are_as_documented(void **state)
         {"GET", "/api/v1/batches", "/api/v1/batches?limit=x", NULL, 400},
         {"POST", "/api/v1/batches", "/api/v1/batches", new_batch, 201},
         {"POST", "/api/v1/batches", "/api/v1/batches", "{}", 400},
+        {"POST", "/api/v1/estimate", "/api/v1/estimate", new_batch, 200},
+        {"POST", "/api/v1/estimate", "/api/v1/estimate", "{}", 400},
         {"GET", "/api/v1/batches/{id}", "/api/v1/batches/1", NULL, 200},
         {"PATCH", "/api/v1/batches/{id}", "/api/v1/batches/1", "{\"priority\":1}", 200},
         {"DELETE", "/api/v1/batches/{id}", "/api/v1/batches/1", NULL, 409},

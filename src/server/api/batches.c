@@ -3,6 +3,7 @@
 
 #include "queue/batch.h"
 #include "queue/job.h"
+#include "server/api/estimate.h"
 #include "server/api/fields.h"
 
 #include <stdio.h>
@@ -320,6 +321,7 @@ static void delete_job(struct request *r)
 
 const struct route api_batches_routes[] = {
     {"POST", "/api/v1/batches", batches_create, 0, NULL},
+    {"POST", "/api/v1/estimate", estimate_batch, 0, NULL},
     {"GET", "/api/v1/batches", batches_list, 0, NULL},
     {"GET", "/api/v1/batches/{id}", batches_show, 0, NULL},
     {"PATCH", "/api/v1/batches/{id}", batches_change, 0, NULL},

@@ -1,0 +1,88 @@
+#include "queue/estimate.h"
+
+#include "queue/options.h"
+#include "store/sql.h"
+
+// Seconds and pixels of the result of one video, multiplied; 0: it cannot be used.
+static enum kb_code output_of(struct store *s, const char *video, const struct batch_options *o,
+                              double speech_s, double *ret, bool *ret_known, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(s, &q, err,
+                                    "SELECT state <> 'bad' AND kind <> 'audio', duration_ms, width,"
+                                    " height FROM asset WHERE id = ?",
+                                    "t", video);
+    *ret = 0;
+    *ret_known = true;
+    if (code != KB_OK)
+        return code == KB_EOF ? KB_OK : code;
+    if (!sqlite3_column_int(q, 0))
+        return KB_OK;
+    double film_s = sqlite3_column_double(q, 1) / 1000, width = sqlite3_column_double(q, 2);
+    double height = sqlite3_column_double(q, 3), seconds = speech_s;
+    if (o->dub.keep_video)
+        seconds = KB_MAX(seconds, film_s);
+    if (o->dub.duration_us > 0)
+        seconds = KB_MIN(seconds, (double)o->dub.duration_us / 1e6);
+    double scale = o->dub.height > 0 && height > 0 ? o->dub.height / height : 1;
+    *ret_known = width > 0 && height > 0;
+    *ret = seconds * width * height * scale * scale;
+    return KB_OK;
+}
+
+static enum kb_code find_speech(struct store *s, const char *audio, double *ret_s,
+                                struct kb_error *err)
+{
+    int64_t ms = 0;
+    enum kb_code code =
+        audio
+            ? store_query_int(s, &ms, err,
+                              "SELECT coalesce(duration_ms, 0) FROM asset WHERE id = ?", "t", audio)
+            : KB_OK;
+    *ret_s = (double)ms / 1000;
+    return code;
+}
+
+static enum kb_code estimate(struct store *s, const struct batch_params *p,
+                             const struct batch_options *o, struct batch_estimate *ret,
+                             struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    double speech_s = 0, output = 0;
+    int n = 0;
+    bool known = true;
+    int64_t n_workers = 0;
+    *ret = (struct batch_estimate){-1, -1};
+    enum kb_code code = find_speech(s, p->audio, &speech_s, err);
+    for (int i = 0; code == KB_OK && i < p->n_videos; i++) {
+        double one = 0;
+        bool one_known = false;
+        code = output_of(s, p->videos[i], o, speech_s, &one, &one_known, err);
+        known = known && one_known;
+        output += one;
+        n += one > 0;
+    }
+    if (code == KB_OK)
+        code = store_query_int(s, &n_workers, err,
+                               "SELECT count(*) FROM worker WHERE kind = 'generate'"
+                               " AND state <> 'stopped'",
+                               "");
+    if (code == KB_OK)
+        code = store_query(s, &q, err, "SELECT seconds, bytes FROM pace", "");
+    if (code != KB_OK || speech_s <= 0 || !known || sqlite3_column_type(q, 0) == SQLITE_NULL)
+        return code;
+    double at_once = (double)KB_MAX(1, KB_MIN(n_workers, (int64_t)n));
+    ret->seconds = output * sqlite3_column_double(q, 0) / at_once;
+    ret->bytes = output * sqlite3_column_double(q, 1);
+    return KB_OK;
+}
+
+enum kb_code batch_estimate(struct store *s, const struct batch_params *p,
+                            struct batch_estimate *ret, struct kb_error *err)
+{
+    CLEANUP(batch_options_free) struct batch_options o = {0};
+    enum kb_code code = p->options ? batch_options_parse(p->options, &o, err) : KB_OK;
+    if (code == KB_OK)
+        code = store_begin_read(s, err);
+    return code == KB_OK ? store_end(s, estimate(s, p, &o, ret, err), err) : code;
+}
