@@ -1,5 +1,6 @@
 // Names as users call their files. They are shown, logged and offered for downloads, and never
-// become paths; still nothing in them may fool a reader or a program behind us.
+// become paths but by path_safe_name(); still nothing in them may fool a reader or a program behind
+// us.
 #include "asset/name.h"
 #include "base/utf8.h"
 
