@@ -1,6 +1,7 @@
 // What a user does with the page, in a real browser. See backend.mjs for the server.
 //   node tests/web/page.mjs [part of a test's name]
 import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
 import path from 'node:path';
 import { run, temporary_folder, until } from '../e2e/server.mjs';
 import { start_backend } from './backend.mjs';
@@ -109,6 +110,33 @@ await run({
         const player = page.locator('.result video');
         await player.waitFor({ timeout: 60000 });
         await until('the result to load', () => player.evaluate((v) => v.readyState >= 1 && v.duration > 1));
+        page.faults();
+        await page.context().close();
+    },
+
+    async a_result_is_renamed_and_done_again() {
+        const page = await open();
+        await open_tab(page, 'results');
+        const result = page.getByTestId('result').filter({ hasText: '老师-1' }).first();
+        await result.getByRole('button', { name: /^重命名/ }).click();
+        await page.getByTestId('result').getByRole('textbox').fill('第 1 讲');
+        await page.keyboard.press('Enter');
+        const renamed = page.getByTestId('result').filter({ hasText: '第 1 讲.mp4' });
+        await renamed.waitFor();
+        await page.getByRole('region', { name: '课程', exact: true }).getByRole('button', { name: '只看这批' }).click();
+        await until('the two of its batch', async () => await page.getByTestId('result').count() === 2);
+        await page.getByText('全选本页').click();
+        await page.getByTestId('zip').getByText('打包下载选中的 2 个').waitFor();
+        if (server.kill) { // the file lies on this machine, where the system view says
+            await open_tab(page, 'system');
+            const where = await page.getByTestId('results-folder').textContent();
+            if (!server.mock) holds(readdirSync(where, { recursive: true }).some((f) => path.basename(f) === '第 1 讲.mp4'), `the file is in ${where}`);
+            await open_tab(page, 'results');
+        }
+        await renamed.getByRole('button', { name: /^再用新音频做一次/ }).click();
+        await page.getByText('1 个视频和原来的参数已放好').waitFor();
+        holds(await page.getByTestId('video-row').count() === 1, 'its video is in the list');
+        await page.getByTestId('video-row').getByText('老师-1.mp4').waitFor();
         page.faults();
         await page.context().close();
     },
