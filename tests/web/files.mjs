@@ -192,7 +192,7 @@ await run({
     },
 
     async all_pages_are_marked_and_the_player_goes_through_them() {
-        await with_results([['甲', Array(13).fill(['老师.mp4', '同事.mp4']).flat()], ['乙', ['老师.mp4']]], async (page) => {
+        await with_results([['甲', Array(13).fill(['老师.mp4', '同事.mp4']).flat()], ['乙', ['老师.mp4']]], async (page, mock) => {
             await count(page, 24);
             const group = page.getByTestId('group').filter({ hasText: '甲' });
             await group.getByText('共 26 个').waitFor(); // and not the 23 of this page
@@ -201,6 +201,17 @@ await run({
             await page.getByTestId('mark-all').click();
             await page.getByText('已选 27 个').waitFor();
             holds(!(await page.getByTestId('zip').getAttribute('href')).includes('jobs='), 'all of them need no list');
+            // More than an address has room for, and not all of them.
+            mock['GET results'] = function (context) {
+                if (context.id !== 'ids') return Mock.prototype['GET results'].call(this, context);
+                return this.json(context.response, { jobs: [...this.queue.rows.job.keys(), ...Array.from({ length: 2000 }, (_, i) => 1e6 + i)] });
+            };
+            await page.getByRole('button', { name: '取消选择' }).click();
+            await page.getByText('全选本页').click();
+            await page.getByTestId('mark-all').click();
+            await page.getByText('已选 2027 个').waitFor();
+            await page.getByTestId('zip').click();
+            await page.getByText('一次最多打包选中的 2000 个').waitFor();
             await page.getByRole('button', { name: '取消选择' }).click();
 
             await results(page).nth(22).getByRole('button', { name: /^播放/ }).click();

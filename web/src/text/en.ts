@@ -116,7 +116,7 @@ const en: Texts = {
         sort: 'Order', sorts: { newest: 'Newest first', oldest: 'Oldest first', name: 'By name', size: 'Largest first', duration: 'Longest first' },
         only: 'Batch: {name}', notOnly: 'Show all batches', onlyThis: 'Only this batch', rename: 'Rename {name}', renameShort: 'Rename',
         before: 'Previous', after: 'Next', keys: '← → previous and next, Shift with them to seek',
-        again: 'Again with new speech', againReady: '{n} videos are in the list with their options; upload the new speech', againGone: 'The video it was made of was deleted',
+        tooMany: 'At most {n} selected ones go into a zip; select all pages, or take them by batch or date', again: 'Again with new speech', againReady: '{n} videos are in the list with their options; upload the new speech', againGone: 'The video it was made of was deleted',
         againSure: 'Put the {n} selected videos in the list? The other {others} leave the list.', againYes: 'Replace the list',
     },
     log: {

@@ -106,7 +106,7 @@ const zh = {
         sort: '排序', sorts: { newest: '最新在前', oldest: '最早在前', name: '按名称', size: '从大到小', duration: '从长到短' },
         only: '只看批次：{name}', notOnly: '看全部批次', onlyThis: '只看这批', rename: '重命名 {name}', renameShort: '重命名',
         before: '上一个', after: '下一个', keys: '按 ← → 看上一个、下一个，Shift 加 ← → 快退快进',
-        again: '再用新音频做一次', againReady: '{n} 个视频和原来的参数已放好，请上传新的音频', againGone: '原来的视频已经删除，不能再做一次',
+        tooMany: '一次最多打包选中的 {n} 个；请全选所有页，或按批次、日期分开打包', again: '再用新音频做一次', againReady: '{n} 个视频和原来的参数已放好，请上传新的音频', againGone: '原来的视频已经删除，不能再做一次',
         againSure: '把视频列表换成选中的 {n} 个？现在列表里的另外 {others} 个会移出列表。', againYes: '换成这些',
     },
     log: {
