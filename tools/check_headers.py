@@ -37,7 +37,8 @@ for header in headers:
 # libraries are those that any part of the program is built with.
 commands = json.loads((build / "compile_commands.json").read_text())
 words = {word: None for command in commands for word in shlex.split(command["command"])}
-alone = subprocess.run([shlex.split(commands[0]["command"])[0], "-std=gnu17", "-D_GNU_SOURCE", "-Wall", "-Werror", "-fsyntax-only",
+compiler = shlex.split(commands[0]["command"].removeprefix("ccache "))[0]
+alone = subprocess.run([compiler, "-std=gnu17", "-D_GNU_SOURCE", "-Wall", "-Werror", "-fsyntax-only",
                         *(word for word in words if re.match("-I/|-isystem", word)), f"-I{source / 'src'}",
                         "-x", "c", *(source / "src" / header for header in headers)], capture_output=True, text=True)
 if alone.returncode != 0:

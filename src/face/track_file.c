@@ -151,7 +151,7 @@ static void *take_block(struct input *in, size_t n, size_t item_size)
     size_t size;
     if (__builtin_mul_overflow(n, item_size, &size) || size > in->size - in->at)
         return NULL;
-    void *copy = malloc(KB_MAX(size, 1));
+    void *copy = calloc(1, KB_MAX(size, 1));
     if (copy)
         take(in, copy, size);
     return copy;

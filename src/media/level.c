@@ -5,8 +5,8 @@
 #include <float.h>
 #include <math.h>
 
-#define BLOCK     200   // samples; 12.5 ms at 16 kHz
-#define LOWEST_DB -180. // of the first bin
+#define BLOCK     200     // samples; 12.5 ms at 16 kHz
+#define LOWEST_DB (-180.) // of the first bin
 #define BIN_DB    0.5
 // The loudest part of the time may be a knock, at most so many blocks of it; what is so far below
 // the mean is a pause.

@@ -18,26 +18,26 @@
 #define HEARD        0.22
 #define MUCH_LOUDER  4
 
-#define MEND(type)                                                                                 \
-    static int64_t mend_##type(type *x, int n, type gain, float *peak)                             \
-    {                                                                                              \
-        int64_t bad = 0;                                                                           \
-        type highest = 0;                                                                          \
-        for (int i = 0; i < n; i++) {                                                              \
-            type size = x[i] < 0 ? -x[i] : x[i];                                                   \
-            if (!(size <= (type)LARGEST)) {                                                        \
-                x[i] = 0;                                                                          \
-                bad++;                                                                             \
-                continue;                                                                          \
-            }                                                                                      \
-            highest = size > highest ? size : highest;                                             \
-            x[i] *= gain;                                                                          \
-        }                                                                                          \
-        *peak = KB_MAX(*peak, (float)highest);                                                     \
-        return bad;                                                                                \
+// n floats, or doubles. Those that are no numbers become 0; how many.
+static int64_t mend(void *samples, bool doubles, int n, double gain, float *peak)
+{
+    float *singles = samples;
+    double *wide = samples, highest = 0;
+    int64_t bad = 0;
+    for (int i = 0; i < n; i++) {
+        double x = doubles ? wide[i] : (double)singles[i];
+        bool number = fabs(x) <= LARGEST; // false for NaN, too
+        bad += !number;
+        x = number ? x : 0;
+        highest = KB_MAX(highest, fabs(x));
+        if (doubles)
+            wide[i] = x * gain;
+        else
+            singles[i] = (float)(x * gain);
     }
-MEND(float)
-MEND(double)
+    *peak = KB_MAX(*peak, (float)highest);
+    return bad;
+}
 
 int samples_mend(AVFrame *f, float gain, float *peak, int64_t *n_bad)
 {
@@ -52,9 +52,7 @@ int samples_mend(AVFrame *f, float gain, float *peak, int64_t *n_bad)
     bool planar = av_sample_fmt_is_planar(f->format) == 1;
     int planes = planar ? channels : 1, n = planar ? f->nb_samples : f->nb_samples * channels;
     for (int p = 0; p < planes; p++)
-        *n_bad += packed == AV_SAMPLE_FMT_FLT
-                      ? mend_float((float *)f->extended_data[p], n, gain, peak)
-                      : mend_double((double *)f->extended_data[p], n, (double)gain, peak);
+        *n_bad += mend(f->extended_data[p], packed == AV_SAMPLE_FMT_DBL, n, (double)gain, peak);
     return 0;
 }
 

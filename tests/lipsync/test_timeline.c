@@ -301,8 +301,8 @@ static void test_subtitles(void **state)
         subtitle_add(&e.tracks[1], 2 * STEP_US - 7000, 5 * STEP_US - 1, "1");
         subtitle_add(&e.tracks[1], -STEP_US, STEP_US / 2, "3");
         subtitle_add(&e.tracks[1], 90 * STEP_US, 91 * STEP_US, "4");
-        const struct timeline_params sp = {r, track, cases[i].loop, cases[i].start * STEP_US,
-                                           cases[i].length * STEP_US, 0};
+        const struct timeline_params sp = {
+            r, track, cases[i].loop, cases[i].start * STEP_US, cases[i].length * STEP_US, 0};
         assert_ok(err, subtitles_place(&e, &sp, &err));
         assert_int_equal(e.n_tracks, 1); // an empty one is dropped
         char shown[64] = "";

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define NAME_LETTERS 200
-#define VIDEOS_MAX   1000
 
 static void answer_batch(struct request *r, int status, int64_t id)
 {
@@ -35,23 +34,6 @@ static void answer_job(struct request *r, int64_t id)
 
 // --- making one
 
-// An entry of "videos": an id, or {"id": …, "face_at": [x, y]}. NULL: it is neither.
-static const char *video_of(const json_t *entry)
-{
-    const json_t *id = json_is_object(entry) ? json_object_get(entry, "id") : entry;
-    const json_t *at = json_object_get(entry, "face_at");
-    size_t known = json_object_size(entry) - (at != NULL);
-    if (!json_is_string(id) || (json_is_object(entry) && known != 1))
-        return NULL;
-    for (size_t i = 0; i < 2 && at && !json_is_null(at); i++) {
-        const json_t *number = json_array_get(at, i);
-        double value = json_number_value(number);
-        if (json_array_size(at) != 2 || !json_is_number(number) || !(value >= 0 && value <= 1))
-            return NULL;
-    }
-    return json_string_value(id);
-}
-
 // Whom somebody chose in each video, x < 0 where nobody did: a new array of n.
 static float (*take_faces(const json_t *body, int n))[2]
 {
@@ -64,35 +46,6 @@ static float (*take_faces(const json_t *body, int n))[2]
             ret[i][k] = chosen ? (float)json_number_value(json_array_get(at, k)) : -1;
     }
     return ret;
-}
-
-// The ids in "videos": *ret points into body, free() the array alone.
-static bool take_videos(struct request *r, json_t *body, const char ***ret, int *ret_n)
-{
-    json_t *videos = json_object_get(body, "videos");
-    size_t n = json_array_size(videos), i;
-    json_t *id;
-    bool good = n >= 1 && n <= VIDEOS_MAX;
-    json_array_foreach(videos, i, id)
-    {
-        good = good && video_of(id);
-    }
-    if (!good) {
-        struct kb_error err = {0};
-        kb_fail(&err, KB_BAD_INPUT,
-                _("the field 'videos' must be a list of 1 to %d ids of uploaded videos, or of "
-                  "objects {\"id\": …, \"face_at\": [x, y]} with numbers from 0 to 1"),
-                VIDEOS_MAX);
-        reply_error(r, &err);
-        return false;
-    }
-    *ret = kb_alloc(n * sizeof(**ret));
-    json_array_foreach(videos, i, id)
-    {
-        (*ret)[i] = video_of(id);
-    }
-    *ret_n = (int)n;
-    return true;
 }
 
 static void batches_create(struct request *r)
@@ -110,7 +63,7 @@ static void batches_create(struct request *r)
     if (!body || !fields_known(r, body, names) ||
         !field_text(r, body, "name", false, NAME_LETTERS, &p.name) ||
         !field_text(r, body, "audio", true, 64, &p.audio) ||
-        !take_videos(r, body, &videos, &p.n_videos) ||
+        !field_videos(r, body, &videos, &p.n_videos) ||
         !field_object(r, body, "options", &options) ||
         !field_int(r, body, "priority", 0, 9, &priority, &has_priority) ||
         !field_object(r, body, "notify", &notify) || (notify && !take_notify(r, notify, &told)))
