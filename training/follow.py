@@ -18,7 +18,7 @@ import numpy as np
 
 from network import write_safetensors
 
-N_POINTS, LIPS, MIDDLE, LOWER = 218, slice(36, 76), slice(96, 116), slice(116, 165)  # of a track of version 3
+N_POINTS, LIPS, MIDDLE, LOWER = 218, slice(36, 76), slice(96, 116), slice(116, 165)  # of a track of version 4
 IDS = [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
        148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
        61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146,
@@ -56,14 +56,14 @@ SURE, SIGMA, MOST = 0.8, 0.8, 600  # least score; smoothing in frames; frames of
 
 
 def read_track(path):
-    """One (frames, N_POINTS, 3) array in pixels of each face of a .kbt file of version 3, docs/track-file.md."""
+    """One (frames, N_POINTS, 3) array in pixels of each face of a .kbt file of version 4, docs/track-file.md."""
     with open(path, 'rb') as f:
         data = f.read()
     version, header = np.frombuffer(data, '<u4', 2, 8)
-    if data[:8] != b'KBTRACK\0' or version != 3:
-        raise SystemExit(f'{path} is no track of version 3; make it with: koubo preprocess -o FOLDER VIDEO')
-    _, _, n_frames, n_faces = np.frombuffer(data, '<i4', 4, 16)
-    at, faces = aligned(header) + 8 * int(n_frames), []
+    if data[:8] != b'KBTRACK\0' or version != 4:
+        raise SystemExit(f'{path} is no track of version 4; make it with: koubo preprocess -o FOLDER VIDEO')
+    _, _, n_frames, n_faces, n_cuts = np.frombuffer(data, '<i4', 5, 16)
+    at, faces = aligned(header) + 8 * (int(n_frames) + int(n_cuts)), []
     record = np.dtype([('box', '<f4', 4), ('points', '<u2', (N_POINTS, 2)), ('angles', '<i2', 3), ('score', '<u2'),
                        ('depth', '<i2', N_POINTS), ('cover', '<u2', 2)])
     for _ in range(n_faces):
