@@ -188,9 +188,10 @@ static struct likeness *look_at_all(const struct track *t)
 
 static int next_view(const struct track *t, int frame)
 {
+    const struct track_cut *cuts = track_cuts(t);
     for (int i = track_shot(t, frame); i < t->info.n_cuts; i++)
-        if (!t->cuts[i].jump)
-            return t->cuts[i].frame;
+        if (!cuts[i].jump)
+            return cuts[i].frame;
     return t->info.n_frames;
 }
 

@@ -1,4 +1,4 @@
-// Who is animated where: the face that a job asks for, in every view of the film (track_view()).
+// Who is animated where: the face that a job asks for, in every view of the film.
 //
 // Where the chosen one is seen, it is them. In another view somebody is animated too, for most
 // often it is the same person whom nobody recognised (face/likeness.h): by the same choice, but

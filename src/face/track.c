@@ -188,14 +188,6 @@ int track_shot(const struct track *t, int frame)
     return low;
 }
 
-int track_view(const struct track *t, int frame)
-{
-    int n = 0;
-    for (int i = track_shot(t, frame) - 1; i >= 0; i--)
-        n += !t->cuts[i].jump;
-    return n;
-}
-
 // The frames [*first, *end) around this one that no cut parts from it.
 static void shot_around(const struct track *t, int frame, int *first, int *end)
 {

@@ -64,9 +64,8 @@ struct track_cut {
     int32_t jump;  // 1: the same view goes on, with the same faces; 0: another view
 };
 const struct track_cut *track_cuts(const struct track *t); // info.n_cuts of them
-// Number of the stretch without any cut, and of the view, that the frame lies in; from 0.
+// Number of the stretch without any cut that the frame lies in; from 0.
 int track_shot(const struct track *t, int frame);
-int track_view(const struct track *t, int frame);
 
 // The part of the lower lip that is not seen in most frames, 0..1: a microphone before the mouth
 // all the time, which `cover` does not tell.

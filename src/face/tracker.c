@@ -92,8 +92,8 @@ static bool mesh_usable(const struct mesh *mesh, const AVFrame *frame)
            box_size(box) < 4 * (float)KB_MAX(frame->width, frame->height);
 }
 
-// Pictures of mouths are large: only those persons who would be faces of the track if the video
-// ended here may hold all that a face may.
+// Pictures of mouths are large: only the most seen persons of the film so far may hold all that a
+// face may.
 static void share_libraries(struct tracker *k)
 {
     for (int i = 0; i < k->n_persons; i++) {

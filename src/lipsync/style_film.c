@@ -14,7 +14,7 @@
 #include <xxhash.h>
 
 #define STYLE_MAGIC   "KBSTYLE"
-#define STYLE_VERSION 1
+#define STYLE_VERSION 2
 #define PIECE         16384 // samples
 #define NUMBER_MAX    100   // of any in the file
 #define SURE_MIN      0.5   // of the judge of sync

@@ -56,7 +56,7 @@ static bool find_next_part(const struct decoded *d, int64_t *ret_at)
 {
     if (!av_match_name(d->source.demux->iformat->name, "wav"))
         return false;
-    int fd = open(d->source.path, O_RDONLY | O_CLOEXEC);
+    int fd = open(d->path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return false;
     int64_t end, next_end;
@@ -69,9 +69,9 @@ static bool find_next_part(const struct decoded *d, int64_t *ret_at)
     return found;
 }
 
-static enum kb_code open_part(struct decoded *d, const char *path, int64_t at, struct kb_error *err)
+static enum kb_code open_part(struct decoded *d, int64_t at, struct kb_error *err)
 {
-    enum kb_code code = demux_open_at(&d->source, path, at, AVMEDIA_TYPE_AUDIO, d->cancel, err);
+    enum kb_code code = demux_open_at(&d->source, d->path, at, AVMEDIA_TYPE_AUDIO, d->cancel, err);
     if (code == KB_OK)
         code = demux_open_decoder(&d->source, 1, err);
     d->part_at = at;
@@ -92,9 +92,8 @@ static enum kb_code next_part(struct decoded *d, struct kb_error *err)
     int64_t at;
     if (++d->n_parts > MAX_PARTS || !find_next_part(d, &at))
         return KB_EOF;
-    CLEANUP(kb_freep) char *path = kb_strdup(d->source.path);
     demux_close(&d->source);
-    enum kb_code code = open_part(d, path, at, err);
+    enum kb_code code = open_part(d, at, err);
     return code == KB_BAD_INPUT ? KB_EOF : code;
 }
 
@@ -279,8 +278,8 @@ const AVFrame *decoded_first(const struct decoded *d)
 enum kb_code decoded_open(struct decoded *d, const char *path, float gain,
                           const struct cancel *cancel, struct kb_error *err)
 {
-    *d = (struct decoded){.gain = gain > 0 ? gain : 1, .cancel = cancel};
-    enum kb_code code = open_part(d, path, 0, err);
+    *d = (struct decoded){.path = kb_strdup(path), .gain = gain > 0 ? gain : 1, .cancel = cancel};
+    enum kb_code code = open_part(d, 0, err);
     if (code == KB_OK) {
         d->duration_us = demux_duration_us(&d->source);
         code = look_ahead(d, err);
@@ -301,5 +300,6 @@ void decoded_close(struct decoded *d)
         av_frame_free(&d->ahead[i].frame);
     av_channel_layout_uninit(&d->layout);
     demux_close(&d->source);
+    free(d->path);
     *d = (struct decoded){0};
 }

@@ -17,7 +17,8 @@ struct upcoming {
 
 // All-zero is closed. Stays where it is while it is open.
 struct decoded {
-    struct demux source;
+    char *path;
+    struct demux source; // of the part that is being read; closed between two
     int n_parts;
     int64_t part_at;     // byte of the file where the source begins
     int64_t duration_us; // as demux_duration_us() said of the first part

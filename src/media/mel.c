@@ -21,6 +21,7 @@
 #define PIECE       4096
 #define SILENCE     1e-8f // -160 dB: whatever is added, it stays below what the network knows
 #define MOST_GAIN   60.0  // dB; what is quieter than -90 dB is the noise of 16 bits
+#define CLICK_DB    30    // speech itself reaches 20 above its level
 
 // The few bins of the spectrum one band looks at.
 struct band {
@@ -234,6 +235,11 @@ enum kb_code mel_from_file(struct mel **ret, const char *path, bool loudnorm,
     if (code != KB_OK)
         return kb_wrap(err, "'%s'", path);
     m->sound = *audio_facts(audio);
+    // So far above the speech is a click: what is heard is scaled to the speech, and the click
+    // clipped.
+    double level = level_db(&m->level);
+    if (isfinite(level))
+        m->sound.peak = (float)fmin((double)m->sound.peak, pow(10, (level + CLICK_DB) / 20));
     watch_tell(watch, STAGE_AUDIO, m->n_columns, m->n_columns);
     *ret = TAKE(m);
     return KB_OK;

@@ -33,7 +33,7 @@ static enum kb_code cannot_convert(const struct sound *s, int e, struct kb_error
     if (e == AVERROR(ENOMEM))
         return kb_no_memory(err);
     return kb_fail(err, KB_BAD_INPUT, _("the sound of '%s' cannot be converted: %s"),
-                   s->source.source.path, ffmpeg_error(e));
+                   s->source.path, ffmpeg_error(e));
 }
 
 static int describe(const struct sound *s, char *ret, size_t size)

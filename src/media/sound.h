@@ -35,7 +35,8 @@ struct sound_facts {
     double missing_s; // in all holes
     int changes;      // of rate, channels or format on the way
     int64_t n_broken; // times that something did not decode, with or without a hole
-    float peak;       // of float samples: above 1 is above 0 dB. 0 if there were none.
+    float peak;       // of float samples: above 1 is above 0 dB. 0 if there were none. From
+                      // mel_sound(): of the speech, without clicks.
     int64_t n_bad;    // samples that were no numbers
 };
 

@@ -15,7 +15,7 @@ struct soundtrack_params {
     // What was found when it was read to its end, or NULL. Packets of a sound that is whole may be
     // copied; one with holes, damage or several formats is encoded anew, as it was read, and what
     // is above 0 dB is scaled.
-    const struct sound_facts *facts;
+    const struct sound_facts *facts; // borrowed while soundtrack_open() runs
     bool loudnorm;
 };
 

@@ -42,7 +42,7 @@ struct writer_params {
 // Opens path.part and writes the header. AAC sound is copied as it is when no filter or resampling
 // is asked for, the container carries it and nothing is missing in it, else encoded to AAC at 192
 // kbit/s, sample rate and up to two channels kept. KB_BAD_INPUT, KB_NO_SPACE, KB_NOT_FOUND (folder
-// missing), KB_UNAVAILABLE (no libx264).
+// missing), KB_UNAVAILABLE (no libx264, or no libx265).
 enum kb_code writer_open(struct writer **ret, const char *path, const struct writer_params *params,
                          struct kb_error *err);
 

@@ -220,7 +220,7 @@ static void add_cut(struct track *t, int frame, int jump)
     t->cuts[n] = (struct track_cut){frame, jump};
 }
 
-// Nothing is smoothed over a cut, and each frame knows its shot and its view.
+// Nothing is smoothed over a cut, and each frame knows its shot.
 static void test_cuts(void **state)
 {
     CLEANUP(track_free) struct track *t = make_track();
@@ -230,13 +230,10 @@ static void test_cuts(void **state)
     add_cut(t, 40, 1);
     add_cut(t, 50, 0);
     static const struct {
-        int frame, shot, view;
-    } cases[] = {{0, 0, 0},  {14, 0, 0}, {15, 1, 1}, {16, 2, 1},
-                 {39, 2, 1}, {40, 3, 1}, {50, 4, 2}, {N_FRAMES - 1, 4, 2}};
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        int frame, shot;
+    } cases[] = {{0, 0}, {14, 0}, {15, 1}, {16, 2}, {39, 2}, {40, 3}, {50, 4}, {N_FRAMES - 1, 4}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         assert_int_equal(track_shot(t, cases[i].frame), cases[i].shot);
-        assert_int_equal(track_view(t, cases[i].frame), cases[i].view);
-    }
     // From frame 40 on the face stands elsewhere.
     struct track_face before, after, alone;
     float p[TRACK_N_POINTS][2], box[4], mean[4];

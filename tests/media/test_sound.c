@@ -333,6 +333,22 @@ static void test_above_full_scale(void **state)
     }
 }
 
+// One sample of rubbish, as large as it likes, does not make the speech inaudible.
+static void test_click(void **state)
+{
+    float samples[FRAMES];
+    for (int i = 0; i < FRAMES; i++)
+        samples[i] = chirp(i);
+    samples[RATE] = 1e4f;
+    const char *path = make_wav("click.wav", samples, FRAMES, 1);
+    CLEANUP(mel_free) struct mel *mel = mel_of(path);
+    make_film(path, mel, true);
+    CLEANUP(heard_clear) struct heard film = play(make_path("film.mp4"));
+    double loud = sqrt(square(film.samples + 2 * RATE, PIECE) / square(samples + 2 * RATE, PIECE));
+    if (loud < 0.05)
+        fail_msg("the speech is %g times as loud as it was", loud);
+}
+
 // Two channels that are opposites, whole or in part: heard as one alone.
 static void test_opposite_channels(void **state)
 {
@@ -394,9 +410,13 @@ static void test_joined(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stamps),           cmocka_unit_test(test_damaged_frames),
-        cmocka_unit_test(test_transport_stream), cmocka_unit_test(test_no_numbers),
-        cmocka_unit_test(test_above_full_scale), cmocka_unit_test(test_opposite_channels),
+        cmocka_unit_test(test_stamps),
+        cmocka_unit_test(test_damaged_frames),
+        cmocka_unit_test(test_transport_stream),
+        cmocka_unit_test(test_no_numbers),
+        cmocka_unit_test(test_above_full_scale),
+        cmocka_unit_test(test_click),
+        cmocka_unit_test(test_opposite_channels),
         cmocka_unit_test(test_joined),
     };
     return cmocka_run_group_tests(tests, make_setup, make_teardown);

@@ -301,7 +301,8 @@ enum kb_code onnx_model_read(struct onnx_model *ret, const void *data, size_t si
         return kb_fail(err, KB_BAD_INPUT,
                        _("the ONNX file holds functions, which koubo does not unfold; export it "
                          "again with torch.onnx.export(…, dynamo=False)"));
-    if (!g || !g->n_node || g->n_node > MAX_NODES || g->n_initializer > MAX_CONSTANTS)
+    if (!g || !g->n_node || g->n_node > MAX_NODES || g->n_initializer > MAX_CONSTANTS ||
+        g->n_input > MAX_CONSTANTS || g->n_output > MAX_NODES)
         return kb_fail(err, KB_BAD_INPUT, _("the ONNX file holds no network, or far too much"));
     enum kb_code code = read_constants(ret, g, err);
     if (code == KB_OK)

@@ -47,11 +47,18 @@ static const char *plain_name(const char *name)
     return name;
 }
 
+static enum kb_code too_many(struct walk *w)
+{
+    return kb_fail(w->err, KB_BAD_INPUT, _("the model has too many modules"));
+}
+
 // A dict of tensors; what else is in it (optimizer, step counts) is passed over.
 static enum kb_code add_dict(struct walk *w, const char *prefix, const struct pickle_value *dict)
 {
     for (size_t i = 0; dict && dict->kind == PICKLE_DICT && i + 1 < dict->items.n; i += 2) {
         const struct pickle_value *key = dict->items.at[i], *value = dict->items.at[i + 1];
+        if (++w->steps > MAX_STEPS)
+            return too_many(w);
         if (key->kind != PICKLE_TEXT || value->kind != PICKLE_TENSOR)
             continue;
         CLEANUP(kb_freep) char *name = join_name(w, prefix, key);
@@ -75,7 +82,7 @@ static enum kb_code add_modules(struct walk *w, const char *prefix, const struct
     for (size_t i = 0; dict && dict->kind == PICKLE_DICT && i + 1 < dict->items.n; i += 2) {
         const struct pickle_value *key = dict->items.at[i], *value = dict->items.at[i + 1];
         if (++w->steps > MAX_STEPS)
-            return kb_fail(w->err, KB_BAD_INPUT, _("the model has too many modules"));
+            return too_many(w);
         if (key->kind != PICKLE_TEXT || value->kind != PICKLE_OBJECT)
             continue;
         CLEANUP(kb_freep) char *name = join_name(w, prefix, key);
