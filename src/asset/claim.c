@@ -115,11 +115,12 @@ enum kb_code asset_set_facts(struct store *s, const char *id, const struct asset
         s, &n, err,
         "UPDATE asset SET state = 'ready', kind = ?, duration_ms = NULLIF(?, 0),"
         " width = NULLIF(?, 0), height = NULLIF(?, 0), fps = NULLIF(?, 0.0), codec = ?,"
-        " faces = NULLIF(?, -1), face_boxes = ?, warnings = ?, peaks = ?, thumbnail = ?, error = "
-        "NULL,"
-        " worker = NULL, lease_ms = NULL WHERE id = ? AND state = 'new'",
-        "tiiidtitttit", f->kind, f->duration_ms, (int64_t)f->width, (int64_t)f->height, f->fps,
+        " faces = NULLIF(?, -1), face_boxes = ?, face_boxes_at = iif(?, ?, NULL), warnings = ?,"
+        " peaks = ?, thumbnail = ?, error = NULL, worker = NULL, lease_ms = NULL"
+        " WHERE id = ? AND state = 'new'",
+        "tiiidtitidttit", f->kind, f->duration_ms, (int64_t)f->width, (int64_t)f->height, f->fps,
         f->codec, strcmp(f->kind, "video") == 0 ? (int64_t)f->n_faces : (int64_t)-1, boxes,
-        warnings, peaks, (int64_t)f->thumbnail, id);
+        (int64_t)(f->n_face_boxes > 0), f->face_boxes_at, warnings, peaks, (int64_t)f->thumbnail,
+        id);
     return code == KB_OK && n == 0 ? asset_not_found(err) : code;
 }

@@ -27,6 +27,7 @@ struct asset_facts {
     int n_faces;      // most seen in one of the frames looked at; -1 unknown
     int n_face_boxes; // in the picture that is the thumbnail, ASSET_FACE_BOXES at most
     float face_boxes[ASSET_FACE_BOXES][4]; // x, y, width, height, 0..1 of it
+    double face_boxes_at;                  // when that picture is shown, seconds from the first one
     const char *warnings[8];               // codes, NULL-terminated: docs/openapi.yaml lists them
     const uint8_t *peaks;                  // wave form, 0..255
     int n_peaks;                           // at most 400

@@ -160,6 +160,7 @@ struct faces {
     float largest; // width in pixels
     int n_boxes;   // in the frame that is shown
     float boxes[ASSET_FACE_BOXES][4];
+    double boxes_at; // when that frame is shown, seconds
 };
 
 // Where they are, as fractions of the picture, what lies outside of it left out.
@@ -168,6 +169,7 @@ static void keep_boxes(struct faces *ret, const AVFrame *frame, const struct det
 {
     const float size[2] = {(float)frame->width, (float)frame->height};
     ret->n_boxes = 0;
+    ret->boxes_at = (double)frame->pts / 1e6;
     for (int i = 0; i < KB_MIN(n, ASSET_FACE_BOXES); i++) {
         const float from[2] = {found[i].x, found[i].y};
         const float sides[2] = {found[i].width, found[i].height};
@@ -242,6 +244,7 @@ static enum kb_code look_at_video(struct store *s, const struct asset *a, const 
         .codec = info->codec,
         .n_faces = faces.most,
         .n_face_boxes = faces.n_boxes,
+        .face_boxes_at = faces.boxes_at,
     };
     memcpy(facts.face_boxes, faces.boxes, sizeof(facts.face_boxes));
     warn(&w, faces.most == 0, "no_face");

@@ -48,6 +48,7 @@ static void test_kept_once(void **state)
 
     // what is known about the first is known about the third at once
     set_facts(t, first);
+    run_sql(t, "UPDATE asset SET face_boxes_at = 7321.48 WHERE state = 'ready'");
     upload(t, "third.mp4", "content", 7, third);
     json_t *a = json_of(t, third);
     assert_string_equal(get_text(a, "state"), "ready");
@@ -59,6 +60,7 @@ static void test_kept_once(void **state)
     assert_int_equal(json_array_size(json_object_get(a, "warnings")), 2);
     assert_int_equal(json_integer_value(json_array_get(json_object_get(a, "peaks"), 2)), 255);
     assert_non_null(strstr(get_text(a, "thumbnail"), third));
+    assert_true(json_number_value(json_object_get(a, "face_boxes_at")) == 7321.48);
     json_decref(a);
 
     // the content goes with its last asset, and its picture too

@@ -345,6 +345,7 @@ static void fill(struct live *l)
                                .n_faces = 1,
                                .n_face_boxes = 2,
                                .face_boxes = {{0.1f, 0.2f, 0.25f, 0.5f}, {0, 0, 1, 1}},
+                               .face_boxes_at = 1.88,
                                .thumbnail = true};
     assert_ok(err, asset_set_facts(s, ids[0], &film, &err));
     struct batch_params p = {.name = "all",

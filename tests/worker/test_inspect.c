@@ -5,6 +5,7 @@
 
 #include "asset/asset.h"
 #include "face/models.h"
+#include "media/reader.h"
 #include "worker/inspect.h"
 
 #include <math.h>
@@ -183,6 +184,40 @@ static void test_a_person_is_found(void **state)
     file_unmap(&map);
 }
 
+// A person who comes into the film after two seconds: when the picture with their face is shown is
+// told, and it is there.
+static void test_when_a_face_is_seen(void **state)
+{
+    struct queue_test *t = *state;
+    char id[33];
+    assert_int_equal(make_setup(NULL), 0);
+    CLEANUP(kb_freep)
+    char *options = kb_printf("-f lavfi -i color=gray:s=360x288:r=25:d=2 -i %s -filter_complex "
+                              "[0:v][1:v]concat=n=2:v=1[v] -map [v] -pix_fmt yuv420p",
+                              clip_path("grid_lbax4n.mpg"));
+    const char *path = make_file("later.mp4", options);
+    add_and_inspect(t, "later.mp4", path, id);
+    json_t *a = shown(t, id);
+    const json_t *box = json_array_get(json_object_get(a, "face_boxes"), 0);
+    double at = json_number_value(json_object_get(a, "face_boxes_at"));
+    assert_true(at >= 2 && at < 5);
+
+    CLEANUP(reader_close) struct reader *r = NULL;
+    CLEANUP(av_frame_free) AVFrame *frame = NULL;
+    struct detection found[1];
+    int n;
+    assert_ok(t->err, reader_open(&r, path, &(struct reader_params){0}, &t->err));
+    assert_ok(t->err, reader_seek(r, llrint(at * 1e6), &t->err));
+    assert_ok(t->err, reader_next(r, &frame, &t->err));
+    assert_int_equal(frame->pts, llrint(at * 1e6));
+    assert_ok(t->err, face_detect(faces, frame, found, 1, &n, &t->err));
+    assert_int_equal(n, 1);
+    assert_true(
+        fabs(json_number_value(json_array_get(box, 0)) - (double)found[0].x / frame->width) < 1e-3);
+    json_decref(a);
+    make_teardown(NULL);
+}
+
 static void test_a_film_without_a_face(void **state)
 {
     struct queue_test *t = *state;
@@ -194,6 +229,7 @@ static void test_a_film_without_a_face(void **state)
     json_t *a = shown(t, id);
     assert_string_equal(string_at(a, "state"), "ready");
     assert_true(warns(a, "no_face") && warns(a, "low_resolution"));
+    assert_true(json_is_null(json_object_get(a, "face_boxes_at")));
     assert_int_equal(json_integer_value(json_object_get(a, "faces")), 0);
     assert_true(llabs(json_integer_value(json_object_get(a, "duration")) - 1200) <= 40);
     assert_true(fabs(json_number_value(json_object_get(a, "fps")) - 25) < 0.01);
@@ -242,6 +278,7 @@ int main(void)
         CASE(test_sounds),
         CASE(test_gaps_are_told),
         CASE(test_a_person_is_found),
+        CASE(test_when_a_face_is_seen),
         CASE(test_a_film_without_a_face),
         CASE(test_what_cannot_be_read_is_named),
         CASE(test_a_text_becomes_a_speech),
