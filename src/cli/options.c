@@ -335,9 +335,10 @@ static const struct argp_option dub_options[] = {
      N_("who speaks: largest, left, right, center, or a number from 1 in order of size (default: "
         "largest)"),
      20},
-    {"face-at", OPT_FACE_AT, "X,Y", 0,
+    {"face-at", OPT_FACE_AT, "X,Y[,SECONDS]", 0,
      N_("who speaks: the person at this point, as fractions of the picture from its left and top, "
-        "such as 0.25,0.4"),
+        "such as 0.25,0.4; 0.25,0.4,12.5 is who is there 12.5 seconds into the video (default: "
+        "the first one there)"),
      20},
     {"loop", OPT_LOOP, "HOW", 0,
      N_("when the speech is longer than the video: pingpong, restart, freeze or none (default: "
@@ -450,7 +451,9 @@ static error_t dub_parse_face(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_FACE_AT:
         if (!face_at_parse(arg, o->dub.face_at))
-            argp_error(state, _("%s takes two numbers from 0 to 1, such as 0.25,0.4, not '%s'"),
+            argp_error(state,
+                       _("%s takes two numbers from 0 to 1, such as 0.25,0.4, and perhaps seconds: "
+                         "0.25,0.4,12.5; not '%s'"),
                        "--face-at", arg);
         o->dub.face = FACE_AT;
         return 0;

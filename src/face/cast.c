@@ -135,8 +135,11 @@ static bool may_be_chosen(const struct view *v, int face)
             likeness_distance(&v->looks[face], &v->looks[i]) + MORE_LIKE < to_chosen)
             return false; // they are more like somebody who stood beside the chosen one
     }
-    bool pointed_at = v->p->choice == FACE_AT && v->faces[face].distance < 0;
-    bool anybody = v->p->choice == FACE_LARGEST || (alone && v->p->choice != FACE_NUMBER);
+    // With a time the point means one picture, and who is in it; else any.
+    bool timed = v->p->choice == FACE_AT && v->p->at[2] >= 0;
+    bool pointed_at = v->p->choice == FACE_AT && !timed && v->faces[face].distance < 0;
+    bool named = v->p->choice == FACE_NUMBER || timed;
+    bool anybody = v->p->choice == FACE_LARGEST || (alone && !named);
     return anybody || pointed_at || to_chosen < DIFFERENT;
 }
 
@@ -188,11 +191,9 @@ static struct likeness *look_at_all(const struct track *t)
 
 static int next_view(const struct track *t, int frame)
 {
-    const struct track_cut *cuts = track_cuts(t);
-    for (int i = track_shot(t, frame); i < t->info.n_cuts; i++)
-        if (!cuts[i].jump)
-            return cuts[i].frame;
-    return t->info.n_frames;
+    int first, end;
+    track_view_around(t, frame, &first, &end);
+    return end;
 }
 
 // Who stands left, right or in the middle is told by the view in which most are seen together, the
@@ -240,8 +241,8 @@ enum kb_code cast_make(struct cast **ret, const struct track *t, const struct ca
     v.chosen = choose(&v, err);
     if (v.chosen < 0)
         return KB_NOT_FOUND;
-    v.point[0] = p->at[0] * (float)t->info.width;
-    v.point[1] = p->at[1] * (float)t->info.height;
+    v.point[0] = (float)p->at[0] * (float)t->info.width;
+    v.point[1] = (float)p->at[1] * (float)t->info.height;
     c->n_frames = t->info.n_frames;
     c->members = kb_calloc_checked((size_t)c->n_frames, 1);
     if (!c->members)

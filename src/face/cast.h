@@ -3,9 +3,9 @@
 // Where the chosen one is seen, it is them. In another view somebody is animated too, for most
 // often it is the same person whom nobody recognised (face/likeness.h): by the same choice, but
 // nobody who is elsewhere seen beside the chosen one, or looks more like one of those; nor somebody
-// who looks quite different, if the chosen one was named by number, or told by place from somebody
-// beside them. A face that is too small is left alone in all frames of a view.
-// Read-only once made, any thread.
+// who looks quite different, if the chosen one was named by number, or by a point and a time, or
+// told by place from somebody beside them. A face that is too small is left alone in all frames of
+// a view. Read-only once made, any thread.
 #ifndef FACE_CAST_H
 #define FACE_CAST_H
 
@@ -19,7 +19,7 @@
 struct cast_params {
     enum face_choice choice;
     int number;   // of FACE_NUMBER
-    float at[2];  // of FACE_AT
+    double at[3]; // of FACE_AT, as track_choose_at()
     bool upright; // leave alone who stands on their head
 };
 

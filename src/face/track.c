@@ -196,6 +196,17 @@ static void shot_around(const struct track *t, int frame, int *first, int *end)
     *end = shot < t->info.n_cuts ? t->cuts[shot].frame : t->info.n_frames;
 }
 
+void track_view_around(const struct track *t, int frame, int *first, int *end)
+{
+    int shot = track_shot(t, frame), next = shot;
+    while (shot > 0 && t->cuts[shot - 1].jump)
+        shot--;
+    while (next < t->info.n_cuts && t->cuts[next].jump)
+        next++;
+    *first = shot > 0 ? t->cuts[shot - 1].frame : 0;
+    *end = next < t->info.n_cuts ? t->cuts[next].frame : t->info.n_frames;
+}
+
 // --- smoothing ---
 
 bool track_points3_smooth(const struct track *t, int face, int frame, float sigma, float (*ret)[3])
@@ -353,32 +364,78 @@ static int no_face(struct kb_error *err)
     return -1;
 }
 
-int track_choose_at(const struct track *t, const float at[2], struct kb_error *err)
+// The frame that is shown at that time; the first one before, the last one after the track.
+static int frame_at(const struct track *t, double seconds)
 {
-    const float point[2] = {at[0] * (float)t->info.width, at[1] * (float)t->info.height};
-    float least = INFINITY;
-    int best = -1;
-    for (int i = 0; i < t->info.n_frames && !(least < 0); i++)
-        for (int f = 0; f < t->info.n_faces; f++) {
-            const struct track_record *r = track_record(t, f, i);
-            float d = r ? record_distance(r, point) : INFINITY;
-            if (d < least) {
-                least = d;
-                best = f;
-            }
-        }
-    return best >= 0 ? best : no_face(err);
+    int i = 0;
+    while (i + 1 < t->info.n_frames && (double)t->pts[i + 1] / 1e6 <= seconds)
+        i++;
+    return i;
 }
 
-bool face_at_parse(const char *text, float ret[2])
+struct search {
+    const struct track *track;
+    float point[2], least; // how far the best one is from the point
+    int best;
+};
+
+// Anybody in this frame who is nearer? True once the point is in somebody's box.
+static bool look_into(struct search *s, int frame)
 {
-    float at[2];
-    for (int i = 0; i < 2; i++) {
+    for (int f = 0; f < s->track->info.n_faces; f++) {
+        const struct track_record *r = track_record(s->track, f, frame);
+        float d = r ? record_distance(r, s->point) : INFINITY;
+        if (d < s->least) {
+            s->least = d;
+            s->best = f;
+        }
+    }
+    return s->least < 0;
+}
+
+// All frames of [first, end) but [*done_first, *done_end) between them, the nearer ones in time
+// first. True once the point is in somebody's box.
+static bool look_outwards(struct search *s, int first, int end, double seconds, int *done_first,
+                          int *done_end)
+{
+    const int64_t *pts = s->track->pts;
+    bool found = false;
+    while (!found && (*done_first > first || *done_end < end)) {
+        bool back = *done_first > first &&
+                    (*done_end == end || seconds - (double)pts[*done_first - 1] / 1e6 <
+                                             (double)pts[*done_end] / 1e6 - seconds);
+        found = look_into(s, back ? --*done_first : (*done_end)++);
+    }
+    return found;
+}
+
+int track_choose_at(const struct track *t, const double at[3], struct kb_error *err)
+{
+    struct search s = {
+        .track = t,
+        .point = {(float)at[0] * (float)t->info.width, (float)at[1] * (float)t->info.height},
+        .least = INFINITY,
+        .best = -1};
+    int middle = frame_at(t, at[2]), first, end, done_first = middle, done_end = middle;
+    track_view_around(t, middle, &first, &end);
+    if (!look_outwards(&s, first, end, at[2], &done_first, &done_end))
+        look_outwards(&s, 0, t->info.n_frames, at[2], &done_first, &done_end);
+    return s.best >= 0 ? s.best : no_face(err);
+}
+
+bool face_at_parse(const char *text, double ret[3])
+{
+    double at[3] = {0, 0, -1};
+    for (int i = 0; i < 3; i++) {
         char *end;
         if (!((*text >= '0' && *text <= '9') || *text == '.'))
             return false;
-        at[i] = strtof(text, &end);
-        if (end == text || *end != (i == 0 ? ',' : '\0') || !(at[i] >= 0 && at[i] <= 1))
+        at[i] = strtod(text, &end);
+        if (end == text || !isfinite(at[i]) || (i < 2 && at[i] > 1))
+            return false;
+        if (*end == '\0' && i > 0)
+            break;
+        if (*end != ',' || i == 2)
             return false;
         text = end + 1;
     }

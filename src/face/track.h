@@ -88,11 +88,15 @@ enum face_choice { FACE_LARGEST, FACE_LEFT, FACE_RIGHT, FACE_CENTER, FACE_NUMBER
 bool face_choice_parse(const char *text, enum face_choice *ret, int *ret_number);
 // The face's index, or -1 when there is none (then *err says so, KB_NOT_FOUND is its code).
 int track_choose(const struct track *t, enum face_choice choice, int number, struct kb_error *err);
-// FACE_AT: who is at a point of the upright picture, both 0..1 from its left and top: in the first
-// frame in which a face's box holds the point; if there is none, who comes nearest to it in any.
-int track_choose_at(const struct track *t, const float at[2], struct kb_error *err);
-// "0.25,0.4", numbers from 0 to 1. False if it is anything else.
-bool face_at_parse(const char *text, float ret[2]);
+// FACE_AT: who is at a point of the film: x and y, 0..1 from the left and top of the upright
+// picture, and when that picture is shown, in seconds from the first one; < 0: not said. They are
+// looked for from that picture outwards, first in its view: in the frame nearest to it in which a
+// face's box holds the point; if there is none, who comes nearest to the point in any. Where
+// nothing was said it begins at the first frame; where the track ends before, at its last.
+int track_choose_at(const struct track *t, const double at[3], struct kb_error *err);
+// "0.25,0.4" or "0.25,0.4,12.5": two numbers from 0 to 1, and seconds (-1 if they are not there).
+// False if it is anything else.
+bool face_at_parse(const char *text, double ret[3]);
 
 // Mean Y, U and V (8 bits) of the skin around the mouth, over all frames with the face.
 void track_skin(const struct track *t, int face, float ret[3]);

@@ -53,6 +53,8 @@ struct track {
 
 // NULL where the face is absent, or there is no such face or frame.
 const struct track_record *track_record(const struct track *t, int face, int frame);
+// The frames [*first, *end) of the view that this one lies in.
+void track_view_around(const struct track *t, int frame, int *first, int *end);
 // How far the point is outside of the box; below 0 inside, least in its middle.
 float record_distance(const struct track_record *r, const float point[2]);
 void record_pack(struct track_record *ret, const struct mesh *mesh);

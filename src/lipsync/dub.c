@@ -30,8 +30,12 @@ bool loop_mode_parse(const char *text, enum loop_mode *ret)
 
 struct dub_params dub_defaults(void)
 {
-    return (struct dub_params){
-        .crf = -1, .mask_feather = -1, .mask_dilate = -1, .mouth_amount = 1, .still_motion = 0.5f};
+    return (struct dub_params){.face_at = {0, 0, -1},
+                               .crf = -1,
+                               .mask_feather = -1,
+                               .mask_dilate = -1,
+                               .mouth_amount = 1,
+                               .still_motion = 0.5f};
 }
 
 // One budget for the process, divided as it was fastest (docs/performance.md): the stages wait for
@@ -284,7 +288,7 @@ static enum kb_code make_cast(struct cast **ret, const struct dub_params *p,
         return no_face(p->video, err);
     const struct cast_params cp = {.choice = p->face,
                                    .number = p->face_number,
-                                   .at = {p->face_at[0], p->face_at[1]},
+                                   .at = {p->face_at[0], p->face_at[1], p->face_at[2]},
                                    .upright = paints};
     enum kb_code code = cast_make(ret, track, &cp, err);
     if (code != KB_OK)

@@ -32,8 +32,9 @@ struct dub_params {
     int64_t track_cache_limit;          // bytes it may keep; 0 = no limit
 
     enum face_choice face;
-    int face_number;  // of FACE_NUMBER
-    float face_at[2]; // of FACE_AT: 0..1 from the left and top of the upright picture
+    int face_number;   // of FACE_NUMBER
+    double face_at[3]; // of FACE_AT: 0..1 from the left and top of the upright picture; seconds
+                       // from the first picture of the video, < 0: not said
     enum loop_mode loop;
     bool keep_video;     // speech shorter than the video: keep the rest of it, untouched
     int64_t start_us;    // begin there in the video
@@ -68,7 +69,8 @@ struct dub_params {
     int threads; // 0 = all processors
     struct watch watch;
 };
-// Defaults for all that is not zero: crf -1, mask_* -1, mouth_amount 1, still_motion 0.5.
+// Defaults for all that is not zero: crf -1, mask_* -1, mouth_amount 1, still_motion 0.5, no time
+// in face_at.
 struct dub_params dub_defaults(void);
 
 struct dub_result {

@@ -175,9 +175,9 @@ static enum kb_code set_faces(struct store *s, const struct batch_params *p, int
     for (int i = 0; p->face_at && code == KB_OK && i < p->n_videos; i++)
         if (p->face_at[i][0] >= 0)
             code = store_exec(s, NULL, err,
-                              "UPDATE job SET face_x = ?, face_y = ? WHERE batch = ?"
-                              " AND position = ?",
-                              "ddid", (double)p->face_at[i][0], (double)p->face_at[i][1], batch,
+                              "UPDATE job SET face_x = ?, face_y = ?,"
+                              " face_s = iif(?3 >= 0, ?3, NULL) WHERE batch = ? AND position = ?",
+                              "dddid", p->face_at[i][0], p->face_at[i][1], p->face_at[i][2], batch,
                               (double)(i + 1));
     return code;
 }

@@ -25,11 +25,11 @@ struct batch_params {
     const char *audio;         // asset
     const char *const *videos; // assets
     int n_videos;              // 1..1000
-    const float (*face_at)[2]; // of each video, as dub_params.face_at; x < 0: the options say whom.
-                               // NULL: they do for all
-    const char *options;       // JSON object, see batch_options_parse(); NULL = defaults
-    const char *notify;        // JSON as the setting "notify", for this batch alone; NULL
-    int priority;              // 0..9, 5 is usual
+    // Of each video, as dub_params.face_at; x < 0: the options say whom. NULL: they do for all.
+    const double (*face_at)[3];
+    const char *options; // JSON object, see batch_options_parse(); NULL = defaults
+    const char *notify;  // JSON as the setting "notify", for this batch alone; NULL
+    int priority;        // 0..9, 5 is usual
     const char *client, *lang;
 };
 // All or nothing. KB_NOT_FOUND names an unknown asset; one still uploading, or a speech that is

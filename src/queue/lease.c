@@ -150,7 +150,8 @@ static enum kb_code read_claim(struct store *s, struct job_claim *c, struct kb_e
     enum kb_code code =
         store_query(s, &q, err,
                     "SELECT a.sha256, v.sha256, b.audio_name, j.name, b.options," JOB_NOTE
-                    ", m.sha256, m.name, y.sha256, y.name, coalesce(j.face_x, -1), j.face_y"
+                    ", m.sha256, m.name, y.sha256, y.name, coalesce(j.face_x, -1), j.face_y,"
+                    " coalesce(j.face_s, -1)"
                     " FROM" JOB_AND_FILES "LEFT JOIN asset m ON m.id =" BATCH_MOUTH_FROM
                     "LEFT JOIN asset y ON y.id =" BATCH_STYLE_FROM "WHERE j.id = ?",
                     "i", c->job);
@@ -174,8 +175,8 @@ static enum kb_code read_claim(struct store *s, struct job_claim *c, struct kb_e
     const char *style = (const char *)sqlite3_column_text(q, 8);
     c->style_path = style ? store_path(s, "files", style) : NULL;
     c->style_name = store_column(q, 9);
-    c->face_at[0] = (float)sqlite3_column_double(q, 10);
-    c->face_at[1] = (float)sqlite3_column_double(q, 11);
+    for (int i = 0; i < 3; i++)
+        c->face_at[i] = sqlite3_column_double(q, 10 + i);
     return KB_OK;
 }
 

@@ -18,8 +18,8 @@ struct job_claim {
     char *output_name; // below results/, "12_news/film_speech_2026-11-27.mp4"; no file has it yet
     char *output;      // its path. "output.part" is there, empty
     char *options;
-    float face_at[2]; // whom somebody chose in this video (dub_params.face_at); x < 0: nobody did
-    char *note;       // what koubo restore needs to know about the output, JSON
+    double face_at[3]; // whom somebody chose in this video (dub_params.face_at); x < 0: nobody did
+    char *note;        // what koubo restore needs to know about the output, JSON
 };
 // The next job, its state is "loading" from now on. KB_EOF: nothing to do now. Jobs whose estimated
 // need does not leave min_free_bytes on the data folder's disk are passed over.

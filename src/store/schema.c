@@ -174,6 +174,7 @@ const char store_schema_3[] =
 
     "ALTER TABLE job ADD COLUMN face_x REAL;" // whom a click chose: 0..1 of the picture, or NULL
     "ALTER TABLE job ADD COLUMN face_y REAL;"
+    "ALTER TABLE job ADD COLUMN face_s REAL;" // and when, seconds into the video; NULL: not said
     // JSON, [[x, y, w, h], …], 0..1 of the picture that is the thumbnail
     "ALTER TABLE asset ADD COLUMN face_boxes TEXT NOT NULL DEFAULT '[]';"
     "ALTER TABLE asset ADD COLUMN face_boxes_at REAL;"; // when that is shown, seconds

@@ -96,8 +96,8 @@ const char store_views[] =
 
     "CREATE TEMP VIEW job_json(id, rev, json) AS SELECT j.id, j.rev, json_object("
     " 'id', j.id, 'batch', j.batch, 'batch_name', b.name, 'name', j.name, 'video', j.video,"
-    " 'face_at', CASE WHEN j.face_x IS NOT NULL THEN json_array(round(j.face_x, 6),"
-    "   round(j.face_y, 6)) END,"
+    " 'face_at', CASE WHEN j.face_s IS NOT NULL THEN json_array(j.face_x, j.face_y, j.face_s)"
+    "            WHEN j.face_x IS NOT NULL THEN json_array(j.face_x, j.face_y) END,"
     " 'state', j.state, 'position', j.position, 'attempts', j.attempts,"
     " 'max_attempts', " MAX_ATTEMPTS ","
     " 'retried', j.retried, 'done'," OF_FRAMES("done") ", 'total'," OF_FRAMES(

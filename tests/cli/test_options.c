@@ -122,6 +122,8 @@ static void wrong_options_are_exit_code_2(void **state)
         {{"generate", "--face", "nose"}, "largest, left"},
         {{"generate", "--face-at", "0.5"}, "--face-at takes two numbers from 0 to 1"},
         {{"batch", "--face-at", "320,200"}, "not '320,200'"},
+        {{"generate", "--face-at", "0.5,0.5,soon"}, "seconds: 0.25,0.4,12.5; not '0.5,0.5,soon'"},
+        {{"generate", "-a", "a", "-i", "v", "--face-at", "0.5,0.5,1"}, "no output"}, // understood
         {{"generate", "--precision", "f64"}, "auto, f32, bf16"},
         {{"generate", "--pads", "0", "10"}, "four whole numbers"},
         {{"generate", "--pads", "0,10,0"}, "four whole numbers"},

@@ -279,6 +279,18 @@ static void test_cut_to_another_person(void **state)
     }
     for (int i = 0; i < 2; i++)
         assert_true(mouths[i] / 12 > 8000);
+    // A point and a time name one of them.
+    static const struct {
+        double seconds;
+        int animated;
+    } chosen[] = {{0.2, 13}, {0.8, 12}};
+    p.face = FACE_AT;
+    p.face_at[0] = p.face_at[1] = 0.5;
+    for (size_t i = 0; i < ARRAY_LEN(chosen); i++) {
+        p.face_at[2] = chosen[i].seconds;
+        assert_ok(err, dub_run(&engine, &p, &r, &err));
+        assert_int_equal(r.frames_animated, chosen[i].animated);
+    }
     unlink(film);
 }
 

@@ -74,6 +74,37 @@ static void test_life(void **state)
     assert_int_equal(ask(t, "SELECT done FROM tally"), 1);
 }
 
+// Whom somebody chose by a point, with a time or without.
+static void test_chosen_faces(void **state)
+{
+    static const double chosen[3][3] = {{-1, -1, -1}, {0.7, 0, -1}, {0.25, 1, 7321.48}};
+    struct queue_test *t = *state;
+    const char *videos[3];
+    for (int i = 0; i < 3; i++)
+        videos[i] = add_asset(t, "video", "ready", "v.mp4");
+    struct batch_params p = {.audio = add_asset(t, "audio", "ready", "speech.wav"),
+                             .videos = videos,
+                             .n_videos = 3,
+                             .face_at = chosen,
+                             .priority = 5,
+                             .lang = "en"};
+    int64_t id;
+    assert_ok(t->err, batch_create(t->s, &p, &id, &t->err));
+    for (int i = 0; i < 3; i++) {
+        struct job_claim c = claim(t, "w1");
+        json_t *j = job_of(t, c.job), *at = json_object_get(j, "face_at"), *number;
+        size_t k;
+        assert_true(i == 0 ? c.face_at[0] < 0 : memcmp(c.face_at, chosen[i], sizeof(*chosen)) == 0);
+        assert_int_equal(json_array_size(at), i == 0 ? 0 : i + 1);
+        json_array_foreach(at, k, number)
+        {
+            assert_true(json_number_value(number) == chosen[i][k]);
+        }
+        json_decref(j);
+        job_claim_free(&c);
+    }
+}
+
 static void test_cancel(void **state)
 {
     struct queue_test *t = *state;
@@ -295,8 +326,9 @@ static void test_stats(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_life),    TEST(test_cancel),  TEST(test_retry_and_delete),
-        TEST(test_results), TEST(test_workers), TEST(test_stats),
+        TEST(test_life),         TEST(test_cancel),  TEST(test_retry_and_delete),
+        TEST(test_chosen_faces), TEST(test_results), TEST(test_workers),
+        TEST(test_stats),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,6 +46,10 @@ static void bad_bodies_are_refused_by_name(void **state)
         {"{\"audio\":\"x\",\"videos\":[{\"id\":\"x\",\"face_at\":[0.5,1.1]}]}", "face_at", 400},
         {"{\"audio\":\"x\",\"videos\":[{\"id\":\"x\",\"face_at\":[\"0\",0]}]}", "'videos'", 400},
         {"{\"audio\":\"x\",\"videos\":[{\"id\":\"x\",\"face_at\":{\"x\":0}}]}", "'videos'", 400},
+        {"{\"audio\":\"x\",\"videos\":[{\"id\":\"x\",\"face_at\":[0,0,-1]}]}", "seconds]", 400},
+        {"{\"audio\":\"x\",\"videos\":[{\"id\":\"x\",\"face_at\":[0,0,null]}]}", "'videos'", 400},
+        {"{\"audio\":\"x\",\"videos\":[{\"id\":\"x\",\"face_at\":[0,0,1,1]}]}", "'videos'", 400},
+        {"{\"audio\":\"x\",\"videos\":[{\"id\":\"x\",\"face_at\":[]}]}", "'videos'", 400},
         {"{\"audio\":\"x\",\"videos\":[\"x\"],\"priority\":10}", "from 0 to 9", 400},
         {"{\"audio\":\"x\",\"videos\":[\"x\"],\"priority\":\"5\"}", "'priority'", 400},
         {"{\"audio\":\"x\",\"videos\":[\"x\"],\"options\":[]}", "'options'", 400},
@@ -76,19 +80,20 @@ static void a_face_is_chosen_for_a_video(void **state)
 {
     struct live *l = *state;
     struct kb_error err = {0};
-    char audio[33], videos[3][33], body[500];
+    char audio[33], videos[4][33], body[500];
     site_asset(&l->site, "speech.wav", "RIFF", 4, audio);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         char content[20];
         snprintf(content, sizeof(content), "ftyp face %d", i);
         site_asset(&l->site, "person.mp4", content, strlen(content), videos[i]);
     }
     snprintf(body, sizeof(body),
              "{\"audio\":\"%s\",\"videos\":[\"%s\",{\"id\":\"%s\",\"face_at\":[0.7,0.75]},"
-             "{\"id\":\"%s\",\"face_at\":null}],\"options\":{\"face\":\"left\"}}",
-             audio, videos[0], videos[1], videos[2]);
+             "{\"id\":\"%s\",\"face_at\":null},{\"id\":\"%s\",\"face_at\":[0.1,1,7321.48]}],"
+             "\"options\":{\"face\":\"left\"}}",
+             audio, videos[0], videos[1], videos[2], videos[3]);
     json_t *batch = live_ask(l, 201, "POST", "/api/v1/batches", body);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         struct job_claim c = {0};
         assert_ok(err, job_claim(l->site.store, "w1", 0, &c, &err));
         assert_int_equal(c.batch, number_at(batch, "id"));
@@ -97,10 +102,13 @@ static void a_face_is_chosen_for_a_video(void **state)
         json_t *job = live_ask(l, 200, "GET", path, NULL);
         assert_string_equal(text_at(job, "video"), videos[i]);
         const json_t *at = json_object_get(job, "face_at");
-        if (i == 1) {
-            assert_true(c.face_at[0] == 0.7f && c.face_at[1] == 0.75f);
-            assert_true(json_number_value(json_array_get(at, 0)) == 0.7);
-            assert_true(json_number_value(json_array_get(at, 1)) == 0.75);
+        if (i == 1 || i == 3) { // as it was given
+            static const double given[2][3] = {{0.7, 0.75, -1}, {0.1, 1, 7321.48}};
+            assert_int_equal(json_array_size(at), i == 1 ? 2 : 3);
+            for (size_t k = 0; k < 3; k++)
+                assert_true(c.face_at[k] == given[i / 2][k]);
+            for (size_t k = 0; k < json_array_size(at); k++)
+                assert_true(json_number_value(json_array_get(at, k)) == given[i / 2][k]);
         } else {
             assert_true(c.face_at[0] < 0);
             assert_true(json_is_null(at));

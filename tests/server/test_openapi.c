@@ -352,7 +352,8 @@ static void fill(struct live *l)
                              .audio = audio,
                              .videos = videos,
                              .n_videos = 4,
-                             .face_at = (const float[4][2]){{0.5f, 0.25f}, {-1}, {-1}, {0, 1}},
+                             .face_at =
+                                 (const double[4][3]){{0.5, 0.25, -1}, {-1}, {-1}, {0, 1, 1.88}},
                              .options = "{\"loop\":\"freeze\",\"pads\":[0,10,0,0],\"sharpen\":0.5,"
                                         "\"mouth_amount\":1.5,\"still_motion\":0,\"paint\":true}",
                              .priority = 5,

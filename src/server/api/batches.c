@@ -34,16 +34,16 @@ static void answer_job(struct request *r, int64_t id)
 
 // --- making one
 
-// Whom somebody chose in each video, x < 0 where nobody did: a new array of n.
-static float (*take_faces(const json_t *body, int n))[2]
+// Whom somebody chose in each video, x < 0 where nobody did, seconds < 0 where they said no time: a
+// new array of n.
+static double (*take_faces(const json_t *body, int n))[3]
 {
     const json_t *videos = json_object_get(body, "videos");
-    float(*ret)[2] = kb_alloc((size_t)n * sizeof(*ret));
+    double(*ret)[3] = kb_alloc((size_t)n * sizeof(*ret));
     for (int i = 0; i < n; i++) {
         const json_t *at = json_object_get(json_array_get(videos, (size_t)i), "face_at");
-        bool chosen = json_array_size(at) == 2;
-        for (size_t k = 0; k < 2; k++)
-            ret[i][k] = chosen ? (float)json_number_value(json_array_get(at, k)) : -1;
+        for (size_t k = 0; k < 3; k++)
+            ret[i][k] = k < json_array_size(at) ? json_number_value(json_array_get(at, k)) : -1;
     }
     return ret;
 }
@@ -68,9 +68,9 @@ static void batches_create(struct request *r)
         !field_int(r, body, "priority", 0, 9, &priority, &has_priority) ||
         !field_object(r, body, "notify", &notify) || (notify && !take_notify(r, notify, &told)))
         return;
-    CLEANUP(kb_freep) float(*faces)[2] = take_faces(body, p.n_videos);
+    CLEANUP(kb_freep) double(*faces)[3] = take_faces(body, p.n_videos);
     p.videos = videos;
-    p.face_at = (const float(*)[2])faces;
+    p.face_at = (const double(*)[3])faces;
     p.options = options;
     p.notify = notify ? text_get(&told) : NULL;
     p.priority = (int)priority;

@@ -112,7 +112,20 @@ bool field_object(struct request *r, json_t *body, const char *name, char **ret)
     return true;
 }
 
-// An entry of "videos": an id, or {"id": …, "face_at": [x, y]}. NULL: it is neither.
+// [x, y] or [x, y, seconds].
+static bool is_face_at(const json_t *at)
+{
+    size_t n = json_array_size(at);
+    bool good = n == 2 || n == 3;
+    for (size_t i = 0; i < n && good; i++) {
+        const json_t *number = json_array_get(at, i);
+        double value = json_number_value(number);
+        good = json_is_number(number) && value >= 0 && (value <= 1 || i == 2);
+    }
+    return good;
+}
+
+// An entry of "videos": an id, or {"id": …, "face_at": …}. NULL: it is neither.
 static const char *video_of(const json_t *entry)
 {
     const json_t *id = json_is_object(entry) ? json_object_get(entry, "id") : entry;
@@ -120,13 +133,7 @@ static const char *video_of(const json_t *entry)
     size_t known = json_object_size(entry) - (at != NULL);
     if (!json_is_string(id) || (json_is_object(entry) && known != 1))
         return NULL;
-    for (size_t i = 0; i < 2 && at && !json_is_null(at); i++) {
-        const json_t *number = json_array_get(at, i);
-        double value = json_number_value(number);
-        if (json_array_size(at) != 2 || !json_is_number(number) || !(value >= 0 && value <= 1))
-            return NULL;
-    }
-    return json_string_value(id);
+    return !at || json_is_null(at) || is_face_at(at) ? json_string_value(id) : NULL;
 }
 
 bool field_videos(struct request *r, json_t *body, const char ***ret, int *ret_n)
@@ -143,7 +150,8 @@ bool field_videos(struct request *r, json_t *body, const char ***ret, int *ret_n
         struct kb_error err = {0};
         kb_fail(&err, KB_BAD_INPUT,
                 _("the field 'videos' must be a list of 1 to %d ids of uploaded videos, or of "
-                  "objects {\"id\": …, \"face_at\": [x, y]} with numbers from 0 to 1"),
+                  "objects {\"id\": …, \"face_at\": [x, y]} with numbers from 0 to 1, or [x, y, "
+                  "seconds]"),
                 VIDEOS_MAX);
         reply_error(r, &err);
         return false;

@@ -18,8 +18,8 @@ bool field_int(struct request *r, json_t *body, const char *name, int64_t low, i
                int64_t *ret, bool *ret_there);
 // An object as JSON text, a new string. Absent or null: NULL.
 bool field_object(struct request *r, json_t *body, const char *name, char **ret);
-// The ids in the list "videos", each alone or in {"id": …, "face_at": [x, y]}: an array to free(),
-// of texts that live as long as body.
+// The ids in the list "videos", each alone or in {"id": …, "face_at": [x, y]}, or [x, y, seconds]:
+// an array to free(), of texts that live as long as body.
 bool field_videos(struct request *r, json_t *body, const char ***ret, int *ret_n);
 
 // offset and limit of a list.
