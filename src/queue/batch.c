@@ -537,6 +537,6 @@ enum kb_code batch_delete(struct store *s, int64_t id, struct kb_error *err)
     if (code == KB_OK)
         code = store_end(s, delete_row(s, id, files, err), err);
     for (size_t i = 0; code == KB_OK && i < json_array_size(files); i++)
-        result_unlink(s, json_string_value(json_array_get(files, i)));
+        result_release(s, json_string_value(json_array_get(files, i)), 0);
     return code;
 }

@@ -51,11 +51,16 @@ enum kb_code job_requeue(struct store *s, int64_t job, int64_t pause_ms, const c
                          const char *error_code, const char *text, struct kb_error *err);
 
 // A name below results/ that nobody has, "SHELF/STEM.mp4" or with -2, -3…; a new string. It is
-// taken: "NAME.part" is made, empty; the folder too.
-enum kb_code result_take_name(struct store *s, const char *shelf, const char *stem, char **ret,
-                              struct kb_error *err);
-// Files that a job left or began below results/. What cannot be removed is logged.
+// taken: "NAME.part" is made, empty; the folder too. job: whom it is for; what its last attempt
+// wrote may be taken again, if nothing lies there any more. In a transaction that writes.
+enum kb_code result_take_name(struct store *s, const char *shelf, const char *stem, int64_t job,
+                              char **ret, struct kb_error *err);
+// Files that a job left or began below results/. What cannot be removed is logged. In a transaction
+// that writes, and only where the name is surely not another job's by now.
 void result_unlink(struct store *s, const char *name);
+// The same in a transaction of its own, if no job has the name. lease: of the attempt that wrote
+// them, 0 for a result that was. What stays, as the database is locked, goes with the clean-up.
+void result_release(struct store *s, const char *name, int64_t lease);
 
 // Order by a number that has room in between. The literals take the scope (a batch) as ?1, the
 // other one as ?2, and the one that moves as ?3.

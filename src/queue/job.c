@@ -394,6 +394,6 @@ enum kb_code job_delete(struct store *s, int64_t id, struct kb_error *err)
     if (code == KB_OK)
         code = store_end(s, delete_row(s, id, &result, err), err);
     if (code == KB_OK && result)
-        result_unlink(s, result);
+        result_release(s, result, 0);
     return code;
 }

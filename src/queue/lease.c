@@ -126,7 +126,7 @@ static enum kb_code choose_output(struct store *s, struct job_claim *c, struct k
     CLEANUP(kb_freep) char *base = NULL;
     enum kb_code code = find_shelf(s, c, &shelf, &base, err);
     if (code == KB_OK)
-        code = result_take_name(s, shelf, base, &c->output_name, err);
+        code = result_take_name(s, shelf, base, c->job, &c->output_name, err);
     if (code != KB_OK)
         return code;
     c->output = store_path(s, "results", c->output_name);
@@ -134,7 +134,8 @@ static enum kb_code choose_output(struct store *s, struct job_claim *c, struct k
     return store_exec(s, NULL, err, "UPDATE job SET output = ? WHERE id = ?", "ti", stem, c->job);
 }
 
-// What the attempt only began.
+// What the attempt only began. While its row still says that it writes there: afterwards the name
+// may be another's.
 static void drop_part(struct store *s, const struct job_claim *c)
 {
     CLEANUP(kb_freep) char *part = c->output ? kb_printf("%s.part", c->output) : NULL;
@@ -424,11 +425,12 @@ enum kb_code job_failed(struct store *s, const struct job_claim *c, const struct
                         struct kb_error *err)
 {
     enum kb_code code = store_begin(s, err);
-    if (code == KB_OK)
-        code = store_end(s, failed(s, c, why, err), err);
+    if (code != KB_OK)
+        return code;
+    code = failed(s, c, why, err);
     if (code == KB_OK)
         drop_part(s, c);
-    return code;
+    return store_end(s, code, err);
 }
 
 static enum kb_code give_back(struct store *s, const struct job_claim *c, struct kb_error *err)
@@ -449,14 +451,15 @@ static enum kb_code give_back(struct store *s, const struct job_claim *c, struct
 enum kb_code job_give_back(struct store *s, const struct job_claim *c, struct kb_error *err)
 {
     enum kb_code code = store_begin(s, err);
-    if (code == KB_OK)
-        code = store_end(s, give_back(s, c, err), err);
+    if (code != KB_OK)
+        return code;
+    code = give_back(s, c, err);
     if (code == KB_OK)
         drop_part(s, c);
-    return code;
+    return store_end(s, code, err);
 }
 
 void job_remove_output(struct store *s, const struct job_claim *c)
 {
-    result_unlink(s, c->output_name);
+    result_release(s, c->output_name, c->lease);
 }

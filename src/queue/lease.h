@@ -45,8 +45,8 @@ enum kb_code job_failed(struct store *s, const struct job_claim *c, const struct
                         struct kb_error *err);
 // Back into the queue without counting the attempt: the worker is told to stop.
 enum kb_code job_give_back(struct store *s, const struct job_claim *c, struct kb_error *err);
-// Remove what the attempt wrote: it is nobody's result. For who lost the lease, or could not say
-// that it was done.
+// Remove what the attempt wrote, unless it is another attempt's by now or somebody's result. For
+// who lost the lease, or could not say that it was done.
 void job_remove_output(struct store *s, const struct job_claim *c);
 
 #endif

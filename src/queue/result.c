@@ -160,6 +160,42 @@ void result_unlink(struct store *s, const char *name)
     }
 }
 
+// Has a job that file, as its result or as what its attempt writes? lease: of the attempt that
+// asks, whose own file it is; 0: nobody's. What is "loose" may be about to become a result (see
+// move_file).
+static enum kb_code is_anothers(struct store *s, const char *name, int64_t lease, bool *ret,
+                                struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *stem = result_beside(name, "");
+    int64_t n = 0;
+    enum kb_code code = store_query_int(
+        s, &n, err,
+        "SELECT (SELECT count(*) FROM job WHERE result = ?1) + (SELECT count(*) FROM job"
+        " WHERE output = ?2 AND lease IS NOT ?3 AND state IN " JOB_STATES_RUNNING ") +"
+        " (SELECT count(*) FROM loose WHERE ?3 AND kind = 'results' AND name = ?2)",
+        "tti", name, stem, lease);
+    *ret = n > 0;
+    return code;
+}
+
+static enum kb_code release(struct store *s, const char *name, int64_t lease, struct kb_error *err)
+{
+    bool anothers = true;
+    enum kb_code code = is_anothers(s, name, lease, &anothers, err);
+    if (code == KB_OK && !anothers)
+        result_unlink(s, name);
+    return code;
+}
+
+void result_release(struct store *s, const char *name, int64_t lease)
+{
+    bool durable = s->durable;
+    store_set_durable(s, false); // only what is loose is written, see file_forget
+    if (store_begin(s, NULL) == KB_OK)
+        store_end(s, release(s, name, lease, NULL), NULL);
+    store_set_durable(s, durable);
+}
+
 // --- names
 
 // False: another one has the name. Where no file can be made the writer will say why.
@@ -183,20 +219,39 @@ static bool begin_file(struct store *s, const char *shelf, const char *path)
     return true;
 }
 
+// Has another job that name, in small or capital letters? Only rows of its folder are read.
+static enum kb_code is_named(struct store *s, const char *shelf, const char *name, int64_t job,
+                             bool *ret, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *from = kb_printf("%s/", shelf);
+    CLEANUP(kb_freep) char *to = kb_printf("%s0", shelf); // "0" comes behind "/"
+    CLEANUP(kb_freep) char *stem = result_beside(name, "");
+    int64_t n = 0;
+    enum kb_code code =
+        store_query_int(s, &n, err,
+                        "SELECT (SELECT count(*) FROM job WHERE result >= ?1 AND result < ?2"
+                        " AND lower(result) = lower(?3) AND id <> ?5) + (SELECT count(*) FROM job "
+                        "WHERE output >= ?1"
+                        " AND output < ?2 AND lower(output) = lower(?4) AND id <> ?5"
+                        " AND state IN " JOB_STATES_RUNNING ")",
+                        "tttti", from, to, name, stem, job);
+    *ret = n > 0;
+    return code;
+}
+
 // A file of that name may lie there: of an attempt that a newer state of this database knew, before
 // an older backup was put back. It is not overwritten; nor is a name taken whose file somebody else
 // removed, and which a row still has.
-enum kb_code result_take_name(struct store *s, const char *shelf, const char *stem, char **ret,
-                              struct kb_error *err)
+enum kb_code result_take_name(struct store *s, const char *shelf, const char *stem, int64_t job,
+                              char **ret, struct kb_error *err)
 {
     for (int i = 1;; i++) {
         CLEANUP(kb_freep)
         char *name = i == 1 ? kb_printf("%s/%s.mp4", shelf, stem)
                             : kb_printf("%s/%s-%d.mp4", shelf, stem, i);
         CLEANUP(kb_freep) char *path = store_path(s, "results", name);
-        int64_t named = 0;
-        enum kb_code code =
-            store_query_int(s, &named, err, "SELECT count(*) FROM job WHERE result = ?", "t", name);
+        bool named = false;
+        enum kb_code code = is_named(s, shelf, name, job, &named, err);
         if (code != KB_OK)
             return code;
         if (named || !begin_file(s, shelf, path))
@@ -312,7 +367,7 @@ enum kb_code result_rename(struct store *s, int64_t job, const char *name, struc
     CLEANUP(kb_freep) char *same = code == KB_OK ? kb_printf("%s/%s.mp4", r.shelf, r.stem) : NULL;
     if (code != KB_OK || strcmp(same, r.old) == 0)
         return code;
-    code = result_take_name(s, r.shelf, r.stem, &r.name, err);
+    code = result_take_name(s, r.shelf, r.stem, job, &r.name, err);
     if (code != KB_OK)
         return code;
     code = move_file(s, job, &r, err);
@@ -347,6 +402,6 @@ enum kb_code result_delete(struct store *s, int64_t job, struct kb_error *err)
     if (code == KB_OK)
         code = store_end(s, forget(s, job, &file, err), err);
     if (code == KB_OK)
-        result_unlink(s, file);
+        result_release(s, file, 0);
     return code;
 }

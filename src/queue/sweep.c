@@ -79,22 +79,28 @@ static char *tell_lost(const struct lost_job *j, const char *reason)
 // What the attempt left. Its video may be whole when the worker died between that and its report.
 // But one that was written long after the worker was last heard of is the result of a run that this
 // database does not know: it is a backup from the middle of it. That one stays.
-static void remove_output(struct store *s, const struct lost_job *j)
+//
+// A worker that is only late may go on any moment, and renames or removes its part by name. So that
+// part stays where it is, and the next attempt has to take another name (result_take_name).
+static void remove_output(struct store *s, const struct lost_job *j, bool gone)
 {
     if (!j->output[0])
         return;
     CLEANUP(kb_freep) char *name = kb_printf("%s.mp4", j->output);
     CLEANUP(kb_freep) char *path = store_path(s, "results", name);
     CLEANUP(kb_freep) char *half = file_part_path(path, 0);
-    struct stat st;
-    if (lstat(path, &st) != 0 || st.st_mtim.tv_sec * 1000LL <= j->heartbeat_ms + LEASE_MS)
+    struct stat st, part;
+    bool whole = lstat(path, &st) == 0;
+    if (!gone && lstat(half, &part) == 0)
+        return;
+    if (!whole || st.st_mtim.tv_sec * 1000LL <= j->heartbeat_ms + LEASE_MS)
         result_unlink(s, name);
     else
         unlink(half); // its folder is not empty
 }
 
-// Its worker is gone: queued again, or at its end. hung: it stood still, else it crashed.
-static enum kb_code lose(struct store *s, int64_t job, const char *reason, bool hung,
+// Its worker is gone, or late: queued again, or at its end. hung: it stood still, else it crashed.
+static enum kb_code lose(struct store *s, int64_t job, const char *reason, bool late, bool hung,
                          struct kb_error *err)
 {
     struct lost_job j = {0};
@@ -104,7 +110,7 @@ static enum kb_code lose(struct store *s, int64_t job, const char *reason, bool 
     code = job_lap(s, job, kb_wall_ms(), err);
     if (code != KB_OK)
         return code;
-    remove_output(s, &j);
+    remove_output(s, &j, !late);
     const char *name = hung ? "hung" : "crashed";
     CLEANUP(kb_freep) char *text = tell_lost(&j, reason);
     if (j.cancel)
@@ -132,7 +138,8 @@ static enum kb_code lose_all(struct store *s, const struct lost_list *list, cons
         const char *why = reason                ? reason
                           : list->items[i].late ? N_("the worker gave no sign of life")
                                                 : N_("the worker is gone");
-        code = lose(s, job, why, list->items[i].late || job == s->hung_job, err);
+        code =
+            lose(s, job, why, list->items[i].late, list->items[i].late || job == s->hung_job, err);
     }
     return code;
 }

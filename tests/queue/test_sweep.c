@@ -77,6 +77,84 @@ static void test_silent(void **state)
     job_claim_free(&c);
 }
 
+static void write_part(const struct job_claim *c, const char *text)
+{
+    CLEANUP(kb_freep) char *part = file_part_path(c->output, 0);
+    FILE *f = fopen(part, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static bool holds(const char *path, const char *text)
+{
+    struct file_map map = {0};
+    if (file_map(&map, path, NULL) != KB_OK)
+        return false;
+    bool same = map.size == strlen(text) && memcmp(map.data, text, map.size) == 0;
+    file_unmap(&map);
+    return same;
+}
+
+static void lose_silent(struct queue_test *t)
+{
+    run_sql(t, "UPDATE job SET heartbeat_ms = heartbeat_ms - 20000 WHERE state = 'loading'");
+    assert_ok(t->err, sweep_run(t->s, &(struct sweep_params){0}, &t->err));
+    run_sql(t, "UPDATE job SET not_before_ms = 0");
+}
+
+// A worker that comes back late finds its own file, and leaves that of the next attempt alone,
+// while that is written and when it is done.
+static void test_late(void **state)
+{
+    struct queue_test *t = *state;
+    add_batch(t, 1, 5);
+    struct job_claim a = claim(t, "w1");
+    write_part(&a, "half");
+    lose_silent(t);
+    struct job_claim b = claim(t, "w2");
+    assert_string_not_equal(a.output, b.output);
+    CLEANUP(kb_freep) char *part_a = file_part_path(a.output, 0);
+    CLEANUP(kb_freep) char *part_b = file_part_path(b.output, 0);
+    CLEANUP(kb_freep) char *output = kb_strdup(b.output);
+    assert_true(holds(part_a, "half"));
+    write_part(&b, "next");
+    job_remove_output(t->s, &a);
+    assert_false(file_exists(part_a));
+    assert_true(holds(part_b, "next"));
+    assert_int_equal(unlink(part_b), 0);
+    finish(t, &b);
+    job_remove_output(t->s, &a);
+    assert_true(holds(output, "film"));
+    job_claim_free(&a);
+}
+
+// The late one has removed its part itself, so the next attempt has its name. Nothing that the late
+// one still does takes the file away: giving up, failing, giving back.
+static void test_late_with_one_name(void **state)
+{
+    struct queue_test *t = *state;
+    struct kb_error why = {.code = KB_BAD_INPUT, .text = "x"};
+    add_batch(t, 1, 5);
+    struct job_claim a = claim(t, "w1");
+    CLEANUP(kb_freep) char *part = file_part_path(a.output, 0);
+    CLEANUP(kb_freep) char *output = kb_strdup(a.output);
+    assert_int_equal(unlink(part), 0);
+    lose_silent(t);
+    struct job_claim b = claim(t, "w2");
+    assert_string_equal(a.output, b.output);
+    write_part(&b, "next");
+    job_remove_output(t->s, &a);
+    assert_fails(t->err, KB_NOT_FOUND, "no longer", job_failed(t->s, &a, &why, &t->err));
+    assert_fails(t->err, KB_NOT_FOUND, "no longer", job_give_back(t->s, &a, &t->err));
+    assert_true(holds(part, "next"));
+    assert_int_equal(unlink(part), 0);
+    finish(t, &b);
+    job_remove_output(t->s, &a);
+    assert_true(holds(output, "film"));
+    job_claim_free(&a);
+}
+
 static void test_hung(void **state)
 {
     struct queue_test *t = *state;
@@ -142,10 +220,8 @@ static void test_bad_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_killed),
-        TEST(test_silent),
-        TEST(test_hung),
-        TEST(test_bad_files),
+        TEST(test_killed), TEST(test_silent),    TEST(test_late), TEST(test_late_with_one_name),
+        TEST(test_hung),   TEST(test_bad_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
