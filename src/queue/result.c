@@ -334,43 +334,64 @@ static enum kb_code put_name(struct store *s, int64_t job, const struct renaming
     return code == KB_OK && changes == 0 ? no_result(job, err) : code;
 }
 
+// Under the write lock: a clean-up sees the new name with its row, or not at all.
+static enum kb_code move_locked(struct store *s, int64_t job, const struct renaming *r,
+                                const char *stem, bool *ret_moved, struct kb_error *err)
+{
+    *ret_moved = link_beside(s, r, ".mp4");
+    if (!*ret_moved && errno == ENOENT)
+        return kb_fail(err, KB_NOT_FOUND, _("the file of this result is gone"));
+    bool thumb = *ret_moved ? r->thumb && link_beside(s, r, ".jpg") : r->thumb;
+    // On a disk where no file has two names it keeps the one it has.
+    enum kb_code code = put_name(s, job, r, *ret_moved ? r->name : NULL, thumb, err);
+    if (code == KB_OK)
+        file_forget(s, "results", stem);
+    return code;
+}
+
 // The file gets the new name beside the old one, then the row says so, then the old name goes. The
 // database knows the new one as its own before it is there: a crash at any moment leaves one file.
 static enum kb_code move_file(struct store *s, int64_t job, const struct renaming *r,
-                              struct kb_error *err)
+                              const char *stem, struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *stem = result_beside(r->name, "");
-    enum kb_code code = file_loosen(s, "results", stem, err);
+    bool moved = false;
+    enum kb_code code = store_begin(s, err);
+    if (code == KB_OK)
+        code = store_end(s, move_locked(s, job, r, stem, &moved, err), err);
+    if (code == KB_OK && moved)
+        result_release(s, r->old, 0);
+    return code;
+}
+
+static enum kb_code take_new_name(struct store *s, int64_t job, struct renaming *r, char **ret_stem,
+                                  struct kb_error *err)
+{
+    enum kb_code code = result_take_name(s, r->shelf, r->stem, job, &r->name, err);
     if (code != KB_OK)
         return code;
-    if (!link_beside(s, r, ".mp4")) {
-        int number = errno;
-        file_forget(s, "results", stem);
-        if (number == ENOENT)
-            return kb_fail(err, KB_NOT_FOUND, _("the file of this result is gone"));
-        return put_name(s, job, r, NULL, r->thumb, err); // a disk on which no file has two names
-    }
-    bool thumb = r->thumb && link_beside(s, r, ".jpg");
-    code = put_name(s, job, r, r->name, thumb, err);
-    if (code == KB_OK)
-        file_forget(s, "results", stem);
-    result_unlink(s, code == KB_OK ? r->old : r->name);
-    return code;
+    *ret_stem = result_beside(r->name, "");
+    return file_loosen(s, "results", *ret_stem, err);
 }
 
 enum kb_code result_rename(struct store *s, int64_t job, const char *name, struct kb_error *err)
 {
     CLEANUP(renaming_free) struct renaming r = {0};
+    CLEANUP(kb_freep) char *stem = NULL;
     enum kb_code code = wanted_stem(name, &r.stem, err);
     if (code == KB_OK)
         code = find_renamed(s, job, &r, err);
     CLEANUP(kb_freep) char *same = code == KB_OK ? kb_printf("%s/%s.mp4", r.shelf, r.stem) : NULL;
     if (code != KB_OK || strcmp(same, r.old) == 0)
         return code;
-    code = result_take_name(s, r.shelf, r.stem, job, &r.name, err);
+    code = store_begin(s, err);
+    if (code == KB_OK)
+        code = store_end(s, take_new_name(s, job, &r, &stem, err), err);
+    if (code == KB_OK)
+        code = move_file(s, job, &r, stem, err);
+    if (code != KB_OK && r.name)
+        result_release(s, r.name, 0);
     if (code != KB_OK)
         return code;
-    code = move_file(s, job, &r, err);
     CLEANUP(kb_freep) char *part = kb_printf("%s.part", r.name);
     CLEANUP(kb_freep) char *path = store_path(s, "results", part);
     unlink(path);

@@ -141,9 +141,27 @@ static bool is_old(const struct run *r, const struct stat *st)
     return st->st_mtim.tv_sec * 1000LL <= r->now_ms - ORPHAN_AGE_MS;
 }
 
+// If that is still its fate: under the write lock, so that no row takes it at the same time.
+static enum kb_code remove_if(struct run *r, enum fate wanted, const char *folder, const char *name,
+                              const struct file_name *parsed, struct kb_error *err)
+{
+    enum fate fate;
+    if (r->params->dry_run) {
+        remove_file(r, folder, name);
+        return KB_OK;
+    }
+    enum kb_code code = store_begin(r->s, err);
+    if (code != KB_OK)
+        return code;
+    code = file_fate(r->s, folder, name, parsed, &fate, err);
+    if (code == KB_OK && fate == wanted)
+        remove_file(r, folder, name);
+    return store_end(r->s, code, err);
+}
+
 // Looks again where somebody may have begun to use it.
-static void remove_loose(struct run *r, const char *folder, const char *name,
-                         const struct file_name *parsed)
+static enum kb_code remove_loose(struct run *r, const char *folder, const char *name,
+                                 const struct file_name *parsed, struct kb_error *err)
 {
     int64_t size = file_size(r, folder, name);
     if (r->params->dry_run) {
@@ -160,26 +178,9 @@ static void remove_loose(struct run *r, const char *folder, const char *name,
         upload_part_remove(r->s, parsed->stem);
         tell(r, folder, name, size);
     } else {
-        remove_file(r, folder, name);
+        return remove_if(r, FATE_LOOSE, folder, name, parsed, err);
     }
-}
-
-// The user wants it gone. Under the write lock, so that nobody takes it in at the same time.
-static enum kb_code remove_lost(struct run *r, const char *folder, const char *name,
-                                const struct file_name *parsed, struct kb_error *err)
-{
-    enum fate fate;
-    if (r->params->dry_run) {
-        remove_file(r, folder, name);
-        return KB_OK;
-    }
-    enum kb_code code = store_begin(r->s, err);
-    if (code != KB_OK)
-        return code;
-    code = file_fate(r->s, folder, name, parsed, &fate, err);
-    if (code == KB_OK && fate == FATE_LOST)
-        remove_file(r, folder, name);
-    return store_end(r->s, code, err);
+    return KB_OK;
 }
 
 static enum kb_code look_at_file(void *opaque, const char *folder, const char *name,
@@ -194,11 +195,11 @@ static enum kb_code look_at_file(void *opaque, const char *folder, const char *n
     if (fate == FATE_LOST && parsed->foreign)
         return KB_OK; // perhaps somebody's own file, put beside ours
     if (fate == FATE_LOST && r->params->lost)
-        return remove_lost(r, folder, name, parsed, err);
+        return remove_if(r, FATE_LOST, folder, name, parsed, err); // the user wants it gone
     if (fate == FATE_LOST)
         lost_count(&r->report->lost, folder, parsed, st->st_size);
     else if (is_old(r, st) || !parsed->half) // half a file may be in the making
-        remove_loose(r, folder, name, parsed);
+        return remove_loose(r, folder, name, parsed, err);
     return KB_OK;
 }
 

@@ -185,6 +185,50 @@ static void test_rename_and_crash(void **state)
     assert_int_equal(ask(t, "SELECT count(*) FROM loose"), 0);
 }
 
+// A clean-up by another process, in the middle of a change of job.result.
+static void clean_beside(sqlite3_context *context, int n, sqlite3_value **values)
+{
+    (void)n, (void)values;
+    struct store *other = sqlite3_user_data(context);
+    struct retention_report report;
+    retention_run(other, &(struct retention_params){0}, NULL, NULL, &report, NULL);
+}
+
+static void test_rename_beside_a_clean_up(void **state)
+{
+    struct queue_test *t = *state;
+    struct store *other = NULL;
+    add_batch(t, 1, 5);
+    free(make_result(t));
+    assert_ok(t->err, store_open(&other, t->folder, false, &t->err));
+    sqlite3_busy_timeout(other->db, 0);
+    assert_int_equal(sqlite3_create_function(t->s->db, "clean_beside", 0, SQLITE_UTF8, other,
+                                             clean_beside, NULL, NULL),
+                     SQLITE_OK);
+    run_sql(t, "CREATE TEMP TRIGGER beside BEFORE UPDATE OF result ON job"
+               " BEGIN SELECT clean_beside(); END");
+    assert_ok(t->err, result_rename(t->s, 1, "new", &t->err));
+    assert_true(there(t, "results/1_speech/new.mp4"));
+    run_sql(t, "DROP TRIGGER beside");
+    store_close(&other);
+    assert_int_equal(clean_up(t).n_removed, 0);
+}
+
+// A name that differs in capitals only is another one's on many disks.
+static void test_capitals(void **state)
+{
+    struct queue_test *t = *state;
+    add_batch(t, 2, 5);
+    for (int i = 1; i <= 2; i++)
+        free(make_result(t));
+    assert_ok(t->err, result_rename(t->s, 1, "Film", &t->err));
+    assert_ok(t->err, result_rename(t->s, 2, "fILM", &t->err));
+    assert_true(there(t, "results/1_speech/Film.mp4"));
+    assert_true(there(t, "results/1_speech/fILM-2.mp4"));
+    assert_ok(t->err, result_rename(t->s, 1, "FILM", &t->err)); // its own does not count
+    assert_true(there(t, "results/1_speech/FILM.mp4"));
+}
+
 // Results of a koubo before version 3 lie in no folder. They are kept, found, renamed, deleted.
 static void test_results_of_older_versions(void **state)
 {
@@ -229,9 +273,14 @@ static void test_results_of_older_versions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_a_folder_for_each_batch), TEST(test_nothing_left_of_attempts),
-        TEST(test_names_are_not_shared),    TEST(test_own_files),
-        TEST(test_rename_and_crash),        TEST(test_results_of_older_versions),
+        TEST(test_a_folder_for_each_batch),
+        TEST(test_nothing_left_of_attempts),
+        TEST(test_names_are_not_shared),
+        TEST(test_own_files),
+        TEST(test_rename_and_crash),
+        TEST(test_rename_beside_a_clean_up),
+        TEST(test_capitals),
+        TEST(test_results_of_older_versions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
