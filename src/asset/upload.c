@@ -369,9 +369,9 @@ static enum kb_code copy_facts(struct store *s, const char *id, const char *sha2
 {
     return store_exec(
         s, NULL, err,
-        "UPDATE asset SET (state, kind, duration_ms, width, height, fps, codec, faces, warnings,"
-        " peaks, thumbnail, face_boxes_at) = (SELECT state, kind, duration_ms, width, height, fps,"
-        " codec, faces, warnings, peaks, thumbnail, face_boxes_at"
+        "UPDATE asset SET (state, kind, duration_ms, width, height, fps, codec, faces, face_boxes,"
+        " face_boxes_at, warnings, peaks, thumbnail) = (SELECT state, kind, duration_ms, width,"
+        " height, fps, codec, faces, face_boxes, face_boxes_at, warnings, peaks, thumbnail"
         " FROM asset WHERE sha256 = ?2 AND state = 'ready' LIMIT 1)"
         " WHERE id = ?1 AND EXISTS (SELECT 1 FROM asset WHERE sha256 = ?2 AND state = 'ready')",
         "tt", id, sha256);

@@ -177,4 +177,6 @@ const char store_schema_3[] =
     "ALTER TABLE job ADD COLUMN face_s REAL;" // and when, seconds into the video; NULL: not said
     // JSON, [[x, y, w, h], …], 0..1 of the picture that is the thumbnail
     "ALTER TABLE asset ADD COLUMN face_boxes TEXT NOT NULL DEFAULT '[]';"
-    "ALTER TABLE asset ADD COLUMN face_boxes_at REAL;"; // when that is shown, seconds
+    "ALTER TABLE asset ADD COLUMN face_boxes_at REAL;" // when that is shown, seconds
+    // Where the faces are was not kept: they are looked for again. Jobs do not wait for that.
+    "UPDATE asset SET state = 'new', attempts = 0 WHERE state = 'ready' AND faces > 1;";

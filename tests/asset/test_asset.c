@@ -20,7 +20,9 @@ static void set_facts(struct queue_test *t, const char *id)
                             .height = 480,
                             .fps = 29.97,
                             .codec = "h264",
-                            .n_faces = 0,
+                            .n_faces = 2,
+                            .n_face_boxes = 2,
+                            .face_boxes = {{0.1f, 0.2f, 0.3f, 0.4f}, {0.6f, 0.2f, 0.3f, 0.4f}},
                             .warnings = {"no_face", "short"},
                             .peaks = peaks,
                             .n_peaks = 3,
@@ -56,7 +58,8 @@ static void test_kept_once(void **state)
     assert_string_equal(get_text(a, "kind"), "video");
     assert_string_equal(get_text(a, "codec"), "h264");
     assert_int_equal(get_int(a, "duration"), 1500);
-    assert_int_equal(get_int(a, "faces"), 0);
+    assert_int_equal(get_int(a, "faces"), 2);
+    assert_int_equal(json_array_size(json_object_get(a, "face_boxes")), 2);
     assert_int_equal(json_array_size(json_object_get(a, "warnings")), 2);
     assert_int_equal(json_integer_value(json_array_get(json_object_get(a, "peaks"), 2)), 255);
     assert_non_null(strstr(get_text(a, "thumbnail"), third));

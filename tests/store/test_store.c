@@ -109,7 +109,11 @@ static void test_older(void **state)
                      " state, state_since_ms, created_ms, result) VALUES"
                      " (1, 1, 'v', 'v', 'v.mp4', 1, 2, 'done', 1, 1, '1-2.mp4'),"
                      " (2, 1, 'v', 'v', 'w.mp4', 2, 1, 'loading', 1, 1, NULL),"
-                     " (3, 1, 'v', 'v', 'x.mp4', 3, 0, 'queued', 1, 1, NULL)",
+                     " (3, 1, 'v', 'v', 'x.mp4', 3, 0, 'queued', 1, 1, NULL);"
+                     "INSERT INTO asset(id, state, kind, name, size, sha256, faces, attempts,"
+                     " created_ms) VALUES ('two', 'ready', 'video', 't', 9, 'x', 2, 1, 1),"
+                     " ('one', 'ready', 'video', 'o', 9, 'y', 1, 1, 1),"
+                     " ('bad', 'bad', 'video', 'b', 9, 'z', 2, 3, 1)",
                      NULL, NULL, NULL),
         SQLITE_OK);
     sqlite3_close(db);
@@ -117,6 +121,10 @@ static void test_older(void **state)
     assert_int_equal(ask(t, "PRAGMA user_version"), STORE_VERSION);
     assert_int_equal(ask(t, "SELECT count(*) FROM job WHERE output = '1-2' AND id = 1"
                             " OR output = '2-1' AND id = 2 OR output IS NULL AND id = 3"),
+                     3);
+    // where several faces are was not known: they are looked for again
+    assert_int_equal(ask(t, "SELECT count(*) FROM asset WHERE state = 'new' AND attempts = 0"
+                            " AND id = 'two' OR state <> 'new' AND attempts > 0"),
                      3);
     // a result of a name that no older one had, and what an attempt began
     run_sql(t,
