@@ -93,8 +93,8 @@ struct transfer {
 // --- who sends to what
 //
 // A page that was loaded anew goes on with its upload at once, while the server may still wait for
-// the rest of the old connection. So the request that comes later takes the upload over, with its
-// lock; what the older one still sends is refused.
+// the rest of the old connection. So a PATCH (or DELETE) that comes later takes the upload over,
+// with its lock; what the older one still sends is refused. HEAD only asks, and disturbs nobody.
 
 struct transfers {
     pthread_mutex_t lock; // before a transfer's
@@ -180,6 +180,24 @@ static struct asset_upload *take_over(struct transfers *all, const char *id)
     }
     pthread_mutex_unlock(&all->lock);
     return u;
+}
+
+// Where whoever sends to it now has come, or would go on after a break: what a checksum is to cover
+// counts when all of it is there. -1: nobody sends.
+static int64_t sent_so_far(struct transfers *all, const char *id)
+{
+    int64_t offset = -1;
+    pthread_mutex_lock(&all->lock);
+    for (struct transfer *t = all->first; t && offset < 0; t = t->next) {
+        if (strcmp(t->id, id) != 0)
+            continue;
+        pthread_mutex_lock(&t->lock);
+        if (t->upload)
+            offset = t->digest ? t->start : asset_upload_offset(t->upload);
+        pthread_mutex_unlock(&t->lock);
+    }
+    pthread_mutex_unlock(&all->lock);
+    return offset;
 }
 
 static void reply_taken(struct request *r)
@@ -288,6 +306,33 @@ static void add_metadata(struct request *r, const struct asset *a)
     reply_header(r, "Upload-Metadata", value);
 }
 
+// How much of an unfinished upload is there. The file knows better than the database, if the server
+// was killed. And if that was all, it is filed now. False: answered.
+static bool find_offset(struct request *r, const char *id, int64_t *ret)
+{
+    struct kb_error err = {0};
+    struct transfers *all = request_server(r)->transfers;
+    struct asset_upload *u = NULL;
+    enum kb_code code = KB_OK;
+    *ret = sent_so_far(all, id);
+    if (*ret < 0)
+        code = asset_upload_open(&u, request_store(r), id, &err);
+    if (code == KB_UNAVAILABLE) // somebody has just begun
+        *ret = sent_so_far(all, id);
+    if (*ret >= 0)
+        return true;
+    if (code == KB_OK) {
+        *ret = asset_upload_offset(u);
+        code = asset_upload_close(&u, request_store(r), false, NULL, &err);
+    } else if (code == KB_UNAVAILABLE) {
+        reply_problem(r, 423, "locked", err.text);
+        return false;
+    }
+    if (code != KB_OK)
+        reply_error(r, &err);
+    return code == KB_OK;
+}
+
 void tus_head(struct request *r)
 {
     reply_header(r, "Cache-Control", "no-store");
@@ -296,17 +341,8 @@ void tus_head(struct request *r)
         return;
     int64_t offset = a.size_bytes;
     if (strcmp(a.state, "uploading") == 0) {
-        // The file knows better than the database how much is there, if the server was killed. And
-        // if that was all, it is filed now.
-        struct kb_error err = {0};
-        struct asset_upload *u = NULL;
-        if (!hold_upload(r, a.id, &u))
+        if (!find_offset(r, a.id, &offset))
             return;
-        offset = asset_upload_offset(u);
-        if (asset_upload_close(&u, request_store(r), false, NULL, &err) != KB_OK) {
-            reply_error(r, &err);
-            return;
-        }
         add_expires(r, a.expires_ms);
     }
     add_metadata(r, &a);
@@ -321,7 +357,7 @@ void tus_delete(struct request *r)
     struct kb_error err = {0};
     if (!begin(r) || !find_upload(r, &a))
         return;
-    if (strcmp(a.state, "uploading") == 0) { // not while somebody sends to it
+    if (strcmp(a.state, "uploading") == 0) { // who sends to it is sent away first
         struct asset_upload *u = NULL;
         if (!hold_upload(r, a.id, &u))
             return;
