@@ -199,6 +199,25 @@ static enum kb_code take(struct restoring *r, const struct found *f, const struc
     return code;
 }
 
+// Of what may be anybody's no picture is made before it says that it is ours: there may be one.
+// *ret_skip: it is not.
+static enum kb_code look_into(struct restoring *r, const struct found *f, const char *path,
+                              const char *picture, struct peek *ret, bool *ret_skip,
+                              struct kb_error *err)
+{
+    const struct restore_params *p = r->params;
+    const char *first = f->name.foreign || p->dry_run ? NULL : picture;
+    enum kb_code code = peek_video(r->s->folder, path, first, p->cancel, ret, err);
+    *ret_skip = f->name.foreign && (code == KB_OK ? !is_ours(f, ret->note)
+                                                  : code != KB_CANCELLED && code != KB_NO_SPACE &&
+                                                        code != KB_UNAVAILABLE);
+    if (code != KB_OK || *ret_skip || !f->name.foreign || p->dry_run)
+        return code;
+    free(ret->note);
+    *ret = (struct peek){0};
+    return peek_video(r->s->folder, path, picture, p->cancel, ret, err);
+}
+
 static enum kb_code restore_one(struct restoring *r, const struct found *f, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *file = kb_printf("%s.mp4", f->name.stem);
@@ -208,13 +227,13 @@ static enum kb_code restore_one(struct restoring *r, const struct found *f, stru
     CLEANUP(history_free) struct history h = {0};
     struct kb_error why = {0};
     struct peek p = {0};
-    enum kb_code code = peek_video(r->s->folder, path, r->params->dry_run ? NULL : picture,
-                                   r->params->cancel, &p, &why);
+    bool skip = false;
+    enum kb_code code = look_into(r, f, path, picture, &p, &skip, &why);
     if (code == KB_CANCELLED || code == KB_NO_SPACE || code == KB_UNAVAILABLE) {
         *err = why;
         return code;
     }
-    if (f->name.foreign && (code != KB_OK || !is_ours(f, p.note))) {
+    if (skip) {
         free(p.note);
         return KB_OK;
     }

@@ -296,6 +296,8 @@ static void test_restore(void **state)
                             " j.created_ms = j.ended_ms AND j.started_ms = j.ended_ms"),
                      1);
     assert_true(there(t, first_picture));
+    assert_true(there(t, "results/1_晨报_一/给妈妈.jpg"));
+    assert_false(there(t, "results/1_晨报_一/holiday.jpg")); // nothing is made beside it
     assert_true(file_exists(own) && there(t, "results/1_晨报_一/letter.mp4"));
 
     // they are results as others: found, kept, deleted with their files

@@ -6,7 +6,8 @@
 
 #include "http/http.h"
 
-// Which requests send to which uploads: a later one takes the upload over from an earlier one.
+// Which requests send to which uploads: a later PATCH or DELETE takes the upload over from an
+// earlier one.
 // Thread-safe; it outlives the HTTP server.
 struct transfers;
 struct transfers *transfers_create(void);
