@@ -4,29 +4,23 @@
 #include "store/sql.h"
 
 // Seconds and pixels of the result of one video, multiplied; 0: it cannot be used.
-static enum kb_code output_of(struct store *s, const char *video, const struct batch_options *o,
+static enum kb_code output_of(struct store *s, const char *video, const char *options,
                               double speech_s, double *ret, bool *ret_known, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    enum kb_code code = store_query(s, &q, err,
-                                    "SELECT state <> 'bad' AND kind <> 'audio', duration_ms, width,"
-                                    " height FROM asset WHERE id = ?",
-                                    "t", video);
+    enum kb_code code = store_query(
+        s, &q, err,
+        "SELECT state <> 'bad' AND kind <> 'audio', v.width > 0 AND v.height > 0," OUTPUT_S(
+            "?2", "?3") "*" OUTPUT_PIXELS("?3") "FROM asset v WHERE id = ?1",
+        "tdt", video, speech_s, options);
     *ret = 0;
     *ret_known = true;
     if (code != KB_OK)
         return code == KB_EOF ? KB_OK : code;
     if (!sqlite3_column_int(q, 0))
         return KB_OK;
-    double film_s = sqlite3_column_double(q, 1) / 1000, width = sqlite3_column_double(q, 2);
-    double height = sqlite3_column_double(q, 3), seconds = speech_s;
-    if (o->dub.keep_video)
-        seconds = KB_MAX(seconds, film_s);
-    if (o->dub.duration_us > 0)
-        seconds = KB_MIN(seconds, (double)o->dub.duration_us / 1e6);
-    double scale = o->dub.height > 0 && height > 0 ? o->dub.height / height : 1;
-    *ret_known = width > 0 && height > 0;
-    *ret = seconds * width * height * scale * scale;
+    *ret_known = sqlite3_column_int(q, 1);
+    *ret = sqlite3_column_double(q, 2);
     return KB_OK;
 }
 
@@ -44,8 +38,7 @@ static enum kb_code find_speech(struct store *s, const char *audio, double *ret_
 }
 
 static enum kb_code estimate(struct store *s, const struct batch_params *p,
-                             const struct batch_options *o, struct batch_estimate *ret,
-                             struct kb_error *err)
+                             struct batch_estimate *ret, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     double speech_s = 0, output = 0;
@@ -57,7 +50,7 @@ static enum kb_code estimate(struct store *s, const struct batch_params *p,
     for (int i = 0; code == KB_OK && i < p->n_videos; i++) {
         double one = 0;
         bool one_known = false;
-        code = output_of(s, p->videos[i], o, speech_s, &one, &one_known, err);
+        code = output_of(s, p->videos[i], p->options, speech_s, &one, &one_known, err);
         known = known && one_known;
         output += one;
         n += one > 0;
@@ -84,5 +77,5 @@ enum kb_code batch_estimate(struct store *s, const struct batch_params *p,
     enum kb_code code = p->options ? batch_options_parse(p->options, &o, err) : KB_OK;
     if (code == KB_OK)
         code = store_begin_read(s, err);
-    return code == KB_OK ? store_end(s, estimate(s, p, &o, ret, err), err) : code;
+    return code == KB_OK ? store_end(s, estimate(s, p, ret, err), err) : code;
 }

@@ -67,6 +67,20 @@ char *store_column(sqlite3_stmt *q, int i);
 void store_copy_column(char *ret, size_t size, sqlite3_stmt *q, int i);
 // Append the text of column i of the row (JSON from a view) to ret.
 void store_add_column(struct text *ret, sqlite3_stmt *q, int i);
+// The seconds that the result of a video v (asset) becomes with a speech of so many seconds, and
+// its pixels; options: the JSON of a batch's, or NULL. NULL: not known. As in lipsync/dub.c.
+#define FILM_S(options)                                                                            \
+    " max(coalesce(v.duration_ms, 0) / 1000.0 - coalesce(json_extract(" options                    \
+    ", '$.start'), 0), 0) "
+#define OUTPUT_S(speech_s, options)                                                                \
+    " min(max(" speech_s ", iif(json_extract(" options ", '$.keep_video')," FILM_S(                \
+        options) ", 0)), coalesce(json_extract(" options                                           \
+                 ", '$.duration'), 1e9), iif(json_extract(" options                                \
+                 ", '$.loop') IS 'none' AND v.duration_ms > 0," FILM_S(options) ", 1e9)) "
+#define OUTPUT_PIXELS(options)                                                                     \
+    " coalesce(json_extract(" options ", '$.height') * json_extract(" options ", '$.height')"      \
+    " * 1.0 * v.width / v.height, v.width * v.height) "
+
 // "…%…" for LIKE … ESCAPE '\', a new string; NULL stays NULL.
 char *store_like(const char *search);
 

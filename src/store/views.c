@@ -14,6 +14,9 @@
     "  THEN round((j.heartbeat_ms - j.started_ms) / 1000.0 * (1 - j.progress) / j.progress, 1)"    \
     "  END "
 
+// Seconds and pixels of the result of a job, multiplied: speech a, video v, batch b.
+#define JOB_OUTPUT OUTPUT_S("a.duration_ms / 1000.0", "b.options") "*" OUTPUT_PIXELS("b.options")
+
 // How far frames are counted: elsewhere done and total are samples, bytes or nothing.
 #define OF_FRAMES(column) " iif(j.state IN ('preprocessing', 'generating'), j." column ", 0) "
 
@@ -42,7 +45,7 @@ const char store_views[] =
     " SELECT batch, priority, count(*), iif(count(*) = count(seconds), sum(seconds), NULL),"
     " total(iif(runs, seconds, 0)), max(iif(runs, seconds, 0)) FROM"
     " (SELECT j.batch, b.priority, j.state <> 'queued' AS runs, coalesce(" JOB_ETA ", m.seconds,"
-    "  p.seconds * a.duration_ms / 1000.0 * v.width * v.height, m.guess) AS seconds"
+    "  p.seconds *" JOB_OUTPUT ", m.guess) AS seconds"
     "  FROM job j JOIN batch b ON b.id = j.batch LEFT JOIN batch_pace m ON m.batch = j.batch"
     "  LEFT JOIN asset a ON a.id = b.audio LEFT JOIN asset v ON v.id = j.video, pace p"
     "  WHERE j.state IN " JOB_STATES_OPEN " AND (NOT b.paused OR j.state <> 'queued'))"

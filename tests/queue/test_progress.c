@@ -254,6 +254,49 @@ static void test_estimate(void **state)
     assert_true(estimate(t, audio, video, 1, NULL).seconds < 0);
 }
 
+// What a batch is told before and after it is made is one, whatever its options.
+static void test_estimate_is_eta(void **state)
+{
+    struct queue_test *t = *state;
+    static const struct {
+        const char *options;
+        double share; // of the time that 1 s of 64x64 takes
+    } cases[] = {
+        {"{}", 1},
+        {"{\"height\":96}", 2.25},
+        {"{\"duration\":0.5}", 0.5},
+        {"{\"keep_video\":true}", 3},
+        {"{\"keep_video\":true,\"start\":1}", 2},
+        {"{\"keep_video\":true,\"duration\":2.5,\"height\":128}", 10},
+        {"{\"loop\":\"none\"}", 1},
+        {"{\"loop\":\"none\",\"start\":2.75}", 0.25},
+        {"{\"loop\":\"freeze\",\"start\":2.75}", 1},
+    };
+    add_batch(t, 1, 5);
+    struct job_claim c = claim(t, "w1");
+    finish(t, &c);
+    took_10_s(t);
+    char audio[33], video[33];
+    snprintf(audio, 33, "%s", add_asset(t, "audio", "ready", "a.wav"));
+    snprintf(video, 33, "%s", add_asset(t, "video", "ready", "v.mp4"));
+    run_sql(t, "UPDATE asset SET duration_ms = 3000 WHERE id = (SELECT max(id) FROM asset)");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *videos[] = {video};
+        struct batch_params p = {.audio = audio,
+                                 .videos = videos,
+                                 .n_videos = 1,
+                                 .options = cases[i].options,
+                                 .lang = "en"};
+        int64_t id = 0;
+        assert_ok(t->err, batch_create(t->s, &p, &id, &t->err));
+        double wanted = 10.0 * 64 / 48 * cases[i].share;
+        print_message("# %s\n", cases[i].options);
+        assert_near(estimate(t, audio, video, 1, cases[i].options).seconds, wanted);
+        assert_near(eta_of(t, id), wanted);
+        assert_ok(t->err, batch_cancel(t->s, id, &t->err));
+    }
+}
+
 // The first job of all tells about the others of its batch when it is far enough.
 static void test_first_eta(void **state)
 {
@@ -323,8 +366,9 @@ static void test_followed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_progress), TEST(test_useless_videos), TEST(test_place),     TEST(test_eta),
-        TEST(test_estimate), TEST(test_first_eta),      TEST(test_job_facts), TEST(test_followed),
+        TEST(test_progress),  TEST(test_useless_videos), TEST(test_place),
+        TEST(test_eta),       TEST(test_estimate),       TEST(test_estimate_is_eta),
+        TEST(test_first_eta), TEST(test_job_facts),      TEST(test_followed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
