@@ -5,6 +5,7 @@
 #include "base/sentence.h"
 #include "queue/change.h"
 #include "queue/estimate.h"
+#include "queue/result.h"
 #include "queue/worker.h"
 
 static const char *place_of(struct queue_test *t, int64_t batch)
@@ -26,6 +27,14 @@ static double eta_of(struct queue_test *t, int64_t batch)
     double seconds = json_is_number(eta) ? json_number_value(eta) : -1;
     json_decref(b);
     return seconds;
+}
+
+static int64_t count_of(struct queue_test *t, int64_t batch, const char *what)
+{
+    json_t *b = batch_of(t, batch);
+    int64_t n = get_int(json_object_get(b, "counts"), what);
+    json_decref(b);
+    return n;
 }
 
 static void assert_near(double value, double wanted)
@@ -82,10 +91,17 @@ static void test_progress(void **state)
     fail_job(t, &c);
     assert_ok(t->err, batch_cancel(t->s, id, &t->err));
     assert_progress(t, id, 0, "failed");
-    id = add_batch(t, 1, 5);
-    c = claim(t, "w1");
-    finish(t, &c);
+    id = add_batch(t, 2, 5);
+    for (int i = 0; i < 2; i++) {
+        c = claim(t, "w1");
+        assert_int_equal(count_of(t, id, "results"), i);
+        finish(t, &c);
+    }
     assert_progress(t, id, 1, "done");
+    // done stays done when the result is deleted
+    assert_ok(t->err, result_delete(t->s, ask(t, "SELECT max(id) FROM job"), &t->err));
+    assert_int_equal(count_of(t, id, "results"), 1);
+    assert_int_equal(count_of(t, id, "done"), 2);
 }
 
 // What is known to be useless is not tried, and does not count.
