@@ -287,11 +287,15 @@ enum kb_code batch_list_json(struct store *s, const struct batch_filter *f, stru
     " FROM batch b WHERE (?1 IS NULL OR ?1 = CASE WHEN b.ended_ms IS NOT NULL THEN 'ended'"        \
     "  WHEN b.paused THEN 'paused' ELSE 'active' END)"                                             \
     " AND (?2 IS NULL OR b.name LIKE ?2 ESCAPE '\\' OR b.audio_name LIKE ?2 ESCAPE '\\')"
+    // The time left takes all open jobs: it is found once for the whole page.
     static const struct store_page sql = {
-        .page = "SELECT b.id" CHOSEN " ORDER BY b.ended_ms IS NOT NULL, b.ended_ms DESC,"
-                " b.priority DESC, b.turn, b.id LIMIT ?3 OFFSET ?4",
+        .page =
+            "WITH p AS MATERIALIZED (SELECT b.id AS id, row_number() OVER (ORDER BY"
+            "  b.ended_ms IS NOT NULL, b.ended_ms DESC, b.priority DESC, b.turn, b.id) AS n" CHOSEN
+            " ORDER BY n LIMIT ?3 OFFSET ?4)"
+            " SELECT json FROM batch_json j WHERE j.id IN (SELECT id FROM p)"
+            " ORDER BY (SELECT n FROM p WHERE p.id = j.id)",
         .total = "SELECT count(*)" CHOSEN,
-        .one = "SELECT json FROM batch_json WHERE id = ?",
     };
 #undef CHOSEN
     CLEANUP(kb_freep) char *like = store_like(f->search);

@@ -317,24 +317,27 @@ char *store_like(const char *search)
     return TAKE(like.data);
 }
 
-// The items of a page: for each key its JSON.
+// The items of a page: for each key its JSON, or what the page itself gives.
 static enum kb_code add_items(struct store *s, const struct store_page *p, sqlite3_stmt *keys,
                               struct text *ret, struct kb_error *err)
 {
     enum kb_code code = KB_OK;
     bool first = true;
     while (code == KB_OK) {
-        sqlite3_stmt *one = prepare(s, p->one, err);
+        sqlite3_stmt *one = p->one ? prepare(s, p->one, err) : keys;
         if (!one)
             return store_error(s, err);
-        sqlite3_bind_value(one, 1, sqlite3_column_value(keys, 0));
-        code = store_step(s, one, err);
+        if (p->one) {
+            sqlite3_bind_value(one, 1, sqlite3_column_value(keys, 0));
+            code = store_step(s, one, err);
+        }
         if (code == KB_OK) {
             text_add(ret, first ? "" : ",");
             first = false;
             store_add_column(ret, one, 0);
         }
-        store_reset(&one);
+        if (p->one)
+            store_reset(&one);
         if (code == KB_OK || code == KB_EOF)
             code = store_step(s, keys, err);
     }

@@ -89,8 +89,9 @@ char *store_like(const char *search);
 int store_limit(int wanted);
 // One page as {"total":N,"rev":N,"items":[…]}. Three literals: page gives the keys in order and
 // takes the bindings of types, the last two of which are limit and offset; total counts and takes
-// the same without these two; one gives the JSON for the key (integer or text), or no row.
-// limit and offset are brought into their range.
+// the same without these two; one gives the JSON for the key (integer or text), or no row. one
+// NULL: page gives the JSON itself, for views that are dear to ask for each row anew. limit and
+// offset are brought into their range.
 struct store_page {
     const char *page, *total, *one;
     int offset, limit;

@@ -542,6 +542,37 @@ static void test_list(void **state)
     }
 }
 
+static int count_steps(void *n)
+{
+    ++*(int64_t *)n;
+    return 0;
+}
+
+static int64_t steps_of_list(struct queue_test *t, int limit)
+{
+    int64_t n = 0;
+    struct text text = {0};
+    sqlite3_progress_handler(t->s->db, 100, count_steps, &n);
+    assert_ok(t->err,
+              batch_list_json(t->s, &(struct batch_filter){.limit = limit}, &text, &t->err));
+    sqlite3_progress_handler(t->s->db, 0, NULL, NULL);
+    json_t *page = parse(&text);
+    assert_int_equal(json_array_size(json_object_get(page, "items")), limit);
+    json_decref(page);
+    return n;
+}
+
+// A page of 40 batches does not look through the queue 40 times.
+static void test_list_is_cheap(void **state)
+{
+    struct queue_test *t = *state;
+    for (int i = 0; i < 40; i++)
+        add_batch(t, 25, 5);
+    int64_t one = steps_of_list(t, 1), all = steps_of_list(t, 40);
+    print_message("# %lld hundred steps for one, %lld for all\n", (long long)one, (long long)all);
+    assert_true(all < 5 * one);
+}
+
 // Ends of batches and failures reach the outbox in the same transaction.
 static void test_notices(void **state)
 {
@@ -585,6 +616,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_move_often, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_delete, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_list, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(test_list_is_cheap, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_notices, queue_setup, queue_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
