@@ -201,7 +201,7 @@ static void tell_batch(struct words *w, const json_t *batch, const json_t *failu
     w->title = kb_printf(_("koubo: the batch '%s' has ended"), text_of(batch, "name"));
     text_addf(&w->text, _("done: %lld, failed: %lld, cancelled: %lld"), done, failed, cancelled);
     if (skipped > 0)
-        text_addf(&w->text, _(", not tried: %lld"), skipped);
+        text_addf(&w->text, _(", skipped: %lld"), skipped);
     for (size_t i = 0; i < json_array_size(failures); i++) {
         const json_t *one = json_array_get(failures, i);
         text_addf(&w->text, "\n%s: %s", text_of(one, "name"), text_of(one, "error"));

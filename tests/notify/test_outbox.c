@@ -1,6 +1,8 @@
 // When messages are written, tried again and given up.
 #include "tests/notify/receiver.h"
 
+#include "tests/chinese.h"
+
 static void test_given_up(void **state)
 {
     struct queue_test *t = *state;
@@ -105,6 +107,32 @@ static void test_in_the_transaction(void **state)
     assert_int_equal(ask(t, "SELECT attempts FROM notice WHERE state = 'due' AND error <> ''"), 1);
 }
 
+// The words of the page and the command line, in the language of the batch.
+static void test_words(void **state)
+{
+    struct queue_test *t = *state;
+    struct server s = {.answers = {"200 {\"errcode\":0}", "200 {\"errcode\":0}"}};
+    static const char *const wanted[][2] = {
+        {"en", "done: 1, failed: 1, cancelled: 0, skipped: 1"},
+        {"zh", "成功：1，失败：1，取消：0，跳过：1"},
+    };
+    load_chinese();
+    server_start(&s);
+    set_notify(t, "{\"wecom\":{\"url\":\"http://127.0.0.1:%d/\"}}", s.port);
+    int64_t batch = ended_batch(t);
+    run_sql(t, "UPDATE job SET state = 'skipped' WHERE id = 3");
+    for (int i = 0; i < 2; i++) {
+        assert_ok(t->err,
+                  store_exec(t->s, NULL, &t->err, "UPDATE batch SET lang = ?", "t", wanted[i][0]));
+        assert_ok(t->err, notify_batch_ended(t->s, batch, &t->err));
+        send_due(t);
+        json_t *body = json_body(call(&s, i));
+        assert_has(get_text(json_object_get(body, "markdown"), "content"), wanted[i][1]);
+        json_decref(body);
+    }
+    server_stop(&s);
+}
+
 int main(void)
 {
     receiver_prepare();
@@ -112,6 +140,7 @@ int main(void)
         TEST(test_given_up),
         TEST(test_events_and_batch),
         TEST(test_in_the_transaction),
+        TEST(test_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
