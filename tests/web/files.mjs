@@ -117,6 +117,39 @@ await run({
         });
     },
 
+    async a_batch_offers_its_results_until_they_are_deleted() {
+        await with_results([['甲', ['老师.mp4', '同事.mp4']]], async (page, mock, [{ id }]) => {
+            mock['PATCH uploads'] = ({ request }) => { // it never ends
+                request.resume();
+                return new Promise(() => {});
+            };
+            await open_tab(page, 'batch');
+            await page.getByTestId('video-input').setInputFiles([big]);
+            await page.getByTestId('upload-line').waitFor();
+            const asked = [];
+            page.on('dialog', (dialog) => {
+                asked.push(dialog.type());
+                dialog.dismiss();
+            });
+            const batch = page.getByTestId('batch');
+            const [download] = await Promise.all([page.waitForEvent('download', { timeout: 10000 }), batch.getByTestId('batch-zip').click()]);
+            holds(download.suggestedFilename().endsWith('.zip') && !asked.length, `asked: ${asked}`);
+            const [first, second] = mock.queue.jobsOf(id);
+            await batch.getByTestId('unfold').click();
+            mock.dropResult(first.id);
+            await until('the page to know', async () => await batch.getByRole('link', { name: /^下载/ }).count() === 1);
+            await batch.getByTestId('batch-play').click(); // the other one
+            await until('its video', async () => await page.getByTestId('player').getAttribute('src') === `/api/v1/results/${second.id}/video`);
+            await page.keyboard.press('Escape');
+            await page.getByTestId('player').waitFor({ state: 'detached' });
+            mock.dropResult(second.id);
+            await batch.getByText('结果已删除').waitFor();
+            for (const gone of ['batch-zip', 'batch-play', 'batch-results']) holds(await batch.getByTestId(gone).count() === 0, `${gone} is still there`);
+            await open_tab(page, 'queue');
+            await page.getByTestId('queued').getByText('结果已删除').waitFor();
+        });
+    },
+
     async results_stand_in_groups_each_with_its_own_zip() {
         await with_results([['甲', ['老师.mp4', '同事.mp4']], ['乙', ['老师.mp4']]], async (page, _, [first]) => {
             const groups = page.getByTestId('group');

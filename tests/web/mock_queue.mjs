@@ -116,6 +116,7 @@ export class Queue extends EventEmitter {
         batch.counts = {
             queued: of('queued'), running: of(...RUNNING), done: of('done'), failed: of('failed'),
             cancelled: of('cancelled'), skipped: of('skipped'), total: jobs.length,
+            results: jobs.filter((j) => j.result).length,
         };
         const hopeful = jobs.filter((j) => j.state === 'done' || !ENDED.includes(j.state));
         batch.progress = hopeful.reduce((sum, j) => sum + j.progress, 0) / (hopeful.length || 1);

@@ -459,6 +459,7 @@ export class Mock {
         const job = this.find('job', id);
         job.result = null;
         this.queue.put('job', job);
+        this.queue.count(this.queue.rows.batch.get(job.batch));
     }
 
     'DELETE results'({ response, id }) {

@@ -36,6 +36,8 @@ export function secondsLeft(batch: Batch): number | null {
 }
 
 export const runningOf = (batch: Batch) => jobsOf(batch.id).filter(isRunning);
+// How many results are still there: they are deleted, or go when they are old.
+export const resultCount = ({ counts }: Batch) => counts.results ?? counts.done;
 export const firstResult = (batch: Batch) => jobsOf(batch.id).find((j) => isEnded(j) && j.result)?.result ?? null;
 
 // Those that are not over: what is being worked on, what waits in the order of its turn, what is paused.

@@ -34,6 +34,7 @@ export interface Counts {
     cancelled: number;
     skipped: number;
     total: number;
+    results?: number; // of those that are done, how many are not deleted
 }
 
 export type BatchState = 'active' | 'paused' | 'ended';

@@ -87,7 +87,7 @@ const en: Texts = {
     progress: {
         title: 'Progress', none: 'Nothing to do at the moment', now: 'Working on {name}',
         eta: '{time} left', wholeLeft: '{time} left for the batch', place: 'Queued · number {n} in line', frames: 'frame {done} / {total}', fps: '{n} fps', done: '{n} / {total} done', failed: '{n} failed', cancelled: '{n} cancelled', skipped: '{n} skipped',
-        failedAgain: 'failed again, attempt {n}', fold: 'Fold {name}', unfold: 'Unfold {name}', zip: 'Zip of this batch', results: 'Results',
+        failedAgain: 'failed again, attempt {n}', fold: 'Fold {name}', unfold: 'Unfold {name}', zip: 'Zip of this batch', results: 'Results', resultsGone: 'Results deleted',
         attempt: 'attempt {n}', pause: 'Pause', resume: 'Resume', cancelBatch: 'Cancel batch', retryFailed: 'Retry failed', retryCancelled: 'Do cancelled ones', cancelling: 'Cancelling…',
         still: '{doing}; nothing new for {n} s', took: 'took {time}', spent: '{time} so far', cancelSure: 'Cancel what is not finished of “{name}”?', jobs: 'Jobs of {name}',
     },

@@ -79,7 +79,7 @@ const zh = {
     progress: {
         title: '当前进度', none: '现在没有任务', now: '正在处理：{name}', eta: '剩余 {time}', wholeLeft: '整批剩余 {time}', place: '排队中 · 第 {n} 位',
         frames: '{done} / {total} 帧', fps: '{n} 帧/秒', done: '成功 {n} / {total}', failed: '失败 {n}', cancelled: '取消 {n}', skipped: '跳过 {n}', attempt: '第 {n} 次尝试',
-        failedAgain: '第 {n} 次仍失败', fold: '收起 {name}', unfold: '展开 {name}', zip: '打包本批', results: '查看结果',
+        failedAgain: '第 {n} 次仍失败', fold: '收起 {name}', unfold: '展开 {name}', zip: '打包本批', results: '查看结果', resultsGone: '结果已删除',
         pause: '暂停', resume: '继续', cancelBatch: '取消整批', retryFailed: '重试失败的', retryCancelled: '重做取消的', cancelling: '正在取消…', still: '{doing}，{n} 秒没有新进展',
         took: '用时 {time}', spent: '已用 {time}', cancelSure: '取消“{name}”里还没完成的任务？', jobs: '{name} 的任务',
     },
