@@ -56,11 +56,20 @@ async function drag(page, files) {
     }, given);
 }
 
-// Takes bytes slowly, or keeps the upload locked as if another request were sending to it.
+// Takes bytes slowly, or keeps the upload locked as if an older request were just ending. A later request takes an
+// upload over, the older one gets 423 then. As with koubo serve only HEAD knows how much of a running one is there.
 class Slow extends Mock {
     pause = 0;
     locked = false;
     refused = 0;
+    taken = 0;
+    sender = {};
+
+    'GET assets'(context) {
+        const asset = this.queue.rows.asset.get(context.id);
+        if (asset?.state !== 'uploading') return super['GET assets'](context);
+        return this.json(context.response, { ...asset, received: 0 });
+    }
 
     'HEAD uploads'(context) {
         if (!this.locked) return super['HEAD uploads'](context);
@@ -71,8 +80,15 @@ class Slow extends Mock {
     async 'PATCH uploads'(context) {
         const { request } = context;
         const asset = this.find('asset', context.id);
+        this.sender[asset.id] = request;
+        this.checkOffset(request, asset);
         try {
             for await (const part of request) {
+                if (this.sender[asset.id] !== request) {
+                    this.taken++;
+                    context.response.writeHead(423, { 'Tus-Resumable': '1.0.0', Connection: 'close' }).end();
+                    return;
+                }
                 this.receive(asset, part);
                 if (this.pause) await sleep(this.pause);
             }
@@ -353,6 +369,10 @@ await run({
             mock.pause = 60;
             await page.getByTestId('video-input').setInputFiles([big]);
             await until('a third', () => asset_of(mock, '大文件.mp4')?.received > (24 << 20) / 3);
+            const other = await page.context().newPage(); // the first one still sends
+            await other.goto(mock.url);
+            await other.getByText(/上次传到 \d\d%/).waitFor();
+            await other.close();
             await page.reload();
             const row = page.getByTestId('video-row');
             await row.getByText(/上次传到 \d\d%，重新选择这个文件就会接着传/).waitFor();
@@ -372,6 +392,27 @@ await run({
             holds(Math.min(...percents) >= 30, `the old percent: ${percents}`);
             mock.locked = false;
             await until('the rest', () => asset_of(mock, '大文件.mp4').received === 24 << 20);
+        });
+    },
+
+    async two_pages_do_not_take_an_upload_from_each_other_without_end() {
+        await with_slow(async (mock, page) => {
+            page.quiet = true; // the browser reports the 423
+            mock.pause = 40;
+            await page.getByTestId('video-input').setInputFiles([big]);
+            await until('a start', () => asset_of(mock, '大文件.mp4')?.received > 1 << 20);
+            const other = await page.context().newPage();
+            await other.goto(mock.url);
+            await other.getByTestId('missing-input').setInputFiles(big);
+            const row = page.getByTestId('video-row');
+            await row.getByText('另一个页面正在上传这个文件').waitFor();
+            const percent = async () => Number(/(\d+)%/.exec(await row.locator('.el-progress').textContent())[1]);
+            const before = await percent();
+            await until('what the other page gets done', async () => await percent() > before + 5);
+            mock.pause = 0;
+            for (const p of [page, other]) await p.getByText('打不开').waitFor();
+            holds(mock.taken === 1 && mock.queue.rows.asset.size === 1, `taken over ${mock.taken} times, ${mock.queue.rows.asset.size} files`);
+            await other.close();
         });
     },
 

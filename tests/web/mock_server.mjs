@@ -256,10 +256,14 @@ export class Mock {
         }).end();
     }
 
-    async 'PATCH uploads'({ request, response, id }) {
-        const asset = this.find('asset', id);
+    checkOffset(request, asset) {
         if (Number(request.headers['upload-offset']) !== asset.received)
             throw new Problem(409, 'offset', '上传位置不对，请重试', 'the offset is not where the upload stands');
+    }
+
+    async 'PATCH uploads'({ request, response, id }) {
+        const asset = this.find('asset', id);
+        this.checkOffset(request, asset);
         try {
             for await (const part of request) this.receive(asset, part);
         } catch {

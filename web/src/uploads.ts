@@ -2,15 +2,17 @@
 // chosen again. An entry lives as long as the list it is in.
 import { reactive } from 'vue';
 import { DetailedError, defaultOptions, Upload } from 'tus-js-client';
-import { get } from './api';
 import { language } from './i18n';
 import { loadAsset } from './live';
 import type { Asset } from './types';
 
 const PARALLEL = 3;
 const AGAIN_MS = 5000; // after tus gave up for now
-const LOCKED = 423; // the server still holds the connection that was before this one
+const LOCKED = 423; // another request goes on with this upload, or is just ending
 const LOCKED_MS = 1000;
+const MOVED = 409; // more has arrived than was known; asked again
+const TAKEN_MS = 5000; // until a page that took the upload over is looked after; longer each time that happens
+const TAKEN_MOST_MS = 60000;
 const SILENT_MS = 10000; // a connection that neither moves nor breaks is given up
 const SILENT_END_MS = 60000; // all is sent: the server is at work, or it only went into buffers
 
@@ -21,8 +23,11 @@ export interface Entry {
     id: string | null; // the asset, once the server has all of it
     file: File | null; // null before a refresh's file is chosen again, and afterwards
     progress: number; // 0..1
-    stalled: boolean; // the network is away; goes on by itself
-    resuming: boolean; // about to go on where an earlier one stopped: progress is how far that came
+    // Why nothing moves: the network is away (goes on by itself); it is about to go on where an earlier one stopped;
+    // another page sends the same file. progress is how far it came all the same.
+    held: '' | 'stalled' | 'resuming' | 'elsewhere';
+    url: string | null; // of its upload, while it waits to go on with it
+    taken: number; // how often another page took the upload over
     error: string | null; // a sentence, or "empty"
     removed: boolean;
     stop?: () => void;
@@ -90,7 +95,7 @@ function enqueue(entry: Entry) {
 
 const statusOf = (error: unknown) => (error instanceof DetailedError && error.originalResponse?.getStatus()) || 0;
 // No room (507) stays so until somebody makes room; the others pass.
-const passes = (status: number) => status === 0 || status === 409 || status === 423 || status === 429 || (status >= 500 && status !== 507);
+const passes = (status: number) => status === 0 || status === MOVED || status === LOCKED || status === 429 || (status >= 500 && status !== 507);
 
 function sentence(error: Error): string {
     const body = error instanceof DetailedError ? error.originalResponse?.getBody() : null;
@@ -103,16 +108,37 @@ function sentence(error: Error): string {
 
 const idOf = (url: string) => url.split('/').pop()!;
 
-// What the server has of it. Asked of the server and not remembered: only it knows what arrived.
-async function showReceived(entry: Entry, url: string) {
-    const asset = await get<Asset>(`/assets/${idOf(url)}`).catch(() => null);
-    if (asset && asset.size > 0) entry.progress = Math.max(entry.progress, asset.received / asset.size);
+// How many bytes the server has, also while another connection sends; null when it does not say. Asked of the server
+// and not remembered: only it knows what arrived.
+async function received(url: string): Promise<number | null> {
+    const answer = await fetch(url, { method: 'HEAD', headers: { 'Tus-Resumable': '1.0.0' } }).catch(() => null);
+    const offset = answer?.ok ? answer.headers.get('Upload-Offset') : null;
+    return offset === null || offset === undefined ? null : Number(offset);
 }
 
 // Not sent to its end and not under way: the network is away, or the server is not ready yet.
 function halt(entry: Entry, status: number) {
-    entry.resuming = status === LOCKED;
-    entry.stalled = !entry.resuming;
+    entry.held = status === LOCKED || status === MOVED ? 'resuming' : 'stalled';
+}
+
+const isTaken = (error: unknown) => error instanceof DetailedError && statusOf(error) === LOCKED && error.originalRequest.getMethod() === 'PATCH';
+
+// Another page sends the same file, and its request took the upload over: it is left to that page for as long as it
+// gets on there. Else the two would take it from each other without end.
+async function leaveToOther(entry: Entry) {
+    // The first time it may be the end of an older connection of this very page.
+    let wait = entry.taken ? Math.min(TAKEN_MOST_MS, TAKEN_MS * 2 ** entry.taken) : LOCKED_MS;
+    entry.held = entry.taken++ ? 'elsewhere' : 'resuming';
+    for (let before = await received(entry.url!), now: number | null; ; before = now) {
+        await new Promise((ok) => { setTimeout(ok, wait); });
+        if (entry.removed) return;
+        now = await received(entry.url!);
+        if (now === null || now === before || now === entry.size) break;
+        entry.progress = now / entry.size;
+        entry.held = 'elsewhere';
+        wait = Math.max(wait, TAKEN_MS);
+    }
+    enqueue(entry);
 }
 
 async function begin(entry: Entry, file: File) {
@@ -123,14 +149,19 @@ async function begin(entry: Entry, file: File) {
         if (isOver) return;
         isOver = true;
         clearTimeout(watch);
-        if (upload.url) inUse.delete(upload.url);
+        if (upload.url && !entry.url) inUse.delete(upload.url);
         entry.stop = undefined;
         ended();
     };
-    const later = (status = 0) => {
+    const later = (error?: unknown) => {
         if (isOver) return;
-        halt(entry, status);
-        setTimeout(() => enqueue(entry), status === LOCKED ? LOCKED_MS : AGAIN_MS);
+        entry.url = upload.url;
+        if (isTaken(error)) {
+            leaveToOther(entry);
+        } else {
+            halt(entry, statusOf(error));
+            setTimeout(() => enqueue(entry), statusOf(error) === LOCKED ? LOCKED_MS : AGAIN_MS);
+        }
         over();
     };
     const giveUp = () => upload.abort().then(() => later(), () => later());
@@ -149,22 +180,26 @@ async function begin(entry: Entry, file: File) {
             moved += Math.max(0, sent - (sentBefore ?? sent));
             sentBefore = sent;
             entry.progress = total ? sent / total : 0;
-            entry.stalled = false;
-            entry.resuming = false;
+            entry.held = '';
             watchSilence();
+        },
+        // What is there is asked for before it goes on.
+        onAfterResponse: (request, response) => {
+            const offset = request.getMethod() === 'HEAD' ? response.getHeader('Upload-Offset') : null;
+            if (offset) entry.progress = Number(offset) / entry.size;
         },
         onShouldRetry: (error) => {
             clearTimeout(watch);
+            if (isTaken(error)) return false;
             halt(entry, statusOf(error));
             return passes(statusOf(error));
         },
         onError: (error) => {
             if (passes(statusOf(error))) {
-                later(statusOf(error));
+                later(error);
                 return;
             }
-            entry.stalled = false;
-            entry.resuming = false;
+            entry.held = '';
             entry.error = sentence(error);
             arrive(entry);
             over();
@@ -172,8 +207,7 @@ async function begin(entry: Entry, file: File) {
         onSuccess: () => {
             entry.id = idOf(upload.url!);
             entry.progress = 1;
-            entry.stalled = false;
-            entry.resuming = false;
+            entry.held = '';
             entry.file = null; // the server has it
             arrive(entry);
             entry.changed();
@@ -184,16 +218,18 @@ async function begin(entry: Entry, file: File) {
     entry.stop = () => upload.abort(true).catch(() => {}).finally(over);
     try {
         // The same file may be in the list twice: each goes to an upload of its own.
-        const earlier = (await upload.findPreviousUploads()).find((e) => e.uploadUrl && !inUse.has(e.uploadUrl));
+        const { url } = entry;
+        const earlier = (await upload.findPreviousUploads()).find((e) => e.uploadUrl && (url ? e.uploadUrl === url : !inUse.has(e.uploadUrl)));
         if (earlier) {
             inUse.add(earlier.uploadUrl!);
             upload.resumeFromPreviousUpload(earlier);
-            entry.resuming = true;
-            await showReceived(entry, earlier.uploadUrl!);
+            if (!url) entry.held = 'resuming';
         }
     } catch {
-        // a browser without storage starts from the beginning
+        // a browser without storage
     }
+    upload.url ??= entry.url; // its end in another page takes it out of the storage
+    entry.url = null;
     if (entry.removed) {
         over();
         return;
@@ -204,7 +240,7 @@ async function begin(entry: Entry, file: File) {
 
 function make(known: Partial<Entry> & Pick<Entry, 'name' | 'size' | 'changed'>): Entry {
     return reactive({
-        key: ++lastKey, id: null, file: null, progress: 0, stalled: false, resuming: false, error: null, removed: false, ...known,
+        key: ++lastKey, id: null, file: null, progress: 0, held: '', url: null, taken: 0, error: null, removed: false, ...known,
     });
 }
 
@@ -220,8 +256,9 @@ export function unfinishedUpload(name: string, size: number, changed: () => void
     const entry = make({ name, size, changed });
     defaultOptions.urlStorage.findAllUploads().then((all) => {
         const earlier = all.find((e) => e.size === size && e.metadata.filename === name && e.uploadUrl);
-        if (earlier) return showReceived(entry, earlier.uploadUrl!);
-        return undefined;
+        return earlier ? received(earlier.uploadUrl!) : null;
+    }).then((offset) => {
+        if (offset) entry.progress = Math.max(entry.progress, offset / size);
     }).catch(() => {}); // a browser without storage
     return entry;
 }
@@ -232,7 +269,7 @@ export function giveFile(entry: Entry, file: File) {
     entry.name = file.name;
     entry.size = file.size;
     entry.file = file;
-    entry.resuming = entry.progress > 0;
+    if (entry.progress) entry.held = 'resuming';
     enqueue(entry);
 }
 
@@ -249,5 +286,6 @@ export const knownAsset = (asset: Asset, changed: () => void) =>
 export function removeUpload(entry: Entry) {
     entry.removed = true;
     arrive(entry);
+    if (entry.url) inUse.delete(entry.url);
     if (!entry.id && !entry.error) entry.stop?.();
 }

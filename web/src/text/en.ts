@@ -29,7 +29,7 @@ const en: Texts = {
         missing: 'Was not uploaded to its end. Choose the file again and it goes on', choose: 'Choose file', tooMany: 'At most 1000 videos at once',
         noVideos: 'There are no videos in this folder', remove: 'Remove {name}', lookingAt: 'Checking {n}%', broken: 'This file cannot be used',
         removed: '{n} videos removed', removedOne: '“{name}” removed', twice: 'Listed twice', isSound: 'This is a sound', asSpeech: 'Use as the speech', tryAnyway: 'Try it anyway', leaveOut: 'Leave it out',
-        missingPart: 'Uploaded to {n}%. Choose the file again and it goes on', resuming: 'Going on where it stopped',
+        missingPart: 'Uploaded to {n}%. Choose the file again and it goes on', resuming: 'Going on where it stopped', elsewhere: 'Another page is uploading this file',
     },
     uploads: { files: 'Uploading files: {n}', left: '{size} to go' },
     drop: {

@@ -25,7 +25,7 @@ const zh = {
         cannotPlay: '浏览器放不了这种格式，但可以照常处理', missing: '上次没有传完，重新选择这个文件就会接着传', choose: '选择文件', tooMany: '一次最多 1000 个视频',
         noVideos: '这个文件夹里没有视频', remove: '移除 {name}', lookingAt: '检查中 {n}%', broken: '这个文件不能用',
         removed: '已移除 {n} 个视频', removedOne: '已移除“{name}”', twice: '和上面的重复', isSound: '这是音频', asSpeech: '用作语音', tryAnyway: '仍要生成', leaveOut: '不生成',
-        missingPart: '上次传到 {n}%，重新选择这个文件就会接着传', resuming: '正在接上次的进度',
+        missingPart: '上次传到 {n}%，重新选择这个文件就会接着传', resuming: '正在接上次的进度', elsewhere: '另一个页面正在上传这个文件',
     },
     uploads: { files: '正在上传 {n} 个文件', left: '还有 {size}' },
     drop: {
