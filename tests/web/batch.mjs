@@ -173,13 +173,25 @@ await run({
             await row.getByTestId('face-mark').waitFor();
             await page.locator('[data-testid=start]:enabled').click();
             await until('the batch', () => mock.queue.rows.batch.size === 1);
-            const chosen = [...mock.queue.rows.job.values()].map((j) => j._.face_at);
-            holds(JSON.stringify(chosen) === '[null,[0.75,0.5]]', `sent ${JSON.stringify(chosen)}`);
+            const chosen = [...mock.queue.rows.job.values()].map((j) => j.face_at);
+            holds(JSON.stringify(chosen) === '[null,[0.75,0.5,1.25]]', `sent ${JSON.stringify(chosen)}`);
             await row.getByTestId('choose-face').click();
             holds(await faces.nth(1).getAttribute('aria-pressed') === 'true', 'the choice is shown');
             await faces.nth(0).click();
             await page.locator('[data-testid=start]:enabled').click(); // not the same batch
             await until('another batch', () => mock.queue.rows.batch.size === 2);
+
+            // A page that did not start them knows them by what was made.
+            await page.reload();
+            await row.getByTestId('choose-face').click();
+            await page.locator('.el-dialog').getByRole('button', { name: '恢复默认' }).click();
+            await page.locator('[data-testid=start]:enabled').click();
+            await until('a third, of which nobody asks', () => mock.queue.rows.batch.size === 3);
+            await page.reload();
+            await row.getByTestId('choose-face').click();
+            await faces.nth(1).click();
+            await page.locator('[data-testid=start]:enabled').click();
+            await page.locator('.el-message-box').getByText(/再做一次？/).waitFor();
             page.faults();
             await page.context().close();
         });

@@ -100,8 +100,8 @@ export class Queue extends EventEmitter {
                 position: i + 1, attempts: 0, retried: 0, max_attempts: 3, done: 0, total: 0, progress: 0, fps: null, eta: null,
                 worker: null, heartbeat: null, progressed: null, state_since: Date.now(), created: Date.now(),
                 started: null, ended: isBad ? Date.now() : null, stage_s: null, error: isBad ? { code: 'bad_input', text: asset.error } : null,
-                waiting: isBad ? null : 'worker', cancelling: false, result: null,
-                _: { spent: 0, face_at },
+                waiting: isBad ? null : 'worker', cancelling: false, result: null, face_at,
+                _: { spent: 0 },
             });
         });
         this.note('info', 'queue', null,

@@ -200,7 +200,7 @@ export class Mock {
                 await thumbnail(this.file(id), this.file(`${id}.jpg`));
                 asset.thumbnail = `/api/v1/assets/${id}/thumbnail`;
                 if (/空镜|scenery/i.test(asset.name)) asset.faces = 0;
-                if (/两人|two/i.test(asset.name)) asset.face_boxes = [[0.08, 0.2, 0.25, 0.45], [0.6, 0.25, 0.3, 0.5]];
+                if (/两人|two/i.test(asset.name)) Object.assign(asset, { face_boxes: [[0.08, 0.2, 0.25, 0.45], [0.6, 0.25, 0.3, 0.5]], face_boxes_at: 1.25 });
                 else if (asset.faces) asset.face_boxes = [[0.35, 0.25, 0.3, 0.5]];
                 if (asset.faces) asset.faces = asset.face_boxes.length;
                 if (asset.faces === 0) asset.warnings.push('no_face');
@@ -225,7 +225,7 @@ export class Mock {
         writeFileSync(this.file(id), '');
         return this.queue.put('asset', {
             id, name, kind: '', state, size, received: 0, duration: null, width: null, height: null, fps: null, codec: null,
-            faces: null, face_boxes: [], progress: null, warnings: [], peaks: null, thumbnail: null, content: null, error: null, created: Date.now(),
+            faces: null, face_boxes: [], face_boxes_at: null, progress: null, warnings: [], peaks: null, thumbnail: null, content: null, error: null, created: Date.now(),
         });
     }
 

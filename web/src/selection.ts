@@ -4,7 +4,7 @@ import { reactive, watch } from 'vue';
 import { ApiError } from './api';
 import { useOf } from './files';
 import { assets, listsVersion, loadAsset } from './live';
-import type { Asset, Options } from './types';
+import type { Asset, Options, Point } from './types';
 import { type Entry, fits, giveFile, knownAsset, removeUpload, startUpload, unfinishedUpload } from './uploads';
 
 interface Note {
@@ -12,7 +12,6 @@ interface Note {
     name: string;
     size: number;
 }
-export type Point = [x: number, y: number]; // 0..1 from the left and the top of the picture
 interface Saved {
     audio: Note | null;
     videos: Note[];

@@ -2,9 +2,9 @@
 import { post } from './api';
 import { t } from './i18n';
 import { assets, batches, clock, jobsOf, loadJobs } from './live';
-import { isSound, type Point, type Selection } from './selection';
+import { isSound, type Selection } from './selection';
 import { ask, attempt } from './tell';
-import type { Batch, Options } from './types';
+import type { Batch, Options, Point } from './types';
 import { type Entry, wantsFile } from './uploads';
 
 type State = Selection['state'];
@@ -73,15 +73,16 @@ const RECENT_MS = 5 * 60 * 1000;
 const sent = new Map<number, string>(); // what a batch of this page was made of
 const inOrder = (options: Options) => JSON.stringify(Object.entries(options).sort(([a], [b]) => (a < b ? -1 : 1)));
 const contentOf = ({ audio, videos, options }: Request) => JSON.stringify([audio, videos, inOrder(options)]);
+const videoOf = (id: string, face?: Point | null) => `${id} ${face?.map((x) => x.toFixed(3)) ?? ''}`;
 
-// A batch with the same speech, videos and options that waits, runs or was started just now.
+// A batch with the same speech, videos, faces and options that waits, runs or was started just now.
 function sameBefore(request: Request): Batch | undefined {
-    const ids = request.videos.map((v) => (typeof v === 'string' ? v : v.id)).sort().join();
+    const made = request.videos.map((v) => (typeof v === 'string' ? videoOf(v) : videoOf(v.id, v.face_at))).sort().join();
     return [...batches.values()].find((b) => {
         if (b.state === 'ended' && (b.outcome === 'cancelled' || clock.value - b.created > RECENT_MS)) return false;
         if (sent.has(b.id)) return sent.get(b.id) === contentOf(request);
         return b.audio.id === request.audio && inOrder(b.options) === inOrder(request.options)
-            && jobsOf(b.id).map((j) => j.video).sort().join() === ids;
+            && jobsOf(b.id).map((j) => videoOf(j.video, j.face_at)).sort().join() === made;
     });
 }
 

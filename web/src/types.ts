@@ -1,6 +1,9 @@
 // What the API sends (docs/openapi.yaml), as far as the page uses it. Times are ms since 1970.
 export type Warning = 'no_face' | 'several_faces' | 'small_face' | 'very_long' | 'low_resolution' | 'silent' | 'short' | 'quiet' | 'gaps';
 
+// Of a picture, 0..1 from the left and the top; and the second of the film that has this picture.
+export type Point = [x: number, y: number] | [x: number, y: number, at: number];
+
 export interface Asset {
     id: string;
     name: string;
@@ -14,6 +17,7 @@ export interface Asset {
     fps: number | null;
     faces: number | null;
     face_boxes?: [number, number, number, number][]; // x, y, width, height, 0..1 of the thumbnail
+    face_boxes_at?: number | null; // the second of the film that the thumbnail shows
     warnings: Warning[];
     peaks: number[] | null; // 0..255
     thumbnail: string | null;
@@ -81,6 +85,7 @@ export interface Job {
     error: { code: string; text: string } | null;
     waiting: 'worker' | 'paused' | 'disk' | 'speech' | 'download' | 'retry' | null;
     cancelling: boolean;
+    face_at?: Point | null; // as it was given with the video
     result: Result | null;
 }
 
