@@ -289,6 +289,10 @@ await run({
     async a_result_is_done_again_with_another_speech() {
         await with_results([['甲', ['老师.mp4', '同事.mp4'], { crf: 20 }]], async (page, mock) => {
             mock.queue.remove('asset', asset_of(mock, '同事.mp4').id);
+            const film = asset_of(mock, '老师.mp4'); // somebody wanted it though no face was seen, and said who speaks
+            mock.queue.put('asset', Object.assign(film, { warnings: ['no_face'] }));
+            const job = [...mock.queue.rows.job.values()].find((j) => j.video === film.id);
+            mock.queue.put('job', Object.assign(job, { face_at: [0.25, 0.5, 1.5] }));
             page.quiet = true; // the browser reports that the list of the batch asks for it
             await page.reload();
             const button = (name) => results(page).filter({ hasText: name }).getByRole('button', { name: /再用新音频|已经删除/ });
@@ -302,7 +306,9 @@ await run({
             await page.getByText('已修改 1 项').waitFor();
             holds(await page.getByTestId('start').isDisabled(), 'without a speech nothing starts');
             await page.getByTestId('audio-input').setInputFiles(audio);
-            await page.locator('[data-testid=start]:enabled').waitFor();
+            await page.locator('[data-testid=start]:enabled').click();
+            const made = await until('the batch', () => [...mock.queue.rows.job.values()].at(-1).id > job.id + 1 && [...mock.queue.rows.job.values()].at(-1));
+            holds(made.video === film.id && made.face_at.join() === '0.25,0.5,1.5', `made of ${JSON.stringify(made)}`);
         });
     },
 

@@ -6,7 +6,7 @@ import { t } from './i18n';
 import { loadAsset } from './live';
 import { batchSelection } from './selection';
 import { ask, attempt, tell, warn } from './tell';
-import type { Asset, Batch, List, Options, Result } from './types';
+import type { Asset, Batch, Job, List, Options, Point, Result } from './types';
 import { knownAsset } from './uploads';
 
 export const sorts = {
@@ -64,18 +64,33 @@ async function resultsOf(jobs: Set<number>, known: Map<number, Result>, filter: 
     return [...found.values()];
 }
 
-async function putBack(videos: Asset[], options: Options) {
+// Who speaks in the videos of these results, by the video.
+async function facesOf(results: Result[]): Promise<Record<string, Point>> {
+    const made = new Set(results.map((r) => r.job));
+    const faces: Record<string, Point> = {};
+    for (const batch of new Set(results.map((r) => r.batch))) {
+        const { items } = await get<List<Job>>(`/jobs?batch=${batch}&limit=1000`);
+        for (const job of items) if (made.has(job.id) && job.face_at) faces[job.video] = job.face_at;
+    }
+    return faces;
+}
+
+// What was made of a video without a face was wanted anyway.
+async function putBack(videos: Asset[], options: Options, faces: Record<string, Point>) {
     const { state, save, removeVideos, clearAudio } = batchSelection;
     removeVideos([...state.videos]);
     clearAudio();
     state.videos = videos.map((v) => knownAsset(v, save));
     state.options = options;
+    Object.assign(state.faces, faces);
+    for (const v of videos) if (!faces[v.id]) delete state.faces[v.id];
+    state.anyway = videos.filter((v) => v.warnings.includes('no_face')).map((v) => v.id);
     save();
     goTo('batch');
     tell(t('results.againReady', { n: videos.length }));
 }
 
-// The videos of these results, with the options of their batch, become the list of the batch; only the
+// The videos of these results, with the options of their batch and who speaks in them, become the list of the batch; only the
 // speech is missing. Those whose video was deleted are left out.
 export function again(jobs: Set<number>, known: Map<number, Result>, filter: Filter) {
     return attempt(async () => {
@@ -86,6 +101,6 @@ export function again(jobs: Set<number>, known: Map<number, Result>, filter: Fil
         const others = batchSelection.state.videos.filter((e) => !e.id || !ids.includes(e.id)).length;
         if (others && !await ask(t('results.againSure', { n: videos.length, others }), t('results.againYes'))) return undefined;
         const batch = await get<Batch>(`/batches/${results[0].batch}`).catch(() => null);
-        return putBack(videos, batch?.options ?? {});
+        return putBack(videos, batch?.options ?? {}, await facesOf(results));
     });
 }
