@@ -6,7 +6,7 @@ import path from 'node:path';
 import { run, temporary_folder, until } from '../e2e/server.mjs';
 import { choose, close_browser, holds, open_page, open_tab } from './browser.mjs';
 import { make_broken, make_clip, make_scenery, make_speech } from './materials.mjs';
-import { with_mock } from './mock_server.mjs';
+import { Mock, with_mock } from './mock_server.mjs';
 
 const folder = temporary_folder();
 const audio = make_speech(folder, '课程.wav', '大家好，我们开始吧。');
@@ -128,6 +128,35 @@ await run({
             holds(mock.queue.jobsOf(made.id).map((j) => j.name).join() === '老师.mp4,同事.mp4', 'only what is of use is sent');
             await rows.filter({ hasText: '空镜' }).getByRole('button', { name: /^仍要生成/ }).click();
             await line.getByText('3 个可以生成').waitFor();
+            page.faults();
+            await page.context().close();
+        });
+    },
+
+    async an_upload_that_failed_is_not_damaged() {
+        await with_mock({}, async (mock) => {
+            const full = (context) => {
+                context.request.resume();
+                context.response.writeHead(507, { 'Tus-Resumable': '1.0.0' }).end('{"detail":"磁盘满了"}');
+            };
+            const page = await open_page(mock.url);
+            const line = page.getByTestId('before');
+            const rows = page.getByTestId('video-row');
+            await choose(page, audio, [broken, clip]);
+            await line.getByText('1 个已损坏').waitFor();
+            page.quiet = true; // the browser reports the 507
+            mock['POST uploads'] = full;
+            await page.getByTestId('video-input').setInputFiles([other]);
+            await line.getByText('1 个上传失败').waitFor();
+            await line.getByText('1 个已损坏').waitFor();
+            await rows.getByRole('button', { name: '同事.mp4', exact: true }).click();
+            await page.getByTestId('preview-fault').getByText('没有传上去').waitFor();
+            await line.getByRole('button', { name: '移除有问题的' }).click();
+            await until('it to stay', async () => await rows.count() === 2 && await line.getByRole('button').count() === 0);
+            await line.getByText('1 个上传失败').waitFor();
+            mock['POST uploads'] = Mock.prototype['POST uploads'];
+            await rows.getByRole('button', { name: /^重试/ }).click();
+            await line.getByText('2 个可以生成').waitFor();
             page.faults();
             await page.context().close();
         });

@@ -8,11 +8,12 @@ import type { Batch, Options, Point } from './types';
 import { type Entry, wantsFile } from './uploads';
 
 type State = Selection['state'];
-export type Kind = 'ready' | 'noFace' | 'bad' | 'sound' | 'checking' | 'uploading' | 'missing';
+export type Kind = 'ready' | 'noFace' | 'bad' | 'failed' | 'sound' | 'checking' | 'uploading' | 'missing';
 
 // What can be expected of a video that is chosen.
 export function kindOf(entry: Entry, { anyway }: State): Kind {
     const asset = entry.id ? assets.get(entry.id) : null;
+    if (entry.error && entry.error !== 'empty') return 'failed';
     if (entry.error || asset?.state === 'bad') return 'bad';
     if (isSound(entry)) return 'sound';
     if (wantsFile(entry)) return 'missing';
@@ -21,7 +22,8 @@ export function kindOf(entry: Entry, { anyway }: State): Kind {
     return asset.warnings.includes('no_face') && !anyway.includes(asset.id) ? 'noFace' : 'ready';
 }
 
-export const problems: Kind[] = ['noFace', 'bad', 'sound']; // these are left out
+export const useless: Kind[] = ['noFace', 'bad', 'sound'];
+export const problems: Kind[] = [...useless, 'failed']; // these are left out; an upload that failed may be tried again
 
 // Each file that is in the list already.
 export function repeated(videos: Entry[]): Entry[] {

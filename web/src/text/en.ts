@@ -18,7 +18,7 @@ const en: Texts = {
     audio: {
         title: 'Speech', upload: 'Upload an audio file', hint: 'wav mp3 m4a aac flac ogg, or a video with sound',
         source: 'Where the speech comes from', file: 'Audio file', speech: 'Text to speech', text: 'What is to be said', voice: 'Voice',
-        make: 'Make the speech', making: 'Making the speech…', replace: 'Change', looking: 'Checking…',
+        make: 'Make the speech', making: 'Making the speech…', replace: 'Change',
     },
     video: {
         title: 'Videos', titleOne: 'Video', upload: 'Drop videos here or click to choose', hint: 'mp4 avi mov mkv webm flv, or photos; as many as you like',
@@ -27,7 +27,7 @@ const en: Texts = {
         selectAll: 'Select all', count: '{n} videos', one: 'Drop a video here or click to choose', stalled: 'No connection; goes on by itself when it is back',
         waiting: 'Waiting to upload', looking: 'Checking…', empty: 'The file is empty', cannotPlay: 'The browser cannot play this kind of file; koubo can use it',
         missing: 'Was not uploaded to its end. Choose the file again and it goes on', choose: 'Choose file', tooMany: 'At most 1000 videos at once',
-        noVideos: 'There are no videos in this folder', remove: 'Remove {name}', lookingAt: 'Checking {n}%', broken: 'This file cannot be used',
+        noVideos: 'There are no videos in this folder', remove: 'Remove {name}', lookingAt: 'Checking {n}%', broken: 'This file cannot be used', failed: 'The upload failed',
         removed: '{n} videos removed', removedOne: '“{name}” removed', twice: 'Listed twice', isSound: 'This is a sound', asSpeech: 'Use as the speech', tryAnyway: 'Try it anyway', leaveOut: 'Leave it out',
         missingPart: 'Uploaded to {n}%. Choose the file again and it goes on', resuming: 'Going on where it stopped', elsewhere: 'Another page is uploading this file',
     },
@@ -48,7 +48,7 @@ const en: Texts = {
         },
     },
     before: {
-        ready: '{n} can be made', noFace: '{n} without a face', bad: '{n} damaged', sound: '{n} only sound', checking: '{n} being checked', uploading: '{n} uploading',
+        ready: '{n} can be made', noFace: '{n} without a face', bad: '{n} damaged', failed: '{n} not uploaded', sound: '{n} only sound', checking: '{n} being checked', uploading: '{n} uploading',
         missing: '{n} not uploaded to the end', twice: '{n} listed twice', about: 'takes about {what}', size: 'about {what}', underMinute: 'a minute or less',
         minutes: '{n} minutes', hours: '{n} hours', leftOut: 'Those that cannot be used are left out', removeBad: 'Remove them', removeTwice: 'Remove what is listed twice',
     },

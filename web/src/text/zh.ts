@@ -16,14 +16,14 @@ const zh = {
     audio: {
         title: '音频', upload: '上传音频文件', hint: 'wav mp3 m4a aac flac ogg，视频里的声音也可以',
         source: '音频来源', file: '音频文件', speech: '文字转语音', text: '输入要说的话', voice: '声音', make: '生成语音', making: '正在生成语音…',
-        replace: '换一个', looking: '正在检查…',
+        replace: '换一个',
     },
     video: {
         title: '视频', titleOne: '视频', upload: '拖放或点击选择视频文件', hint: 'mp4 avi mov mkv webm flv，也可以是照片；可以一次选很多个', hintOne: 'mp4 avi mov mkv webm flv，也可以是照片',
         folder: '选择整个文件夹', removeSelected: '删除选中', clear: '清空列表', previewHint: '点击名称，在这里预览', selectAll: '全选',
         count: '{n} 个视频', one: '拖放或点击选择一个视频', stalled: '网络断开，恢复后自动继续', waiting: '等待上传', looking: '检查中…', empty: '文件是空的',
         cannotPlay: '浏览器放不了这种格式，但可以照常处理', missing: '上次没有传完，重新选择这个文件就会接着传', choose: '选择文件', tooMany: '一次最多 1000 个视频',
-        noVideos: '这个文件夹里没有视频', remove: '移除 {name}', lookingAt: '检查中 {n}%', broken: '这个文件不能用',
+        noVideos: '这个文件夹里没有视频', remove: '移除 {name}', lookingAt: '检查中 {n}%', broken: '这个文件不能用', failed: '没有传上去',
         removed: '已移除 {n} 个视频', removedOne: '已移除“{name}”', twice: '和上面的重复', isSound: '这是音频', asSpeech: '用作语音', tryAnyway: '仍要生成', leaveOut: '不生成',
         missingPart: '上次传到 {n}%，重新选择这个文件就会接着传', resuming: '正在接上次的进度', elsewhere: '另一个页面正在上传这个文件',
     },
@@ -43,7 +43,7 @@ const zh = {
         },
     },
     before: {
-        ready: '{n} 个可以生成', noFace: '{n} 个没有人脸', bad: '{n} 个已损坏', sound: '{n} 个是音频', checking: '{n} 个检查中', uploading: '{n} 个上传中',
+        ready: '{n} 个可以生成', noFace: '{n} 个没有人脸', bad: '{n} 个已损坏', failed: '{n} 个上传失败', sound: '{n} 个是音频', checking: '{n} 个检查中', uploading: '{n} 个上传中',
         missing: '{n} 个没有传完', twice: '{n} 个重复', about: '共约 {what}', size: '约 {what}', underMinute: '1 分钟以内', minutes: '{n} 分钟', hours: '{n} 小时',
         leftOut: '有问题的不会加入队列', removeBad: '移除有问题的', removeTwice: '移除重复的',
     },
