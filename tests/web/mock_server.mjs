@@ -422,7 +422,7 @@ export class Mock {
         const there = (asset) => (this.queue.rows.asset.has(asset) ? asset : null);
         return [...this.queue.rows.job.values()].filter((j) => j.result).map((j) => ({
             ...j.result, source: { video: there(j.video), audio: there(this.queue.rows.batch.get(j.batch)?.audio.id) },
-        })).filter((r) => (!jobs || jobs.includes(r.job)) && (!batch || r.batch === batch) && r.created >= since && r.created <= until
+        })).filter((r) => (!jobs || jobs.includes(r.job)) && (!batch || r.batch === batch) && r.created >= since && r.created < until
             && `${r.name} ${r.batch_name}`.toLowerCase().includes(words))
             .sort((x, y) => sign * (by === 'name' ? x.name.localeCompare(y.name) : x[by] - y[by]) || y.job - x.job);
     }

@@ -33,12 +33,12 @@ const midnight = (daysAgo: number) => {
     day.setDate(day.getDate() - daysAgo);
     return day.getTime();
 };
-// A day of the calendar where the page is open.
+// A day of the calendar where the page is open. What comes at its end belongs to the next.
 const startOf = (day: string) => new Date(`${day}T00:00`).getTime();
 const endOf = (day: string) => {
     const next = new Date(`${day}T00:00`);
     next.setDate(next.getDate() + 1);
-    return next.getTime() - 1;
+    return next.getTime();
 };
 
 export function chosenBy({ search, batch, days, from, to }: Filter): Record<string, string | number | undefined> {
