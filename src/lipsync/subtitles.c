@@ -37,8 +37,10 @@ static void place_track(struct subtitle_track *ret, struct subtitle_track *from,
     int64_t since = 0;
     for (int i = 0; i <= n; i++) {
         bool ends = i == n;
+        // A picture is gone through forwards even where the film runs backwards.
         const struct subtitle *s =
-            ends ? NULL : shown_at(from, track_pts_us(track, frames[i].track_frame));
+            ends ? NULL
+                 : shown_at(from, track_pts_us(track, frames[i].track_frame) + frames[i].offset_us);
         if (s == last)
             continue;
         int64_t now = ends ? length_us : frames[i].pts_us;

@@ -277,8 +277,9 @@ enum kb_code timeline_plan(const struct timeline_params *p, struct planned_frame
                 return kb_no_memory(err);
             plan = grown;
         }
-        int64_t duration;
+        int64_t picture_us = o.time_us, duration;
         plan[n].track_frame = order_take(&o, &plan[n].pts_us, &duration);
+        plan[n].offset_us = plan[n].pts_us - picture_us;
         n++;
     }
     *ret = TAKE(plan);

@@ -40,6 +40,7 @@ AVRational timeline_rate(AVRational film);
 struct planned_frame {
     int track_frame;
     int64_t pts_us;
+    int64_t offset_us; // since the picture's beginning: the pieces before this one
 };
 enum kb_code timeline_plan(const struct timeline_params *p, struct planned_frame **ret, int *ret_n,
                            struct kb_error *err);

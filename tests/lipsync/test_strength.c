@@ -23,7 +23,7 @@ static void plan(const struct track *t, int64_t speech_us, float ret[N])
 {
     struct planned_frame frames[N];
     for (int i = 0; i < N; i++)
-        frames[i] = (struct planned_frame){i, (int64_t)i * FRAME};
+        frames[i] = (struct planned_frame){i, (int64_t)i * FRAME, 0};
     strength_plan(t, 0, frames, N, speech_us, ret);
     for (int i = 0; i < N; i++) {
         assert_true(ret[i] >= 0 && ret[i] <= 1);

@@ -317,6 +317,62 @@ static void test_subtitles(void **state)
     }
 }
 
+// Within a picture that is shown for long, too: 2 is shown with its middle, 1 with its beginning
+// and the picture before it, 3 with the last one.
+static void test_subtitles_of_slides(void **state)
+{
+    static const struct {
+        enum loop_mode loop;
+        int64_t length_us;
+        struct {
+            char text;
+            int64_t start_us, end_us;
+        } shown[8];
+    } cases[] = {
+        {LOOP_NONE, 3788333, {{'1', 0, 240000}, {'2', 1000000, 1240000}, {'3', 2500000, 3000000}}},
+        // The last but one picture is at 3788 … 3855 ms, the second at 4037 … 6037 ms.
+        {LOOP_PINGPONG,
+         6100000,
+         {{'1', 0, 240000},
+          {'2', 1000000, 1240000},
+          {'3', 2500000, 3000000},
+          {'1', 4037000, 4237000},
+          {'2', 4997000, 5237000},
+          {'1', 6037000, 6100000}}},
+        {LOOP_FREEZE,
+         5000000,
+         {{'1', 0, 240000},
+          {'2', 1000000, 1240000},
+          {'3', 2500000, 3000000},
+          {'3', 4000000, 4500000}}},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct kb_error err = {0};
+        CLEANUP(reader_close) struct reader *r = NULL;
+        CLEANUP(extras_clear) struct extras e = {.n_tracks = 1};
+        assert_ok(err, reader_open(&r, slides, NULL, &err));
+        subtitle_add(&e.tracks[0], 0, 240000, "1");
+        subtitle_add(&e.tracks[0], 1000000, 1240000, "2");
+        subtitle_add(&e.tracks[0], 2500000, 3000000, "3");
+        struct timeline_params sp = {r, slides_track, cases[i].loop, 0, cases[i].length_us, 0};
+        assert_ok(err, timeline_measure(&sp, &err));
+        assert_ok(err, subtitles_place(&e, &sp, &err));
+        assert_int_equal(e.n_tracks, 1);
+        size_t n = 0;
+        for (; n < 8 && cases[i].shown[n].text; n++) {
+            const struct subtitle *s = &e.tracks[0].at[n];
+            assert_true(n < e.tracks[0].n);
+            assert_int_equal(s->text[0], cases[i].shown[n].text);
+            // Each begins and ends with a piece.
+            if (llabs(s->start_us - cases[i].shown[n].start_us) > 42000 ||
+                llabs(s->end_us - cases[i].shown[n].end_us) > 42000)
+                fail_msg("case %zu: %s from %lld to %lld us", i, s->text, (long long)s->start_us,
+                         (long long)s->end_us);
+        }
+        assert_int_equal(e.tracks[0].n, n);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -329,6 +385,7 @@ int main(void)
         cmocka_unit_test(test_cut_track),
         cmocka_unit_test(test_rate),
         cmocka_unit_test(test_subtitles),
+        cmocka_unit_test(test_subtitles_of_slides),
     };
     return cmocka_run_group_tests(tests, make_videos, remove_videos);
 }
