@@ -140,14 +140,14 @@ static int64_t speech_length_us(const struct dub_params *p, const struct mel *me
 }
 
 // With --keep-video: up to the end of the video's last frame, which is shown for last_us.
-static int64_t kept_length_us(const struct dub_params *p, const struct track *track,
-                              int64_t last_us, int64_t speech_us)
+static int64_t kept_length_us(const struct dub_params *p, const struct timeline_params *source,
+                              int64_t speech_us)
 {
-    int n = track_info(track)->n_frames;
-    int64_t end = track_pts_us(track, n - 1) + last_us;
-    if (last_us == 0 && n > 1) // as long as the one before
-        end += end - track_pts_us(track, n - 2);
-    int64_t length = KB_MAX(end - p->start_us, speech_us);
+    int n = track_info(source->track)->n_frames;
+    int64_t end = track_pts_us(source->track, n - 1) + source->last_us;
+    if (source->last_us == 0 && n > 1) // as long as the one before
+        end += end - track_pts_us(source->track, n - 2);
+    int64_t length = KB_MAX(end - timeline_begin_us(source), speech_us);
     return p->duration_us > 0 ? KB_MIN(length, p->duration_us) : length;
 }
 
@@ -261,7 +261,7 @@ static enum kb_code settle_length(struct dub *d, struct kb_error *err)
         source.length_us = INT64_MAX;
     enum kb_code code = timeline_measure(&source, err);
     if (code == KB_OK && d->p->keep_video)
-        d->length_us = kept_length_us(d->p, d->track, source.last_us, d->length_us);
+        d->length_us = kept_length_us(d->p, &source, d->length_us);
     d->last_us = source.last_us;
     return code;
 }

@@ -21,7 +21,9 @@ struct order {
     enum loop_mode loop;
     bool is_still;
     int64_t last_us;
-    int first, last; // frames of the track that are played
+    int first, last;    // frames of the track that are played
+    int64_t skipped;    // pieces of the first that lie before the start
+    int64_t skipped_us; // how long those are
     enum { FORWARD, BACKWARD, FROZEN } direction;
     int next;        // track frame that comes next
     bool seek;       // a reader does not stand before it
@@ -52,17 +54,94 @@ static int frame_at(const struct track *t, int64_t time_us)
     return low;
 }
 
+static int64_t time_before_last(const struct track *t)
+{
+    int n = track_info(t)->n_frames;
+    return n > 1 ? track_pts_us(t, n - 1) - track_pts_us(t, n - 2) : PIECE_US;
+}
+
+// How long a frame of the video is shown: until the next begins.
+static int64_t duration_of(const struct order *o, int frame)
+{
+    const struct track *t = o->track;
+    if (frame + 1 < track_info(t)->n_frames)
+        return track_pts_us(t, frame + 1) - track_pts_us(t, frame);
+    return o->last_us > 0 ? o->last_us : time_before_last(t);
+}
+
+static int64_t pieces_of(int64_t duration_us)
+{
+    return duration_us <= WHOLE_US ? 1 : (duration_us - ROUND_US + PIECE_US - 1) / PIECE_US;
+}
+
+// Where in its picture piece k of n begins.
+static int64_t offset_of(int64_t duration_us, int64_t k, int64_t n)
+{
+    return duration_us / n * k + duration_us % n * k / n;
+}
+
+// To the first frame, at its first piece that is played: nothing before the start is shown.
+static void go_to_first(struct order *o)
+{
+    o->next = o->first;
+    o->piece = o->skipped;
+    o->time_us -= o->skipped_us;
+}
+
 static struct order order_begin(const struct timeline_params *p)
 {
     int first = p->start_us > 0 ? frame_at(p->track, p->start_us) : 0;
-    return (struct order){.track = p->track,
-                          .loop = p->loop,
-                          .is_still = reader_info(p->reader)->is_still,
-                          .last_us = p->last_us,
-                          .first = first,
-                          .last = track_info(p->track)->n_frames - 1,
-                          .next = first,
-                          .seek = first > 0};
+    struct order o = {.track = p->track,
+                      .loop = p->loop,
+                      .is_still = reader_info(p->reader)->is_still,
+                      .last_us = p->last_us,
+                      .first = first,
+                      .last = track_info(p->track)->n_frames - 1,
+                      .seek = first > 0};
+    int64_t into = p->start_us - track_pts_us(p->track, first), duration = duration_of(&o, first);
+    int64_t n = pieces_of(duration);
+    if (into > 0 && n > 1) { // the last piece that begins at or before the start
+        o.skipped = KB_MIN(av_rescale_rnd(into + 1, n, duration, AV_ROUND_UP), n) - 1;
+        o.skipped_us = offset_of(duration, o.skipped, n);
+    }
+    go_to_first(&o);
+    return o;
+}
+
+int64_t timeline_begin_us(const struct timeline_params *p)
+{
+    struct order o = order_begin(p);
+    return track_pts_us(p->track, o.first) + o.skipped_us;
+}
+
+AVRational timeline_rate(AVRational film)
+{
+    if (film.num <= 0 || film.den <= 0)
+        return (AVRational){25, 1};
+    int64_t n = pieces_of(av_rescale(film.den, 1000000, film.num));
+    AVRational rate;
+    av_reduce(&rate.num, &rate.den, film.num * n, film.den, INT32_MAX);
+    return rate;
+}
+
+enum kb_code timeline_measure(struct timeline_params *p, struct kb_error *err)
+{
+    const struct track *t = p->track;
+    const struct reader_info *info = reader_info(p->reader);
+    p->last_us = track_info(t)->covered_us == INT64_MAX ? info->last_us : 0;
+    int64_t last = track_pts_us(t, track_info(t)->n_frames - 1);
+    int64_t to_last = last - timeline_begin_us(p);
+    bool within_last = p->start_us > last; // where in it, only its length tells
+    if (p->last_us > 0 || info->is_still ||
+        (!within_last && to_last + KB_MIN(time_before_last(t), PIECE_US) >= p->length_us))
+        return KB_OK;
+    CLEANUP(av_frame_free) AVFrame *frame = NULL;
+    enum kb_code code = reader_seek(p->reader, last, err);
+    if (code == KB_OK)
+        code = reader_next(p->reader, &frame, err);
+    if (code == KB_OK && frame->pts == last)
+        p->last_us = FRAME_DURATION(frame);
+    return code == KB_EOF ? KB_OK : code; // a damaged spot: it is not there this time
 }
 
 struct timeline *timeline_create(const struct timeline_params *p)
@@ -89,55 +168,6 @@ void timeline_free(struct timeline **s)
     av_frame_free(&(*s)->current);
     free(*s);
     *s = NULL;
-}
-
-static int64_t time_before_last(const struct track *t)
-{
-    int n = track_info(t)->n_frames;
-    return n > 1 ? track_pts_us(t, n - 1) - track_pts_us(t, n - 2) : PIECE_US;
-}
-
-// How long a frame of the video is shown: until the next begins.
-static int64_t duration_of(const struct order *o, int frame)
-{
-    const struct track *t = o->track;
-    if (frame + 1 < track_info(t)->n_frames)
-        return track_pts_us(t, frame + 1) - track_pts_us(t, frame);
-    return o->last_us > 0 ? o->last_us : time_before_last(t);
-}
-
-static int64_t pieces_of(int64_t duration_us)
-{
-    return duration_us <= WHOLE_US ? 1 : (duration_us - ROUND_US + PIECE_US - 1) / PIECE_US;
-}
-
-AVRational timeline_rate(AVRational film)
-{
-    if (film.num <= 0 || film.den <= 0)
-        return (AVRational){25, 1};
-    int64_t n = pieces_of(av_rescale(film.den, 1000000, film.num));
-    AVRational rate;
-    av_reduce(&rate.num, &rate.den, film.num * n, film.den, INT32_MAX);
-    return rate;
-}
-
-enum kb_code timeline_measure(struct timeline_params *p, struct kb_error *err)
-{
-    const struct track *t = p->track;
-    struct order o = order_begin(p);
-    int64_t last = track_pts_us(t, o.last), from_first = last - track_pts_us(t, o.first);
-    const struct reader_info *info = reader_info(p->reader);
-    p->last_us = track_info(t)->covered_us == INT64_MAX ? info->last_us : 0;
-    if (p->last_us > 0 || info->is_still ||
-        from_first + KB_MIN(time_before_last(t), PIECE_US) >= p->length_us)
-        return KB_OK;
-    CLEANUP(av_frame_free) AVFrame *frame = NULL;
-    enum kb_code code = reader_seek(p->reader, last, err);
-    if (code == KB_OK)
-        code = reader_next(p->reader, &frame, err);
-    if (code == KB_OK && frame->pts == last)
-        p->last_us = FRAME_DURATION(frame);
-    return code == KB_EOF ? KB_OK : code; // a damaged spot: it is not there this time
 }
 
 static enum kb_code read_forward(struct timeline *s, AVFrame **ret, struct kb_error *err)
@@ -192,7 +222,7 @@ static bool turn_round(struct order *o)
     int n = o->last - o->first + 1;
     if (o->direction == BACKWARD) { // back at the start; the first frame itself was not repeated
         o->direction = FORWARD;
-        o->next = o->first;
+        go_to_first(o);
         o->seek = true;
         return true;
     }
@@ -201,7 +231,7 @@ static bool turn_round(struct order *o)
     if (n == 1 || o->loop == LOOP_FREEZE || o->loop == LOOP_NONE) {
         o->direction = FROZEN;
     } else if (o->loop == LOOP_RESTART || n == 2) {
-        o->next = o->first;
+        go_to_first(o);
         o->seek = true;
     } else {
         o->direction = BACKWARD;
@@ -221,7 +251,7 @@ static bool order_ready(struct order *o)
 // Where in the output piece k of n of the next frame begins.
 static int64_t piece_begin(const struct order *o, int64_t duration_us, int64_t k, int64_t n)
 {
-    return o->time_us + duration_us / n * k + duration_us % n * k / n;
+    return o->time_us + offset_of(duration_us, k, n);
 }
 
 // Where the next piece begins, if there is one.
@@ -310,7 +340,7 @@ enum kb_code timeline_next(struct timeline *s, struct shown_frame *ret, struct k
     if (order_time(o) >= s->p.length_us || !order_ready(o))
         return KB_EOF;
     AVFrame *frame = NULL;
-    if (o->piece == 0) {
+    if (!s->current) {
         enum kb_code code = read_next(s, &frame, err);
         if (code == KB_EOF && o->direction == FORWARD && o->next > o->first) {
             // The file ends before the track does: play what there is.

@@ -16,7 +16,7 @@ struct timeline_params {
     struct reader *reader;     // borrowed
     const struct track *track; // borrowed; tells the time stamps
     enum loop_mode loop;
-    int64_t start_us;  // first frame: the one shown at this time of the video
+    int64_t start_us;  // first frame: the one shown at this time of the video, or the piece of it
     int64_t length_us; // frames are given until this time of the output
     int64_t last_us;   // how long the track's last frame is shown; 0 = as long as the one before
 };
@@ -26,6 +26,9 @@ struct shown_frame {
     int track_frame;             // its place in the track
     int64_t pts_us, duration_us; // in the output
 };
+
+// The time of the film at which the output begins: start_us, or a little earlier.
+int64_t timeline_begin_us(const struct timeline_params *p);
 
 // Asks the film for last_us, if the output comes so far. The reader is left anywhere: restart it.
 // The codes of reader_seek() and reader_next().

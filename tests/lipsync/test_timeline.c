@@ -241,6 +241,82 @@ static void test_pieces(void **state)
     }
 }
 
+// A start within a picture that is shown for long: only what is left of it, also when the film
+// comes back to there.
+static void test_start_within(void **state)
+{
+    static const struct {
+        enum loop_mode loop;
+        int64_t start_us, begin_us, length_us;
+        struct {
+            int picture, pieces;
+        } shown[16];
+    } cases[] = {
+        {LOOP_NONE, 1000000, 1000000, 9000000, {{1, 26}, {2, 1}, {3, 3}, {4, 1}, {5, 2}, {6, 38}}},
+        {LOOP_NONE, 1039999, 1000000, 1040000, {{1, 26}}},
+        {LOOP_RESTART,
+         1980000,
+         1960000,
+         2000000,
+         {{1, 2}, {2, 1}, {3, 3}, {4, 1}, {5, 2}, {6, 38}, {1, 2}, {2, 1}, {3, 2}}},
+        {LOOP_PINGPONG,
+         1960000,
+         1960000,
+         3890000,
+         {{1, 2},
+          {2, 1},
+          {3, 3},
+          {4, 1},
+          {5, 2},
+          {6, 38},
+          {5, 2},
+          {4, 1},
+          {3, 3},
+          {2, 1},
+          {1, 2},
+          {2, 1},
+          {3, 3},
+          {4, 1},
+          {5, 2},
+          {6, 38}}},
+        {LOOP_NONE, 3700000, 3669000, 9000000, {{6, 3}}}, // within the last
+        {LOOP_FREEZE, 3700000, 3669000, 1600000, {{6, 41}}},
+        {LOOP_NONE, 20000, 0, 100000, {{0, 1}, {1, 2}}}, // one that is whole
+    };
+    for (size_t c = 0; c < ARRAY_LEN(cases); c++) {
+        struct kb_error err = {0};
+        struct reader *r = NULL;
+        assert_ok(err, reader_open(&r, slides, NULL, &err));
+        struct timeline_params sp = {
+            r, slides_track, cases[c].loop, cases[c].start_us, cases[c].length_us, 0};
+        assert_ok(err, timeline_measure(&sp, &err));
+        assert_true(llabs(timeline_begin_us(&sp) - cases[c].begin_us) < 1000);
+        assert_ok(err, reader_restart(r, NULL, &err));
+        struct timeline *s = timeline_create(&sp);
+        int k = 0, n = 0;
+        int64_t end_us = 0;
+        struct shown_frame f = {0};
+        while (timeline_next(s, &f, &err) == KB_OK) {
+            assert_int_equal(luma_of(&f), f.track_frame);
+            assert_int_equal(f.pts_us, end_us);
+            end_us = f.pts_us + f.duration_us;
+            if (n == cases[c].shown[k].pieces) {
+                k++;
+                n = 0;
+            }
+            if (k == 16 || f.track_frame != cases[c].shown[k].picture)
+                fail_msg("case %zu: picture %d comes after %d times the one before", c,
+                         f.track_frame, n);
+            n++;
+            av_frame_free(&f.frame);
+        }
+        assert_int_equal(n, cases[c].shown[k].pieces);
+        assert_true(k == 15 || cases[c].shown[k + 1].pieces == 0);
+        timeline_free(&s);
+        reader_close(&r);
+    }
+}
+
 // The last picture that the speech comes to, of a film that is longer: how long it is shown, the
 // track, which ends there, does not know.
 static void test_cut_track(void **state)
@@ -382,6 +458,7 @@ int main(void)
         cmocka_unit_test(test_restart_freeze_none),
         cmocka_unit_test(test_too_many_frames),
         cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_start_within),
         cmocka_unit_test(test_cut_track),
         cmocka_unit_test(test_rate),
         cmocka_unit_test(test_subtitles),
