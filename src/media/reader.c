@@ -280,11 +280,13 @@ const struct reader_info *reader_info(const struct reader *r)
     return &r->info;
 }
 
-// What the container says about the last picture, if it makes sense.
+// What the container says about the last picture, if it makes sense: it is not long, or it may
+// stand until the film is over.
 static int64_t last_duration(const struct reader *r, const AVFrame *f)
 {
     int64_t d = av_rescale_q(FRAME_DURATION(f), r->source.stream->time_base, us);
-    return d > 0 && d <= 10 * r->frame_us ? d : r->frame_us;
+    int64_t left = KB_MIN(r->info.duration_us, MAX_TIME_US) - f->pts;
+    return d > 0 && (d <= 10 * r->frame_us || d <= left + r->frame_us) ? d : r->frame_us;
 }
 
 enum kb_code reader_next(struct reader *r, AVFrame **ret, struct kb_error *err)

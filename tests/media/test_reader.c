@@ -695,6 +695,31 @@ static void test_gallery(void **state)
     assert_int_equal(again.hash[9], seen.hash[19]);
 }
 
+static int64_t last_of(const char *path)
+{
+    CLEANUP(reader_close) struct reader *r = open_ok(path, NULL);
+    struct seen seen = {0};
+    look_at(r, &seen);
+    assert_int_equal(reader_info(r)->last_us, seen.duration[seen.n - 1]);
+    return seen.duration[seen.n - 1];
+}
+
+// The last picture may stand for long, but not for longer than the film says that it is.
+static void test_last_stands(void **state)
+{
+    const char *gif = make_file("stands.gif", "-f lavfi -i testsrc2=s=64x48:r=25:d=1 "
+                                              "-final_delay 300");
+    char options[600];
+    snprintf(options, sizeof(options), "-i %s -c copy", gif);
+    const char *film = make_file("stands.mov", options);
+    assert_int_equal(last_of(gif), 3000000);
+    assert_int_equal(last_of(film), 3000000);
+    // This one does not say how long it is.
+    assert_in_range(last_of(make_file("endless.png", "-f lavfi -i testsrc2=s=64x48:r=25:d=10 "
+                                                     "-f apng -final_delay 6000")),
+                    39000, 41000);
+}
+
 static void test_cancel(void **state)
 {
     struct kb_error err = {0};
@@ -784,13 +809,21 @@ static void test_clips(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_containers),    cmocka_unit_test(test_seek),
-        cmocka_unit_test(test_variable_rate), cmocka_unit_test(test_rotation),
-        cmocka_unit_test(test_shapes),        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_ahead),         cmocka_unit_test(test_clips),
-        cmocka_unit_test(test_restart),       cmocka_unit_test(test_clock_starts_again),
-        cmocka_unit_test(test_size_changes),  cmocka_unit_test(test_transparency),
-        cmocka_unit_test(test_interlaced),    cmocka_unit_test(test_bright),
+        cmocka_unit_test(test_containers),
+        cmocka_unit_test(test_seek),
+        cmocka_unit_test(test_variable_rate),
+        cmocka_unit_test(test_rotation),
+        cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_last_stands),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_ahead),
+        cmocka_unit_test(test_clips),
+        cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_clock_starts_again),
+        cmocka_unit_test(test_size_changes),
+        cmocka_unit_test(test_transparency),
+        cmocka_unit_test(test_interlaced),
+        cmocka_unit_test(test_bright),
         cmocka_unit_test(test_gallery),
     };
     return cmocka_run_group_tests(tests, make_setup, make_teardown);
