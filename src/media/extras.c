@@ -1,5 +1,6 @@
 #include "media/extras.h"
 
+#include "base/utf8.h"
 #include "media/demux.h"
 
 #include <libavcodec/avcodec.h>
@@ -37,12 +38,12 @@ void extras_clear(struct extras *e)
 
 // FFmpeg's decoders give every text as a line of ASS: eight fields, then the text, in which {…} is
 // style, \N a new line and \h a blank.
-static void plain_text(const char *ass, char ret[MAX_TEXT + 1])
+static void plain_text(const char *ass, char ret[MAX_TEXT + 4])
 {
     size_t n = 0;
     for (int commas = 0; commas < 8 && *ass; ass++)
         commas += *ass == ',';
-    while (*ass && n < MAX_TEXT) {
+    while (*ass && n < MAX_TEXT + 3) { // the rest of a character tells where it begins
         const char *end = *ass == '{' ? strchr(ass, '}') : NULL;
         if (end) {
             ass = end + 1;
@@ -53,9 +54,8 @@ static void plain_text(const char *ass, char ret[MAX_TEXT + 1])
             ret[n++] = *ass++;
         }
     }
-    while (n > 0 && ((ret[n - 1] & 0xc0) == 0x80) && n == MAX_TEXT)
-        n--; // not in the middle of a character
     ret[n] = '\0';
+    ret[utf8_fit(ret, MAX_TEXT)] = '\0';
 }
 
 // A stream of text that is read, and where it goes.
@@ -82,7 +82,7 @@ static void take_packet(struct extras *e, const struct source *s, AVPacket *pack
 {
     AVSubtitle sub = {0};
     int got = 0;
-    char text[MAX_TEXT + 1];
+    char text[MAX_TEXT + 4];
     if (packet->pts == AV_NOPTS_VALUE || packet->duration <= 0 ||
         avcodec_decode_subtitle2(s->decoder, &sub, &got, packet) < 0 || !got)
         return;

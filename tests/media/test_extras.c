@@ -1,6 +1,7 @@
 // What a film has beside its picture, and its subtitles on the way into an mp4.
 #include "make.h"
 
+#include "base/utf8.h"
 #include "media/extras.h"
 #include "media/writer.h"
 
@@ -47,6 +48,25 @@ static void test_text(void **state)
         assert_in_range(s[0].end_us, 999000, 1001000);
         assert_in_range(s[1].start_us, 1199000, 1201000);
     }
+}
+
+// A long text ends with a whole character: of 3 bytes each, behind 2, 998 of 1000 are full.
+static void test_long_text(void **state)
+{
+    struct kb_error err = {0};
+    CLEANUP(extras_clear) struct extras e = {0};
+    char text[1400] = "1\n00:00:00,100 --> 00:00:00,300\nab";
+    for (int i = 0; i < 400; i++)
+        strcat(text, "字");
+    char options[900];
+    snprintf(options, sizeof(options),
+             "-f lavfi -i testsrc2=s=64x48:d=1 -i %s -map 0 -map 1 -c:s srt",
+             make_srt("long.srt", text));
+    assert_ok(err, extras_read(&e, make_file("long.mkv", options), 0, NULL, &err));
+    assert_int_equal(e.n_tracks, 1);
+    assert_int_equal(e.tracks[0].n, 1);
+    assert_int_equal(strlen(e.tracks[0].at[0].text), 998);
+    assert_true(utf8_valid(e.tracks[0].at[0].text));
 }
 
 static void test_what_is_lost(void **state)
@@ -118,6 +138,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text),
+        cmocka_unit_test(test_long_text),
         cmocka_unit_test(test_what_is_lost),
         cmocka_unit_test(test_written),
     };
