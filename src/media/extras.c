@@ -77,17 +77,29 @@ static AVCodecContext *open_text(const AVStream *st)
     return NULL;
 }
 
+// When a packet is shown, from the film's first picture. False: it does not say, or garbage.
+static bool span_of(const AVPacket *packet, AVRational base, int64_t origin_us, int64_t *ret_start,
+                    int64_t *ret_end)
+{
+    if (packet->pts == AV_NOPTS_VALUE || packet->duration <= 0)
+        return false;
+    int64_t start = av_rescale_q(packet->pts, base, AV_TIME_BASE_Q); // INT64_MIN: does not fit
+    int64_t length = av_rescale_q(packet->duration, base, AV_TIME_BASE_Q);
+    return start != INT64_MIN && length > 0 &&
+           !__builtin_sub_overflow(start, origin_us, ret_start) &&
+           !__builtin_add_overflow(*ret_start, length, ret_end);
+}
+
 static void take_packet(struct extras *e, const struct source *s, AVPacket *packet,
                         const AVStream *st, int64_t origin_us)
 {
     AVSubtitle sub = {0};
     int got = 0;
+    int64_t start, end;
     char text[MAX_TEXT + 4];
-    if (packet->pts == AV_NOPTS_VALUE || packet->duration <= 0 ||
+    if (!span_of(packet, st->time_base, origin_us, &start, &end) ||
         avcodec_decode_subtitle2(s->decoder, &sub, &got, packet) < 0 || !got)
         return;
-    int64_t start = av_rescale_q(packet->pts, st->time_base, AV_TIME_BASE_Q) - origin_us;
-    int64_t end = start + av_rescale_q(packet->duration, st->time_base, AV_TIME_BASE_Q);
     for (unsigned i = 0; i < sub.num_rects; i++) {
         if (!sub.rects[i]->ass)
             continue;

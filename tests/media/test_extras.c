@@ -69,6 +69,27 @@ static void test_long_text(void **state)
     assert_true(utf8_valid(e.tracks[0].at[0].text));
 }
 
+// A time that does not fit into 64 bits is none.
+static void test_garbage_time(void **state)
+{
+    struct kb_error err = {0};
+    CLEANUP(extras_clear) struct extras e = {0};
+    const char *srt = make_srt("late.srt", "1\n00:00:00,100 --> 00:00:00,300\nx\n");
+    char options[900];
+    snprintf(options, sizeof(options),
+             "-f lavfi -i testsrc2=s=64x48:d=1 -itsoffset 4000000000000 -i %s -map 0 -map 1 -c:s "
+             "srt",
+             srt);
+    size_t size;
+    CLEANUP(kb_freep) char *data = load_bytes(make_file("late.mkv", options), &size);
+    char *scale = memmem(data, size, "\x2a\xd7\xb1\x83", 4); // a millisecond, in nanoseconds
+    assert_non_null(scale);
+    memset(scale + 4, 0xff, 3); // 17
+    assert_ok(err, extras_read(&e, make_bytes("never.mkv", data, size), 1, NULL, &err));
+    assert_int_equal(e.n_tracks, 1);
+    assert_int_equal(e.tracks[0].n, 0);
+}
+
 static void test_what_is_lost(void **state)
 {
     struct kb_error err = {0};
@@ -137,9 +158,8 @@ static void test_written(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),
-        cmocka_unit_test(test_long_text),
-        cmocka_unit_test(test_what_is_lost),
+        cmocka_unit_test(test_text),         cmocka_unit_test(test_long_text),
+        cmocka_unit_test(test_garbage_time), cmocka_unit_test(test_what_is_lost),
         cmocka_unit_test(test_written),
     };
     return cmocka_run_group_tests(tests, make_setup, make_teardown);
