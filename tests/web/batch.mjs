@@ -226,6 +226,28 @@ await run({
         });
     },
 
+    async small_faces_are_large_enough_for_a_finger() {
+        await with_mock({}, async (mock) => {
+            const page = await open_page(mock.url, { viewport: { width: 390, height: 760 }, hasTouch: true, isMobile: true });
+            await choose(page, audio, [two]);
+            const found = asset_of(mock, '两人.mp4');
+            await until('its faces', () => found.face_boxes.length === 2);
+            mock.queue.put('asset', Object.assign(found, { face_boxes: [[0.3, 0.3, 0.02, 0.03], [0.39, 0.3, 0.02, 0.03], [0.7, 0.6, 0.02, 0.03]] }));
+            await page.reload();
+            await page.getByTestId('choose-face').click();
+            const faces = page.getByTestId('faces').getByRole('button');
+            await until('three faces', async () => await faces.count() === 3);
+            const pressed = (x, y) => page.evaluate(([px, py]) => document.elementFromPoint(px, py)?.closest('.face')?.innerText ?? '', [x, y]);
+            for (let i = 0; i < 3; i++) {
+                const { x, y, width, height } = await faces.nth(i).boundingBox();
+                holds(await pressed(x + width / 2, y + height / 2 + 21) === String(i + 1), `below face ${i + 1}`);
+                for (const edge of [x + 2, x + width - 2]) holds(await pressed(edge, y + height / 2) === String(i + 1), `inside face ${i + 1}`);
+            }
+            page.faults();
+            await page.context().close();
+        });
+    },
+
     async the_text_to_speak_survives_a_refresh() {
         await with_mock({}, async (mock) => {
             const page = await open_page(mock.url);
