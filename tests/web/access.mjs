@@ -87,6 +87,9 @@ await run({
         for (const width of [390, 320]) {
             for (const locale of ['zh-CN', 'en-GB']) {
                 const page = await open({ locale, viewport: { width, height: 760 }, hasTouch: true, isMobile: true });
+                const current = page.getByTestId('running').locator('.cut-name > span').last();
+                const end = await current.boundingBox(); // what is being made, and the end of its name
+                holds(end.x + end.width <= width && /\.mp4$/.test(await current.textContent()), `${await current.textContent()} ends at ${end.x + end.width}`);
                 for (const tab of tabs) {
                     const box = await page.getByTestId(`tab-${tab}`).boundingBox();
                     holds(box.x >= 0 && box.x + box.width <= width && box.y + box.height <= 760, `the tab ${tab} is off the screen of ${width}`);
