@@ -156,7 +156,7 @@ export interface System extends Omit<Heartbeat, 'cpu' | 'counts'> {
     gpu: string[];
     models: Model[];
     stats: { jobs: Partial<Record<JobState, number>> };
-    results_folder: string;
+    results_folder: string | null;
     lost: { results: number; others: number; bytes: number };
 }
 
