@@ -218,7 +218,7 @@ await run({
     },
 
     async a_result_is_renamed_in_its_place() {
-        await with_results([['甲', ['老师.mp4']]], async (page) => {
+        await with_results([['甲', ['老师.mp4']]], async (page, mock) => {
             const pen = () => results(page).getByRole('button', { name: /^重命名/ });
             await pen().click();
             const field = results(page).getByRole('textbox');
@@ -237,6 +237,9 @@ await run({
             await field.press('Enter');
             await results(page).getByText('第 1 讲.mp4').waitFor();
             await until('the focus on the pen again', () => pen().evaluate((e) => e === document.activeElement));
+            const job = [...mock.queue.rows.job.values()][0]; // somebody renames it elsewhere
+            mock.queue.put('job', Object.assign(job, { result: { ...job.result, name: '别处.mp4' } }));
+            await results(page).getByText('别处.mp4').waitFor();
         });
     },
 

@@ -16,7 +16,7 @@ export const heartbeat = shallowRef<Heartbeat | null>(null); // the latest one
 export const connected = ref(true);
 export const loaded = ref(false);
 export const listsVersion = ref(0); // counts up when everything was loaded anew
-export const resultsVersion = ref(0); // counts up when results came or went
+export const resultsVersion = ref(0); // counts up when results came, went or have another name
 export const clock = ref(Date.now()); // the server's, once a second
 
 // Who works reports every second. Only who has not for so long is worth a word; after 15 s the server takes the job away.
@@ -39,7 +39,7 @@ function apply(change: Change) {
     revision = change.rev;
     clockOffset = change.now - Date.now();
     for (const job of change.jobs)
-        if (Boolean(job.result) !== Boolean(jobs.get(job.id)?.result)) resultsVersion.value++;
+        if (job.result?.name !== jobs.get(job.id)?.result?.name) resultsVersion.value++;
     keep(batches, change.batches);
     keep(jobs, change.jobs);
     keep(assets, change.assets);
