@@ -116,6 +116,17 @@ static bool is_text(const AVStream *st)
     return d && (d->props & AV_CODEC_PROP_TEXT_SUB) != 0;
 }
 
+// FFmpeg gives every GIF as one that could be.
+static bool is_transparent(const struct demux *d)
+{
+    if (demux_is_still(d) || d->stream->codecpar->codec_id == AV_CODEC_ID_GIF)
+        return false;
+    if (d->gallery)
+        return gallery_has_alpha(d->gallery);
+    const AVPixFmtDescriptor *pixels = av_pix_fmt_desc_get(d->stream->codecpar->format);
+    return pixels && pixels->flags & AV_PIX_FMT_FLAG_ALPHA;
+}
+
 // All of the packets of its text streams; sources has one place a stream, most of them empty.
 static enum kb_code read_texts(struct extras *e, struct demux *d, const struct source *sources,
                                unsigned n_sources, int64_t origin_us, const struct cancel *cancel,
@@ -146,8 +157,7 @@ enum kb_code extras_read(struct extras *ret, const char *film, int64_t start_us,
     struct source *sources = kb_calloc_checked(n, sizeof(*sources));
     if (!sources)
         return kb_no_memory(err);
-    const AVPixFmtDescriptor *pixels = av_pix_fmt_desc_get(d.stream->codecpar->format);
-    ret->has_alpha = pixels && pixels->flags & AV_PIX_FMT_FLAG_ALPHA && !demux_is_still(&d);
+    ret->has_alpha = is_transparent(&d);
     for (unsigned i = 0; i < n; i++) {
         AVStream *st = d.demux->streams[i];
         enum AVMediaType type = st->codecpar->codec_type;

@@ -25,7 +25,7 @@ struct extras {
     int n_tracks;
     int n_lost_subtitles; // tracks of pictures, or more than there is room for
     int n_sounds;         // sound tracks
-    bool has_alpha;       // the picture knows transparency
+    bool has_alpha;       // the picture knows transparency; not told of GIFs
 };
 
 // start_us: reader_info's. Reads through the film if it has subtitles. KB_NOT_FOUND, KB_BAD_INPUT,

@@ -16,6 +16,7 @@ struct gallery {
     struct file_map file;
     char *path;
     int width, height, channels; // 3 or 4: RGB, RGBA
+    bool has_alpha;              // and some of it is transparent
     // HEIC: one picture.
     struct heif_context *heif;
     struct heif_image_handle *picture;
@@ -37,6 +38,11 @@ void gallery_close(struct gallery **g)
     free((*g)->path);
     free(*g);
     *g = NULL;
+}
+
+bool gallery_has_alpha(const struct gallery *g)
+{
+    return g->has_alpha;
 }
 
 const char *gallery_format(const struct gallery *g)
@@ -90,7 +96,8 @@ static enum kb_code open_heic(struct gallery *g, int max_side, struct kb_error *
         return heif_failed(g, e, err);
     g->width = heif_image_handle_get_width(g->picture);
     g->height = heif_image_handle_get_height(g->picture);
-    g->channels = heif_image_handle_has_alpha_channel(g->picture) ? 4 : 3;
+    g->has_alpha = heif_image_handle_has_alpha_channel(g->picture);
+    g->channels = g->has_alpha ? 4 : 3;
     return g->width > max_side || g->height > max_side ? too_large(g, max_side, err) : KB_OK;
 }
 
@@ -146,6 +153,16 @@ static enum kb_code webp_failed(const struct gallery *g, struct kb_error *err)
                    g->path);
 }
 
+// Whether something can be seen through after a picture was drawn: the file's own flag is also set
+// by encoders that leave out what does not change. was_clear: before it.
+static bool is_clear(const struct gallery *g, const WebPIterator *it, bool was_clear)
+{
+    bool whole = it->width == g->width && it->height == g->height;
+    if (it->has_alpha)
+        return was_clear || it->blend_method == WEBP_MUX_NO_BLEND;
+    return was_clear && !whole;
+}
+
 // How many pictures, and for how long in all.
 static enum kb_code open_webp(struct gallery *g, int max_side, int *ret_n, int64_t *ret_ms,
                               struct kb_error *err)
@@ -158,9 +175,13 @@ static enum kb_code open_webp(struct gallery *g, int max_side, int *ret_n, int64
     g->height = (int)WebPDemuxGetI(demuxer, WEBP_FF_CANVAS_HEIGHT);
     g->channels = 4;
     WebPIterator it;
+    bool clear = true;
     for (bool ok = WebPDemuxGetFrame(demuxer, 1, &it); ok; ok = WebPDemuxNextFrame(&it)) {
         *ret_ms += shown_for(it.duration);
         ++*ret_n;
+        clear = is_clear(g, &it, clear);
+        g->has_alpha |= clear;
+        clear |= it.dispose_method == WEBP_MUX_DISPOSE_BACKGROUND;
     }
     WebPDemuxReleaseIterator(&it);
     WebPDemuxDelete(demuxer);

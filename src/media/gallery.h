@@ -16,6 +16,7 @@ struct gallery;
 // too. A picture with a side of more than max_side is refused. KB_BAD_INPUT, KB_NO_SPACE.
 enum kb_code gallery_open(struct gallery **ret, AVFormatContext **ret_context, AVIOContext *io,
                           const char *path, int max_side, struct kb_error *err);
+bool gallery_has_alpha(const struct gallery *g); // somewhere it is transparent
 // "heic", "webp"
 const char *gallery_format(const struct gallery *g);
 // The next picture, with its time and duration in the stream's units; av_packet_unref() it. KB_EOF

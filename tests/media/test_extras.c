@@ -90,6 +90,29 @@ static void test_garbage_time(void **state)
     assert_int_equal(e.tracks[0].n, 0);
 }
 
+static void test_transparency(void **state)
+{
+    static const struct {
+        const char *name, *options;
+        bool expected;
+    } cases[] = {
+        {"clear.mov", "-f lavfi -i testsrc2=s=64x48:d=0.2,format=rgba -c:v qtrle", true},
+        {"opaque.gif", "-f lavfi -i testsrc2=s=64x48:d=0.4", false},
+        // Says that it has it: what does not change is left out.
+        {"opaque.webp", "-f lavfi -i testsrc2=s=64x48:d=0.4 -c:v libwebp_anim -lossless 1", false},
+        {"clear.webp", "-f lavfi -i testsrc2=s=64x48:d=0.4:alpha=99,format=rgba -c:v libwebp_anim",
+         true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct kb_error err = {0};
+        CLEANUP(extras_clear) struct extras e = {0};
+        const char *path = make_file(cases[i].name, cases[i].options);
+        assert_ok(err, extras_read(&e, path, 0, NULL, &err));
+        if (e.has_alpha != cases[i].expected)
+            fail_msg("%s: %d", cases[i].name, e.has_alpha);
+    }
+}
+
 static void test_what_is_lost(void **state)
 {
     struct kb_error err = {0};
@@ -159,8 +182,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text),         cmocka_unit_test(test_long_text),
-        cmocka_unit_test(test_garbage_time), cmocka_unit_test(test_what_is_lost),
-        cmocka_unit_test(test_written),
+        cmocka_unit_test(test_garbage_time), cmocka_unit_test(test_transparency),
+        cmocka_unit_test(test_what_is_lost), cmocka_unit_test(test_written),
     };
     return cmocka_run_group_tests(tests, make_setup, make_teardown);
 }
