@@ -3,6 +3,7 @@
 #include "base/file.h"
 
 #include <libheif/heif.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <webp/demux.h>
@@ -176,7 +177,9 @@ static enum kb_code open_webp(struct gallery *g, int max_side, int *ret_n, int64
     g->channels = 4;
     WebPIterator it;
     bool clear = true;
+    int64_t shown_ms = 0; // as the file says
     for (bool ok = WebPDemuxGetFrame(demuxer, 1, &it); ok; ok = WebPDemuxNextFrame(&it)) {
+        shown_ms += it.duration;
         *ret_ms += shown_for(it.duration);
         ++*ret_n;
         clear = is_clear(g, &it, clear);
@@ -185,7 +188,7 @@ static enum kb_code open_webp(struct gallery *g, int max_side, int *ret_n, int64
     }
     WebPDemuxReleaseIterator(&it);
     WebPDemuxDelete(demuxer);
-    if (g->width < 1 || g->height < 1 || *ret_n < 1)
+    if (g->width < 1 || g->height < 1 || *ret_n < 1 || shown_ms > INT_MAX) // libwebp counts in int
         return webp_failed(g, err);
     if (g->width > max_side || g->height > max_side)
         return too_large(g, max_side, err);

@@ -92,6 +92,23 @@ static void test_changed_gallery(void **state)
     }
 }
 
+// Pictures that are shown for hours each, and together for longer than can be counted.
+static void test_endless_webp(void **state)
+{
+    struct kb_error err = {0};
+    size_t size;
+    make_file("many.webp",
+              "-f lavfi -i color=s=32x32:r=20:d=8,noise=alls=50:allf=t -c:v libwebp_anim");
+    CLEANUP(kb_freep) char *webp = load_bytes(make_path("many.webp"), &size);
+    int n = 0;
+    for (char *p = webp; (p = memmem(p, size - (size_t)(p - webp), "ANMF", 4)); p += 8, n++)
+        memset(p + 20, 0xff, 3);
+    assert_true(n > 128);
+    CLEANUP(reader_close) struct reader *r = NULL;
+    const char *path = make_bytes("endless.webp", webp, size);
+    assert_fails(err, KB_BAD_INPUT, "animated WebP", reader_open(&r, path, NULL, &err));
+}
+
 static void test_broken_off(void **state)
 {
     // The end is missing, the start can be played.
@@ -148,9 +165,8 @@ static void test_damaged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_refuses),
-        cmocka_unit_test(test_changed_gallery),
-        cmocka_unit_test(test_broken_off),
+        cmocka_unit_test(test_refuses),      cmocka_unit_test(test_changed_gallery),
+        cmocka_unit_test(test_endless_webp), cmocka_unit_test(test_broken_off),
         cmocka_unit_test(test_damaged),
     };
     return cmocka_run_group_tests(tests, make_setup, make_teardown);
