@@ -64,6 +64,7 @@ class Slow extends Mock {
     refused = 0;
     taken = 0;
     sender = {};
+    hung = null; // a request of which nothing is read
 
     'GET assets'(context) {
         const asset = this.queue.rows.asset.get(context.id);
@@ -89,7 +90,8 @@ class Slow extends Mock {
                     context.response.writeHead(423, { 'Tus-Resumable': '1.0.0', Connection: 'close' }).end();
                     return;
                 }
-                this.receive(asset, part);
+                while (this.hung === request) await sleep(50);
+                if (this.sender[asset.id] === request) this.receive(asset, part);
                 if (this.pause) await sleep(this.pause);
             }
         } catch {
@@ -405,24 +407,31 @@ await run({
     },
 
     async two_pages_do_not_take_an_upload_from_each_other_without_end() {
-        await with_slow(async (mock, page) => {
-            page.quiet = true; // the browser reports the 423
-            mock.pause = 40;
-            await page.getByTestId('video-input').setInputFiles([big]);
-            await until('a start', () => asset_of(mock, '大文件.mp4')?.received > 1 << 20);
-            const other = await page.context().newPage();
-            await other.goto(mock.url);
-            await other.getByTestId('missing-input').setInputFiles(big);
-            const row = page.getByTestId('video-row');
-            await row.getByText('另一个页面正在上传这个文件').waitFor();
-            const percent = async () => Number(/(\d+)%/.exec(await row.locator('.el-progress').textContent())[1]);
-            const before = await percent();
-            await until('what the other page gets done', async () => await percent() > before + 5);
-            mock.pause = 0;
-            for (const p of [page, other]) await p.getByText('打不开').waitFor();
-            holds(mock.taken === 1 && mock.queue.rows.asset.size === 1, `taken over ${mock.taken} times, ${mock.queue.rows.asset.size} files`);
-            await other.close();
-        });
+        for (const hangs of [false, true]) {
+            await with_slow(async (mock, page) => {
+                page.quiet = true; // the browser reports the 423
+                mock.pause = 40;
+                await page.getByTestId('video-input').setInputFiles([big]);
+                const upload = await until('a start', () => asset_of(mock, '大文件.mp4')?.received > 1 << 20 && asset_of(mock, '大文件.mp4'));
+                if (hangs) mock.hung = mock.sender[upload.id];
+                const other = await page.context().newPage();
+                await other.goto(mock.url);
+                await other.getByTestId('missing-input').setInputFiles(big);
+                const stood = upload.received;
+                if (hangs) await until('the other to take over', () => upload.received > stood);
+                mock.hung = null;
+                const [waits, sends] = hangs ? [page, other] : [other, page];
+                const row = waits.getByTestId('video-row');
+                await row.getByText('另一个页面正在上传这个文件').waitFor();
+                const percent = async () => Number(/(\d+)%/.exec(await row.locator('.el-progress').textContent())[1]);
+                const before = await percent();
+                await until('what the other page gets done', async () => await percent() > before + 5);
+                mock.pause = 0;
+                for (const p of [sends, waits]) await p.getByText('打不开').waitFor();
+                holds(mock.taken === Number(hangs) && mock.queue.rows.asset.size === 1, `taken over ${mock.taken} times, ${mock.queue.rows.asset.size} files`);
+                await other.close();
+            });
+        }
     },
 
     async a_long_name_keeps_its_end() {

@@ -123,18 +123,17 @@ function halt(entry: Entry, status: number) {
 
 const isTaken = (error: unknown) => error instanceof DetailedError && statusOf(error) === LOCKED && error.originalRequest.getMethod() === 'PATCH';
 
-// Another page sends the same file, and its request took the upload over: it is left to that page for as long as it
-// gets on there. Else the two would take it from each other without end.
-async function leaveToOther(entry: Entry) {
-    // The first time it may be the end of an older connection of this very page.
-    let wait = entry.taken ? Math.min(TAKEN_MOST_MS, TAKEN_MS * 2 ** entry.taken) : LOCKED_MS;
-    entry.held = entry.taken++ ? 'elsewhere' : 'resuming';
+// Another page may send the same file: the upload is left to it for as long as it gets on there. Else the two would
+// take it from each other without end, and a browser sends all of a body before it reads that it was refused.
+async function goOnWhenStill(entry: Entry, firstWait: number) {
+    let wait = firstWait;
+    entry.held = wait === LOCKED_MS ? 'resuming' : 'elsewhere';
     for (let before = await received(entry.url!), now: number | null; ; before = now) {
+        if (before !== null) entry.progress = before / entry.size;
         await new Promise((ok) => { setTimeout(ok, wait); });
         if (entry.removed) return;
         now = await received(entry.url!);
         if (now === null || now === before || now === entry.size) break;
-        entry.progress = now / entry.size;
         entry.held = 'elsewhere';
         wait = Math.max(wait, TAKEN_MS);
     }
@@ -157,7 +156,9 @@ async function begin(entry: Entry, file: File) {
         if (isOver) return;
         entry.url = upload.url;
         if (isTaken(error)) {
-            leaveToOther(entry);
+            // The first time it may be the end of an older connection of this very page.
+            goOnWhenStill(entry, entry.taken ? Math.min(TAKEN_MOST_MS, TAKEN_MS * 2 ** entry.taken) : LOCKED_MS);
+            entry.taken++;
         } else {
             halt(entry, statusOf(error));
             setTimeout(() => enqueue(entry), statusOf(error) === LOCKED ? LOCKED_MS : AGAIN_MS);
@@ -220,11 +221,14 @@ async function begin(entry: Entry, file: File) {
         // The same file may be in the list twice: each goes to an upload of its own.
         const { url } = entry;
         const earlier = (await upload.findPreviousUploads()).find((e) => e.uploadUrl && (url ? e.uploadUrl === url : !inUse.has(e.uploadUrl)));
-        if (earlier) {
-            inUse.add(earlier.uploadUrl!);
-            upload.resumeFromPreviousUpload(earlier);
-            if (!url) entry.held = 'resuming';
+        if (earlier && !url) {
+            entry.url = earlier.uploadUrl;
+            inUse.add(entry.url!);
+            goOnWhenStill(entry, LOCKED_MS);
+            over();
+            return;
         }
+        if (earlier) upload.resumeFromPreviousUpload(earlier);
     } catch {
         // a browser without storage
     }
