@@ -203,7 +203,10 @@ await run({
         const faults = new Set();
         const look = async (page, where) => {
             const found = await page.evaluate(async () => {
-                for (let i = 0; i < 2; i++) await new Promise((ok) => { requestAnimationFrame(ok); }); // what was just opened is drawn
+                for (let i = 0; i < 2; i++) await new Promise((ok) => { requestAnimationFrame(ok); });
+                // What was just opened is there, and no longer half transparent.
+                const passing = document.getAnimations().filter((a) => a.effect.getComputedTiming().endTime < Infinity);
+                await Promise.all(passing.map((a) => a.finished.catch(() => {})));
                 const { violations } = await window.axe.run(document, { resultTypes: ['violations'] });
                 return violations.filter((v) => v.impact !== 'minor')
                     .map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => `${n.target} ${n.any[0]?.message ?? ''}`).join(' | ')}`);
@@ -239,7 +242,7 @@ await run({
         }
         // A page that asks for a token.
         await with_mock({ token: 'secret' }, async (closed) => {
-            const context = await (await open_browser()).newContext({ locale: 'zh-CN' });
+            const context = await (await open_browser()).newContext({ locale: 'zh-CN', reducedMotion: 'reduce' });
             const page = await context.newPage();
             await page.goto(closed.url);
             await page.locator('.el-dialog input').waitFor();
