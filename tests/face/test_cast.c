@@ -161,6 +161,7 @@ static void test_a_point_and_a_time(void **state)
     assert_int_equal(track_choose_at(t, (const double[3]){0.5, 0.5, 3.2}, &err), 2);
     t->info.n_faces = 0;
     assert_int_equal(track_choose_at(t, (const double[3]){0.5, 0.5, 3.2}, &err), -1);
+    t->info.n_faces = 4; // for track_free()
     assert_int_equal(err.code, KB_NOT_FOUND);
 }
 

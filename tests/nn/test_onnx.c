@@ -165,10 +165,10 @@ static void put_constant(struct message *graph, const char *name, const char *si
 {
     struct message t = {0};
     static const uint8_t zeros[8192];
-    int64_t count = 1;
+    int64_t count = 1; // which may wrap: some sides are impossible
     for (const char *at = sides; *at; at += strcspn(at, ",") + (at[strcspn(at, ",")] == ',')) {
         put_int(&t, 1, atoll(at));
-        count *= atoll(at);
+        count = (int64_t)((uint64_t)count * (uint64_t)atoll(at));
     }
     put_int(&t, 2, 1);
     put_text(&t, 8, name);
