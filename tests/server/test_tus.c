@@ -283,6 +283,11 @@ static void checksum_header(char *ret, size_t size, const char *name, const void
     snprintf(ret, size, "Upload-Checksum: %s %s\r\n", name, text);
 }
 
+static bool is_at_four(void *path)
+{
+    return offset_of(path) == 4;
+}
+
 static void test_checksums(void **state)
 {
     static const char *const names[] = {"sha1", "md5", "sha256"};
@@ -305,8 +310,7 @@ static void test_checksums(void **state)
                "Upload-Offset: 4\r\n%sContent-Length: 10\r\n\r\n01234",
                upload, site.port, header);
     close(fd);
-    assert_true(site_wait(is_unlocked, upload));
-    assert_int_equal(offset_of(upload), 4);
+    assert_true(site_wait(is_at_four, upload)); // 423 while the part begins or ends
 }
 
 static bool is_locked(const char *path, int64_t *ret_offset)
