@@ -41,19 +41,14 @@ struct dub_params dub_defaults(void)
 // One budget for the process, divided as it was fastest (docs/performance.md): the stages wait for
 // each other, so their threads may be half as many again as there are processors. While a track is
 // made, decoding is half of the work and may use all.
-static int thread_count(int threads)
-{
-    return threads > 0 ? threads : kb_cpu_count();
-}
-
 static int decoder_threads(int threads)
 {
-    return KB_MAX(thread_count(threads) / 2, 1);
+    return KB_MAX(engine_threads(threads) / 2, 1);
 }
 
 static int encoder_threads(int threads)
 {
-    return thread_count(threads) * 3 / 2;
+    return engine_threads(threads) * 3 / 2;
 }
 
 // --- before the work ---
@@ -413,7 +408,7 @@ enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_re
     int64_t length_us = speech_length_us(p, mel);
     struct track_params tp = {.limit_us = p->keep_video ? 0 : p->start_us + length_us,
                               .film = film,
-                              .decoder_threads = thread_count(p->threads),
+                              .decoder_threads = engine_threads(p->threads),
                               .cache_limit = p->track_cache_limit,
                               .deep = reader_info(film)->deep,
                               .watch = p->watch};

@@ -87,7 +87,7 @@ enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
                          struct kb_error *err)
 {
     struct engine e = {.batch = params->batch,
-                       .threads = params->threads > 0 ? params->threads : kb_cpu_count(),
+                       .threads = engine_threads(params->threads),
                        .cache_folder = kb_strdup(params->cache_folder)};
     watch_tell(&params->watch, STAGE_LOADING, 0, 2);
     enum kb_code code = model_find(&e.model, params->model, err);
@@ -200,4 +200,9 @@ enum kb_code engine_prepare_lead(struct engine *e, struct kb_error *err)
               "choose a checkpoint with --model"),
             engine_name(e));
     return e->follow ? KB_OK : follow_load(&e->follow, err);
+}
+
+int engine_threads(int wanted)
+{
+    return wanted > 0 ? wanted : kb_cpu_count();
 }

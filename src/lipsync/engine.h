@@ -61,4 +61,7 @@ enum kb_code engine_prepare_int8(struct engine *e, const char *video, const stru
 // KB_BAD_INPUT if the network paints nothing; KB_NOT_FOUND.
 enum kb_code engine_prepare_lead(struct engine *e, struct kb_error *err);
 
+// As many threads as were asked for; 0 or less: one a processor. Thread-safe.
+int engine_threads(int wanted);
+
 #endif

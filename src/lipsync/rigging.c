@@ -46,7 +46,7 @@ static enum kb_code read_other(struct track **ret, struct rigging *r,
                                struct kb_error *err)
 {
     const struct dub_params *p = d->p;
-    struct track_params tp = {.decoder_threads = p->threads > 0 ? p->threads : kb_cpu_count(),
+    struct track_params tp = {.decoder_threads = engine_threads(p->threads),
                               .cache_limit = p->track_cache_limit,
                               .deep = d->film->deep,
                               .watch = {p->watch.cancel, passes_report, &r->passes}};

@@ -138,7 +138,7 @@ static enum kb_code choose_output(struct store *s, struct job_claim *c, struct k
 // may be another's.
 static void drop_part(struct store *s, const struct job_claim *c)
 {
-    CLEANUP(kb_freep) char *part = c->output ? kb_printf("%s.part", c->output) : NULL;
+    CLEANUP(kb_freep) char *part = c->output ? file_part_path(c->output, 0) : NULL;
     if (!part)
         return;
     unlink(part);

@@ -201,7 +201,7 @@ void result_release(struct store *s, const char *name, int64_t lease)
 // False: another one has the name. Where no file can be made the writer will say why.
 static bool begin_file(struct store *s, const char *shelf, const char *path)
 {
-    CLEANUP(kb_freep) char *part = kb_printf("%s.part", path);
+    CLEANUP(kb_freep) char *part = file_part_path(path, 0);
     CLEANUP(kb_freep) char *folder = store_path(s, "results", shelf);
     struct stat st;
     if (lstat(path, &st) == 0)
@@ -392,7 +392,7 @@ enum kb_code result_rename(struct store *s, int64_t job, const char *name, struc
         result_release(s, r.name, 0);
     if (code != KB_OK)
         return code;
-    CLEANUP(kb_freep) char *part = kb_printf("%s.part", r.name);
+    CLEANUP(kb_freep) char *part = file_part_path(r.name, 0);
     CLEANUP(kb_freep) char *path = store_path(s, "results", part);
     unlink(path);
     shelf_prune(s, r.name);
