@@ -295,7 +295,7 @@ static void one_language_a_terminal(void **state)
 static void one_language_a_log(void **state)
 {
 #ifdef __SANITIZE_ADDRESS__
-    skip(); // a worker's address space is bounded, and the sanitizer's shadow does not fit
+    SKIP_TEST("a worker's address space is bounded, and the sanitizer's shadow does not fit");
 #endif
     static const char *const langs[] = {"zh", "en"};
     for (size_t i = 0; i < ARRAY_LEN(langs); i++) {

@@ -205,7 +205,7 @@ static void check_hand_film(int first, int end)
 static void test_hand_before_mouth(void **state)
 {
     if (!models)
-        skip();
+        SKIP_TEST("no models of faces");
     check_hand_film(4, 14); // before it is known how the mouth looks
     check_hand_film(30, 45);
 }

@@ -279,10 +279,15 @@ await run({
 
     async the_queue_is_ordered() {
         const page = await open();
-        await choose(page, audio, good);
-        const ids = [await start(page), await start(page, true), await start(page, true)].map((b) => b.id);
-        const pause = await Promise.all(ids.map((id) => fetch(`${server.url}/api/v1/batches/${id}/pause`, { method: 'POST' })));
-        holds(pause.every((r) => r.ok), 'paused');
+        // Long enough that none has ended before it is paused, on any machine.
+        const long = make_speech(folder, '长课.wav', '大家好，欢迎来到今天的课程，我们开始吧。'.repeat(40));
+        await choose(page, long, good);
+        const ids = [];
+        for (let i = 0; i < 3; i++) {
+            ids.push((await start(page, i > 0)).id);
+            const pause = await fetch(`${server.url}/api/v1/batches/${ids[i]}/pause`, { method: 'POST' });
+            holds(pause.ok, 'paused');
+        }
         await open_tab(page, 'queue');
         const ours = async () => (await server.list('/batches?state=paused')).filter((b) => ids.includes(b.id))
             .sort((a, b) => b.priority - a.priority || a.turn - b.turn).map((b) => b.id);
