@@ -257,12 +257,15 @@ void doctor_look_at_server(struct doctor *d)
     }
     CLEANUP(store_close) struct store *s = NULL;
     struct kb_error err = {0};
-    if (store_open(&s, d->data, false, &err) == KB_OK)
+    enum kb_code code = store_open(&s, d->data, false, &err);
+    if (code == KB_OK)
+        code = store_check(s, 0, &err);
+    if (code == KB_OK)
         doctor_add(d, "database", _("database"), FINDING_OK, NULL, _("in order, in '%s'"), d->data);
     else
         doctor_add(d, "database", _("database"), FINDING_PROBLEM,
-                   _("move koubo.db and its -wal file away and start the server; it makes a new "
-                     "one, results stay in the folder results"),
+                   _("koubo restore brings back what can be had; no result in the folder is "
+                     "touched by it"),
                    "%s", err.text);
     look_at_log(d);
     if (s) {

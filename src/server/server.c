@@ -28,6 +28,7 @@
 #define LOG_BYTES       (10 << 20)
 #define UPLOAD_BYTES    ((int64_t)(20 * KB_GB))
 #define UPLOADS         200
+#define CHECK_BYTES     (256LL << 20) // of a database that is looked at before anything is done
 #define ERRANDS_WAIT_MS 3000
 
 static const struct route *const tables[] = {
@@ -209,6 +210,8 @@ static enum kb_code open_folder(struct server *s, struct kb_error *err)
         return code;
     log_set_source("serve");
     code = store_open(&store, s->params.data, true, err);
+    if (code == KB_OK)
+        code = store_check(store, CHECK_BYTES, err);
     return code == KB_OK ? say_lost(s, store, err) : code;
 }
 

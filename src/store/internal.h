@@ -6,10 +6,13 @@
 
 // The sentence for the connection's last error.
 enum kb_code store_error(struct store *s, struct kb_error *err);
+enum kb_code store_damaged(struct store *s, struct kb_error *err);
 enum kb_code store_cannot_write(struct store *s, struct kb_error *err);
 // Let a commit be as durable as is wanted. Not possible inside a transaction; then store_begin() or
 // the end of it comes here again.
 void store_apply_durable(struct store *s);
+// Of any connection to a file that may be a stranger's.
+void store_guard(sqlite3 *db);
 void store_free_statements(struct store *s);
 
 #endif

@@ -26,6 +26,14 @@ enum kb_code store_cannot_write(struct store *s, struct kb_error *err)
                    s->folder);
 }
 
+enum kb_code store_damaged(struct store *s, struct kb_error *err)
+{
+    return kb_fail(err, KB_BAD_INPUT,
+                   _("the database '%s/koubo.db' is damaged; stop koubo and run 'koubo restore', "
+                     "which brings back what can still be read of it"),
+                   s->folder);
+}
+
 enum kb_code store_error(struct store *s, struct kb_error *err)
 {
     int error = sqlite3_extended_errcode(s->db);
@@ -47,11 +55,7 @@ enum kb_code store_error(struct store *s, struct kb_error *err)
         return store_cannot_write(s, err);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-        return kb_fail(
-            err, KB_BAD_INPUT,
-            _("the database '%s/koubo.db' is damaged; put a backup in its place, or move "
-              "it away to start with an empty one"),
-            s->folder);
+        return store_damaged(s, err);
     case SQLITE_NOMEM:
         return kb_no_memory(err);
     case SQLITE_IOERR:

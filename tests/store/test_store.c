@@ -81,6 +81,48 @@ static void test_damaged(void **state)
     assert_non_null(strstr(t->err.text, "damaged"));
 }
 
+// A damage that opening does not meet is found before the server works with it, and its sentence
+// names the way out.
+static void test_check(void **state)
+{
+    struct queue_test *t = *state;
+    add_batch(t, 400, 5);
+    assert_ok(t->err, store_check(t->s, 0, &t->err));
+    run_sql(t, "PRAGMA wal_checkpoint(TRUNCATE)");
+    int64_t root = ask(t, "SELECT rootpage FROM sqlite_master WHERE name = 'job_video'");
+    store_close(&t->s);
+    char noise[4096];
+    memset(noise, 0x5a, sizeof(noise));
+    CLEANUP(kb_freep) char *path = path_join(t->folder, "koubo.db");
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    fseek(f, (long)((root - 1) * 4096), SEEK_SET);
+    assert_int_equal(fwrite(noise, 1, sizeof(noise), f), sizeof(noise));
+    fclose(f);
+    assert_ok(t->err, store_open(&t->s, t->folder, true, &t->err));
+    assert_fails(t->err, KB_BAD_INPUT, "'koubo restore'", store_check(t->s, 0, &t->err));
+    assert_ok(t->err, store_check(t->s, 4096, &t->err)); // larger than that: not looked at
+}
+
+// What a database that a stranger made cannot do.
+static void test_guards(void **state)
+{
+    struct queue_test *t = *state;
+    int defensive = 0;
+    sqlite3_db_config(t->s->db, SQLITE_DBCONFIG_DEFENSIVE, -1, &defensive);
+    assert_int_equal(defensive, 1);
+    assert_int_equal(ask(t, "PRAGMA trusted_schema"), 0);
+    assert_int_equal(ask(t, "PRAGMA cell_size_check"), 1);
+    sqlite3_exec(t->s->db, "PRAGMA writable_schema = ON", NULL, NULL, NULL);
+    assert_int_not_equal(
+        sqlite3_exec(t->s->db, "UPDATE sqlite_master SET rootpage = 2", NULL, NULL, NULL),
+        SQLITE_OK);
+    // views that say a sentence, also through one that lies in the file
+    run_sql(t, "CREATE VIEW said AS SELECT say('hello') AS text");
+    assert_int_equal(ask(t, "SELECT count(*) FROM said WHERE text = 'hello'"), 1);
+    run_sql(t, "DROP VIEW said");
+}
+
 static void test_newer(void **state)
 {
     struct queue_test *t = *state;
@@ -427,6 +469,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_open, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_not_a_database, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_damaged, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(test_check, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(test_guards, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_newer, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_older, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_read_only, queue_setup, queue_teardown),
