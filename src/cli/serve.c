@@ -32,6 +32,7 @@ enum {
     OPT_SHARE,
     OPT_PAGE,
     OPT_LOG_FORMAT,
+    OPT_NEW_DATABASE,
     OPT_NO_SANDBOX,
 };
 
@@ -54,6 +55,10 @@ static const struct argp_option serve_options[] = {
      11},
     {"share", OPT_SHARE, "FOLDER", 0,
      N_("folder whose files clients of the Duix API may name; results go to temp in it"), 11},
+    {"new-database", OPT_NEW_DATABASE, NULL, 0,
+     N_("where the folder's database is lost, begin with an empty one; its files stay (koubo "
+        "restore brings more back)"),
+     11},
     {"min-free", OPT_MIN_FREE, "GB", 0,
      N_("new jobs wait while less than this is free on the disk (default: 10)"), 11},
     {"keep-days", OPT_KEEP_DAYS, "N", 0,
@@ -136,6 +141,9 @@ static error_t serve_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_SHARE:
         o->server.share = arg;
+        return 0;
+    case OPT_NEW_DATABASE:
+        o->server.new_database = true;
         return 0;
     case OPT_LOG_FORMAT:
         o->server.log_json = strcmp(arg, "json") == 0;

@@ -9,12 +9,11 @@
 #include "server/page.h"
 #include "server/pool.h"
 #include "server/upload/tus.h"
+#include "store/lock.h"
 #include "store/lost.h"
 #include "store/store.h"
 
 #include <curl/curl.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netdb.h>
@@ -22,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #define LOG_BYTES       (10 << 20)
@@ -84,50 +82,6 @@ static enum kb_code params_check(const struct server_params *p, struct kb_error 
                        _("the shared folder '%s' does not exist; create it or change --share"),
                        p->share);
     return KB_OK;
-}
-
-// --- the lock: "PID\nADDRESS\n" in a file that a running server holds locked
-
-static enum kb_code lock_take(struct server *s, struct kb_error *err)
-{
-    CLEANUP(kb_freep) char *path = path_join(s->params.data, "lock");
-    s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (s->lock_fd < 0)
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("cannot write into the data folder '%s': %s; choose another with --data"),
-                       s->params.data, kb_strerror(errno));
-    if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
-        return KB_OK;
-    char content[300] = "";
-    ssize_t n = pread(s->lock_fd, content, sizeof(content) - 1, 0);
-    content[KB_MAX(n, 0)] = '\0';
-    long pid = strtol(content, NULL, 10);
-    const char *address = strchr(content, '\n');
-    close(s->lock_fd);
-    s->lock_fd = -1;
-    return kb_fail(err, KB_UNAVAILABLE,
-                   _("a koubo server (process %ld) already uses the data folder '%s'; its page is "
-                     "%.*s. Stop it first, or choose another folder with --data"),
-                   pid, s->params.data, address ? (int)strcspn(address + 1, "\n") : 1,
-                   address ? address + 1 : "?");
-}
-
-static void lock_write(struct server *s)
-{
-    CLEANUP(kb_freep) char *content = kb_printf("%ld\n%s\n", (long)getpid(), s->base_url);
-    if (ftruncate(s->lock_fd, 0) != 0 ||
-        pwrite(s->lock_fd, content, strlen(content), 0) != (ssize_t)strlen(content))
-        log_warn(_("cannot write the file 'lock' in '%s'; koubo doctor will not find this server"),
-                 s->params.data);
-}
-
-static void lock_drop(struct server *s)
-{
-    if (s->lock_fd < 0)
-        return;
-    if (ftruncate(s->lock_fd, 0) != 0)
-        log_verbose("lock: %s", kb_strerror(errno));
-    close(s->lock_fd);
 }
 
 // --- the address
@@ -203,13 +157,14 @@ static enum kb_code open_folder(struct server *s, struct kb_error *err)
     CLEANUP(store_close) struct store *store = NULL;
     enum kb_code code = file_make_dirs(logs, err);
     if (code == KB_OK)
-        code = lock_take(s, err);
+        code = folder_lock(&s->lock_fd, s->params.data, err);
     if (code == KB_OK)
         code = log_open(log, s->params.log_json, LOG_BYTES, err);
     if (code != KB_OK)
         return code;
     log_set_source("serve");
-    code = store_open(&store, s->params.data, true, err);
+    struct store_params how = {.create = true, .anew = s->params.new_database};
+    code = store_open_as(&store, s->params.data, &how, err);
     if (code == KB_OK)
         code = store_check(store, CHECK_BYTES, err);
     return code == KB_OK ? say_lost(s, store, err) : code;
@@ -252,7 +207,9 @@ static enum kb_code listen_to_network(struct server *s, struct kb_error *err)
     if (is_wildcard(host))
         host = strchr(host, ':') ? "::1" : "127.0.0.1";
     s->base_url = make_url(host, http_port(s->http));
-    lock_write(s);
+    if (!folder_lock_tell(s->lock_fd, s->base_url))
+        log_warn(_("cannot write the file 'lock' in '%s'; koubo doctor will not find this server"),
+                 s->params.data);
     return KB_OK;
 }
 
@@ -320,7 +277,7 @@ void server_stop(struct server **server)
     if (s->base_url)
         log_info("%s", _("koubo has stopped; waiting jobs go on when it is started again"));
     log_close();
-    lock_drop(s);
+    folder_unlock(s->lock_fd);
     params_free(&s->params);
     free(s->base_url);
     free(s);

@@ -61,9 +61,30 @@ static enum kb_code lift_numbers(struct store *s, const char *table, int64_t hig
     return store_end(s, code, err);
 }
 
+static const char *const folders[] = {"results", "files", "thumbs", "uploads"};
+
+static enum kb_code count_file(void *opaque, const char *folder, const char *name,
+                               const struct file_name *parsed, const struct stat *st,
+                               struct kb_error *err)
+{
+    if (!parsed->foreign && st->st_size > 0)
+        lost_count(opaque, folder, parsed, st->st_size);
+    return KB_OK;
+}
+
+enum kb_code folder_count(const char *folder, struct lost *ret, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *copy = kb_strdup(folder);
+    struct store bare = {.folder = copy}; // to walk the folder nothing else is needed
+    enum kb_code code = KB_OK;
+    *ret = (struct lost){0};
+    for (size_t i = 0; code == KB_OK && i < ARRAY_LEN(folders); i++)
+        code = folder_for_each(&bare, folders[i], count_file, ret, err);
+    return code;
+}
+
 enum kb_code lost_survey(struct store *s, struct lost *ret, struct kb_error *err)
 {
-    static const char *const folders[] = {"results", "files", "thumbs", "uploads"};
     struct survey v = {.s = s};
     enum kb_code code = KB_OK;
     for (size_t i = 0; code == KB_OK && i < ARRAY_LEN(folders); i++)

@@ -19,6 +19,9 @@ struct lost {
 // and batch get numbers above all that lie in results/. A server does this before it makes any job.
 enum kb_code lost_survey(struct store *s, struct lost *ret, struct kb_error *err);
 
+// The files with koubo's names in a folder whose database is gone; nothing is asked of one.
+enum kb_code folder_count(const char *folder, struct lost *ret, struct kb_error *err);
+
 // What the last survey or clean-up of any process counted. All 0 when there was none.
 enum kb_code lost_remembered(struct store *s, struct lost *ret, struct kb_error *err);
 

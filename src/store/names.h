@@ -8,6 +8,12 @@
 
 #define NAME_STEM 520 // holds any stem
 
+// In the data folder itself. What SQLite puts beside its file is called koubo.db-wal and -shm.
+#define DATABASE_NAME "koubo.db"
+#define IDENTITY_NAME "id"      // whose database it is (identity.h)
+#define LOCK_NAME     "lock"    // of a running server (lock.h)
+#define BACKUP_FOLDER "backups" // backup.h
+
 struct file_name {
     // Of a result "12_batch/film_speech_2026-11-27", or "7-1" as they were called before version 3;
     // of a content its hash, of an upload its id.

@@ -3,13 +3,18 @@
 
 #include "base/file.h"
 #include "base/sentence.h"
+#include "store/backup.h"
+#include "store/identity.h"
 #include "store/internal.h"
+#include "store/names.h"
+#include "store/replace.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,6 +29,17 @@ static enum kb_code run(struct store *s, const char *sql, struct kb_error *err)
 
 // What brings a database of version i to version i + 1.
 static const char *const upgrades[STORE_VERSION] = {store_schema, store_schema_2, store_schema_3};
+
+// What was committed so far: nobody else can write now, and a copy reads the state before this
+// transaction.
+static enum kb_code save_version(struct store *s, int64_t version, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *why = kb_printf("schema%lld", (long long)version);
+    enum kb_code code = backup_make(s->folder, why, NULL, NULL, err);
+    if (code != KB_OK)
+        code = kb_wrap(err, _("the database is not brought up to date without a backup"));
+    return code;
+}
 
 static enum kb_code upgrade(struct store *s, struct kb_error *err)
 {
@@ -41,6 +57,8 @@ static enum kb_code upgrade(struct store *s, struct kb_error *err)
         return code;
     // Another process may have done it in the meantime.
     code = store_query_int(s, &version, err, "PRAGMA user_version", "");
+    if (code == KB_OK && version > 0 && version < STORE_VERSION)
+        code = save_version(s, version, err);
     for (; code == KB_OK && version < STORE_VERSION; version++) {
         CLEANUP(kb_freep) char *mark = kb_printf("PRAGMA user_version = %lld", version + 1LL);
         code = run(s, upgrades[version], err);
@@ -111,22 +129,48 @@ void store_guard(sqlite3 *db)
     sqlite3_exec(db, "PRAGMA cell_size_check = ON", NULL, NULL, NULL);
 }
 
-enum kb_code store_open(struct store **ret, const char *folder, bool create, struct kb_error *err)
+// Nothing is in it: it is not there, or of no byte.
+static bool is_missing(const char *path)
 {
-    CLEANUP(store_close) struct store *s = kb_alloc(sizeof(*s));
-    CLEANUP(kb_freep) char *path = path_join(folder, "koubo.db");
-    s->folder = kb_strdup(folder);
-    enum kb_code code = KB_OK;
-    if (create) {
-        code = make_folders(s, err);
-        if (code == KB_OK)
-            code = make_database(s, path, err);
-    } else if (!file_exists(path)) {
+    struct stat st;
+    return stat(path, &st) != 0 ? errno == ENOENT : st.st_size == 0;
+}
+
+// Before the database is opened: is it there, and if not, may one be made?
+static enum kb_code prepare_folder(struct store *s, const char *path, const struct store_params *p,
+                                   struct kb_error *err)
+{
+    enum kb_code code = p->create ? make_folders(s, err) : KB_OK;
+    if (code == KB_OK && is_missing(path)) {
+        if (!p->anew)
+            code = identity_expect(s->folder, err);
+        else if ((code = replace_set_aside(s->folder, err)) == KB_OK)
+            identity_forget(s->folder);
+        if (code != KB_OK)
+            return code;
+    }
+    if (code == KB_OK && p->create)
+        return make_database(s, path, err);
+    if (code == KB_OK && !file_exists(path))
         code = kb_fail(err, KB_NOT_FOUND,
                        _("there is no database in '%s'; start koubo serve once, or say with --data "
                          "where its data are"),
-                       folder);
-    }
+                       s->folder);
+    return code;
+}
+
+enum kb_code store_open(struct store **ret, const char *folder, bool create, struct kb_error *err)
+{
+    return store_open_as(ret, folder, &(struct store_params){.create = create}, err);
+}
+
+enum kb_code store_open_as(struct store **ret, const char *folder, const struct store_params *p,
+                           struct kb_error *err)
+{
+    CLEANUP(store_close) struct store *s = kb_alloc(sizeof(*s));
+    CLEANUP(kb_freep) char *path = path_join(folder, DATABASE_NAME);
+    s->folder = kb_strdup(folder);
+    enum kb_code code = prepare_folder(s, path, p, err);
     if (code != KB_OK)
         return code;
 
@@ -142,6 +186,8 @@ enum kb_code store_open(struct store **ret, const char *folder, bool create, str
         code = run(s, "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY;", err);
     if (code == KB_OK)
         code = upgrade(s, err);
+    if (code == KB_OK)
+        code = identity_check(s, p->adopt || p->anew, err);
     if (code == KB_OK && sqlite3_create_function(s->db, "say", 1, SQLITE_UTF8 | SQLITE_INNOCUOUS,
                                                  NULL, sql_say, NULL, NULL) != SQLITE_OK)
         code = store_error(s, err);

@@ -8,6 +8,7 @@
 //   results/<batch>_<name>/<film>_<speech>_<date>.mp4 and .jpg
 //   tracks/<hash>.kbt     face tracks;  networks/ packed networks;  logs/koubo.log
 //   work/<worker>/        temporary files
+//   backups/              copies of the database;  id  whose it is;  lock  of the server
 // store/names.h has the exact names. Files of an earlier database may lie there, too: store/lost.h.
 //
 // A store is one connection: not thread-safe, one per thread or under a lock. Many processes may
@@ -23,9 +24,20 @@
 
 struct store;
 
-// create: make folder and database if missing; else KB_NOT_FOUND. A database of a newer koubo is
-// KB_BAD_INPUT; an older one is brought up to date.
+// create: make folder and database if missing; else KB_NOT_FOUND. No database is made beside files
+// of a lost one (KB_NOT_FOUND with what to do), and one of another folder is KB_BAD_INPUT:
+// store/identity.h. One of a newer koubo is KB_BAD_INPUT; an older one is brought up to date, after
+// a backup.
 enum kb_code store_open(struct store **ret, const char *folder, bool create, struct kb_error *err);
+
+// The same where the user has said more. Call with the folder's lock (store/lock.h).
+struct store_params {
+    bool create;
+    bool anew;  // if the database is lost, make an empty one; what is left of it goes to backups/
+    bool adopt; // the database is this folder's, whatever it says
+};
+enum kb_code store_open_as(struct store **ret, const char *folder, const struct store_params *p,
+                           struct kb_error *err);
 void store_close(struct store **s); // NULL is fine
 
 // A new string: folder/KIND/NAME. kind is one of the folders above.

@@ -462,6 +462,10 @@ await run({
                 utimesSync(path.join(server.data, name), 1.7e9, 1.7e9);
             const before = files_below(server.data, '').filter((n) => /^(results|files|thumbs)/.test(n)).sort();
 
+            const refused = spawnSync(program, ['serve', '--port', '0', '--lang', 'en', '--data', server.data], { encoding: 'utf8' });
+            equal(refused.status, 3, refused.stderr);
+            holds(/is gone, but its files are there: 2 results.*'koubo restore'.*--new-database/.test(refused.stderr), refused.stderr);
+            server.options.push('--new-database');
             await server.start();
             holds(/files of an earlier database lie in .*: 2 results/.test(server.errors()), server.errors());
             await sleep(4000); // the first clean-up is over

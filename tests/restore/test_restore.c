@@ -74,7 +74,12 @@ static void change_database(struct queue_test *t, const char *backup, struct los
     CLEANUP(kb_freep) char *path = data_path(t, "koubo.db");
     if (backup)
         assert_int_equal(rename(backup, path), 0);
-    assert_ok(t->err, store_open(&t->s, t->folder, true, &t->err));
+    // One that is lost is not silently begun anew beside the files.
+    if (!backup)
+        assert_fails(t->err, KB_NOT_FOUND, "--new-database",
+                     store_open(&t->s, t->folder, true, &t->err));
+    struct store_params how = {.create = true, .anew = true};
+    assert_ok(t->err, store_open_as(&t->s, t->folder, &how, &t->err));
     store_set_durable(t->s, false);
     t->n_assets = 1000; // their names are of another database, too
     assert_ok(t->err, lost_survey(t->s, ret, &t->err));
