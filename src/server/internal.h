@@ -23,6 +23,7 @@ struct server {
     struct supervisor *supervisor;
     struct events *events;
     struct courier *courier;
+    struct keeper *keeper; // server/keeper.h: the daily backup
     struct page *page;
     struct transfers *transfers; // upload/tus.h: who sends to which upload
     struct errands *errands;     // server/errand.h: work that is too long for a network thread

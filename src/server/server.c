@@ -6,6 +6,7 @@
 #include "server/errand.h"
 #include "server/events.h"
 #include "server/internal.h"
+#include "server/keeper.h"
 #include "server/page.h"
 #include "server/pool.h"
 #include "server/upload/tus.h"
@@ -26,6 +27,7 @@
 #define LOG_BYTES       (10 << 20)
 #define UPLOAD_BYTES    ((int64_t)(20 * KB_GB))
 #define UPLOADS         200
+#define FIRST_BACKUP_MS 30000
 #define CHECK_BYTES     (256LL << 20) // of a database that is looked at before anything is done
 #define ERRANDS_WAIT_MS 3000
 
@@ -48,6 +50,7 @@ static void params_copy(struct server_params *to, const struct server_params *fr
     to->lang = kb_strdup(kb_language_name(kb_language_of(from->lang)));
     to->upload_bytes = from->upload_bytes > 0 ? from->upload_bytes : UPLOAD_BYTES;
     to->uploads_per_client = from->uploads_per_client > 0 ? from->uploads_per_client : UPLOADS;
+    to->first_backup_ms = from->first_backup_ms > 0 ? from->first_backup_ms : FIRST_BACKUP_MS;
     to->supervisor.data = to->data;
     to->supervisor.worker.data = to->data;
     to->supervisor.program = kb_strdup(from->supervisor.program);
@@ -245,6 +248,8 @@ enum kb_code server_start(struct server **ret, const struct server_params *p, st
         code = supervisor_start(&s->supervisor, &s->params.supervisor, err);
     if (code == KB_OK)
         code = courier_start(&s->courier, s, err);
+    if (code == KB_OK)
+        code = keeper_start(&s->keeper, s->params.data, s->params.first_backup_ms, err);
     if (code != KB_OK)
         return code;
     say_hello(s);
@@ -269,6 +274,7 @@ void server_stop(struct server **server)
     transfers_free(&s->transfers);
     events_stop(&s->events);
     courier_stop(&s->courier);
+    keeper_stop(&s->keeper);
     supervisor_stop(&s->supervisor);
     followers_stop(&s->followers);
     errands_stop(&s->errands, ERRANDS_WAIT_MS);

@@ -16,9 +16,10 @@ struct server_params {
     int64_t upload_bytes;   // largest upload; 0 = 20 GiB
     int uploads_per_client; // unfinished ones at a time; 0 = 200
     struct supervisor_params supervisor;
-    const char *lang;  // "zh" or "en" for clients that do not say; NULL = "zh"
-    bool new_database; // where that of the folder is lost, go on with an empty one
-    bool log_json;     // the log file as JSON objects, one a line
+    int64_t first_backup_ms; // after the start, if one is due; 0 = 30000
+    const char *lang;        // "zh" or "en" for clients that do not say; NULL = "zh"
+    bool new_database;       // where that of the folder is lost, go on with an empty one
+    bool log_json;           // the log file as JSON objects, one a line
 };
 
 struct server;

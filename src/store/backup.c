@@ -1,11 +1,11 @@
 #include "store/backup.h"
 
+#include "base/beneath.h"
 #include "base/file.h"
 #include "base/uri.h"
 #include "store/internal.h"
 #include "store/names.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -79,17 +79,6 @@ enum kb_code backup_make_folder(const char *folder, struct kb_error *err)
         return KB_OK;
     return kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT,
                    _("cannot create the folder '%s': %s"), path, kb_strerror(errno));
-}
-
-bool folder_sync(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    int result = fsync(fd), number = errno;
-    close(fd);
-    errno = number;
-    return result == 0 || number == EINVAL; // some shared folders cannot
 }
 
 // --- a copy
@@ -290,9 +279,9 @@ static void prune(const char *folder, const char *why)
     if (backup_list(folder, &list, &n, &ignored) != KB_OK)
         return;
     for (int i = 0; i < n; i++) {
-        CLEANUP(kb_freep) char *path = kb_printf("%s/%s/%s", folder, BACKUP_FOLDER, list[i].name);
+        CLEANUP(kb_freep) char *path = path_join(BACKUP_FOLDER, list[i].name);
         if (text_begins(list[i].why, kind) && ++seen > keep)
-            unlink(path);
+            beneath_unlink(folder, path);
     }
 }
 
@@ -311,7 +300,7 @@ enum kb_code backup_make(const char *folder, const char *why, const struct cance
         return code;
     CLEANUP(kb_freep) char *name = backup_name(folder, why, kb_wall_ms());
     CLEANUP(kb_freep) char *path = path_join(backups, name);
-    if (rename(part, path) != 0 || !folder_sync(backups)) {
+    if (rename(part, path) != 0 || !beneath_sync(folder, BACKUP_FOLDER)) {
         code = kb_fail(err, KB_BAD_INPUT, _("cannot write '%s': %s"), path, kb_strerror(errno));
         unlink(part);
         return code;
@@ -326,10 +315,9 @@ enum kb_code backup_make(const char *folder, const char *why, const struct cance
 
 enum kb_code backup_list(const char *folder, struct backup **ret, int *ret_n, struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *path = path_join(folder, BACKUP_FOLDER);
     CLEANUP(kb_freep) struct backup *list = NULL;
     int n = 0;
-    DIR *d = opendir(path);
+    DIR *d = beneath_list(folder, BACKUP_FOLDER);
     for (struct dirent *e; d && (e = readdir(d));) {
         struct backup b;
         struct stat st;

@@ -43,7 +43,5 @@ enum kb_code backup_copy(const char *from, const char *to, const struct cancel *
 // For who puts a file there: the folder, and a name that is free in it.
 enum kb_code backup_make_folder(const char *folder, struct kb_error *err);
 char *backup_name(const char *folder, const char *why, int64_t time_ms); // a new string
-// fsync of a folder: names in it are on the disk. False: errno says why.
-bool folder_sync(const char *path);
 
 #endif

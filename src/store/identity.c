@@ -1,5 +1,6 @@
 #include "store/identity.h"
 
+#include "base/beneath.h"
 #include "base/file.h"
 #include "store/backup.h"
 #include "store/lost.h"
@@ -18,12 +19,11 @@ static bool is_identity(const char *text)
     return strspn(text, "0123456789abcdef") == IDENTITY_DIGITS && text[IDENTITY_DIGITS] == '\0';
 }
 
-// "": there is none, or what lies there is not one. No link is followed, and no pipe waited for.
+// "": there is none, or what lies there is not one.
 static void read_file(const char *folder, char ret[IDENTITY_DIGITS + 1])
 {
-    CLEANUP(kb_freep) char *path = path_join(folder, IDENTITY_NAME);
     char text[IDENTITY_DIGITS + 2] = "";
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    int fd = beneath_open(folder, IDENTITY_NAME, O_RDONLY, 0);
     ssize_t n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
     if (fd >= 0)
         close(fd);
@@ -44,8 +44,7 @@ static enum kb_code write_file(struct store *s, const char *identity, struct kb_
 
 void identity_forget(const char *folder)
 {
-    CLEANUP(kb_freep) char *path = path_join(folder, IDENTITY_NAME);
-    unlink(path);
+    beneath_unlink(folder, IDENTITY_NAME);
 }
 
 // --- the row: a JSON document, as settings are

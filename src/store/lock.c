@@ -1,6 +1,6 @@
 #include "store/lock.h"
 
-#include "base/file.h"
+#include "base/beneath.h"
 #include "store/names.h"
 #include "store/replace.h"
 
@@ -32,12 +32,11 @@ static enum kb_code is_taken(int fd, const char *folder, struct kb_error *err)
 
 enum kb_code folder_lock(int *ret_fd, const char *folder, struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *path = path_join(folder, LOCK_NAME);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+    int fd = beneath_open(folder, LOCK_NAME, O_RDWR | O_CREAT, 0644);
     if (fd < 0)
         return kb_fail(err, KB_BAD_INPUT,
                        _("cannot write into the data folder '%s': %s; choose another with --data"),
-                       folder, kb_strerror(errno));
+                       folder, beneath_reason(errno));
     enum kb_code code = flock(fd, LOCK_EX | LOCK_NB) == 0 ? KB_OK : is_taken(fd, folder, err);
     if (code == KB_OK)
         code = replace_finish(folder, err);

@@ -1,35 +1,17 @@
 #include "store/replace.h"
 
-#include "base/file.h"
+#include "base/beneath.h"
 #include "store/backup.h"
 #include "store/names.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define NEW DATABASE_NAME ".new"
 
 static enum kb_code failed(const char *folder, struct kb_error *err)
 {
     return kb_fail(err, errno == ENOSPC || errno == EDQUOT ? KB_NO_SPACE : KB_BAD_INPUT,
-                   _("the database in '%s' cannot be replaced: %s"), folder, kb_strerror(errno));
-}
-
-static bool move(const char *folder, const char *from, const char *to)
-{
-    CLEANUP(kb_freep) char *a = path_join(folder, from);
-    CLEANUP(kb_freep) char *b = path_join(folder, to);
-    return rename(a, b) == 0 || errno == ENOENT;
-}
-
-static bool is_there(const char *folder, const char *name)
-{
-    struct stat st;
-    CLEANUP(kb_freep) char *path = path_join(folder, name);
-    return lstat(path, &st) == 0;
+                   _("the database in '%s' cannot be replaced: %s"), folder, beneath_reason(errno));
 }
 
 // The name is that of the moment in which the new one was made, so whoever goes on after a crash
@@ -47,14 +29,14 @@ static enum kb_code set_aside(const char *folder, int64_t time_ms, char **ret_ke
     for (size_t i = 0; i < ARRAY_LEN(tails); i++) {
         CLEANUP(kb_freep) char *from = kb_printf("%s%s", DATABASE_NAME, tails[i]);
         CLEANUP(kb_freep) char *to = kb_printf("%s/%s%s", BACKUP_FOLDER, name, tails[i]);
-        if (!is_there(folder, from))
+        struct stat st;
+        if (!beneath_stat(folder, from, &st))
             continue;
         any = true;
-        if (!move(folder, from, to))
+        if (!beneath_rename(folder, from, to))
             return failed(folder, err);
     }
-    CLEANUP(kb_freep) char *shared = path_join(folder, DATABASE_NAME "-shm");
-    unlink(shared); // no data: SQLite's index of the WAL, made anew
+    beneath_unlink(folder, DATABASE_NAME "-shm"); // no data: SQLite's index of the WAL, made anew
     if (ret_kept)
         *ret_kept = any ? TAKE(name) : NULL;
     return KB_OK;
@@ -62,14 +44,12 @@ static enum kb_code set_aside(const char *folder, int64_t time_ms, char **ret_ke
 
 static enum kb_code finish(const char *folder, char **ret_kept, struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *path = path_join(folder, NEW);
-    CLEANUP(kb_freep) char *backups = path_join(folder, BACKUP_FOLDER);
     struct stat st;
-    if (lstat(path, &st) != 0)
+    if (!beneath_stat(folder, NEW, &st))
         return errno == ENOENT ? KB_OK : failed(folder, err);
     enum kb_code code = set_aside(folder, st.st_mtim.tv_sec * 1000LL, ret_kept, err);
-    if (code == KB_OK &&
-        (!folder_sync(backups) || !move(folder, NEW, DATABASE_NAME) || !folder_sync(folder)))
+    if (code == KB_OK && (!beneath_sync(folder, BACKUP_FOLDER) ||
+                          !beneath_rename(folder, NEW, DATABASE_NAME) || !beneath_sync(folder, "")))
         code = failed(folder, err);
     return code;
 }
@@ -77,12 +57,11 @@ static enum kb_code finish(const char *folder, char **ret_kept, struct kb_error 
 enum kb_code replace_database(const char *folder, const char *part, char **ret_kept,
                               struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *path = path_join(folder, NEW);
     if (ret_kept)
         *ret_kept = NULL;
-    if (rename(part, path) != 0 || !folder_sync(folder)) {
+    if (!beneath_rename(folder, part, NEW) || !beneath_sync(folder, "")) {
         enum kb_code code = failed(folder, err);
-        unlink(part);
+        beneath_unlink(folder, part);
         return code;
     }
     return finish(folder, ret_kept, err);

@@ -7,9 +7,9 @@
 
 #include "base/base.h"
 
-// part: a whole database in the folder itself, synced and closed. It is gone afterwards, also on
-// failure. *ret_kept (may be NULL): what the old one is called below backups/, free() it, or NULL
-// where there was none. KB_NO_SPACE, KB_BAD_INPUT.
+// part: the name of a whole database in the folder itself, synced and closed. It is gone
+// afterwards, also on failure. *ret_kept (may be NULL): what the old one is called below backups/,
+// free() it, or NULL where there was none. KB_NO_SPACE, KB_BAD_INPUT.
 enum kb_code replace_database(const char *folder, const char *part, char **ret_kept,
                               struct kb_error *err);
 

@@ -2,6 +2,7 @@
 #include "tests/server/live.h"
 
 #include "asset/asset.h"
+#include "store/backup.h"
 
 #include <unistd.h>
 
@@ -54,6 +55,29 @@ static void addresses_are_downloaded(void **state)
     live_restart(l, &(struct server_params){.token = "t"});
     fetch(l, port, "file.wav", "bad", "not allowed");
     source_stop(&source);
+}
+
+static bool is_backed_up(void *opaque)
+{
+    const struct live *l = opaque;
+    return backup_last_ms(l->site.folder) > 0;
+}
+
+// Once a day, whoever starts it how often.
+static void the_database_is_backed_up(void **state)
+{
+    struct live *l = *state;
+    struct kb_error err = {0};
+    assert_false(is_backed_up(l));
+    for (int i = 0; i < 2; i++) {
+        live_restart(l, &(struct server_params){.first_backup_ms = 1});
+        assert_true(site_wait(is_backed_up, l));
+    }
+    usleep(300000);       // its thread looks ten times a second
+    server_stop(&l->app); // what is under way is whole or gone
+    int n = 0;
+    assert_ok(err, backup_count(l->site.folder, &n, &err));
+    assert_int_equal(n, 1);
 }
 
 static void downloads_go_on_after_a_restart(void **state)
@@ -159,6 +183,7 @@ int main(void)
         TEST(a_second_server_says_who_is_there),
         TEST(the_lock_tells_the_address),
         TEST(a_token_is_asked_for),
+        TEST(the_database_is_backed_up),
     };
     return cmocka_run_group_tests_name("server/life", tests, NULL, NULL);
 }
