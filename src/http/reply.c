@@ -204,6 +204,8 @@ static void reply_code(struct request *r, const struct kb_error *err, int bad_in
         log_error("%s %s: %s", r->method, r->path, said);
     else
         log_verbose("%s %s: %d, %s", r->method, r->path, status, said);
+    if (status == 503)
+        default_header(r, "Retry-After", "1");
     reply_problem(r, status, conflict ? "conflict" : table[code].code, err->text);
 }
 

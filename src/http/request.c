@@ -91,6 +91,7 @@ static bool need_loan(struct request *r)
     if ((r->route->flags & ROUTE_OPEN) || borrow(r, &err) == KB_OK)
         return true;
     log_unavailable(&err);
+    reply_header(r, "Retry-After", "1");
     reply_problem(r, 503, "unavailable", err.text);
     return false;
 }

@@ -130,21 +130,17 @@ static bool errands_enter(struct errands *e)
     return room;
 }
 
-void reply_errand(struct request *r, struct errands *e, errand_fn *work, void (*free_ctx)(void *),
-                  void *ctx)
+static struct errand *errand_create(struct errands *e, errand_fn *work, void (*free_ctx)(void *),
+                                    void *ctx, int refs)
 {
-    if (!errands_enter(e)) {
-        free_ctx(ctx);
-        reply_problem(r, 503, "unavailable",
-                      _("the server is working on many such requests; try again in a moment"));
-        return;
-    }
     struct errand *a = kb_alloc(sizeof(*a));
-    *a = (struct errand){.all = e, .work = work, .free_ctx = free_ctx, .ctx = ctx, .refs = 2};
-    a->language = kb_language_of(request_lang(r));
+    *a = (struct errand){.all = e, .work = work, .free_ctx = free_ctx, .ctx = ctx, .refs = refs};
     pthread_mutex_init(&a->lock, NULL);
-    reply_stream(r, "application/json", errand_read, errand_stream_gone, a, &a->stream);
+    return a;
+}
 
+static void errand_start(struct errand *a)
+{
     pthread_t thread;
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
@@ -152,6 +148,32 @@ void reply_errand(struct request *r, struct errands *e, errand_fn *work, void (*
     if (pthread_create(&thread, &attributes, errand_main, a) != 0)
         errand_main(a); // late is better than never
     pthread_attr_destroy(&attributes);
+}
+
+bool errands_run(struct errands *e, errand_fn *work, void (*free_ctx)(void *), void *ctx)
+{
+    bool room = errands_enter(e);
+    if (room)
+        errand_start(errand_create(e, work, free_ctx, ctx, 1));
+    else
+        free_ctx(ctx);
+    return room;
+}
+
+void reply_errand(struct request *r, struct errands *e, errand_fn *work, void (*free_ctx)(void *),
+                  void *ctx)
+{
+    if (!errands_enter(e)) {
+        free_ctx(ctx);
+        reply_header(r, "Retry-After", "1");
+        reply_problem(r, 503, "unavailable",
+                      _("the server is working on many such requests; try again in a moment"));
+        return;
+    }
+    struct errand *a = errand_create(e, work, free_ctx, ctx, 2);
+    a->language = kb_language_of(request_lang(r));
+    reply_stream(r, "application/json", errand_read, errand_stream_gone, a, &a->stream);
+    errand_start(a);
 }
 
 void errands_stop(struct errands **e, int wait_ms)

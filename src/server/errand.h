@@ -19,6 +19,9 @@ struct errands *errands_create(void);
 // a time, else 503.
 void reply_errand(struct request *r, struct errands *e, errand_fn *work, void (*free_ctx)(void *),
                   void *ctx);
+// The same without an answer, for what must not be lost only because the database is locked now.
+// False: there is no place, ctx was freed.
+bool errands_run(struct errands *e, errand_fn *work, void (*free_ctx)(void *), void *ctx);
 // No new ones; raise cancel, wait at most wait_ms. After http_stop().
 void errands_stop(struct errands **e, int wait_ms);
 

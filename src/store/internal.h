@@ -14,5 +14,9 @@ void store_apply_durable(struct store *s);
 // Of any connection to a file that may be a stranger's.
 void store_guard(sqlite3 *db);
 void store_free_statements(struct store *s);
+// From now on the connection waits for locks as patience.h says.
+void store_begin_patience(struct store *s);
+// It has the write lock, or had it.
+void store_came_in(struct store *s);
 
 #endif

@@ -41,6 +41,10 @@ enum kb_code store_error(struct store *s, struct kb_error *err)
     switch (error & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
+        if (s->patience) // whoever holds it may be one of us
+            return kb_fail(err, KB_UNAVAILABLE,
+                           _("the database is busy; try again in a moment. If it stays so, another "
+                             "program holds it: end it (perhaps a backup or a database browser)"));
         return kb_fail(err, KB_UNAVAILABLE,
                        _("the database in '%s' is locked by another program; end it (perhaps a "
                          "backup or a database browser) and try again"),
@@ -155,7 +159,10 @@ enum kb_code store_query(struct store *s, sqlite3_stmt **ret, struct kb_error *e
 
 enum kb_code store_step(struct store *s, sqlite3_stmt *q, struct kb_error *err)
 {
-    switch (sqlite3_step(q)) {
+    int result = sqlite3_step(q);
+    if (s->patience && (result == SQLITE_ROW || result == SQLITE_DONE) && !sqlite3_stmt_readonly(q))
+        store_came_in(s);
+    switch (result) {
     case SQLITE_ROW:
         return KB_OK;
     case SQLITE_DONE:

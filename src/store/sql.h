@@ -13,11 +13,14 @@ struct store {
     char *folder;
     struct store_statement *statements; // prepared ones
     int n_statements;
-    int depth;        // of begin
-    bool doomed;      // an inner rollback happened
-    bool durable;     // wanted
-    bool synced;      // what the connection is set to
-    int64_t hung_job; // that sweep_hung() named last
+    int depth;                 // of begin
+    bool doomed;               // an inner rollback happened
+    bool durable;              // wanted
+    bool synced;               // what the connection is set to
+    int64_t hung_job;          // that sweep_hung() named last
+    struct patience *patience; // store/patience.h; NULL: 5 s for each lock
+    int64_t wait_left_us;      // what is left of it
+    long long wait_entered;    // patience->entered when the present wait began
 };
 
 // The tables and triggers of version 1, and what makes version 2 and 3 of them; PRAGMA user_version

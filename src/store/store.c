@@ -178,7 +178,7 @@ enum kb_code store_open_as(struct store **ret, const char *folder, const struct 
     if (sqlite3_open_v2(path, &s->db, flags, NULL) != SQLITE_OK)
         return s->db ? store_error(s, err) : kb_no_memory(err);
     sqlite3_extended_result_codes(s->db, 1);
-    sqlite3_busy_timeout(s->db, BUSY_MS);
+    store_begin_patience(s);
     store_guard(s->db);
     s->durable = s->synced = true;
     code = enter_wal(s, err);

@@ -12,10 +12,11 @@
 // store/names.h has the exact names. Files of an earlier database may lie there, too: store/lost.h.
 //
 // A store is one connection: not thread-safe, one per thread or under a lock. Many processes may
-// have the same folder open; SQLite's locks order them (busy waits up to 5 s, then KB_UNAVAILABLE
-// with a sentence that says the database is locked). Times are wall clock milliseconds. Functions
-// that return JSON append it to a struct text. All of them: KB_NO_SPACE when the disk is full,
-// KB_BAD_INPUT when the database is damaged or read-only, KB_UNAVAILABLE when it is locked.
+// have the same folder open; SQLite's locks order them (a connection waits up to 5 s, or as
+// store/patience.h says, then KB_UNAVAILABLE with a sentence that says the database is locked).
+// Times are wall clock milliseconds. Functions that return JSON append it to a struct text. All of
+// them: KB_NO_SPACE when the disk is full, KB_BAD_INPUT when the database is damaged or read-only,
+// KB_UNAVAILABLE when it is locked.
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 

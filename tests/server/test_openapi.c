@@ -505,7 +505,7 @@ static void the_check_finds_faults(void **state)
         {"Session", "{\"required\":true}", "ok is missing"},
         {"Session", "{\"required\":1,\"ok\":true}", "another type"},
         {"Session", "{\"required\":true,\"ok\":true,\"x\":1}", "not documented"},
-        {"Health", "{\"status\":\"bad\",\"version\":\"1\"}", "none of"},
+        {"Health", "{\"status\":\"bad\",\"version\":\"1\",\"database\":\"ok\"}", "none of"},
         {"Options", "{\"crf\":52}", "out of bounds"},
         {"Options", "{\"pads\":[1,\"2\"]}", "another type"},
     };

@@ -126,7 +126,7 @@ export class Mock {
         const url = new URL(request.url, 'http://localhost');
         const chinese = !(url.searchParams.get('lang') ?? request.headers['accept-language'] ?? '').startsWith('en');
         try {
-            if (url.pathname === '/healthz') return this.json(response, { status: 'ok', version: '0.2.0' });
+            if (url.pathname === '/healthz') return this.json(response, { status: 'ok', version: '0.2.0', database: 'ok' });
             if (!url.pathname.startsWith('/api/v1/')) return this.sendPage(request, response, url.pathname.slice(1) || 'index.html');
             this.queue.chinese = chinese;
             const parts = url.pathname.slice('/api/v1/'.length).split('/').map(decodeURIComponent);

@@ -6,6 +6,7 @@
 #include "queue/worker.h"
 #include "server/api/fields.h"
 #include "server/errand.h"
+#include "server/pool.h"
 #include "server/system.h"
 #include "store/lost.h"
 
@@ -20,9 +21,15 @@
 
 #define DOCTOR_MAX_AGE_US 5000000
 
+// Never asks the database, which may be locked: what requests lately met must do.
 static void health(struct request *r)
 {
-    reply_json(r, 200, "{\"status\":\"ok\",\"version\":\"" KOUBO_VERSION "\"}");
+    struct server *s = request_server(r);
+    CLEANUP(kb_freep)
+    char *json =
+        kb_printf("{\"status\":\"ok\",\"version\":\"" KOUBO_VERSION "\",\"database\":\"%s\"}",
+                  s->pool && pool_is_locked(s->pool) ? "locked" : "ok");
+    reply_json(r, 200, json);
 }
 
 // --- the session

@@ -89,12 +89,13 @@ static void form_free(struct form **pointer)
 }
 
 // Take everything back that this form brought.
-static void form_undo(struct form *f, struct store *s)
+static void form_undo(struct request *r, struct form *f)
 {
+    struct store *s = request_store(r);
     if (f->upload)
         asset_upload_close(&f->upload, s, false, NULL, NULL);
     for (int i = 0; i < f->n_ids; i++)
-        asset_delete(s, f->ids[i], NULL);
+        upload_forget(request_server(r), s, f->ids[i]);
     f->n_ids = 0;
     f->failed = true;
 }
@@ -201,7 +202,7 @@ static void files_done(struct request *r, struct form *f)
         reply_files(r, f);
         return;
     }
-    form_undo(f, request_store(r));
+    form_undo(r, f);
     reply_error(r, &err);
 }
 
@@ -331,7 +332,7 @@ static bool form_piece(struct request *r, void *ctx, const void *data, size_t n)
     f->request = NULL;
     if (code == KB_OK)
         return true;
-    form_undo(f, request_store(r));
+    form_undo(r, f);
     if (code != KB_CANCELLED) // else one of the calls above has answered
         reply_error(r, &err);
     return false;

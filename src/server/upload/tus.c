@@ -308,7 +308,7 @@ static void add_metadata(struct request *r, const struct asset *a)
 
 // How much of an unfinished upload is there. The file knows better than the database, if the server
 // was killed. And if that was all, it is filed now. False: answered.
-static bool find_offset(struct request *r, const char *id, int64_t *ret)
+static bool find_offset(struct request *r, const char *id, int64_t size, int64_t *ret)
 {
     struct kb_error err = {0};
     struct transfers *all = request_server(r)->transfers;
@@ -324,6 +324,8 @@ static bool find_offset(struct request *r, const char *id, int64_t *ret)
     if (code == KB_OK) {
         *ret = asset_upload_offset(u);
         code = asset_upload_close(&u, request_store(r), false, NULL, &err);
+        if (code == KB_UNAVAILABLE && *ret < size) // not noted, but that is how far it is
+            code = KB_OK;
     } else if (code == KB_UNAVAILABLE) {
         reply_problem(r, 423, "locked", err.text);
         return false;
@@ -341,7 +343,7 @@ void tus_head(struct request *r)
         return;
     int64_t offset = a.size_bytes;
     if (strcmp(a.state, "uploading") == 0) {
-        if (!find_offset(r, a.id, &offset))
+        if (!find_offset(r, a.id, a.size_bytes, &offset))
             return;
         add_expires(r, a.expires_ms);
     }
@@ -411,10 +413,10 @@ static bool transfer_piece(struct request *r, void *ctx, const void *data, size_
 }
 
 // An upload that nobody can know of, as it was not answered.
-static void forget_created(struct transfer *t, struct store *s)
+static void forget_created(struct request *r, const struct transfer *t)
 {
     if (t->created)
-        asset_delete(s, t->id, NULL);
+        upload_forget(request_server(r), request_store(r), t->id);
 }
 
 static void answer_done(struct request *r, struct transfer *t, int64_t offset, bool complete)
@@ -444,7 +446,7 @@ static void transfer_done(struct request *r, void *ctx)
         return;
     }
     if (t->failed) {
-        forget_created(t, s);
+        forget_created(r, t);
         return;
     }
     if (!t->upload) { // nothing came: to a new upload, or to one that is whole
@@ -453,7 +455,7 @@ static void transfer_done(struct request *r, void *ctx)
     }
     if (!checksum_fits(t)) {
         close_early(t, s, NULL);
-        forget_created(t, s);
+        forget_created(r, t);
         reply_problem(r, 460, "checksum",
                       _("the bytes that arrived are not those that were sent (their checksum "
                         "differs); send this part again"));
@@ -465,7 +467,7 @@ static void transfer_done(struct request *r, void *ctx)
         answer_done(r, t, offset, complete);
         return;
     }
-    forget_created(t, s);
+    forget_created(r, t);
     reply_error(r, &err);
 }
 
@@ -597,7 +599,7 @@ static void *create_open(struct request *r)
         transfer_enter(t, request_server(r)->transfers);
         return TAKE(t);
     }
-    forget_created(t, request_store(r));
+    forget_created(r, t);
     return NULL;
 }
 

@@ -1,9 +1,17 @@
 #include "server/upload/upload.h"
 
+#include "asset/asset.h"
 #include "base/log.h"
+#include "server/errand.h"
 #include "server/internal.h"
+#include "server/pool.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/statvfs.h>
+
+#define FORGET_TRIES 24 // of 5 s each
 
 int64_t upload_limit(const struct server *s)
 {
@@ -66,15 +74,56 @@ void upload_reply_error(struct request *r, const struct kb_error *err, int too_l
         reply_error(r, err);
 }
 
+// --- without a request
+
+struct forgotten {
+    char *data;
+    char id[33];
+};
+
+static void forgotten_free(void *ctx)
+{
+    struct forgotten *f = ctx;
+    free(f->data);
+    free(f);
+}
+
+static void forget_later(void *ctx, const struct cancel *cancel, struct text *ret)
+{
+    const struct forgotten *f = ctx;
+    CLEANUP(store_close) struct store *store = NULL;
+    enum kb_code code = KB_UNAVAILABLE;
+    for (int i = 0; i < FORGET_TRIES && code == KB_UNAVAILABLE && !cancel_requested(cancel); i++) {
+        code = store ? KB_OK : store_open(&store, f->data, false, NULL);
+        if (code == KB_OK)
+            code = asset_delete(store, f->id, NULL);
+    }
+}
+
+void upload_forget(struct server *s, struct store *store, const char *id)
+{
+    // What stays all the same ends with the time that uploads are kept.
+    if (asset_delete(store, id, NULL) != KB_UNAVAILABLE || !s->errands)
+        return;
+    struct forgotten *f = kb_alloc(sizeof(*f));
+    f->data = kb_strdup(s->params.data);
+    snprintf(f->id, sizeof(f->id), "%s", id);
+    errands_run(s->errands, forget_later, forgotten_free, f);
+}
+
 void upload_abandon(struct server *s, struct asset_upload **u, const char *id, bool keep)
 {
     struct kb_error err = {0};
-    CLEANUP(store_close) struct store *store = NULL;
-    enum kb_code code = store_open(&store, s->params.data, false, &err);
+    struct store *store = NULL;
+    enum kb_code code = pool_lend(s->pool, &store, &err);
     if (*u && code == KB_OK)
         code = asset_upload_close(u, store, false, NULL, &err);
-    if (!keep && code == KB_OK)
-        code = asset_delete(store, id, &err);
-    if (code != KB_OK && code != KB_NOT_FOUND)
+    // Where the database is locked the file alone knows how far it came, and that is enough.
+    if (code != KB_OK && code != KB_NOT_FOUND && code != KB_UNAVAILABLE)
         log_warn(_("upload %s was left by its sender and could not be closed: %s"), id, err.text);
+    if (!store)
+        return;
+    if (!keep)
+        upload_forget(s, store, id);
+    pool_take_back(s->pool, store);
 }

@@ -7,6 +7,7 @@
 #include "http/http.h"
 
 struct server;
+struct store;
 
 // The largest upload, bytes.
 int64_t upload_limit(const struct server *s);
@@ -20,8 +21,11 @@ void upload_too_large(struct request *r);
 // What a failed asset_upload_… means in HTTP. too_long: the status for KB_BAD_INPUT.
 void upload_reply_error(struct request *r, const struct kb_error *err, int too_long);
 
-// Let go of an upload whose client is gone: keep what arrived, or throw the asset away. The store
-// is opened for it, as there is no request any more.
+// Throw away an asset that nobody can know of, as it was not answered. Off this thread and later
+// where the database is locked now.
+void upload_forget(struct server *s, struct store *store, const char *id);
+// Let go of an upload whose client is gone: keep what arrived, or throw the asset away. Borrows a
+// store, as there is no request any more.
 void upload_abandon(struct server *s, struct asset_upload **u, const char *id, bool keep);
 
 #endif
