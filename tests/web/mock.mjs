@@ -298,6 +298,26 @@ await run({
         });
     },
 
+    async what_is_refused_for_a_moment_is_asked_again_quietly() {
+        await with_mock({ workers: 1 }, async (mock) => {
+            const page = await open_page(mock.url);
+            page.quiet = true; // the browser reports each 503
+            mock.busy = 2;
+            await page.reload();
+            await page.getByTestId('start').waitFor();
+            mock.busy += 2;
+            await choose(page, audio, [clip]);
+            await until('the uploads', () => mock.busy === 0 && [...mock.queue.rows.asset.values()].filter((a) => a.state === 'ready').length === 2);
+            mock.busy = 3;
+            await page.getByTestId('start').click();
+            await until('the batch', () => mock.queue.rows.batch.size === 1);
+            holds(mock.busy === 0, 'some were refused');
+            holds(await page.locator('.el-message--error').count() === 0, 'and nobody was told');
+            page.faults();
+            await page.context().close();
+        });
+    },
+
     async an_error_is_told_in_the_words_of_the_server() {
         await with_mock({ workers: 1 }, async (mock) => {
             const page = await open_page(mock.url);

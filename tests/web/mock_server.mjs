@@ -47,6 +47,7 @@ export class Mock {
         this.token = token;
         this.queue = new Queue({ workers, pace });
         this.folder = mkdtempSync(path.join(tmpdir(), 'koubo-mock-'));
+        this.busy = 0; // so many requests are refused for a moment
         this.sockets = new Set();
         this.settings = { events: ['batch_ended', 'job_failed'], webhook: { url: 'https://example.com/hook', secret: SECRET } };
         this.started = Date.now();
@@ -132,6 +133,10 @@ export class Mock {
             const parts = url.pathname.slice('/api/v1/'.length).split('/').map(decodeURIComponent);
             if (parts[0] !== 'session' && !this.allowed(request))
                 throw new Problem(401, 'unauthorized', '请先输入口令', 'give the token first');
+            if (this.busy > 0 && !['session', 'events'].includes(parts[0])) {
+                this.busy--;
+                throw new Problem(503, 'unavailable', '数据库正忙，请稍后再试', 'the database is busy; try again in a moment');
+            }
             const act = this[`${request.method} ${parts[0]}`];
             if (!act) throw notFound();
             await act.call(this, { request, response, query: url.searchParams, id: parts[1], verb: parts[2], chinese });
@@ -139,7 +144,7 @@ export class Mock {
             const status = error.status ?? 500;
             if (!error.status) console.error(error);
             if (response.headersSent) return response.destroy();
-            response.writeHead(status, { 'Content-Type': 'application/problem+json' });
+            response.writeHead(status, { 'Content-Type': 'application/problem+json', ...(status === 503 ? { 'Retry-After': '1' } : {}) });
             response.end(JSON.stringify({
                 type: 'about:blank', title: http.STATUS_CODES[status] ?? '', status, code: error.code ?? 'internal',
                 detail: (chinese ? error.zh : error.en) ?? error.message,

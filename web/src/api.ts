@@ -11,20 +11,31 @@ export class ApiError extends Error {
     }
 }
 
+// The server is busy for a moment and has done nothing: it says when to ask again. For so long nobody is told.
+const BUSY = 503;
+const PATIENT_MS = 20000;
+const MOST_MS = 5000; // between two tries, whatever it says
+
 export async function api<T>(method: string, address: string, body?: unknown): Promise<T> {
     const headers: Record<string, string> = { 'Accept-Language': language() };
     if (body !== undefined) headers['Content-Type'] = 'application/json';
+    const end = Date.now() + PATIENT_MS;
     let response: Response;
     let text: string;
-    try {
-        response = await fetch(`/api/v1${address}`, {
-            method,
-            headers,
-            body: body === undefined ? undefined : JSON.stringify(body),
-        });
-        text = await response.text();
-    } catch {
-        throw new ApiError(0, 'connection', '');
+    for (;;) {
+        try {
+            response = await fetch(`/api/v1${address}`, {
+                method,
+                headers,
+                body: body === undefined ? undefined : JSON.stringify(body),
+            });
+            text = await response.text();
+        } catch {
+            throw new ApiError(0, 'connection', '');
+        }
+        const pause = Number(response.headers.get('Retry-After') ?? NaN) * 1000;
+        if (response.status !== BUSY || !(pause >= 0) || Date.now() + pause > end) break;
+        await new Promise((ok) => { setTimeout(ok, Math.min(pause, MOST_MS)); });
     }
     if (response.ok) return (text ? JSON.parse(text) : null) as T;
     let problem: { code?: string; detail?: string } = {};
