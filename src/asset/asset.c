@@ -4,6 +4,8 @@
 #include "asset/internal.h"
 #include "asset/name.h"
 #include "asset/upload.h"
+#include "base/beneath.h"
+#include "base/file.h"
 #include "base/sentence.h"
 #include "base/uri.h"
 #include "base/utf8.h"
@@ -23,10 +25,9 @@ enum kb_code asset_not_found(struct kb_error *err)
     return kb_fail(err, KB_NOT_FOUND, _("this file does not exist (any more); upload it again"));
 }
 
-char *asset_part_path(const struct store *s, const char *id)
+char *asset_part_path(const char *id)
 {
-    CLEANUP(kb_freep) char *name = kb_printf("%s.part", id);
-    return store_path(s, "uploads", name);
+    return kb_printf("uploads/%s.part", id);
 }
 
 char *asset_path(const struct store *s, const char *sha256)
@@ -219,13 +220,12 @@ enum kb_code content_release(struct store *s, const char *sha256, struct kb_erro
         return code;
     code = store_query_int(s, &n, err, "SELECT count(*) FROM asset WHERE sha256 = ?", "t", sha256);
     if (code == KB_OK && n == 0) {
-        CLEANUP(kb_freep) char *path = asset_path(s, sha256);
-        CLEANUP(kb_freep) char *name = kb_printf("%s.jpg", sha256);
-        CLEANUP(kb_freep) char *thumb = store_path(s, "thumbs", name);
+        CLEANUP(kb_freep) char *path = path_join("files", sha256);
+        CLEANUP(kb_freep) char *thumb = kb_printf("thumbs/%s.jpg", sha256);
         CLEANUP(kb_freep) char *part = kb_printf("%s.part", path);
-        unlink(part); // who writes one has the lock that is ours now
-        bool gone =
-            (unlink(path) == 0 || errno == ENOENT) && (unlink(thumb) == 0 || errno == ENOENT);
+        beneath_unlink(s->folder, part); // who writes one has the lock that is ours now
+        bool gone = (beneath_unlink(s->folder, path) || errno == ENOENT) &&
+                    (beneath_unlink(s->folder, thumb) || errno == ENOENT);
         if (gone)
             file_forget(s, "files", sha256);
     }

@@ -8,6 +8,7 @@
 #include "asset/upload.h"
 
 #include "asset/internal.h"
+#include "base/beneath.h"
 #include "base/bytes.h"
 #include "base/file.h"
 #include "store/fate.h"
@@ -31,7 +32,7 @@
 struct asset_upload {
     int fd;
     char id[33];
-    char *path;
+    char *folder, *path;      // path lies below the data folder
     int64_t offset, declared; // declared may be -1
     int64_t written_back;     // up to here the kernel was asked to write to the disk
     EVP_MD_CTX *hash;         // of all bytes up to offset; NULL: read them again at the end
@@ -40,22 +41,22 @@ struct asset_upload {
 // --- small things
 
 // The path still names the file that is open: nobody removed or replaced it before it was locked.
-static bool is_same_file(int fd, const char *path)
+static bool is_same_file(int fd, const char *folder, const char *path)
 {
     struct stat open_one, named;
-    return fstat(fd, &open_one) == 0 && stat(path, &named) == 0 &&
+    return fstat(fd, &open_one) == 0 && beneath_stat(folder, path, &named) &&
            open_one.st_ino == named.st_ino && open_one.st_dev == named.st_dev;
 }
 
 bool upload_part_remove(const struct store *s, const char *id)
 {
-    CLEANUP(kb_freep) char *path = asset_part_path(s, id);
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    CLEANUP(kb_freep) char *path = asset_part_path(id);
+    int fd = beneath_open(s->folder, path, O_RDWR, 0);
     if (fd < 0)
         return errno == ENOENT;
-    bool ours = flock(fd, LOCK_EX | LOCK_NB) == 0 && is_same_file(fd, path);
+    bool ours = flock(fd, LOCK_EX | LOCK_NB) == 0 && is_same_file(fd, s->folder, path);
     if (ours)
-        unlink(path);
+        beneath_unlink(s->folder, path);
     close(fd);
     return ours;
 }
@@ -67,7 +68,7 @@ static enum kb_code cannot_store(struct kb_error *err, int number)
                        _("no space left on the server's disk; delete old results or files and try "
                          "again"));
     return kb_fail(err, KB_BAD_INPUT, _("the file could not be stored: %s; check the data folder"),
-                   kb_strerror(number));
+                   beneath_reason(number));
 }
 
 static void hash_free(EVP_MD_CTX **c)
@@ -148,6 +149,7 @@ static void upload_free(struct asset_upload **upload)
     if (u->fd >= 0)
         close(u->fd); // ends the lock
     hash_free(&u->hash);
+    free(u->folder);
     free(u->path);
     free(u);
     *upload = NULL;
@@ -160,21 +162,22 @@ static void upload_free(struct asset_upload **upload)
 static enum kb_code make_own(struct asset_upload *u, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *copy = kb_printf("%s.copy", u->path);
-    unlink(copy);
+    beneath_unlink(u->folder, copy);
     int shared = u->fd;
     int64_t size = u->offset;
-    u->fd = open(copy, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+    u->fd = beneath_open(u->folder, copy, O_RDWR | O_CREAT | O_EXCL, 0640);
     if (u->fd < 0) {
         u->fd = shared;
         return cannot_store(err, errno);
     }
     u->offset = 0;
     enum kb_code code = append_file(u, shared, size, err);
-    if (code == KB_OK && (flock(u->fd, LOCK_EX | LOCK_NB) != 0 || rename(copy, u->path) != 0))
+    if (code == KB_OK &&
+        (flock(u->fd, LOCK_EX | LOCK_NB) != 0 || !beneath_rename(u->folder, copy, u->path)))
         code = cannot_store(err, errno);
     close(shared);
     if (code != KB_OK)
-        unlink(copy);
+        beneath_unlink(u->folder, copy);
     return code;
 }
 
@@ -192,12 +195,12 @@ static bool is_from_before_boot(const struct stat *st)
 static enum kb_code lock_part(struct asset_upload *u, struct kb_error *err)
 {
     for (int attempt = 0; attempt < 10; attempt++) {
-        u->fd = open(u->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+        u->fd = beneath_open(u->folder, u->path, O_RDWR | O_CREAT, 0640);
         if (u->fd < 0)
             return cannot_store(err, errno);
         if (flock(u->fd, LOCK_EX | LOCK_NB) != 0)
             break;
-        if (is_same_file(u->fd, u->path))
+        if (is_same_file(u->fd, u->folder, u->path))
             return KB_OK;
         close(u->fd);
         u->fd = -1;
@@ -211,7 +214,8 @@ static enum kb_code open_part(struct asset_upload **ret, struct store *s, const 
 {
     CLEANUP(upload_free) struct asset_upload *u = kb_alloc(sizeof(*u));
     u->fd = -1;
-    u->path = asset_part_path(s, a->id);
+    u->folder = kb_strdup(s->folder);
+    u->path = asset_part_path(a->id);
     u->declared = a->size_bytes;
     memcpy(u->id, a->id, sizeof(u->id));
     struct stat st;
@@ -322,27 +326,19 @@ static enum kb_code finish_hash(struct asset_upload *u, char ret_hex[65], struct
     return KB_OK;
 }
 
-static bool sync_folder(const char *folder)
-{
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool ok = fd >= 0 && fsync(fd) == 0;
-    if (fd >= 0)
-        close(fd);
-    return ok;
-}
-
 // A worker's cage may forbid to link from one folder into another: then the bytes are copied.
 static bool place_copy(struct asset_upload *u, const char *path)
 {
     CLEANUP(kb_freep) char *part = kb_printf("%s.part", path);
-    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    int fd = beneath_open(u->folder, part, O_WRONLY | O_CREAT | O_TRUNC, 0640);
     if (fd < 0)
         return false;
-    bool ok = file_copy(fd, u->fd, u->offset) && fsync(fd) == 0 && rename(part, path) == 0;
+    bool ok =
+        file_copy(fd, u->fd, u->offset) && fsync(fd) == 0 && beneath_rename(u->folder, part, path);
     int number = errno;
     close(fd);
     if (!ok)
-        unlink(part);
+        beneath_unlink(u->folder, part);
     errno = number;
     return ok;
 }
@@ -351,16 +347,14 @@ static bool place_copy(struct asset_upload *u, const char *path)
 static enum kb_code place(struct asset_upload *u, struct store *s, const char *sha256,
                           struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *path = asset_path(s, sha256);
-    CLEANUP(kb_freep) char *folder = kb_printf("%s/files", s->folder);
-    struct stat st;
-    bool there = stat(path, &st) == 0 && st.st_size == u->offset;
-    // One that is there with another size is damaged, and this one heals it: rename replaces. Disks
+    CLEANUP(kb_freep) char *path = path_join("files", sha256);
+    bool there = beneath_size(s->folder, path) == u->offset;
+    // What is there otherwise is damaged, or a link, and this one heals it: rename replaces. Disks
     // without links (exFAT, shared folders of virtual machines) have rename alone, too.
-    if (!there && link(u->path, path) != 0 && rename(u->path, path) != 0 &&
-        (errno != EXDEV || !place_copy(u, path)))
+    if (!there && !beneath_link(s->folder, u->path, path) &&
+        !beneath_rename(s->folder, u->path, path) && (errno != EXDEV || !place_copy(u, path)))
         return cannot_store(err, errno);
-    return sync_folder(folder) ? KB_OK : cannot_store(err, errno);
+    return beneath_sync(s->folder, "files") ? KB_OK : cannot_store(err, errno);
 }
 
 // What an inspector found out about the same content need not be found out again.
@@ -419,7 +413,7 @@ static enum kb_code file_content(struct asset_upload *u, struct store *s, struct
         return code;
     code = store_end(s, file_locked(u, s, sha256, err), err);
     if (code == KB_OK || code == KB_NOT_FOUND)
-        unlink(u->path);
+        beneath_unlink(u->folder, u->path);
     return code;
 }
 
@@ -434,7 +428,7 @@ static enum kb_code record_offset(struct asset_upload *u, struct store *s, struc
                                    " AND state IN ('uploading', 'fetching')",
                                    "iti", u->offset, u->id, kb_wall_ms() + UPLOAD_KEEP_MS);
     if (code == KB_OK && n == 0) { // deleted meanwhile
-        unlink(u->path);
+        beneath_unlink(u->folder, u->path);
         return kb_fail(err, KB_NOT_FOUND,
                        _("the file was deleted while it was being uploaded; upload it again"));
     }

@@ -26,6 +26,13 @@ enum kb_code file_map(struct file_map *ret, const char *path, struct kb_error *e
     if (fd < 0)
         return kb_fail(err, errno == ENOENT ? KB_NOT_FOUND : KB_BAD_INPUT,
                        _("cannot open '%s': %s"), path, kb_strerror(errno));
+    enum kb_code code = file_map_open(ret, fd, path, err);
+    close(fd);
+    return code;
+}
+
+enum kb_code file_map_open(struct file_map *ret, int fd, const char *path, struct kb_error *err)
+{
     struct stat st;
     enum kb_code code = KB_OK;
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
@@ -41,7 +48,6 @@ enum kb_code file_map(struct file_map *ret, const char *path, struct kb_error *e
             ret->size = (size_t)st.st_size;
         }
     }
-    close(fd);
     return code;
 }
 

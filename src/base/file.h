@@ -12,6 +12,8 @@ struct file_map {
 
 // Map path (a regular file of at least one byte). KB_NOT_FOUND, KB_BAD_INPUT, KB_NO_SPACE.
 enum kb_code file_map(struct file_map *ret, const char *path, struct kb_error *err);
+// The same of an open file; path is what sentences call it.
+enum kb_code file_map_open(struct file_map *ret, int fd, const char *path, struct kb_error *err);
 void file_unmap(struct file_map *m); // an empty map is fine; clears it
 
 // XXH3-128 of the whole content as 32 lower-case hex digits and a NUL.

@@ -1,5 +1,6 @@
 #include "base/log.h"
 
+#include "base/beneath.h"
 #include "base/text.h"
 #include "base/utf8.h"
 
@@ -23,7 +24,7 @@ static atomic_bool over_bar;
 static struct {
     pthread_mutex_t lock;
     // --- under the lock
-    char *path; // NULL = no file
+    char *folder, *path; // path lies below folder; NULL = no file
     int fd;
     bool json;
     int64_t max_bytes;
@@ -80,9 +81,9 @@ void log_set_job(int64_t job)
 
 // --- the file; all of it under the lock
 
-static int open_file(const char *path)
+static int open_file(const char *folder, const char *path)
 {
-    return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+    return beneath_open(folder, path, O_WRONLY | O_APPEND | O_CREAT, 0640);
 }
 
 static void rotate(void)
@@ -90,7 +91,7 @@ static void rotate(void)
     for (int i = OLD_FILES; i >= 1; i--) {
         CLEANUP(kb_freep) char *from = i > 1 ? kb_printf("%s.%d", file.path, i - 1) : NULL;
         CLEANUP(kb_freep) char *to = kb_printf("%s.%d", file.path, i);
-        rename(from ? from : file.path, to);
+        beneath_rename(file.folder, from ? from : file.path, to);
     }
 }
 
@@ -102,9 +103,9 @@ static void follow_file(void)
         return;
     if (file.max_bytes > 0 && ours.st_size > file.max_bytes)
         rotate();
-    if (stat(file.path, &named) == 0 && named.st_ino == ours.st_ino)
+    if (beneath_stat(file.folder, file.path, &named) && named.st_ino == ours.st_ino)
         return;
-    int fd = open_file(file.path);
+    int fd = open_file(file.folder, file.path);
     if (fd >= 0) {
         close(file.fd);
         file.fd = fd;
@@ -156,15 +157,18 @@ static void write_file(enum log_level level, const char *line)
     (void)ignored;
 }
 
-enum kb_code log_open(const char *path, bool json, int64_t max_bytes, struct kb_error *err)
+enum kb_code log_open(const char *folder, const char *path, bool json, int64_t max_bytes,
+                      struct kb_error *err)
 {
-    int fd = open_file(path);
+    int fd = open_file(folder, path);
     if (fd < 0)
         return kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT,
-                       _("cannot write the log '%s': %s; choose another data folder with --data"),
-                       path, kb_strerror(errno));
+                       _("cannot write the log '%s/%s': %s; take away what is there, or choose "
+                         "another data folder with --data"),
+                       folder, path, beneath_reason(errno));
     log_close();
     pthread_mutex_lock(&file.lock);
+    file.folder = kb_strdup(folder);
     file.path = kb_strdup(path);
     file.fd = fd;
     file.json = json;
@@ -179,6 +183,7 @@ void log_close(void)
     if (file.fd >= 0)
         close(file.fd);
     file.fd = -1;
+    kb_freep(&file.folder);
     kb_freep(&file.path);
     pthread_mutex_unlock(&file.lock);
 }

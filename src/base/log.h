@@ -11,6 +11,9 @@
 
 #include "base/base.h"
 
+// Where a server and its workers write, below the data folder.
+#define LOG_FILE "logs/koubo.log"
+
 enum log_level {
     LOG_ERROR,
     LOG_WARN,
@@ -41,14 +44,16 @@ void log_over_bar(bool bar);
 void log_set_source(const char *source);
 void log_set_job(int64_t job);
 
-// Append every line to path too. json: one object a line,
+// Append every line to path below folder too, without following a link on the way there
+// (base/beneath.h). json: one object a line,
 //   {"time":"2026-11-23T06:29:31.123Z","level":"info","source":"w1","job":12,"text":"…"}
 // else  2026-11-23T06:29:31.123Z info  w1 #12 …   ("#-" where there is no job).
 // Several processes may append to one path: a line is one write. Whoever set max_bytes > 0 renames
 // a file that has grown beyond it to path.1 (path.1 to path.2 … up to path.4); the others notice
 // and follow. KB_BAD_INPUT, KB_NO_SPACE when it cannot be opened. A disk that fills up later loses
 // lines and nothing else.
-enum kb_code log_open(const char *path, bool json, int64_t max_bytes, struct kb_error *err);
+enum kb_code log_open(const char *folder, const char *path, bool json, int64_t max_bytes,
+                      struct kb_error *err);
 void log_close(void);
 
 // One line of the file taken apart, either form; the strings point into line, which is changed.

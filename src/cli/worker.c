@@ -1,7 +1,6 @@
 // koubo worker: what koubo serve starts. By hand it is of use for looking for faults.
 #include "cli/options.h"
 
-#include "base/file.h"
 #include "base/log.h"
 #include "worker/worker.h"
 
@@ -135,10 +134,8 @@ int cmd_worker(int argc, char **argv)
     o.worker.cancel = cli_cancel();
 
     struct kb_error err = {0};
-    CLEANUP(kb_freep) char *logs = path_join(o.worker.data, "logs");
-    CLEANUP(kb_freep) char *log = path_join(logs, "koubo.log");
     log_set_source(o.worker.id);
-    enum kb_code code = log_open(log, o.log_json, 0, &err);
+    enum kb_code code = log_open(o.worker.data, LOG_FILE, o.log_json, 0, &err);
     if (code == KB_OK)
         code = worker_run(&o.worker, &err);
     return cli_report(code, &err);

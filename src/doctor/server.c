@@ -1,6 +1,7 @@
 // The server: does it run, answer and move? Its database, log, workers and jobs.
 #include "doctor/internal.h"
 
+#include "base/beneath.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/port.h"
@@ -31,8 +32,7 @@
 // "PID\nADDRESS\n" in the file that a running server holds locked. False: none runs.
 static bool server_running(const struct doctor *d, long *ret_pid, char ret_url[256])
 {
-    CLEANUP(kb_freep) char *path = path_join(d->data, "lock");
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = beneath_open(d->data, "lock", O_RDONLY, 0);
     if (fd < 0)
         return false;
     bool running = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
@@ -145,13 +145,13 @@ static void read_log(FILE *f, struct log_summary *ret)
 
 static void look_at_log(struct doctor *d)
 {
-    CLEANUP(kb_freep) char *folder = path_join(d->data, "logs");
-    CLEANUP(kb_freep) char *path = path_join(folder, "koubo.log");
-    FILE *f = fopen(path, "re");
+    CLEANUP(kb_freep) char *path = path_join(d->data, LOG_FILE);
+    int fd = beneath_open(d->data, LOG_FILE, O_RDONLY, 0);
+    FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
     if (!f) {
         doctor_add(d, "log", _("log"), FINDING_WARNING,
                    _("let the user who runs koubo write in that folder"),
-                   _("'%s' cannot be read: %s"), path, kb_strerror(errno));
+                   _("'%s' cannot be read: %s"), path, beneath_reason(errno));
         return;
     }
     struct log_summary log;

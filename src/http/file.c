@@ -1,6 +1,7 @@
 // Files as answers: conditions (RFC 9110, section 13), ranges (section 14), names for saving.
 #include "http/internal.h"
 
+#include "base/beneath.h"
 #include "base/date.h"
 #include "base/uri.h"
 #include "base/utf8.h"
@@ -50,12 +51,11 @@ static void file_close(struct file *f)
         close(f->fd);
 }
 
-static bool file_open(struct file *f, const char *path)
+static bool file_open(struct file *f, const char *folder, const char *path)
 {
     struct stat st;
-    // Not blocking: it might be a pipe.
-    f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (f->fd < 0 || fstat(f->fd, &st) != 0 || !S_ISREG(st.st_mode))
+    f->fd = beneath_open(folder, path, O_RDONLY, 0);
+    if (f->fd < 0 || fstat(f->fd, &st) != 0)
         return false;
     f->size = st.st_size;
     f->modified_s = st.st_mtim.tv_sec;
@@ -249,7 +249,7 @@ void reply_file(struct request *r, const struct reply_file_params *p)
     CLEANUP(file_close) struct file f = {.fd = -1};
     if (r->answered)
         return;
-    if (!file_open(&f, p->path)) {
+    if (!file_open(&f, p->folder, p->path)) {
         reply_problem(r, 404, "not_found", _("this file is not there any more"));
         return;
     }

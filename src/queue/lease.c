@@ -4,6 +4,7 @@
 
 #include "queue/internal.h"
 
+#include "base/beneath.h"
 #include "base/file.h"
 #include "base/sentence.h"
 #include "store/fate.h"
@@ -138,10 +139,11 @@ static enum kb_code choose_output(struct store *s, struct job_claim *c, struct k
 // may be another's.
 static void drop_part(struct store *s, const struct job_claim *c)
 {
-    CLEANUP(kb_freep) char *part = c->output ? file_part_path(c->output, 0) : NULL;
-    if (!part)
+    if (!c->output)
         return;
-    unlink(part);
+    CLEANUP(kb_freep) char *path = path_join("results", c->output_name);
+    CLEANUP(kb_freep) char *part = file_part_path(path, 0);
+    beneath_unlink(s->folder, part);
     shelf_prune(s, c->output_name);
 }
 
@@ -364,18 +366,12 @@ static enum kb_code done(struct store *s, const struct job_claim *c, const struc
     return code == KB_OK ? batch_check_ended(s, c->batch, err) : code;
 }
 
-// The size of a whole file, -1 when it is not there.
-static int64_t file_size(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (int64_t)st.st_size : -1;
-}
-
 enum kb_code job_done(struct store *s, const struct job_claim *c, const struct dub_result *r,
                       bool thumb, struct kb_error *err)
 {
     struct lease_row old;
-    int64_t size = file_size(c->output);
+    CLEANUP(kb_freep) char *path = path_join("results", c->output_name);
+    int64_t size = beneath_size(s->folder, path);
     if (size < 0)
         return kb_fail(err, KB_INTERNAL, _("the result '%s' of job %lld is not there"), c->output,
                        (long long)c->job);

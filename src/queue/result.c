@@ -4,6 +4,7 @@
 #include "queue/internal.h"
 #include "store/fate.h"
 
+#include "base/beneath.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -89,11 +90,11 @@ enum kb_code result_json(struct store *s, int64_t job, struct text *ret, struct 
     return code == KB_EOF ? no_result(job, err) : code;
 }
 
-// Of the picture of a result: name is below results/. A new string.
-static char *thumb_path(struct store *s, const char *name)
+// Below the data folder: the picture of a result, whose name is below results/. A new string.
+static char *thumb_path(const char *name)
 {
     CLEANUP(kb_freep) char *picture = result_beside(name, ".jpg");
-    return store_path(s, "results", picture);
+    return path_join("results", picture);
 }
 
 enum kb_code result_find(struct store *s, int64_t job, struct result *ret, struct kb_error *err)
@@ -114,7 +115,6 @@ enum kb_code result_find(struct store *s, int64_t job, struct result *ret, struc
     struct result r = {
         .job = job,
         .path = store_path(s, "results", file),
-        .thumb = sqlite3_column_int(q, 2) ? thumb_path(s, file) : NULL,
         .size_bytes = sqlite3_column_int64(q, 3),
         .created_ms = sqlite3_column_int64(q, 4),
         .duration_ms = sqlite3_column_int64(q, 5),
@@ -124,6 +124,13 @@ enum kb_code result_find(struct store *s, int64_t job, struct result *ret, struc
     };
     store_copy_column(r.name, sizeof(r.name), q, 1);
     store_copy_column(r.batch_name, sizeof(r.batch_name), q, 9);
+    size_t above = strlen(s->folder) + 1;
+    r.file = r.path + above;
+    if (sqlite3_column_int(q, 2)) {
+        CLEANUP(kb_freep) char *picture = thumb_path(file);
+        r.thumb = path_join(s->folder, picture);
+        r.picture = r.thumb + strlen(r.thumb) - strlen(picture);
+    }
     *ret = r;
     return KB_OK;
 }
@@ -135,24 +142,24 @@ void result_free(struct result *r)
     *r = (struct result){0};
 }
 
-static bool remove_file(const char *path)
+static bool remove_file(struct store *s, const char *path)
 {
-    if (unlink(path) == 0 || errno == ENOENT)
+    if (beneath_unlink(s->folder, path) || errno == ENOENT)
         return true;
     log_warn(_("cannot delete '%s': %s; it stays until the next clean-up"), path,
-             kb_strerror(errno));
+             beneath_reason(errno));
     return false;
 }
 
 void result_unlink(struct store *s, const char *name)
 {
-    CLEANUP(kb_freep) char *path = store_path(s, "results", name);
+    CLEANUP(kb_freep) char *path = path_join("results", name);
     CLEANUP(kb_freep) char *part = file_part_path(path, 0);
-    CLEANUP(kb_freep) char *thumb = thumb_path(s, name);
+    CLEANUP(kb_freep) char *thumb = thumb_path(name);
     CLEANUP(kb_freep) char *stem = result_beside(name, "");
-    bool gone = remove_file(path);
-    gone = remove_file(part) && gone;
-    gone = remove_file(thumb) && gone;
+    bool gone = remove_file(s, path);
+    gone = remove_file(s, part) && gone;
+    gone = remove_file(s, thumb) && gone;
     shelf_prune(s, name);
     if (gone) {
         file_forget(s, "results", stem);
@@ -202,14 +209,14 @@ void result_release(struct store *s, const char *name, int64_t lease)
 static bool begin_file(struct store *s, const char *shelf, const char *path)
 {
     CLEANUP(kb_freep) char *part = file_part_path(path, 0);
-    CLEANUP(kb_freep) char *folder = store_path(s, "results", shelf);
+    CLEANUP(kb_freep) char *folder = path_join("results", shelf);
     struct stat st;
-    if (lstat(path, &st) == 0)
+    if (beneath_stat(s->folder, path, &st))
         return false;
     int fd = -1;
     for (int i = 0; i < 10 && fd < 0; i++) { // whoever removes the last file takes the folder along
-        mkdir(folder, 0777);
-        fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        beneath_make_dirs(s->folder, folder, 0777);
+        fd = beneath_open(s->folder, part, O_WRONLY | O_CREAT | O_EXCL, 0666);
         if (fd < 0 && errno != ENOENT)
             break;
     }
@@ -249,7 +256,7 @@ enum kb_code result_take_name(struct store *s, const char *shelf, const char *st
         CLEANUP(kb_freep)
         char *name = i == 1 ? kb_printf("%s/%s.mp4", shelf, stem)
                             : kb_printf("%s/%s-%d.mp4", shelf, stem, i);
-        CLEANUP(kb_freep) char *path = store_path(s, "results", name);
+        CLEANUP(kb_freep) char *path = path_join("results", name);
         bool named = false;
         enum kb_code code = is_named(s, shelf, name, job, &named, err);
         if (code != KB_OK)
@@ -316,9 +323,9 @@ static bool link_beside(struct store *s, const struct renaming *r, const char *t
 {
     CLEANUP(kb_freep) char *old = result_beside(r->old, tail);
     CLEANUP(kb_freep) char *new = result_beside(r->name, tail);
-    CLEANUP(kb_freep) char *old_path = store_path(s, "results", old);
-    CLEANUP(kb_freep) char *new_path = store_path(s, "results", new);
-    return link(old_path, new_path) == 0;
+    CLEANUP(kb_freep) char *old_path = path_join("results", old);
+    CLEANUP(kb_freep) char *new_path = path_join("results", new);
+    return beneath_link(s->folder, old_path, new_path);
 }
 
 // The row follows its file, if it is still that one. file: NULL if that keeps its name.
@@ -393,8 +400,8 @@ enum kb_code result_rename(struct store *s, int64_t job, const char *name, struc
     if (code != KB_OK)
         return code;
     CLEANUP(kb_freep) char *part = file_part_path(r.name, 0);
-    CLEANUP(kb_freep) char *path = store_path(s, "results", part);
-    unlink(path);
+    CLEANUP(kb_freep) char *path = path_join("results", part);
+    beneath_unlink(s->folder, path);
     shelf_prune(s, r.name);
     return code;
 }

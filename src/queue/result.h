@@ -22,6 +22,7 @@ struct result {
     char batch_name[256];
     char name[300];     // of the file: "film_speech_2026-11-27.mp4"; -2, -3… behind equal ones
     char *path, *thumb; // free with result_free()
+    const char *file, *picture; // the same below the data folder: point into path and thumb
     int64_t size_bytes, created_ms, duration_ms;
     int width, height;
 };

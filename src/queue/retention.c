@@ -9,6 +9,7 @@
 #include "queue/result.h"
 #include "store/fate.h"
 
+#include "base/beneath.h"
 #include "base/file.h"
 
 #include <dirent.h>
@@ -99,9 +100,8 @@ static int64_t folder_size(const char *path)
 // Bytes of a file, -1 when there is none.
 static int64_t file_size(const struct run *r, const char *kind, const char *name)
 {
-    CLEANUP(kb_freep) char *path = store_path(r->s, kind, name);
-    struct stat st;
-    return lstat(path, &st) == 0 && S_ISREG(st.st_mode) ? st.st_size : -1;
+    CLEANUP(kb_freep) char *path = path_join(kind, name);
+    return beneath_size(r->s->folder, path);
 }
 
 // A file had this size (-1: there was none). If it is gone, or would be, that counts.
@@ -120,9 +120,9 @@ static void tell(struct run *r, const char *kind, const char *name, int64_t size
 static void remove_file(struct run *r, const char *kind, const char *name)
 {
     int64_t size = file_size(r, kind, name);
-    CLEANUP(kb_freep) char *path = store_path(r->s, kind, name);
+    CLEANUP(kb_freep) char *path = path_join(kind, name);
     if (!r->params->dry_run) {
-        unlink(path);
+        beneath_unlink(r->s->folder, path);
         shelf_prune(r->s, name);
     }
     tell(r, kind, name, size);
@@ -217,8 +217,7 @@ static enum kb_code look_at_work(void *opaque, const char *folder, const char *n
 // Temporary files of workers that are no more.
 static enum kb_code remove_work(struct run *r, struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *path = path_join(r->s->folder, "work");
-    DIR *d = opendir(path);
+    DIR *d = beneath_list(r->s->folder, "work");
     enum kb_code code = KB_OK;
     if (!d)
         return KB_OK;

@@ -2,7 +2,7 @@
 
 #include "queue/internal.h"
 
-#include "base/file.h"
+#include "base/beneath.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -14,8 +14,7 @@
 // Bytes of the files in a folder (not below it).
 static int64_t folder_size(struct store *s, const char *kind)
 {
-    CLEANUP(kb_freep) char *path = path_join(s->folder, kind);
-    DIR *folder = opendir(path);
+    DIR *folder = beneath_list(s->folder, kind);
     int64_t sum = 0;
     if (!folder)
         return 0;

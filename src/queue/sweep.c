@@ -1,6 +1,7 @@
 // The supervisor's side: jobs whose worker is gone, and what queued jobs wait for.
 #include "queue/sweep.h"
 
+#include "base/beneath.h"
 #include "base/file.h"
 #include "base/sentence.h"
 #include "queue/internal.h"
@@ -87,16 +88,16 @@ static void remove_output(struct store *s, const struct lost_job *j, bool gone)
     if (!j->output[0])
         return;
     CLEANUP(kb_freep) char *name = kb_printf("%s.mp4", j->output);
-    CLEANUP(kb_freep) char *path = store_path(s, "results", name);
+    CLEANUP(kb_freep) char *path = path_join("results", name);
     CLEANUP(kb_freep) char *half = file_part_path(path, 0);
     struct stat st, part;
-    bool whole = lstat(path, &st) == 0;
-    if (!gone && lstat(half, &part) == 0)
+    bool whole = beneath_stat(s->folder, path, &st);
+    if (!gone && beneath_stat(s->folder, half, &part))
         return;
     if (!whole || st.st_mtim.tv_sec * 1000LL <= j->heartbeat_ms + LEASE_MS)
         result_unlink(s, name);
     else
-        unlink(half); // its folder is not empty
+        beneath_unlink(s->folder, half); // its folder is not empty
 }
 
 // Its worker is gone, or late: queued again, or at its end. hung: it stood still, else it crashed.

@@ -53,10 +53,8 @@ static inline struct store *request_store(struct request *r)
 enum kb_code system_heartbeat_json(struct server *s, struct store *store, struct text *ret,
                                    struct kb_error *err);
 
-// The log below the data folder, a new string.
-char *server_log_path(const struct server *s);
 // Wakes those who follow the log when it has grown. One thread, which sleeps while nobody does.
-enum kb_code followers_start(struct followers **ret, const char *log_path, struct kb_error *err);
+enum kb_code followers_start(struct followers **ret, const char *data, struct kb_error *err);
 void followers_stop(struct followers **f); // after http_stop()
 
 // The settings of notifications in json, checked, with the masked secrets filled in from those of

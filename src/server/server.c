@@ -1,5 +1,6 @@
 #include "server/server.h"
 
+#include "base/beneath.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "server/courier.h"
@@ -155,14 +156,14 @@ static enum kb_code say_lost(struct server *s, struct store *store, struct kb_er
 
 static enum kb_code open_folder(struct server *s, struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *logs = path_join(s->params.data, "logs");
-    CLEANUP(kb_freep) char *log = server_log_path(s);
     CLEANUP(store_close) struct store *store = NULL;
-    enum kb_code code = file_make_dirs(logs, err);
+    enum kb_code code = file_make_dirs(s->params.data, err);
     if (code == KB_OK)
         code = folder_lock(&s->lock_fd, s->params.data, err);
+    if (code == KB_OK) // a failure shows when the log is opened
+        beneath_make_dirs(s->params.data, "logs", 0700);
     if (code == KB_OK)
-        code = log_open(log, s->params.log_json, LOG_BYTES, err);
+        code = log_open(s->params.data, LOG_FILE, s->params.log_json, LOG_BYTES, err);
     if (code != KB_OK)
         return code;
     log_set_source("serve");
@@ -230,13 +231,12 @@ enum kb_code server_start(struct server **ret, const struct server_params *p, st
 
     signal(SIGPIPE, SIG_IGN); // a client that goes away is an error of the write
     curl_global_init(CURL_GLOBAL_DEFAULT);
-    CLEANUP(kb_freep) char *log = server_log_path(s);
     // All that a request may reach is there before the first one can come.
     s->pool = pool_create(s->params.data);
     s->errands = errands_create();
     s->transfers = transfers_create();
     s->doctor = doctor_cache_create();
-    code = followers_start(&s->followers, log, err);
+    code = followers_start(&s->followers, s->params.data, err);
     if (code == KB_OK)
         code = page_load(&s->page, s->params.page, err);
     if (code == KB_OK)

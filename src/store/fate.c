@@ -1,5 +1,6 @@
 #include "store/fate.h"
 
+#include "base/beneath.h"
 #include "base/file.h"
 
 #include <dirent.h>
@@ -24,9 +25,8 @@ static enum kb_code is_loose(struct store *s, const char *kind, const char *stem
 
 static bool has_video(struct store *s, const char *stem)
 {
-    CLEANUP(kb_freep) char *name = kb_printf("%s.mp4", stem);
-    CLEANUP(kb_freep) char *path = store_path(s, "results", name);
-    return file_exists(path);
+    CLEANUP(kb_freep) char *path = kb_printf("results/%s.mp4", stem);
+    return beneath_size(s->folder, path) >= 0;
 }
 
 // A running job's attempt writes it.
@@ -47,11 +47,10 @@ static enum kb_code is_begun(struct store *s, const char *path, const struct fil
                              bool *ret, struct kb_error *err)
 {
     int64_t n = 0;
-    struct stat st;
     enum kb_code code = is_loose(s, "halves", name->stem, ret, err);
     if (code != KB_OK || *ret)
         return code;
-    if (lstat(path, &st) == 0 && st.st_size == 0) {
+    if (beneath_size(s->folder, path) == 0) {
         *ret = true;
         return KB_OK;
     }
@@ -141,13 +140,13 @@ static enum kb_code find_fate(struct store *s, const char *folder, const char *p
 enum kb_code file_fate(struct store *s, const char *folder, const char *name,
                        const struct file_name *parsed, enum fate *ret, struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *path = store_path(s, folder, name);
+    CLEANUP(kb_freep) char *path = path_join(folder, name);
     struct stat st;
     enum kb_code code = store_begin_read(s, err);
     if (code == KB_OK)
         code = store_end(s, find_fate(s, folder, path, parsed, ret, err), err);
     // Who deletes a file forgets it only afterwards: what is forgotten and gone was no stranger.
-    if (code == KB_OK && *ret == FATE_LOST && lstat(path, &st) != 0)
+    if (code == KB_OK && *ret == FATE_LOST && !beneath_stat(s->folder, path, &st))
         *ret = FATE_KEPT;
     return code;
 }
@@ -174,10 +173,12 @@ void file_forget(struct store *s, const char *folder, const char *stem)
 static enum kb_code each_file(struct store *s, const char *folder, const char *below,
                               folder_fn *each, void *opaque, struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *path = store_path(s, folder, below);
+    size_t n = strlen(below);
+    CLEANUP(kb_freep)
+    char *path = n ? kb_printf("%s/%.*s", folder, (int)(n - 1), below) : kb_strdup(folder);
     CLEANUP(kb_freep) char *kind = kb_printf("%.*s", (int)strcspn(folder, "/"), folder);
     enum kb_code code = KB_OK;
-    DIR *d = opendir(path);
+    DIR *d = beneath_list(s->folder, path);
     if (!d)
         return KB_OK;
     for (struct dirent *e; code == KB_OK && (e = readdir(d));) {
@@ -195,8 +196,7 @@ static enum kb_code each_file(struct store *s, const char *folder, const char *b
 // The folders of batches, their names each with a NUL behind it. A link is not one.
 static void list_shelves(struct store *s, struct text *ret)
 {
-    CLEANUP(kb_freep) char *path = path_join(s->folder, "results");
-    DIR *d = opendir(path);
+    DIR *d = beneath_list(s->folder, "results");
     for (struct dirent *e; d && (e = readdir(d));) {
         struct stat st;
         if (shelf_parse(e->d_name) && fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
@@ -227,9 +227,9 @@ void shelf_prune(struct store *s, const char *name)
 {
     const char *slash = strchr(name, '/');
     CLEANUP(kb_freep) char *shelf = slash ? kb_printf("%.*s", (int)(slash - name), name) : NULL;
-    CLEANUP(kb_freep) char *path = shelf ? store_path(s, "results", shelf) : NULL;
+    CLEANUP(kb_freep) char *path = shelf ? path_join("results", shelf) : NULL;
     if (shelf && shelf_parse(shelf))
-        rmdir(path); // not if something is in it
+        beneath_rmdir(s->folder, path); // not if something is in it
 }
 
 void shelf_prune_all(struct store *s)
@@ -237,7 +237,7 @@ void shelf_prune_all(struct store *s)
     CLEANUP(text_free) struct text shelves = {0};
     list_shelves(s, &shelves);
     for (size_t at = 0; at < shelves.size; at += strlen(shelves.data + at) + 1) {
-        CLEANUP(kb_freep) char *path = store_path(s, "results", shelves.data + at);
-        rmdir(path);
+        CLEANUP(kb_freep) char *path = path_join("results", shelves.data + at);
+        beneath_rmdir(s->folder, path);
     }
 }

@@ -8,6 +8,12 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+static char *part_path(struct queue_test *t, const char *id)
+{
+    CLEANUP(kb_freep) char *below = asset_part_path(id);
+    return path_join(t->folder, below);
+}
+
 static void test_cut_and_resumed(void **state)
 {
     struct queue_test *t = *state;
@@ -81,7 +87,7 @@ static void test_power_cut(void **state)
     assert_ok(t->err, asset_upload_open(&u, t->s, id, &t->err));
     assert_ok(t->err, asset_upload_write(u, "0123456789", 10, &t->err));
     assert_ok(t->err, asset_upload_close(&u, t->s, false, NULL, &t->err));
-    CLEANUP(kb_freep) char *part = asset_part_path(t->s, id);
+    CLEANUP(kb_freep) char *part = part_path(t, id);
     FILE *f = fopen(part, "ab");
     assert_non_null(f);
     assert_int_equal(fwrite("\0\0\0", 1, 3, f), 3);
@@ -108,7 +114,7 @@ static void test_crash_while_filing(void **state)
     assert_ok(t->err, asset_upload_close(&u, t->s, false, &complete, &t->err));
     assert_false(complete); // of unknown size, and not whole
     sha256_hex(sha256, "hello", 5);
-    CLEANUP(kb_freep) char *part = asset_part_path(t->s, id);
+    CLEANUP(kb_freep) char *part = part_path(t, id);
     CLEANUP(kb_freep) char *content = asset_path(t->s, sha256);
     assert_int_equal(link(part, content), 0);
 
@@ -224,7 +230,7 @@ static void test_disk_full(void **state)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
     assert_int_equal(code, KB_NO_SPACE);
     assert_int_equal(asset_upload_offset(u), 40000);
-    CLEANUP(kb_freep) char *part = asset_part_path(t->s, id);
+    CLEANUP(kb_freep) char *part = part_path(t, id);
     struct stat st;
     assert_int_equal(stat(part, &st), 0);
     assert_int_equal(st.st_size, 40000);
@@ -232,6 +238,34 @@ static void test_disk_full(void **state)
     assert_ok(t->err, asset_upload_close(&u, t->s, false, &complete, &t->err));
     assert_true(complete);
     assert_content(t, id, bytes, sizeof(bytes));
+}
+
+// Links in files/ and uploads/ are not written through, nor taken for the content.
+static void test_links(void **state)
+{
+    struct queue_test *t = *state;
+    CLEANUP(place_end) char *outside = NULL;
+    assert_ok(t->err, place_make(&outside, "koubo-outside", &t->err));
+    CLEANUP(kb_freep) char *theirs = path_join(outside, "theirs");
+    assert_ok(t->err, file_write_cached(theirs, "0123456789", 10, &t->err));
+    char sha256[65], id[33];
+    sha256_hex(sha256, "abcdefghij", 10);
+    CLEANUP(kb_freep) char *content = asset_path(t->s, sha256);
+    assert_int_equal(symlink(theirs, content), 0); // of the same size
+    upload(t, "a.wav", "abcdefghij", 10, id);
+    assert_content(t, id, (const unsigned char *)"abcdefghij", 10);
+    struct stat st;
+    assert_true(lstat(content, &st) == 0 && S_ISREG(st.st_mode));
+
+    struct asset_upload *u = NULL;
+    create(t, "b.wav", 10, id);
+    CLEANUP(kb_freep) char *part = part_path(t, id);
+    assert_int_equal(symlink(theirs, part), 0);
+    assert_int_not_equal(asset_upload_open(&u, t->s, id, &t->err), KB_OK);
+    assert_non_null(strstr(t->err.text, "a link"));
+    assert_false(upload_part_remove(t->s, id));
+    assert_int_equal(stat(theirs, &st), 0);
+    assert_int_equal(st.st_size, 10);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, queue_setup, queue_teardown)
@@ -242,7 +276,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_cut_and_resumed),    TEST(test_writer_killed), TEST(test_power_cut),
         TEST(test_crash_while_filing), TEST(test_declared_size), TEST(test_truncate),
-        TEST(test_one_at_a_time),      TEST(test_disk_full),
+        TEST(test_one_at_a_time),      TEST(test_disk_full),     TEST(test_links),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,9 @@
 // The log file: both forms, several processes, rotation; and languages per thread.
 #include "tests/test.h"
 
+#include "base/file.h"
 #include "base/log.h"
+#include "base/place.h"
 #include "base/text.h"
 #include "base/utf8.h"
 
@@ -54,7 +56,7 @@ static void test_entries_come_back(void **state)
     for (int json = 0; json < 2; json++) {
         struct kb_error err = {0};
         unlink(in_folder("log"));
-        assert_ok(err, log_open(in_folder("log"), json, 0, &err));
+        assert_ok(err, log_open(in_folder(""), "log", json, 0, &err));
         log_set_source("w1");
         log_set_job(12);
         log_info("file '%s' is \"quoted\" \\ and has\na break", "视频.mp4");
@@ -107,11 +109,11 @@ static void test_processes_share_and_rotate(void **state)
     struct kb_error err = {0};
     log_set_level(LOG_VERBOSE);
     freopen("/dev/null", "w", stderr); // a thousand lines
-    assert_ok(err, log_open(in_folder("log"), false, 20000, &err));
+    assert_ok(err, log_open(in_folder(""), "log", false, 20000, &err));
     pid_t child = fork();
     if (child == 0) {
         log_close();
-        if (log_open(in_folder("log"), false, 0, NULL) != KB_OK)
+        if (log_open(in_folder(""), "log", false, 0, NULL) != KB_OK)
             _exit(1);
         write_lines(400);
         _exit(0);
@@ -184,7 +186,7 @@ static void test_a_long_line_ends_with_a_whole_character(void **state)
     CLEANUP(text_free) struct text name = {0};
     for (int i = 0; i < 1000; i++)
         text_add(&name, "视");
-    assert_ok(err, log_open(in_folder("log"), false, 0, &err));
+    assert_ok(err, log_open(in_folder(""), "log", false, 0, &err));
     for (int shift = 0; shift < 3; shift++)
         log_info("%.*s%s", shift, "aa", name.data);
     log_close();
@@ -203,6 +205,33 @@ static void test_random_hex(void **state)
     assert_string_not_equal(a, b);
 }
 
+// Who can put a link where the log is, would have lines of his choice written elsewhere.
+static void test_no_link_is_followed(void **state)
+{
+    struct kb_error err = {0};
+    CLEANUP(place_end) char *outside = NULL;
+    assert_ok(err, place_make(&outside, "koubo-outside", &err));
+    CLEANUP(kb_freep) char *theirs = path_join(outside, "theirs");
+    assert_ok(err, file_write_cached(theirs, "x", 1, &err));
+    assert_int_equal(symlink(theirs, in_folder("log")), 0);
+    assert_int_equal(log_open(folder, "log", false, 0, &err), KB_BAD_INPUT);
+    assert_non_null(strstr(err.text, "take away"));
+    assert_int_equal(unlink(in_folder("log")), 0);
+
+    // Nor one that comes while the log is open: lines go on into the file that was opened.
+    assert_ok(err, log_open(folder, "log", false, 0, &err));
+    log_warn("%s", "first");
+    assert_int_equal(rename(in_folder("log"), in_folder("log.1")), 0);
+    assert_int_equal(symlink(theirs, in_folder("log")), 0);
+    log_warn("%s", "second");
+    log_close();
+    CLEANUP(kb_freep) char *untouched = read_file(theirs);
+    assert_string_equal(untouched, "x");
+    CLEANUP(kb_freep) char *content = read_file(in_folder("log.1"));
+    assert_non_null(strstr(content, "first"));
+    assert_non_null(strstr(content, "second"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +242,7 @@ int main(void)
         cmocka_unit_test(test_a_long_sentence_ends_with_a_whole_character),
         cmocka_unit_test_setup_teardown(test_a_long_line_ends_with_a_whole_character, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(test_no_link_is_followed, set_up, tear_down),
         cmocka_unit_test(test_random_hex),
     };
     return cmocka_run_group_tests_name("base/log", tests, NULL, NULL);

@@ -19,7 +19,8 @@ static int port;
 
 static void get_file(struct request *r)
 {
-    struct reply_file_params p = {.path = in_folder(request_part(r, 0)), .type = "video/mp4"};
+    struct reply_file_params p = {
+        .folder = folder, .path = request_part(r, 0), .type = "video/mp4"};
     p.download = request_query(r, "as");
     p.immutable = request_query(r, "immutable");
     reply_file(r, &p);

@@ -18,7 +18,7 @@ static char *log_of(const char *path)
     CLEANUP(mel_free) struct mel *mel = NULL;
     size_t size;
     unlink(log);
-    assert_ok(err, log_open(log, false, 0, &err));
+    assert_ok(err, log_open(make_dir, "log", false, 0, &err));
     assert_ok(err, speech_hear(&mel, path, "the speech", false, NULL, &err));
     log_close();
     return load_bytes(log, &size);

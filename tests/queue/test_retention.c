@@ -7,6 +7,8 @@
 #include "queue/retention.h"
 #include "queue/lease.h"
 #include "queue/change.h"
+#include "queue/result.h"
+#include "queue/sweep.h"
 
 #include <fcntl.h>
 
@@ -362,6 +364,53 @@ static void test_records(void **state)
     assert_int_equal(ask(t, "SELECT count(*) FROM notice WHERE state = 'due'"), 1);
 }
 
+// A worker that a file has taken over could make links and rows. Whoever follows them, deletes
+// files of others.
+static void test_links_and_lies(void **state)
+{
+    struct queue_test *t = *state;
+    CLEANUP(text_free) struct text names = {0};
+    CLEANUP(place_end) char *outside = NULL;
+    assert_ok(t->err, place_make(&outside, "koubo-outside", &t->err));
+
+    // The folder of a batch became a link to one that holds the same names.
+    int64_t job = add_result(t, 9, 50);
+    CLEANUP(kb_freep) char *video = output_of(t, job, ".mp4");
+    CLEANUP(kb_freep) char *path = path_join(t->folder, video);
+    CLEANUP(kb_freep) char *shelf = path_folder(path);
+    CLEANUP(kb_freep) char *theirs = path_join(outside, path_name(video));
+    CLEANUP(kb_freep) char *stranger = path_join(outside, "other_speech_2020-01-01.mp4");
+    assert_ok(t->err, file_write_cached(theirs, "theirs", 6, &t->err));
+    assert_ok(t->err, file_write_cached(stranger, "theirs", 6, &t->err));
+    assert_true(place_remove(shelf));
+    assert_int_equal(symlink(outside, shelf), 0);
+    run(t, (struct retention_params){.of_any_age = true, .lost = true}, &names);
+    assert_true(file_exists(theirs) && file_exists(stranger));
+    assert_int_equal(unlink(shelf), 0);
+
+    // A row that names a file outside: deleted by its user, removed for its age, lost with a
+    // worker.
+    CLEANUP(kb_freep) char *up = kb_printf("../..%s", theirs);
+    CLEANUP(kb_freep) char *stem = kb_printf("%.*s", (int)strlen(up) - 4, up);
+    for (int i = 0; i < 2; i++) {
+        job = add_result(t, 9, 50);
+        assert_ok(t->err, store_exec(t->s, NULL, &t->err, "UPDATE job SET result = ? WHERE id = ?",
+                                     "ti", up, job));
+        if (i == 0)
+            assert_ok(t->err, result_delete(t->s, job, &t->err));
+        else
+            run(t, (struct retention_params){.of_any_age = true}, &names);
+        assert_true(file_exists(theirs));
+    }
+    add_batch(t, 1, 5);
+    struct job_claim c = claim(t, "w1");
+    assert_ok(t->err, store_exec(t->s, NULL, &t->err, "UPDATE job SET output = ? WHERE id = ?",
+                                 "ti", stem, c.job));
+    assert_ok(t->err, sweep_worker_lost(t->s, "w1", NULL, &t->err));
+    assert_true(file_exists(theirs));
+    job_claim_free(&c);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, queue_setup, queue_teardown)
 
 int main(void)
@@ -369,7 +418,7 @@ int main(void)
     kb_language_set_process(KB_LANGUAGE_SOURCE);
     const struct CMUnitTest tests[] = {
         TEST(test_orphans), TEST(test_expired_uploads), TEST(test_days),
-        TEST(test_bytes),   TEST(test_records),
+        TEST(test_bytes),   TEST(test_records),         TEST(test_links_and_lies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -547,6 +547,42 @@ static void test_zip64(void **state)
     assert_in_range(offset, (4LL << 30) + 10, (4LL << 30) + 400);
 }
 
+// Links are not followed, whether a worker made them or its rows lead out.
+static void test_links(void **state)
+{
+    static const char *const asked[] = {"/video", "/download", "/thumbnail"};
+    struct kb_error err = {0};
+    int64_t jobs[3];
+    for (int i = 0; i < 3; i++)
+        jobs[i] = site_result(&site, "b", (const char *[]){"u.mp4", "v.mp4", "w.mp4"}[i], 1000);
+    CLEANUP(result_free) struct result linked = {0};
+    assert_ok(err, result_find(site.store, jobs[0], &linked, &err));
+    CLEANUP(kb_freep) char *picture = result_beside(linked.path, ".jpg");
+    assert_int_equal(unlink(linked.path), 0);
+    assert_int_equal(symlink("/etc/passwd", linked.path), 0);
+    assert_int_equal(symlink("/etc/passwd", picture), 0);
+    assert_ok(err, store_exec(site.store, NULL, &err,
+                              "UPDATE job SET result_thumb = 1, result = iif(id = ?, result,"
+                              " '../koubo.db') WHERE id <> ?",
+                              "ii", jobs[0], jobs[2]));
+    for (int i = 0; i < 2; i++) {
+        for (size_t k = 0; k < ARRAY_LEN(asked); k++) {
+            ASK(r, "GET", result_path(jobs[i], asked[k]), NULL, NULL, 0);
+            assert_status(&r, 404);
+            assert_non_null(strstr(r.body, "not there any more"));
+        }
+    }
+    char path[100];
+    snprintf(path, sizeof(path), "/api/v1/results/zip?jobs=%lld,%lld,%lld", (long long)jobs[0],
+             (long long)jobs[1], (long long)jobs[2]);
+    ASK(zip, "GET", path, NULL, NULL, 0);
+    assert_status(&zip, 200);
+    assert_true(zip.whole);
+    assert_null(memmem(zip.body, zip.size, "root:", 5));
+    assert_null(memmem(zip.body, zip.size, "SQLite format", 13));
+    assert_non_null(memmem(zip.body, zip.size, "MISSING.txt", 11));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, site_end)
 
 int main(void)
@@ -556,7 +592,7 @@ int main(void)
         TEST(test_show),          TEST(test_delete),      TEST(test_refusals),
         TEST(test_zip),           TEST(test_zip_names),   TEST(test_zip_broken),
         TEST(test_zip_cancelled), TEST(test_zip_missing), TEST(test_chosen),
-        TEST(test_source),        TEST(test_rename),
+        TEST(test_source),        TEST(test_rename),      TEST(test_links),
     };
     const struct CMUnitTest slow[] = {TEST(test_zip64)}; // reads 4 GiB, 10 s
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,8 +18,7 @@ static void start_supervisor(struct queue_test *t, int64_t hang_ms, const char *
                                   .n_workers = 1,
                                   .worker = {.parent_fd = -1, .memory_bytes = memory_bytes},
                                   .hang_ms = hang_ms};
-    CLEANUP(kb_freep) char *log = data_path(t, "logs/koubo.log");
-    assert_ok(t->err, log_open(log, false, 0, &t->err));
+    assert_ok(t->err, log_open(t->folder, "logs/koubo.log", false, 0, &t->err));
     assert_ok(t->err, supervisor_start(&supervisor, &p, &t->err));
 }
 

@@ -4,6 +4,7 @@
 // is made of what never changes in a file: the second of its first line, and an offset.
 #include "server/internal.h"
 
+#include "base/beneath.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/utf8.h"
@@ -25,11 +26,6 @@
 #define OFFSET_BITS 24         // a file is rotated at 10 MB
 #define ID_BITS     29         // together 53: exact in a JavaScript number
 #define ID_EPOCH    1767225600 // 2026-01-01
-
-char *server_log_path(const struct server *s)
-{
-    return kb_printf("%s/logs/koubo.log", s->params.data);
-}
 
 // --- lines
 
@@ -101,14 +97,18 @@ static void log_files_close(struct log_files *l)
         file_unmap(&l->files[i].map);
 }
 
-static void log_files_open(struct log_files *ret, const char *path)
+static void log_files_open(struct log_files *ret, const char *data_folder)
 {
     *ret = (struct log_files){0};
     for (int i = LOG_FILES - 1; i >= 0; i--) {
         CLEANUP(kb_freep)
-        char *name = i > 0 ? kb_printf("%s.%d", path, i) : kb_strdup(path);
+        char *name = i > 0 ? kb_printf(LOG_FILE ".%d", i) : kb_strdup(LOG_FILE);
         struct log_file *f = &ret->files[ret->n];
-        if (file_map(&f->map, name, NULL) != KB_OK)
+        int fd = beneath_open(data_folder, name, O_RDONLY, 0);
+        enum kb_code code = fd >= 0 ? file_map_open(&f->map, fd, name, NULL) : KB_NOT_FOUND;
+        if (fd >= 0)
+            close(fd);
+        if (code != KB_OK)
             continue; // not there, or empty
         const char *data = (const char *)f->map.data;
         const char *last = memrchr(data, '\n', f->map.size);
@@ -179,9 +179,8 @@ static void logs_list(struct request *r, const struct log_filter *f)
     if (!request_query_int(r, "lines", 1, 2000, 200, &n_lines) ||
         !request_query_int(r, "after", 0, INT64_MAX, 0, &after))
         return;
-    CLEANUP(kb_freep) char *path = server_log_path(request_server(r));
     CLEANUP(log_files_close) struct log_files l;
-    log_files_open(&l, path);
+    log_files_open(&l, request_server(r)->params.data);
     int64_t cursor = l.n > 0 ? cursor_make(&l.files[l.n - 1], l.files[l.n - 1].n_bytes) : 0;
     int found = l.n;
     for (int i = 0; after > 0 && i < l.n; i++)
@@ -220,7 +219,7 @@ struct follower {
 };
 
 struct followers {
-    char *path;
+    char *folder; // of the data
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -251,9 +250,9 @@ static bool follower_fill(struct follower *f)
     ssize_t n = f->fd < 0 ? 0 : read(f->fd, f->pending + f->n_pending, LINE_BYTES - f->n_pending);
     if (n <= 0) {
         struct stat mine, named;
-        bool same = f->fd >= 0 && fstat(f->fd, &mine) == 0 && stat(f->all->path, &named) == 0 &&
-                    mine.st_ino == named.st_ino;
-        int fd = same ? -1 : open(f->all->path, O_RDONLY | O_CLOEXEC);
+        bool same = f->fd >= 0 && fstat(f->fd, &mine) == 0 &&
+                    beneath_stat(f->all->folder, LOG_FILE, &named) && mine.st_ino == named.st_ino;
+        int fd = same ? -1 : beneath_open(f->all->folder, LOG_FILE, O_RDONLY, 0);
         if (fd < 0)
             return false;
         if (f->fd >= 0)
@@ -314,7 +313,7 @@ static void logs_follow(struct request *r, const struct log_filter *filter)
     f->filter = *filter;
     f->filter.search = f->search = kb_strdup(filter->search);
     f->refs = 2;
-    f->fd = open(all->path, O_RDONLY | O_CLOEXEC);
+    f->fd = beneath_open(all->folder, LOG_FILE, O_RDONLY, 0);
     if (f->fd >= 0)
         lseek(f->fd, 0, SEEK_END);
     struct stream *stream = NULL;
@@ -355,10 +354,10 @@ static void wake_all(struct followers *all)
     free(list);
 }
 
-static bool has_grown(const char *path, struct stat *last)
+static bool has_grown(const char *folder, struct stat *last)
 {
     struct stat now;
-    if (stat(path, &now) != 0)
+    if (!beneath_stat(folder, LOG_FILE, &now))
         return false;
     bool grown = now.st_ino != last->st_ino || now.st_size != last->st_size;
     *last = now;
@@ -383,7 +382,7 @@ static void *followers_main(void *opaque)
         until.tv_nsec %= 1000000000;
         pthread_cond_timedwait(&all->changed, &all->lock, &until);
         pthread_mutex_unlock(&all->lock);
-        if (has_grown(all->path, &last))
+        if (has_grown(all->folder, &last))
             wake_all(all);
         pthread_mutex_lock(&all->lock);
     }
@@ -391,14 +390,14 @@ static void *followers_main(void *opaque)
     return NULL;
 }
 
-enum kb_code followers_start(struct followers **ret, const char *log_path, struct kb_error *err)
+enum kb_code followers_start(struct followers **ret, const char *data, struct kb_error *err)
 {
     struct followers *all = kb_alloc(sizeof(*all));
-    all->path = kb_strdup(log_path);
+    all->folder = kb_strdup(data);
     pthread_mutex_init(&all->lock, NULL);
     pthread_cond_init(&all->changed, NULL);
     if (pthread_create(&all->thread, NULL, followers_main, all) != 0) {
-        free(all->path);
+        free(all->folder);
         free(all);
         return kb_fail(err, KB_NO_SPACE, "%s", _("cannot start a thread"));
     }
@@ -422,7 +421,7 @@ void followers_stop(struct followers **f)
     }
     pthread_cond_destroy(&all->changed);
     pthread_mutex_destroy(&all->lock);
-    free(all->path);
+    free(all->folder);
     free(all);
 }
 

@@ -76,7 +76,8 @@ static void get_video(struct request *r)
     CLEANUP(result_free) struct result result = {0};
     if (!find_result(r, &result))
         return;
-    struct reply_file_params p = {.path = result.path, .type = "video/mp4"};
+    struct reply_file_params p = {
+        .folder = request_server(r)->params.data, .path = result.file, .type = "video/mp4"};
     reply_file(r, &p);
 }
 
@@ -86,7 +87,11 @@ static void get_download(struct request *r)
     if (!find_result(r, &result))
         return;
     struct reply_file_params p = {
-        .path = result.path, .type = "video/mp4", .download = result.name};
+        .folder = request_server(r)->params.data,
+        .path = result.file,
+        .type = "video/mp4",
+        .download = result.name,
+    };
     reply_file(r, &p);
 }
 
@@ -99,7 +104,10 @@ static void get_thumbnail(struct request *r)
         reply_problem(r, 404, "not_found", _("this result has no picture"));
         return;
     }
-    struct reply_file_params p = {.path = result.thumb, .type = "image/jpeg", .immutable = true};
+    struct reply_file_params p = {.folder = request_server(r)->params.data,
+                                  .path = result.picture,
+                                  .type = "image/jpeg",
+                                  .immutable = true};
     reply_file(r, &p);
 }
 

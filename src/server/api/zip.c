@@ -1,5 +1,6 @@
 #include "server/api/zip.h"
 
+#include "base/beneath.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sentence.h"
@@ -175,8 +176,8 @@ static enum kb_code begin_entry(struct zip_stream *z, struct kb_error *err)
     if (code != KB_OK && code != KB_NOT_FOUND)
         return code;
     struct stat st;
-    z->fd = code == KB_OK ? open(result.path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW) : -1;
-    if (z->fd < 0 || fstat(z->fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    z->fd = code == KB_OK ? beneath_open(z->folder, result.file, O_RDONLY, 0) : -1;
+    if (z->fd < 0 || fstat(z->fd, &st) != 0) {
         log_warn(_("'%s' is left out of a zip: its file is gone"), e->name);
         zip_stream_miss(z, e->name);
         if (z->fd >= 0)

@@ -535,7 +535,10 @@ static void download(struct request *r)
         return;
     }
     CLEANUP(kb_freep) char *as = easy_result_name(e.code);
-    struct reply_file_params p = {.path = result.path, .type = "video/mp4", .download = as};
+    struct reply_file_params p = {.folder = request_server(r)->params.data,
+                                  .path = result.file,
+                                  .type = "video/mp4",
+                                  .download = as};
     reply_file(r, &p);
 }
 

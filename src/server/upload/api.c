@@ -1,5 +1,6 @@
 // Assets: sending them (tus.c, form.c), listing, looking at them, removing them.
 #include "asset/asset.h"
+#include "base/file.h"
 #include "server/api/fields.h"
 #include "server/internal.h"
 #include "server/upload/form.h"
@@ -98,10 +99,11 @@ static void get_content(struct request *r)
     struct asset a;
     if (!find_content(r, &a))
         return;
-    CLEANUP(kb_freep) char *path = asset_path(request_store(r), a.sha256);
+    CLEANUP(kb_freep) char *path = path_join("files", a.sha256);
     const char *type = content_type(&a);
     bool unknown = strcmp(type, "application/octet-stream") == 0;
     struct reply_file_params p = {
+        .folder = request_server(r)->params.data,
         .path = path,
         .type = type,
         .download = unknown || request_query(r, "download") ? a.name : NULL,
@@ -114,10 +116,12 @@ static void get_thumbnail(struct request *r)
     struct asset a;
     if (!find_content(r, &a))
         return;
-    CLEANUP(kb_freep) char *name = kb_printf("%s.jpg", a.sha256);
-    CLEANUP(kb_freep) char *path = store_path(request_store(r), "thumbs", name);
+    CLEANUP(kb_freep) char *path = kb_printf("thumbs/%s.jpg", a.sha256);
     // An asset never changes its content, so its picture never changes either.
-    struct reply_file_params p = {.path = path, .type = "image/jpeg", .immutable = true};
+    struct reply_file_params p = {.folder = request_server(r)->params.data,
+                                  .path = path,
+                                  .type = "image/jpeg",
+                                  .immutable = true};
     reply_file(r, &p);
 }
 
