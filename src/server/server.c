@@ -13,6 +13,7 @@
 #include "server/upload/tus.h"
 #include "store/lock.h"
 #include "store/lost.h"
+#include "store/privacy.h"
 #include "store/store.h"
 
 #include <curl/curl.h>
@@ -154,6 +155,19 @@ static enum kb_code say_lost(struct server *s, struct store *store, struct kb_er
     return code;
 }
 
+// With a token, who looks into the folder should not see what he would not be shown.
+static enum kb_code close_folders(struct server *s, struct store *store, struct kb_error *err)
+{
+    CLEANUP(text_free) struct text closed = {0};
+    enum kb_code code = privacy_close_folders(store, &closed, err);
+    if (code == KB_OK && closed.size > 0)
+        log_warn(_("other users of this machine could look into these folders of '%s', which are "
+                   "closed now: %s. If results/ is shared over the network, open it again: "
+                   "chmod 755 '%s/results'; koubo leaves it as you set it"),
+                 s->params.data, text_get(&closed), s->params.data);
+    return code;
+}
+
 static enum kb_code open_folder(struct server *s, struct kb_error *err)
 {
     CLEANUP(store_close) struct store *store = NULL;
@@ -171,6 +185,8 @@ static enum kb_code open_folder(struct server *s, struct kb_error *err)
     code = store_open_as(&store, s->params.data, &how, err);
     if (code == KB_OK)
         code = store_check(store, CHECK_BYTES, err);
+    if (code == KB_OK && s->params.token)
+        code = close_folders(s, store, err);
     return code == KB_OK ? say_lost(s, store, err) : code;
 }
 

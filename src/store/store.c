@@ -1,6 +1,7 @@
 // The data folder and the connection: opening, bringing up to date, settings.
 #include "store/store.h"
 
+#include "base/beneath.h"
 #include "base/file.h"
 #include "base/sentence.h"
 #include "store/backup.h"
@@ -72,13 +73,21 @@ static enum kb_code make_folders(struct store *s, struct kb_error *err)
 {
     static const char *const kinds[] = {"files",  "uploads",  "thumbs", "results",
                                         "tracks", "networks", "logs",   "work"};
-    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-        CLEANUP(kb_freep) char *path = path_join(s->folder, kinds[i]);
-        enum kb_code code = file_make_dirs(path, err);
-        if (code != KB_OK)
-            return code;
+    enum kb_code code = file_make_dirs(s->folder, err);
+    for (size_t i = 0; code == KB_OK && i < ARRAY_LEN(kinds); i++) {
+        if (beneath_make_dirs(s->folder, kinds[i], 0700)) // who may enter: store/privacy.h
+            continue;
+        if (errno == ELOOP)
+            return kb_fail(err, KB_BAD_INPUT,
+                           _("'%s/%s' is a link, and koubo follows none in its data folder; mount "
+                             "the other disk there (mount --bind), or put the whole data folder on "
+                             "it and say so with --data"),
+                           s->folder, kinds[i]);
+        code = kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT,
+                       _("cannot create the folder '%s/%s': %s"), s->folder, kinds[i],
+                       beneath_reason(errno));
     }
-    return KB_OK;
+    return code;
 }
 
 // The database holds passwords (for mail): made here, because SQLite would let everyone read it.

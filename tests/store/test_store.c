@@ -3,6 +3,7 @@
 #include "queue/batch.h"
 #include "queue/job.h"
 #include "queue/lease.h"
+#include "store/privacy.h"
 
 #include <sys/wait.h>
 
@@ -464,6 +465,48 @@ static void test_disk_full(void **state)
                      1);
 }
 
+static int mode_of(struct queue_test *t, const char *name)
+{
+    struct stat st;
+    CLEANUP(kb_freep) char *path = path_join(t->folder, name);
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_mode & 0777;
+}
+
+static void test_folders_are_private(void **state)
+{
+    struct queue_test *t = *state;
+    static const char *const names[] = {"files",  "uploads",  "thumbs", "results",
+                                        "tracks", "networks", "logs",   "work"};
+    CLEANUP(text_free) struct text closed = {0};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        assert_int_equal(mode_of(t, names[i]), 0700);
+    // Those of an older koubo are closed, once: then they are as their owner wants them.
+    CLEANUP(kb_freep) char *results = path_join(t->folder, "results");
+    CLEANUP(kb_freep) char *thumbs = path_join(t->folder, "thumbs");
+    assert_int_equal(chmod(results, 0755) | chmod(thumbs, 0750), 0);
+    assert_ok(t->err, privacy_close_folders(t->s, &closed, &t->err));
+    assert_string_equal(text_get(&closed), "results, thumbs");
+    assert_int_equal(mode_of(t, "results"), 0700);
+    assert_int_equal(mode_of(t, "thumbs"), 0700);
+    assert_int_equal(chmod(results, 0755), 0);
+    assert_ok(t->err, privacy_close_folders(t->s, &closed, &t->err));
+    assert_string_equal(text_get(&closed), "");
+    store_close(&t->s);
+    assert_ok(t->err, store_open(&t->s, t->folder, true, &t->err));
+    assert_int_equal(mode_of(t, "results"), 0755);
+}
+
+static void test_linked_folder(void **state)
+{
+    struct queue_test *t = *state;
+    CLEANUP(kb_freep) char *results = path_join(t->folder, "results");
+    store_close(&t->s);
+    assert_int_equal(rmdir(results), 0);
+    assert_int_equal(symlink("/etc", results), 0);
+    assert_fails(t->err, KB_BAD_INPUT, "is a link", store_open(&t->s, t->folder, true, &t->err));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -485,6 +528,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_data_version, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_like, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_disk_full, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(test_folders_are_private, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(test_linked_folder, queue_setup, queue_teardown),
         cmocka_unit_test(test_default_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

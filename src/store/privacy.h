@@ -1,0 +1,13 @@
+// Who may look into the data folder: its user alone, unless the owner opens a folder.
+#ifndef STORE_PRIVACY_H
+#define STORE_PRIVACY_H
+
+#include "store/sql.h"
+
+// New folders are made for this user alone (0700). Those of an older koubo had what the umask gave:
+// here they are closed, once for each database. What the owner opens again afterwards (results/ for
+// a share of the network) stays as he has it. *ret_closed: the names of those that others could
+// enter, with commas between; "" = none, or it was done before.
+enum kb_code privacy_close_folders(struct store *s, struct text *ret_closed, struct kb_error *err);
+
+#endif
