@@ -13,6 +13,7 @@
 struct serve_options {
     struct common_options common;
     struct server_params server;
+    struct text proxies;
 };
 
 enum {
@@ -20,6 +21,7 @@ enum {
     OPT_DATA,
     OPT_LISTEN,
     OPT_TOKEN,
+    OPT_TRUSTED_PROXY,
     OPT_WORKERS,
     OPT_MIN_FREE,
     OPT_KEEP_DAYS,
@@ -46,6 +48,10 @@ static const struct argp_option serve_options[] = {
     {"token", OPT_TOKEN, "TOKEN", 0,
      N_("what clients must know (default: $KOUBO_TOKEN; else one is made up and printed when other "
         "machines may connect)"),
+     10},
+    {"trusted-proxy", OPT_TRUSTED_PROXY, "ADDRESS|NETWORK", 0,
+     N_("a proxy before this server, for instance 10.0.0.1 or 10.0.0.0/8: whose requests count as "
+        "those of the address in X-Forwarded-For (several: give it again)"),
      10},
     {"page", OPT_PAGE, "FOLDER", 0, N_("the built page (default: beside the program)"), 10},
     {NULL, 0, NULL, 0, N_("Files:"), 11},
@@ -133,6 +139,9 @@ static error_t serve_parse(int key, char *arg, struct argp_state *state)
     case OPT_TOKEN:
         o->server.token = arg;
         return 0;
+    case OPT_TRUSTED_PROXY:
+        text_addf(&o->proxies, "%s%s", o->proxies.size > 0 ? "," : "", arg);
+        return 0;
     case OPT_PAGE:
         o->server.page = arg;
         return 0;
@@ -208,6 +217,7 @@ int cmd_serve(int argc, char **argv)
     if (!o.server.data)
         o.server.data = folder = store_default_folder();
     choose_token(&o.server, made);
+    o.server.proxies = text_get(&o.proxies);
     o.server.lang = cli_speak_both_languages();
 
     struct server *server = NULL;
@@ -222,5 +232,6 @@ int cmd_serve(int argc, char **argv)
                 made);
     wait_for_signal();
     server_stop(&server);
+    text_free(&o.proxies);
     return EXIT_OK;
 }

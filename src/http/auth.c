@@ -9,6 +9,7 @@
 #include "http/internal.h"
 
 #include "base/bytes.h"
+#include "base/log.h"
 #include "base/uri.h"
 
 #include <arpa/inet.h>
@@ -21,10 +22,9 @@
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
 
-#define COOKIE          "koubo_session"
-#define COOKIE_AGE_S    (30 * 24 * 3600)
-#define MAX_WRONG       10
-#define WRONG_WINDOW_US (60 * 1000000LL)
+#define COOKIE       "koubo_session"
+#define COOKIE_AGE_S (30 * 24 * 3600)
+#define MAX_WRONG    10 // a minute
 
 void auth_init(struct http *h, const char *token)
 {
@@ -134,43 +134,6 @@ bool auth_check_origin(struct request *r)
 
 // --- the token
 
-// This client's place in the table, or the one that may be given away; under the lock.
-static struct guesser *find_guesser(struct http *h, const char *address)
-{
-    struct guesser *oldest = &h->guessers[0];
-    for (size_t i = 0; i < ARRAY_LEN(h->guessers); i++) {
-        struct guesser *g = &h->guessers[i];
-        if (strcmp(g->address, address) == 0)
-            return g;
-        if (g->since_us < oldest->since_us)
-            oldest = g;
-    }
-    return oldest;
-}
-
-static bool may_guess(struct http *h, const char *address)
-{
-    pthread_mutex_lock(&h->lock);
-    const struct guesser *g = find_guesser(h, address);
-    bool may = strcmp(g->address, address) != 0 || g->n_wrong < MAX_WRONG ||
-               kb_now_us() - g->since_us > WRONG_WINDOW_US;
-    pthread_mutex_unlock(&h->lock);
-    return may;
-}
-
-static void count_wrong(struct http *h, const char *address)
-{
-    pthread_mutex_lock(&h->lock);
-    struct guesser *g = find_guesser(h, address);
-    int64_t now = kb_now_us();
-    if (strcmp(g->address, address) != 0 || now - g->since_us > WRONG_WINDOW_US) {
-        *g = (struct guesser){.since_us = now};
-        snprintf(g->address, sizeof(g->address), "%s", address);
-    }
-    g->n_wrong++;
-    pthread_mutex_unlock(&h->lock);
-}
-
 static bool token_fits(const struct http *h, const char *token)
 {
     unsigned char digest[32];
@@ -197,33 +160,42 @@ bool http_needs_token(const struct request *r)
     return r->http->needs_token;
 }
 
-bool http_session_ok(struct request *r)
+bool auth_shows_token(const struct request *r)
 {
-    if (!r->http->needs_token || cookie_fits(r))
-        return true;
     const char *token = bearer(r);
-    if (!token || !may_guess(r->http, request_client(r)))
-        return false;
-    bool fits = token_fits(r->http, token);
-    if (!fits)
-        count_wrong(r->http, request_client(r));
-    return fits;
+    return !r->http->needs_token || cookie_fits(r) || (token && token_fits(r->http, token));
 }
 
+// How many wrong ones this client sent within a minute, this one among them.
+static int count_wrong(struct request *r)
+{
+    int n = guesses_add(r->http->guesses, request_client(r), kb_now_us());
+    if (n == MAX_WRONG + 1)
+        log_warn(_("%s has sent %d wrong tokens within a minute"), request_client(r), n);
+    return n;
+}
+
+bool http_session_ok(struct request *r)
+{
+    if (auth_shows_token(r))
+        return true;
+    if (bearer(r))
+        count_wrong(r);
+    return false;
+}
+
+// The right token is let in however many wrong ones came from the same address: behind a router or
+// a proxy that may be somebody else's. What keeps a guesser out is the token's length.
 bool http_token_ok(struct request *r, const char *token)
 {
-    if (!r->http->needs_token)
+    if (!r->http->needs_token || (token && token_fits(r->http, token)))
         return true;
-    if (token && !may_guess(r->http, request_client(r))) {
+    if (token && count_wrong(r) > MAX_WRONG) {
         reply_header(r, "Retry-After", "60");
         reply_problem(r, 429, "too_many",
                       _("too many wrong tokens from this computer; wait a minute and try again"));
         return false;
     }
-    if (token && token_fits(r->http, token))
-        return true;
-    if (token)
-        count_wrong(r->http, request_client(r));
     reply_header(r, "WWW-Authenticate", "Bearer realm=\"koubo\"");
     reply_problem(r, 401, "token",
                   token ? _("this token is not right; koubo serve prints the right one when it "
@@ -235,13 +207,14 @@ bool http_token_ok(struct request *r, const char *token)
 
 bool auth_check_token(struct request *r)
 {
-    // A cookie cannot be guessed, so it is good even where somebody guesses tokens.
-    return (r->route->flags & ROUTE_OPEN) || !r->http->needs_token || cookie_fits(r) ||
-           http_token_ok(r, bearer(r));
+    r->known = auth_shows_token(r);
+    return r->known || (r->route->flags & ROUTE_OPEN) || http_token_ok(r, bearer(r));
 }
 
 char *http_session_cookie(const struct request *r, bool end)
 {
-    return kb_printf(COOKIE "=%s; Path=/; HttpOnly; SameSite=Strict; Max-Age=%d",
-                     end ? "" : r->http->cookie, end ? 0 : COOKIE_AGE_S);
+    const char *scheme = r->peer && r->peer->proxy ? request_header(r, "X-Forwarded-Proto") : NULL;
+    bool tls = scheme && strcasecmp(scheme, "https") == 0;
+    return kb_printf(COOKIE "=%s; Path=/; HttpOnly; SameSite=Strict; Max-Age=%d%s",
+                     end ? "" : r->http->cookie, end ? 0 : COOKIE_AGE_S, tls ? "; Secure" : "");
 }

@@ -17,10 +17,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define BACKLOG     512
-#define SPARE_SLOTS 64 // connections above our limits that get an answer
+#define BACKLOG 512
 // Of one connection: half of it reads bodies, and all of it holds headers.
 #define CONNECTION_MEMORY (64 << 10)
+#define IDLE_S            30
 
 static void log_daemon(void *unused, const char *fmt, va_list args)
 {
@@ -32,62 +32,13 @@ static void log_daemon(void *unused, const char *fmt, va_list args)
 
 // --- connections
 
-static void peer_address(char ret[INET6_ADDRSTRLEN], const struct sockaddr *address)
-{
-    const struct sockaddr_in *v4 = (const struct sockaddr_in *)address;
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)address;
-    if (address && address->sa_family == AF_INET)
-        inet_ntop(AF_INET, &v4->sin_addr, ret, INET6_ADDRSTRLEN);
-    else if (address && address->sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
-        inet_ntop(AF_INET, v6->sin6_addr.s6_addr + 12, ret, INET6_ADDRSTRLEN);
-    else if (address && address->sa_family == AF_INET6)
-        inet_ntop(AF_INET6, &v6->sin6_addr, ret, INET6_ADDRSTRLEN);
-}
-
-static struct peer *peer_create(struct http *h, struct MHD_Connection *connection)
-{
-    struct peer *peer = kb_alloc(sizeof(*peer));
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    peer_address(peer->address, info ? info->client_addr : NULL);
-
-    pthread_mutex_lock(&h->lock);
-    int n_same = 0;
-    for (const struct peer *p = h->peers; p; p = p->next)
-        n_same += strcmp(p->address, peer->address) == 0;
-    if (atomic_fetch_add(&h->n_connections, 1) >= h->connections)
-        peer->state = PEER_SERVER_FULL;
-    else if (n_same >= h->connections_per_client)
-        peer->state = PEER_CLIENT_FULL;
-    peer->next = h->peers;
-    if (h->peers)
-        h->peers->previous = peer;
-    h->peers = peer;
-    pthread_mutex_unlock(&h->lock);
-    return peer;
-}
-
-static void peer_free(struct http *h, struct peer *peer)
-{
-    pthread_mutex_lock(&h->lock);
-    if (peer->next)
-        peer->next->previous = peer->previous;
-    if (peer->previous)
-        peer->previous->next = peer->next;
-    else
-        h->peers = peer->next;
-    atomic_fetch_sub(&h->n_connections, 1);
-    pthread_mutex_unlock(&h->lock);
-    free(peer);
-}
-
 static void on_connection(void *opaque, struct MHD_Connection *connection, void **peer,
                           enum MHD_ConnectionNotificationCode what)
 {
     struct http *h = opaque;
     if (what == MHD_CONNECTION_NOTIFY_STARTED)
         *peer = peer_create(h, connection);
-    else if (*peer)
+    else if (*peer) // before the socket is closed
         peer_free(h, TAKE(*peer));
 }
 
@@ -164,6 +115,9 @@ static void http_free(struct http **http)
     if (!h)
         return;
     free(h->listen);
+    proxies_free(&h->proxies);
+    guesses_free(&h->guesses);
+    pthread_cond_destroy(&h->reap);
     pthread_cond_destroy(&h->watch);
     pthread_mutex_destroy(&h->lock);
     free(h);
@@ -179,12 +133,20 @@ static struct http *http_create(const struct http_params *p)
     h->threads = p->threads > 0 ? p->threads : 4;
     h->connections = p->connections > 0 ? p->connections : 1000;
     h->connections_per_client = p->connections_per_client > 0 ? p->connections_per_client : 400;
+    h->strangers = p->strangers > 0 ? p->strangers : KB_MAX(8, h->connections / 8);
+    h->idle_us = 1000000LL * (p->idle_s > 0 ? p->idle_s : IDLE_S);
+    h->header_us = 1000LL * (p->header_ms > 0 ? p->header_ms : 30000);
+    h->slow_us = 1000LL * (p->slow_ms > 0 ? p->slow_ms : 30000);
+    h->slow_bytes = p->slow_bytes > 0 ? p->slow_bytes : 30000;
+    h->grace_us = 1000LL * (p->grace_ms > 0 ? p->grace_ms : 2000);
+    h->guesses = guesses_create();
     h->body_bytes = p->body_bytes > 0 ? p->body_bytes : 1 << 20;
     pthread_mutex_init(&h->lock, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&h->watch, &attributes);
+    pthread_cond_init(&h->reap, &attributes);
     pthread_condattr_destroy(&attributes);
     auth_init(h, p->token);
     return h;
@@ -208,25 +170,30 @@ enum kb_code http_start(struct http **ret, const struct http_params *p, struct k
     signal(SIGPIPE, SIG_IGN); // a client that went away is an error of its connection only
     CLEANUP(http_free) struct http *h = http_create(&params);
     h->port = socket_port(fd);
-    if (!streams_start(h)) {
+    code = proxies_parse(&h->proxies, params.proxies, err);
+    if (code == KB_OK && !(streams_start(h) && peers_start(h))) {
+        streams_stop(h);
+        code = kb_no_memory(err);
+    }
+    if (code != KB_OK) {
         close(fd);
-        return kb_no_memory(err);
+        return code;
     }
     // Each thread serves its share of the connections, so one that has taken many may not be the
     // reason to turn somebody away: twice the number for libmicrohttpd, ours is counted exactly.
-    unsigned limit = 2 * (unsigned)(h->connections + SPARE_SLOTS);
+    unsigned limit = 2 * (unsigned)(h->connections + HTTP_SPARE(h->connections));
     h->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
         request_handle, h, MHD_OPTION_EXTERNAL_LOGGER, log_daemon, NULL, MHD_OPTION_LISTEN_SOCKET,
         fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)h->threads, MHD_OPTION_CONNECTION_LIMIT, limit,
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)(h->connections_per_client + SPARE_SLOTS),
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(p->idle_s > 0 ? p->idle_s : 30),
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(h->idle_us / 1000000),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_UNESCAPE_CALLBACK,
         leave_escapes, NULL, MHD_OPTION_URI_LOG_CALLBACK, request_begin, h,
         MHD_OPTION_NOTIFY_COMPLETED, request_end, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
         MHD_OPTION_END);
     if (!h->daemon) {
         streams_stop(h);
+        peers_stop(h);
         close(fd);
         return kb_fail(err, KB_INTERNAL, _("the HTTP server did not start: %s"),
                        kb_strerror(errno));
@@ -252,6 +219,7 @@ void http_stop(struct http **http)
         return;
     int fd = MHD_quiesce_daemon(h->daemon); // nobody new
     streams_stop(h);
+    peers_stop(h);
     MHD_stop_daemon(h->daemon);
     if (fd >= 0)
         close(fd);

@@ -26,6 +26,7 @@ struct http_app {
 enum route_flags {
     ROUTE_OPEN = 1,    // no token needed (/healthz, the page's files, POST /session)
     ROUTE_SINK = 2,    // the body goes to a body_sink instead of memory
+    ROUTE_VITAL = 8,   // answered also when the server has as many connections as it takes
     ROUTE_FOREIGN = 4, // API for programs of other kinds (/easy): no Origin check beyond the usual
 };
 
@@ -68,7 +69,8 @@ bool request_query_int(struct request *r, const char *name, int64_t low, int64_t
 const char *request_header(const struct request *r, const char *name);
 // Does the header Content-Type (may be NULL) name this media type, whatever its parameters?
 bool media_type_is(const char *header, const char *type);
-const char *request_client(const struct request *r); // "127.0.0.1"
+// "127.0.0.1"; of a request that a trusted proxy passed on, the address that it was sent from
+const char *request_client(const struct request *r);
 const char *request_lang(const struct request *r); // "zh" or "en": ?lang, Accept-Language, default
 int64_t request_content_length(const struct request *r); // -1 unknown
 const void *request_body(const struct request *r, size_t *ret_size);
@@ -120,10 +122,11 @@ void stream_unref(struct stream **s);
 bool http_needs_token(const struct request *r);
 // Does this request carry the token or the cookie, or is none needed? Answers nothing.
 bool http_session_ok(struct request *r);
-// Is token (may be NULL) the right one? False: answered 401, or 429 after ten wrong ones within a
-// minute from one client.
+// Is token (may be NULL) the right one? False: answered 401, or 429 from the eleventh wrong one
+// within a minute from one client on.
 bool http_token_ok(struct request *r, const char *token);
-// The value for a header Set-Cookie that begins or ends a session, a new string.
+// The value for a header Set-Cookie that begins or ends a session, a new string. Secure where a
+// trusted proxy says that the client came by TLS.
 char *http_session_cookie(const struct request *r, bool end);
 
 // --- the daemon
@@ -136,11 +139,18 @@ struct http_params {
     struct http_app app;
     const char *lang;                  // of clients that do not say: "zh" (NULL) or "en"
     const struct route *const *tables; // NULL-terminated list of route tables, each ended by {0}
+    const char *proxies;               // addresses and networks, "10.0.0.1,fd00::/8": whose
+                                       // X-Forwarded-For and -Proto are believed. NULL: nobody's
     int threads;                       // 0 = 4
     int connections;                   // 0 = 1000
-    int connections_per_client;        // 0 = 400
+    int connections_per_client;        // that have shown the token; not of proxies. 0 = 400
     size_t body_bytes;                 // largest body kept in memory; 0 = 1 MiB
     int idle_s;                        // 0 = 30
+    // Against those who take their time. A header must be whole within header_ms (0 = 30,000). A
+    // body must bring slow_bytes (0 = 30,000) within each slow_ms (0 = 30,000). Connections that
+    // have not shown the token and are older than grace_ms (0 = 2000) may be strangers (0 = an
+    // eighth of connections) at most.
+    int header_ms, slow_ms, slow_bytes, grace_ms, strangers;
 };
 // KB_UNAVAILABLE when the port is taken: the sentence names the program that has it where /proc
 // tells.

@@ -11,27 +11,51 @@
 #include <stdatomic.h>
 
 #define HTTP_HEADER_BYTES (16 << 10) // of one request
-#define HTTP_THROW_BYTES                                                                           \
-    (256LL << 20) // of a refused body that is still read, so that the answer
-                  // reaches a client that sends first and reads then
-#define MAX_SEGMENTS 16
-#define MAX_PARTS    3
-#define MAX_QUERY    64
-#define MAX_HEADERS  16
+// Of a refused body that is still read, so that the answer reaches a client that sends first and
+// reads then: where more was announced, the answer comes at once and the connection closes; where
+// the refusal comes midway, so much goes on being read.
+#define HTTP_THROW_ANNOUNCED (1LL << 20)
+#define HTTP_THROW_BYTES     (64LL << 20)
+#define HTTP_STRANGER_BYTES  (8 << 10) // of a body, and of one thrown away, without the token
+// Connections above our limit that get an answer.
+#define HTTP_SPARE(connections) KB_MAX(4, KB_MIN(64, (connections) / 4))
+#define MAX_SEGMENTS            16
+#define MAX_PARTS               3
+#define MAX_QUERY               64
+#define MAX_HEADERS             16
+
+// Those with one address (of IPv6, one /64, which is what a household gets), while any of them is
+// connected.
+struct client {
+    char key[INET6_ADDRSTRLEN];
+    int refs, n_known, n_strangers; // connections
+    struct client *next;
+};
 
 // One connection's other end. Lives as long as the connection.
 struct peer {
     char address[INET6_ADDRSTRLEN];
     enum { PEER_WELCOME, PEER_SERVER_FULL, PEER_CLIENT_FULL } state;
+    bool proxy;            // one of --trusted-proxy: it keeps slow clients off itself
+    atomic_int phase;      // into PEER_BODY under the lock, out of it by its network thread
+    atomic_llong received; // bytes of the present body
+    atomic_bool working;   // a handler runs, so nobody reads
     struct peer *next, *previous;
+    // --- under the lock
+    struct client *client;
+    int fd;             // -1: shut, the network thread will notice
+    bool known;         // showed the token with its present or last request
+    bool counted;       // among those that may stay
+    bool served;        // a request was made already
+    int64_t came_us;    // the connection
+    int64_t since_us;   // the phase, or of a body when it last brought enough
+    int64_t seen_bytes; // of received, then
 };
+enum peer_phase { PEER_HEADER, PEER_BODY, PEER_ANSWER };
 
-// Those that sent wrong tokens lately.
-struct guesser {
-    char address[INET6_ADDRSTRLEN];
-    int n_wrong;
-    int64_t since_us; // of the first of them
-};
+struct parting;
+struct proxies;
+struct guesses;
 
 struct http {
     struct http_app app;
@@ -40,7 +64,12 @@ struct http {
     char *listen;
     const char *lang; // of clients that do not say: "zh" or "en"
     int port, threads, connections, connections_per_client;
+    int strangers; // connections that have not shown the token, once they are grace_us old
+    int64_t header_us, idle_us, slow_us, grace_us;
+    int64_t slow_bytes;
     size_t body_bytes;
+    struct proxies *proxies;
+    struct guesses *guesses;
     atomic_int n_connections;
     atomic_bool stopping;
 
@@ -51,7 +80,13 @@ struct http {
     pthread_mutex_t lock;
     // --- under the lock
     struct peer *peers;
-    struct guesser guessers[64];
+    struct client *clients;
+    int n_counted, n_strangers, n_turned_away;
+    struct parting *lingering;
+    int n_lingering;
+    pthread_cond_t reap; // stopping
+    pthread_t reaper;
+    bool reaping;
     struct stream *streams; // all whose answers are under way
     pthread_cond_t watch;   // streams were added, or stopping
     pthread_t watcher;
@@ -66,6 +101,8 @@ struct request {
     struct http *http;
     struct MHD_Connection *connection;
     struct peer *peer;
+    char client[INET6_ADDRSTRLEN]; // behind a trusted proxy the address that it names
+    bool known;                    // it carries the token, or none is needed
     const char *method, *lang;
     const struct route *route;
 
@@ -90,7 +127,7 @@ struct request {
     char *headers[MAX_HEADERS][2]; // of the answer
     int status;
     struct MHD_Response *response; // made and not yet handed to the connection
-    bool answered;
+    bool answered, closes;         // closes: the connection does, after the answer
 };
 
 // route.c: takes the address apart; false: it is not one.
@@ -98,7 +135,36 @@ bool request_parse_uri(struct request *r);
 // Finds r->route and r->parts. False: answered 404, 405, or 204 to OPTIONS.
 bool request_find_route(struct request *r);
 
+// peer.c: who is connected
+struct peer *peer_create(struct http *h, struct MHD_Connection *connection);
+void peer_free(struct http *h, struct peer *peer);
+// The headers of a request are there; false: too late, the connection was shut.
+bool peer_begins(struct http *h, struct peer *peer);
+void peer_shows(struct http *h, struct peer *peer, bool known);
+void peer_ends(struct http *h, struct peer *peer); // the request; the next may come
+// The answer goes out before the body is read: keeps the socket open for a moment behind
+// libmicrohttpd's back, as closing it over unread bytes would take the answer away.
+void peer_linger(struct http *h, const struct peer *peer);
+bool peers_start(struct http *h); // the thread that looks at the clock
+void peers_stop(struct http *h);
+
+// proxy.c: the networks of trusted proxies, and whom they speak for.
+enum kb_code proxies_parse(struct proxies **ret, const char *list, struct kb_error *err);
+void proxies_free(struct proxies **p);
+bool proxies_have(const struct proxies *p, const char *address);
+// The right-most address in X-Forwarded-For that is no proxy's, "" if there is none.
+void proxies_client(const struct proxies *p, const char *forwarded, char ret[INET6_ADDRSTRLEN]);
+// What one client is counted by: an address of IPv4, the first 64 bits of one of IPv6.
+void client_key(char ret[INET6_ADDRSTRLEN], const char *address);
+
+// guess.c: who sent wrong tokens lately. Thread-safe.
+struct guesses *guesses_create(void);
+void guesses_free(struct guesses **g);
+// One more wrong token of this client: how many there were within the last minute.
+int guesses_add(struct guesses *g, const char *address, int64_t now_us);
+
 // auth.c
+bool auth_shows_token(const struct request *r); // the token or the cookie, or none is needed
 void auth_init(struct http *h, const char *token);
 bool auth_check_host(struct request *r); // each answers when false
 bool auth_check_origin(struct request *r);

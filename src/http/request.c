@@ -58,6 +58,8 @@ void request_end(void *http, struct MHD_Connection *connection, void **request,
         free(r->headers[i][0]);
         free(r->headers[i][1]);
     }
+    if (r->peer)
+        peer_ends(r->http, r->peer);
     text_free(&r->body);
     json_decref(r->json);
     free(r->path);
@@ -104,11 +106,14 @@ static void must_have_answered(struct request *r)
     reply_problem(r, 500, "internal", _("the server has no answer to this request"));
 }
 
+// Turned away, unless it asks for what must be answered: how the server is.
 static bool check_peer(struct request *r)
 {
     if (!r->peer || r->peer->state == PEER_WELCOME)
         return true;
     reply_header(r, "Connection", "close");
+    if (r->route->flags & ROUTE_VITAL)
+        return true;
     reply_header(r, "Retry-After", "10");
     if (r->peer->state == PEER_SERVER_FULL)
         reply_problem(r, 503, "busy",
@@ -130,13 +135,65 @@ static bool check_size(struct request *r)
     return false;
 }
 
+// Of a body in memory. Without the token nobody has much to say.
+static size_t body_limit(const struct request *r)
+{
+    return r->known ? r->http->body_bytes : KB_MIN(r->http->body_bytes, HTTP_STRANGER_BYTES);
+}
+
 static void body_too_large(struct request *r)
 {
     text_free(&r->body);
     CLEANUP(kb_freep)
     char *sentence =
-        kb_printf(_("this request is too large: %zu bytes are the most"), r->http->body_bytes);
+        kb_printf(_("this request is too large: %zu bytes are the most"), body_limit(r));
     reply_problem(r, 413, "too_large", sentence);
+}
+
+// How often a header stands in the request.
+struct counted_header {
+    const char *name;
+    int n;
+};
+
+static enum MHD_Result count_header(void *ctx, enum MHD_ValueKind kind, const char *name,
+                                    const char *value)
+{
+    struct counted_header *c = ctx;
+    c->n += strcasecmp(name, c->name) == 0;
+    return MHD_YES;
+}
+
+static int count_headers(const struct request *r, const char *name)
+{
+    struct counted_header c = {name, 0};
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, count_header, &c);
+    return c.n;
+}
+
+// Headers that two programs on the way could understand in two ways, so that what one takes for a
+// body is a request to the other: refused, and the connection closed.
+static bool check_framing(struct request *r)
+{
+    const char *coding = request_header(r, "Transfer-Encoding");
+    const char *length = request_header(r, "Content-Length");
+    const char *sentence = NULL;
+    if (count_headers(r, "Host") > 1)
+        sentence = _("this request has more than one header Host");
+    else if (coding && length)
+        sentence = _("this request has both Content-Length and Transfer-Encoding");
+    else if (count_headers(r, "Content-Length") > 1 || count_headers(r, "Transfer-Encoding") > 1)
+        sentence = _("this request says twice how long it is");
+    else if (coding && strcasecmp(coding, "chunked") != 0)
+        sentence = _("of Transfer-Encoding only 'chunked' is understood");
+    else if (length && (!*length || strspn(length, "0123456789") != strlen(length)))
+        sentence = _("the header Content-Length must be a number of bytes");
+    if (!sentence)
+        return true;
+    r->closes = true;
+    reply_header(r, "Connection", "close");
+    reply_problem(r, 400, "bad_input", sentence);
+    return false;
 }
 
 static bool check_uri(struct request *r)
@@ -164,15 +221,41 @@ static void open_sink(struct request *r)
         must_have_answered(r);
 }
 
+static enum MHD_Result add_hops(void *ctx, enum MHD_ValueKind kind, const char *name,
+                                const char *value)
+{
+    struct text *hops = ctx;
+    if (strcasecmp(name, "X-Forwarded-For") == 0) {
+        text_add(hops, hops->size > 0 ? "," : "");
+        text_add(hops, value ? value : "");
+    }
+    return MHD_YES;
+}
+
+// Whom a trusted proxy speaks for.
+static void find_client(struct request *r)
+{
+    CLEANUP(text_free) struct text hops = {0};
+    if (!r->peer || !r->peer->proxy)
+        return;
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, add_hops, &hops);
+    proxies_client(r->http->proxies, text_get(&hops), r->client);
+}
+
 // All that the headers alone decide.
 static void handle_headers(struct request *r)
 {
-    if (!check_peer(r) || !check_size(r) || !check_uri(r) || !auth_check_host(r) ||
-        !request_find_route(r) || !auth_check_origin(r) || !auth_check_token(r))
+    find_client(r);
+    bool passes = check_size(r) && check_framing(r) && check_uri(r) && auth_check_host(r) &&
+                  request_find_route(r) && check_peer(r) && auth_check_origin(r) &&
+                  auth_check_token(r);
+    if (r->peer)
+        peer_shows(r->http, r->peer, r->known);
+    if (!passes)
         return;
     if (r->route->sink)
         open_sink(r);
-    else if (request_content_length(r) > (int64_t)r->http->body_bytes)
+    else if (request_content_length(r) > (int64_t)body_limit(r))
         body_too_large(r);
 }
 
@@ -180,13 +263,13 @@ static bool handle_piece(struct request *r, const char *data, size_t n)
 {
     if (r->answered || r->sink_failed) {
         r->thrown += (int64_t)n;
-        return r->thrown <= HTTP_THROW_BYTES;
+        return r->thrown <= (r->known ? HTTP_THROW_BYTES : HTTP_STRANGER_BYTES);
     }
     if (r->sink_open) {
         r->sink_failed = !need_loan(r) || !r->route->sink->piece(r, r->sink_ctx, data, n);
         if (r->sink_failed)
             must_have_answered(r);
-    } else if (r->body.size + n > r->http->body_bytes) {
+    } else if (r->body.size + n > body_limit(r)) {
         body_too_large(r);
     } else {
         text_add_bytes(&r->body, data, n);
@@ -233,11 +316,47 @@ static enum MHD_Result deliver(struct request *r)
     return done;
 }
 
+// The answer does not wait for the body: there may be much of it, or nobody knows how much.
 static bool answer_at_once(const struct request *r)
 {
-    return r->answered &&
-           (request_content_length(r) > HTTP_THROW_BYTES || request_header(r, "Expect") ||
-            (r->peer && r->peer->state != PEER_WELCOME));
+    int64_t length = request_content_length(r);
+    int64_t most = r->known ? HTTP_THROW_ANNOUNCED : HTTP_STRANGER_BYTES;
+    return r->answered && (length > most || request_header(r, "Transfer-Encoding") ||
+                           request_header(r, "Expect") || r->closes ||
+                           (r->peer && r->peer->state != PEER_WELCOME));
+}
+
+static enum MHD_Result handle_first(struct request *r)
+{
+    r->started_us = kb_now_us();
+    if (r->peer && !peer_begins(r->http, r->peer))
+        return MHD_NO;
+    enter(r);
+    handle_headers(r);
+    if (answer_at_once(r)) {
+        if (r->peer) {
+            atomic_store(&r->peer->phase, PEER_ANSWER);
+            peer_linger(r->http, r->peer);
+        }
+        return deliver(r);
+    }
+    if (r->sink_open)
+        notice_end(r);
+    return MHD_YES;
+}
+
+static enum MHD_Result handle_next(struct request *r, const char *data, size_t n)
+{
+    enter(r);
+    if (n > 0) {
+        bool goes_on = handle_piece(r, data, n);
+        notice_end(r);
+        return goes_on ? MHD_YES : MHD_NO;
+    }
+    if (r->peer)
+        atomic_store(&r->peer->phase, PEER_ANSWER);
+    handle_end(r);
+    return deliver(r);
 }
 
 enum MHD_Result request_handle(void *http, struct MHD_Connection *connection, const char *url,
@@ -245,27 +364,21 @@ enum MHD_Result request_handle(void *http, struct MHD_Connection *connection, co
                                size_t *size, void **request)
 {
     struct request *r = *request;
-    enum MHD_Result result = MHD_YES;
+    enum MHD_Result result;
+    if (r->peer)
+        atomic_store(&r->peer->working, true);
     if (!r->started_us) {
-        r->started_us = kb_now_us();
         r->method = method;
-        enter(r);
-        handle_headers(r);
-        if (answer_at_once(r))
-            result = deliver(r);
-        else if (r->sink_open)
-            notice_end(r);
-    } else if (*size > 0) {
-        enter(r);
-        result = handle_piece(r, data, *size) ? MHD_YES : MHD_NO;
-        *size = 0;
-        notice_end(r);
+        result = handle_first(r);
     } else {
-        enter(r);
-        handle_end(r);
-        result = deliver(r);
+        if (r->peer)
+            atomic_fetch_add(&r->peer->received, (long long)*size);
+        result = handle_next(r, data, *size);
+        *size = 0;
     }
     leave(r);
+    if (r->peer)
+        atomic_store(&r->peer->working, false);
     return result;
 }
 
@@ -346,7 +459,7 @@ const char *request_header(const struct request *r, const char *name)
 
 const char *request_client(const struct request *r)
 {
-    return r->peer ? r->peer->address : "";
+    return *r->client ? r->client : r->peer ? r->peer->address : "";
 }
 
 int64_t request_content_length(const struct request *r)

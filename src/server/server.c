@@ -47,6 +47,7 @@ static void params_copy(struct server_params *to, const struct server_params *fr
     to->data = kb_strdup(from->data);
     to->listen = kb_strdup(from->listen ? from->listen : "127.0.0.1");
     to->token = kb_strdup(from->token);
+    to->proxies = kb_strdup(from->proxies);
     to->page = kb_strdup(from->page);
     to->share = kb_strdup(from->share);
     to->lang = kb_strdup(kb_language_name(kb_language_of(from->lang)));
@@ -63,6 +64,7 @@ static void params_free(struct server_params *p)
     free((void *)p->data);
     free((void *)p->listen);
     free((void *)p->token);
+    free((void *)p->proxies);
     free((void *)p->page);
     free((void *)p->share);
     free((void *)p->lang);
@@ -216,6 +218,7 @@ static enum kb_code listen_to_network(struct server *s, struct kb_error *err)
         .listen = s->params.listen,
         .port = s->params.port,
         .token = s->params.token,
+        .proxies = s->params.proxies,
         .app = server_app(s),
         .lang = s->params.lang,
         .tables = tables,

@@ -11,6 +11,7 @@ struct server_params {
     const char *listen;     // NULL = 127.0.0.1
     int port;               // 0 = any free one
     const char *token;      // NULL: none, only allowed on loopback
+    const char *proxies;    // addresses and networks of trusted proxies, with commas; NULL = none
     const char *page;       // folder of the built page; NULL = beside the program
     const char *share;      // folder whose files /easy may name; NULL = none
     int64_t upload_bytes;   // largest upload; 0 = 20 GiB

@@ -10,7 +10,16 @@
 
 int client_connect(int port)
 {
+    return client_connect_from("127.0.0.1", port);
+}
+
+int client_connect_from(const char *address, int port)
+{
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in from = {.sin_family = AF_INET};
+    if (inet_pton(AF_INET, address, &from.sin_addr) != 1 ||
+        bind(fd, (struct sockaddr *)&from, sizeof(from)) != 0)
+        fail_msg("cannot connect from %s", address);
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     struct timeval limit = {.tv_sec = 10};

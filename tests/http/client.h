@@ -16,7 +16,8 @@ void answer_clear(struct answer *a); // CLEANUP
 // The value of a header, a new string in one of a few static buffers; "" if absent.
 const char *answer_header(const struct answer *a, const char *name);
 
-int client_connect(int port); // reads give up after 10 s
+int client_connect(int port);                           // reads give up after 10 s
+int client_connect_from(const char *address, int port); // another one of loopback: "127.0.1.2"
 void client_send(int fd, const void *data, size_t n);
 void client_sendf(int fd, const char *fmt, ...) KB_PRINTF(2, 3);
 // method: "HEAD" has no body.

@@ -1,6 +1,8 @@
 // Who may ask: the names of this machine, the origins of pages, the token and the session.
 #include "tests/http/host.h"
 
+#include <unistd.h>
+
 static void get_hello(struct request *r)
 {
     reply_json(r, 200, "{\"hello\":true}");
@@ -26,7 +28,13 @@ static void get_session(struct request *r)
     reply_text(r, 200, "text/plain", http_session_ok(r) ? "ok" : "not ok");
 }
 
+static void get_client(struct request *r)
+{
+    reply_text(r, 200, "text/plain", request_client(r));
+}
+
 static const struct route routes[] = {
+    {"GET", "/client", get_client, 0, NULL},
     {"GET", "/hello", get_hello, 0, NULL},
     {"GET", "/open", get_hello, ROUTE_OPEN, NULL},
     {"POST", "/echo", change, 0, NULL},
@@ -140,13 +148,178 @@ static void test_token(void **state)
         client_ask(port, &a, "POST", "/session", "", "{\"token\":\"guess\"}");
         assert_answer(&a, 401);
     }
-    client_ask(port, &a, "POST", "/session", "", "{\"token\":\"s3cret, very\"}");
+    client_ask(port, &a, "POST", "/session", "", "{\"token\":\"guess\"}");
     assert_answer(&a, 429);
     assert_true(*answer_header(&a, "Retry-After"));
-    client_ask(port, &a, "GET", "/hello", "Authorization: Bearer s3cret, very\r\n", NULL);
+    client_ask(port, &a, "GET", "/hello", "Authorization: Bearer s3cret\r\n", NULL);
     assert_answer(&a, 429);
-    client_ask(port, &a, "GET", "/hello", header, NULL); // who is in stays in
+    // Who has the token is let in, though somebody at the same address guesses.
+    client_ask(port, &a, "POST", "/session", "", "{\"token\":\"s3cret, very\"}");
+    assert_answer(&a, 204);
+    client_ask(port, &a, "GET", "/hello", "Authorization: Bearer s3cret, very\r\n", NULL);
     assert_answer(&a, 200);
+    client_ask(port, &a, "GET", "/hello", header, NULL);
+    assert_answer(&a, 200);
+}
+
+// What two programs could read in two ways is refused, and nothing behind it is taken for a
+// request.
+static void test_smuggling(void **state)
+{
+    static const char *const cases[] = {
+        "Host: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Host: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Host: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n",
+        "Host: localhost\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+        "Host: localhost\r\nTransfer-Encoding: gzip, chunked\r\n",
+        "Host: localhost\r\nTransfer-Encoding: xchunked\r\n",
+        "Host: localhost\r\nContent-Length: +5\r\n",
+        "Host: localhost\r\nContent-Length: 5, 5\r\n",
+        "Host: localhost\r\nContent-Length: -1\r\n",
+        "Host: localhost\r\nContent-Length: 0x5\r\n",
+        "Host: localhost\r\nHost: evil.example\r\n",
+        "Host: evil.example\r\nHost: localhost\r\n",
+        "Host: localhost\r\nhost: localhost\r\n",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(answer_clear) struct answer a = {0};
+        int fd = client_connect(port);
+        client_sendf(fd,
+                     "POST /echo HTTP/1.1\r\n%s\r\n0\r\n\r\n"
+                     "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                     cases[i]);
+        client_receive(fd, &a, "POST");
+        if (a.status != 400)
+            fail_msg("%s: %d, wanted 400", cases[i], a.status);
+        client_receive(fd, &a, "GET");
+        if (a.status != 0)
+            fail_msg("%s: what follows was answered %d", cases[i], a.status);
+        close(fd);
+    }
+}
+
+// Nothing of a request comes back where it makes a header, or leads out of the routes.
+static void test_tricks(void **state)
+{
+    static const struct {
+        const char *path;
+        int status;
+    } cases[] = {
+        {"/things/../hello", 400},
+        {"/things/%2e%2e/hello", 400},
+        {"/things/..%2fhello", 400},
+        {"/things/a%2fb", 400},
+        {"/things/a%00b", 400},
+        {"/things/a%0d%0aX-Evil:%201", 400},
+        {"/things/%c0%ae%c0%ae", 400},
+        {"/things/%ff", 400},
+        {"/things/%zz", 400},
+        {"/things/%", 400},
+        {"//evil.example/hello", 404},
+        {"http://evil.example/hello", 403},
+        {"hello", 400},
+        {"/hello/", 404},
+        {"/things/a?x=%0d%0aX-Evil:1", 405},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(answer_clear) struct answer a = {0};
+        client_ask(port, &a, "GET", cases[i].path, "", NULL);
+        if (a.status != cases[i].status)
+            fail_msg("%s: %d, wanted %d", cases[i].path, a.status, cases[i].status);
+        assert_string_equal(answer_header(&a, "X-Evil"), "");
+    }
+}
+
+// --- behind a proxy
+
+static void ask_as(struct answer *ret, const char *method, const char *path, const char *headers,
+                   const char *forwarded, const char *body)
+{
+    CLEANUP(kb_freep) char *all = kb_printf("%sX-Forwarded-For: %s\r\n", headers, forwarded);
+    client_ask(port, ret, method, path, all, body);
+}
+
+static void test_client_of_proxy(void **state)
+{
+    static const struct {
+        const char *forwarded, *client;
+    } cases[] = {
+        {"203.0.113.7", "203.0.113.7"},
+        {"1.2.3.4, 203.0.113.7", "203.0.113.7"}, // what stands before may be made up
+        {"1.2.3.4\r\nX-Forwarded-For: 203.0.113.7", "203.0.113.7"},
+        {"203.0.113.7, 10.1.2.3", "203.0.113.7"}, // two proxies
+        {"203.0.113.7 , 10.1.2.3:444", "203.0.113.7"},
+        {"203.0.113.7:5678", "203.0.113.7"},
+        {"10.1.2.3, 10.1.2.4", "10.1.2.3"},
+        {"[2001:db8::1]:80", "2001:db8::1"},
+        {"2001:db8::1", "2001:db8::1"},
+        {"::ffff:203.0.113.7", "203.0.113.7"},
+        {"fd00:1::9, 10.0.0.1", "fd00:1::9"},
+        {"203.0.113.7, 11.1.2.3", "11.1.2.3"}, // not within 10.0.0.0/8
+        {"evil", "127.0.0.1"},
+        {"203.0.113.7, evil", "127.0.0.1"},
+        {"", "127.0.0.1"},
+        {",,", "127.0.0.1"},
+    };
+    CLEANUP(answer_clear) struct answer a = {0};
+    ask_as(&a, "GET", "/client", "", "203.0.113.7", NULL); // nobody is trusted
+    assert_string_equal(a.body, "127.0.0.1");
+    http_stop(&http);
+    start_with((struct http_params){.proxies = "127.0.0.1,10.0.0.0/8"}, tables);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        ask_as(&a, "GET", "/client", "", cases[i].forwarded, NULL);
+        if (strcmp(a.body, cases[i].client) != 0)
+            fail_msg("'%s' is %s, wanted %s", cases[i].forwarded, a.body, cases[i].client);
+    }
+    static const char *const wrong[] = {"localhost", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1",
+                                        "::/129",    "10.0.0.1,,",  "1.2.3"};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        struct kb_error err = {0};
+        struct http *none = NULL;
+        struct http_params p = {.listen = "127.0.0.1", .tables = tables, .proxies = wrong[i]};
+        assert_fails(err, KB_BAD_INPUT, "--trusted-proxy", http_start(&none, &p, &err));
+    }
+}
+
+// One who guesses behind a proxy shuts out nobody but himself.
+static void test_guesses_behind_proxy(void **state)
+{
+    CLEANUP(answer_clear) struct answer a = {0};
+    http_stop(&http);
+    start_with((struct http_params){.token = "s3cret, very", .proxies = "127.0.0.1"}, tables);
+    for (int i = 0; i < 12; i++) {
+        char forwarded[60];
+        snprintf(forwarded, sizeof(forwarded), "2001:db8:1:2::%x", i + 1); // of one household
+        ask_as(&a, "POST", "/session", "", forwarded, "{\"token\":\"guess\"}");
+        assert_answer(&a, i < 10 ? 401 : 429);
+    }
+    ask_as(&a, "POST", "/session", "", "2001:db8:1:3::1", "{\"token\":\"typo\"}");
+    assert_answer(&a, 401);
+    // Many others do not make it forgotten.
+    for (int i = 0; i < 3000; i++) {
+        char forwarded[60];
+        snprintf(forwarded, sizeof(forwarded), "198.51.%d.%d", i / 250, i % 250);
+        ask_as(&a, "POST", "/session", "", forwarded, "{\"token\":\"guess\"}");
+        assert_answer(&a, 401);
+    }
+    ask_as(&a, "POST", "/session", "", "2001:db8:1:2::1", "{\"token\":\"guess\"}");
+    assert_answer(&a, 429);
+}
+
+static void test_secure_cookie(void **state)
+{
+    static const char body[] = "{\"token\":\"s3cret, very\"}";
+    CLEANUP(answer_clear) struct answer a = {0};
+    http_stop(&http);
+    start_with((struct http_params){.token = "s3cret, very"}, tables);
+    client_ask(port, &a, "POST", "/session", "X-Forwarded-Proto: https\r\n", body);
+    assert_null(strstr(answer_header(&a, "Set-Cookie"), "Secure")); // anybody can say so
+    http_stop(&http);
+    start_with((struct http_params){.token = "s3cret, very", .proxies = "127.0.0.0/8"}, tables);
+    client_ask(port, &a, "POST", "/session", "X-Forwarded-Proto: https\r\n", body);
+    assert_non_null(strstr(answer_header(&a, "Set-Cookie"), "; Secure"));
+    client_ask(port, &a, "POST", "/session", "X-Forwarded-Proto: http\r\n", body);
+    assert_null(strstr(answer_header(&a, "Set-Cookie"), "Secure"));
 }
 
 int main(void)
@@ -154,6 +327,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_guards, start, stop),
         cmocka_unit_test_setup_teardown(test_token, start, stop),
+        cmocka_unit_test_setup_teardown(test_smuggling, start, stop),
+        cmocka_unit_test_setup_teardown(test_tricks, start, stop),
+        cmocka_unit_test_setup_teardown(test_client_of_proxy, start, stop),
+        cmocka_unit_test_setup_teardown(test_guesses_behind_proxy, start, stop),
+        cmocka_unit_test_setup_teardown(test_secure_cookie, start, stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
