@@ -67,9 +67,8 @@ enum kb_code store_error(struct store *s, struct kb_error *err)
             return kb_fail(err, KB_NO_SPACE,
                            _("no space left on the disk of '%s'; delete something and try again"),
                            s->folder);
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("the disk of '%s' reports an error: %s; check the disk"), s->folder,
-                       number ? kb_strerror(number) : sqlite3_errmsg(s->db));
+        return kb_fail(err, KB_INTERNAL, _("the disk of '%s' reports an error: %s; check the disk"),
+                       s->folder, number ? kb_strerror(number) : sqlite3_errmsg(s->db));
     default:
         return kb_fail(err, KB_INTERNAL, _("the database in '%s' refused: %s"), s->folder,
                        sqlite3_errmsg(s->db));
@@ -112,23 +111,27 @@ void store_free_statements(struct store *s)
     free(s->statements);
 }
 
-// One binding. SQLite copies texts: the caller's may be gone before the last row is read.
-static void bind_one(sqlite3_stmt *q, int i, char type, va_list *args)
+// One binding. SQLite copies texts: the caller's may be gone before the last row is read. False: it
+// had no memory for the copy; a statement run all the same would see NULL there. More than a
+// statement takes may be given (place_find).
+static bool bind_one(sqlite3_stmt *q, int i, char type, va_list *args)
 {
+    int e;
     switch (type) {
     case 'i':
-        sqlite3_bind_int64(q, i, va_arg(*args, int64_t));
-        return;
+        e = sqlite3_bind_int64(q, i, va_arg(*args, int64_t));
+        break;
     case 'd':
-        sqlite3_bind_double(q, i, va_arg(*args, double));
-        return;
+        e = sqlite3_bind_double(q, i, va_arg(*args, double));
+        break;
     case 't':
-        sqlite3_bind_text(q, i, va_arg(*args, const char *), -1, SQLITE_TRANSIENT);
-        return;
+        e = sqlite3_bind_text(q, i, va_arg(*args, const char *), -1, SQLITE_TRANSIENT);
+        break;
     default:
         assert(type == 'n');
-        sqlite3_bind_null(q, i);
+        e = sqlite3_bind_null(q, i);
     }
+    return e == SQLITE_OK || e == SQLITE_RANGE;
 }
 
 static enum kb_code query(struct store *s, sqlite3_stmt **ret, struct kb_error *err,
@@ -140,7 +143,8 @@ static enum kb_code query(struct store *s, sqlite3_stmt **ret, struct kb_error *
         return store_error(s, err);
     assert(sqlite3_bind_parameter_count(q) <= (int)strlen(types)); // nothing is left unbound
     for (int i = 0; types[i]; i++)
-        bind_one(q, i + 1, types[i], args);
+        if (!bind_one(q, i + 1, types[i], args))
+            return store_error(s, err);
     enum kb_code code = store_step(s, q, err);
     if (code == KB_OK || code == KB_EOF)
         *ret = q;
@@ -264,9 +268,17 @@ enum kb_code store_commit(struct store *s, struct kb_error *err)
         return KB_OK;
     }
     s->depth = 0;
-    if (s->doomed || sqlite3_get_autocommit(s->db)) {
+    if (s->doomed) {
         roll_back_all(s);
         return kb_fail(err, KB_INTERNAL, "the transaction was rolled back before its end");
+    }
+    if (sqlite3_get_autocommit(s->db)) { // by SQLite, in a statement whose error was not heeded
+        roll_back_all(s);
+        return kb_fail(
+            err, KB_NO_SPACE,
+            _("the database in '%s' could not keep a change: its disk is full or reports "
+              "errors; free some space, check the disk and try again"),
+            s->folder);
     }
     enum kb_code code = store_exec(s, NULL, err, "COMMIT", "");
     if (code != KB_OK)
@@ -338,10 +350,10 @@ static enum kb_code add_items(struct store *s, const struct store_page *p, sqlit
         sqlite3_stmt *one = p->one ? prepare(s, p->one, err) : keys;
         if (!one)
             return store_error(s, err);
-        if (p->one) {
-            sqlite3_bind_value(one, 1, sqlite3_column_value(keys, 0));
+        if (p->one && sqlite3_bind_value(one, 1, sqlite3_column_value(keys, 0)) != SQLITE_OK)
+            return store_error(s, err);
+        if (p->one)
             code = store_step(s, one, err);
-        }
         if (code == KB_OK) {
             text_add(ret, first ? "" : ",");
             first = false;
@@ -377,12 +389,15 @@ enum kb_code store_page_json(struct store *s, const struct store_page *p, struct
     va_list args, again;
     va_start(args, types);
     va_copy(again, args);
+    bool bound = true;
     for (size_t i = 0; i < n; i++) {
-        bind_one(keys, (int)i + 1, types[i], &args);
-        bind_one(count, (int)i + 1, types[i], &again);
+        bound = bind_one(keys, (int)i + 1, types[i], &args) && bound;
+        bound = bind_one(count, (int)i + 1, types[i], &again) && bound;
     }
     va_end(again);
     va_end(args);
+    if (!bound)
+        return store_end(s, store_error(s, err), err);
     sqlite3_bind_int64(keys, (int)n + 1, store_limit(p->limit));
     sqlite3_bind_int64(keys, (int)n + 2, KB_MAX(p->offset, 0));
     code = store_step(s, count, err);
