@@ -96,6 +96,13 @@ char *file_part_path(const char *path, int writer)
                      (unsigned long long)XXH3_64bits(name, strlen(name)), number);
 }
 
+static enum kb_code cannot_write(const char *path, int number, struct kb_error *err)
+{
+    return kb_fail(err, number == ENOSPC || number == EDQUOT ? KB_NO_SPACE : KB_BAD_INPUT,
+                   _("cannot write '%s': %s; check the disk and the permissions of its folder"),
+                   path, kb_strerror(number));
+}
+
 static enum kb_code write_and_rename(const char *path, const void *data, size_t size, bool sync,
                                      struct kb_error *err)
 {
@@ -103,7 +110,7 @@ static enum kb_code write_and_rename(const char *path, const void *data, size_t 
     CLEANUP(kb_freep) char *part = file_part_path(path, (int)getpid());
     int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (fd < 0)
-        return kb_fail(err, KB_BAD_INPUT, _("cannot write '%s': %s"), path, kb_strerror(errno));
+        return cannot_write(path, errno, err);
     bool ok = write_all(fd, data, size) && (!sync || fsync(fd) == 0);
     int saved = errno;
     if (close(fd) != 0 && ok) {
@@ -117,8 +124,7 @@ static enum kb_code write_and_rename(const char *path, const void *data, size_t 
     if (ok)
         return KB_OK;
     unlink(part);
-    return kb_fail(err, saved == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT, _("cannot write '%s': %s"),
-                   path, kb_strerror(saved));
+    return cannot_write(path, saved, err);
 }
 
 enum kb_code file_write_atomic(const char *path, const void *data, size_t size,
@@ -195,8 +201,10 @@ enum kb_code file_make_dirs(const char *path, struct kb_error *err)
         *p = '/';
     }
     if (mkdir(copy, 0755) != 0 && !file_is_dir(path))
-        return kb_fail(err, KB_BAD_INPUT, _("cannot create the folder '%s': %s"), path,
-                       kb_strerror(errno));
+        return kb_fail(err, errno == ENOSPC || errno == EDQUOT ? KB_NO_SPACE : KB_BAD_INPUT,
+                       _("cannot create the folder '%s': %s; check the disk and the permissions of "
+                         "the folder above it"),
+                       path, kb_strerror(errno));
     return KB_OK;
 }
 

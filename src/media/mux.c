@@ -21,7 +21,9 @@ static enum kb_code cannot_write(const struct mux *m, int e, struct kb_error *er
                        _("the disk is full: '%s' cannot be written (%s); free some space or choose "
                          "another output folder"),
                        m->path, ffmpeg_error(e));
-    return kb_fail(err, KB_BAD_INPUT, _("cannot write '%s': %s"), m->path, ffmpeg_error(e));
+    return kb_fail(err, KB_BAD_INPUT,
+                   _("cannot write '%s': %s; check the disk and the permissions of its folder"),
+                   m->path, ffmpeg_error(e));
 }
 
 static int interrupted(void *cancel)

@@ -233,7 +233,9 @@ static void copy_close(struct copy *c)
 
 static enum kb_code cannot_copy(const char *path, int e, struct kb_error *err)
 {
-    return kb_fail(err, KB_INTERNAL, _("cannot write '%s': %s"), path, ffmpeg_error(e));
+    return kb_fail(err, KB_INTERNAL,
+                   _("cannot write '%s': %s; check the disk and the permissions of its folder"),
+                   path, ffmpeg_error(e));
 }
 
 static int copy_open(struct copy *c, const char *from, const char *to)
