@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define MAX_SUBTITLES 20000
-#define MAX_TEXT      1000 // bytes of one
+#define MAX_TEXT      (SUBTITLE_BYTES - 4)
 
 bool subtitle_add(struct subtitle_track *t, int64_t start_us, int64_t end_us, const char *text)
 {
@@ -36,9 +36,7 @@ void extras_clear(struct extras *e)
     *e = (struct extras){0};
 }
 
-// FFmpeg's decoders give every text as a line of ASS: eight fields, then the text, in which {…} is
-// style, \N a new line and \h a blank.
-static void plain_text(const char *ass, char ret[MAX_TEXT + 4])
+void subtitle_plain(const char *ass, char ret[SUBTITLE_BYTES])
 {
     size_t n = 0;
     for (int commas = 0; commas < 8 && *ass; ass++)
@@ -96,14 +94,14 @@ static void take_packet(struct extras *e, const struct source *s, AVPacket *pack
     AVSubtitle sub = {0};
     int got = 0;
     int64_t start, end;
-    char text[MAX_TEXT + 4];
+    char text[SUBTITLE_BYTES];
     if (!span_of(packet, st->time_base, origin_us, &start, &end) ||
         avcodec_decode_subtitle2(s->decoder, &sub, &got, packet) < 0 || !got)
         return;
     for (unsigned i = 0; i < sub.num_rects; i++) {
         if (!sub.rects[i]->ass)
             continue;
-        plain_text(sub.rects[i]->ass, text);
+        subtitle_plain(sub.rects[i]->ass, text);
         if (*text)
             subtitle_add(&e->tracks[s->track], start, end, text);
     }

@@ -34,6 +34,11 @@ enum kb_code extras_read(struct extras *ret, const char *film, int64_t start_us,
                          const struct cancel *cancel, struct kb_error *err);
 void extras_clear(struct extras *e);
 
+// The text of a line of ASS, as which FFmpeg's decoders give every subtitle: eight fields, then the
+// text, in which {…} is style, \N a new line and \h a blank. Cut between letters.
+#define SUBTITLE_BYTES 1004
+void subtitle_plain(const char *ass, char ret[SUBTITLE_BYTES]);
+
 // Append a copy of a subtitle. False: there are too many.
 bool subtitle_add(struct subtitle_track *t, int64_t start_us, int64_t end_us, const char *text);
 

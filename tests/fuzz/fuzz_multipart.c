@@ -1,5 +1,5 @@
-// Fuzz target: forms. The first line is the header Content-Type, the rest the body. However it is
-// cut, it must be told the same way. See main.c for how to run it.
+// Forms. The first line is the header Content-Type, the rest the body. However it is
+// cut, it must be told the same way.
 #include "base/text.h"
 #include "server/upload/multipart.h"
 #include "tests/fuzz/fuzz.h"

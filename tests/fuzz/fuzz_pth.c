@@ -1,4 +1,4 @@
-// Fuzz target: PyTorch checkpoints, both forms. See main.c for how to run it.
+// PyTorch checkpoints, both forms.
 #include "nn/import/import.h"
 #include "tests/fuzz/fuzz.h"
 

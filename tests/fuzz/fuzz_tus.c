@@ -1,4 +1,4 @@
-// Fuzz target: the header Upload-Metadata of tus. See main.c for how to run it.
+// The header Upload-Metadata of tus.
 #include "server/upload/tus.h"
 #include "tests/fuzz/fuzz.h"
 

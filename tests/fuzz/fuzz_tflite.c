@@ -1,0 +1,13 @@
+// A .tflite file, up to a run of the network in it. corpus/tflite is made by make_tflite.py.
+#include "nn/import/import.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/graph.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct kb_error err = {0};
+    CLEANUP(graph_free) struct graph *g = NULL;
+    if (tflite_graph(&g, data, size, &err) == KB_OK)
+        fuzz_graph(g);
+    return 0;
+}
