@@ -166,8 +166,10 @@ static const char *read_conversion(const char *s, struct conversion *ret, struct
         if (*s == ret->length && (*s == 'h' || *s == 'l'))
             ret->length = *s++ == 'h' ? 'H' : 'q';
     }
+    int length; // what is no conversion may be a letter of several bytes: none of them is left
+    utf8_next(s, &length);
     ret->type = *s;
-    return *s ? s + 1 : s;
+    return *s ? s + length : s;
 }
 
 static intmax_t take_integer(const struct conversion *c, struct values *v)
