@@ -120,7 +120,8 @@ static bool parse_shelved(struct file_name *ret, const char *name)
     const char *slash = strchr(name, '/');
     CLEANUP(kb_freep) char *shelf = slash ? kb_printf("%.*s", (int)(slash - name), name) : NULL;
     int64_t batch = shelf ? shelf_parse(shelf) : 0;
-    if (!batch || slash[1] == '.' || strchr(slash + 1, '/') || strlen(name) >= NAME_STEM)
+    if (!batch || !slash[1] || slash[1] == '.' || strchr(slash + 1, '/') ||
+        strlen(name) >= NAME_STEM)
         return false;
     for (const char *dot = strchr(slash + 2, '.'); dot; dot = strchr(dot + 1, '.'))
         for (size_t i = 0; i < ARRAY_LEN(patterns); i++) {
