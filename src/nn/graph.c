@@ -229,8 +229,8 @@ static enum kb_code infer_shape(const struct graph *g, const struct op *op, stru
     switch (op->kind) {
     case OP_CONV:
     case OP_DECONV:
-        if (!op->weight || op->out_c < 1 || op->groups < 1 || x->c % op->groups != 0 ||
-            op->out_c % op->groups != 0)
+        if ((!op->weight && !g->is_packed) || op->out_c < 1 || op->groups < 1 ||
+            x->c % op->groups != 0 || op->out_c % op->groups != 0)
             return misfit(op, _("weights and channels do not match"), err);
         y->c = op->out_c;
         return shape_window(op, x, y, err);

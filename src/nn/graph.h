@@ -84,6 +84,7 @@ struct graph {
     struct op *ops;            // in an order that can be run
     int inputs[8], outputs[8]; // values
     bool is_optimized;
+    bool is_packed; // its convolutions have no weights: a pack has them (pack.h)
 };
 
 struct graph *graph_create(void); // never NULL

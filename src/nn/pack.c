@@ -13,6 +13,7 @@
 #define PACK_MAGIC "KBPACK1"
 #define ALIGNMENT  64
 #define MAX_COUNT  (1 << 20) // values or operations of a network
+#define MAX_FLOATS (1 << 28) // of a value, as in graph.c
 
 struct header {
     char magic[8];
@@ -214,7 +215,8 @@ static bool take_value(struct pack *p, struct graph *g)
     added->h = v->h;
     added->w = v->w;
     added->c = v->c;
-    return v->h > 0 && v->w > 0 && v->c > 0;
+    return v->h > 0 && v->w > 0 && v->c > 0 && (int64_t)v->h * v->w <= MAX_FLOATS &&
+           (int64_t)v->h * v->w * v->c <= MAX_FLOATS;
 }
 
 // A copy of the next piece, which has n floats.
@@ -260,6 +262,33 @@ static bool take_op(struct pack *p, struct graph *g)
     return ok;
 }
 
+// What graph_finish() does not look at, since no importer gets it wrong.
+static bool op_fits(const struct op *op)
+{
+    bool axis_fits = op->axis == 'h' || op->axis == 'w' || op->axis == 'c';
+    return op->act >= ACT_NONE && op->act <= ACT_LEAKY_RELU &&
+           (op->act != ACT_PRELU || op->slope) && (op->kind != OP_CONCAT || axis_fits) &&
+           op->kind != OP_BATCHNORM; // folded, where a graph is packed
+}
+
+// A session believes a graph, and this one's numbers are those of a file. They must make a network
+// again, with the shapes that were stored, for of these are the weights.
+static bool graph_fits(struct graph *g)
+{
+    CLEANUP(kb_freep) struct value *stored = kb_alloc((size_t)g->n_values * sizeof(*stored));
+    memcpy(stored, g->values, (size_t)g->n_values * sizeof(*stored));
+    for (int i = 0; i < g->n_ops; i++)
+        if (!op_fits(&g->ops[i]))
+            return false;
+    if (graph_finish(g, NULL) != KB_OK)
+        return false;
+    for (int i = 0; i < g->n_values; i++)
+        if (g->values[i].h != stored[i].h || g->values[i].w != stored[i].w ||
+            g->values[i].c != stored[i].c)
+            return false;
+    return true;
+}
+
 struct graph *pack_take_graph(struct pack *p)
 {
     CLEANUP(graph_free) struct graph *g = graph_create();
@@ -284,5 +313,6 @@ struct graph *pack_take_graph(struct pack *p)
             (i < g->n_outputs && (g->outputs[i] < 0 || g->outputs[i] >= g->n_values)))
             return NULL;
     }
-    return TAKE(g);
+    g->is_packed = true;
+    return graph_fits(g) ? TAKE(g) : NULL;
 }
