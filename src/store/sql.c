@@ -63,7 +63,7 @@ enum kb_code store_error(struct store *s, struct kb_error *err)
     case SQLITE_NOMEM:
         return kb_no_memory(err);
     case SQLITE_IOERR:
-        if (number == ENOSPC || number == EDQUOT)
+        if (number == ENOSPC || number == EDQUOT || number == EFBIG)
             return kb_fail(err, KB_NO_SPACE,
                            _("no space left on the disk of '%s'; delete something and try again"),
                            s->folder);
