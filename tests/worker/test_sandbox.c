@@ -10,12 +10,19 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static char data[64], elsewhere[64];
+static int inherited[2]; // as a worker's to the server
 
 static const char *join(const char *folder, const char *name)
 {
@@ -97,6 +104,63 @@ static bool links_outward(void)
     return write_file(from) && link(from, join(elsewhere, "link")) == 0;
 }
 
+static bool links_inside(void)
+{
+    return symlink("/etc/passwd", join(data, "link")) == 0;
+}
+
+static bool names_a_file_twice(void)
+{
+    char from[256];
+    snprintf(from, sizeof(from), "%s/from", data);
+    return write_file(from) && link(from, join(data, "link")) == 0;
+}
+
+static bool makes_a_fifo(void)
+{
+    return mkfifo(join(data, "link"), 0600) == 0;
+}
+
+static bool starts_a_process(void)
+{
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    return child > 0;
+}
+
+static bool has_others_signalled(void)
+{
+    int ends[2];
+    return pipe(ends) == 0 && fcntl(ends[0], F_SETOWN, getppid()) == 0;
+}
+
+static bool watches_another(void)
+{
+    char c;
+    struct iovec mine = {&c, 1}, theirs = {data, 1};
+    return ptrace(PTRACE_SEIZE, getppid(), NULL, NULL) == 0 ||
+           process_vm_readv(getppid(), &mine, 1, &theirs, 1, 0) == 1;
+}
+
+static bool lets_itself_be_watched(void)
+{
+    return prctl(PR_SET_DUMPABLE, 1) == 0;
+}
+
+static bool limits_another(void)
+{
+    struct rlimit limit;
+    return prlimit(getppid(), RLIMIT_NOFILE, NULL, &limit) == 0;
+}
+
+// What no kernel of today knows is refused as such: a library then does without.
+static bool calls_what_is_new(void)
+{
+    errno = 0;
+    return syscall(599) != -1 || errno != ENOSYS;
+}
+
 static bool runs_programs(void)
 {
     char *arguments[] = {(char *)"true", NULL};
@@ -119,6 +183,20 @@ static bool opens_unix_sockets(void)
     return socket(AF_UNIX, SOCK_STREAM, 0) >= 0;
 }
 
+static bool talks_to_its_own(void)
+{
+    char c = 0;
+    return send(inherited[1], "x", 1, MSG_NOSIGNAL) == 1 && recv(inherited[0], &c, 1, 0) == 1;
+}
+
+static bool sends_to_addresses(void)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
+    errno = 0;
+    return sendto(inherited[1], "x", 1, MSG_NOSIGNAL, (struct sockaddr *)&to, sizeof(to)) == 1 ||
+           errno != EPERM;
+}
+
 static bool signals_others(void)
 {
     return kill(getppid(), 0) == 0;
@@ -139,7 +217,18 @@ static const struct {
     {"truncate elsewhere", empties_elsewhere, false, true},
     {"remove elsewhere", removes_elsewhere, false, true},
     {"change modes elsewhere", changes_modes, false, false},
-    {"link outward", links_outward, false, true},
+    {"link outward", links_outward, false, false},
+    {"make a link", links_inside, false, false},
+    {"give a file a second name", names_a_file_twice, false, false},
+    {"make a FIFO", makes_a_fifo, false, false},
+    {"start a process", starts_a_process, false, false},
+    {"have others signalled", has_others_signalled, false, false},
+    {"watch another process", watches_another, false, false},
+    {"let itself be watched", lets_itself_be_watched, false, false},
+    {"see another's limits", limits_another, false, false},
+    {"call what is new", calls_what_is_new, false, false},
+    {"talk through its own socket", talks_to_its_own, true, false},
+    {"send to an address", sends_to_addresses, false, false},
     {"run a program", runs_programs, false, false},
     {"connect", connects, false, false},
     {"open a local socket", opens_unix_sockets, false, false},
@@ -187,6 +276,8 @@ static void test_what_the_cage_lets_through(void **state)
     assert_true(writes_elsewhere());
     assert_true(connects());
     assert_true(signals_others());
+    assert_true(links_inside() && unlink(join(data, "link")) == 0);
+    assert_true(makes_a_fifo() && unlink(join(data, "link")) == 0);
 }
 
 // Nobody who forgets a field lets a stranger's file out.
@@ -214,11 +305,16 @@ static int set_up(void **state)
 {
     snprintf(data, sizeof(data), "/tmp/koubo-cage-XXXXXX");
     snprintf(elsewhere, sizeof(elsewhere), "/tmp/koubo-cage-XXXXXX");
-    return mkdtemp(data) && mkdtemp(elsewhere) ? 0 : -1;
+    return mkdtemp(data) && mkdtemp(elsewhere) &&
+                   socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, inherited) == 0
+               ? 0
+               : -1;
 }
 
 static int tear_down(void **state)
 {
+    close(inherited[0]);
+    close(inherited[1]);
     unlink(join(data, "from"));
     unlink(join(elsewhere, "old"));
     unlink(join(elsewhere, "new"));
