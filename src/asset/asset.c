@@ -315,20 +315,21 @@ enum kb_code asset_fail(struct store *s, const char *id, const struct kb_error *
     return code;
 }
 
-enum kb_code asset_next_fetch(struct store *s, struct asset *ret, struct kb_error *err)
+enum kb_code asset_next_fetch(struct store *s,
+                              bool (*wanted)(void *ctx, const char *id, const char *url), void *ctx,
+                              char ret_id[33], struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    char id[33];
     enum kb_code code = store_query(s, &q, err,
-                                    "SELECT id FROM asset WHERE state = 'fetching'"
-                                    " ORDER BY created_ms, rowid LIMIT 1",
+                                    "SELECT id, coalesce(source, '') FROM asset"
+                                    " WHERE state = 'fetching' ORDER BY created_ms, rowid",
                                     "");
-    if (code != KB_OK)
-        return code;
-    COPY(id, q, 0);
-    store_reset(&q);
-    code = asset_find(s, id, ret, err);
-    return code == KB_NOT_FOUND ? KB_EOF : code; // deleted in between
+    for (; code == KB_OK; code = store_step(s, q, err)) {
+        store_copy_column(ret_id, 33, q, 0);
+        if (!wanted || wanted(ctx, ret_id, (const char *)sqlite3_column_text(q, 1)))
+            break;
+    }
+    return code;
 }
 
 // --- sweeping

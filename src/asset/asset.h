@@ -64,8 +64,11 @@ enum kb_code asset_delete(struct store *s, const char *id, struct kb_error *err)
 // A fetch or synthesis that failed: state "bad" with this sentence.
 enum kb_code asset_fail(struct store *s, const char *id, const struct kb_error *why,
                         struct kb_error *err);
-// The next asset to fetch (state "fetching"), KB_EOF if none.
-enum kb_code asset_next_fetch(struct store *s, struct asset *ret, struct kb_error *err);
+// The first asset to fetch (state "fetching", oldest first) that wanted takes; NULL takes any.
+// KB_EOF: none. wanted must not use s.
+enum kb_code asset_next_fetch(struct store *s,
+                              bool (*wanted)(void *ctx, const char *id, const char *url), void *ctx,
+                              char ret_id[33], struct kb_error *err);
 // File the speech that was made at path as the content of a "making" asset: state "new".
 enum kb_code asset_set_content(struct store *s, const char *id, const char *path,
                                struct kb_error *err);

@@ -333,8 +333,8 @@ static bool place_copy(struct asset_upload *u, const char *path)
     int fd = beneath_open(u->folder, part, O_WRONLY | O_CREAT | O_TRUNC, 0640);
     if (fd < 0)
         return false;
-    bool ok =
-        file_copy(fd, u->fd, u->offset) && fsync(fd) == 0 && beneath_rename(u->folder, part, path);
+    bool ok = file_copy(fd, u->fd, u->offset, NULL) && fsync(fd) == 0 &&
+              beneath_rename(u->folder, part, path);
     int number = errno;
     close(fd);
     if (!ok)

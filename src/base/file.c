@@ -139,7 +139,7 @@ enum kb_code file_write_cached(const char *path, const void *data, size_t size,
     return write_and_rename(path, data, size, false, err);
 }
 
-bool file_copy(int to, int from, int64_t size)
+bool file_copy(int to, int from, int64_t size, const struct cancel *cancel)
 {
     struct stat st;
     if (fstat(from, &st) == 0 && st.st_size == size && ioctl(to, FICLONE, from) == 0)
@@ -155,6 +155,10 @@ bool file_copy(int to, int from, int64_t size)
         if (n <= 0 || !write_all(to, buffer, (size_t)n))
             return false;
         at += n;
+        if (at < size && cancel_requested(cancel)) {
+            errno = ECANCELED;
+            return false;
+        }
     }
     return true;
 }

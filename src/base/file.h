@@ -3,6 +3,7 @@
 #define BASE_FILE_H
 
 #include "base/base.h"
+#include "base/cancel.h"
 
 // A whole file mapped read-only. Zero-initialise; release with file_unmap().
 struct file_map {
@@ -35,9 +36,9 @@ enum kb_code file_write_cached(const char *path, const void *data, size_t size,
                                struct kb_error *err);
 
 // The first size bytes of from into the empty file to, whatever place from stands at. Costs nothing
-// where the disk lets files share blocks. False: errno says why, EIO if from is shorter; to is then
-// as far as it got, and its caller's to remove.
-bool file_copy(int to, int from, int64_t size);
+// where the disk lets files share blocks. False: errno says why, EIO if from is shorter, ECANCELED;
+// to is then as far as it got, and its caller's to remove.
+bool file_copy(int to, int from, int64_t size, const struct cancel *cancel);
 
 // Can a file be created in the folder of path? The folder is not created. KB_NOT_FOUND when it is
 // missing, KB_BAD_INPUT when it cannot be written, KB_NO_SPACE when less than min_free bytes are

@@ -276,11 +276,10 @@ void guard_text(char ret[GUARD_TEXT_BYTES], const struct sockaddr *address)
 enum kb_code guard_refuse(enum guard_place place, const char *text, struct kb_error *err)
 {
     static const char *const whose[] = {
-        [GUARD_PUBLIC] = N_("the network"),
         [GUARD_LAN] = N_("a private network"),
         [GUARD_SELF] = N_("the server's own machine"),
-        [GUARD_NOWHERE] = N_("no server: it is link-local, multicast or reserved"),
-        [GUARD_METADATA] = N_("the service that hands out the secrets of a cloud's machines"),
+        [GUARD_NOWHERE] = N_("link-local, multicast or reserved"),
+        [GUARD_METADATA] = N_("the metadata service of a cloud"),
     };
     return kb_fail(err, KB_BAD_INPUT,
                    _("the address leads to %s (%s), where koubo does not go unless it is started "

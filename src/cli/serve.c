@@ -1,9 +1,12 @@
 // koubo serve: the page, the API, the queue and its workers, until Ctrl-C.
 #include "cli/options.h"
 
+#include "base/log.h"
 #include "server/server.h"
 #include "store/store.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -14,6 +17,9 @@ struct serve_options {
     struct common_options common;
     struct server_params server;
     struct text proxies;
+    const char *token_file;
+    char *token; // of the command line or the environment, which do not hold it any more
+    bool token_was_seen;
 };
 
 enum {
@@ -22,6 +28,8 @@ enum {
     OPT_LISTEN,
     OPT_TOKEN,
     OPT_TRUSTED_PROXY,
+    OPT_TOKEN_FILE,
+    OPT_ALLOW_ADDRESS,
     OPT_WORKERS,
     OPT_MIN_FREE,
     OPT_KEEP_DAYS,
@@ -52,6 +60,15 @@ static const struct argp_option serve_options[] = {
     {"trusted-proxy", OPT_TRUSTED_PROXY, "ADDRESS|NETWORK", 0,
      N_("a proxy before this server, for instance 10.0.0.1 or 10.0.0.0/8: whose requests count as "
         "those of the address in X-Forwarded-For (several: give it again)"),
+     10},
+    {"token-file", OPT_TOKEN_FILE, "FILE", 0,
+     N_("the token is the first line of this file, so that it does not stand in the command line, "
+        "which other users of this machine can read"),
+     10},
+    {"allow-address", OPT_ALLOW_ADDRESS, "ADDRESS", 0,
+     N_("with a token, downloads, webhooks and mail go to public addresses only; allow one more: "
+        "192.168.1.5, 192.168.1.0/24, 127.0.0.1:9000 or lan (all private networks); may be given "
+        "several times"),
      10},
     {"page", OPT_PAGE, "FOLDER", 0, N_("the built page (default: beside the program)"), 10},
     {NULL, 0, NULL, 0, N_("Files:"), 11},
@@ -123,6 +140,23 @@ static void parse_limits(int key, char *arg, struct argp_state *state, struct se
                    arg);
 }
 
+// Everybody on this machine can read the command line of a process, so it is written over. It was
+// there for a moment: that is said when the log is open.
+static void take_token(struct serve_options *o, char *arg)
+{
+    free(o->token);
+    o->token = kb_strdup(arg);
+    o->token_was_seen = true;
+    memset(arg, '*', strlen(arg));
+}
+
+static void allow_address(const struct argp_state *state, struct guard *guard, const char *arg)
+{
+    struct kb_error err = {0};
+    if (guard_allow(guard, arg, &err) != KB_OK)
+        argp_error(state, "--allow-address: %s", err.text);
+}
+
 static error_t serve_parse(int key, char *arg, struct argp_state *state)
 {
     struct serve_options *o = state->input;
@@ -137,7 +171,13 @@ static error_t serve_parse(int key, char *arg, struct argp_state *state)
         o->server.listen = arg;
         return 0;
     case OPT_TOKEN:
-        o->server.token = arg;
+        take_token(o, arg);
+        return 0;
+    case OPT_TOKEN_FILE:
+        o->token_file = arg;
+        return 0;
+    case OPT_ALLOW_ADDRESS:
+        allow_address(state, &o->server.guard, arg);
         return 0;
     case OPT_TRUSTED_PROXY:
         text_addf(&o->proxies, "%s%s", o->proxies.size > 0 ? "," : "", arg);
@@ -183,17 +223,54 @@ static const struct argp serve_argp = {
     "koubo",
 };
 
-// A server that other machines can reach needs a token. *made is the one made up here.
-static void choose_token(struct server_params *p, char made[TOKEN_DIGITS + 1])
+#define TOKEN_FILE_BYTES 1024
+
+// The first line of a file, a new string.
+static enum kb_code read_token(const char *path, char **ret, struct kb_error *err)
 {
-    if (!p->token)
-        p->token = getenv("KOUBO_TOKEN");
-    if (p->token && !*p->token)
-        p->token = NULL;
-    if (p->token || !p->listen || server_is_loopback(p->listen))
-        return;
+    char line[TOKEN_FILE_BYTES] = "";
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return kb_fail(err, errno == ENOENT ? KB_NOT_FOUND : KB_BAD_INPUT,
+                       _("cannot open the file of the token '%s': %s"), path, kb_strerror(errno));
+    size_t n = fread(line, 1, sizeof(line) - 1, f);
+    fclose(f);
+    size_t end = strcspn(line, "\r\n");
+    if (end == 0 || end == sizeof(line) - 1 || (end == n && memchr(line, '\0', n)))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the file of the token '%s' must begin with a line of at most %d bytes "
+                         "that is the token"),
+                       path, TOKEN_FILE_BYTES - 2);
+    line[end] = '\0';
+    *ret = kb_strdup(line);
+    return KB_OK;
+}
+
+// A server that other machines can reach needs a token. *made is the one made up here. Neither the
+// environment, which workers would inherit, nor the command line holds it any more.
+static enum kb_code choose_token(struct serve_options *o, char made[TOKEN_DIGITS + 1],
+                                 struct kb_error *err)
+{
+    struct server_params *p = &o->server;
+    enum kb_code code = KB_OK;
+    if (o->token_file) {
+        kb_freep(&o->token);
+        o->token_was_seen = false;
+        code = read_token(o->token_file, &o->token, err);
+    } else if (!o->token) {
+        o->token = kb_strdup(getenv("KOUBO_TOKEN"));
+    }
+    char *shown = getenv("KOUBO_TOKEN");
+    if (shown) // /proc/PID/environ is this very memory
+        memset(shown, '*', strlen(shown));
+    unsetenv("KOUBO_TOKEN");
+    if (o->token && *o->token)
+        p->token = o->token;
+    if (code != KB_OK || p->token || !p->listen || server_is_loopback(p->listen))
+        return code;
     kb_random_hex(made, TOKEN_DIGITS);
     p->token = made;
+    return KB_OK;
 }
 
 static void wait_for_signal(void)
@@ -216,15 +293,21 @@ int cmd_serve(int argc, char **argv)
     CLEANUP(kb_freep) char *folder = NULL;
     if (!o.server.data)
         o.server.data = folder = store_default_folder();
-    choose_token(&o.server, made);
     o.server.proxies = text_get(&o.proxies);
     o.server.lang = cli_speak_both_languages();
 
     struct server *server = NULL;
     struct kb_error err = {0};
-    enum kb_code code = server_start(&server, &o.server, &err);
+    enum kb_code code = choose_token(&o, made, &err);
+    if (code == KB_OK)
+        code = server_start(&server, &o.server, &err);
+    kb_freep(&o.token); // the server has its own
     if (code != KB_OK)
         return cli_report(code, &err);
+    if (o.token_was_seen)
+        log_warn("%s", _("the token was given in the command line, where other users of this "
+                         "machine may have seen it: --token-file or KOUBO_TOKEN keep it to "
+                         "yourself"));
     if (*made) // to the terminal alone, not into the log file
         fprintf(stderr,
                 _("koubo: the token of this server, made for this run (--token sets your "

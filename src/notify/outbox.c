@@ -1,5 +1,5 @@
 // The outbox. What happened is written into the table "notice" in the transaction that makes it
-// happen, one row for each target, and sent later by whoever calls notify_send_due().
+// happen, one row for each target, and sent later by a notifier (notifier.c).
 #include "base/utf8.h"
 #include "notify/internal.h"
 #include "store/sql.h"
@@ -10,11 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SECOND_MS    1000LL
-#define NEXT_LOOK_MS (60 * SECOND_MS)
 #define MAX_FAILURES "10" // failed videos that a message names
-
-static const int pauses_s[] = {10, 30, 60, 5 * 60, 15 * 60, 60 * 60};
 
 // --- what happened
 
@@ -246,11 +242,11 @@ static void words_make(struct words *w, const json_t *message, const char *base_
         abort(); // memory is out: body was JSON before
 }
 
-static enum kb_code say(const json_t *target, const json_t *message, const char *base_url,
-                        const struct cancel *cancel, struct kb_error *err)
+enum kb_code message_say(const json_t *target, const json_t *message, const struct notify_way *way,
+                         const struct cancel *cancel, struct kb_error *err)
 {
     CLEANUP(words_free) struct words w = {0};
-    words_make(&w, message, base_url);
+    words_make(&w, message, way->base_url);
     struct message m = {
         .event = text_of(message, "event"),
         .delivery = text_of(message, "delivery"),
@@ -259,10 +255,10 @@ static enum kb_code say(const json_t *target, const json_t *message, const char 
         .url = w.url,
         .body = w.body,
     };
-    return message_send(target, &m, cancel, err);
+    return message_send(target, &m, way->guard, cancel, err);
 }
 
-enum kb_code notify_test(const char *json, const char *base_url, struct text *ret,
+enum kb_code notify_test(const char *json, const struct notify_way *way, struct text *ret,
                          struct kb_error *err)
 {
     json_auto_t *config = NULL, *list = json_array();
@@ -278,7 +274,7 @@ enum kb_code notify_test(const char *json, const char *base_url, struct text *re
         json_auto_t *message = json_pack("{s:s, s:s, s:I}", "event", "test", "delivery", delivery,
                                          "time", (json_int_t)kb_wall_ms());
         struct kb_error why = {0};
-        bool ok = say(target, message, base_url, NULL, &why) == KB_OK;
+        bool ok = message_say(target, message, way, NULL, &why) == KB_OK;
         CLEANUP(kb_freep) char *sentence = utf8_clean(why.text);
         json_array_append_new(list, json_pack("{s:s, s:b, s:s?}", "target", notify_kinds[i], "ok",
                                               ok, "error", ok ? NULL : sentence));
@@ -288,99 +284,4 @@ enum kb_code notify_test(const char *json, const char *base_url, struct text *re
         return kb_fail(err, KB_INTERNAL, "the outcome of a test could not be written as JSON");
     text_add(ret, result);
     return KB_OK;
-}
-
-// --- sending
-
-struct notice {
-    int64_t id;
-    int attempts; // before this one
-    json_t *target, *message;
-};
-
-static void notice_free(struct notice *n)
-{
-    json_decref(n->target);
-    json_decref(n->message);
-}
-
-static enum kb_code next_due(struct store *s, struct notice *ret, struct kb_error *err)
-{
-    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    enum kb_code code = store_query(s, &q, err,
-                                    "SELECT id, attempts, target, message FROM notice WHERE"
-                                    " state = 'due' AND next_ms <= ? ORDER BY next_ms, id LIMIT 1",
-                                    "i", kb_wall_ms());
-    if (code != KB_OK)
-        return code;
-    ret->id = sqlite3_column_int64(q, 0);
-    ret->attempts = sqlite3_column_int(q, 1);
-    ret->target = json_loads((const char *)sqlite3_column_text(q, 2), 0, NULL);
-    ret->message = json_loads((const char *)sqlite3_column_text(q, 3), 0, NULL);
-    return KB_OK;
-}
-
-// It is over: the row stays as a record for a while, without the secrets of its target.
-static enum kb_code finish(struct store *s, const struct notice *n, const char *state,
-                           const char *error, struct kb_error *err)
-{
-    return store_exec(s, NULL, err,
-                      "UPDATE notice SET state = ?, attempts = attempts + 1, next_ms = ?,"
-                      " error = ?, target = json_object('kind', ?) WHERE id = ?",
-                      "titti", state, kb_wall_ms(), error, text_of(n->target, "kind"), n->id);
-}
-
-static enum kb_code put_off(struct store *s, const struct notice *n, const struct kb_error *why,
-                            struct kb_error *err)
-{
-    const char *kind = text_of(n->target, "kind");
-    CLEANUP(kb_freep) char *kept = sentence_of(why), *said = sentence_for_log(why);
-    if (n->attempts >= (int)ARRAY_LEN(pauses_s)) {
-        log_warn(_("a message to '%s' was given up after %d attempts: %s"), kind, n->attempts + 1,
-                 said);
-        return finish(s, n, "given_up", kept, err);
-    }
-    int pause_s = pauses_s[KB_MAX(n->attempts, 0)];
-    log_warn(_("a message to '%s' could not be sent and is sent again in %d seconds: %s"), kind,
-             pause_s, said);
-    return store_exec(s, NULL, err,
-                      "UPDATE notice SET attempts = attempts + 1, next_ms = ?, error = ?"
-                      " WHERE id = ?",
-                      "iti", kb_wall_ms() + pause_s * SECOND_MS, kept, n->id);
-}
-
-static enum kb_code send_one(struct store *s, const struct notice *n, const char *base_url,
-                             const struct cancel *cancel, struct kb_error *err)
-{
-    struct kb_error why = {0};
-    if (!n->target || !n->message)
-        return finish(s, n, "given_up", "not JSON", err);
-    enum kb_language before = kb_language_set_thread(kb_language_of(text_of(n->message, "lang")));
-    enum kb_code code = say(n->target, n->message, base_url, cancel, &why);
-    kb_language_set_thread(before);
-    if (code == KB_CANCELLED)
-        return kb_fail(err, KB_CANCELLED, "%s", why.text);
-    return code == KB_OK ? finish(s, n, "sent", NULL, err) : put_off(s, n, &why, err);
-}
-
-enum kb_code notify_send_due(struct store *s, const char *base_url, const struct cancel *cancel,
-                             int64_t *ret_next_ms, struct kb_error *err)
-{
-    enum kb_code code = KB_OK;
-    while (code == KB_OK) {
-        CLEANUP(notice_free) struct notice n = {0};
-        code = cancel_check(cancel, err);
-        if (code == KB_OK)
-            code = next_due(s, &n, err);
-        if (code == KB_OK)
-            code = send_one(s, &n, base_url, cancel, err);
-    }
-    if (code != KB_EOF)
-        return code;
-    int64_t next_ms = 0, latest_ms = kb_wall_ms() + NEXT_LOOK_MS;
-    code = store_query_int(s, &next_ms, err, "SELECT min(next_ms) FROM notice WHERE state = 'due'",
-                           "");
-    if (code == KB_OK)
-        *ret_next_ms = next_ms > 0 ? KB_MIN(next_ms, latest_ms) : latest_ms;
-    return code;
 }

@@ -4,6 +4,7 @@
 // Addresses of robots hold their key, so no address is ever part of a sentence.
 #include "base/bytes.h"
 #include "base/utf8.h"
+#include "notify/gate.h"
 #include "notify/internal.h"
 #include "notify/reason.h"
 
@@ -64,6 +65,12 @@ static enum kb_code hmac(unsigned char ret[HMAC_BYTES], const char *key, const c
 
 // --- the transfer
 
+// What all kinds of targets need beside their configuration.
+struct way {
+    struct gate *gate;
+    const struct cancel *cancel;
+};
+
 static size_t keep_answer(char *data, size_t size, size_t n, void *opaque)
 {
     struct text *answer = opaque;
@@ -81,7 +88,7 @@ static int check_cancel(void *opaque, curl_off_t down_total, curl_off_t down, cu
 
 // What is the same for every transfer.
 static CURL *transfer(const char *url, const char *protocols, struct text *answer,
-                      const struct cancel *cancel)
+                      const struct way *way)
 {
     pthread_once(&curl_once, curl_set_up);
     CURL *c = curl_easy_init();
@@ -98,19 +105,22 @@ static CURL *transfer(const char *url, const char *protocols, struct text *answe
     curl_easy_setopt(c, CURLOPT_WRITEDATA, answer);
     curl_easy_setopt(c, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, check_cancel);
-    curl_easy_setopt(c, CURLOPT_XFERINFODATA, (void *)cancel);
+    curl_easy_setopt(c, CURLOPT_XFERINFODATA, (void *)way->cancel);
     curl_easy_setopt(c, CURLOPT_USERAGENT, "koubo");
+    gate_set(c, way->gate);
     return c;
 }
 
-static enum kb_code perform(CURL *c, struct kb_error *err)
+static enum kb_code perform(CURL *c, const struct way *way, struct kb_error *err)
 {
     CURLcode result = curl_easy_perform(c);
     if (result == CURLE_OK)
         return KB_OK;
     if (result == CURLE_ABORTED_BY_CALLBACK)
         return kb_fail(err, KB_CANCELLED, _("cancelled"));
-    long answer = 0; // of a mail server, to whatever it refused
+    if (gate_check(way->gate, err) != KB_OK)
+        return KB_UNAVAILABLE; // an owner who allows it later will still have the message sent
+    long answer = 0;           // of a mail server, to whatever it refused
     curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &answer);
     if (answer >= 400)
         return kb_fail(err, KB_UNAVAILABLE,
@@ -120,20 +130,21 @@ static enum kb_code perform(CURL *c, struct kb_error *err)
 }
 
 static enum kb_code post(const char *url, struct curl_slist **headers, const char *body,
-                         struct text *answer, const struct cancel *cancel, struct kb_error *err)
+                         struct text *answer, const struct way *way, struct kb_error *err)
 {
-    CLEANUP(curl_done) CURL *c = transfer(url, "http,https", answer, cancel);
+    CLEANUP(curl_done) CURL *c = transfer(url, "http,https", answer, way);
     add_header(headers, "Content-Type: application/json; charset=utf-8");
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, *headers);
     curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(body));
     curl_easy_setopt(c, CURLOPT_POSTFIELDS, body);
-    enum kb_code code = perform(c, err);
+    enum kb_code code = perform(c, way, err);
     if (code != KB_OK)
         return code;
     long status = 0;
     curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
+    bool this_one = status == 400 || status == 413 || status == 415 || status == 422;
     if (status < 200 || status > 299)
-        return kb_fail(err, KB_UNAVAILABLE,
+        return kb_fail(err, this_one ? KB_BAD_INPUT : KB_UNAVAILABLE,
                        _("the server of the address answered with HTTP status %ld; check the "
                          "address"),
                        status);
@@ -143,7 +154,7 @@ static enum kb_code post(const char *url, struct curl_slist **headers, const cha
 // --- webhook
 
 static enum kb_code send_webhook(const json_t *target, const struct message *m,
-                                 const struct cancel *cancel, struct kb_error *err)
+                                 const struct way *way, struct kb_error *err)
 {
     CLEANUP(headers_free) struct curl_slist *headers = NULL;
     CLEANUP(text_free) struct text answer = {0};
@@ -162,7 +173,7 @@ static enum kb_code send_webhook(const json_t *target, const struct message *m,
         CLEANUP(kb_freep) char *signature = kb_printf("X-Koubo-Signature: sha256=%s", hex);
         add_header(&headers, signature);
     }
-    return post(field(target, "url"), &headers, m->body, &answer, cancel, err);
+    return post(field(target, "url"), &headers, m->body, &answer, way, err);
 }
 
 // --- robots of group chats
@@ -196,7 +207,7 @@ static enum kb_code check_robot(const char *url, const struct text *answer, stru
         if (json_integer_value(number) == 0)
             return KB_OK;
         CLEANUP(kb_freep) char *text = without_key(field(root, texts[i]), url);
-        return kb_fail(err, KB_UNAVAILABLE, _("the robot refused the message: %.*s (code %lld)"),
+        return kb_fail(err, KB_BAD_INPUT, _("the robot refused the message: %.*s (code %lld)"),
                        utf8_fit(text, 300), text, (long long)json_integer_value(number));
     }
     return kb_fail(err, KB_UNAVAILABLE,
@@ -239,7 +250,7 @@ static char *markdown(const struct message *m)
 }
 
 // Sends body (taken) and looks at the robot's answer.
-static enum kb_code post_robot(const char *url, json_t *body, const struct cancel *cancel,
+static enum kb_code post_robot(const char *url, json_t *body, const struct way *way,
                                struct kb_error *err)
 {
     CLEANUP(headers_free) struct curl_slist *headers = NULL;
@@ -248,21 +259,21 @@ static enum kb_code post_robot(const char *url, json_t *body, const struct cance
     json_decref(body);
     if (!json)
         return kb_fail(err, KB_INTERNAL, "a message could not be written as JSON");
-    enum kb_code code = post(url, &headers, json, &answer, cancel, err);
+    enum kb_code code = post(url, &headers, json, &answer, way, err);
     return code == KB_OK ? check_robot(url, &answer, err) : code;
 }
 
-static enum kb_code send_wecom(const json_t *target, const struct message *m,
-                               const struct cancel *cancel, struct kb_error *err)
+static enum kb_code send_wecom(const json_t *target, const struct message *m, const struct way *way,
+                               struct kb_error *err)
 {
     CLEANUP(kb_freep) char *content = markdown(m);
     json_t *body =
         json_pack("{s:s, s:{s:s}}", "msgtype", "markdown", "markdown", "content", content);
-    return post_robot(field(target, "url"), body, cancel, err);
+    return post_robot(field(target, "url"), body, way, err);
 }
 
 static enum kb_code send_dingtalk(const json_t *target, const struct message *m,
-                                  const struct cancel *cancel, struct kb_error *err)
+                                  const struct way *way, struct kb_error *err)
 {
     const char *plain = field(target, "url"), *secret = field(target, "secret");
     CLEANUP(kb_freep) char *url = NULL;
@@ -284,11 +295,11 @@ static enum kb_code send_dingtalk(const json_t *target, const struct message *m,
     CLEANUP(kb_freep) char *text = markdown(m);
     json_t *body = json_pack("{s:s, s:{s:s, s:s}}", "msgtype", "markdown", "markdown", "title",
                              title, "text", text);
-    return post_robot(url ? url : plain, body, cancel, err);
+    return post_robot(url ? url : plain, body, way, err);
 }
 
 static enum kb_code send_feishu(const json_t *target, const struct message *m,
-                                const struct cancel *cancel, struct kb_error *err)
+                                const struct way *way, struct kb_error *err)
 {
     const char *secret = field(target, "secret");
     // "<at user_id=…>" works in texts as well.
@@ -311,7 +322,7 @@ static enum kb_code send_feishu(const json_t *target, const struct message *m,
         json_object_set_new(body, "timestamp", json_string(now));
         json_object_set_new(body, "sign", json_string(sign));
     }
-    return post_robot(field(target, "url"), body, cancel, err);
+    return post_robot(field(target, "url"), body, way, err);
 }
 
 // --- mail
@@ -331,8 +342,8 @@ static size_t read_mail(char *buffer, size_t size, size_t n, void *opaque)
     return take;
 }
 
-static enum kb_code send_email(const json_t *target, const struct message *m,
-                               const struct cancel *cancel, struct kb_error *err)
+static enum kb_code send_email(const json_t *target, const struct message *m, const struct way *way,
+                               struct kb_error *err)
 {
     const json_t *to = json_object_get(target, "to");
     CLEANUP(headers_free) struct curl_slist *recipients = NULL;
@@ -344,7 +355,7 @@ static enum kb_code send_email(const json_t *target, const struct message *m,
     struct mail_source source = {text_get(&mail), mail.size};
     bool plain = json_is_false(json_object_get(target, "tls"));
     CLEANUP(curl_done)
-    CURL *c = transfer(field(target, "smtp"), "smtp,smtps", &answer, cancel);
+    CURL *c = transfer(field(target, "smtp"), "smtp,smtps", &answer, way);
     // ALL: without STARTTLS there is no mail, and no password either.
     curl_easy_setopt(c, CURLOPT_USE_SSL, (long)(plain ? CURLUSESSL_NONE : CURLUSESSL_ALL));
     curl_easy_setopt(c, CURLOPT_MAIL_FROM, field(target, "from"));
@@ -356,15 +367,17 @@ static enum kb_code send_email(const json_t *target, const struct message *m,
     curl_easy_setopt(c, CURLOPT_UPLOAD, 1L);
     curl_easy_setopt(c, CURLOPT_READFUNCTION, read_mail);
     curl_easy_setopt(c, CURLOPT_READDATA, &source);
-    return perform(c, err);
+    return perform(c, way, err);
 }
 
-enum kb_code message_send(const json_t *target, const struct message *m,
+enum kb_code message_send(const json_t *target, const struct message *m, const struct guard *guard,
                           const struct cancel *cancel, struct kb_error *err)
 {
+    struct gate gate = {.guard = guard};
+    const struct way way = {&gate, cancel};
     static const struct {
         const char *kind;
-        enum kb_code (*send)(const json_t *, const struct message *, const struct cancel *,
+        enum kb_code (*send)(const json_t *, const struct message *, const struct way *,
                              struct kb_error *);
     } kinds[] = {{"webhook", send_webhook},
                  {"email", send_email},
@@ -373,6 +386,6 @@ enum kb_code message_send(const json_t *target, const struct message *m,
                  {"feishu", send_feishu}};
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
         if (strcmp(field(target, "kind"), kinds[i].kind) == 0)
-            return kinds[i].send(target, m, cancel, err);
+            return kinds[i].send(target, m, &way, err);
     return kb_fail(err, KB_INTERNAL, "a message to an unknown kind of target");
 }

@@ -1,5 +1,7 @@
-// Downloads the addresses that users gave instead of files, sends notices that are due, and puts
-// results of the Duix API into the shared folder. Two threads of its own.
+// What the server does in the network and for shared folders by itself: downloads the addresses
+// that users gave instead of files, sends notices that are due, and puts results of the Duix API
+// into the shared folder. Each has threads of its own, so that none waits for another: four that
+// download (two from one host at most), one for notices (and the notifier's), one for the folder.
 #ifndef SERVER_COURIER_H
 #define SERVER_COURIER_H
 

@@ -54,6 +54,7 @@ static void params_copy(struct server_params *to, const struct server_params *fr
     to->upload_bytes = from->upload_bytes > 0 ? from->upload_bytes : UPLOAD_BYTES;
     to->uploads_per_client = from->uploads_per_client > 0 ? from->uploads_per_client : UPLOADS;
     to->first_backup_ms = from->first_backup_ms > 0 ? from->first_backup_ms : FIRST_BACKUP_MS;
+    to->guard.trusting = !from->token && !(from->proxies && *from->proxies);
     to->supervisor.data = to->data;
     to->supervisor.worker.data = to->data;
     to->supervisor.program = kb_strdup(from->supervisor.program);

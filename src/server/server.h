@@ -4,16 +4,20 @@
 #define SERVER_SERVER_H
 
 #include "base/cancel.h"
+#include "base/guard.h"
 #include "worker/supervisor.h"
 
 struct server_params {
-    const char *data;       // folder
-    const char *listen;     // NULL = 127.0.0.1
-    int port;               // 0 = any free one
-    const char *token;      // NULL: none, only allowed on loopback
-    const char *proxies;    // addresses and networks of trusted proxies, with commas; NULL = none
-    const char *page;       // folder of the built page; NULL = beside the program
-    const char *share;      // folder whose files /easy may name; NULL = none
+    const char *data;    // folder
+    const char *listen;  // NULL = 127.0.0.1
+    int port;            // 0 = any free one
+    const char *token;   // NULL: none, only allowed on loopback
+    const char *proxies; // addresses and networks of trusted proxies, with commas; NULL = none
+    const char *page;    // folder of the built page; NULL = beside the program
+    const char *share;   // folder whose files /easy may name; NULL = none
+    struct guard
+        guard; // where downloads and notices may go; trusting is filled in: no token, no proxy
+    int64_t crowded_ms;     // how long a download may be slow while others wait; 0 = a minute
     int64_t upload_bytes;   // largest upload; 0 = 20 GiB
     int uploads_per_client; // unfinished ones at a time; 0 = 200
     struct supervisor_params supervisor;

@@ -111,7 +111,7 @@ static void test_copies(void **state)
         assert_int_equal(write(from, bytes, (size_t)sizes[i]), sizes[i]);
         // wherever from stands, and it stands there afterwards
         lseek(from, sizes[i] / 2, SEEK_SET);
-        assert_true(file_copy(to, from, sizes[i]));
+        assert_true(file_copy(to, from, sizes[i], NULL));
         assert_int_equal(lseek(from, 0, SEEK_CUR), sizes[i] / 2);
         assert_int_equal(lseek(to, 0, SEEK_END), sizes[i]);
         assert_int_equal(pread(to, again, (size_t)sizes[i], 0), sizes[i]);
@@ -124,9 +124,9 @@ static void test_copies_a_part(void **state)
 {
     int from = open_new("from"), to = open_new("to"), more = open_new("more");
     assert_int_equal(write(from, "0123456789", 10), 10);
-    assert_true(file_copy(to, from, 4)); // it grows while it is copied
+    assert_true(file_copy(to, from, 4, NULL)); // it grows while it is copied
     assert_int_equal(lseek(to, 0, SEEK_END), 4);
-    assert_false(file_copy(more, from, 11)); // it was cut
+    assert_false(file_copy(more, from, 11, NULL)); // it was cut
     assert_int_equal(errno, EIO);
     close(from), close(to), close(more);
 }
@@ -136,7 +136,7 @@ static void test_a_full_disk(void **state)
     int from = open_new("from"), full = open("/dev/full", O_WRONLY | O_CLOEXEC);
     assert_int_equal(write(from, "0123456789", 10), 10);
     errno = 0;
-    assert_false(file_copy(full, from, 10));
+    assert_false(file_copy(full, from, 10, NULL));
     assert_int_equal(errno, ENOSPC);
     close(from), close(full);
 }

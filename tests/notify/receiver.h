@@ -260,11 +260,23 @@ static inline int64_t ended_batch(struct queue_test *t)
     return batch;
 }
 
+// All that is due is tried once, by a notifier that knows nothing of earlier failures.
+static inline void send_due_by(struct queue_test *t, const struct guard *guard)
+{
+    const struct notify_way way = {"http://127.0.0.1:7860/", guard};
+    struct notifier *n = NULL;
+    bool idle = false;
+    assert_ok(t->err, notifier_start(&n, &way, &t->err));
+    while (!idle)
+        assert_ok(t->err, notifier_turn(n, t->s, 10, &idle, &t->err));
+    notifier_stop(&n, t->s);
+}
+
+static const struct guard trusting = {.trusting = true};
+
 static inline void send_due(struct queue_test *t)
 {
-    int64_t next_ms = 0;
-    assert_ok(t->err, notify_send_due(t->s, "http://127.0.0.1:7860/", NULL, &next_ms, &t->err));
-    assert_true(next_ms > kb_wall_ms());
+    send_due_by(t, &trusting);
 }
 
 // For main(): sentences are compared in English, what fails here on purpose is not logged, and a

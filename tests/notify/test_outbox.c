@@ -98,13 +98,111 @@ static void test_in_the_transaction(void **state)
 
     // and none is tried while the sender shall stop
     assert_ok(t->err, notify_batch_ended(t->s, batch, &t->err));
-    struct cancel cancel = {0};
-    int64_t next_ms;
-    cancel_request(&cancel);
-    assert_fails(t->err, KB_CANCELLED, "", notify_send_due(t->s, NULL, &cancel, &next_ms, &t->err));
+    const struct notify_way way = {NULL, &trusting};
+    struct notifier *n = NULL;
+    assert_ok(t->err, notifier_start(&n, &way, &t->err));
+    notifier_cancel(n);
+    assert_fails(t->err, KB_CANCELLED, "", notifier_turn(n, t->s, 0, NULL, &t->err));
+    notifier_stop(&n, t->s);
     assert_int_equal(ask(t, "SELECT attempts FROM notice WHERE state = 'due'"), 0);
     send_due(t); // nobody listens on port 1
     assert_int_equal(ask(t, "SELECT attempts FROM notice WHERE state = 'due' AND error <> ''"), 1);
+}
+
+// A socket that takes connections and never answers.
+static int silent_start(int *ret_port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    *ret_port = ntohs(address.sin_port);
+    return fd;
+}
+
+// What is sent to a server that does not answer holds up nothing else, and takes one sender.
+static void test_a_silent_target(void **state)
+{
+    struct queue_test *t = *state;
+    const struct notify_way way = {NULL, &trusting};
+    struct server s = {.answers = {"200 {\"errcode\":0}", "200 {\"errcode\":0}",
+                                   "200 {\"errcode\":0}", "200 {\"errcode\":0}"}};
+    int silent_port, silent = silent_start(&silent_port);
+    struct notifier *n = NULL;
+    server_start(&s);
+    int64_t batch = ended_batch(t), begin = kb_now_us();
+    for (int i = 0; i < 20;
+         i++) { // more than there are senders, at different addresses of one server
+        set_notify(t, "{\"webhook\":{\"url\":\"http://127.0.0.1:%d/%d\"}}", silent_port, i / 2);
+        assert_ok(t->err, notify_batch_ended(t->s, batch, &t->err));
+    }
+    set_notify(t, "{\"wecom\":{\"url\":\"http://127.0.0.1:%d/\"}}", s.port);
+    for (int i = 0; i < 4; i++)
+        assert_ok(t->err, notify_batch_ended(t->s, batch, &t->err));
+    assert_ok(t->err, notifier_start(&n, &way, &t->err));
+    while (ask(t, "SELECT count(*) FROM notice WHERE state = 'sent'") < 4)
+        assert_ok(t->err, notifier_turn(n, t->s, 100, NULL, &t->err));
+    assert_int_equal(n_calls(&s), 4);
+    assert_true(kb_now_us() - begin < 10 * 1000000); // one time-out is 15 s
+    struct pollfd p = {.fd = silent, .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 5000), 1);
+    close(accept(silent, NULL, NULL));
+    assert_int_equal(poll(&p, 1, 0), 0); // one at a time
+    begin = kb_now_us();
+    notifier_stop(&n, t->s);
+    assert_true(kb_now_us() - begin < 10 * 1000000);
+    close(silent);
+    server_stop(&s);
+}
+
+// A target that is down is not asked for each message; those that are too late are given up.
+static void test_a_target_rests(void **state)
+{
+    struct queue_test *t = *state;
+    set_notify(t, "{\"webhook\":{\"url\":\"http://127.0.0.1:1/\"}}"); // nobody listens
+    int64_t batch = ended_batch(t);
+    for (int i = 0; i < 6; i++)
+        assert_ok(t->err, notify_batch_ended(t->s, batch, &t->err));
+    run_sql(t, "UPDATE notice SET message = json_set(message, '$.time', 5) WHERE id > 4");
+    int64_t before = kb_wall_ms();
+    send_due(t);
+    assert_int_equal(ask(t, "SELECT attempts FROM notice WHERE id = 1"), 1);
+    assert_int_equal(ask(t, "SELECT sum(attempts) FROM notice WHERE id > 1"), 0);
+    assert_int_equal(ask(t, "SELECT count(*) FROM notice WHERE state = 'due' AND id < 5"), 4);
+    assert_int_equal(ask(t, "SELECT count(*) FROM notice WHERE state = 'given_up' AND id > 4"
+                            " AND target NOT LIKE '%%http%%' AND error <> ''"),
+                     2);
+    assert_in_range(ask(t, "SELECT min(next_ms) FROM notice WHERE state = 'due'"), before + 10000,
+                    kb_wall_ms() + 10000);
+
+    // A new message for it does not begin a new row of attempts; one that is refused for itself
+    // (400) does not keep back the next.
+    const struct notify_way way = {NULL, &trusting};
+    struct notifier *n = NULL;
+    bool idle = false;
+    run_sql(t, "DELETE FROM notice");
+    assert_ok(t->err, notifier_start(&n, &way, &t->err));
+    for (int i = 0; i < 2; i++, idle = false) {
+        assert_ok(t->err, notify_batch_ended(t->s, batch, &t->err));
+        for (int64_t until = kb_now_us() + 300000; !idle || (i > 0 && kb_now_us() < until);)
+            assert_ok(t->err, notifier_turn(n, t->s, 10, &idle, &t->err));
+    }
+    assert_int_equal(ask(t, "SELECT count(*) FROM notice WHERE attempts = 1"), 1);
+    assert_int_equal(ask(t, "SELECT count(*) FROM notice WHERE attempts = 0"), 1);
+    notifier_stop(&n, t->s);
+
+    struct server s = {.answers = {"400", "200", "200"}};
+    server_start(&s);
+    run_sql(t, "DELETE FROM notice");
+    set_notify(t, "{\"webhook\":{\"url\":\"http://127.0.0.1:%d/\"}}", s.port);
+    for (int i = 0; i < 3; i++)
+        assert_ok(t->err, notify_batch_ended(t->s, batch, &t->err));
+    send_due(t);
+    assert_int_equal(n_calls(&s), 3);
+    assert_int_equal(ask(t, "SELECT count(*) FROM notice WHERE state = 'sent'"), 2);
+    server_stop(&s);
 }
 
 // The words of the page and the command line, in the language of the batch.
@@ -137,10 +235,8 @@ int main(void)
 {
     receiver_prepare();
     const struct CMUnitTest tests[] = {
-        TEST(test_given_up),
-        TEST(test_events_and_batch),
-        TEST(test_in_the_transaction),
-        TEST(test_words),
+        TEST(test_given_up),        TEST(test_events_and_batch), TEST(test_in_the_transaction),
+        TEST(test_a_silent_target), TEST(test_a_target_rests),   TEST(test_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

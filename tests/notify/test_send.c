@@ -6,6 +6,7 @@
 #include "tests/chinese.h"
 
 #include <ctype.h>
+#include <fcntl.h>
 
 static void test_webhook(void **state)
 {
@@ -308,6 +309,90 @@ static void test_sentences_hold_no_secret(void **state)
     server_stop(&robot);
 }
 
+static const char *const all_kinds[] = {
+    "{\"webhook\":{\"url\":\"http://127.0.0.1:%d/hook?token=webhooktoken1234\","
+    "\"secret\":\"webhooksecret\"}}",
+    "{\"email\":{\"smtp\":\"smtp://127.0.0.1:%d\",\"tls\":false,\"user\":\"u\","
+    "\"password\":\"mailpassword\",\"from\":\"k@example.com\",\"to\":[\"a@example.com\"]}}",
+    "{\"wecom\":{\"url\":\"http://127.0.0.1:%d/send?key=wecomkey12345678\"}}",
+    "{\"dingtalk\":{\"url\":\"http://127.0.0.1:%d/send?access_token=dingtalktoken123\","
+    "\"secret\":\"SECdingtalk\"}}",
+    "{\"feishu\":{\"url\":\"http://127.0.0.1:%d/hook/feishuhookkey123\","
+    "\"secret\":\"feishusecret\"}}",
+};
+
+// A server whose users are strangers knocks at none of its own ports, whatever it is told to send;
+// one whose owner allows the port, does.
+static void test_guarded(void **state)
+{
+    struct queue_test *t = *state;
+    static const struct guard strict;
+    int64_t batch = ended_batch(t);
+    for (size_t i = 0; i < ARRAY_LEN(all_kinds); i++) {
+        struct server s = {.answers = {"200 {\"errcode\":0}"},
+                           .mail = strstr(all_kinds[i], "smtp://"),
+                           .asks = strstr(all_kinds[i], "smtp://")};
+        struct guard allowing = {0};
+        char rule[50];
+        server_start(&s);
+        set_notify(t, all_kinds[i], s.port);
+        snprintf(rule, sizeof(rule), "127.0.0.1:%d", s.port);
+        assert_ok(t->err, guard_allow(&allowing, rule, &t->err));
+        run_sql(t, "DELETE FROM notice");
+        assert_ok(t->err, notify_batch_ended(t->s, batch, &t->err));
+        send_due_by(t, &strict);
+        assert_int_equal(n_calls(&s), 0);
+        assert_int_equal(ask(t, "SELECT count(*) FROM notice WHERE state = 'due' AND"
+                                " say(error) LIKE '%%--allow-address 127.0.0.1:%%'"),
+                         1);
+        run_sql(t, "UPDATE notice SET next_ms = 1");
+        send_due_by(t, &allowing);
+        assert_has(call(&s, 0), s.mail ? "EHLO" : "POST");
+        server_stop(&s);
+    }
+}
+
+// Whatever is logged, the most of it, too: no secret and no key is among it.
+static void test_the_log_holds_no_secret(void **state)
+{
+    struct queue_test *t = *state;
+    static const char *const secrets[] = {
+        "webhooktoken1234",   "webhooksecret",    "mailpassword",
+        "AG1haWxwYXNzd29yZA", "wecomkey12345678", "SECdingtalk",
+        "dingtalktoken123",   "feishuhookkey123", "feishusecret",
+    };
+    CLEANUP(kb_freep) char *path = kb_printf("%s/debug.log", t->s->folder);
+    CLEANUP(text_free) struct text log = {0};
+    assert_ok(t->err, log_open(t->s->folder, "debug.log", false, 1 << 20, &t->err));
+    log_set_level(LOG_DEBUG);
+    int64_t batch = ended_batch(t);
+    for (size_t i = 0; i < ARRAY_LEN(all_kinds); i++) {
+        struct server s = {.answers = {"500", "200 {\"errcode\":0}"},
+                           .mail = strstr(all_kinds[i], "smtp://"),
+                           .asks = strstr(all_kinds[i], "smtp://")};
+        server_start(&s);
+        set_notify(t, all_kinds[i], s.port);
+        run_sql(t, "DELETE FROM notice");
+        assert_ok(t->err, notify_batch_ended(t->s, batch, &t->err));
+        for (int k = 0; k < 2; k++) { // refused, then taken
+            run_sql(t, "UPDATE notice SET next_ms = 1");
+            send_due(t);
+        }
+        server_stop(&s);
+        run_sql(t, "UPDATE notice SET state = 'due', next_ms = 1, attempts = 6");
+        send_due(t); // nobody is there any more: given up
+    }
+    log_set_level(LOG_ERROR);
+    log_close();
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0 && text_hear(&log, fd, 1 << 20, 1000000, NULL));
+    close(fd);
+    assert_has(text_get(&log), "a message to 'feishu' was given up");
+    for (size_t i = 0; i < ARRAY_LEN(secrets); i++)
+        if (strstr(text_get(&log), secrets[i]))
+            fail_msg("'%s' is in the log:\n%s", secrets[i], text_get(&log));
+}
+
 static void test_test_button(void **state)
 {
     struct queue_test *t = *state;
@@ -319,7 +404,8 @@ static void test_test_button(void **state)
                            "\"feishu\":{\"url\":\"\"}}",
                            s.port, s.port);
     struct text text = {0};
-    assert_ok(t->err, notify_test(json, NULL, &text, &t->err));
+    const struct notify_way way = {NULL, &trusting};
+    assert_ok(t->err, notify_test(json, &way, &text, &t->err));
     json_t *list = parse(&text);
     assert_int_equal(json_array_size(list), 2);
     json_t *first = json_array_get(list, 0), *second = json_array_get(list, 1);
@@ -363,10 +449,16 @@ int main(void)
 {
     receiver_prepare();
     const struct CMUnitTest tests[] = {
-        TEST(test_webhook),     TEST(test_wecom),
-        TEST(test_dingtalk),    TEST(test_feishu),
-        TEST(test_mail),        TEST(test_sentences_hold_no_secret),
-        TEST(test_test_button), cmocka_unit_test(test_reasons_in_one_language),
+        TEST(test_webhook),
+        TEST(test_wecom),
+        TEST(test_dingtalk),
+        TEST(test_feishu),
+        TEST(test_mail),
+        TEST(test_sentences_hold_no_secret),
+        TEST(test_test_button),
+        TEST(test_guarded),
+        TEST(test_the_log_holds_no_secret),
+        cmocka_unit_test(test_reasons_in_one_language),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -134,6 +134,15 @@ static void send_bytes(int fd, size_t n)
     free(bytes);
 }
 
+static void send_jump(int fd, const char *to)
+{
+    CLEANUP(kb_freep)
+    char *answer = kb_printf("HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: %.*s\r\n"
+                             "Content-Length: 0\r\n\r\n",
+                             (int)strcspn(to, " "), to);
+    send_text(fd, answer);
+}
+
 // True: the connection is to stay open.
 static bool serve_one(int fd)
 {
@@ -151,6 +160,8 @@ static bool serve_one(int fd)
     else if (strncmp(request, "GET /inner", 10) == 0)
         send_text(fd, "HTTP/1.1 302 Found\r\nConnection: close\r\nLocation: file:///etc/passwd\r\n"
                       "Content-Length: 0\r\n\r\n");
+    else if (strncmp(request, "GET /jump/", 10) == 0)
+        send_jump(fd, request + 10);
     else if (strncmp(request, "GET /empty", 10) == 0)
         send_bytes(fd, 0);
     else if (strncmp(request, "GET /big", 8) == 0)
@@ -165,22 +176,19 @@ static bool serve_one(int fd)
 static void *source_main(void *opaque)
 {
     struct source *s = opaque;
-    int open_one = -1;
+    int open[16], n_open = 0;
     while (!atomic_load(&s->stop)) {
         struct pollfd p = {.fd = s->fd, .events = POLLIN};
         if (poll(&p, 1, 50) != 1)
             continue;
         int fd = accept(s->fd, NULL, NULL);
-        if (!serve_one(fd)) {
+        if (serve_one(fd) && n_open < (int)ARRAY_LEN(open))
+            open[n_open++] = fd;
+        else
             close(fd);
-            continue;
-        }
-        if (open_one >= 0)
-            close(open_one);
-        open_one = fd;
     }
-    if (open_one >= 0)
-        close(open_one);
+    while (n_open > 0)
+        close(open[--n_open]);
     return NULL;
 }
 

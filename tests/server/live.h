@@ -37,7 +37,7 @@ json_int_t number_at(json_t *json, const char *path);
 
 // A tiny file server on loopback, one thread, until source_stop().
 //   /file.wav 1000 bytes "x"; /old redirects there; /loop to itself; /missing 404; /empty 0 bytes;
-//   /big 64 KiB; /slow sends one byte and then nothing
+//   /big 64 KiB; /slow sends one byte and then nothing; /jump/ADDRESS redirects to ADDRESS
 struct source;
 struct source *source_start(int *ret_port);
 void source_stop(struct source **s);

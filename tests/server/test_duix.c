@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "queue/lease.h"
+#include "server/duix/codes.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -307,6 +308,42 @@ static void a_task_from_submit_to_file(void **state)
     assert_int_equal(access(in_share(e, "temp/task-1-r.mp4.part"), F_OK), -1);
 }
 
+// What a client does to a delivered file does nothing to the result; a link that it puts where temp
+// was is not followed.
+static void what_is_delivered_is_a_copy(void **state)
+{
+    struct easy_state *e = *state;
+    struct job_claim c = {0};
+    char elsewhere[300];
+    submit(e, "speech.wav", "person.mp4", "copy", 1, 10000, "");
+    claim(e, &c);
+    finish(e, &c, "the result");
+    struct delivery d = {in_share(e, "temp/copy-r.mp4"), "the result"};
+    assert_true(site_wait(is_delivered, &d));
+    write_file(in_share(e, "temp/copy-r.mp4"), "changed by a client");
+    CLEANUP(reply_clear) struct reply r = {0};
+    site_ask(&e->live.site, &r, "GET", "/easy/download/copy-r.mp4", NULL, NULL, 0);
+    assert_string_equal(r.body, "the result");
+
+    submit(e, "speech.wav", "person.mp4", "linked", 1, 10000, "");
+    claim(e, &c);
+    snprintf(elsewhere, sizeof(elsewhere), "%s/elsewhere", e->live.site.folder);
+    assert_int_equal(rename(in_share(e, "temp"), elsewhere), 0);
+    assert_int_equal(symlink(elsewhere, in_share(e, "temp")), 0);
+    finish(e, &c, "the result");
+    struct kb_error err = {0};
+    struct easy left;
+    for (int ms = 0; ms < 10000; ms += 50) {
+        if (easy_next_delivery(e->live.site.store, &left, &err) == KB_EOF)
+            break;
+        usleep(50000);
+    }
+    assert_int_equal(easy_next_delivery(e->live.site.store, &left, &err), KB_EOF); // it was tried
+    CLEANUP(kb_freep) char *there = kb_printf("%s/linked-r.mp4", elsewhere);
+    assert_int_equal(access(there, F_OK), -1);
+    assert_int_equal(unlink(in_share(e, "temp")), 0);
+}
+
 static void a_failed_task_says_why(void **state)
 {
     struct easy_state *e = *state;
@@ -398,6 +435,7 @@ int main(void)
         TEST(paths_of_other_machines),
         TEST(a_code_may_be_a_number),
         TEST(a_task_from_submit_to_file),
+        TEST(what_is_delivered_is_a_copy),
         TEST(a_failed_task_says_why),
         TEST(forms_and_addresses),
         TEST(a_code_is_never_a_path),

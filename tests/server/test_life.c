@@ -4,6 +4,7 @@
 #include "asset/asset.h"
 #include "store/backup.h"
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 static const struct server_params usual;
@@ -22,20 +23,33 @@ static bool asset_is(void *opaque)
     return strcmp(a.state, e->state) == 0;
 }
 
-static void fetch(struct live *l, int port, const char *name, const char *state, const char *part)
+// An address to download, and what is to become of it. All of them are asked for at once.
+struct wanted {
+    const char *name; // below the source's address
+    const char *state, *part;
+};
+
+static void fetch_all(struct live *l, int port, const struct wanted *list, size_t n)
 {
     struct kb_error err = {0};
-    struct asset_params p = {.lang = "en"};
-    char url[200], id[33];
-    snprintf(url, sizeof(url), "http://user:secret@127.0.0.1:%d/%s?key=hidden", port, name);
-    assert_ok(err, asset_create_url(l->site.store, &p, url, id, &err));
-    struct expected e = {l, id, state};
-    CLEANUP(text_free) struct text json = {0};
-    bool came = site_wait(asset_is, &e);
-    assert_ok(err, asset_json(l->site.store, id, &json, &err));
-    if (!came || !strstr(text_get(&json), part) || strstr(text_get(&json), "secret") ||
-        strstr(text_get(&json), "hidden"))
-        fail_msg("%s: %s (wanted '%s', %s)", name, text_get(&json), part, state);
+    char(*ids)[33] = kb_alloc(n * sizeof(*ids));
+    for (size_t i = 0; i < n; i++) {
+        struct asset_params p = {.lang = "en"};
+        CLEANUP(kb_freep)
+        char *url = kb_printf("http://user:secret@127.0.0.1:%d/%s?key=hidden", port, list[i].name);
+        assert_ok(err, asset_create_url(l->site.store, &p, url, ids[i], &err));
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct expected e = {l, ids[i], list[i].state};
+        CLEANUP(text_free) struct text json = {0};
+        bool came = site_wait(asset_is, &e);
+        assert_ok(err, asset_json(l->site.store, ids[i], &json, &err));
+        if (!came || !strstr(text_get(&json), list[i].part) || strstr(text_get(&json), "secret") ||
+            strstr(text_get(&json), "hidden"))
+            fail_msg("%s: %s (wanted '%s', %s)", list[i].name, text_get(&json), list[i].part,
+                     list[i].state);
+    }
+    free(ids);
 }
 
 static void addresses_are_downloaded(void **state)
@@ -44,16 +58,113 @@ static void addresses_are_downloaded(void **state)
     int port;
     struct source *source = source_start(&port);
     live_restart(l, &(struct server_params){.upload_bytes = 5000});
-    fetch(l, port, "file.wav", "new", "\"size\":1000");
-    fetch(l, port, "old", "new", "\"received\":1000");
-    fetch(l, port, "missing", "bad", "answered 404");
-    fetch(l, port, "loop", "bad", "cannot be downloaded");
-    fetch(l, port, "inner", "bad", "cannot be downloaded");
-    fetch(l, port, "empty", "bad", "is empty");
-    fetch(l, port, "big", "bad", "larger than");
+    static const struct wanted list[] = {
+        {"file.wav", "new", "\"size\":1000"},
+        {"old", "new", "\"received\":1000"},
+        {"missing", "bad", "answered 404"},
+        {"loop", "bad", "cannot be downloaded"},
+        {"inner", "bad", "cannot be downloaded"},
+        {"empty", "bad", "is empty"},
+        {"big", "bad", "larger than"},
+    };
+    fetch_all(l, port, list, ARRAY_LEN(list));
     // With a token the server does not fetch from itself.
     live_restart(l, &(struct server_params){.token = "t"});
-    fetch(l, port, "file.wav", "bad", "not allowed");
+    static const struct wanted itself = {"file.wav", "bad", "--allow-address 127.0.0.1:"};
+    fetch_all(l, port, &itself, 1);
+    source_stop(&source);
+}
+
+// With a token, no address leads back inside by a redirect, however it is written.
+static void no_redirect_leads_inside(void **state)
+{
+    struct live *l = *state;
+    int port;
+    struct source *source = source_start(&port);
+    static const struct {
+        const char *to, *refused; // %d is the port of the source, which is allowed for 127.0.0.1
+    } table[] = {
+        {"http://127.0.0.1:1/", "127.0.0.1:1"},
+        {"http://localhost:1/", ""}, // ::1 or 127.0.0.1
+        {"http://2130706433:1/", "127.0.0.1:1"},
+        {"http://0x7f.1:1/", "127.0.0.1:1"},
+        {"http://[::ffff:127.0.0.1]:1/", "127.0.0.1:1"},
+        {"http://[::ffff:7f00:1]:1/", "127.0.0.1:1"},
+        {"http://0.0.0.0:%d/file.wav", "0.0.0.0:"},
+        {"http://[::1]:%d/file.wav", "[::1]:"},
+        {"http://[::]:%d/file.wav", "[::]:"},
+        {"http://127.0.0.2:%d/file.wav", "127.0.0.2:"},
+        {"http://[64:ff9b::7f00:1]:%d/", "[64:ff9b::7f00:1]:"},
+        {"http://[2002:7f00:1::]:%d/", "[2002:7f00:1::]:"},
+        {"http://169.254.169.254/latest/meta-data/", "169.254.169.254:80"},
+        {"http://[fd00:ec2::254]/", "[fd00:ec2::254]:80"},
+        {"http://100.100.100.200/", "100.100.100.200:80"},
+        {"https://192.168.0.1/", "192.168.0.1:443"},
+    };
+    struct server_params p = {.token = "t"};
+    struct kb_error err = {0};
+    struct wanted list[ARRAY_LEN(table) + 1] = {{"jump/file.wav", "new", "\"size\":1000"}};
+    char rule[50], names[ARRAY_LEN(list)][150], parts[ARRAY_LEN(list)][80];
+    snprintf(rule, sizeof(rule), "127.0.0.1:%d", port);
+    assert_ok(err, guard_allow(&p.guard, rule, &err));
+    live_restart(l, &p);
+    snprintf(names[0], sizeof(names[0]), "jump/http://127.0.0.1:%d/file.wav", port);
+    list[0].name = names[0];
+    int v6 = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    size_t n = 1;
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        char to[100];
+        if (v6 < 0 && strchr(table[i].to, '[')) // a kernel without IPv6 knows no such address
+            continue;
+        snprintf(to, sizeof(to), table[i].to, port);
+        snprintf(names[i + 1], sizeof(names[0]), "jump/%s", to);
+        snprintf(parts[i + 1], sizeof(parts[0]), "--allow-address %s", table[i].refused);
+        list[n++] = (struct wanted){names[i + 1], "bad", parts[i + 1]};
+    }
+    if (v6 >= 0)
+        close(v6);
+    fetch_all(l, port, list, n);
+    source_stop(&source);
+}
+
+static void add_address(struct live *l, const char *host, int port, const char *name, char id[33])
+{
+    struct kb_error err = {0};
+    struct asset_params p = {.lang = "en"};
+    CLEANUP(kb_freep) char *url = kb_printf("http://%s:%d/%s", host, port, name);
+    assert_ok(err, asset_create_url(l->site.store, &p, url, id, &err));
+}
+
+// A server that sends nothing takes two of four places; four that are taken by such servers are
+// given up when others wait.
+static void a_slow_server_keeps_back_no_other(void **state)
+{
+    struct live *l = *state;
+    struct kb_error err = {0};
+    int port;
+    struct source *source = source_start(&port);
+    char slow[4][33], id[33];
+    live_restart(l, &(struct server_params){.crowded_ms = 300});
+    for (int i = 0; i < 4; i++)
+        add_address(l, "a.localhost", port, "slow", slow[i]);
+    add_address(l, "b.localhost", port, "file.wav", id);
+    struct expected e = {l, id, "new"};
+    assert_true(site_wait(asset_is, &e));
+    for (int i = 0; i < 4; i++) {
+        struct expected waits = {l, slow[i], "fetching"};
+        assert_true(asset_is(&waits)); // nobody else waited
+    }
+
+    add_address(l, "b.localhost", port, "slow", id);
+    add_address(l, "b.localhost", port, "slow", id);
+    add_address(l, "c.localhost", port, "file.wav", id);
+    assert_true(site_wait(asset_is, &e));
+    e.id = slow[0];
+    e.state = "bad";
+    assert_true(site_wait(asset_is, &e));
+    CLEANUP(text_free) struct text json = {0};
+    assert_ok(err, asset_json(l->site.store, slow[0], &json, &err));
+    assert_non_null(strstr(text_get(&json), "others wait"));
     source_stop(&source);
 }
 
@@ -182,6 +293,8 @@ int main(void)
         TEST(downloads_go_on_after_a_restart),
         TEST(a_second_server_says_who_is_there),
         TEST(the_lock_tells_the_address),
+        TEST(no_redirect_leads_inside),
+        TEST(a_slow_server_keeps_back_no_other),
         TEST(a_token_is_asked_for),
         TEST(the_database_is_backed_up),
     };

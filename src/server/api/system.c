@@ -357,6 +357,7 @@ static void notify_put(struct request *r)
 
 struct notify_errand {
     char *json, *base_url;
+    struct guard guard; // a copy: an errand may outlive the server
 };
 
 static void notify_errand_free(void *ctx)
@@ -372,7 +373,8 @@ static void notify_work(void *ctx, const struct cancel *cancel, struct text *ret
     struct notify_errand *n = ctx;
     struct kb_error err = {0};
     CLEANUP(text_free) struct text items = {0};
-    if (notify_test(n->json, n->base_url, &items, &err) == KB_OK) {
+    const struct notify_way way = {n->base_url, &n->guard};
+    if (notify_test(n->json, &way, &items, &err) == KB_OK) {
         text_addf(ret, "{\"items\":%s}", text_get(&items));
         return;
     }
@@ -405,6 +407,7 @@ static void notify_try(struct request *r)
     struct notify_errand *n = kb_alloc(sizeof(*n));
     n->json = kb_strdup(text_get(&json));
     n->base_url = kb_strdup(s->base_url);
+    n->guard = s->params.guard;
     reply_errand(r, s->errands, notify_work, notify_errand_free, n);
 }
 
