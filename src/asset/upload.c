@@ -67,7 +67,8 @@ static enum kb_code cannot_store(struct kb_error *err, int number)
         return kb_fail(err, KB_NO_SPACE,
                        _("no space left on the server's disk; delete old results or files and try "
                          "again"));
-    return kb_fail(err, KB_BAD_INPUT, _("the file could not be stored: %s; check the data folder"),
+    return kb_fail(err, number == EMFILE || number == ENFILE ? KB_UNAVAILABLE : KB_INTERNAL,
+                   _("the file could not be stored: %s; check the data folder"),
                    beneath_reason(number));
 }
 

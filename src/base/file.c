@@ -185,11 +185,12 @@ enum kb_code file_check_writable(const char *path, int64_t min_free, struct kb_e
     struct statvfs vfs;
     if (statvfs(folder, &vfs) == 0) {
         int64_t available = (int64_t)vfs.f_bavail * (int64_t)vfs.f_frsize;
+        char has[TEXT_SIZE_BYTES], needs[TEXT_SIZE_BYTES];
         if (available < min_free)
             return kb_fail(err, KB_NO_SPACE,
-                           _("only %lld MB are free in '%s' and at least %lld MB are needed; "
+                           _("only %s are free in '%s' and at least %s are needed; "
                              "free some space or choose another output folder"),
-                           (long long)(available >> 20), folder, (long long)(min_free >> 20));
+                           text_size(has, available), folder, text_size(needs, min_free));
     }
     return KB_OK;
 }

@@ -94,3 +94,16 @@ bool text_hear(struct text *ret, int fd, size_t max_bytes, int64_t wait_us,
     }
     return false;
 }
+
+const char *text_size(char ret[TEXT_SIZE_BYTES], int64_t bytes)
+{
+    double mb = (double)bytes / KB_MB;
+    if (bytes > 0 && mb < 0.1)
+        mb = 0.1;
+    // What is rounded up to 1000 MB is a GB.
+    if (mb >= 999.5)
+        snprintf(ret, TEXT_SIZE_BYTES, "%.1f GB", mb * KB_MB / KB_GB);
+    else
+        snprintf(ret, TEXT_SIZE_BYTES, mb >= 9.95 || mb <= 0 ? "%.0f MB" : "%.1f MB", mb);
+    return ret;
+}

@@ -18,6 +18,11 @@ void text_addf(struct text *t, const char *fmt, ...) KB_PRINTF(2, 3);
 void text_clear(struct text *t); // empty, memory kept
 void text_free(struct text *t);
 
+// An amount of bytes for people, in ret: "12.3 GB", below a GB "450 MB", below 10 MB "4.5 MB". Of
+// what is too little at this scale "0.1 MB"; 0 is "0 MB".
+#define TEXT_SIZE_BYTES 24
+const char *text_size(char ret[TEXT_SIZE_BYTES], int64_t bytes);
+
 // The string itself, "" if nothing was added.
 static inline const char *text_get(const struct text *t)
 {

@@ -1,6 +1,7 @@
 // koubo clean: make the data folder of a server small, also while it runs.
 #include "cli/options.h"
 
+#include "base/text.h"
 #include "queue/retention.h"
 
 #include <stdio.h>
@@ -96,10 +97,11 @@ static void print_removed(void *opaque, const char *name, int64_t size_bytes)
 
 static void lost_print(const struct lost *l)
 {
+    char size[TEXT_SIZE_BYTES];
     if (l->n_results + l->n_others > 0)
-        printf(_("files that this database does not know stay: %d results, %d others, %.1f MB; "
+        printf(_("files that this database does not know stay: %d results, %d others, %s; "
                  "koubo restore takes the results in, koubo clean --lost removes all of them\n"),
-               l->n_results, l->n_others, (double)l->bytes / KB_MB);
+               l->n_results, l->n_others, text_size(size, l->bytes));
 }
 
 static bool is_meant(const struct clean_options *o)
@@ -119,6 +121,7 @@ static int run(struct clean_options *o)
 {
     struct kb_error err = {0};
     struct retention_report report;
+    char gone[TEXT_SIZE_BYTES], left[TEXT_SIZE_BYTES];
     CLEANUP(store_close) struct store *s = NULL;
     enum kb_code code = data_open(&s, o->data, &err);
     if (code == KB_OK && !is_meant(o))
@@ -129,10 +132,10 @@ static int run(struct clean_options *o)
         return cli_report(code, &err);
     if (o->common.quiet)
         return EXIT_OK;
-    printf(o->keep.dry_run ? _("would remove %d files, %.1f MB; %.1f MB would be left\n")
-                           : _("removed %d files, %.1f MB; %.1f MB are left\n"),
-           report.n_removed, (double)report.bytes_removed / KB_MB,
-           (double)report.bytes_left / KB_MB);
+    printf(o->keep.dry_run ? _("would remove %d files, %s; %s would be left\n")
+                           : _("removed %d files, %s; %s are left\n"),
+           report.n_removed, text_size(gone, report.bytes_removed),
+           text_size(left, report.bytes_left));
     lost_print(&report.lost);
     return EXIT_OK;
 }

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/proc.h"
+#include "base/text.h"
 #include "nn/session.h"
 
 #include <errno.h>
@@ -64,15 +65,16 @@ static void look_at_processor(struct doctor *d)
 
 static void look_at_memory(struct doctor *d)
 {
-    double free_bytes = (double)proc_bytes("/proc/meminfo", "MemAvailable");
-    double all_bytes = (double)proc_bytes("/proc/meminfo", "MemTotal");
-    bool low = free_bytes < (double)MEMORY_NEEDED;
+    char has[TEXT_SIZE_BYTES], all[TEXT_SIZE_BYTES];
+    int64_t free_bytes = proc_bytes("/proc/meminfo", "MemAvailable");
+    int64_t all_bytes = proc_bytes("/proc/meminfo", "MemTotal");
+    bool low = free_bytes < MEMORY_NEEDED;
     doctor_add(
         d, "memory", _("memory"), low ? FINDING_WARNING : FINDING_OK,
         low ? _("each video that is made takes about 0.5 GB; close other programs, or make one "
                 "at a time (koubo serve --workers 1)")
             : NULL,
-        _("%.1f of %.1f GB available"), free_bytes / KB_GB, all_bytes / KB_GB);
+        _("%s of %s available"), text_size(has, free_bytes), text_size(all, all_bytes));
 }
 
 static void look_at_gpu(struct doctor *d)
@@ -126,24 +128,25 @@ static void look_at_disk(struct doctor *d)
                    folder, kb_strerror(errno));
         return;
     }
-    double free_gb = (double)v.f_bavail * (double)v.f_frsize / KB_GB;
-    double all_gb = (double)v.f_blocks * (double)v.f_frsize / KB_GB;
+    char has[TEXT_SIZE_BYTES], all[TEXT_SIZE_BYTES];
+    int64_t free_bytes = (int64_t)v.f_bavail * (int64_t)v.f_frsize;
+    text_size(has, free_bytes);
+    text_size(all, (int64_t)v.f_blocks * (int64_t)v.f_frsize);
     struct kb_error err = {0};
     double speed = disk_speed(folder, &err);
     if (speed < 0) {
         doctor_add(d, "disk", _("disk"), FINDING_PROBLEM,
                    _("free some space or choose another data folder with --data"),
-                   _("cannot write in '%s': %s; %.1f of %.1f GB free"), folder, err.text, free_gb,
-                   all_gb);
+                   _("cannot write in '%s': %s; %s of %s free"), folder, err.text, has, all);
         return;
     }
-    bool low = free_gb < DISK_USUAL_RESERVE, slow = speed < SLOW_DISK_MB_S;
+    bool low = (double)free_bytes < DISK_USUAL_RESERVE * KB_GB, slow = speed < SLOW_DISK_MB_S;
     doctor_add(d, "disk", _("disk"), low || slow ? FINDING_WARNING : FINDING_OK,
                low ? _("new jobs wait while less than --min-free (usually 10 GB) is free; delete "
                        "old results or run koubo clean --keep-days 30")
                : slow ? _("this disk is slow; put the data folder on another one with --data")
                       : NULL,
-               _("%.1f of %.1f GB free in '%s', writes %.0f MB/s"), free_gb, all_gb, folder, speed);
+               _("%s of %s free in '%s', writes %.0f MB/s"), has, all, folder, speed);
 }
 
 static void look_at_cage(struct doctor *d)

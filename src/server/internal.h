@@ -31,6 +31,7 @@ struct server {
     struct doctor_cache *doctor; // api/system.c: what it found lately
     char *base_url;              // "http://127.0.0.1:7860"
     int lock_fd;
+    int connections; // HTTP connections that the system's limits allow
     int64_t started_ms;
 };
 

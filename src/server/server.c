@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include "base/beneath.h"
+#include "base/descriptors.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "server/courier.h"
@@ -24,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define LOG_BYTES       (10 << 20)
@@ -32,6 +34,11 @@
 #define FIRST_BACKUP_MS 30000
 #define CHECK_BYTES     (256LL << 20) // of a database that is looked at before anything is done
 #define ERRANDS_WAIT_MS 3000
+
+#define CONNECTIONS      2000
+#define DESCRIPTORS_KEPT 48 // of files and sockets: for database, log, workers, errands
+#define DESCRIPTORS_MIN  64
+#define ADDRESSES_MIN    ((int64_t)(2 * KB_GB)) // of threads, heap and mapped files together
 
 static const struct route *const tables[] = {
     api_uploads_routes, api_batches_routes, api_results_routes,
@@ -92,6 +99,31 @@ static enum kb_code params_check(const struct server_params *p, struct kb_error 
     return KB_OK;
 }
 
+// --- the limits that the system sets (ulimit)
+
+static enum kb_code limits_check(struct server *s, struct kb_error *err)
+{
+    int most = descriptors_raise();
+    struct rlimit memory;
+    if (most < DESCRIPTORS_MIN)
+        return kb_fail(err, KB_UNAVAILABLE,
+                       _("this system lets koubo have only %d files and connections open, and it "
+                         "needs %d at least: raise the limit (ulimit -n)"),
+                       most, DESCRIPTORS_MIN);
+    if (getrlimit(RLIMIT_AS, &memory) == 0 && memory.rlim_cur < (rlim_t)ADDRESSES_MIN) {
+        char has[TEXT_SIZE_BYTES], needs[TEXT_SIZE_BYTES];
+        return kb_fail(err, KB_UNAVAILABLE,
+                       _("this system lets a program have only %s of memory, and koubo needs %s at "
+                         "least: raise the limit (ulimit -v)"),
+                       text_size(has, (int64_t)memory.rlim_cur), text_size(needs, ADDRESSES_MIN));
+    }
+    // Each connection has a socket and, for what it sends or asks for, a file.
+    s->connections = KB_MIN(CONNECTIONS, (most - DESCRIPTORS_KEPT) / 2);
+    if (s->connections < CONNECTIONS)
+        log_verbose("%d descriptors: %d connections", most, s->connections);
+    return KB_OK;
+}
+
 // --- the address
 
 static bool is_wildcard(const char *listen)
@@ -148,12 +180,13 @@ static void say_hello(const struct server *s)
 static enum kb_code say_lost(struct server *s, struct store *store, struct kb_error *err)
 {
     struct lost lost = {0};
+    char size[TEXT_SIZE_BYTES];
     enum kb_code code = lost_survey(store, &lost, err);
     if (code == KB_OK && lost.n_results + lost.n_others > 0)
-        log_warn(_("files of an earlier database lie in '%s': %d results, %d others, %.1f MB. They "
+        log_warn(_("files of an earlier database lie in '%s': %d results, %d others, %s. They "
                    "stay. 'koubo restore --data %s' takes the results in, 'koubo clean --lost "
                    "--data %s' removes all of them"),
-                 s->params.data, lost.n_results, lost.n_others, (double)lost.bytes / KB_MB,
+                 s->params.data, lost.n_results, lost.n_others, text_size(size, lost.bytes),
                  s->params.data, s->params.data);
     return code;
 }
@@ -220,6 +253,8 @@ static enum kb_code listen_to_network(struct server *s, struct kb_error *err)
         .port = s->params.port,
         .token = s->params.token,
         .proxies = s->params.proxies,
+        .connections = s->connections,
+        .connections_per_client = KB_MAX(1, s->connections / 4 * 3),
         .app = server_app(s),
         .lang = s->params.lang,
         .tables = tables,
@@ -244,6 +279,8 @@ enum kb_code server_start(struct server **ret, const struct server_params *p, st
     s->started_ms = kb_wall_ms();
     params_copy(&s->params, p);
     enum kb_code code = params_check(&s->params, err);
+    if (code == KB_OK)
+        code = limits_check(s, err);
     if (code == KB_OK)
         code = open_folder(s, err);
     if (code != KB_OK)

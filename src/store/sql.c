@@ -3,6 +3,7 @@
 #include "store/sql.h"
 
 #include "store/internal.h"
+#include "base/descriptors.h"
 #include "base/utf8.h"
 
 #include <assert.h>
@@ -20,7 +21,12 @@ struct store_statement {
 
 enum kb_code store_cannot_write(struct store *s, struct kb_error *err)
 {
-    return kb_fail(err, KB_BAD_INPUT,
+    if (descriptors_used_up())
+        return kb_fail(err, KB_UNAVAILABLE,
+                       _("the database in '%s' cannot be opened: koubo has as many files open as "
+                         "the system allows; raise the limit (ulimit -n) and start koubo again"),
+                       s->folder);
+    return kb_fail(err, KB_INTERNAL,
                    _("the database in '%s' cannot be written; check the permissions of the folder, "
                      "or choose another one with --data"),
                    s->folder);
@@ -67,6 +73,8 @@ enum kb_code store_error(struct store *s, struct kb_error *err)
             return kb_fail(err, KB_NO_SPACE,
                            _("no space left on the disk of '%s'; delete something and try again"),
                            s->folder);
+        if (descriptors_used_up())
+            return store_cannot_write(s, err);
         return kb_fail(err, KB_INTERNAL, _("the disk of '%s' reports an error: %s; check the disk"),
                        s->folder, number ? kb_strerror(number) : sqlite3_errmsg(s->db));
     default:

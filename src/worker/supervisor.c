@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/proc.h"
+#include "base/text.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -177,7 +178,7 @@ static const char *reason_of(const struct slot *slot, int status)
         return WEXITSTATUS(status) == 0 ? NULL : N_("the worker ended by itself");
     switch (WTERMSIG(status)) {
     case SIGKILL:
-        return N_("the system ended the worker, most likely because memory ran out,");
+        return N_("the system ended the worker, most likely because memory ran out");
     case SIGABRT:
         return N_("the worker ran out of memory");
     case SIGXCPU:
@@ -312,14 +313,15 @@ static void sweep(struct supervisor *s)
 static void retain(struct supervisor *s)
 {
     struct kb_error err = {0};
+    char size[TEXT_SIZE_BYTES];
     struct retention_report report = {0};
     struct retention_params p = {.keep_days = s->params.keep_days,
                                  .keep_bytes = s->params.keep_bytes};
     if (retention_run(s->store, &p, NULL, NULL, &report, &err) != KB_OK)
         log_warn("%s", err.text);
     else if (report.n_removed)
-        log_info(_("cleaned up: %d things, %.1f MB"), report.n_removed,
-                 (double)report.bytes_removed / 1e6);
+        log_info(_("cleaned up: %d things, %s"), report.n_removed,
+                 text_size(size, report.bytes_removed));
 }
 
 static void *supervise(void *opaque)

@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sentence.h"
+#include "base/text.h"
 #include "lipsync/speech.h"
 #include "media/reader.h"
 
@@ -101,14 +102,15 @@ static int64_t longest_output_us(const struct dub_params *p)
 
 static void blame_memory(struct worker *w, const struct job_claim *c, struct kb_error *why)
 {
+    char size[TEXT_SIZE_BYTES];
     int64_t limit = w->params->memory_bytes;
     if (why->code == KB_CANCELLED || !limits_memory_was_short(w->params))
         return;
     w->worn = true;
     kb_fail(why, KB_NO_SPACE,
-            _("'%s' needs more memory than the %.1f GB that one video may take; choose a smaller "
+            _("'%s' needs more memory than the %s that one video may take; choose a smaller "
               "height in the options, or let who runs the server allow more (--memory)"),
-            c->video_name, (double)limit / KB_GB);
+            c->video_name, text_size(size, limit));
 }
 
 static enum kb_code run_claimed(struct worker *w, const struct job_claim *c,

@@ -38,9 +38,35 @@ static void test_growing(void **state)
     assert_string_equal(t.data, "x");
 }
 
+static void test_size(void **state)
+{
+    static const struct {
+        int64_t bytes;
+        const char *text;
+    } cases[] = {
+        {0, "0 MB"},
+        {1, "0.1 MB"},
+        {61000, "0.1 MB"},
+        {1500000, "1.5 MB"},
+        {9940000, "9.9 MB"},
+        {9960000, "10 MB"},
+        {61234567, "61 MB"},
+        {999400000, "999 MB"},
+        {999600000, "1.0 GB"},
+        {1000000000, "1.0 GB"},
+        {20000000000, "20.0 GB"},
+    };
+    char ret[TEXT_SIZE_BYTES];
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        assert_string_equal(text_size(ret, cases[i].bytes), cases[i].text);
+    text_size(ret, INT64_MAX);
+    text_size(ret, INT64_MIN);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_size),
         cmocka_unit_test(test_begin_and_end),
         cmocka_unit_test(test_growing),
     };

@@ -5,7 +5,10 @@
 #include "queue/lease.h"
 #include "store/privacy.h"
 
+#include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 static void test_open(void **state)
 {
@@ -184,12 +187,31 @@ static void test_older(void **state)
                      1);
 }
 
+// When no file can be opened any more, permissions are not to blame.
+static void test_no_descriptors(void **state)
+{
+    struct queue_test *t = *state;
+    int fds[200], n = 0;
+    struct rlimit limit, low;
+    CLEANUP(store_close) struct store *s = NULL;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    low = (struct rlimit){KB_MIN(100, limit.rlim_cur), limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    while (n < 200 && (fds[n] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+        n++;
+    assert_fails(t->err, KB_UNAVAILABLE, "ulimit -n", store_open(&s, t->folder, false, &t->err));
+    while (n > 0)
+        close(fds[--n]);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    assert_ok(t->err, store_open(&s, t->folder, false, &t->err));
+}
+
 static void test_read_only(void **state)
 {
     struct queue_test *t = *state;
     int64_t id = add_batch(t, 1, 5);
     run_sql(t, "PRAGMA query_only = 1"); // SQLite's answer is that of a folder without permission
-    assert_fails(t->err, KB_BAD_INPUT, "cannot be written", batch_pause(t->s, id, true, &t->err));
+    assert_fails(t->err, KB_INTERNAL, "cannot be written", batch_pause(t->s, id, true, &t->err));
     struct text text = {0};
     assert_ok(t->err, batch_json(t->s, id, &text, &t->err));
     text_free(&text);
@@ -212,7 +234,7 @@ static void test_no_permission(void **state)
         if (geteuid() == 0 && (setgid(65534) != 0 || setuid(65534) != 0))
             _exit(1);
         enum kb_code code = store_open(&s, t->folder, true, &err);
-        _exit(code == KB_BAD_INPUT && strstr(err.text, t->folder) ? 0 : 2);
+        _exit(code == KB_INTERNAL && strstr(err.text, t->folder) ? 0 : 2);
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -517,6 +539,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_guards, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_newer, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_older, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(test_no_descriptors, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_read_only, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_no_permission, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_locked, queue_setup, queue_teardown),

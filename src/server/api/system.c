@@ -412,7 +412,7 @@ static void notify_try(struct request *r)
 }
 
 const struct route api_system_routes[] = {
-    {"GET", "/healthz", health, ROUTE_OPEN, NULL},
+    {"GET", "/healthz", health, ROUTE_OPEN | ROUTE_VITAL, NULL},
     {"GET", "/api/v1/session", session_show, ROUTE_OPEN, NULL},
     {"POST", "/api/v1/session", session_begin, ROUTE_OPEN, NULL},
     {"DELETE", "/api/v1/session", session_end, ROUTE_OPEN, NULL},
