@@ -176,10 +176,18 @@ int asset_count_uploads(struct store *s, const char *client)
 {
     int64_t n = 0;
     store_query_int(s, &n, NULL,
-                    "SELECT count(*) FROM asset WHERE state IN ('uploading', 'fetching')"
-                    " AND client IS ?",
+                    "SELECT count(*) FROM asset WHERE state IN ('uploading', 'fetching', 'making')"
+                    " AND (?1 IS NULL OR client = ?1)",
                     "t", client);
     return (int)n;
+}
+
+int64_t asset_spoken_letters(struct store *s)
+{
+    int64_t n = 0;
+    store_query_int(s, &n, NULL, "SELECT sum(length(source)) FROM asset WHERE state = 'making'",
+                    "");
+    return n;
 }
 
 enum kb_code asset_json(struct store *s, const char *id, struct text *ret, struct kb_error *err)

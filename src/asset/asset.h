@@ -47,8 +47,10 @@ enum kb_code asset_add_file(struct store *s, const struct asset_params *p, const
 enum kb_code asset_find(struct store *s, const char *id, struct asset *ret, struct kb_error *err);
 // The address of a fetched one, the text of a made one (may be 20 KB), else "". A new string.
 enum kb_code asset_source(struct store *s, const char *id, char **ret, struct kb_error *err);
-// n unfinished uploads of this client.
+// n files of this client (NULL: of all) that have not ended coming: sent, fetched or spoken.
 int asset_count_uploads(struct store *s, const char *client);
+// Letters of all texts that wait to be spoken.
+int64_t asset_spoken_letters(struct store *s);
 
 // One asset / a page of them, newest first, as JSON (docs/openapi.yaml: Asset, AssetList).
 enum kb_code asset_json(struct store *s, const char *id, struct text *ret, struct kb_error *err);

@@ -87,11 +87,7 @@ static void *errand_main(void *opaque)
     stream_unref(&a->stream);
     errand_unref(a);
 
-    pthread_mutex_lock(&all->lock);
-    all->n_running--;
-    pthread_cond_broadcast(&all->ended);
-    pthread_mutex_unlock(&all->lock);
-    errands_unref(all);
+    errands_leave(all);
     return NULL;
 }
 
@@ -117,8 +113,7 @@ static void errand_stream_gone(void *ctx)
     errand_unref(ctx);
 }
 
-// A place among those that run; false when all are taken or the server is ending.
-static bool errands_enter(struct errands *e)
+bool errands_enter(struct errands *e)
 {
     pthread_mutex_lock(&e->lock);
     bool room = e->n_running < MAX_RUNNING && !cancel_requested(&e->cancel);
@@ -128,6 +123,15 @@ static bool errands_enter(struct errands *e)
     }
     pthread_mutex_unlock(&e->lock);
     return room;
+}
+
+void errands_leave(struct errands *e)
+{
+    pthread_mutex_lock(&e->lock);
+    e->n_running--;
+    pthread_cond_broadcast(&e->ended);
+    pthread_mutex_unlock(&e->lock);
+    errands_unref(e);
 }
 
 static struct errand *errand_create(struct errands *e, errand_fn *work, void (*free_ctx)(void *),
@@ -163,13 +167,19 @@ bool errands_run(struct errands *e, errand_fn *work, void (*free_ctx)(void *), v
 void reply_errand(struct request *r, struct errands *e, errand_fn *work, void (*free_ctx)(void *),
                   void *ctx)
 {
-    if (!errands_enter(e)) {
-        free_ctx(ctx);
-        reply_header(r, "Retry-After", "1");
-        reply_problem(r, 503, "unavailable",
-                      _("the server is working on many such requests; try again in a moment"));
+    if (errands_enter(e)) {
+        reply_errand_entered(r, e, work, free_ctx, ctx);
         return;
     }
+    free_ctx(ctx);
+    reply_header(r, "Retry-After", "1");
+    reply_problem(r, 503, "unavailable",
+                  _("the server is working on many such requests; try again in a moment"));
+}
+
+void reply_errand_entered(struct request *r, struct errands *e, errand_fn *work,
+                          void (*free_ctx)(void *), void *ctx)
+{
     struct errand *a = errand_create(e, work, free_ctx, ctx, 2);
     a->language = kb_language_of(request_lang(r));
     reply_stream(r, "application/json", errand_read, errand_stream_gone, a, &a->stream);

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "queue/lease.h"
 #include "server/duix/codes.h"
+#include "server/errand.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -424,6 +425,47 @@ static void a_code_is_never_a_path(void **state)
     assert_true(site_wait(is_delivered, &d));
 }
 
+// A code that cannot be worked on is not begun, or it would be "queued" until the next start.
+static void no_place_for_an_errand(void **state)
+{
+    struct easy_state *e = *state;
+    struct errands *errands = e->live.app->errands;
+    int n = 0;
+    while (errands_enter(errands))
+        n++;
+    submit(e, "speech.wav", "person.mp4", "crowd-1", 1, 10001, "try again");
+    json_decref(query(e, "crowd-1", 10004));
+    while (n-- > 0)
+        errands_leave(errands);
+    submit(e, "nothing.wav", "person.mp4", "crowd-1", 1, 10002,
+           "nothing.wav"); // its place is given back
+    submit(e, "speech.wav", "person.mp4", "crowd-1", 1, 10000, "");
+}
+
+// The limits of uploads are those of tasks.
+static void limits_of_uploads(void **state)
+{
+    struct easy_state *e = *state;
+    struct server_params p = easy_params(e);
+    p.upload_bytes = 5;
+    live_restart(&e->live, &p);
+    submit(e, "speech.wav", "person.mp4", "large", 1, 10002, "larger than");
+    json_decref(query(e, "large", 10004));
+
+    p = easy_params(e);
+    p.supervisor.worker.min_free_bytes = INT64_MAX / 4;
+    live_restart(&e->live, &p);
+    submit(e, "speech.wav", "person.mp4", "full", 1, 9999, "not enough disk space");
+    json_decref(query(e, "full", 10004));
+
+    p = easy_params(e);
+    p.uploads_per_client = 2;
+    live_restart(&e->live, &p);
+    CLEANUP(kb_freep) char *slow = kb_printf("http://127.0.0.1:%d/slow", e->port);
+    submit(e, slow, slow, "many-1", 1, 10000, "");
+    submit(e, "speech.wav", "person.mp4", "many-2", 1, 10001, "2 files");
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start, stop)
 
 int main(void)
@@ -439,6 +481,8 @@ int main(void)
         TEST(a_failed_task_says_why),
         TEST(forms_and_addresses),
         TEST(a_code_is_never_a_path),
+        TEST(no_place_for_an_errand),
+        TEST(limits_of_uploads),
     };
     return cmocka_run_group_tests_name("server/easy", tests, NULL, NULL);
 }

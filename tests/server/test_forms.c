@@ -175,13 +175,60 @@ static void test_json(void **state)
     assert_string_equal(item_text(answer, 0, "title"), "Chinese (Mandarin)");
 }
 
+static int speak(int letters, struct reply *ret)
+{
+    CLEANUP(text_free) struct text t = {0};
+    text_add(&t, "{\"text\":\"");
+    for (int i = 0; i < letters; i++)
+        text_add(&t, "说");
+    text_add(&t, "\"}");
+    site_ask(&site, ret, "POST", "/api/v1/assets", JSON, t.data, t.size);
+    return ret->status;
+}
+
+// A speech takes disk and time like a file that is sent.
+static void test_speeches_are_counted(void **state)
+{
+    CLEANUP(reply_clear) struct reply r = {0};
+    struct server_params *p = &site.server.params;
+    p->supervisor.worker.min_free_bytes = INT64_MAX / 4;
+    assert_int_equal(speak(5000, &r), 507);
+    assert_non_null(strstr(r.body, "this needs 65 MB")); // no "0.0 GB"
+    p->supervisor.worker.min_free_bytes = 0;
+
+    p->uploads_per_client = 3;
+    for (int i = 0; i < 3; i++) {
+        reply_clear(&r);
+        assert_int_equal(speak(5000, &r), 201);
+    }
+    reply_clear(&r);
+    assert_int_equal(speak(1, &r), 429);
+    assert_non_null(strstr(r.body, "3 files"));
+    p->supervisor.worker.min_free_bytes = INT64_MAX / 4; // those that wait are reckoned with
+    p->uploads_per_client = 4;
+    reply_clear(&r);
+    assert_int_equal(speak(1, &r), 507);
+    assert_non_null(strstr(r.body, "this needs 195 MB"));
+    p->supervisor.worker.min_free_bytes = 0;
+
+    struct kb_error err = {0}; // of others, too many in all
+    struct asset_params other = {.client = "192.0.2.1", .lang = "en", .size_bytes = -1};
+    char id[33];
+    p->uploads_per_client = 4;
+    for (int i = 0; i < 40; i++)
+        assert_ok(err, asset_create_speech(site.store, &other, "one", NULL, id, &err));
+    reply_clear(&r);
+    assert_int_equal(speak(1, &r), 429);
+    assert_non_null(strstr(r.body, "40 files"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, site_end)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_form),       TEST(test_form_refused), TEST(test_form_cut_off),
-        TEST(test_form_large), TEST(test_json),
+        TEST(test_form_large), TEST(test_json),         TEST(test_speeches_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

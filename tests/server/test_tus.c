@@ -404,6 +404,22 @@ static void test_taken_over(void **state)
     assert_int_equal(site_count_files(&site, "uploads"), 0);
 }
 
+// Who is wrong about the offset disturbs nobody who sends.
+static void test_wrong_offset_takes_nothing(void **state)
+{
+    char upload[64];
+    create(upload, 5);
+    int fd = hold(upload, "");
+    assert_true(fd >= 0);
+    assert_int_equal(patch_status(upload, 0, "", "12345", 5), 409);
+    assert_int_equal(patch_status(upload, 4, "", "5", 1), 409);
+    site_send(fd, "345", 3);
+    CLEANUP(reply_clear) struct reply r = {0};
+    site_receive(fd, &r, "PATCH");
+    assert_status(&r, 204);
+    assert_content(upload, "12345", 5);
+}
+
 static void test_limits(void **state)
 {
     struct kb_error err = {0};
@@ -457,11 +473,17 @@ static void test_killed_at_the_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_options),         TEST(test_refusals),
-        TEST(test_whole_life),      TEST(test_created_with_content),
-        TEST(test_cut_and_resumed), TEST(test_checksums),
-        TEST(test_asked_meanwhile), TEST(test_taken_over),
-        TEST(test_limits),          TEST(test_killed_at_the_end),
+        TEST(test_options),
+        TEST(test_refusals),
+        TEST(test_whole_life),
+        TEST(test_created_with_content),
+        TEST(test_cut_and_resumed),
+        TEST(test_checksums),
+        TEST(test_asked_meanwhile),
+        TEST(test_taken_over),
+        TEST(test_wrong_offset_takes_nothing),
+        TEST(test_limits),
+        TEST(test_killed_at_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,7 @@
 #include "server/duix/codes.h"
 #include "server/duix/delivery.h"
 #include "server/errand.h"
+#include "server/upload/upload.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -335,6 +336,38 @@ static bool take_source(struct request *r, json_t *body, const char *field, stru
     return code == KB_OK;
 }
 
+static int64_t source_size(const struct source *source)
+{
+    struct stat st;
+    return source->fd >= 0 && fstat(source->fd, &st) == 0 ? st.st_size : -1;
+}
+
+// What is copied and fetched for a task is held to the same limits as uploads. Answered when false.
+static bool admit(struct request *r, const struct submit *s)
+{
+    struct kb_error err = {0};
+    struct upload_wish wish = {.n_files = 2,
+                               .sizes = {source_size(&s->audio), source_size(&s->video)}};
+    enum kb_code code = upload_allowed(request_server(r), request_store(r), s->client, &wish, &err);
+    if (code != KB_OK)
+        answer(r,
+               code == KB_BAD_INPUT     ? EASY_BAD_PARAMETER
+               : code == KB_UNAVAILABLE ? EASY_BUSY
+                                        : EASY_SYSTEM_ERROR,
+               err.text, NULL);
+    return code == KB_OK;
+}
+
+// Answered when false.
+static bool begin_code(struct request *r, const struct submit *s)
+{
+    struct kb_error err = {0};
+    enum kb_code code = easy_begin(request_store(r), s->code, request_server(r)->started_ms, &err);
+    if (code != KB_OK)
+        answer(r, code == KB_UNAVAILABLE ? EASY_BUSY : EASY_SYSTEM_ERROR, err.text, NULL);
+    return code == KB_OK;
+}
+
 static void submit_body(struct request *r, json_t *body)
 {
     // The engine's own words, which clients look for.
@@ -370,18 +403,18 @@ static void submit_body(struct request *r, json_t *body)
     s->code = kb_strdup(code);
     s->pingpong = number_field(body, "pn", 1) != 0;
     snprintf(s->lang, sizeof(s->lang), "%s", request_lang(r));
-    struct kb_error err = {0};
-    enum kb_code begun = KB_BAD_INPUT;
-    if (take_source(r, body, "audio_url", &s->audio) &&
-        take_source(r, body, "video_url", &s->video)) {
-        begun = easy_begin(request_store(r), code, server->started_ms, &err);
-        if (begun != KB_OK)
-            answer(r, begun == KB_UNAVAILABLE ? EASY_BUSY : EASY_SYSTEM_ERROR, err.text, NULL);
-    }
-    if (begun == KB_OK)
-        reply_errand(r, server->errands, submit_work, submit_free, s);
-    else
+    // Its place comes first: a code that is noted as begun must come to an end.
+    if (!errands_enter(server->errands)) {
+        answer(r, EASY_BUSY,
+               _("the server is working on many such requests; try again in a moment"), NULL);
         submit_free(s);
+    } else if (take_source(r, body, "audio_url", &s->audio) &&
+               take_source(r, body, "video_url", &s->video) && admit(r, s) && begin_code(r, s)) {
+        reply_errand_entered(r, server->errands, submit_work, submit_free, s);
+    } else {
+        errands_leave(server->errands);
+        submit_free(s);
+    }
 }
 
 static void submit(struct request *r)

@@ -14,8 +14,7 @@
 #include <string.h>
 
 #define MAX_JSON    65536
-#define MAX_LETTERS 5000       // of a text to speak
-#define CHECK_BYTES (16 << 20) // how often the disk is looked at, for a size unknown in advance
+#define MAX_LETTERS 5000 // of a text to speak
 
 struct form {
     struct request *request; // during a call of the sink
@@ -111,7 +110,7 @@ static bool file_begin(void *ctx, const char *name, const char *filename)
         reply_problem(r, 400, "bad_input", _("a file name in the form is not UTF-8"));
         return false;
     }
-    if (!upload_admit(r, -1))
+    if (!upload_admit(r, &(struct upload_wish){.n_files = 1, .sizes = {-1}}))
         return false;
     struct asset_params p = {
         .name = filename,
@@ -146,9 +145,9 @@ static bool file_data(void *ctx, const void *data, size_t n)
         upload_too_large(r);
         return false;
     }
-    if (f->received - f->checked >= CHECK_BYTES) {
+    if (f->received - f->checked >= UPLOAD_CHECK_BYTES) {
         f->checked = f->received;
-        if (!upload_has_room(r, CHECK_BYTES))
+        if (!upload_has_room(r, UPLOAD_CHECK_BYTES))
             return false;
     }
     struct kb_error err = {0};
@@ -255,6 +254,16 @@ static void create_fetched(struct request *r, json_t *body, const struct asset_p
         reply_json(r, 201, text_get(&answer));
 }
 
+// What an address leads to has a size that nobody knows yet; what a speech takes, its text tells.
+static bool admit_json(struct request *r, json_t *body)
+{
+    const char *text = json_string_value(json_object_get(body, "text"));
+    struct upload_wish wish = {.n_files = 1, .sizes = {-1}};
+    if (text)
+        wish.letters = (int64_t)KB_MIN(utf8_count(text), (size_t)MAX_LETTERS);
+    return upload_admit(r, &wish);
+}
+
 static void json_done(struct request *r, struct form *f)
 {
     static const char *const names[] = {"url", "text", "voice", "name", NULL};
@@ -282,7 +291,7 @@ static void json_done(struct request *r, struct form *f)
     if (text == url)
         reply_problem(r, 400, "bad_input",
                       _("either text (to be spoken) or url (to be fetched) must be given"));
-    else if (upload_admit(r, -1))
+    else if (admit_json(r, body))
         (text ? create_speech : create_fetched)(r, body, &p);
 }
 

@@ -5,9 +5,9 @@
 #include "base/bytes.h"
 #include "base/date.h"
 #include "server/internal.h"
+#include "server/upload/transfer.h"
 #include "server/upload/upload.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,134 +71,6 @@ static const struct algorithm {
     const EVP_MD *(*digest)(void);
 } algorithms[] = {{"sha1", EVP_sha1}, {"md5", EVP_md5}, {"sha256", EVP_sha256}};
 #define ALGORITHMS "sha1,md5,sha256"
-
-// One PATCH, or one POST, under way.
-struct transfer {
-    struct transfers *all; // where others find it, see below; NULL: nowhere (any more)
-    struct transfer *next, **link;
-    pthread_mutex_t lock;
-    // --- under lock while others can find it
-    struct asset_upload *upload; // NULL once closed
-    bool taken;                  // another request goes on with the upload
-    // --- its own
-    char id[33];
-    int64_t size, start; // of the file, of this request's bytes in it
-    EVP_MD_CTX *digest;  // NULL: no checksum was promised
-    unsigned char wanted[EVP_MAX_MD_SIZE];
-    size_t n_wanted;
-    bool created; // by this request
-    bool failed;  // answered already
-};
-
-// --- who sends to what
-//
-// A page that was loaded anew goes on with its upload at once, while the server may still wait for
-// the rest of the old connection. So a PATCH (or DELETE) that comes later takes the upload over,
-// with its lock; what the older one still sends is refused. HEAD only asks, and disturbs nobody.
-
-struct transfers {
-    pthread_mutex_t lock; // before a transfer's
-    struct transfer *first;
-};
-
-struct transfers *transfers_create(void)
-{
-    struct transfers *all = kb_alloc(sizeof(*all));
-    pthread_mutex_init(&all->lock, NULL);
-    return all;
-}
-
-void transfers_free(struct transfers **pointer)
-{
-    struct transfers *all = TAKE(*pointer);
-    if (!all)
-        return;
-    pthread_mutex_destroy(&all->lock);
-    free(all);
-}
-
-static struct transfer *transfer_create(void)
-{
-    struct transfer *t = kb_alloc(sizeof(*t));
-    pthread_mutex_init(&t->lock, NULL);
-    return t;
-}
-
-static void transfer_enter(struct transfer *t, struct transfers *all)
-{
-    pthread_mutex_lock(&all->lock);
-    t->all = all;
-    t->next = all->first;
-    t->link = &all->first;
-    if (t->next)
-        t->next->link = &t->next;
-    all->first = t;
-    pthread_mutex_unlock(&all->lock);
-}
-
-// From now on nobody else reaches it.
-static void transfer_leave(struct transfer *t)
-{
-    struct transfers *all = TAKE(t->all);
-    if (!all)
-        return;
-    pthread_mutex_lock(&all->lock);
-    *t->link = t->next;
-    if (t->next)
-        t->next->link = t->link;
-    pthread_mutex_unlock(&all->lock);
-}
-
-static void transfer_free(struct transfer **pointer)
-{
-    struct transfer *t = TAKE(*pointer);
-    if (!t)
-        return;
-    transfer_leave(t);
-    pthread_mutex_destroy(&t->lock);
-    EVP_MD_CTX_free(t->digest);
-    free(t);
-}
-
-// The upload of whoever sends to it now, as it is between two pieces; NULL: nobody does. The bytes
-// of a chunk that cannot be checked any more are not kept.
-static struct asset_upload *take_over(struct transfers *all, const char *id)
-{
-    struct asset_upload *u = NULL;
-    pthread_mutex_lock(&all->lock);
-    for (struct transfer *t = all->first; t && !u; t = t->next) {
-        if (strcmp(t->id, id) != 0)
-            continue;
-        pthread_mutex_lock(&t->lock);
-        if (t->upload && t->digest && asset_upload_truncate(t->upload, t->start, NULL) != KB_OK) {
-            pthread_mutex_unlock(&t->lock);
-            break;
-        }
-        t->taken = t->taken || t->upload;
-        u = TAKE(t->upload);
-        pthread_mutex_unlock(&t->lock);
-    }
-    pthread_mutex_unlock(&all->lock);
-    return u;
-}
-
-// Where whoever sends to it now has come, or would go on after a break: what a checksum is to cover
-// counts when all of it is there. -1: nobody sends.
-static int64_t sent_so_far(struct transfers *all, const char *id)
-{
-    int64_t offset = -1;
-    pthread_mutex_lock(&all->lock);
-    for (struct transfer *t = all->first; t && offset < 0; t = t->next) {
-        if (strcmp(t->id, id) != 0)
-            continue;
-        pthread_mutex_lock(&t->lock);
-        if (t->upload)
-            offset = t->digest ? t->start : asset_upload_offset(t->upload);
-        pthread_mutex_unlock(&t->lock);
-    }
-    pthread_mutex_unlock(&all->lock);
-    return offset;
-}
 
 static void reply_taken(struct request *r)
 {
@@ -273,7 +145,7 @@ static bool hold_upload(struct request *r, const char *id, struct asset_upload *
     struct asset_upload *taken = NULL;
     enum kb_code code = asset_upload_open(ret, request_store(r), id, &err);
     if (code == KB_UNAVAILABLE)
-        taken = take_over(request_server(r)->transfers, id);
+        taken = transfers_take_over(request_server(r)->transfers, id);
     if (taken) {
         *ret = taken;
         return true;
@@ -314,11 +186,11 @@ static bool find_offset(struct request *r, const char *id, int64_t size, int64_t
     struct transfers *all = request_server(r)->transfers;
     struct asset_upload *u = NULL;
     enum kb_code code = KB_OK;
-    *ret = sent_so_far(all, id);
+    *ret = transfers_sent(all, id);
     if (*ret < 0)
         code = asset_upload_open(&u, request_store(r), id, &err);
     if (code == KB_UNAVAILABLE) // somebody has just begun
-        *ret = sent_so_far(all, id);
+        *ret = transfers_sent(all, id);
     if (*ret >= 0)
         return true;
     if (code == KB_OK) {
@@ -389,9 +261,13 @@ static bool transfer_piece(struct request *r, void *ctx, const void *data, size_
     if (t->failed)
         return false;
     struct kb_error err = {0};
+    t->checked -= (int64_t)n;
+    bool room = t->checked >= 0 || upload_has_room(r, UPLOAD_CHECK_BYTES);
+    if (t->checked < 0)
+        t->checked = UPLOAD_CHECK_BYTES;
     pthread_mutex_lock(&t->lock);
     bool taken = t->taken;
-    bool written = t->upload && asset_upload_write(t->upload, data, n, &err) == KB_OK;
+    bool written = room && t->upload && asset_upload_write(t->upload, data, n, &err) == KB_OK;
     if (written && t->digest)
         EVP_DigestUpdate(t->digest, data, n);
     pthread_mutex_unlock(&t->lock);
@@ -408,7 +284,8 @@ static bool transfer_piece(struct request *r, void *ctx, const void *data, size_
         return false;
     }
     close_early(t, request_store(r), NULL);
-    upload_reply_error(r, &err, 413);
+    if (room) // else answered already
+        upload_reply_error(r, &err, 413);
     return false;
 }
 
@@ -496,6 +373,14 @@ static bool check_patch(struct request *r, const struct asset *a, int64_t offset
     return upload_has_room(r, a->size_bytes - offset);
 }
 
+static void reply_offset(struct request *r, int64_t there)
+{
+    add_number(r, "Upload-Offset", there);
+    reply_problem(r, 409, "conflict",
+                  _("the header Upload-Offset is not the number of bytes that are here; ask for it "
+                    "with HEAD"));
+}
+
 static void *patch_open(struct request *r)
 {
     struct asset a;
@@ -519,6 +404,12 @@ static void *patch_open(struct request *r)
     t->start = offset;
     if (!read_checksum(r, t))
         return NULL;
+    // Who is wrong about that disturbs nobody who sends.
+    int64_t sent = transfers_sent(request_server(r)->transfers, a.id);
+    if (sent >= 0 && sent != offset) {
+        reply_offset(r, sent);
+        return NULL;
+    }
     if (strcmp(a.state, "uploading") == 0 && !hold_upload(r, a.id, &t->upload))
         return NULL;
     int64_t there = t->upload ? asset_upload_offset(t->upload) : a.size_bytes;
@@ -526,12 +417,8 @@ static void *patch_open(struct request *r)
         transfer_enter(t, request_server(r)->transfers);
         return TAKE(t);
     }
-    if (offset != there) {
-        add_number(r, "Upload-Offset", there);
-        reply_problem(r, 409, "conflict",
-                      _("the header Upload-Offset is not the number of bytes that are here; ask "
-                        "for it with HEAD"));
-    }
+    if (offset != there)
+        reply_offset(r, there);
     if (t->upload)
         asset_upload_close(&t->upload, request_store(r), false, NULL, NULL);
     return NULL;
@@ -566,7 +453,7 @@ static bool check_create(struct request *r, int64_t *ret_size, bool *ret_body)
         reply_problem(r, 413, "too_large", _("more bytes than the upload has room for"));
         return false;
     }
-    return upload_admit(r, *ret_size);
+    return upload_admit(r, &(struct upload_wish){.n_files = 1, .sizes = {*ret_size}});
 }
 
 static void *create_open(struct request *r)

@@ -11,6 +11,9 @@
 #include <string.h>
 #include <sys/statvfs.h>
 
+#define UPLOADS_CLIENTS 10 // as many files as so many clients may send, for all of them together
+// Of speech: the slowest voices say a Chinese letter in a quarter of a second, 22,050 Hz, 16 bits.
+#define SPEECH_BYTES_A_LETTER 13000
 #define FORGET_TRIES 24 // of 5 s each
 
 int64_t upload_limit(const struct server *s)
@@ -18,52 +21,95 @@ int64_t upload_limit(const struct server *s)
     return s->params.upload_bytes > 0 ? s->params.upload_bytes : (int64_t)(20 * KB_GB);
 }
 
+static enum kb_code too_large(const struct server *s, struct kb_error *err)
+{
+    char size[TEXT_SIZE_BYTES];
+    return kb_fail(err, KB_BAD_INPUT, _("the file is larger than this server takes (%s)"),
+                   text_size(size, upload_limit(s)));
+}
+
+static enum kb_code check_room(const struct server *s, int64_t bytes, struct kb_error *err)
+{
+    struct statvfs disk;
+    char has[TEXT_SIZE_BYTES], needs[TEXT_SIZE_BYTES], stays[TEXT_SIZE_BYTES];
+    if (statvfs(s->params.data, &disk) != 0)
+        return KB_OK; // then the write will tell
+    int64_t free_bytes = (int64_t)disk.f_bavail * (int64_t)disk.f_frsize;
+    int64_t keep = s->params.supervisor.worker.min_free_bytes;
+    if (free_bytes - keep >= bytes)
+        return KB_OK;
+    return kb_fail(err, KB_NO_SPACE,
+                   _("not enough disk space: %s are free, this needs %s and %s must stay free; "
+                     "delete results or files that are no longer needed"),
+                   text_size(has, free_bytes), text_size(needs, bytes), text_size(stays, keep));
+}
+
+static enum kb_code check_number(const struct server *s, struct store *store, const char *client,
+                                 struct kb_error *err)
+{
+    int limit = s->params.uploads_per_client > 0 ? s->params.uploads_per_client : 200;
+    int all = limit * UPLOADS_CLIENTS;
+    if (asset_count_uploads(store, client) >= limit)
+        return kb_fail(
+            err, KB_UNAVAILABLE,
+            _("%d files from this computer have not come to their end yet; wait for them, or "
+              "remove some"),
+            limit);
+    if (asset_count_uploads(store, NULL) >= all)
+        return kb_fail(err, KB_UNAVAILABLE,
+                       _("the server waits for %d files already; try again in a moment"), all);
+    return KB_OK;
+}
+
+enum kb_code upload_allowed(const struct server *s, struct store *store, const char *client,
+                            const struct upload_wish *wish, struct kb_error *err)
+{
+    int64_t sum = asset_spoken_letters(store) * SPEECH_BYTES_A_LETTER;
+    for (int i = 0; i < wish->n_files; i++) {
+        if (wish->sizes[i] > upload_limit(s))
+            return too_large(s, err);
+        sum += KB_MAX(wish->sizes[i], 1);
+    }
+    enum kb_code code = check_number(s, store, client, err);
+    return code == KB_OK ? check_room(s, sum + wish->letters * SPEECH_BYTES_A_LETTER, err) : code;
+}
+
+// 413, 429 or 507.
+static void refuse(struct request *r, const struct kb_error *err)
+{
+    if (err->code == KB_BAD_INPUT) {
+        reply_problem(r, 413, "too_large", err->text);
+    } else if (err->code == KB_UNAVAILABLE) {
+        reply_header(r, "Retry-After", "30");
+        reply_problem(r, 429, "too_many", err->text);
+    } else {
+        reply_problem(r, 507, "no_space", err->text);
+    }
+}
+
 void upload_too_large(struct request *r)
 {
-    CLEANUP(kb_freep)
-    char *sentence = kb_printf(_("the file is larger than this server takes (%.1f GB)"),
-                               (double)upload_limit(request_server(r)) / KB_GB);
-    reply_problem(r, 413, "too_large", sentence);
+    struct kb_error err = {0};
+    too_large(request_server(r), &err);
+    refuse(r, &err);
 }
 
 bool upload_has_room(struct request *r, int64_t bytes)
 {
-    const struct server *s = request_server(r);
-    struct statvfs disk;
-    if (statvfs(s->params.data, &disk) != 0)
-        return true; // then the write will tell
-    int64_t free_bytes = (int64_t)disk.f_bavail * (int64_t)disk.f_frsize;
-    int64_t keep = s->params.supervisor.worker.min_free_bytes;
-    if (free_bytes - keep >= bytes)
+    struct kb_error err = {0};
+    if (check_room(request_server(r), bytes, &err) == KB_OK)
         return true;
-    CLEANUP(kb_freep)
-    char *sentence =
-        kb_printf(_("not enough disk space: %.1f GB are free, this file needs %.1f GB and %.1f GB "
-                    "must stay free; delete results or files that are no longer needed"),
-                  (double)free_bytes / KB_GB, (double)bytes / KB_GB, (double)keep / KB_GB);
-    reply_problem(r, 507, "no_space", sentence);
+    refuse(r, &err);
     return false;
 }
 
-bool upload_admit(struct request *r, int64_t size_bytes)
+bool upload_admit(struct request *r, const struct upload_wish *wish)
 {
-    const struct server *s = request_server(r);
-    if (size_bytes > upload_limit(s)) {
-        upload_too_large(r);
-        return false;
-    }
-    int limit = s->params.uploads_per_client > 0 ? s->params.uploads_per_client : 200;
-    if (asset_count_uploads(request_store(r), request_client(r)) >= limit) {
-        CLEANUP(kb_freep)
-        char *sentence =
-            kb_printf(_("%d uploads from this computer have not ended yet; wait for them, or "
-                        "remove some"),
-                      limit);
-        reply_header(r, "Retry-After", "30");
-        reply_problem(r, 429, "too_many", sentence);
-        return false;
-    }
-    return upload_has_room(r, KB_MAX(size_bytes, 1));
+    struct kb_error err = {0};
+    if (upload_allowed(request_server(r), request_store(r), request_client(r), wish, &err) == KB_OK)
+        return true;
+    refuse(r, &err);
+    return false;
 }
 
 void upload_reply_error(struct request *r, const struct kb_error *err, int too_long)

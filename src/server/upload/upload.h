@@ -12,8 +12,23 @@ struct store;
 // The largest upload, bytes.
 int64_t upload_limit(const struct server *s);
 
-// May this client begin another upload of size_bytes (-1 = unknown)? False: answered 413, 429, 507.
-bool upload_admit(struct request *r, int64_t size_bytes);
+// What a request is to bring: files of these sizes (-1 = not known yet), and letters to be spoken.
+#define UPLOAD_CHECK_BYTES (16 << 20) // how often the disk is looked at while bytes come
+
+#define UPLOAD_WISH_FILES 2
+struct upload_wish {
+    int n_files;
+    int64_t sizes[UPLOAD_WISH_FILES];
+    int64_t letters;
+};
+// The one rule for all that takes or makes files: uploads, forms, addresses, speeches, /easy. The
+// files of a client, and of all, that have not ended coming are counted; the disk must hold what is
+// wished and the speeches that wait, and keep --min-free. KB_BAD_INPUT: larger than --max-upload;
+// KB_UNAVAILABLE: too many; KB_NO_SPACE.
+enum kb_code upload_allowed(const struct server *s, struct store *store, const char *client,
+                            const struct upload_wish *wish, struct kb_error *err);
+// The same for the client of a request. False: answered 413, 429, 507.
+bool upload_admit(struct request *r, const struct upload_wish *wish);
 // Do that many more bytes leave enough of the disk free? False: answered 507.
 bool upload_has_room(struct request *r, int64_t bytes);
 // The limit is passed: answers 413.
