@@ -22,8 +22,8 @@ void reply_errand(struct request *r, struct errands *e, errand_fn *work, void (*
 // The same without an answer, for what must not be lost only because the database is locked now.
 // False: there is no place, ctx was freed.
 bool errands_run(struct errands *e, errand_fn *work, void (*free_ctx)(void *), void *ctx);
-// reply_errand() in two steps, for who must know that it can be done before he changes anything: a place
-// among the 64 (false: none is left, or the server is ending), then either of the others.
+// reply_errand() in two steps, for who must know that it can be done before he changes anything: a
+// place among the 64 (false: none is left, or the server is ending), then either of the others.
 bool errands_enter(struct errands *e);
 void errands_leave(struct errands *e);
 void reply_errand_entered(struct request *r, struct errands *e, errand_fn *work,

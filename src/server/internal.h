@@ -15,6 +15,7 @@ struct followers;
 struct doctor_cache;
 struct pool;      // server/pool.h
 struct transfers; // upload/tus.h
+struct quota;     // server/quota.h
 
 struct server {
     struct server_params params; // strings owned
@@ -26,6 +27,7 @@ struct server {
     struct keeper *keeper; // server/keeper.h: the daily backup
     struct page *page;
     struct transfers *transfers; // upload/tus.h: who sends to which upload
+    struct quota *zips; // that are being sent: each holds files, and is made on a network thread
     struct errands *errands;     // server/errand.h: work that is too long for a network thread
     struct followers *followers; // api/logs.c: who reads the log as it grows
     struct doctor_cache *doctor; // api/system.c: what it found lately
@@ -53,6 +55,9 @@ static inline struct store *request_store(struct request *r)
 // Any thread; store is the caller's.
 enum kb_code system_heartbeat_json(struct server *s, struct store *store, struct text *ret,
                                    struct kb_error *err);
+
+#define ZIPS_EACH 4
+#define ZIPS_ALL  32
 
 // Wakes those who follow the log when it has grown. One thread, which sleeps while nobody does.
 enum kb_code followers_start(struct followers **ret, const char *data, struct kb_error *err);

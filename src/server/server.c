@@ -11,6 +11,7 @@
 #include "server/keeper.h"
 #include "server/page.h"
 #include "server/pool.h"
+#include "server/quota.h"
 #include "server/upload/tus.h"
 #include "store/lock.h"
 #include "store/lost.h"
@@ -292,6 +293,7 @@ enum kb_code server_start(struct server **ret, const struct server_params *p, st
     s->pool = pool_create(s->params.data);
     s->errands = errands_create();
     s->transfers = transfers_create();
+    s->zips = quota_create(ZIPS_EACH, ZIPS_ALL);
     s->doctor = doctor_cache_create();
     code = followers_start(&s->followers, s->params.data, err);
     if (code == KB_OK)
@@ -329,6 +331,7 @@ void server_stop(struct server **server)
     http_stop(&s->http);       // requests reach all of the others
     pool_free(&s->pool);
     transfers_free(&s->transfers);
+    quota_free(&s->zips);
     events_stop(&s->events);
     courier_stop(&s->courier);
     keeper_stop(&s->keeper);

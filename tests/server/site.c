@@ -7,6 +7,7 @@
 #include "queue/batch.h"
 #include "queue/lease.h"
 #include "server/pool.h"
+#include "server/quota.h"
 #include "server/upload/tus.h"
 
 #include <arpa/inet.h>
@@ -40,6 +41,7 @@ void site_start(struct site *s, const struct route *const *tables)
     struct kb_error err = {0};
     s->server.pool = pool_create(s->folder);
     s->server.transfers = transfers_create();
+    s->server.zips = quota_create(ZIPS_EACH, ZIPS_ALL);
     struct http_params p = {
         .listen = "127.0.0.1", .app = server_app(&s->server), .lang = "en", .tables = tables};
     assert_ok(err, http_start(&s->server.http, &p, &err));
@@ -51,6 +53,7 @@ void site_stop(struct site *s)
     http_stop(&s->server.http);
     pool_free(&s->server.pool);
     transfers_free(&s->server.transfers);
+    quota_free(&s->server.zips);
     store_close(&s->store);
     place_remove(s->folder);
 }

@@ -330,6 +330,52 @@ static void cut_result(int64_t job)
     assert_int_equal(truncate(result.path, 10), 0);
 }
 
+// Ten thousand of one name, among names that look like theirs.
+static void test_zip_equal_names(void **state)
+{
+    struct zip_stream *z = zip_stream_create(site.folder, "gone:");
+    for (int i = 2; i < 5000; i++) {
+        char name[40];
+        snprintf(name, sizeof(name), "a-%d.mp4", i);
+        zip_stream_add(z, i, NULL, name);
+    }
+    int64_t begin = kb_now_us();
+    for (int i = 0; i < 10000; i++)
+        zip_stream_add(z, i, NULL, i % 2 ? "a.mp4" : "A.mp4");
+    zip_stream_free(z);
+    if (kb_now_us() - begin > 3000000) // a hundred million tries would take longer
+        fail_msg("%lld ms", (long long)(kb_now_us() - begin) / 1000);
+}
+
+// Four zips at once for one client.
+static void test_zip_many(void **state)
+{
+    int64_t job = site_result(&site, "b", "v.mp4", 64 << 20);
+    int fds[ZIPS_EACH];
+    char path[80], some[1000];
+    snprintf(path, sizeof(path), "/api/v1/results/zip?jobs=%lld", (long long)job);
+    for (int i = 0; i < ZIPS_EACH; i++) {
+        fds[i] = site_connect(&site);
+        site_sendf(fds[i], "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", path, site.port);
+        assert_true(read(fds[i], some, sizeof(some)) > 0);
+    }
+    ASK(refused, "GET", path, NULL, NULL, 0);
+    assert_status(&refused, 429);
+    ASK(none, "GET", "/api/v1/results/zip?jobs=7777", NULL, NULL, 0);
+    assert_status(&none, 404); // takes no place
+    close(fds[0]);
+    int status = 0;
+    for (int i = 0; i < 500 && status != 200; i++) {
+        usleep(10000);
+        CLEANUP(reply_clear) struct reply r = {0};
+        site_ask(&site, &r, "HEAD", path, NULL, NULL, 0);
+        status = r.status;
+    }
+    assert_int_equal(status, 200);
+    for (int i = 1; i < ZIPS_EACH; i++)
+        close(fds[i]);
+}
+
 // A file that becomes shorter while it is packed: the zip does not end well.
 static void test_zip_broken(void **state)
 {
@@ -589,10 +635,20 @@ int main(void)
 {
     setlocale(LC_ALL, "C.UTF-8"); // for the reader of zips
     const struct CMUnitTest tests[] = {
-        TEST(test_show),          TEST(test_delete),      TEST(test_refusals),
-        TEST(test_zip),           TEST(test_zip_names),   TEST(test_zip_broken),
-        TEST(test_zip_cancelled), TEST(test_zip_missing), TEST(test_chosen),
-        TEST(test_source),        TEST(test_rename),      TEST(test_links),
+        TEST(test_show),
+        TEST(test_delete),
+        TEST(test_refusals),
+        TEST(test_zip),
+        TEST(test_zip_names),
+        TEST(test_zip_broken),
+        TEST(test_zip_equal_names),
+        TEST(test_zip_many),
+        TEST(test_zip_cancelled),
+        TEST(test_zip_missing),
+        TEST(test_chosen),
+        TEST(test_source),
+        TEST(test_rename),
+        TEST(test_links),
     };
     const struct CMUnitTest slow[] = {TEST(test_zip64)}; // reads 4 GiB, 10 s
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include "base/sentence.h"
 #include "base/text.h"
 #include "queue/result.h"
+#include "server/quota.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -30,7 +31,10 @@ struct zip_stream {
     char *folder;
     struct entry *entries;
     int n_entries, capacity;
-    json_t *names; // those given away, as the keys of an object
+    json_t *names; // those given away: the keys of an object; the value is the number that the
+                   // next equal name tries, so that n of them do not try n² numbers
+    struct quota *quota; // NULL: none
+    char *client;
     // while reading:
     struct store *store;
     struct archive *archive;
@@ -55,6 +59,12 @@ struct zip_stream *zip_stream_create(const char *folder, const char *missing)
     return z;
 }
 
+void zip_stream_holds(struct zip_stream *z, struct quota *zips, const char *client)
+{
+    z->quota = zips;
+    z->client = kb_strdup(client);
+}
+
 void zip_stream_free(void *zip)
 {
     struct zip_stream *z = zip;
@@ -72,22 +82,48 @@ void zip_stream_free(void *zip)
     text_free(&z->out);
     text_free(&z->missing);
     free(z->missing_title);
+    if (z->quota)
+        quota_leave(z->quota, z->client);
+    free(z->client);
     free(z->folder);
     free(z);
 }
 
 // --- names
 
-// True: nobody had it, it is taken now. Small and capital letters are the same on many systems.
-static bool take_name(struct zip_stream *z, const char *name)
+// Small and capital letters are the same on many systems.
+static char *name_key(const char *name)
 {
-    CLEANUP(kb_freep) char *key = kb_strdup(name);
+    char *key = kb_strdup(name);
     for (char *c = key; *c; c++)
         *c = (char)(*c >= 'A' && *c <= 'Z' ? *c - 'A' + 'a' : *c);
+    return key;
+}
+
+// True: nobody had it, it is taken now.
+static bool take_name(struct zip_stream *z, const char *name)
+{
+    CLEANUP(kb_freep) char *key = name_key(name);
     if (json_object_get(z->names, key))
         return false;
-    json_object_set_new_nocheck(z->names, key, json_true());
+    json_object_set_new_nocheck(z->names, key, json_integer(2));
     return true;
+}
+
+// path, or the first of path-2, path-3… that nobody has. n_stem: bytes before the number.
+static char *unique_name(struct zip_stream *z, const char *path, size_t n_stem)
+{
+    if (take_name(z, path))
+        return kb_strdup(path);
+    CLEANUP(kb_freep) char *key = name_key(path);
+    json_int_t i = json_integer_value(json_object_get(z->names, key));
+    char *unique = kb_printf("%.*s-%lld%s", (int)n_stem, path, (long long)i, path + n_stem);
+    while (!take_name(z, unique)) {
+        free(unique);
+        unique = kb_printf("%.*s-%lld%s", (int)n_stem, path, (long long)++i, path + n_stem);
+    }
+    json_object_set_new_nocheck(z->names, key, json_integer(i + 1));
+    return unique;
 }
 
 void zip_stream_add(struct zip_stream *z, int64_t job, const char *directory, const char *name)
@@ -99,11 +135,7 @@ void zip_stream_add(struct zip_stream *z, int64_t job, const char *directory, co
     const char *dot = strrchr(path, '.');
     const char *slash = strrchr(path, '/');
     size_t n_stem = dot && dot > (slash ? slash + 1 : path) ? (size_t)(dot - path) : strlen(path);
-    char *unique = kb_strdup(path);
-    for (int i = 2; !take_name(z, unique); i++) {
-        free(unique);
-        unique = kb_printf("%.*s-%d%s", (int)n_stem, path, i, path + n_stem);
-    }
+    char *unique = unique_name(z, path, n_stem);
     if (z->n_entries == z->capacity) {
         z->capacity = KB_MAX(64, z->capacity * 2);
         z->entries = reallocarray(z->entries, (size_t)z->capacity, sizeof(*z->entries));

@@ -6,12 +6,16 @@
 
 #include "base/base.h"
 
+struct quota;
 struct zip_stream;
 
 // folder: the data folder. It gets a connection to the store of its own when reading begins. What
 // turns out to be gone is left out, and MISSING.txt at the end of the zip names it below missing, a
 // sentence for the user.
 struct zip_stream *zip_stream_create(const char *folder, const char *missing);
+
+// The place of client among those of zips (taken already) is given back with the stream.
+void zip_stream_holds(struct zip_stream *z, struct quota *zips, const char *client);
 
 // The result of job goes into it as "directory/name", or as "name" if directory is NULL. What
 // cannot be part of a name on the usual systems is replaced, and equal names get "-2", "-3"…
