@@ -1,9 +1,11 @@
 // The safetensors format: what is written can be read, what is broken is named.
 #include "tests/test.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/text.h"
 #include "nn/import/import.h"
 
 // 8 bytes of length, the header, then n bytes of data. Free the result.
@@ -69,7 +71,7 @@ static void test_broken_headers(void **state)
         {"[]", 0, "not JSON"},
         {"{\"a\":", 0, "not JSON"},
         {"{\"a\":" ENTRY("F32", "[1]", "[0,4]") ",\"a\":" ENTRY("F32", "[1]", "[4,8]") "}", 8,
-         "JSON"},
+         "twice"},
         {"{\"a\":3}", 0, "of type"},
         {"{\"a\":" ENTRY("F8_E4M3", "[4]", "[0,4]") "}", 4, "F8_E4M3"},
         {"{\"a\":" ENTRY("F32", "4", "[0,4]") "}", 4, "no shape"},
@@ -91,6 +93,18 @@ static void test_broken_headers(void **state)
         {"{\"a\":" ENTRY("U8", "[4]", "[0,4]") "}", 6, "follow after"},
         {"{\"\":" ENTRY("U8", "[4]", "[0,4]") "}", 4, "name"},
         {"{\"__metadata__\":{\"x\":1}}", 0, "not a text"},
+        {"{\"__metadata__\":{\"x\":\"1\",\"x\":\"2\"}}", 0, "twice"},
+        {"{\"__metadata__\":{},\"__metadata__\":{}}", 0, "of type"},
+        {"{\"__metadata__\":3}", 0, "not JSON"},
+        {"{\"__metadata__\":{\"x\":\"1\"}", 0, "not JSON"},
+        {"{\"__metadata__\":{\"x\":\"1\",}}", 0, "not JSON"},
+        {"{\"a\" " ENTRY("U8", "[4]", "[0,4]") "}", 4, "not JSON"},
+        {"{\"a\":" ENTRY("U8", "[4]", "[0,4]") "},", 4, "not JSON"},
+        {"{\"a\":" ENTRY("U8", "[4}", "[0,4]") "}", 4, "not JSON"},
+        {"{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\"}}", 4, "not JSON"},
+        {"{\"a\\\":" ENTRY("U8", "[4]", "[0,4]") "}", 4, "not JSON"},
+        {"{\"\xff\":" ENTRY("U8", "[4]", "[0,4]") "}", 4, "not JSON"},
+        {"{,}", 0, "not JSON"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct kb_error err = {0};
@@ -100,6 +114,60 @@ static void test_broken_headers(void **state)
         assert_fails(err, KB_BAD_INPUT, cases[i].part, safetensors_read(&set, file, size, &err));
         assert_null(set);
     }
+}
+
+// A header as large as is taken, of the kinds that took most: 45 times its size and seconds.
+static void test_large_headers(void **state)
+{
+    static const char *const members[] = {"\"%07d\":{},", "\"%07d\":[[[[]]]],", "\"%07d\":\"\","};
+    size_t most = 8 << 20, size;
+    for (size_t kind = 0; kind < ARRAY_LEN(members) + 2; kind++) {
+        struct text t = {0};
+        struct kb_error err = {0};
+        struct tensor_set *set = NULL;
+        text_add(&t, kind == 3 ? "{\"__metadata__\":{" : kind == 4 ? "{\"a\":[" : "{");
+        for (int i = 0; t.size < most - 100; i++)
+            if (kind == 4)
+                text_add(&t, "1,");
+            else
+                text_addf(&t, members[kind % 3], i);
+        text_add(&t, kind == 3 ? "\"x\":\"\"}}" : kind == 4 ? "1]}" : "\"x\":\"\"}");
+        uint8_t *file = make_file(t.data, 0, &size);
+        int64_t begin = kb_now_us();
+        assert_fails(err, KB_BAD_INPUT, "", safetensors_read(&set, file, size, &err));
+        assert_true(kb_now_us() - begin < 10000000);
+        uint64_t beyond = most + 1;
+        memcpy(file, &beyond, 8);
+        assert_fails(err, KB_BAD_INPUT, "", safetensors_read(&set, file, size, &err));
+        free(file);
+        text_free(&t);
+    }
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    if (used.ru_maxrss > 200000) // 40,000; a tree of it takes 370,000
+        fail_msg("%ld kB", used.ru_maxrss);
+#endif
+}
+
+// As many tensors as a header can name: in one pass, and with little more than their names.
+static void test_many_tensors(void **state)
+{
+    enum { N = 80000 };
+    struct text t = {0};
+    struct kb_error err = {0};
+    CLEANUP(tensor_set_free) struct tensor_set *set = NULL;
+    size_t size;
+    text_add(&t, "{");
+    for (int i = 0; i < N; i++)
+        text_addf(&t, "%s\"%x\":" ENTRY("U8", "[1]", "[%d,%d]"), i ? " , " : " ", i, i, i + 1);
+    text_add(&t, "}  ");
+    CLEANUP(kb_freep) uint8_t *file = make_file(t.data, N, &size);
+    int64_t begin = kb_now_us();
+    assert_ok(err, safetensors_read(&set, file, size, &err));
+    print_message("# %d tensors: %.0f ms\n", N, (double)(kb_now_us() - begin) / 1e3);
+    assert_int_equal(tensor_set_count(set), N);
+    text_free(&t);
 }
 
 // Cut at every byte: never a crash, never a success.
@@ -139,10 +207,9 @@ static void test_load_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_broken_headers),
-        cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_load_errors),
+        cmocka_unit_test(test_round_trip),   cmocka_unit_test(test_broken_headers),
+        cmocka_unit_test(test_truncated),    cmocka_unit_test(test_large_headers),
+        cmocka_unit_test(test_many_tensors), cmocka_unit_test(test_load_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 // rest of the file without gap or overlap is checked, because a file that breaks it was truncated
 // or tampered with. Numbers are little-endian, as is every processor koubo runs on.
 #include "nn/import/import.h"
+#include "nn/import/members.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -11,7 +12,8 @@
 
 #include "base/file.h"
 
-#define MAX_HEADER (100u << 20) // the reference implementation's limit
+#define MAX_HEADER (8u << 20) // a thousand times that of a network with a hundred tensors
+#define MAX_ENTRY  4096       // of one tensor: its type, eight sides, two numbers
 #define MAX_METAS  1024
 
 static const struct {
@@ -113,19 +115,28 @@ static enum kb_code read_tensor(struct tensor_set *set, const char *name, const 
     return tensor_set_add(set, name, dtype, n_dims, dims, payload + ret->begin, NULL, err);
 }
 
-static enum kb_code read_metadata(struct tensor_set *set, json_t *metadata, struct kb_error *err)
+static enum kb_code read_metadata(struct tensor_set *set, const char *text, size_t size,
+                                  struct kb_error *err)
 {
-    const char *key;
-    json_t *value;
-    if (json_object_size(metadata) > MAX_METAS)
-        return kb_fail(err, KB_BAD_INPUT, _("more than %d metadata entries"), MAX_METAS);
-    json_object_foreach(metadata, key, value)
-    {
-        if (!json_is_string(value))
+    struct members m;
+    const char *value;
+    size_t n;
+    enum kb_code code;
+    members_start(&m, text, size);
+    for (int i = 0;; i++) {
+        CLEANUP(kb_freep) char *key = NULL;
+        code = members_next(&m, &key, &value, &n, err);
+        if (code != KB_OK)
+            return code == KB_EOF ? KB_OK : code;
+        json_auto_t *json = members_value(value, n);
+        if (i == MAX_METAS)
+            return kb_fail(err, KB_BAD_INPUT, _("more than %d metadata entries"), MAX_METAS);
+        if (!json_is_string(json))
             return kb_fail(err, KB_BAD_INPUT, _("metadata '%.100s' is not a text"), key);
-        tensor_set_put_meta(set, key, json_string_value(value));
+        if (tensor_set_meta(set, key))
+            return kb_fail(err, KB_BAD_INPUT, _("metadata '%.100s' appears twice"), key);
+        tensor_set_put_meta(set, key, json_string_value(json));
     }
-    return KB_OK;
 }
 
 static enum kb_code check_spans(struct span *spans, size_t n, size_t payload, struct kb_error *err)
@@ -150,6 +161,59 @@ static enum kb_code check_spans(struct span *spans, size_t n, size_t payload, st
     return KB_OK;
 }
 
+// One member of the header. *spans has room for it.
+static enum kb_code read_member(struct tensor_set *set, const char *name, const char *value,
+                                size_t size, const uint8_t *payload, size_t payload_size,
+                                struct span *ret, struct kb_error *err)
+{
+    if (size > MAX_ENTRY)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the header of the file says more of '%.100s' than anybody needs; the "
+                         "file is damaged"),
+                       name);
+    json_auto_t *entry = members_value(value, size);
+    if (!entry)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("what the header of the file says of '%.100s' is not "
+                         "JSON; it is damaged"),
+                       name);
+    return read_tensor(set, name, entry, payload, payload_size, ret, err);
+}
+
+// In one pass, member by member. free(*spans), one for each of *ret_n tensors.
+static enum kb_code read_header(struct tensor_set *set, const char *text, size_t size,
+                                const uint8_t *payload, size_t payload_size, struct span **spans,
+                                size_t *ret_n, struct kb_error *err)
+{
+    struct members m;
+    size_t room = 0, n_value;
+    const char *value;
+    bool metadata = false;
+    members_start(&m, text, size);
+    for (;;) {
+        CLEANUP(kb_freep) char *name = NULL;
+        enum kb_code code = members_next(&m, &name, &value, &n_value, err);
+        if (code != KB_OK)
+            return code == KB_EOF ? KB_OK : code;
+        if (strcmp(name, "__metadata__") == 0 && !metadata) {
+            metadata = true;
+            code = read_metadata(set, value, n_value, err);
+        } else {
+            if (*ret_n == room) {
+                room = KB_MAX(256, 2 * room);
+                struct span *more = reallocarray(*spans, room, sizeof(*more));
+                if (!more)
+                    return kb_no_memory(err);
+                *spans = more;
+            }
+            code = read_member(set, name, value, n_value, payload, payload_size,
+                               &(*spans)[(*ret_n)++], err);
+        }
+        if (code != KB_OK)
+            return code;
+    }
+}
+
 enum kb_code safetensors_read(struct tensor_set **ret, const void *data, size_t size,
                               struct kb_error *err)
 {
@@ -162,33 +226,14 @@ enum kb_code safetensors_read(struct tensor_set **ret, const void *data, size_t 
             err, KB_BAD_INPUT,
             _("not a safetensors file, or cut off within its header; copy or download it "
               "again"));
-    json_error_t where;
-    json_auto_t *header =
-        json_loadb((const char *)bytes + 8, (size_t)header_size, JSON_REJECT_DUPLICATES, &where);
-    if (!json_is_object(header))
-        return kb_fail(err, KB_BAD_INPUT, _("the safetensors header is not JSON: %.200s"),
-                       header ? "{…} expected" : where.text);
-
     CLEANUP(tensor_set_free) struct tensor_set *set = tensor_set_create();
+    CLEANUP(kb_freep) struct span *spans = NULL;
     tensor_set_put_form(set, FORM_SAFETENSORS);
     size_t payload = size - 8 - (size_t)header_size, n = 0;
-    CLEANUP(kb_freep)
-    struct span *spans = kb_calloc_checked(json_object_size(header), sizeof(*spans));
-    if (!spans)
-        return kb_no_memory(err);
-    const char *name;
-    json_t *entry;
-    json_object_foreach(header, name, entry)
-    {
-        enum kb_code code;
-        if (strcmp(name, "__metadata__") == 0)
-            code = read_metadata(set, entry, err);
-        else
-            code = read_tensor(set, name, entry, bytes + size - payload, payload, &spans[n++], err);
-        if (code != KB_OK)
-            return code;
-    }
-    enum kb_code code = check_spans(spans, n, payload, err);
+    enum kb_code code = read_header(set, (const char *)bytes + 8, (size_t)header_size,
+                                    bytes + size - payload, payload, &spans, &n, err);
+    if (code == KB_OK)
+        code = check_spans(spans, n, payload, err);
     if (code != KB_OK)
         return code;
     *ret = TAKE(set);
