@@ -234,7 +234,7 @@ enum kb_code content_release(struct store *s, const char *sha256, struct kb_erro
         beneath_unlink(s->folder, part); // who writes one has the lock that is ours now
         bool gone = (beneath_unlink(s->folder, path) || errno == ENOENT) &&
                     (beneath_unlink(s->folder, thumb) || errno == ENOENT);
-        if (gone)
+        if (gone && file_settle(s, "files", sha256) && file_settle(s, "thumbs", sha256))
             file_forget(s, "files", sha256);
     }
     return store_end(s, code, err);

@@ -35,6 +35,7 @@ struct asset_upload {
     char *folder, *path;      // path lies below the data folder
     int64_t offset, declared; // declared may be -1
     int64_t written_back;     // up to here the kernel was asked to write to the disk
+    bool named_anew;          // uploads/ was not synced since the part has its name
     EVP_MD_CTX *hash;         // of all bytes up to offset; NULL: read them again at the end
 };
 
@@ -179,6 +180,7 @@ static enum kb_code make_own(struct asset_upload *u, struct kb_error *err)
     close(shared);
     if (code != KB_OK)
         beneath_unlink(u->folder, copy);
+    u->named_anew = true;
     return code;
 }
 
@@ -226,6 +228,7 @@ static enum kb_code open_part(struct asset_upload **ret, struct store *s, const 
     if (fstat(u->fd, &st) != 0)
         return cannot_store(err, errno);
     u->offset = st.st_size;
+    u->named_anew = a->received_bytes == 0;
     if (u->offset > a->received_bytes && is_from_before_boot(&st))
         u->offset = a->received_bytes; // what the last sync covered
     if (u->declared >= 0 && u->offset > u->declared)
@@ -355,7 +358,7 @@ static enum kb_code place(struct asset_upload *u, struct store *s, const char *s
     if (!there && !beneath_link(s->folder, u->path, path) &&
         !beneath_rename(s->folder, u->path, path) && (errno != EXDEV || !place_copy(u, path)))
         return cannot_store(err, errno);
-    return beneath_sync(s->folder, "files") ? KB_OK : cannot_store(err, errno);
+    return file_settle(s, "files", sha256) ? KB_OK : cannot_store(err, errno);
 }
 
 // What an inspector found out about the same content need not be found out again.
@@ -422,6 +425,8 @@ static enum kb_code record_offset(struct asset_upload *u, struct store *s, struc
 {
     int n = 0;
     if (fdatasync(u->fd) != 0)
+        return cannot_store(err, errno);
+    if (u->named_anew && !file_settle(s, "uploads", path_name(u->path)))
         return cannot_store(err, errno);
     enum kb_code code = store_exec(s, &n, err,
                                    "UPDATE asset SET received = ?1, expires_ms ="

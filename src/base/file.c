@@ -103,6 +103,16 @@ static enum kb_code cannot_write(const char *path, int number, struct kb_error *
                    path, kb_strerror(number));
 }
 
+static void sync_folder_of(const char *path)
+{
+    CLEANUP(kb_freep) char *folder = path_folder(path);
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    fsync(fd);
+    close(fd);
+}
+
 static enum kb_code write_and_rename(const char *path, const void *data, size_t size, bool sync,
                                      struct kb_error *err)
 {
@@ -121,6 +131,8 @@ static enum kb_code write_and_rename(const char *path, const void *data, size_t 
         ok = false;
         saved = errno;
     }
+    if (ok && sync)
+        sync_folder_of(path); // some file systems refuse; the file itself is safe
     if (ok)
         return KB_OK;
     unlink(part);
@@ -172,15 +184,20 @@ enum kb_code file_check_writable(const char *path, int64_t min_free, struct kb_e
     if (file_is_dir(path))
         return kb_fail(err, KB_BAD_INPUT, _("'%s' is a folder; give a file name for the output"),
                        path);
-    // A real file, because permissions alone do not tell (root, read-only mounts, quotas).
+    // A real file, because permissions alone do not tell (root, read-only mounts, quotas). One
+    // without a name where the disk has such: a program that is killed here leaves nothing behind.
     CLEANUP(kb_freep) char *probe = kb_printf("%s/.koubo-%d.part", folder, (int)getpid());
-    int fd = open(probe, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = open(folder, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600);
+    bool named = fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR);
+    if (named)
+        fd = open(probe, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT,
                        _("cannot write into the folder '%s': %s; choose another output folder"),
                        folder, kb_strerror(errno));
     close(fd);
-    unlink(probe);
+    if (named)
+        unlink(probe);
 
     struct statvfs vfs;
     if (statvfs(folder, &vfs) == 0) {

@@ -25,8 +25,8 @@ enum kb_code file_hash(char ret_hex[33], const char *path, struct kb_error *err)
 // a short name made out of path's, in the same folder. free().
 char *file_part_path(const char *path, int writer);
 
-// Write size bytes under its part's name, sync, rename to path. On failure nothing new is left
-// behind.
+// Write size bytes under its part's name, sync, rename to path, sync the folder. On failure nothing
+// new is left behind.
 enum kb_code file_write_atomic(const char *path, const void *data, size_t size,
                                struct kb_error *err);
 

@@ -9,6 +9,7 @@
 #include "base/sentence.h"
 #include "store/fate.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -375,6 +376,10 @@ enum kb_code job_done(struct store *s, const struct job_claim *c, const struct d
     if (size < 0)
         return kb_fail(err, KB_INTERNAL, _("the result '%s' of job %lld is not there"), c->output,
                        (long long)c->job);
+    if (!file_settle(s, "results", c->output_name))
+        return kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_INTERNAL,
+                       _("the disk of '%s' reports an error: %s; check the disk"), s->folder,
+                       kb_strerror(errno));
     enum kb_code code = store_begin(s, err);
     if (code != KB_OK)
         return code;

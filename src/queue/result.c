@@ -161,7 +161,7 @@ void result_unlink(struct store *s, const char *name)
     gone = remove_file(s, part) && gone;
     gone = remove_file(s, thumb) && gone;
     shelf_prune(s, name);
-    if (gone) {
+    if (gone && file_settle(s, "results", name)) {
         file_forget(s, "results", stem);
         file_forget(s, "halves", stem);
     }
@@ -349,6 +349,9 @@ static enum kb_code move_locked(struct store *s, int64_t job, const struct renam
     if (!*ret_moved && errno == ENOENT)
         return kb_fail(err, KB_NOT_FOUND, _("the file of this result is gone"));
     bool thumb = *ret_moved ? r->thumb && link_beside(s, r, ".jpg") : r->thumb;
+    if (*ret_moved && !file_settle(s, "results", r->name))
+        return kb_fail(err, KB_INTERNAL, _("the disk of '%s' reports an error: %s; check the disk"),
+                       s->folder, kb_strerror(errno));
     // On a disk where no file has two names it keeps the one it has.
     enum kb_code code = put_name(s, job, r, *ret_moved ? r->name : NULL, thumb, err);
     if (code == KB_OK)

@@ -486,7 +486,10 @@ static enum kb_code trim_loose(struct run *r, struct kb_error *err)
     store_reset(&q);
     for (size_t at = 0; at < gone.size;) {
         const char *kind = gone.data + at, *stem = kind + strlen(kind) + 1;
-        file_forget(r->s, kind, stem);
+        const char *folder = strcmp(kind, "halves") == 0 ? "results" : kind;
+        if (file_settle(r->s, folder, stem) &&
+            (strcmp(kind, "files") != 0 || file_settle(r->s, "thumbs", stem)))
+            file_forget(r->s, kind, stem);
         at += strlen(kind) + strlen(stem) + 2;
     }
     return code == KB_EOF ? KB_OK : code;

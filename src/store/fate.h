@@ -32,6 +32,12 @@ enum kb_code folder_for_each(struct store *s, const char *folder, folder_fn *eac
 void shelf_prune(struct store *s, const char *name);
 void shelf_prune_all(struct store *s);
 
+// What was made, renamed or removed at folder/name survives a power cut from now on, its name that
+// is: bytes are synced by who writes them. To be called before a row says that something is there,
+// and before it is forgotten that something was to go. name: "12_news/a.mp4" or "a.mp4". False:
+// errno says why.
+bool file_settle(const struct store *s, const char *folder, const char *name);
+
 // The file is gone, or about to come (file_loosen: it goes unless a row names it by then).
 enum kb_code file_loosen(struct store *s, const char *folder, const char *stem,
                          struct kb_error *err);
