@@ -1,0 +1,382 @@
+#include "tests/faults/scenes.h"
+
+#include "tests/faults/calls.h"
+#include "tests/test.h"
+
+#include "asset/asset.h"
+#include "asset/upload.h"
+#include "base/file.h"
+#include "queue/batch.h"
+#include "queue/lease.h"
+#include "queue/result.h"
+#include "queue/retention.h"
+#include "queue/sweep.h"
+#include "server/api/zip.h"
+#include "store/names.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#define RETENTION_DAYS 30
+
+static enum kb_code open_store(struct store **s, const char *folder, struct kb_error *err)
+{
+    return store_open(s, folder, true, err);
+}
+
+static bool wrong(char why[WORLD_WHY], const char *fmt, ...) KB_PRINTF(2, 3);
+static bool wrong(char why[WORLD_WHY], const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(why, WORLD_WHY, fmt, args);
+    va_end(args);
+    return false;
+}
+
+static const unsigned char *uploaded(void)
+{
+    static unsigned char bytes[SCENE_BYTES];
+    world_bytes(bytes, sizeof(bytes), 77);
+    return bytes;
+}
+
+// --- an upload in two parts, as tus sends it: what is missing, up to that offset
+
+static enum kb_code send_up_to(struct store *s, struct ledger *l, int64_t end, struct kb_error *err)
+{
+    struct asset_upload *u = NULL;
+    bool complete = false;
+    enum kb_code code = asset_upload_open(&u, s, l->asset, err);
+    if (code != KB_OK)
+        return code;
+    int64_t at = asset_upload_offset(u);
+    if (at < l->offset)
+        kb_fail(err, KB_INTERNAL, "only %lld of %lld kept bytes are there; look", (long long)at,
+                (long long)l->offset);
+    while (code == KB_OK && at < end) {
+        size_t n = (size_t)KB_MIN(end - at, 20000);
+        code = asset_upload_write(u, uploaded() + at, n, err);
+        at += (int64_t)n;
+    }
+    enum kb_code closed = asset_upload_close(&u, s, false, &complete, code == KB_OK ? err : NULL);
+    code = code == KB_OK ? closed : code;
+    if (code == KB_OK)
+        l->offset = at;
+    l->filed = code == KB_OK && complete;
+    return code;
+}
+
+static enum kb_code run_upload(struct store *s, const char *folder, struct ledger *l,
+                               struct kb_error *err)
+{
+    const struct asset_params p = {
+        .name = "new.mp4", .size_bytes = SCENE_BYTES, .client = "me", .lang = "en"};
+    struct asset a = {0};
+    char id[33];
+    enum kb_code code = l->asset[0] ? KB_OK : asset_create(s, &p, id, err);
+    (void)folder;
+    if (code != KB_OK)
+        return code;
+    if (!l->asset[0])
+        memcpy(l->asset, id, sizeof(id));
+    code = asset_find(s, l->asset, &a, err);
+    if (code == KB_OK && a.sha256[0]) { // the answer got lost, the file did not
+        l->filed = true;
+        return KB_OK;
+    }
+    if (code == KB_OK && l->offset < SCENE_BYTES / 2)
+        code = send_up_to(s, l, SCENE_BYTES / 2, err);
+    return code == KB_OK ? send_up_to(s, l, SCENE_BYTES, err) : code;
+}
+
+static bool check_upload(struct store *s, const struct ledger *l, char why[WORLD_WHY])
+{
+    struct asset a = {0};
+    struct kb_error err = {0};
+    if (!l->asset[0])
+        return true;
+    if (asset_find(s, l->asset, &a, &err) != KB_OK)
+        return wrong(why, "the upload was made and is gone: %s", err.text);
+    if (l->filed && !a.sha256[0])
+        return wrong(why, "the upload was answered as whole and is '%s'", a.state);
+    CLEANUP(kb_freep) char *whole = a.sha256[0] ? asset_path(s, a.sha256) : NULL;
+    CLEANUP(kb_freep) char *part = kb_printf("%s/uploads/%s.part", s->folder, l->asset);
+    CLEANUP(file_unmap) struct file_map m = {0};
+    file_map(&m, whole ? whole : part, &err);
+    if ((int64_t)m.size < l->offset || m.size > SCENE_BYTES)
+        return wrong(why, "%lld bytes were answered as kept, %zu are there", (long long)l->offset,
+                     m.size);
+    if (m.size > 0 && memcmp(m.data, uploaded(), (size_t)(whole ? (int64_t)m.size : l->offset)))
+        return wrong(why, "the bytes of the upload are others than were sent");
+    return true;
+}
+
+// --- a file of this machine (/easy/submit, --share)
+
+static enum kb_code run_copy(struct store *s, const char *folder, struct ledger *l,
+                             struct kb_error *err)
+{
+    const struct asset_params p = {.name = "shared.mp4", .client = "me", .lang = "en"};
+    CLEANUP(kb_freep) char *path = kb_printf("%s.shared", folder); // beside it
+    if (l->filed)
+        return KB_OK;
+    if (!file_exists(path) && file_write_cached(path, uploaded(), SCENE_BYTES, err) != KB_OK)
+        return err->code;
+    char id[33];
+    enum kb_code code = asset_add_file(s, &p, path, id, err);
+    if (code != KB_OK)
+        return code;
+    memcpy(l->asset, id, sizeof(id));
+    l->offset = SCENE_BYTES;
+    l->filed = true;
+    return KB_OK;
+}
+
+// --- a batch
+
+static enum kb_code run_batch(struct store *s, const char *folder, struct ledger *l,
+                              struct kb_error *err)
+{
+    const char *const videos[] = {WORLD_FILM, WORLD_FILM};
+    const struct batch_params p = {.audio = WORLD_SPEECH,
+                                   .videos = (const char **)videos,
+                                   .n_videos = 2,
+                                   .name = "made",
+                                   .priority = 5,
+                                   .client = "me",
+                                   .lang = "en"};
+    int64_t id;
+    (void)folder;
+    enum kb_code code = l->job ? KB_OK : batch_create(s, &p, &id, err);
+    if (code == KB_OK && !l->job)
+        l->job = id;
+    if (code == KB_OK && !l->done)
+        code = batch_cancel(s, l->job, err);
+    if (code == KB_BAD_INPUT && l->job && strstr(err->text, "has ended already"))
+        code = KB_OK; // the answer got lost
+    l->done = code == KB_OK;
+    return code;
+}
+
+static bool check_batch(struct store *s, const struct ledger *l, char why[WORLD_WHY])
+{
+    if (world_ask(s, "SELECT count(*) FROM batch b WHERE name = 'made' AND"
+                     " (SELECT count(*) FROM job WHERE batch = b.id) <> 2") != 0)
+        return wrong(why, "a batch has some of its jobs only");
+    return l->job == 0 || world_ask(s, "SELECT count(*) FROM batch WHERE name = 'made'") > 0 ||
+           wrong(why, "the batch was made and is not there");
+}
+
+// --- a job, from its claim to its end, as worker/worker.c does it
+
+static enum kb_code work(struct store *s, struct job_claim *c, struct ledger *l,
+                         struct kb_error *err)
+{
+    const struct job_report report = {.stage = STAGE_GENERATING, .done = 1, .total = 2};
+    const struct dub_result r = {.frames = 2, .seconds = 0.08, .width = 64, .height = 64};
+    static const unsigned char picture[] = {0xff, 0xd8, 0xff, 0xe0, 'k', 0xff, 0xd9};
+    CLEANUP(kb_freep) char *thumb = result_beside(c->output, ".jpg");
+    bool cancel;
+    struct kb_error why = {0}, ignored = {0};
+    enum kb_code code = job_report(s, c, &report, &cancel, &why);
+    if (code == KB_OK)
+        code = world_film(c->output, &why);
+    if (code != KB_OK) {
+        job_failed(s, c, &why, &ignored);
+        *err = why;
+        return code;
+    }
+    bool pictured = file_write_atomic(thumb, picture, sizeof(picture), &ignored) == KB_OK;
+    for (int i = 0; i < 3; i++) {
+        code = job_done(s, c, &r, pictured, err);
+        if (code != KB_UNAVAILABLE && code != KB_NO_SPACE)
+            break;
+    }
+    if (code == KB_OK)
+        l->done = true;
+    else
+        job_remove_output(s, c);
+    return code;
+}
+
+static enum kb_code run_job(struct store *s, const char *folder, struct ledger *l,
+                            struct kb_error *err)
+{
+    struct job_claim c = {0};
+    (void)folder;
+    enum kb_code code = job_claim(s, "w1", 0, &c, err);
+    if (code == KB_EOF)
+        return KB_OK; // done already, and the answer got lost
+    if (code != KB_OK)
+        return code;
+    l->job = c.job;
+    code = work(s, &c, l, err);
+    job_claim_free(&c);
+    return code;
+}
+
+static bool check_job(struct store *s, const struct ledger *l, char why[WORLD_WHY])
+{
+    return !l->done ||
+           world_ask(s, "SELECT count(*) FROM job WHERE id = 2 AND state = 'done'"
+                        " AND result IS NOT NULL") == 1 ||
+           wrong(why, "the job was answered as done and is not");
+}
+
+// --- a result gets another name, and goes
+
+static enum kb_code run_result(struct store *s, const char *folder, struct ledger *l,
+                               struct kb_error *err)
+{
+    (void)folder;
+    enum kb_code code = l->renamed ? KB_OK : result_rename(s, WORLD_KEPT_JOB, "better", err);
+    l->renamed = l->renamed || code == KB_OK;
+    if (code == KB_OK)
+        code = result_delete(s, WORLD_OLD_JOB, err);
+    if (code == KB_NOT_FOUND)
+        code = KB_OK; // gone already
+    l->deleted = l->deleted || code == KB_OK;
+    return code;
+}
+
+static bool check_result(struct store *s, const struct ledger *l, char why[WORLD_WHY])
+{
+    CLEANUP(result_free) struct result r = {0};
+    struct kb_error err = {0};
+    if (result_find(s, WORLD_KEPT_JOB, &r, &err) != KB_OK)
+        return wrong(why, "the result that was to be renamed is gone: %s", err.text);
+    if (l->renamed && !strstr(r.path, "/better.mp4"))
+        return wrong(why, "the result was renamed and is called %s", r.path);
+    CLEANUP(result_free) struct result old = {0};
+    if (l->deleted && result_find(s, WORLD_OLD_JOB, &old, &err) == KB_OK)
+        return wrong(why, "the result was deleted and is there");
+    return true;
+}
+
+// --- both results as a zip
+
+static enum kb_code run_zip(struct store *s, const char *folder, struct ledger *l,
+                            struct kb_error *err)
+{
+    static char block[10000];
+    int64_t n = 0;
+    (void)s;
+    snprintf(l->zip, sizeof(l->zip), "%s.zip", folder);
+    int fd = open(l->zip, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    struct zip_stream *z = zip_stream_create(folder, "Missing:");
+    zip_stream_add(z, WORLD_KEPT_JOB, "a", "one.mp4");
+    zip_stream_add(z, WORLD_OLD_JOB, "a", "one.mp4");
+    bool written = true;
+    while ((n = zip_stream_read(z, block, sizeof(block))) > 0)
+        written = write(fd, block, (size_t)n) == n && written;
+    zip_stream_free(z);
+    close(fd);
+    if (n == -1 && written)
+        l->done = true;
+    return n == -1 ? KB_OK : kb_fail(err, KB_INTERNAL, "broken off; said in the log");
+}
+
+// One that ended well holds both, or says which is missing.
+static bool check_zip(struct store *s, const struct ledger *l, char why[WORLD_WHY])
+{
+    (void)s;
+    if (!l->done)
+        return true;
+    struct archive *a = archive_read_new();
+    struct archive_entry *e;
+    char *all = NULL;
+    int n = 0;
+    bool missing = false, ok = true;
+    archive_read_support_format_zip(a);
+    ok = archive_read_open_filename(a, l->zip, 10240) == ARCHIVE_OK;
+    while (ok && archive_read_next_header(a, &e) == ARCHIVE_OK) {
+        int64_t size = archive_entry_size(e);
+        all = realloc(all, (size_t)size + 1);
+        ok = archive_read_data(a, all, (size_t)size) == size;
+        missing = missing || strcmp(archive_entry_pathname(e), "MISSING.txt") == 0;
+        n += strstr(archive_entry_pathname(e), "one") != NULL;
+    }
+    free(all);
+    archive_read_free(a);
+    return (ok && (n == 2 || missing)) ||
+           wrong(why, "the zip ended well and holds %d of 2%s", n, ok ? "" : ", unreadable");
+}
+
+// --- the clean-up
+
+static enum kb_code run_retention(struct store *s, const char *folder, struct ledger *l,
+                                  struct kb_error *err)
+{
+    const struct retention_params p = {.keep_days = RETENTION_DAYS};
+    struct retention_report report;
+    (void)folder;
+    enum kb_code code = retention_run(s, &p, NULL, NULL, &report, err);
+    l->done = code == KB_OK;
+    return code;
+}
+
+static bool check_retention(struct store *s, const struct ledger *l, char why[WORLD_WHY])
+{
+    if (world_ask(s, "SELECT count(*) FROM job WHERE id IN (1, 2)") != 2 ||
+        world_ask(s, "SELECT count(*) FROM job WHERE id = 1 AND result IS NOT NULL") != 1 ||
+        world_ask(s, "SELECT count(*) FROM asset WHERE name IN ('speech.wav', 'film.mp4')") != 2)
+        return wrong(why, "the clean-up took what is young");
+    return !l->done || world_ask(s, "SELECT count(*) FROM asset WHERE name LIKE 'old%'") == 0 ||
+           wrong(why, "the clean-up ended well and left what is old");
+}
+
+// --- opening: a new folder, and those of older versions
+
+static enum kb_code run_open(struct store *s, const char *folder, struct ledger *l,
+                             struct kb_error *err)
+{
+    struct store *opened = NULL;
+    (void)s;
+    enum kb_code code = store_open(&opened, folder, true, err);
+    store_close(&opened);
+    l->done = l->done || code == KB_OK;
+    return code;
+}
+
+static bool check_migrated(struct store *s, const struct ledger *l, char why[WORLD_WHY])
+{
+    (void)l;
+    return world_ask(s, "SELECT (SELECT count(*) FROM job) = 2 AND (SELECT count(*) FROM asset)"
+                        " = 2 AND (SELECT count(*) FROM job WHERE result = '1-1.mp4') = 1") == 1 ||
+           wrong(why, "rows of the old version are missing");
+}
+
+const struct scene scenes[] = {
+    {"upload", 0, open_store, run_upload, check_upload},
+    {"copy", 0, open_store, run_copy, check_upload},
+    {"batch", 0, open_store, run_batch, check_batch},
+    {"job", 0, open_store, run_job, check_job},
+    {"result", 0, open_store, run_result, check_result},
+    {"zip", 0, open_store, run_zip, check_zip},
+    {"retention", 0, open_store, run_retention, check_retention},
+    {"open", 0, NULL, run_open, NULL},
+    {"migration 1", 1, NULL, run_open, check_migrated},
+    {"migration 2", 2, NULL, run_open, check_migrated},
+};
+const int n_scenes = (int)ARRAY_LEN(scenes);
+
+void scene_play(const struct scene *sc, const char *folder, struct ledger *l, void (*armed)(void *),
+                void *opaque)
+{
+    struct store *s = NULL;
+    struct kb_error err = {0};
+    calls_watch(folder);
+    enum kb_code code = sc->begin ? sc->begin(&s, folder, &err) : KB_OK;
+    if (code == KB_OK) {
+        armed(opaque);
+        code = sc->run(s, folder, l, &err);
+    }
+    calls_mend();
+    snprintf(l->text, sizeof(l->text), "%s", code == KB_OK ? "" : err.text);
+    l->code = code;
+    l->ended = true;
+    store_close(&s);
+}
