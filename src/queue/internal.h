@@ -18,6 +18,10 @@
 #define JOB_NEED                                                                                   \
     " coalesce(a.duration_ms / 1000.0 * (v.width * v.height * 0.15 * 25 / 8 + 24000), 200e6) "
 
+// Does a queued one rest before its next attempt? now: a parameter. The longest pause is 30 s: what
+// says more was written before somebody set the clock back, and would rest for as long.
+#define JOB_RESTS(now) " j.not_before_ms BETWEEN " now " + 1 AND " now " + 60000 "
+
 // What a result file says about itself, so that koubo restore can take it in again (restore.c).
 // Users hand these files on: names only, nothing of the machine, of clients or of settings.
 #define JOB_NOTE                                                                                   \

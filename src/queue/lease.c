@@ -79,11 +79,14 @@ static enum kb_code take_next(struct store *s, const char *worker, int64_t room,
         " progress = 0, heartbeat_ms = ?4, progressed_ms = ?4, state_since_ms = ?4,"
         " started_ms = ?4, stage_s = NULL, error_code = NULL, error = NULL"
         " WHERE id = (SELECT j.id FROM" JOB_AND_FILES
-        "  WHERE j.state = 'queued' AND j.not_before_ms <= ?4 AND NOT b.paused"
-        "  AND a.state IN ('new', 'ready') AND v.state IN ('new', 'ready') AND" JOB_NEED "<= ?5"
-        "  ORDER BY b.priority DESC, (SELECT count(*) FROM job r WHERE r.batch = b.id"
-        "   AND r.state IN " JOB_STATES_RUNNING "), b.turn, b.id, j.position, j.id LIMIT 1)"
-        " RETURNING id, batch, attempts",
+        "  WHERE j.state = 'queued' AND NOT (" JOB_RESTS(
+            "?4") ") AND NOT b.paused"
+                  "  AND a.state IN ('new', 'ready') AND v.state IN ('new', 'ready') AND" JOB_NEED
+                  "<= ?5"
+                  "  ORDER BY b.priority DESC, (SELECT count(*) FROM job r WHERE r.batch = b.id"
+                  "   AND r.state IN " JOB_STATES_RUNNING
+                  "), b.turn, b.id, j.position, j.id LIMIT 1)"
+                  " RETURNING id, batch, attempts",
         "itiii", c->lease, worker, (int64_t)getpid(), kb_wall_ms(), room);
     if (code != KB_OK)
         return code;

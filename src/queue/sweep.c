@@ -250,9 +250,10 @@ static enum kb_code sweep_waiting(struct store *s, int64_t min_free_bytes, struc
         "UPDATE job SET waiting = w.waiting FROM (SELECT j.id, CASE WHEN b.paused THEN 'paused'"
         "  WHEN 'making' IN (a.state, v.state) THEN 'speech'"
         "  WHEN 'fetching' IN (a.state, v.state) THEN 'download'"
-        "  WHEN j.not_before_ms > ?1 THEN 'retry' WHEN" JOB_NEED "> ?2 THEN 'disk'"
-        "  ELSE 'worker' END AS waiting FROM" JOB_AND_FILES "WHERE j.state = 'queued') w"
-        " WHERE job.id = w.id AND job.waiting IS NOT w.waiting",
+        "  WHEN" JOB_RESTS("?1") "THEN 'retry' WHEN" JOB_NEED "> ?2 THEN 'disk'"
+                                 "  ELSE 'worker' END AS waiting FROM" JOB_AND_FILES
+                                 "WHERE j.state = 'queued') w"
+                                 " WHERE job.id = w.id AND job.waiting IS NOT w.waiting",
         "ii", kb_wall_ms(), room);
 }
 
