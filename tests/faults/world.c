@@ -227,7 +227,7 @@ static int copy_one(const char *path, const struct stat *st, int type, struct FT
     int in = open(path, O_RDONLY | O_CLOEXEC);
     int out = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     const struct timespec times[2] = {st->st_atim, st->st_mtim};
-    bool ok = in >= 0 && out >= 0 && file_copy(out, in, st->st_size);
+    bool ok = in >= 0 && out >= 0 && file_copy(out, in, st->st_size, NULL);
     futimens(out, times);
     close(in);
     close(out);
