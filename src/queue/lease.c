@@ -377,7 +377,8 @@ enum kb_code job_done(struct store *s, const struct job_claim *c, const struct d
     CLEANUP(kb_freep) char *path = path_join("results", c->output_name);
     int64_t size = beneath_size(s->folder, path);
     if (size < 0)
-        return kb_fail(err, KB_INTERNAL, _("the result '%s' of job %lld is not there"), c->output,
+        return kb_fail(err, KB_INTERNAL,
+                       _("the result '%s' of job %lld is not there; repeat the job"), c->output,
                        (long long)c->job);
     if (!file_settle(s, "results", c->output_name))
         return kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_INTERNAL,

@@ -78,7 +78,9 @@ enum kb_code backup_make_folder(const char *folder, struct kb_error *err)
     if (mkdir(path, 0700) == 0 || (errno == EEXIST && lstat(path, &st) == 0 && S_ISDIR(st.st_mode)))
         return KB_OK;
     return kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT,
-                   _("cannot create the folder '%s': %s"), path, kb_strerror(errno));
+                   _("cannot create the folder '%s': %s; check the disk and the permissions of the "
+                     "folder above it"),
+                   path, kb_strerror(errno));
 }
 
 // --- a copy
@@ -96,6 +98,15 @@ static void copy_close(struct copy *c)
     sqlite3_close(c->to);
 }
 
+static enum kb_code damaged(const char *path, struct kb_error *err)
+{
+    return kb_fail(
+        err, KB_BAD_INPUT,
+        _("the database '%s' is damaged; stop koubo and run 'koubo restore', which lists "
+          "what can be put in its place"),
+        path);
+}
+
 // What SQLite says of db, in the words of a store.
 static enum kb_code refused(sqlite3 *db, const char *path, struct kb_error *err)
 {
@@ -103,7 +114,7 @@ static enum kb_code refused(sqlite3 *db, const char *path, struct kb_error *err)
         return kb_no_memory(err);
     int error = sqlite3_errcode(db) & 0xff;
     if (error == SQLITE_CORRUPT || error == SQLITE_NOTADB)
-        return kb_fail(err, KB_BAD_INPUT, _("the database '%s' is damaged"), path);
+        return damaged(path, err);
     CLEANUP(kb_freep) char *folder = path_folder(path);
     struct store bare = {.db = db, .folder = folder};
     return store_error(&bare, err);
@@ -148,7 +159,8 @@ static enum kb_code open_copy(sqlite3 **ret, const char *path, struct kb_error *
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return kb_fail(err, errno == ENOSPC || errno == EDQUOT ? KB_NO_SPACE : KB_BAD_INPUT,
-                       _("cannot write '%s': %s"), path, kb_strerror(errno));
+                       _("cannot write '%s': %s; check the disk and the permissions of its folder"),
+                       path, kb_strerror(errno));
     close(fd);
     if (sqlite3_open_v2(path, ret, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
         return refused(*ret, path, err);
@@ -201,14 +213,14 @@ static enum kb_code look_through(const char *path, const char *of, struct kb_err
     sqlite3 *db = NULL;
     sqlite3_stmt *q = NULL;
     enum kb_code code = open_alone(&db, path, err);
-    bool whole = code == KB_OK &&
-                 sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &q, NULL) == SQLITE_OK &&
-                 sqlite3_step(q) == SQLITE_ROW &&
-                 strcmp((const char *)sqlite3_column_text(q, 0), "ok") == 0;
+    if (code == KB_OK &&
+        (sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &q, NULL) != SQLITE_OK ||
+         sqlite3_step(q) != SQLITE_ROW))
+        code = refused(db, of, err); // it could not be read, which says nothing about what is in it
+    else if (code == KB_OK && strcmp((const char *)sqlite3_column_text(q, 0), "ok") != 0)
+        code = damaged(of, err);
     sqlite3_finalize(q);
     sqlite3_close(db);
-    if (code == KB_OK && !whole)
-        code = kb_fail(err, KB_BAD_INPUT, _("the database '%s' is damaged"), of);
     return code;
 }
 
@@ -220,8 +232,10 @@ static enum kb_code sync_file(const char *path, struct kb_error *err)
     if (fd >= 0)
         close(fd);
     return done ? KB_OK
-                : kb_fail(err, number == ENOSPC || number == EDQUOT ? KB_NO_SPACE : KB_BAD_INPUT,
-                          _("cannot write '%s': %s"), path, kb_strerror(number));
+                : kb_fail(
+                      err, number == ENOSPC || number == EDQUOT ? KB_NO_SPACE : KB_BAD_INPUT,
+                      _("cannot write '%s': %s; check the disk and the permissions of its folder"),
+                      path, kb_strerror(number));
 }
 
 static enum kb_code copy(const char *from, const char *to, bool in_use, const struct cancel *cancel,
@@ -301,7 +315,9 @@ enum kb_code backup_make(const char *folder, const char *why, const struct cance
     CLEANUP(kb_freep) char *name = backup_name(folder, why, kb_wall_ms());
     CLEANUP(kb_freep) char *path = path_join(backups, name);
     if (rename(part, path) != 0 || !beneath_sync(folder, BACKUP_FOLDER)) {
-        code = kb_fail(err, KB_BAD_INPUT, _("cannot write '%s': %s"), path, kb_strerror(errno));
+        code = kb_fail(err, KB_BAD_INPUT,
+                       _("cannot write '%s': %s; check the disk and the permissions of its folder"),
+                       path, kb_strerror(errno));
         unlink(part);
         return code;
     }

@@ -11,7 +11,9 @@
 static enum kb_code failed(const char *folder, struct kb_error *err)
 {
     return kb_fail(err, errno == ENOSPC || errno == EDQUOT ? KB_NO_SPACE : KB_BAD_INPUT,
-                   _("the database in '%s' cannot be replaced: %s"), folder, beneath_reason(errno));
+                   _("the database in '%s' cannot be replaced: %s; check the disk and the "
+                     "permissions of the folder, and try again"),
+                   folder, beneath_reason(errno));
 }
 
 // The name is that of the moment in which the new one was made, so whoever goes on after a crash

@@ -84,8 +84,9 @@ static enum kb_code make_folders(struct store *s, struct kb_error *err)
                              "it and say so with --data"),
                            s->folder, kinds[i]);
         code = kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT,
-                       _("cannot create the folder '%s/%s': %s"), s->folder, kinds[i],
-                       beneath_reason(errno));
+                       _("cannot create the folder '%s/%s': %s; check the disk and the permissions "
+                         "of the folder above it"),
+                       s->folder, kinds[i], beneath_reason(errno));
     }
     return code;
 }
