@@ -557,6 +557,11 @@ LAYER int sqlite3_extended_errcode(sqlite3 *db)
     return layer.sql_error ? layer.sql_error : REAL(sqlite3_extended_errcode)(db);
 }
 
+LAYER int sqlite3_errcode(sqlite3 *db)
+{
+    return layer.sql_error ? layer.sql_error : REAL(sqlite3_errcode)(db);
+}
+
 LAYER const char *sqlite3_errmsg(sqlite3 *db)
 {
     return layer.sql_error ? sqlite3_errstr(layer.sql_error) : REAL(sqlite3_errmsg)(db);

@@ -12,7 +12,10 @@
 #include "queue/retention.h"
 #include "queue/sweep.h"
 #include "server/api/zip.h"
+#include "store/backup.h"
+#include "store/lock.h"
 #include "store/names.h"
+#include "store/replace.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -248,8 +251,8 @@ static bool check_result(struct store *s, const struct ledger *l, char why[WORLD
     struct kb_error err = {0};
     if (result_find(s, WORLD_KEPT_JOB, &r, &err) != KB_OK)
         return wrong(why, "the result that was to be renamed is gone: %s", err.text);
-    if (l->renamed && !strstr(r.path, "/better.mp4"))
-        return wrong(why, "the result was renamed and is called %s", r.path);
+    if (l->renamed && strcmp(r.name, "better.mp4") != 0) // its file may keep its name (result.h)
+        return wrong(why, "the result was renamed and is called %s", r.name);
     CLEANUP(result_free) struct result old = {0};
     if (l->deleted && result_find(s, WORLD_OLD_JOB, &old, &err) == KB_OK)
         return wrong(why, "the result was deleted and is there");
@@ -341,6 +344,80 @@ static enum kb_code run_open(struct store *s, const char *folder, struct ledger 
     return code;
 }
 
+// --- a backup, and one that takes the database's place
+
+static enum kb_code run_backup(struct store *s, const char *folder, struct ledger *l,
+                               struct kb_error *err)
+{
+    (void)s;
+    enum kb_code code = backup_make(folder, "daily", NULL, NULL, err);
+    l->n_backups += code == KB_OK;
+    return code;
+}
+
+static bool check_backup(struct store *s, const struct ledger *l, char why[WORLD_WHY])
+{
+    CLEANUP(kb_freep) struct backup *list = NULL;
+    struct kb_error err = {0};
+    int n = 0, daily = 0;
+    if (backup_list(s->folder, &list, &n, &err) != KB_OK)
+        return wrong(why, "the backups cannot be listed: %s", err.text);
+    for (int i = 0; i < n; i++)
+        daily += strcmp(list[i].why, "daily") == 0;
+    return daily >= l->n_backups ||
+           wrong(why, "%d backups were made, %d are there", l->n_backups, daily);
+}
+
+// The folder has one, and a batch more than that.
+static enum kb_code begin_exchange(struct store **s, const char *folder, struct kb_error *err)
+{
+    (void)s;
+    CLEANUP(store_close) struct store *opened = NULL;
+    enum kb_code code = backup_make(folder, "daily", NULL, NULL, err);
+    if (code == KB_OK)
+        code = store_open(&opened, folder, true, err);
+    return code == KB_OK ? batch_rename(opened, 2, "later", err) : code;
+}
+
+static enum kb_code exchange(const char *folder, struct kb_error *err)
+{
+    CLEANUP(kb_freep) struct backup *list = NULL;
+    CLEANUP(kb_freep) char *to = path_join(folder, "koubo.db.part");
+    int n = 0;
+    enum kb_code code = backup_list(folder, &list, &n, err);
+    while (code == KB_OK && n > 0 && strcmp(list[n - 1].why, "daily") != 0)
+        n--;
+    if (code == KB_OK && n == 0)
+        return kb_fail(err, KB_NOT_FOUND, "the backup is gone; look");
+    CLEANUP(kb_freep)
+    char *from = code == KB_OK ? kb_printf("%s/backups/%s", folder, list[n - 1].name) : NULL;
+    if (code == KB_OK)
+        code = backup_copy(from, to, NULL, err);
+    return code == KB_OK ? replace_database(folder, "koubo.db.part", NULL, err) : code;
+}
+
+static enum kb_code run_exchange(struct store *s, const char *folder, struct ledger *l,
+                                 struct kb_error *err)
+{
+    int lock = -1;
+    (void)s;
+    enum kb_code code = folder_lock(&lock, folder, err);
+    if (code == KB_OK)
+        code = exchange(folder, err);
+    folder_unlock(lock);
+    l->done = l->done || code == KB_OK;
+    return code;
+}
+
+// Either of the two is there, whole.
+static bool check_exchange(struct store *s, const struct ledger *l, char why[WORLD_WHY])
+{
+    int64_t later = world_ask(s, "SELECT name = 'later' FROM batch WHERE id = 2");
+    if (later < 0)
+        return wrong(why, "neither the old database nor the new one is there");
+    return !l->done || later == 0 || wrong(why, "the backup was put back and is not there");
+}
+
 static bool check_migrated(struct store *s, const struct ledger *l, char why[WORLD_WHY])
 {
     (void)l;
@@ -350,16 +427,26 @@ static bool check_migrated(struct store *s, const struct ledger *l, char why[WOR
 }
 
 const struct scene scenes[] = {
-    {"upload", 0, open_store, run_upload, check_upload},
-    {"copy", 0, open_store, run_copy, check_upload},
-    {"batch", 0, open_store, run_batch, check_batch},
-    {"job", 0, open_store, run_job, check_job},
-    {"result", 0, open_store, run_result, check_result},
-    {"zip", 0, open_store, run_zip, check_zip},
-    {"retention", 0, open_store, run_retention, check_retention},
-    {"open", 0, NULL, run_open, NULL},
-    {"migration 1", 1, NULL, run_open, check_migrated},
-    {"migration 2", 2, NULL, run_open, check_migrated},
+    {.name = "upload",
+     .every_cut = true,
+     .begin = open_store,
+     .run = run_upload,
+     .check = check_upload},
+    {.name = "copy", .begin = open_store, .run = run_copy, .check = check_upload},
+    {.name = "batch", .begin = open_store, .run = run_batch, .check = check_batch},
+    {.name = "job", .every_cut = true, .begin = open_store, .run = run_job, .check = check_job},
+    {.name = "result", .begin = open_store, .run = run_result, .check = check_result},
+    {.name = "zip", .begin = open_store, .run = run_zip, .check = check_zip},
+    {.name = "retention", .begin = open_store, .run = run_retention, .check = check_retention},
+    {.name = "backup", .begin = open_store, .run = run_backup, .check = check_backup},
+    {.name = "exchange",
+     .alone = true,
+     .begin = begin_exchange,
+     .run = run_exchange,
+     .check = check_exchange},
+    {.name = "open", .alone = true, .empty = true, .run = run_open},
+    {.name = "migration 1", .alone = true, .version = 1, .run = run_open, .check = check_migrated},
+    {.name = "migration 2", .alone = true, .version = 2, .run = run_open, .check = check_migrated},
 };
 const int n_scenes = (int)ARRAY_LEN(scenes);
 

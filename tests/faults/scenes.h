@@ -25,7 +25,10 @@ struct ledger {
 
 struct scene {
     const char *name;
-    int version; // of the schema that the folder has before; 0 = this koubo's
+    bool alone;     // it wants the folder for itself
+    bool empty;     // nothing is there before
+    bool every_cut; // of the power is tried, always
+    int version;    // of the schema that the folder has before; 0 = this koubo's
     // Before anything can fail; *s is open afterwards unless the scene opens it. May be NULL.
     enum kb_code (*begin)(struct store **s, const char *folder, struct kb_error *err);
     // The thing itself. l as an earlier, broken run left it: goes on from there.

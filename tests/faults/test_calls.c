@@ -3,8 +3,9 @@
 // opens what is left. It must be whole, what was answered as kept must be there, the clean-up must
 // find a name for every file, and the same thing must succeed when it is asked for again.
 //
-// KOUBO_FAULTS=all tries every n, KOUBO_FAULTS=17 that one; otherwise some of them, spread, which
-// keeps this short. KOUBO_FAULTS_LOUD=1 shows the sentences and lets the last folder lie.
+// Some n of each kind, spread over all, keep this short; KOUBO_FAULTS=all tries every one,
+// KOUBO_FAULTS=100 so many of each kind, KOUBO_FAULT=17 that one. KOUBO_FAULTS_LOUD=1 shows the
+// sentences and lets the last folder lie.
 #include "tests/faults/scenes.h"
 
 #include "tests/faults/calls.h"
@@ -20,9 +21,14 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#define MOST_LASTING 5 // n of a fault that stays, and
-#define MOST_ONCE    11
-#define MOST_TOLD    20
+#ifdef __SANITIZE_ADDRESS__ // takes its time
+#define MOST_ONCE    2
+#define MOST_LASTING 1
+#else
+#define MOST_ONCE    6
+#define MOST_LASTING 3
+#endif
+#define MOST_TOLD 20
 
 static char *place;           // where everything here lies
 static struct ledger *ledger; // shared with the children
@@ -46,6 +52,7 @@ static int setup(void **state)
 {
     struct kb_error err = {0};
     (void)state;
+    world_choose_disk();
     assert_ok(err, place_make(&place, "koubo-faults", &err));
     for (int version = 0; version <= 2; version++) {
         CLEANUP(kb_freep) char *world = world_for(version);
@@ -136,17 +143,19 @@ static bool check_run(const struct scene *sc, const char *folder, const struct p
     counts.survived += ledger->ended && ledger->code == KB_OK;
     if (getenv("KOUBO_FAULTS_LOUD") && ledger->text[0])
         printf("# %s: %s\n", sc->name, ledger->text);
-    if (store_open(&s, folder, true, &err) != KB_OK) {
+    if (world_open(&s, folder, &err) != KB_OK) {
         snprintf(why, WORLD_WHY, "the folder does not open: %s", err.text);
         return false;
     }
     if (!world_is_whole(s, false, why) || (sc->check && !sc->check(s, ledger, why)) ||
         !world_settle(s, why) || !world_is_whole(s, true, why))
         return false;
+    if (sc->alone)
+        store_close(&s);
     scene_play(sc, folder, ledger, nothing, NULL);
     calls_watch(NULL);
-    if (ledger->code != KB_OK) {
-        snprintf(why, WORLD_WHY, "asked for again it failed: %s", ledger->text);
+    if (ledger->code != KB_OK || (sc->alone && world_open(&s, folder, &err) != KB_OK)) {
+        snprintf(why, WORLD_WHY, "asked for again it failed: %s%s", ledger->text, err.text);
         return false;
     }
     return world_is_whole(s, false, why) && (!sc->check || sc->check(s, ledger, why));
@@ -161,57 +170,78 @@ static void tell_broken(const struct scene *sc, const struct plan *p, const char
                p->lasting ? "lasting " : "", fault_name(p->fault), p->n, why, told);
 }
 
-// The n-th call fails. Returns how many calls of its kind there were, 0 if the process did not
-// tell.
-static long try(const struct scene *sc, enum fault fault, long n, bool lasting)
+static char *copy_world(const struct scene *sc)
 {
-    const struct plan p = {fault, n, lasting};
-    char why[WORLD_WHY] = "";
     CLEANUP(kb_freep) char *world = world_for(sc->version);
-    CLEANUP(kb_freep) char *folder = kb_printf("%s/data", place);
-    if (sc->run && strcmp(sc->name, "open") == 0)
+    char *folder = kb_printf("%s/data", place);
+    if (sc->empty)
         assert_int_equal(mkdir(folder, 0755), 0);
     else
         world_copy(folder, world);
-    int status = play_broken(sc, folder, &p);
-    if (!check_run(sc, folder, &p, status, why))
-        tell_broken(sc, &p, why);
+    return folder;
+}
+
+static void remove_world(const char *folder)
+{
     CLEANUP(kb_freep) char *beside = kb_printf("%s.shared", folder);
     unlink(beside);
     place_remove(folder);
-    return shared->seen;
+}
+
+// The n-th call fails.
+static void try(const struct scene *sc, enum fault fault, long n, bool lasting)
+{
+    const struct plan p = {fault, n, lasting};
+    char why[WORLD_WHY] = "";
+    CLEANUP(kb_freep) char *folder = copy_world(sc);
+    int status = play_broken(sc, folder, &p);
+    if (!check_run(sc, folder, &p, status, why))
+        tell_broken(sc, &p, why);
+    remove_world(folder);
 }
 
 // --- all of them
 
+// May it go on failing? Half a write or a killed process is over.
+static bool can_last(enum fault f)
+{
+    return f == FAULT_DISK || f == FAULT_FULL || f == FAULT_MEMORY || f == FAULT_LOCKED;
+}
+
+// How many calls of that kind the scene makes; none fails.
+static long count_calls(const struct scene *sc, enum fault fault)
+{
+    const struct plan p = {fault, 0, false};
+    CLEANUP(kb_freep) char *folder = copy_world(sc);
+    int status = play_broken(sc, folder, &p);
+    if (status != 0 || ledger->code != KB_OK)
+        fail_msg("%s, unbroken: status %x, %s", sc->name, status, ledger->text);
+    remove_world(folder);
+    return shared->seen;
+}
+
 static void break_scene(const struct scene *sc)
 {
-    static const struct {
-        enum fault fault;
-        bool lasting;
-    } kinds[] = {
-        {FAULT_DISK, false},   {FAULT_DISK, true},    {FAULT_FULL, false},   {FAULT_FULL, true},
-        {FAULT_SHORT, false},  {FAULT_KILLED, false}, {FAULT_MEMORY, false}, {FAULT_MEMORY, true},
-        {FAULT_LOCKED, false}, {FAULT_LOCKED, true},  {FAULT_TABLES, false},
-    };
-    const char *wish = getenv("KOUBO_FAULTS");
+    const char *wish = getenv("KOUBO_FAULTS"), *one = getenv("KOUBO_FAULT");
     bool all = wish && strcmp(wish, "all") == 0;
-    long only = wish && !all ? strtol(wish, NULL, 10) : 0;
+    long some = wish && !all ? strtol(wish, NULL, 10) : 0;
     memset(&counts, 0, sizeof(counts));
-    for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-        if (kinds[i].fault == FAULT_MEMORY && !CALLS_HAVE_MEMORY)
+    for (int i = 0; i < N_FAULTS; i++) {
+        enum fault fault = (enum fault)i;
+        if (fault == FAULT_MEMORY && !CALLS_HAVE_MEMORY)
             continue;
-        long calls = try(sc, kinds[i].fault, 0, false); // none fails; it counts
-        long most = kinds[i].lasting ? MOST_LASTING : MOST_ONCE;
-        long step = all || calls <= most ? 1 : (calls + most - 1) / most;
-        for (long n = 1 + (long)i % step; n <= calls && !only; n += step)
-            try(sc, kinds[i].fault, n, kinds[i].lasting);
-        if (only && only <= calls)
-            try(sc, kinds[i].fault, only, kinds[i].lasting);
-        printf("# %s: %ld calls for %s%s\n", sc->name, calls, kinds[i].lasting ? "lasting " : "",
-               fault_name(kinds[i].fault));
+        long calls = count_calls(sc, fault);
+        printf("# %s: %ld calls for %s\n", sc->name, calls, fault_name(fault));
+        for (int lasting = 0; lasting <= can_last(fault); lasting++) {
+            long most = some ? some : lasting ? MOST_LASTING : MOST_ONCE;
+            long step = all || calls <= most ? 1 : (calls + most - 1) / most;
+            for (long n = 1 + (i + lasting) % step; n <= calls && !one; n += step)
+                try(sc, fault, n, lasting);
+            if (one && strtol(one, NULL, 10) <= calls)
+                try(sc, fault, strtol(one, NULL, 10), lasting);
+        }
     }
-    printf("# %s: %ld runs; %ld told in a sentence, %ld made up for, %ld ended the process\n",
+    printf("# %s: %ld faults; %ld told in a sentence, %ld made up for, %ld ended the process\n",
            sc->name, counts.runs, counts.refused, counts.survived, counts.ended);
     if (counts.failed)
         fail_msg("%s: %ld of them broke something", sc->name, counts.failed);

@@ -6,7 +6,9 @@
 #include "asset/asset.h"
 #include "queue/retention.h"
 #include "queue/sweep.h"
+#include "store/backup.h"
 #include "store/fate.h"
+#include "store/lock.h"
 
 #include <ftw.h>
 #include <time.h>
@@ -153,6 +155,29 @@ static void look_at_jobs(struct look *l, struct kb_error *err)
         broken(l, "jobs: %s", err->text);
 }
 
+// A name of a backup is that of a whole one.
+static void look_at_backups(struct look *l)
+{
+    CLEANUP(kb_freep) struct backup *list = NULL;
+    struct kb_error err = {0};
+    int n = 0;
+    if (backup_list(l->s->folder, &list, &n, &err) != KB_OK)
+        broken(l, "backups: %s", err.text);
+    for (int i = 0; i < n; i++) {
+        CLEANUP(kb_freep) char *path = kb_printf("%s/backups/%s", l->s->folder, list[i].name);
+        CLEANUP(kb_freep) char *uri = kb_printf("file:%s?mode=ro", path);
+        sqlite3 *db = NULL;
+        sqlite3_stmt *q = NULL;
+        if (sqlite3_open_v2(uri, &db, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL) != SQLITE_OK ||
+            sqlite3_prepare_v2(db, "PRAGMA quick_check", -1, &q, NULL) != SQLITE_OK ||
+            sqlite3_step(q) != SQLITE_ROW ||
+            strcmp((const char *)sqlite3_column_text(q, 0), "ok") != 0)
+            broken(l, "the backup %s is not whole", list[i].name);
+        sqlite3_finalize(q);
+        sqlite3_close(db);
+    }
+}
+
 static void look_at_database(struct look *l)
 {
     sqlite3_stmt *q = NULL;
@@ -175,6 +200,7 @@ bool world_is_whole(struct store *s, bool settled, char why[WORLD_WHY])
     look_at_database(&l);
     look_at_assets(&l, &err);
     look_at_jobs(&l, &err);
+    look_at_backups(&l);
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
         if (folder_for_each(s, kinds[i], look_at_file, &l, &err) != KB_OK)
             broken(&l, "%s: %s", kinds[i], err.text);
@@ -185,6 +211,16 @@ bool world_is_whole(struct store *s, bool settled, char why[WORLD_WHY])
 }
 
 // --- what comes after a crash
+
+enum kb_code world_open(struct store **ret, const char *folder, struct kb_error *err)
+{
+    int lock = -1;
+    enum kb_code code = folder_lock(&lock, folder, err);
+    if (code == KB_OK)
+        code = store_open(ret, folder, true, err);
+    folder_unlock(lock);
+    return code;
+}
 
 static int make_old(const char *path, const struct stat *st, int type, struct FTW *at)
 {

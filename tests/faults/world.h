@@ -19,6 +19,9 @@ void world_make(const char *folder);
 // The same as a koubo left it that knew the schema of that version (1 or 2) only.
 void world_make_old(const char *folder, int version);
 
+// Folders are made and removed a thousand times: in memory, where the system has room for it there.
+void world_choose_disk(void);
+
 // A copy of all regular files and folders below from, into the new folder to.
 void world_copy(const char *to, const char *from);
 
@@ -26,6 +29,9 @@ void world_copy(const char *to, const char *from);
 void world_bytes(unsigned char *bytes, size_t n, uint32_t seed);
 // A tiny film of grey through koubo's own writer, as a job's result is written.
 enum kb_code world_film(const char *path, struct kb_error *err);
+
+// As a server does that begins: it ends what a crash interrupted.
+enum kb_code world_open(struct store **ret, const char *folder, struct kb_error *err);
 
 // False: *why says what is broken. The database must be whole; what rows name must lie there with
 // its bytes, and nothing half may lie under a whole one's name. settled: nobody works in it any
