@@ -85,7 +85,7 @@ static bool read_rule(const char *text, struct guard_rule *ret)
     bool brackets = *text == '[';
     if (strlen(text) >= sizeof(copy))
         return false;
-    strcpy(copy, text + brackets);
+    snprintf(copy, sizeof(copy), "%s", text + brackets);
     char *rest = brackets ? strchr(copy, ']') : copy;
     if (!rest)
         return false;
