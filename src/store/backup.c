@@ -153,7 +153,7 @@ static enum kb_code open_source(sqlite3 **ret, const char *path, bool in_use, st
 }
 
 // Made here, because SQLite would let everyone read it.
-static enum kb_code open_copy(sqlite3 **ret, const char *path, struct kb_error *err)
+enum kb_code database_make_file(const char *path, struct kb_error *err)
 {
     unlink(path); // of a copy that a crash interrupted
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -162,6 +162,14 @@ static enum kb_code open_copy(sqlite3 **ret, const char *path, struct kb_error *
                        _("cannot write '%s': %s; check the disk and the permissions of its folder"),
                        path, kb_strerror(errno));
     close(fd);
+    return KB_OK;
+}
+
+static enum kb_code open_copy(sqlite3 **ret, const char *path, struct kb_error *err)
+{
+    enum kb_code code = database_make_file(path, err);
+    if (code != KB_OK)
+        return code;
     if (sqlite3_open_v2(path, ret, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) != SQLITE_OK)
         return refused(*ret, path, err);
     sqlite3_exec(*ret, "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF", NULL, NULL, NULL);
@@ -238,14 +246,18 @@ static enum kb_code sync_file(const char *path, struct kb_error *err)
                       path, kb_strerror(number));
 }
 
+enum kb_code database_finish_file(const char *path, const char *of, struct kb_error *err)
+{
+    enum kb_code code = look_through(path, of, err);
+    return code == KB_OK ? sync_file(path, err) : code;
+}
+
 static enum kb_code copy(const char *from, const char *to, bool in_use, const struct cancel *cancel,
                          struct kb_error *err)
 {
     enum kb_code code = copy_into(from, to, in_use, cancel, err);
     if (code == KB_OK)
-        code = look_through(to, from, err);
-    if (code == KB_OK)
-        code = sync_file(to, err);
+        code = database_finish_file(to, from, err);
     if (code != KB_OK)
         unlink(to);
     return code;

@@ -42,6 +42,15 @@ static enum kb_code save_version(struct store *s, int64_t version, struct kb_err
     return code;
 }
 
+int store_make_tables(sqlite3 *db, int version)
+{
+    int result = SQLITE_OK;
+    for (int i = 0; result == SQLITE_OK && i < version; i++)
+        result = sqlite3_exec(db, upgrades[i], NULL, NULL, NULL);
+    CLEANUP(kb_freep) char *mark = kb_printf("PRAGMA user_version = %d", version);
+    return result == SQLITE_OK ? sqlite3_exec(db, mark, NULL, NULL, NULL) : result;
+}
+
 static enum kb_code upgrade(struct store *s, struct kb_error *err)
 {
     int64_t version = 0;
@@ -240,6 +249,32 @@ enum kb_code store_check(struct store *s, int64_t max_bytes, struct kb_error *er
         return code;
     const char *answer = (const char *)sqlite3_column_text(q, 0);
     return answer && strcmp(answer, "ok") == 0 ? KB_OK : store_damaged(s, err);
+}
+
+enum kb_code store_is_damaged(const char *folder, bool *ret, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *path = path_join(folder, DATABASE_NAME);
+    CLEANUP(store_close) struct store *s = kb_alloc(sizeof(*s));
+    s->folder = kb_strdup(folder);
+    *ret = false;
+    if (is_missing(path))
+        return KB_OK;
+    if (sqlite3_open_v2(path, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL) !=
+        SQLITE_OK)
+        return s->db ? store_error(s, err) : kb_no_memory(err);
+    sqlite3_extended_result_codes(s->db, 1);
+    sqlite3_busy_timeout(s->db, BUSY_MS);
+    store_guard(s->db);
+    sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL); // it stays as it is
+    struct kb_error why = {0};
+    enum kb_code code = store_check(s, 0, &why);
+    int error = sqlite3_errcode(s->db) & 0xff;
+    *ret = code != KB_OK && (error == SQLITE_CORRUPT || error == SQLITE_NOTADB ||
+                             error == SQLITE_OK || error == SQLITE_ROW);
+    if (code == KB_OK || *ret)
+        return KB_OK;
+    *err = why;
+    return code;
 }
 
 void store_set_durable(struct store *s, bool durable)

@@ -50,6 +50,10 @@ char *store_path(const struct store *s, const char *kind, const char *name);
 // max_bytes is not looked at (0 = however large).
 enum kb_code store_check(struct store *s, int64_t max_bytes, struct kb_error *err);
 
+// The same of a folder's database that may not even be opened as a store. *ret: it is there, and
+// damaged.
+enum kb_code store_is_damaged(const char *folder, bool *ret, struct kb_error *err);
+
 // Must a commit survive a power cut (fsync)? Default true. Progress and heartbeats turn it off.
 void store_set_durable(struct store *s, bool durable);
 
