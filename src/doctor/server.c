@@ -9,6 +9,7 @@
 #include "queue/job.h"
 #include "queue/stats.h"
 #include "queue/worker.h"
+#include "store/backup.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -26,6 +27,7 @@
 #define LOG_TAIL_BYTES  (1 << 20)
 #define DAY_S           86400
 #define SLOWER_THAN_AVG 5.0
+#define OLD_BACKUP_H    72
 
 // --- the process
 
@@ -247,6 +249,23 @@ static void look_at_jobs(struct doctor *d, struct store *s)
     look_at_queue(d, s, &stats);
 }
 
+static void say_sound(struct doctor *d, bool running)
+{
+    int64_t last_ms = backup_last_ms(d->data);
+    double hours = seconds_since(last_ms) / 3600;
+    if (!last_ms)
+        doctor_add(d, "database", _("database"), FINDING_OK, NULL,
+                   _("in order, in '%s'; no backup yet, a running server makes one a day"),
+                   d->data);
+    else
+        doctor_add(d, "database", _("database"),
+                   running && hours > OLD_BACKUP_H ? FINDING_WARNING : FINDING_OK,
+                   running && hours > OLD_BACKUP_H
+                       ? _("read the log: it says why there is no newer backup")
+                       : NULL,
+                   _("in order, in '%s'; backed up %.0f hours ago"), d->data, hours);
+}
+
 void doctor_look_at_server(struct doctor *d)
 {
     bool running = look_at_process(d);
@@ -261,7 +280,7 @@ void doctor_look_at_server(struct doctor *d)
     if (code == KB_OK)
         code = store_check(s, 0, &err);
     if (code == KB_OK)
-        doctor_add(d, "database", _("database"), FINDING_OK, NULL, _("in order, in '%s'"), d->data);
+        say_sound(d, running);
     else
         doctor_add(d, "database", _("database"), FINDING_PROBLEM,
                    _("koubo restore brings back what can be had; no result in the folder is "

@@ -66,6 +66,8 @@ static void test_a_lost_database(void **state)
     run_sql(t, "INSERT INTO loose VALUES ('results', '1_speech/old', 1)");
     CLEANUP(kb_freep) char *name = NULL;
     assert_ok(t->err, backup_make(t->folder, "daily", NULL, &name, &t->err));
+    RUN(&r, "doctor", "--port", "1", "--data", t->folder, "--lang", "en");
+    assert_says(r.out, "backed up 0 hours ago");
     int64_t rev = ask(t, "SELECT rev FROM clock");
     make_result(t);
     lose_database(t);
