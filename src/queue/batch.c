@@ -238,6 +238,8 @@ static enum kb_code create(struct store *s, const struct batch_params *p,
         (int64_t)p->priority, p->client, kb_language_name(kb_language_of(p->lang)), kb_wall_ms());
     if (code == KB_OK)
         code = add_jobs(s, p, *ret_id, stem, err);
+    if (code == KB_OK)
+        code = job_price(s, *ret_id, err);
     return code == KB_OK ? set_faces(s, p, *ret_id, err) : code;
 }
 

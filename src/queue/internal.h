@@ -13,6 +13,9 @@
     " job j JOIN batch b ON b.id = j.batch"                                                        \
     " LEFT JOIN asset a ON a.id = b.audio LEFT JOIN asset v ON v.id = j.video "
 
+// Keep what the queued jobs take (job.cost), of the batch or those that the sweep looks at (0).
+enum kb_code job_price(struct store *s, int64_t batch, struct kb_error *err);
+
 // What it will probably write, in bytes: 0.15 bits a pixel at 25 frames a second, which CRF 18
 // seldom needs, and 192 kbit/s of sound. 200 MB while its files have not been looked at.
 #define JOB_NEED                                                                                   \

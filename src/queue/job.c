@@ -2,6 +2,7 @@
 #include "queue/job.h"
 
 #include "queue/internal.h"
+#include "queue/line.h"
 
 #include "base/sentence.h"
 #include "notify/notify.h"
@@ -41,36 +42,33 @@ bool job_state_parse(const char *name, enum job_state *ret)
 
 // --- lists
 
-// Queued jobs in the order of service: batches take turns, so the n-th job of one comes beside the
-// n-th of the others, later by what their batch has running.
-#define CHOSEN                                                                                     \
-    " (?1 = 0 OR j.batch = ?1)"                                                                    \
-    " AND (?2 IS NULL OR j.state = ?2"                                                             \
-    "  OR (?2 = 'running' AND j.state IN " JOB_STATES_RUNNING ")"                                  \
-    "  OR (?2 = 'unfinished' AND j.state NOT IN " JOB_STATES_ENDED "))"                            \
-    " AND (?3 IS NULL OR j.name LIKE ?3 ESCAPE '\\' OR b.name LIKE ?3 ESCAPE '\\')"
-static const char page_sql[] =
-    "WITH busy AS MATERIALIZED (SELECT batch, count(*) n FROM job WHERE state IN "
-    " " JOB_STATES_RUNNING " GROUP BY batch),"
-    " ranked AS (SELECT id, batch, state, name, position, ended_ms,"
-    "  row_number() OVER (PARTITION BY batch ORDER BY position, id) AS rank"
-    "  FROM job WHERE state = 'queued'"
-    "  UNION ALL SELECT id, batch, state, name, position, ended_ms, 0"
-    "  FROM job WHERE state <> 'queued')"
-    " SELECT j.id FROM ranked j JOIN batch b ON b.id = j.batch WHERE" CHOSEN
-    " ORDER BY j.ended_ms IS NOT NULL, j.ended_ms DESC, j.rank > 0, b.paused, b.priority DESC,"
-    " j.rank + coalesce((SELECT n FROM busy WHERE busy.batch = j.batch), 0), b.turn, j.batch,"
-    " j.position, j.id LIMIT ?4 OFFSET ?5";
-static const char total_sql[] =
-    "SELECT count(*) FROM job j JOIN batch b ON b.id = j.batch WHERE" CHOSEN;
 static const char one_sql[] = "SELECT json FROM job_json WHERE id = ?";
+
+// The numbers first, so that no statement is open while the jobs are looked at.
+static enum kb_code add_page(struct store *s, const struct job_filter *f, struct text *ret,
+                             struct kb_error *err)
+{
+    int64_t ids[STORE_PAGE_MAX], rev = 0, total = 0;
+    int n = 0;
+    enum kb_code code = store_query_int(s, &rev, err, "SELECT rev FROM clock", "");
+    if (code == KB_OK)
+        code = line_count(s, f, &total, err);
+    if (code == KB_OK)
+        code = line_list(s, f, ids, store_limit(f->limit), &n, err);
+    text_addf(ret, "{\"total\":%lld,\"rev\":%lld,\"items\":[", (long long)total, (long long)rev);
+    for (int i = 0; code == KB_OK && i < n; i++) {
+        text_add(ret, i ? "," : "");
+        code = job_json(s, ids[i], ret, err);
+    }
+    text_add(ret, "]}");
+    return code;
+}
 
 enum kb_code job_list_json(struct store *s, const struct job_filter *f, struct text *ret,
                            struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *like = store_like(f->search);
-    struct store_page page = {page_sql, total_sql, one_sql, f->offset, f->limit};
-    return store_page_json(s, &page, ret, err, "itt", f->batch, f->state, like);
+    enum kb_code code = store_begin_read(s, err);
+    return code == KB_OK ? store_end(s, add_page(s, f, ret, err), err) : code;
 }
 
 static enum kb_code no_job(int64_t id, struct kb_error *err)
@@ -125,29 +123,12 @@ enum kb_code job_get(struct store *s, int64_t id, struct job *ret, struct kb_err
     return KB_OK;
 }
 
-// The numbers first, so that no statement is open while the jobs are looked at.
-static enum kb_code list_ids(struct store *s, const struct job_filter *f, int64_t *ret, int max,
-                             int *ret_n, struct kb_error *err)
-{
-    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    CLEANUP(kb_freep) char *like = store_like(f->search);
-    int n = 0;
-    enum kb_code code = store_query(s, &q, err, page_sql, "ittii", f->batch, f->state, like,
-                                    (int64_t)max, (int64_t)KB_MAX(f->offset, 0));
-    for (; code == KB_OK; code = store_step(s, q, err)) {
-        assert(n < max); // LIMIT
-        ret[n++] = sqlite3_column_int64(q, 0);
-    }
-    *ret_n = n;
-    return code == KB_EOF ? KB_OK : code;
-}
-
 static enum kb_code list_jobs(struct store *s, const struct job_filter *f, struct job **ret,
                               int *ret_n, struct kb_error *err)
 {
     int64_t ids[STORE_PAGE_MAX];
     int n = 0;
-    enum kb_code code = list_ids(s, f, ids, store_limit(f->limit), &n, err);
+    enum kb_code code = line_list(s, f, ids, store_limit(f->limit), &n, err);
     if (code != KB_OK)
         return code;
     CLEANUP(kb_freep) struct job *jobs = kb_alloc(((size_t)n + 1) * sizeof(*jobs));
@@ -170,8 +151,8 @@ enum kb_code job_list(struct store *s, const struct job_filter *f, struct job **
 enum kb_code job_count(struct store *s, const struct job_filter *f, int64_t *ret,
                        struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *like = store_like(f->search);
-    return store_query_int(s, ret, err, total_sql, "itt", f->batch, f->state, like);
+    enum kb_code code = store_begin_read(s, err);
+    return code == KB_OK ? store_end(s, line_count(s, f, ret, err), err) : code;
 }
 
 // --- the end of a job

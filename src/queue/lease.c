@@ -3,6 +3,7 @@
 #include "queue/lease.h"
 
 #include "queue/internal.h"
+#include "queue/line.h"
 
 #include "base/beneath.h"
 #include "base/file.h"
@@ -70,24 +71,20 @@ static enum kb_code take_next(struct store *s, const char *worker, int64_t room,
                               struct job_claim *c, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    int64_t job = 0;
+    enum kb_code code = line_next(s, room, &job, err);
+    if (code != KB_OK)
+        return code;
     c->lease = new_lease();
-    enum kb_code code = store_query(
+    code = store_query(
         s, &q, err,
         "UPDATE job SET state = 'loading', stage = 0, attempts = attempts + 1, lease = ?1,"
         " worker = ?2, worker_pid = ?3, waiting = NULL, cancel = 0, done = 0, total = 0, fps = "
         "NULL,"
         " progress = 0, heartbeat_ms = ?4, progressed_ms = ?4, state_since_ms = ?4,"
         " started_ms = ?4, stage_s = NULL, error_code = NULL, error = NULL"
-        " WHERE id = (SELECT j.id FROM" JOB_AND_FILES
-        "  WHERE j.state = 'queued' AND NOT (" JOB_RESTS(
-            "?4") ") AND NOT b.paused"
-                  "  AND a.state IN ('new', 'ready') AND v.state IN ('new', 'ready') AND" JOB_NEED
-                  "<= ?5"
-                  "  ORDER BY b.priority DESC, (SELECT count(*) FROM job r WHERE r.batch = b.id"
-                  "   AND r.state IN " JOB_STATES_RUNNING
-                  "), b.turn, b.id, j.position, j.id LIMIT 1)"
-                  " RETURNING id, batch, attempts",
-        "itiii", c->lease, worker, (int64_t)getpid(), kb_wall_ms(), room);
+        " WHERE id = ?5 RETURNING id, batch, attempts",
+        "itiii", c->lease, worker, (int64_t)getpid(), kb_wall_ms(), job);
     if (code != KB_OK)
         return code;
     c->job = sqlite3_column_int64(q, 0);
@@ -207,11 +204,10 @@ enum kb_code job_claim(struct store *s, const char *worker, int64_t min_free_byt
                        struct job_claim *ret, struct kb_error *err)
 {
     struct job_claim c = {0};
-    int64_t queued = 0;
+    bool waits = false;
     // An idle worker asks often and must not take the write lock for it.
-    enum kb_code code = store_query_int(
-        s, &queued, err, "SELECT EXISTS (SELECT 1 FROM job WHERE state = 'queued')", "");
-    if (code != KB_OK || !queued)
+    enum kb_code code = line_waits(s, &waits, err);
+    if (code != KB_OK || !waits)
         return code == KB_OK ? KB_EOF : code;
     code = store_begin(s, err);
     if (code == KB_OK)

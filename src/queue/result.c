@@ -16,36 +16,66 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CHOSEN                                                                                     \
-    " FROM job j JOIN batch b ON b.id = j.batch WHERE j.result IS NOT NULL"                        \
-    " AND (?1 = 0 OR j.batch = ?1)"                                                                \
-    " AND (?2 IS NULL OR j.result_name LIKE ?2 ESCAPE '\\' OR b.name LIKE ?2 ESCAPE '\\'"          \
-    "  OR j.name LIKE ?2 ESCAPE '\\' OR b.audio_name LIKE ?2 ESCAPE '\\')"                         \
-    " AND (?3 = 0 OR j.ended_ms >= ?3) AND (?4 = 0 OR j.ended_ms < ?4)"
+// Where a batch is named its jobs are looked at, else the results in the order that is wanted, by
+// an index for each key: a page costs what lies before it. The plus keeps the others from an index
+// of the dates. The batch is looked up only for its name.
+#define OF_BATCH "j.batch = ?1"
+#define OF_ALL   "?1 = 0"
+#define CHOSEN(scope, date)                                                                        \
+    " FROM job j WHERE j.result IS NOT NULL AND " scope " AND " date " >= ?3 AND " date            \
+    " < ?4 AND (?2 IS NULL OR j.result_name LIKE ?2 ESCAPE '\\' OR j.name LIKE ?2 ESCAPE '\\'"     \
+    "  OR j.batch IN (SELECT id FROM batch WHERE name LIKE ?2 ESCAPE '\\'"                         \
+    "   OR audio_name LIKE ?2 ESCAPE '\\'))"
 #define TYPES "itii"
-#define KEY                                                                                        \
-    "CASE ?5 WHEN 'name' THEN lower(j.result_name) WHEN 'size' THEN j.result_size"                 \
-    " WHEN 'duration' THEN j.result_ms ELSE j.ended_ms END"
-#define PAGE                                                                                       \
-    "SELECT j.id" CHOSEN " ORDER BY iif(?6, " KEY ", NULL), iif(?6, j.id, NULL),"                  \
-    " iif(?6, NULL, " KEY ") DESC, j.id DESC LIMIT ?7 OFFSET ?8"
+#define PAGE(scope, date, key, down)                                                               \
+    "SELECT j.id" CHOSEN(scope, date) " ORDER BY " key down ", j.id" down " LIMIT ?5 OFFSET ?6"
+#define PAGES(date, key)                                                                           \
+    {                                                                                              \
+        {PAGE(OF_ALL, date, key, " DESC"), PAGE(OF_ALL, date, key, "")},                           \
+        {                                                                                          \
+            PAGE(OF_BATCH, "+j.ended_ms", key, " DESC"), PAGE(OF_BATCH, "+j.ended_ms", key, "")    \
+        }                                                                                          \
+    }
+
+static const struct order {
+    const char *name;
+    const char *pages[2][2]; // of all, of a batch; the largest first, the smallest first
+} orders[] = {
+    {"created", PAGES("j.ended_ms", "j.ended_ms")},
+    {"name", PAGES("+j.ended_ms", "lower(j.result_name)")},
+    {"size", PAGES("+j.ended_ms", "j.result_size")},
+    {"duration", PAGES("+j.ended_ms", "j.result_ms")},
+};
+static const char total_all[] = "SELECT count(*)" CHOSEN(OF_ALL, "j.ended_ms");
+static const char total_batch[] = "SELECT count(*)" CHOSEN(OF_BATCH, "+j.ended_ms");
+
+static const char *page_of(const struct result_filter *f)
+{
+    size_t i = 0;
+    while (f->sort && i < ARRAY_LEN(orders) - 1 && strcmp(orders[i].name, f->sort) != 0)
+        i++;
+    return orders[i].pages[f->batch != 0][f->ascending];
+}
+
+static int64_t until(const struct result_filter *f)
+{
+    return f->until_ms > 0 ? f->until_ms : INT64_MAX;
+}
 
 #define RESULT_JSON "SELECT json FROM result_json WHERE id = ?"
 
 enum kb_code result_list_json(struct store *s, const struct result_filter *f, struct text *ret,
                               struct kb_error *err)
 {
-    static const struct store_page sql = {
-        .page = PAGE,
-        .total = "SELECT count(*)" CHOSEN " AND ?5 IS NOT ?6", // always: it takes the same bindings
+    const struct store_page page = {
+        .page = page_of(f),
+        .total = f->batch ? total_batch : total_all,
         .one = RESULT_JSON,
+        .offset = f->offset,
+        .limit = f->limit,
     };
     CLEANUP(kb_freep) char *like = store_like(f->search);
-    struct store_page page = sql;
-    page.offset = f->offset;
-    page.limit = f->limit;
-    return store_page_json(s, &page, ret, err, TYPES "ti", f->batch, like, f->since_ms, f->until_ms,
-                           f->sort ? f->sort : "created", (int64_t)f->ascending);
+    return store_page_json(s, &page, ret, err, TYPES, f->batch, like, f->since_ms, until(f));
 }
 
 enum kb_code result_ids(struct store *s, const struct result_filter *f, int64_t **ret, int *ret_n,
@@ -55,10 +85,8 @@ enum kb_code result_ids(struct store *s, const struct result_filter *f, int64_t 
     CLEANUP(kb_freep) char *like = store_like(f->search);
     CLEANUP(kb_freep) int64_t *ids = NULL;
     int n = 0, capacity = 0;
-    enum kb_code code =
-        store_query(s, &q, err, PAGE, TYPES "tiii", f->batch, like, f->since_ms, f->until_ms,
-                    f->sort ? f->sort : "created", (int64_t)f->ascending,
-                    f->limit > 0 ? (int64_t)f->limit : -1, (int64_t)0);
+    enum kb_code code = store_query(s, &q, err, page_of(f), TYPES "ii", f->batch, like, f->since_ms,
+                                    until(f), f->limit > 0 ? (int64_t)f->limit : -1, (int64_t)0);
     for (; code == KB_OK; code = store_step(s, q, err)) {
         if (n == capacity) {
             capacity = KB_MAX(64, capacity * 2);

@@ -30,8 +30,24 @@ static int64_t folder_size(struct store *s, const char *kind)
 static enum kb_code count_jobs(struct store *s, struct stats *ret, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    enum kb_code code =
-        store_query(s, &q, err, "SELECT state, count(*) FROM job GROUP BY state", "");
+    static const enum job_state ended[] = {JOB_DONE, JOB_FAILED, JOB_CANCELLED, JOB_SKIPPED};
+    enum kb_code code = store_query(s, &q, err,
+                                    "SELECT total(queued), total(done), total(failed),"
+                                    " total(cancelled), total(skipped), count(*), total(results),"
+                                    " total(bytes) FROM batch_sum",
+                                    "");
+    if (code != KB_OK)
+        return code;
+    ret->jobs[JOB_QUEUED] = sqlite3_column_int64(q, 0);
+    for (int i = 0; i < (int)ARRAY_LEN(ended); i++)
+        ret->jobs[ended[i]] = sqlite3_column_int64(q, 1 + i);
+    ret->batches = sqlite3_column_int64(q, 5);
+    ret->results = sqlite3_column_int64(q, 6);
+    ret->results_bytes = sqlite3_column_int64(q, 7);
+    store_reset(&q);
+    code = store_query(
+        s, &q, err,
+        "SELECT state, count(*) FROM job WHERE state IN " JOB_STATES_RUNNING " GROUP BY state", "");
     for (; code == KB_OK; code = store_step(s, q, err)) {
         enum job_state state;
         if (job_state_parse((const char *)sqlite3_column_text(q, 0), &state))
@@ -45,43 +61,37 @@ static enum kb_code add_up(struct store *s, struct stats *ret, struct kb_error *
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code = store_query(
         s, &q, err,
-        "SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM asset),"
-        " (SELECT count(*) FROM job WHERE result IS NOT NULL),"
-        " (SELECT coalesce(sum(size), 0) FROM"
+        "SELECT (SELECT count(*) FROM asset), (SELECT coalesce(sum(size), 0) FROM"
         "  (SELECT max(size) AS size FROM asset WHERE sha256 IS NOT NULL GROUP BY sha256)),"
-        " (SELECT coalesce(sum(result_size), 0) FROM job WHERE result IS NOT NULL),"
         " (SELECT coalesce(sum(received), 0) FROM asset WHERE state IN ('uploading', 'fetching')),"
         " done, failed, seconds FROM tally",
         "");
     if (code != KB_OK)
         return code == KB_EOF ? KB_OK : code;
-    ret->batches = sqlite3_column_int64(q, 0);
-    ret->assets = sqlite3_column_int64(q, 1);
-    ret->results = sqlite3_column_int64(q, 2);
-    ret->files_bytes = sqlite3_column_int64(q, 3);
-    ret->results_bytes = sqlite3_column_int64(q, 4);
-    ret->uploads_bytes = sqlite3_column_int64(q, 5);
-    ret->done_total = sqlite3_column_int64(q, 6);
-    ret->failed_total = sqlite3_column_int64(q, 7);
-    ret->seconds_total = sqlite3_column_double(q, 8);
+    ret->assets = sqlite3_column_int64(q, 0);
+    ret->files_bytes = sqlite3_column_int64(q, 1);
+    ret->uploads_bytes = sqlite3_column_int64(q, 2);
+    ret->done_total = sqlite3_column_int64(q, 3);
+    ret->failed_total = sqlite3_column_int64(q, 4);
+    ret->seconds_total = sqlite3_column_double(q, 5);
     return KB_OK;
 }
 
+#define MEAN(stage) " coalesce(avg(json_extract(stage_s, '$." stage "')), -1)"
+
 static enum kb_code average_stages(struct store *s, struct stats *ret, struct kb_error *err)
 {
-    for (enum stage stage = STAGE_LOADING; stage < N_STAGES; stage++) {
-        CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-        enum kb_code code = store_query(
-            s, &q, err,
-            "SELECT coalesce(avg(json_extract(stage_s, '$.' || ?)), -1) FROM"
-            " (SELECT stage_s FROM job WHERE state = 'done' ORDER BY ended_ms DESC LIMIT " RECENT
-            ")",
-            "t", stage_id(stage));
-        if (code != KB_OK)
-            return code;
-        ret->stage_average_s[stage] = sqlite3_column_double(q, 0);
-    }
-    return KB_OK;
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(
+        s, &q, err,
+        "SELECT" MEAN("loading") "," MEAN("audio") "," MEAN("preprocessing") "," MEAN(
+            "generating") "," MEAN("finishing") " FROM (SELECT stage_s FROM job"
+                                                " WHERE state = 'done' AND ended_ms IS NOT NULL"
+                                                " ORDER BY ended_ms DESC LIMIT " RECENT ")",
+        "");
+    for (enum stage stage = STAGE_LOADING; code == KB_OK && stage < N_STAGES; stage++)
+        ret->stage_average_s[stage] = sqlite3_column_double(q, (int)stage - STAGE_LOADING);
+    return code;
 }
 
 enum kb_code stats_get(struct store *s, struct stats *ret, struct kb_error *err)

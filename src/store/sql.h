@@ -13,20 +13,26 @@ struct store {
     char *folder;
     struct store_statement *statements; // prepared ones
     int n_statements;
-    int depth;                 // of begin
-    bool doomed;               // an inner rollback happened
-    bool durable;              // wanted
-    bool synced;               // what the connection is set to
-    int64_t hung_job;          // that sweep_hung() named last
+    int depth;        // of begin
+    bool doomed;      // an inner rollback happened
+    bool durable;     // wanted
+    bool synced;      // what the connection is set to
+    int64_t hung_job; // that sweep_hung() named last
+    struct {
+        int64_t revision;      // changes up to here are swept; 0: nothing is
+        int64_t round_id;      // the present round over all has come so far; -1: there is none
+        int64_t need_max;      // the most that a queued job needs of the disk, or more
+        int64_t next_us;       // no round goes on before this
+    } swept;                   // of queue/sweep.c
     struct patience *patience; // store/patience.h; NULL: 5 s for each lock
     int64_t wait_left_us;      // what is left of it
     long long wait_entered;    // patience->entered when the present wait began
 };
 
-// The tables and triggers of version 1, and what makes version 2 and 3 of them; PRAGMA user_version
-// is STORE_VERSION.
-extern const char store_schema[], store_schema_2[], store_schema_3[];
-#define STORE_VERSION 3
+// The tables and triggers of version 1, and what makes versions 2, 3 and 4 of them; PRAGMA
+// user_version is STORE_VERSION.
+extern const char store_schema[], store_schema_2[], store_schema_3[], store_schema_4[];
+#define STORE_VERSION 4
 // Temporary views that build JSON. Made by every connection for itself, so they need no migration.
 extern const char store_views[];
 
@@ -83,6 +89,10 @@ void store_add_column(struct text *ret, sqlite3_stmt *q, int i);
 #define OUTPUT_PIXELS(options)                                                                     \
     " coalesce(json_extract(" options ", '$.height') * json_extract(" options ", '$.height')"      \
     " * 1.0 * v.width / v.height, v.width * v.height) "
+
+// Seconds and pixels of the result of a job, multiplied: speech a, video v, batch b. What it will
+// take is in proportion to it; job.cost keeps it.
+#define JOB_OUTPUT OUTPUT_S("a.duration_ms / 1000.0", "b.options") "*" OUTPUT_PIXELS("b.options")
 
 // "…%…" for LIKE … ESCAPE '\', a new string; NULL stays NULL.
 char *store_like(const char *search);

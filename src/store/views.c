@@ -14,9 +14,6 @@
     "  THEN round((j.heartbeat_ms - j.started_ms) / 1000.0 * (1 - j.progress) / j.progress, 1)"    \
     "  END "
 
-// Seconds and pixels of the result of a job, multiplied: speech a, video v, batch b.
-#define JOB_OUTPUT OUTPUT_S("a.duration_ms / 1000.0", "b.options") "*" OUTPUT_PIXELS("b.options")
-
 // How far frames are counted: elsewhere done and total are samples, bytes or nothing.
 #define OF_FRAMES(column) " iif(j.state IN ('preprocessing', 'generating'), j." column ", 0) "
 
@@ -25,13 +22,9 @@ const char store_views[] =
     // seem to take that run (NULL: nothing is known); of any: seconds for a second and pixel of
     // output, by those done lately (NULL: there are none). What koubo restore took in tells
     // nothing.
-    "CREATE TEMP VIEW batch_pace(batch, seconds, guess) AS SELECT j.batch,"
-    " avg(iif(j.state = 'done', (j.ended_ms - j.started_ms) / 1000.0, NULL)),"
-    " avg(iif(j.state <> 'done' AND j.progress > 0.1,"
+    "CREATE TEMP VIEW batch_guess(batch, seconds) AS SELECT j.batch, avg(iif(j.progress > 0.1,"
     "  (j.heartbeat_ms - j.started_ms) / 1000.0 +" JOB_ETA ", NULL))"
-    " FROM job j WHERE j.batch IN (SELECT id FROM batch WHERE ended_ms IS NULL)"
-    " AND (j.state = 'done' AND j.stage_s IS NOT NULL OR j.state IN " JOB_STATES_RUNNING ")"
-    " GROUP BY j.batch;"
+    " FROM job j WHERE j.state IN " JOB_STATES_RUNNING " GROUP BY j.batch;"
     "CREATE TEMP VIEW pace(seconds, bytes) AS SELECT"
     " sum(seconds) / sum(output), sum(size) / sum(output) FROM"
     " (SELECT (ended_ms - started_ms) / 1000.0 AS seconds, result_size AS size,"
@@ -39,17 +32,31 @@ const char store_views[] =
     "  WHERE result IS NOT NULL AND stage_s IS NOT NULL AND result_ms > 0 AND result_width > 0"
     "  AND result_height > 0 AND ended_ms >= started_ms ORDER BY ended_ms DESC LIMIT 50);"
 
+    // What runs: how many, the seconds that they still take (NULL: not known of all), and of the
+    // longest.
+    "CREATE TEMP VIEW batch_running(batch, jobs, seconds, longest) AS"
+    " SELECT batch, count(*), iif(count(*) = count(seconds), sum(seconds), NULL), max(seconds) FROM"
+    " (SELECT j.batch, coalesce(" JOB_ETA ", m.timed_ms / 1000.0 / nullif(m.timed, 0),"
+    "   p.seconds * j.cost, g.seconds) AS seconds"
+    "  FROM job j JOIN batch_sum m ON m.batch = j.batch LEFT JOIN batch_guess g"
+    "  ON g.batch = j.batch, pace p WHERE j.state IN " JOB_STATES_RUNNING ") GROUP BY batch;"
+
     // What is still to do, in seconds of one worker; NULL: not known. Of a paused batch only what
     // runs already.
     "CREATE TEMP VIEW batch_work(batch, priority, jobs, seconds, running, longest) AS"
-    " SELECT batch, priority, count(*), iif(count(*) = count(seconds), sum(seconds), NULL),"
-    " total(iif(runs, seconds, 0)), max(iif(runs, seconds, 0)) FROM"
-    " (SELECT j.batch, b.priority, j.state <> 'queued' AS runs, coalesce(" JOB_ETA ", m.seconds,"
-    "  p.seconds *" JOB_OUTPUT ", m.guess) AS seconds"
-    "  FROM job j JOIN batch b ON b.id = j.batch LEFT JOIN batch_pace m ON m.batch = j.batch"
-    "  LEFT JOIN asset a ON a.id = b.audio LEFT JOIN asset v ON v.id = j.video, pace p"
-    "  WHERE j.state IN " JOB_STATES_OPEN " AND (NOT b.paused OR j.state <> 'queued'))"
-    " GROUP BY batch;"
+    " SELECT batch, priority, jobs, iif(running_jobs > 0, running, 0) + iif(queued = 0, 0, "
+    "waiting),"
+    " coalesce(running, 0), coalesce(longest, 0) FROM"
+    " (SELECT b.id AS batch, b.priority, iif(b.paused, 0, m.queued) AS queued,"
+    "   m.running AS running_jobs, iif(b.paused, 0, m.queued) + m.running AS jobs,"
+    "   r.seconds AS running, r.longest, CASE"
+    "    WHEN m.timed > 0 THEN m.queued * m.timed_ms / 1000.0 / m.timed"
+    "    WHEN p.seconds IS NULL THEN m.queued * g.seconds"
+    "    WHEN m.unknown > 0 THEN m.cost * p.seconds + m.unknown * g.seconds"
+    "    ELSE m.cost * p.seconds END AS waiting"
+    "  FROM batch b JOIN batch_sum m ON m.batch = b.id LEFT JOIN batch_running r ON r.batch = b.id"
+    "  LEFT JOIN batch_guess g ON g.batch = b.id, pace p WHERE b.ended_ms IS NULL)"
+    " WHERE jobs > 0;"
 
     // How long until a batch is done, with what stands before it: all of higher priority; of those
     // of its own, which take turns with it, as many jobs as it has itself; of lower ones what runs.
@@ -118,8 +125,14 @@ const char store_views[] =
                  "   THEN json((SELECT json FROM result_json r WHERE r.id = j.id)) END)"
                  " FROM job j JOIN batch b ON b.id = j.batch;"
 
-                 // progress: of the jobs that are done or can still be. place: among those that
-                 // wait, in the order in which jobs are claimed (queue/lease.c).
+                 // Its place among the batches that wait, in the order in which jobs are claimed
+                 // (queue/line.c).
+                 "CREATE TEMP VIEW batch_place(batch, place) AS SELECT b.id,"
+                 " row_number() OVER (ORDER BY b.priority DESC, b.turn, b.id)"
+                 " FROM batch b JOIN batch_sum m ON m.batch = b.id"
+                 " WHERE b.ended_ms IS NULL AND NOT b.paused AND m.running = 0;"
+
+                 // progress: of the jobs that are done or can still be.
                  "CREATE TEMP VIEW batch_json(id, rev, json) AS SELECT b.id, b.rev, (SELECT "
                  "json_object("
                  " 'id', b.id, 'name', b.name,"
@@ -136,21 +149,13 @@ const char store_views[] =
                  " 'outcome', CASE WHEN b.ended_ms IS NULL THEN NULL"
                  "   WHEN failed + cancelled + skipped = 0 THEN 'done' WHEN done > 0 THEN 'partly'"
                  "   WHEN failed = 0 AND cancelled > 0 THEN 'cancelled' ELSE 'failed' END,"
-                 " 'place', CASE WHEN b.ended_ms IS NULL AND NOT b.paused AND running = 0"
-                 "   THEN (SELECT count(*) FROM batch o WHERE o.ended_ms IS NULL AND NOT o.paused"
-                 "     AND NOT EXISTS (SELECT 1 FROM job r WHERE r.batch = o.id"
-                 "       AND r.state IN " JOB_STATES_RUNNING ")"
-                 "     AND (o.priority > b.priority OR o.priority = b.priority"
-                 "       AND (o.turn, o.id) <= (b.turn, b.id))) END,"
+                 " 'place', p.place,"
                  " 'eta', CASE WHEN b.ended_ms IS NULL AND NOT b.paused THEN e.seconds END)"
-                 " FROM (SELECT count(*) FILTER (WHERE state = 'queued') AS queued,"
-                 "   count(*) FILTER (WHERE state IN " JOB_STATES_RUNNING ") AS running,"
-                 "   count(*) FILTER (WHERE state = 'done') AS done,"
-                 "   count(*) FILTER (WHERE state = 'failed') AS failed,"
-                 "   count(*) FILTER (WHERE state = 'cancelled') AS cancelled,"
-                 "   count(*) FILTER (WHERE state = 'skipped') AS skipped, count(*) AS total,"
-                 "   count(result) AS results,"
-                 "   coalesce(avg(CASE WHEN state = 'done' THEN 1.0"
-                 "     WHEN state IN " JOB_STATES_OPEN " THEN progress END), 0) AS progress"
-                 "   FROM job WHERE batch = b.id)) FROM batch b LEFT JOIN batch_eta e ON e.batch = "
+                 " FROM (SELECT m.*, queued + running + done + failed + cancelled + skipped AS "
+                 "total,"
+                 "   coalesce((done + iif(running > 0, (SELECT total(progress) FROM job j"
+                 "    WHERE j.batch = b.id AND j.state IN " JOB_STATES_RUNNING "), 0)) * 1.0"
+                 "    / nullif(queued + running + done, 0), 0) AS progress"
+                 "   FROM batch_sum m WHERE m.batch = b.id)) FROM batch b"
+                 " LEFT JOIN batch_eta e ON e.batch = b.id LEFT JOIN batch_place p ON p.batch = "
                  "b.id;";

@@ -6,6 +6,7 @@
 #include "queue/change.h"
 #include "queue/estimate.h"
 #include "queue/result.h"
+#include "queue/sweep.h"
 #include "queue/worker.h"
 
 static const char *place_of(struct queue_test *t, int64_t batch)
@@ -225,6 +226,7 @@ static void test_eta(void **state)
     int64_t third = add_batch(t, 1, 5);
     run_sql(t, "UPDATE asset SET width = NULL WHERE id = (SELECT video FROM job ORDER BY id DESC"
                " LIMIT 1)");
+    assert_ok(t->err, sweep_run(t->s, &(struct sweep_params){0}, &t->err));
     assert_near(eta_of(t, third), -1);
     assert_ok(t->err, batch_cancel(t->s, third, &t->err));
     assert_near(eta_of(t, third), -1);
