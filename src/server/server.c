@@ -13,6 +13,7 @@
 #include "server/pool.h"
 #include "server/quota.h"
 #include "server/upload/tus.h"
+#include "store/counts.h"
 #include "store/lock.h"
 #include "store/lost.h"
 #include "store/privacy.h"
@@ -222,6 +223,8 @@ static enum kb_code open_folder(struct server *s, struct kb_error *err)
     code = store_open_as(&store, s->params.data, &how, err);
     if (code == KB_OK)
         code = store_check(store, CHECK_BYTES, err);
+    if (code == KB_OK)
+        code = counts_mend(store, err);
     if (code == KB_OK && s->params.token)
         code = close_folders(s, store, err);
     return code == KB_OK ? say_lost(s, store, err) : code;

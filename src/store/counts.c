@@ -3,7 +3,9 @@
 // batch_sum has a row for each batch, kept by triggers: how many of its jobs are in which state,
 // and what must be added up to tell its time left. A list of batches then costs as many rows as it
 // has batches, however many jobs wait. It has no revision: a change of a job is one already.
-#include "store/sql.h"
+#include "store/counts.h"
+
+#include "store/internal.h"
 
 // The columns of batch_sum, each with what a row r of job adds to it. Whole numbers only: what was
 // added is taken away again, to the bit.
@@ -40,6 +42,11 @@
 #define BOTH(name, of)   " " #name " = " #name " - (" of("OLD") ") + (" of("NEW") ")"
 
 // clang-format off
+#define COUNT_ALL                                                                                  \
+    "INSERT INTO batch_sum SELECT b.id," EACH(TOTAL)                                               \
+    " FROM batch b LEFT JOIN job j ON j.batch = b.id GROUP BY b.id;"
+
+static const char count_all[] = COUNT_ALL;
 const char store_schema_4[] =
     // Seconds of the result times its pixels, NULL until the speech and the video were looked at.
     // Kept for queued jobs by batch_create() and the sweep; it is no news to anybody, so it gives
@@ -51,8 +58,7 @@ const char store_schema_4[] =
     " UPDATE job SET rev = (SELECT rev FROM clock) WHERE rowid = NEW.rowid; END;"
 
     "CREATE TABLE batch_sum(batch INTEGER PRIMARY KEY," EACH(COLUMN) ");"
-    "INSERT INTO batch_sum SELECT b.id," EACH(TOTAL)
-    " FROM batch b LEFT JOIN job j ON j.batch = b.id GROUP BY b.id;"
+    COUNT_ALL
     "CREATE TRIGGER batch_sum_begin AFTER INSERT ON batch BEGIN"
     " INSERT INTO batch_sum(batch) VALUES (NEW.id); END;"
     "CREATE TRIGGER batch_sum_end AFTER DELETE ON batch BEGIN"
@@ -76,3 +82,14 @@ const char store_schema_4[] =
     "CREATE INDEX job_result_size ON job(result_size) WHERE result IS NOT NULL;"
     "CREATE INDEX job_result_ms ON job(result_ms) WHERE result IS NOT NULL;";
 // clang-format on
+
+enum kb_code counts_mend(struct store *s, struct kb_error *err)
+{
+    enum kb_code code = store_begin(s, err);
+    if (code != KB_OK)
+        return code;
+    code = store_exec(s, NULL, err, "DELETE FROM batch_sum", "");
+    if (code == KB_OK)
+        code = store_exec(s, NULL, err, count_all, "");
+    return store_end(s, code, err);
+}

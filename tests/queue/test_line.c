@@ -4,6 +4,7 @@
 #include "queue/line.h"
 #include "queue/result.h"
 #include "queue/sweep.h"
+#include "store/counts.h"
 
 // --- the line
 
@@ -192,6 +193,10 @@ static void an_older_database_is_counted(void **state)
     assert_int_equal(ask(t, "SELECT queued + 10 * done + 100 * unknown FROM batch_sum"), 212);
     assert_ok(t->err, sweep_run(t->s, &(struct sweep_params){0}, &t->err));
     assert_int_equal(ask(t, "SELECT unknown FROM batch_sum"), 0);
+    assert_sums(t);
+    run_sql(t,
+            "UPDATE batch_sum SET queued = 7, cost = 1; INSERT INTO batch_sum(batch) VALUES (9)");
+    assert_ok(t->err, counts_mend(t->s, &t->err));
     assert_sums(t);
 }
 
