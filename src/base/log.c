@@ -204,8 +204,12 @@ void log_line(enum log_level level, const char *fmt, ...)
     vsnprintf(line, sizeof(line), fmt, args);
     va_end(args);
     utf8_mend(line, sizeof(line));
+    CLEANUP(kb_freep) char *shown = kb_strdup(line);
+    for (char *c = shown; *c; c++) // a file name may hold what a terminal takes for a command
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            *c = ' ';
     // One call, so lines of two threads do not mix.
-    fprintf(stderr, "%skoubo: %s%s\n", atomic_load(&over_bar) ? "\r\033[K" : "", prefix, line);
+    fprintf(stderr, "%skoubo: %s%s\n", atomic_load(&over_bar) ? "\r\033[K" : "", prefix, shown);
 
     pthread_mutex_lock(&file.lock);
     if (file.fd >= 0)

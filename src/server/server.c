@@ -36,6 +36,7 @@
 #define FIRST_BACKUP_MS 30000
 #define CHECK_BYTES     (256LL << 20) // of a database that is looked at before anything is done
 #define ERRANDS_WAIT_MS 3000
+#define TOKEN_LETTERS   16 // fewer are said to be few
 
 #define CONNECTIONS      2000
 #define DESCRIPTORS_KEPT 48 // of files and sockets: for database, log, workers, errands
@@ -163,6 +164,11 @@ static void say_hello(const struct server *s)
     int port = server_port(s);
     log_info(_("koubo %s is ready. Open this address in a browser: %s"), KOUBO_VERSION,
              s->base_url);
+    if (s->params.token && strlen(s->params.token) < TOKEN_LETTERS &&
+        !server_is_loopback(s->params.listen))
+        log_warn(_("the token is short, and whoever tries long enough finds it: choose one of %d "
+                   "letters and digits or more"),
+                 TOKEN_LETTERS);
     if (is_wildcard(s->params.listen)) {
         CLEANUP(kb_freep) char *host = outside_address();
         CLEANUP(kb_freep) char *url = host ? make_url(host, port) : NULL;
