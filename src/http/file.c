@@ -250,6 +250,13 @@ void reply_file(struct request *r, const struct reply_file_params *p)
     if (r->answered)
         return;
     if (!file_open(&f, p->folder, p->path)) {
+        if (f.fd < 0 && (errno == EMFILE || errno == ENFILE)) { // it is there, for another time
+            reply_header(r, "Retry-After", "5");
+            reply_problem(r, 503, "unavailable",
+                          _("the server has as many files open as the system allows; try again in "
+                            "a moment"));
+            return;
+        }
         reply_problem(r, 404, "not_found", _("this file is not there any more"));
         return;
     }

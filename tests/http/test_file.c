@@ -7,6 +7,7 @@
 #include "http/internal.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -342,13 +343,40 @@ static void test_names(void **state)
     }
 }
 
+// A file that cannot be opened now is not gone.
+static void test_no_descriptors(void **state)
+{
+    static const char ask[] = "GET /files/ten HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    CLEANUP(answer_clear) struct answer a = {0};
+    int fds[200], n = 0, fd = client_connect(port);
+    client_send(fd, ask, strlen(ask));
+    client_receive(fd, &a, "GET");
+    assert_answer(&a, 200);
+    struct rlimit limit, low;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    low = (struct rlimit){KB_MIN(150, limit.rlim_cur), limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+    while (n < 200 && (fds[n] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0)
+        n++;
+    client_send(fd, ask, strlen(ask));
+    client_receive(fd, &a, "GET");
+    while (n > 0)
+        close(fds[--n]);
+    setrlimit(RLIMIT_NOFILE, &limit);
+    assert_answer(&a, 503);
+    client_send(fd, ask, strlen(ask));
+    client_receive(fd, &a, "GET");
+    assert_answer(&a, 200);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_range),          cmocka_unit_test(test_empty),
         cmocka_unit_test(test_several_ranges), cmocka_unit_test(test_range_exhaustive),
         cmocka_unit_test(test_conditions),     cmocka_unit_test(test_files),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_no_descriptors),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
