@@ -233,7 +233,8 @@ void peer_linger(struct http *h, const struct peer *p)
 {
     pthread_mutex_lock(&h->lock);
     int fd = -1;
-    if (p->fd >= 0 && h->n_lingering < MAX_LINGERING && !atomic_load(&h->stopping))
+    if (p->fd >= 0 && h->n_lingering < KB_MIN(MAX_LINGERING, h->connections / 4) &&
+        !atomic_load(&h->stopping))
         fd = fcntl(p->fd, F_DUPFD_CLOEXEC, 0);
     if (fd >= 0) {
         struct parting *l = kb_alloc(sizeof(*l));
