@@ -6,6 +6,7 @@
 #include "base/file.h"
 
 #include <openssl/evp.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -420,6 +421,24 @@ static void test_wrong_offset_takes_nothing(void **state)
     assert_content(upload, "12345", 5);
 }
 
+// A data folder that cannot be written is the server's fault, not the client's: 400 would make him
+// believe that his file is bad.
+static void test_folder_gone(void **state)
+{
+    char upload[64], from[200], to[200];
+    create(upload, 5);
+    snprintf(from, sizeof(from), "%s/uploads", site.folder);
+    snprintf(to, sizeof(to), "%s/elsewhere", site.folder);
+    assert_int_equal(rename(from, to), 0);
+    int fd = open(from, O_WRONLY | O_CREAT | O_CLOEXEC,
+                  0600); // root may write anywhere, but not below a file
+    close(fd);
+    assert_int_equal(patch_status(upload, 0, "", "12345", 5), 500);
+    unlink(from);
+    assert_int_equal(rename(to, from), 0);
+    assert_int_equal(patch_status(upload, 0, "", "12345", 5), 204);
+}
+
 static void test_limits(void **state)
 {
     struct kb_error err = {0};
@@ -482,6 +501,7 @@ int main(void)
         TEST(test_asked_meanwhile),
         TEST(test_taken_over),
         TEST(test_wrong_offset_takes_nothing),
+        TEST(test_folder_gone),
         TEST(test_limits),
         TEST(test_killed_at_the_end),
     };
