@@ -150,25 +150,24 @@ static void body_too_large(struct request *r)
     reply_problem(r, 413, "too_large", sentence);
 }
 
-// How often a header stands in the request.
-struct counted_header {
-    const char *name;
-    int n;
+// What of the headers decides where a request ends.
+struct framing {
+    int n_hosts, n_lengths, n_codings;
+    bool bad_name;
 };
 
-static enum MHD_Result count_header(void *ctx, enum MHD_ValueKind kind, const char *name,
-                                    const char *value)
+static enum MHD_Result see_header(void *ctx, enum MHD_ValueKind kind, const char *name,
+                                  const char *value)
 {
-    struct counted_header *c = ctx;
-    c->n += strcasecmp(name, c->name) == 0;
+    // RFC 9110, 5.6.2. "Content-Length :" is another header to one program and the same to others.
+    static const char token[] = "!#$%&'*+-.^_`|~0123456789"
+                                "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    struct framing *f = ctx;
+    f->n_hosts += strcasecmp(name, "Host") == 0;
+    f->n_lengths += strcasecmp(name, "Content-Length") == 0;
+    f->n_codings += strcasecmp(name, "Transfer-Encoding") == 0;
+    f->bad_name = f->bad_name || !*name || name[strspn(name, token)];
     return MHD_YES;
-}
-
-static int count_headers(const struct request *r, const char *name)
-{
-    struct counted_header c = {name, 0};
-    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, count_header, &c);
-    return c.n;
 }
 
 // Headers that two programs on the way could understand in two ways, so that what one takes for a
@@ -178,14 +177,18 @@ static bool check_framing(struct request *r)
     const char *coding = request_header(r, "Transfer-Encoding");
     const char *length = request_header(r, "Content-Length");
     const char *sentence = NULL;
-    if (count_headers(r, "Host") > 1)
+    struct framing f = {0};
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, see_header, &f);
+    if (f.bad_name)
+        sentence = _("the name of a header has letters that none may have");
+    else if (f.n_hosts > 1)
         sentence = _("this request has more than one header Host");
     else if (coding && length)
         sentence = _("this request has both Content-Length and Transfer-Encoding");
-    else if (count_headers(r, "Content-Length") > 1 || count_headers(r, "Transfer-Encoding") > 1)
+    else if (f.n_lengths > 1 || f.n_codings > 1)
         sentence = _("this request says twice how long it is");
-    else if (coding && strcasecmp(coding, "chunked") != 0)
-        sentence = _("of Transfer-Encoding only 'chunked' is understood");
+    else if (coding && (strcasecmp(coding, "chunked") != 0 || r->old))
+        sentence = _("of Transfer-Encoding only 'chunked' is understood, in HTTP/1.1");
     else if (length && (!*length || strspn(length, "0123456789") != strlen(length)))
         sentence = _("the header Content-Length must be a number of bytes");
     if (!sentence)
@@ -369,6 +372,7 @@ enum MHD_Result request_handle(void *http, struct MHD_Connection *connection, co
         atomic_store(&r->peer->working, true);
     if (!r->started_us) {
         r->method = method;
+        r->old = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
         result = handle_first(r);
     } else {
         if (r->peer)

@@ -168,6 +168,7 @@ static void test_token(void **state)
 static void test_smuggling(void **state)
 {
     static const char *const cases[] = {
+        "Host: localhost\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n", // HTTP/1.0
         "Host: localhost\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n",
         "Host: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n",
         "Host: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n",
@@ -178,6 +179,10 @@ static void test_smuggling(void **state)
         "Host: localhost\r\nContent-Length: 5, 5\r\n",
         "Host: localhost\r\nContent-Length: -1\r\n",
         "Host: localhost\r\nContent-Length: 0x5\r\n",
+        "Host: localhost\r\nTransfer-Encoding : chunked\r\nContent-Length: 5\r\n",
+        "Host: localhost\r\nContent-Length : 5\r\nTransfer-Encoding: chunked\r\n",
+        "Host: localhost\r\nContent-Length\t: 5\r\n",
+        "Host: localhost\r\nTransfer\x01-Encoding: chunked\r\n",
         "Host: localhost\r\nHost: evil.example\r\n",
         "Host: evil.example\r\nHost: localhost\r\n",
         "Host: localhost\r\nhost: localhost\r\n",
@@ -186,9 +191,9 @@ static void test_smuggling(void **state)
         CLEANUP(answer_clear) struct answer a = {0};
         int fd = client_connect(port);
         client_sendf(fd,
-                     "POST /echo HTTP/1.1\r\n%s\r\n0\r\n\r\n"
+                     "POST /echo HTTP/1.%d\r\n%s\r\n0\r\n\r\n"
                      "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n",
-                     cases[i]);
+                     i > 0, cases[i]);
         client_receive(fd, &a, "POST");
         if (a.status != 400)
             fail_msg("%s: %d, wanted 400", cases[i], a.status);
