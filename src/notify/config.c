@@ -166,6 +166,46 @@ static enum kb_code add_json(struct text *ret, const json_t *root, struct kb_err
 }
 
 static const char *const secrets[] = {"secret", "password"};
+static const char *const addresses[] = {"url", "smtp"};
+
+// --- addresses with stars in the place of what may be a key
+
+// Some letters of an address, or stars.
+static void add_word(struct text *ret, const char *word, size_t n, bool hidden)
+{
+    if (hidden && n > 0)
+        text_add(ret, MASK);
+    else
+        text_add_bytes(ret, word, n);
+}
+
+// Robots are known by their address alone: the key is a value of its query or a long part of its
+// path. So is it of many webhooks. What stays tells which server it is.
+static void mask_address(struct text *ret, const char *address)
+{
+    const char *name = strstr(address, "://");
+    name = name ? name + 3 : address;
+    size_t n = strcspn(name, "/?#");
+    text_add_bytes(ret, address, (size_t)(name - address));
+    for (size_t i = n; i > 0; i--) // user and password
+        if (name[i - 1] == '@') {
+            add_word(ret, name, i - 1, true);
+            name += i - 1;
+            n -= i - 1;
+            break;
+        }
+    text_add_bytes(ret, name, n);
+    bool value = false; // of the query
+    for (const char *at = name + n; *at; at += n) {
+        if (*at == '?' || *at == '#' || *at == '&' || *at == '/')
+            value = false;
+        else if (*at == '=')
+            value = true;
+        text_add_bytes(ret, at++, 1);
+        n = strcspn(at, "/?#&=");
+        add_word(ret, at, n, value || n >= KEY_BYTES);
+    }
+}
 
 enum kb_code notify_mask(const char *json, struct text *ret, struct kb_error *err)
 {
@@ -178,6 +218,12 @@ enum kb_code notify_mask(const char *json, struct text *ret, struct kb_error *er
         for (size_t j = 0; j < ARRAY_LEN(secrets); j++)
             if (*field(target, secrets[j]))
                 json_object_set_new(target, secrets[j], json_string(MASK));
+        for (size_t j = 0; j < ARRAY_LEN(addresses); j++) {
+            CLEANUP(text_free) struct text shown = {0};
+            mask_address(&shown, field(target, addresses[j]));
+            if (shown.size > 0)
+                json_object_set_new(target, addresses[j], json_string(text_get(&shown)));
+        }
     }
     return add_json(ret, root, err);
 }
@@ -221,10 +267,30 @@ static enum kb_code check_same(const char *kind, const json_t *target, const jso
     return KB_OK;
 }
 
+// An address with stars is the stored one if that one is shown like it.
+static enum kb_code unmask_address(const char *kind, const char *name, json_t *target,
+                                   const json_t *known, struct kb_error *err)
+{
+    CLEANUP(text_free) struct text shown = {0};
+    const char *given = field(target, name), *before = field(known, name);
+    if (!strstr(given, MASK))
+        return KB_OK;
+    mask_address(&shown, before);
+    if (strcmp(given, text_get(&shown)) != 0)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the address of '%s' has stars in the place of its key and is not the "
+                         "stored one: give it whole"),
+                       kind);
+    json_object_set_new(target, name, json_string(before));
+    return KB_OK;
+}
+
 static enum kb_code unmask_target(const char *kind, json_t *target, const json_t *known,
                                   struct kb_error *err)
 {
     enum kb_code code = KB_OK;
+    for (size_t i = 0; code == KB_OK && i < ARRAY_LEN(addresses); i++)
+        code = unmask_address(kind, addresses[i], target, known, err);
     for (size_t i = 0; code == KB_OK && i < ARRAY_LEN(secrets); i++) {
         if (strcmp(field(target, secrets[i]), MASK) != 0)
             continue;

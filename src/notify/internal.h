@@ -11,6 +11,7 @@
 #include <jansson.h>
 
 #define NOTIFY_MAX_RECIPIENTS 50
+#define KEY_BYTES             16 // shorter parts of an address, such as "robot", are no key
 
 // Both end with NULL.
 extern const char *const notify_kinds[];

@@ -24,10 +24,11 @@ struct notify_way {
 
 // KB_BAD_INPUT with a sentence for a configuration that cannot work. json "{}" is fine.
 enum kb_code notify_check(const char *json, struct kb_error *err);
-// The same JSON with every secret and password replaced by "********"; and the other way: secrets
-// that are still "********" in json are taken from old. A secret belongs to the target it was given
-// for: KB_BAD_INPUT with a sentence that asks for it again if the address, and of a mail the user
-// and TLS, are not those of old, or if old has none.
+// The same JSON with every secret, password and key in an address replaced by "********"; and the
+// other way: what is still "********" in json is taken from old. An address with stars is taken for
+// the one of old that is shown like it. A secret belongs to the target it was given for:
+// KB_BAD_INPUT with a sentence that asks for it again if the address, and of a mail the user and
+// TLS, are not those of old, or if old has none.
 enum kb_code notify_mask(const char *json, struct text *ret, struct kb_error *err);
 enum kb_code notify_unmask(const char *json, const char *old, struct text *ret,
                            struct kb_error *err);

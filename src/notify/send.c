@@ -18,7 +18,6 @@
 #define TOTAL_SECONDS   15L
 #define MAX_ANSWER      65536 // bytes of an answer that are kept
 #define HMAC_BYTES      32
-#define KEY_BYTES       16 // shorter parts of an address, such as "robot", are no key
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
 

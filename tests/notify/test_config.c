@@ -77,6 +77,58 @@ static void test_mask(void **state)
     assert_fails(err, KB_BAD_INPUT, "", notify_unmask("[", old, &fresh, &err));
 }
 
+// The key of an address is shown as stars, and taken back as the address that is stored.
+static void test_addresses_hide_their_keys(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *kind, *url, *shown;
+    } table[] = {
+        {"wecom", "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=693a91f6-7xxx-4bc4-97a0",
+         "https://qyapi.weixin.qq.com/cgi-bin/webhook/send?key=********"},
+        {"dingtalk", "https://oapi.dingtalk.com/robot/send?access_token=0a1b&v=2",
+         "https://oapi.dingtalk.com/robot/send?access_token=********&v=********"},
+        {"feishu", "https://open.feishu.cn/open-apis/bot/v2/hook/0123456789abcdef-0",
+         "https://open.feishu.cn/open-apis/bot/v2/hook/********"},
+        {"webhook", "https://hooks.slack.com/services/T0/B0/XXXXXXXXXXXXXXXXXXXXXXXX",
+         "https://hooks.slack.com/services/T0/B0/********"},
+        {"webhook", "https://user:pass@word@example.com:8443/hook#0123456789abcdef",
+         "https://********@example.com:8443/hook#********"},
+        {"webhook", "https://example.com?0123456789abcdef", "https://example.com?********"},
+        {"webhook", "https://example.com/hook?x=&y", "https://example.com/hook?x=&y"},
+        {"webhook", "http://[::1]:9/a/b", "http://[::1]:9/a/b"},
+        {"webhook", "https://example.com/?a=b=c", "https://example.com/?a=********=********"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct kb_error err = {0};
+        CLEANUP(text_free) struct text masked = {0}, back = {0}, other = {0};
+        CLEANUP(kb_freep)
+        char *json =
+            kb_printf("{\"%s\":{\"url\":\"%s\",\"secret\":\"s\"}}", table[i].kind, table[i].url);
+        CLEANUP(kb_freep) char *shown = kb_printf("\"url\":\"%s\"", table[i].shown);
+        assert_ok(err, notify_mask(json, &masked, &err));
+        assert_has(text_get(&masked), shown);
+        assert_ok(err, notify_unmask(text_get(&masked), json, &back, &err));
+        assert_string_equal(text_get(&back), json);
+        if (!strstr(table[i].shown, "***"))
+            continue;
+        // Nowhere else, and not with another key stored than the one that was shown.
+        CLEANUP(kb_freep)
+        char *moved = kb_printf("{\"webhook\":{\"url\":\"https://evil/%s\"}}",
+                                strstr(table[i].shown, "://") + 3);
+        assert_fails(err, KB_BAD_INPUT, "give it whole", notify_unmask(moved, json, &other, &err));
+        assert_fails(err, KB_BAD_INPUT, "give it whole",
+                     notify_unmask(text_get(&masked), "{}", &other, &err));
+        assert_int_equal(other.size, 0);
+    }
+    struct kb_error err = {0};
+    CLEANUP(text_free) struct text mail = {0};
+    assert_ok(err, notify_mask("{\"email\":{\"smtp\":\"smtp://u:p@m:25\",\"from\":\"a@b\",\"to\":"
+                               "[\"c@d\"]}}",
+                               &mail, &err));
+    assert_has(text_get(&mail), "smtp://********@m:25");
+}
+
 // A masked secret is filled in for the target it was given for, and for no other.
 static void test_secrets_stay_with_their_target(void **state)
 {
@@ -140,6 +192,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_check),
         cmocka_unit_test(test_mask),
+        cmocka_unit_test(test_addresses_hide_their_keys),
         cmocka_unit_test(test_secrets_stay_with_their_target),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

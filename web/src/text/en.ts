@@ -140,6 +140,7 @@ const en: Texts = {
         smtp: 'SMTP server', user: 'User', password: 'Password', from: 'From', to: 'To (separated by commas)', test: 'Send a test', saved: 'Saved', on: 'filled in',
         sent: '{target}: sent', notSent: '{target}: {error}', nothing: 'No way of notifying is filled in yet',
         tls: 'Encrypted (TLS)', passwordAgain: 'The server, port, user or TLS has changed: give the password again',
+        addressWhole: 'The stars stand for a key: to change the address, give it whole',
         secretAgain: 'The address has changed: give the secret again, or leave it empty for none',
     },
 };

@@ -130,6 +130,7 @@ const zh = {
         smtp: 'SMTP 服务器', user: '用户名', password: '密码', from: '发件人', to: '收件人（逗号分隔）', test: '发送测试', saved: '已保存', on: '已填写',
         sent: '{target}：发送成功', notSent: '{target}：{error}', nothing: '还没有填写通知方式',
         tls: '加密（TLS）', passwordAgain: '服务器、端口、用户名或 TLS 已更改：请重新填写密码',
+        addressWhole: '星号代替了密钥：要修改，请填写完整的地址',
         secretAgain: '地址已更改：请重新填写密钥，没有密钥则留空',
     },
 };
