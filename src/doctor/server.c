@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/port.h"
+#include "base/utf8.h"
 #include "notify/reason.h"
 #include "queue/job.h"
 #include "queue/stats.h"
@@ -140,7 +141,8 @@ static void read_log(FILE *f, struct log_summary *ret)
             ret->last_age_s = age;
         if (e.level == LOG_ERROR && age >= 0 && age < DAY_S) {
             ret->n_errors++;
-            snprintf(ret->last_error, sizeof(ret->last_error), "%s", e.text);
+            snprintf(ret->last_error, sizeof(ret->last_error), "%.*s",
+                     utf8_fit(e.text, (int)sizeof(ret->last_error) - 1), e.text);
         }
     }
 }

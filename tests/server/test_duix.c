@@ -5,6 +5,7 @@
 #include "queue/lease.h"
 #include "server/duix/codes.h"
 #include "server/errand.h"
+#include "store/sql.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -47,8 +48,8 @@ static int start(void **state)
     snprintf(e->share, sizeof(e->share), "%.40s/share", e->live.site.folder);
     assert_int_equal(mkdir(e->share, 0755), 0);
     assert_int_equal(mkdir(in_share(e, "temp"), 0755), 0);
-    write_file(in_share(e, "temp/speech.wav"), "RIFF speech");
-    write_file(in_share(e, "person.mp4"), "ftyp person");
+    write_file(in_share(e, "temp/speech.wav"), "RIFF....WAVE speech");
+    write_file(in_share(e, "person.mp4"), "....ftyp person");
     struct server_params p = easy_params(e);
     live_restart(&e->live, &p);
     *state = e;
@@ -167,6 +168,30 @@ static void nothing_outside_the_share(void **state)
 }
 
 // What programs on other machines send for a file: the answer names what works.
+// What lies in the share and is no media, is not given away.
+static void only_media_of_the_share(void **state)
+{
+    struct easy_state *e = *state;
+    static const struct {
+        const char *name, *content;
+    } files[] = {
+        {".env", "KOUBO_TOKEN=4f5f6bd1a7b1c3e0\n"},
+        {"temp/key.wav", "-----BEGIN OPENSSH PRIVATE KEY-----\n"},
+        {"person2.mp4", "SQLite format 3"},
+        {"list.m3u8", "#EXTM3U\nfile:///etc/passwd\n"},
+        {"empty.wav", ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        write_file(in_share(e, files[i].name), files[i].content);
+        submit(e, files[i].name, "person.mp4", "no", 1, 10002, "audio_url");
+        submit(e, "speech.wav", files[i].name, "no", 1, 10002, "no sound, video or picture");
+    }
+    json_t *assets = live_ask(&e->live, 200, "GET", "/api/v1/assets", NULL);
+    assert_int_equal(number_at(assets, "total"), 0);
+    json_decref(assets);
+    assert_int_equal(site_count_files(&e->live.site, "files"), 0);
+}
+
 static void paths_of_other_machines(void **state)
 {
     static const struct {
@@ -188,7 +213,7 @@ static void paths_of_other_machines(void **state)
     }
     json_decref(query(e, "other", 10004));
     // On this system a backslash may be a letter of a name.
-    write_file(in_share(e, "temp/a\\b.wav"), "RIFF speech");
+    write_file(in_share(e, "temp/a\\b.wav"), "RIFF....WAVE speech");
     submit(e, "a\\b.wav", "person.mp4", "letter", 1, 10000, "");
 }
 
@@ -307,6 +332,31 @@ static void a_task_from_submit_to_file(void **state)
     live_restart(&e->live, &p);
     assert_task(e, "task-1", 2, 100, 100);
     assert_int_equal(access(in_share(e, "temp/task-1-r.mp4.part"), F_OK), -1);
+}
+
+// Whatever bytes a sentence holds, the answer is whole.
+static void half_letters_in_a_sentence(void **state)
+{
+    struct easy_state *e = *state;
+    struct kb_error err = {0};
+    struct job_claim c = {0};
+    submit(e, "speech.wav", "person.mp4", "half", 1, 10000, "");
+    claim(e, &c);
+    assert_ok(err, job_failed(e->live.site.store, &c,
+                              &(struct kb_error){.code = KB_BAD_INPUT, .text = "x"}, &err));
+    assert_ok(err,
+              store_exec(e->live.site.store, NULL, &err,
+                         "UPDATE job SET error = CAST(x'e696e58f74686520656e64' AS TEXT)", ""));
+    json_t *a = query(e, "half", 10000);
+    assert_int_equal(number_at(a, "data.status"), 3);
+    assert_non_null(strstr(text_at(a, "data.msg"), "the end"));
+    json_decref(a);
+    assert_ok(err,
+              store_exec(e->live.site.store, NULL, &err,
+                         "UPDATE easy SET job = NULL, error = CAST(x'e696746865' AS TEXT)", ""));
+    a = query(e, "half", 10000);
+    assert_non_null(strstr(text_at(a, "data.msg"), "the"));
+    json_decref(a);
 }
 
 // What a client does to a delivered file does nothing to the result; a link that it puts where temp
@@ -474,9 +524,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(missing_fields),
         TEST(nothing_outside_the_share),
+        TEST(only_media_of_the_share),
         TEST(paths_of_other_machines),
         TEST(a_code_may_be_a_number),
         TEST(a_task_from_submit_to_file),
+        TEST(half_letters_in_a_sentence),
         TEST(what_is_delivered_is_a_copy),
         TEST(a_failed_task_says_why),
         TEST(forms_and_addresses),

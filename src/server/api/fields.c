@@ -18,6 +18,7 @@ static bool refuse(struct request *r, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(err.text, sizeof(err.text), fmt, args);
     va_end(args);
+    utf8_mend(err.text, sizeof(err.text));
     err.code = KB_BAD_INPUT;
     reply_error(r, &err);
     return false;

@@ -1,6 +1,7 @@
 // The machine and the server: session, system view, health, metrics, doctor, notification settings.
 #include "server/internal.h"
 
+#include "base/utf8.h"
 #include "notify/notify.h"
 #include "queue/stats.h"
 #include "queue/worker.h"
@@ -378,8 +379,9 @@ static void notify_work(void *ctx, const struct cancel *cancel, struct text *ret
         text_addf(ret, "{\"items\":%s}", text_get(&items));
         return;
     }
+    CLEANUP(kb_freep) char *sentence = utf8_clean(err.text);
     json_t *failed =
-        json_pack("{s:[{s:s, s:b, s:s}]}", "items", "target", "notify", "ok", 0, "error", err.text);
+        json_pack("{s:[{s:s, s:b, s:s}]}", "items", "target", "notify", "ok", 0, "error", sentence);
     char *json = failed ? json_dumps(failed, JSON_COMPACT) : NULL;
     text_add(ret, json ? json : "{\"items\":[]}");
     free(json);

@@ -3,6 +3,7 @@
 #include "server/internal.h"
 
 #include "asset/asset.h"
+#include "asset/signature.h"
 #include "base/file.h"
 #include "base/progress.h"
 #include "base/uri.h"
@@ -38,11 +39,20 @@ enum easy_code {
 
 enum easy_status { EASY_RUNNING = 1, EASY_SUCCEEDED, EASY_FAILED };
 
+// Sentences may quote names of any bytes, or be cut inside a letter by whoever kept them; JSON has
+// no place for either.
+static json_t *text_json(const char *sentence)
+{
+    CLEANUP(kb_freep) char *clean = utf8_clean(sentence);
+    return json_string(clean);
+}
+
 // An answer as JSON; data becomes its own, NULL = {}.
 static void add_answer(struct text *ret, enum easy_code code, const char *msg, json_t *data)
 {
-    json_t *answer = json_pack("{s:i, s:b, s:s, s:o}", "code", (int)code, "success",
-                               code == EASY_OK, "msg", msg, "data", data ? data : json_object());
+    json_t *answer =
+        json_pack("{s:i, s:b, s:o, s:o}", "code", (int)code, "success", code == EASY_OK, "msg",
+                  text_json(msg), "data", data ? data : json_object());
     char *json = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
     text_add(ret, json ? json : "{\"code\":9999,\"success\":false,\"msg\":\"\",\"data\":{}}");
     free(json);
@@ -131,8 +141,15 @@ static enum kb_code open_shared(const char *share, const char *field, const char
     close(folder);
     struct stat st;
     if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
-        *ret = fd;
-        return KB_OK;
+        if (signature_of_file(fd)) {
+            *ret = fd;
+            return KB_OK;
+        }
+        close(fd); // or the share would give away what else lies in it
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("%s: '%.*s' is no sound, video or picture: its content does not begin "
+                         "like one"),
+                       field, utf8_fit(name, 200), name);
     }
     if (fd >= 0)
         close(fd);
@@ -452,9 +469,9 @@ static const char *state_words(const struct job *job)
 
 static json_t *make_data(const char *code, enum easy_status status, int progress, const char *msg)
 {
-    return json_pack("{s:s, s:i, s:i, s:s, s:s, s:I, s:i, s:i, s:f}", "code", code, "status",
-                     (int)status, "progress", progress, "msg", msg, "result", "", "video_duration",
-                     (json_int_t)0, "width", 0, "height", 0, "cost", 0.0);
+    return json_pack("{s:s, s:i, s:i, s:o, s:s, s:I, s:i, s:i, s:f}", "code", code, "status",
+                     (int)status, "progress", progress, "msg", text_json(msg), "result", "",
+                     "video_duration", (json_int_t)0, "width", 0, "height", 0, "cost", 0.0);
 }
 
 static json_t *done_data(const char *code, const struct job *job, const struct result *result)
