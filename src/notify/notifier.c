@@ -24,7 +24,7 @@
 #define RESTING      256 // failing targets that are remembered
 #define SECOND_MS    1000LL
 #define NEXT_LOOK_MS (60 * SECOND_MS)
-#define OLD_MS       (2 * 3600 * SECOND_MS) // later than all pauses: of no use any more
+#define OLD_MS       (2 * 3600 * SECOND_MS) // more than all pauses together
 #define SERVER_BYTES 256
 
 static const int pauses_s[] = {10, 30, 60, 5 * 60, 15 * 60, 60 * 60};
@@ -322,9 +322,10 @@ static enum kb_code take_due(struct notifier *n, struct store *s, struct slot *s
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code = store_query(s, &q, err,
+                                    // Beyond all pauses: the clock was set back.
                                     "SELECT min(id), target FROM notice WHERE state = 'due'"
-                                    " AND next_ms <= ? GROUP BY target ORDER BY 1",
-                                    "i", kb_wall_ms());
+                                    " AND (next_ms <= ? OR next_ms > ?) GROUP BY target ORDER BY 1",
+                                    "ii", kb_wall_ms(), kb_wall_ms() + OLD_MS);
     for (; code == KB_OK; code = store_step(s, q, err)) {
         const char *text = (const char *)sqlite3_column_text(q, 1);
         json_auto_t *target = json_loads(text, 0, NULL);
@@ -402,8 +403,9 @@ enum kb_code notifier_turn(struct notifier *n, struct store *s, int64_t wait_ms,
     enum kb_code code = cancel_check(&n->cancel, err);
     if (code == KB_OK)
         code = collect(n, s, err);
-    int64_t version = store_data_version(s);
-    if (code == KB_OK && (version != n->version || kb_wall_ms() >= n->next_ms)) {
+    int64_t version = store_data_version(s), now_ms = kb_wall_ms();
+    bool is_time = now_ms >= n->next_ms || n->next_ms > now_ms + NEXT_LOOK_MS; // it was set back
+    if (code == KB_OK && (version != n->version || is_time)) {
         n->version = version;
         code = hand_out(n, s, err);
     }
