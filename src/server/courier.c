@@ -17,6 +17,7 @@
 #include <time.h>
 
 #define LOOK_MS        1000 // how often the tables are looked at
+#define SHARE_MS       250  // the same for the shared folder, where somebody may be waiting
 #define FULL_MS        10000
 #define FETCHES        4
 #define FETCHES_A_HOST 2
@@ -208,14 +209,14 @@ static int64_t deliver(struct courier *f, struct store *store)
             break;
         }
     }
-    return LOOK_MS;
+    return SHARE_MS;
 }
 
 static void *delivery_main(void *opaque)
 {
     struct courier *f = opaque;
     CLEANUP(store_close) struct store *store = open_store(f);
-    int64_t version = -1, pause_ms = LOOK_MS;
+    int64_t version = -1, pause_ms = SHARE_MS;
     do {
         if (!store)
             break;

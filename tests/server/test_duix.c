@@ -7,7 +7,10 @@
 #include "server/errand.h"
 #include "store/sql.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -359,6 +362,34 @@ static void half_letters_in_a_sentence(void **state)
     json_decref(a);
 }
 
+// A webhook that takes a message and says nothing for 15 s: the result is in the share at once.
+static void a_silent_webhook_holds_no_result_back(void **state)
+{
+    struct easy_state *e = *state;
+    struct job_claim c = {0};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof(address);
+    int silent = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(silent, (struct sockaddr *)&address, n), 0);
+    assert_int_equal(listen(silent, 8), 0);
+    assert_int_equal(getsockname(silent, (struct sockaddr *)&address, &n), 0);
+    CLEANUP(kb_freep)
+    char *json =
+        kb_printf("{\"webhook\":{\"url\":\"http://127.0.0.1:%d/\"}}", ntohs(address.sin_port));
+    json_decref(live_ask(&e->live, 200, "PUT", "/api/v1/settings/notify", json));
+    submit(e, "speech.wav", "person.mp4", "first", 1, 10000, "");
+    claim(e, &c);
+    finish(e, &c, "the first"); // its message is under way from now on
+    struct pollfd p = {.fd = silent, .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 30000), 1);
+    submit(e, "speech.wav", "person.mp4", "second", 1, 10000, "");
+    claim(e, &c);
+    finish(e, &c, "the second");
+    struct delivery d = {in_share(e, "temp/second-r.mp4"), "the second"};
+    assert_true(site_wait(is_delivered, &d));
+    close(silent);
+}
+
 // What a client does to a delivered file does nothing to the result; a link that it puts where temp
 // was is not followed.
 static void what_is_delivered_is_a_copy(void **state)
@@ -529,6 +560,7 @@ int main(void)
         TEST(a_code_may_be_a_number),
         TEST(a_task_from_submit_to_file),
         TEST(half_letters_in_a_sentence),
+        TEST(a_silent_webhook_holds_no_result_back),
         TEST(what_is_delivered_is_a_copy),
         TEST(a_failed_task_says_why),
         TEST(forms_and_addresses),
