@@ -1,10 +1,13 @@
-// Files come from strangers. Three doors are kept shut:
+// Files come from strangers. Four doors are kept shut:
 // * names: "http://…", "a:b", "-x" or "%03d" mean something to FFmpeg. The file is opened here as
 //   "file:<path>" and FFmpeg's demuxers get the open file without its name;
 // * references: playlists and the like may open further files. With a protocol white list that
 //   matches nothing, every nested open fails;
+// * formats: demuxers and decoders that few people need are not reached (media/formats.h);
 // * size: pictures over 8192x8192 are refused before they are decoded.
 #include "media/demux.h"
+
+#include "media/formats.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -101,11 +104,11 @@ static enum kb_code check_file(const char *path, struct kb_error *err)
     return KB_OK;
 }
 
-// Formats that draw text or raw bytes, or that take a file's name for a pattern or list.
-static bool is_refused(const AVInputFormat *format)
+// Formats that any text or bytes look like: who is told of them learns nothing.
+static bool is_vague(const AVInputFormat *format)
 {
-    static const char *const names[] = {"tty", "image2", "concat", "data", "bin", "xbin",
-                                        "adf", "idf",    "lavfi",  "hls",  "sdp", "ffmetadata"};
+    static const char *const names[] = {"tty",  "image2", "concat", "data", "bin",
+                                        "xbin", "adf",    "idf",    "lavfi"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (av_match_name(names[i], format->name))
             return true;
@@ -126,20 +129,25 @@ static bool looks_like_mp4(AVIOContext *io)
     return false;
 }
 
-// Chooses by content, with the ending of the name as the only hint.
-static const AVInputFormat *find_format(struct demux *s)
+// Chooses by content, with the ending of the name as the only hint. *ret_other: what it is when
+// that is none of those that are read, else NULL.
+static const AVInputFormat *find_format(struct demux *s, const AVInputFormat **ret_other)
 {
     const char *dot = strrchr(s->path, '.');
     CLEANUP(kb_freep) char *hint = kb_printf("x%s", dot && !strchr(dot, '/') ? dot : "");
     const char *const hints[] = {hint, ""};
+    *ret_other = NULL;
     for (size_t i = 0; i < ARRAY_LEN(hints); i++) {
         const AVInputFormat *format = NULL;
         avio_seek(s->io, 0, SEEK_SET);
-        if (av_probe_input_buffer2(s->io, &format, hints[i], NULL, 0, 0) >= 0 && format &&
-            !is_refused(format)) {
+        if (av_probe_input_buffer2(s->io, &format, hints[i], NULL, 0, 0) < 0 || !format)
+            continue;
+        if (format_allowed(format)) {
             avio_seek(s->io, 0, SEEK_SET);
             return format;
         }
+        if (!*ret_other && !is_vague(format))
+            *ret_other = format;
     }
     return NULL;
 }
@@ -162,9 +170,15 @@ static enum kb_code open_file(struct demux *s, int64_t offset, struct kb_error *
 
 static enum kb_code open_demuxer(struct demux *s, struct kb_error *err)
 {
-    const AVInputFormat *format = find_format(s);
+    const AVInputFormat *other;
+    const AVInputFormat *format = find_format(s, &other);
+    if (!format && other && !cancel_requested(s->cancel))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("'%s' has the format '%s', which koubo does not read; convert it to MP4 "
+                         "(H.264 and AAC) first"),
+                       s->path, other->long_name ? other->long_name : other->name);
     s->demux = avformat_alloc_context();
-    if (!s->demux)
+    if (!s->demux || !format_restrict(s->demux))
         return kb_no_memory(err);
     s->demux->pb = s->io;
     s->demux->flags |= AVFMT_FLAG_CUSTOM_IO; // or closing a half-open demuxer closes io as well
@@ -228,11 +242,11 @@ static enum kb_code choose_stream(struct demux *s, enum AVMediaType type, struct
                        _("the picture of '%s' is %dx%d; at most %dx%d is supported, scale it down "
                          "first"),
                        s->path, par->width, par->height, MAX_SIDE, MAX_SIDE);
-    s->codec = avcodec_find_decoder(par->codec_id);
+    s->codec = format_decoder(par->codec_id);
     if (!s->codec)
         return kb_fail(err, KB_BAD_INPUT,
-                       _("'%s' is encoded with '%s', for which there is no decoder; convert it to "
-                         "H.264 and AAC first"),
+                       _("'%s' is encoded with '%s', which koubo does not read; convert it to MP4 "
+                         "(H.264 and AAC) first"),
                        s->path, avcodec_get_name(par->codec_id));
     return KB_OK;
 }

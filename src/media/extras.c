@@ -2,6 +2,7 @@
 
 #include "base/utf8.h"
 #include "media/demux.h"
+#include "media/formats.h"
 
 #include <libavcodec/avcodec.h>
 #include <libavutil/pixdesc.h>
@@ -64,7 +65,7 @@ struct source {
 
 static AVCodecContext *open_text(const AVStream *st)
 {
-    const AVCodec *codec = avcodec_find_decoder(st->codecpar->codec_id);
+    const AVCodec *codec = format_decoder(st->codecpar->codec_id);
     AVCodecContext *c = codec ? avcodec_alloc_context3(codec) : NULL;
     if (c && avcodec_parameters_to_context(c, st->codecpar) >= 0) {
         c->pkt_timebase = st->time_base;

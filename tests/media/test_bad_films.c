@@ -2,6 +2,8 @@
 #include "films.h"
 #include "heic.h"
 
+#include "media/formats.h"
+
 static void test_refuses(void **state)
 {
     struct kb_error err = {0};
@@ -61,6 +63,39 @@ static void test_refuses(void **state)
     assert_fails(err, KB_NOT_FOUND, "http:", reader_open(&r, "http://127.0.0.1/a.mp4", NULL, &err));
     assert_fails(err, KB_NOT_FOUND,
                  "concat:", reader_open(&r, "concat:/etc/hostname|/etc/passwd", NULL, &err));
+}
+
+// Demuxers and decoders that few people need are not reached: not by their names, not by their
+// content under another name, not within a container that is read.
+static void test_rare_formats(void **state)
+{
+    static const struct {
+        const char *name, *options, *part;
+    } cases[] = {
+        {"rare.mp4", "-f lavfi -i testsrc2=s=64x64:d=0.2 -c:v mpeg4 -f nut", "NUT"},
+        {"rare.avi", "-f lavfi -i testsrc2=s=64x64:d=0.2 -c:v zmbv", "'zmbv'"},
+        {"rare.voc", "-f lavfi -i sine=duration=0.3", "Creative Voice"},
+    };
+    static const char list[] = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n"
+                               "#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n";
+    struct kb_error err = {0};
+    struct reader *r = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        make_file(cases[i].name, cases[i].options);
+        assert_fails(err, KB_BAD_INPUT, cases[i].part,
+                     reader_open(&r, make_path(cases[i].name), NULL, &err));
+        assert_non_null(strstr(err.text, "convert it to MP4"));
+    }
+    make_bytes("list.m3u8", list, sizeof(list) - 1);
+    assert_fails(err, KB_BAD_INPUT, "HTTP Live Streaming",
+                 reader_open(&r, make_path("list.m3u8"), NULL, &err));
+    // What FFmpeg opens by itself is held to the same.
+    AVFormatContext *demux = avformat_alloc_context();
+    assert_true(format_restrict(demux));
+    assert_int_equal(avformat_open_input(&demux, make_path("rare.voc"), NULL, NULL),
+                     AVERROR(EINVAL));
+    assert_null(format_decoder(AV_CODEC_ID_ZMBV));
+    assert_non_null(format_decoder(AV_CODEC_ID_H264));
 }
 
 // A gallery's file with a byte changed is a picture or a reason.
@@ -167,7 +202,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refuses),      cmocka_unit_test(test_changed_gallery),
         cmocka_unit_test(test_endless_webp), cmocka_unit_test(test_broken_off),
-        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_damaged),      cmocka_unit_test(test_rare_formats),
     };
     return cmocka_run_group_tests(tests, make_setup, make_teardown);
 }
