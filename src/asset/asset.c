@@ -323,6 +323,27 @@ enum kb_code asset_fail(struct store *s, const char *id, const struct kb_error *
     return code;
 }
 
+enum kb_code asset_inspect_again(struct store *s, const char *id, struct kb_error *err)
+{
+    struct asset a;
+    int n = 0;
+    enum kb_code code = asset_find(s, id, &a, err);
+    if (code != KB_OK)
+        return code;
+    if (strcmp(a.state, "bad") != 0)
+        return kb_fail(err, KB_BAD_INPUT, _("'%s' is not bad; nothing is to be looked at again"),
+                       a.name);
+    CLEANUP(kb_freep) char *path = path_join("files", a.sha256);
+    if (!a.sha256[0] || beneath_size(s->folder, path) <= 0)
+        return kb_fail(err, KB_BAD_INPUT, _("'%s' is not here (any more); upload it again"),
+                       a.name);
+    code = store_exec(s, &n, err,
+                      "UPDATE asset SET state = 'new', error = NULL, attempts = 0, worker = NULL,"
+                      " lease_ms = NULL, progress = NULL WHERE id = ? AND state = 'bad'",
+                      "t", id);
+    return code == KB_OK && n == 0 ? asset_not_found(err) : code;
+}
+
 enum kb_code asset_next_fetch(struct store *s,
                               bool (*wanted)(void *ctx, const char *id, const char *url), void *ctx,
                               char ret_id[33], struct kb_error *err)
@@ -353,8 +374,8 @@ static enum kb_code give_up(struct store *s, const char *id, const char *state,
                 MAX_CLAIMS);
     else
         kb_fail(&why, KB_INTERNAL,
-                _("the file could not be read: its reader crashed %d times; convert the file to a "
-                  "usual format such as mp4 or wav and upload it again"),
+                _("the program that looks at files crashed on this one %d times; convert it to MP4 "
+                  "(H.264 and AAC) or WAV and upload it again"),
                 MAX_CLAIMS);
     return asset_fail(s, id, &why, err);
 }

@@ -66,6 +66,9 @@ enum kb_code asset_delete(struct store *s, const char *id, struct kb_error *err)
 // A fetch or synthesis that failed: state "bad" with this sentence.
 enum kb_code asset_fail(struct store *s, const char *id, const struct kb_error *why,
                         struct kb_error *err);
+// A "bad" asset whose content is there is looked at once more: state "new". KB_NOT_FOUND,
+// KB_BAD_INPUT if it is not bad, or its content is not there.
+enum kb_code asset_inspect_again(struct store *s, const char *id, struct kb_error *err);
 // The first asset to fetch (state "fetching", oldest first) that wanted takes; NULL takes any.
 // KB_EOF: none. wanted must not use s.
 enum kb_code asset_next_fetch(struct store *s,
@@ -76,8 +79,7 @@ enum kb_code asset_set_content(struct store *s, const char *id, const char *path
                                struct kb_error *err);
 // Where the content lies, a new string.
 char *asset_path(const struct store *s, const char *sha256);
-// Remove uploads that expired and leases of dead inspectors (an asset claimed 3 times without an
-// outcome becomes "bad": "could not be read, its reader crashed").
+// Remove uploads that expired. An asset over which its inspector crashed 3 times becomes "bad".
 enum kb_code asset_sweep(struct store *s, struct kb_error *err);
 
 // Remove a content and its picture unless an asset has it. Call it after the commit that took the

@@ -35,8 +35,7 @@ enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
     code = find_claimable(s, id, err);
     if (code == KB_OK)
         code = store_exec(s, NULL, err,
-                          "UPDATE asset SET worker = ?, lease_ms = ?, attempts = attempts + 1,"
-                          " progress = 0"
+                          "UPDATE asset SET worker = ?, lease_ms = ?, progress = 0"
                           " WHERE id = ?",
                           "tit", worker, kb_wall_ms() + LEASE_MS, id);
     if (code == KB_OK)
@@ -59,7 +58,7 @@ enum kb_code asset_give_back(struct store *s, const char *id, const char *worker
                              struct kb_error *err)
 {
     return store_exec(s, NULL, err,
-                      "UPDATE asset SET worker = NULL, lease_ms = NULL, attempts = attempts - 1"
+                      "UPDATE asset SET worker = NULL, lease_ms = NULL"
                       " WHERE id = ? AND worker = ? AND state IN ('new', 'making')",
                       "tt", id, worker);
 }
@@ -68,6 +67,14 @@ enum kb_code asset_worker_lost(struct store *s, const char *worker, struct kb_er
 {
     return store_exec(s, NULL, err,
                       "UPDATE asset SET worker = NULL, lease_ms = NULL"
+                      " WHERE worker = ? AND state IN ('new', 'making')",
+                      "t", worker);
+}
+
+enum kb_code asset_worker_crashed(struct store *s, const char *worker, struct kb_error *err)
+{
+    return store_exec(s, NULL, err,
+                      "UPDATE asset SET worker = NULL, lease_ms = NULL, attempts = attempts + 1"
                       " WHERE worker = ? AND state IN ('new', 'making')",
                       "t", worker);
 }

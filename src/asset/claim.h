@@ -10,12 +10,14 @@ enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
                          struct kb_error *err);
 // How far the looking at it is, 0..1; never goes back. What cannot be written now is left unsaid.
 void asset_tell(struct store *s, const char *id, double progress);
-// This inspector is to end before it knows: another one can claim it at once, and no attempt
-// counts.
+// This inspector is to end before it knows: another one can claim it at once.
 enum kb_code asset_give_back(struct store *s, const char *id, const char *worker,
                              struct kb_error *err);
-// This inspector has ended (or starts anew): what it had claimed can be claimed at once.
+// This inspector has ended (or starts anew): what it had claimed can be claimed at once. lost: with
+// its server, or it was told to; crashed: by itself while it was at a file, which counts against
+// the file (asset_sweep).
 enum kb_code asset_worker_lost(struct store *s, const char *worker, struct kb_error *err);
+enum kb_code asset_worker_crashed(struct store *s, const char *worker, struct kb_error *err);
 #define ASSET_FACE_BOXES 8
 // What an inspector found. Fields that do not apply stay 0 / NULL.
 struct asset_facts {

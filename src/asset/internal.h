@@ -11,7 +11,7 @@ enum kb_code asset_insert(struct store *s, const struct asset_params *p, const c
                           struct kb_error *err);
 // The sentence for an asset that is not there.
 enum kb_code asset_not_found(struct kb_error *err);
-// So often may an inspector die over an asset before it is "bad".
+// So often may an inspector crash over an asset before it is "bad".
 #define MAX_CLAIMS 3
 // "uploads/<id>.part", below the data folder; a new string.
 char *asset_part_path(const char *id);

@@ -203,11 +203,17 @@ static const char *how_it_ended(int status)
     return text;
 }
 
+// reason: of its own death, NULL: it was told to end, or its server does.
 static void lose(struct supervisor *s, struct slot *slot, const char *reason)
 {
     struct kb_error err = {0};
-    enum kb_code code = slot->inspect ? asset_worker_lost(s->store, slot->id, &err)
-                                      : sweep_worker_lost(s->store, slot->id, reason, &err);
+    enum kb_code code;
+    if (!slot->inspect)
+        code = sweep_worker_lost(s->store, slot->id, reason, &err);
+    else if (reason)
+        code = asset_worker_crashed(s->store, slot->id, &err);
+    else
+        code = asset_worker_lost(s->store, slot->id, &err);
     if (code != KB_OK) // its lease runs out
         log_warn("%s", err.text);
 }

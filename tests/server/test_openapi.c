@@ -404,6 +404,12 @@ static void answers_are_as_documented(void **state)
     snprintf(new_batch, sizeof(new_batch), "{\"audio\":\"%s\",\"videos\":[\"%s\"]}",
              text_at(assets, "items.0.id"), text_at(assets, "items.1.id"));
     json_decref(assets);
+    char bad[33], again[120], not_bad[120];
+    struct kb_error err = {0}, why = {.code = KB_BAD_INPUT, .text = "no sound"};
+    site_asset(&l.site, "bad.wav", "bad", 3, bad);
+    assert_ok(err, asset_fail(l.site.store, bad, &why, &err));
+    snprintf(again, sizeof(again), "/api/v1/assets/%s/inspect", bad);
+    snprintf(not_bad, sizeof(not_bad), "%s/inspect", one_asset);
     const struct {
         const char *method, *pattern, *path, *body;
         int status;
@@ -415,6 +421,8 @@ static void answers_are_as_documented(void **state)
         {"GET", "/api/v1/assets/{id}", one_asset, NULL, 200},
         {"GET", "/api/v1/assets/{id}", "/api/v1/assets/nothing", NULL, 404},
         {"DELETE", "/api/v1/assets/{id}", one_asset, NULL, 409},
+        {"POST", "/api/v1/assets/{id}/inspect", again, NULL, 200},
+        {"POST", "/api/v1/assets/{id}/inspect", not_bad, NULL, 409},
         {"POST", "/api/v1/assets", "/api/v1/assets", "{\"text\":\"hello\"}", 201},
         {"POST", "/api/v1/assets", "/api/v1/assets", "{\"url\":\"gopher://x\"}", 400},
         {"GET", "/api/v1/batches", "/api/v1/batches", NULL, 200},

@@ -283,16 +283,23 @@ export class Mock {
         response.writeHead(204, { 'Tus-Resumable': '1.0.0' }).end();
     }
 
-    async 'POST assets'({ request, response }) {
+    async 'POST assets'({ request, response, id, verb }) {
+        if (verb === 'inspect') {
+            const bad = this.find('asset', id);
+            Object.assign(bad, { state: 'new', error: null });
+            setTimeout(() => this.inspect(id), 100);
+            return this.json(response, bad);
+        }
         const { text, voice = 'zh', name = text } = await this.body(request);
         if (!text) throw new Problem(400, 'bad_input', '请给出要说的话', 'give the text to speak');
         const asset = this.newAsset(name, -1, 'making');
         this.json(response, asset, 201);
         const made = spawnSync('espeak-ng', ['-v', voice === 'zh' ? 'cmn' : voice, '-w', this.file(asset.id), text]);
-        if (made.status !== 0) return;
+        if (made.status !== 0) return undefined;
         asset.size = statSync(this.file(asset.id)).size;
         asset.received = asset.size;
         setTimeout(() => this.inspect(asset.id), 600);
+        return undefined;
     }
 
     'GET assets'({ request, response, query, id, verb }) {

@@ -46,6 +46,18 @@ static void delete_asset(struct request *r)
         reply_conflict(r, &err);
 }
 
+static void inspect_asset(struct request *r)
+{
+    const char *id = request_part(r, 0);
+    CLEANUP(text_free) struct text answer = {0};
+    struct kb_error err = {0};
+    if (asset_inspect_again(request_store(r), id, &err) == KB_OK &&
+        asset_json(request_store(r), id, &answer, &err) == KB_OK)
+        reply_json(r, 200, text_get(&answer));
+    else
+        reply_conflict(r, &err);
+}
+
 // What a browser is told about a user's file. Nothing here can run in a page, and a file of another
 // name is only ever downloaded: nobody is sent HTML that somebody else uploaded.
 static const char *content_type(const struct asset *a)
@@ -137,6 +149,7 @@ const struct route api_uploads_routes[] = {
     {"GET", "/api/v1/assets", list_assets, 0, NULL},
     {"GET", "/api/v1/assets/{id}", get_asset, 0, NULL},
     {"DELETE", "/api/v1/assets/{id}", delete_asset, 0, NULL},
+    {"POST", "/api/v1/assets/{id}/inspect", inspect_asset, 0, NULL},
     {"GET", "/api/v1/assets/{id}/content", get_content, 0, NULL},
     {"GET", "/api/v1/assets/{id}/thumbnail", get_thumbnail, 0, NULL},
     {"GET", "/api/v1/voices", form_voices, 0, NULL},

@@ -25,7 +25,7 @@ const en: Texts = {
         hintOne: 'mp4 avi mov mkv webm flv, or a photo',
         folder: 'Choose a whole folder', removeSelected: 'Remove selected', clear: 'Clear list', previewHint: 'Click a name to preview it here',
         selectAll: 'Select all', count: '{n} videos', one: 'Drop a video here or click to choose', stalled: 'No connection; goes on by itself when it is back',
-        waiting: 'Waiting to upload', looking: 'Checking…', empty: 'The file is empty', cannotPlay: 'The browser cannot play this kind of file; koubo can use it',
+        waiting: 'Waiting to upload', looking: 'Checking…', again: 'Check again', empty: 'The file is empty', cannotPlay: 'The browser cannot play this kind of file; koubo can use it',
         missing: 'Was not uploaded to its end. Choose the file again and it goes on', choose: 'Choose file', tooMany: 'At most 1000 videos at once',
         noVideos: 'There are no videos in this folder', remove: 'Remove {name}', lookingAt: 'Checking {n}%', broken: 'This file cannot be used', failed: 'The upload failed',
         removed: '{n} videos removed', removedOne: '“{name}” removed', twice: 'Listed twice', isSound: 'This is a sound', asSpeech: 'Use as the speech', tryAnyway: 'Try it anyway', leaveOut: 'Leave it out',

@@ -21,7 +21,7 @@ const zh = {
     video: {
         title: '视频', titleOne: '视频', upload: '拖放或点击选择视频文件', hint: 'mp4 avi mov mkv webm flv，也可以是照片；可以一次选很多个', hintOne: 'mp4 avi mov mkv webm flv，也可以是照片',
         folder: '选择整个文件夹', removeSelected: '删除选中', clear: '清空列表', previewHint: '点击名称，在这里预览', selectAll: '全选',
-        count: '{n} 个视频', one: '拖放或点击选择一个视频', stalled: '网络断开，恢复后自动继续', waiting: '等待上传', looking: '检查中…', empty: '文件是空的',
+        count: '{n} 个视频', one: '拖放或点击选择一个视频', stalled: '网络断开，恢复后自动继续', waiting: '等待上传', looking: '检查中…', again: '再检查一次', empty: '文件是空的',
         cannotPlay: '浏览器放不了这种格式，但可以照常处理', missing: '上次没有传完，重新选择这个文件就会接着传', choose: '选择文件', tooMany: '一次最多 1000 个视频',
         noVideos: '这个文件夹里没有视频', remove: '移除 {name}', lookingAt: '检查中 {n}%', broken: '这个文件不能用', failed: '没有传上去',
         removed: '已移除 {n} 个视频', removedOne: '已移除“{name}”', twice: '和上面的重复', isSound: '这是音频', asSpeech: '用作语音', tryAnyway: '仍要生成', leaveOut: '不生成',
