@@ -87,6 +87,19 @@ static bool empties_elsewhere(void)
     return truncate(join(elsewhere, "old"), 0) == 0;
 }
 
+// Older Landlock sees no writing in this.
+static bool empties_while_reading(void)
+{
+    errno = 0;
+    return open(join(elsewhere, "old"), O_RDONLY | O_TRUNC) >= 0 || errno != EPERM;
+}
+
+static bool empties_its_own(void)
+{
+    int fd = open(join(data, "from"), O_RDWR | O_CREAT | O_TRUNC, 0600);
+    return fd >= 0 && close(fd) == 0 && open(join(data, "from"), O_WRONLY | O_TRUNC) >= 0;
+}
+
 static bool removes_elsewhere(void)
 {
     return unlink(join(elsewhere, "old")) == 0;
@@ -215,6 +228,8 @@ static const struct {
     {"write elsewhere", writes_elsewhere, false, true},
     {"overwrite elsewhere", overwrites_elsewhere, false, true},
     {"truncate elsewhere", empties_elsewhere, false, true},
+    {"empty elsewhere by reading", empties_while_reading, false, false},
+    {"empty its own", empties_its_own, true, false},
     {"remove elsewhere", removes_elsewhere, false, true},
     {"change modes elsewhere", changes_modes, false, false},
     {"link outward", links_outward, false, false},
