@@ -30,6 +30,7 @@ void doctor_look(struct doctor *d)
 {
     doctor_look_at_server(d);
     doctor_look_at_machine(d);
+    doctor_look_at_cage(d);
     doctor_look_at_parts(d);
 }
 

@@ -8,9 +8,13 @@
 void doctor_add(struct doctor *d, const char *name, const char *title, enum finding_level level,
                 const char *advice, const char *fmt, ...) KB_PRINTF(6, 7);
 
+// Of the server that uses the data folder: its process and address. False: none runs.
+bool doctor_server_running(const struct doctor *d, long *ret_pid, char ret_url[256]);
+
 // Each looks at one side of things and adds its findings.
 void doctor_look_at_server(struct doctor *d);  // port, database, log, workers, jobs
-void doctor_look_at_machine(struct doctor *d); // processor, memory, GPU, disk, cage
+void doctor_look_at_machine(struct doctor *d); // processor, memory, GPU, disk
+void doctor_look_at_cage(struct doctor *d);    // what workers may do
 void doctor_look_at_parts(struct doctor *d);   // models, FFmpeg's codecs, speech
 
 #endif

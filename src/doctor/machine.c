@@ -1,4 +1,4 @@
-// The machine: processor, memory, GPU, disk, and what of the workers' cage the kernel offers.
+// The machine: processor, memory, GPU, disk.
 #include "doctor/internal.h"
 
 #include "base/file.h"
@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
-#include <linux/landlock.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -149,25 +148,10 @@ static void look_at_disk(struct doctor *d)
                _("%s of %s free in '%s', writes %.0f MB/s"), has, all, folder, speed);
 }
 
-static void look_at_cage(struct doctor *d)
-{
-    long landlock =
-        syscall(SYS_landlock_create_ruleset, NULL, (size_t)0, LANDLOCK_CREATE_RULESET_VERSION);
-    bool seccomp = prctl(PR_GET_SECCOMP) >= 0;
-    bool whole = landlock > 0 && seccomp;
-    doctor_add(d, "cage", _("workers' cage"), whole ? FINDING_OK : FINDING_WARNING,
-               whole ? NULL
-                     : _("videos from strangers are decoded with less protection here; use a "
-                         "kernel of 5.13 or newer with Landlock and seccomp"),
-               _("no network: %s; no writing elsewhere: %s"), seccomp ? _("yes") : _("no"),
-               landlock > 0 ? _("yes") : _("no"));
-}
-
 void doctor_look_at_machine(struct doctor *d)
 {
     look_at_processor(d);
     look_at_memory(d);
     look_at_gpu(d);
     look_at_disk(d);
-    look_at_cage(d);
 }

@@ -33,7 +33,7 @@
 // --- the process
 
 // "PID\nADDRESS\n" in the file that a running server holds locked. False: none runs.
-static bool server_running(const struct doctor *d, long *ret_pid, char ret_url[256])
+bool doctor_server_running(const struct doctor *d, long *ret_pid, char ret_url[256])
 {
     int fd = beneath_open(d->data, "lock", O_RDONLY, 0);
     if (fd < 0)
@@ -87,7 +87,7 @@ static bool look_at_process(struct doctor *d)
 {
     long pid;
     char url[256], owner[128];
-    if (server_running(d, &pid, url)) {
+    if (doctor_server_running(d, &pid, url)) {
         struct kb_error err = {0};
         double ms = ask_health(url, &err);
         if (ms >= 0)

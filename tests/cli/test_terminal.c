@@ -7,6 +7,7 @@
 
 #include <locale.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -220,6 +221,30 @@ static void the_doctor_stays_in_its_columns(void **state)
     free(r.err);
 }
 
+// A server whose workers have no cage is named as such; where no server runs, the kernel is asked.
+static void the_doctor_sees_a_missing_cage(void **state)
+{
+    struct outcome r = {0};
+    CLEANUP(kb_freep) char *data = kb_strdup(in_folder("uncaged"));
+    CLEANUP(kb_freep) char *lock = path_join(data, "lock");
+    int out, pid = program_start((const char *const[]){"serve", "--port", "0", "--data", data,
+                                                       "--workers", "1", "--no-sandbox", NULL},
+                                 &out);
+    struct stat st = {0};
+    for (int i = 0; i < 600 && (stat(lock, &st) != 0 || st.st_size == 0); i++)
+        usleep(50000);
+    RUN(&r, "doctor", "--data", data, "--lang", "en");
+    assert_says(r.out, "--no-sandbox");
+    kill(pid, SIGTERM);
+    program_wait(pid);
+    close(out);
+    RUN(&r, "doctor", "--data", data, "--lang", "en");
+    assert_says(r.out, "listed system calls");
+    assert_null(strstr(r.out, "--no-sandbox"));
+    free(r.out);
+    free(r.err);
+}
+
 static int setup(void **state)
 {
     return setlocale(LC_CTYPE, "C.UTF-8") ? folder_setup(state) : -1;
@@ -231,6 +256,7 @@ int main(void)
         cmocka_unit_test(names_lose_their_middle),
         cmocka_unit_test(text_in_lines),
         cmocka_unit_test(the_doctor_stays_in_its_columns),
+        cmocka_unit_test(the_doctor_sees_a_missing_cage),
         cmocka_unit_test(the_bar_never_wraps),
         cmocka_unit_test(clean_asks_before_it_removes_all),
         cmocka_unit_test(clean_in_a_script_wants_a_yes),
