@@ -242,9 +242,9 @@ const char *beneath_reason(int number)
 {
     switch (number) {
     case ELOOP:
-        return _("there is a link, and koubo follows none in its data folder");
+        return _("there is a link, and koubo follows none here");
     case EXDEV:
-        return _("the name leads out of the data folder");
+        return _("the name leads out of the folder");
     case EINVAL:
         return _("it is not a regular file");
     case EPERM:

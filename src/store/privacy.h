@@ -1,4 +1,5 @@
-// Who may look into the data folder: its user alone, unless the owner opens a folder.
+// Who may look into the data folder: its user alone, unless the owner opens a folder. Threads: as
+// the store they are given (store/store.h).
 #ifndef STORE_PRIVACY_H
 #define STORE_PRIVACY_H
 
