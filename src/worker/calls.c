@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -45,6 +46,9 @@ static const int allowed[] = {
     SCMP_SYS(sched_get_priority_min),
     SCMP_SYS(sched_get_priority_max),
     SCMP_SYS(getcpu),
+    SCMP_SYS(getpriority),
+    SCMP_SYS(get_mempolicy), // x265 spreads its threads and their memory over a large machine
+    SCMP_SYS(set_mempolicy),
     SCMP_SYS(exit),
     SCMP_SYS(exit_group),
     SCMP_SYS(restart_syscall),
@@ -170,14 +174,14 @@ static const struct {
     {SCMP_SYS(ioctl), 1, UINT32_MAX, TIOCGWINSZ},
     {SCMP_SYS(ioctl), 1, UINT32_MAX, FIONREAD},
     {SCMP_SYS(ioctl), 1, UINT32_MAX, FICLONE},
-    // Limits of its own process.
+    // Processors of its own threads, limits of its own process.
+    {SCMP_SYS(sched_setaffinity), 0, UINT32_MAX, 0},
     {SCMP_SYS(prlimit64), 0, UINT32_MAX, 0},
 };
 
 // Libraries try these and have another way. Not told either: clone3() is called with all signals
 // blocked, where the one that tells would end the process.
-static const int unknown[] = {SCMP_SYS(clone3), SCMP_SYS(openat2), SCMP_SYS(get_mempolicy),
-                              SCMP_SYS(io_uring_setup)};
+static const int unknown[] = {SCMP_SYS(clone3), SCMP_SYS(openat2), SCMP_SYS(io_uring_setup)};
 
 // Numbers of calls are the same everywhere from here on; what this kernel's libraries do not know
 // yet is to them a call that this kernel lacks.
@@ -237,6 +241,9 @@ static bool fill(scmp_filter_ctx filter)
     // abort() signals its own thread; nobody else's.
     ok = ok && seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
                                 SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid())) == 0;
+    // Encoders let some of their threads wait for others.
+    ok = ok && seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setpriority), 2,
+                                SCMP_A0(SCMP_CMP_EQ, PRIO_PROCESS), SCMP_A1(SCMP_CMP_EQ, 0)) == 0;
     // send() on the socket that it has, and to no address.
     ok = ok && seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 1,
                                 SCMP_A4(SCMP_CMP_EQ, 0)) == 0;

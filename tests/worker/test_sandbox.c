@@ -167,6 +167,18 @@ static bool limits_another(void)
     return prlimit(getppid(), RLIMIT_NOFILE, NULL, &limit) == 0;
 }
 
+static bool slows_others(void)
+{
+    return setpriority(PRIO_PROCESS, (id_t)getppid(), 19) == 0 ||
+           setpriority(PRIO_USER, 0, 19) == 0;
+}
+
+static bool lowers_its_priority(void)
+{
+    errno = 0;
+    return nice(1) != -1 || errno == 0;
+}
+
 // What no kernel of today knows is refused as such: a library then does without.
 static bool calls_what_is_new(void)
 {
@@ -241,6 +253,8 @@ static const struct {
     {"watch another process", watches_another, false, false},
     {"let itself be watched", lets_itself_be_watched, false, false},
     {"see another's limits", limits_another, false, false},
+    {"slow others down", slows_others, false, false},
+    {"lower its own priority", lowers_its_priority, true, false},
     {"call what is new", calls_what_is_new, false, false},
     {"talk through its own socket", talks_to_its_own, true, false},
     {"send to an address", sends_to_addresses, false, false},
