@@ -82,9 +82,19 @@ export class Server {
         return fetch(this.url + address, { ...options, headers });
     }
 
+    // Asks again while the database is busy, as every client should.
+    async patiently(address, options) {
+        for (let tries = 0; ; tries++) {
+            const response = await this.request(address, options);
+            if (response.status !== 503 || tries === 60) return response;
+            await response.arrayBuffer();
+            await sleep(500);
+        }
+    }
+
     // JSON in, JSON out; an answer of another kind than 2xx is an error with its sentence.
     async api(method, address, body) {
-        const response = await this.request(`/api/v1${address}`, {
+        const response = await this.patiently(`/api/v1${address}`, {
             method,
             body: body === undefined ? undefined : JSON.stringify(body),
             headers: body === undefined ? {} : { 'Content-Type': 'application/json' },
@@ -114,7 +124,7 @@ export class Server {
     async upload(name, bytes) {
         const form = new FormData();
         form.append('file', new Blob([bytes]), name);
-        const response = await this.request('/api/v1/assets', { method: 'POST', body: form });
+        const response = await this.patiently('/api/v1/assets', { method: 'POST', body: form });
         const text = await response.text();
         if (!response.ok) throw new Error(`upload of ${name}: ${response.status} ${text}`);
         return JSON.parse(text).items[0];
