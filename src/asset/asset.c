@@ -388,7 +388,7 @@ static enum kb_code sweep_crashed(struct store *s, struct kb_error *err)
         enum kb_code code =
             store_query(s, &q, err,
                         "SELECT id, state FROM asset WHERE state IN ('new', 'making')"
-                        " AND attempts >= ? AND (worker IS NULL OR lease_ms < ?) LIMIT 1",
+                        " AND attempts >= ?1 AND NOT (" ASSET_IS_HELD("?2") ") LIMIT 1",
                         "ii", (int64_t)MAX_CLAIMS, kb_wall_ms());
         if (code != KB_OK)
             return code == KB_EOF ? KB_OK : code;

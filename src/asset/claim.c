@@ -6,11 +6,9 @@
 #include <math.h>
 #include <string.h>
 
-#define LEASE_MS 60000
-
 #define CLAIMABLE                                                                                  \
     "SELECT id FROM asset WHERE state IN ('new', 'making') AND attempts < ?1"                      \
-    " AND (worker IS NULL OR lease_ms < ?2) ORDER BY created_ms, rowid LIMIT 1"
+    " AND NOT (" ASSET_IS_HELD("?2") ") ORDER BY created_ms, rowid LIMIT 1"
 
 static enum kb_code find_claimable(struct store *s, char ret_id[33], struct kb_error *err)
 {
@@ -37,7 +35,7 @@ enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
         code = store_exec(s, NULL, err,
                           "UPDATE asset SET worker = ?, lease_ms = ?, progress = 0"
                           " WHERE id = ?",
-                          "tit", worker, kb_wall_ms() + LEASE_MS, id);
+                          "tit", worker, kb_wall_ms() + ASSET_LEASE_MS, id);
     if (code == KB_OK)
         code = asset_find(s, id, ret, err);
     return store_end(s, code, err);

@@ -13,6 +13,10 @@ enum kb_code asset_insert(struct store *s, const struct asset_params *p, const c
 enum kb_code asset_not_found(struct kb_error *err);
 // So often may an inspector crash over an asset before it is "bad".
 #define MAX_CLAIMS 3
+// Who holds an asset does so for a minute. now: a parameter. A lease that ends later than any can
+// was taken before somebody set the clock back, and nobody waits for as long as that.
+#define ASSET_LEASE_MS     60000
+#define ASSET_IS_HELD(now) " worker IS NOT NULL AND lease_ms BETWEEN " now " AND " now " + 60000 "
 // "uploads/<id>.part", below the data folder; a new string.
 char *asset_part_path(const char *id);
 

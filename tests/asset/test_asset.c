@@ -331,6 +331,20 @@ static void test_claims(void **state)
     assert_fails(t->err, KB_NOT_FOUND, "", asset_inspect_again(t->s, "none", &t->err));
 }
 
+// Whoever held it before the clock was set back by hours does not hold it for hours.
+static void test_clock_set_back(void **state)
+{
+    struct queue_test *t = *state;
+    char id[33];
+    struct asset a;
+    upload(t, "f.mp4", "bytes", 5, id);
+    assert_ok(t->err, asset_claim(t->s, "i1", &a, &t->err));
+    assert_fails(t->err, KB_EOF, "", asset_claim(t->s, "i1", &a, &t->err));
+    run_sql(t, "UPDATE asset SET lease_ms = lease_ms + 36000000");
+    assert_ok(t->err, asset_claim(t->s, "i1", &a, &t->err));
+    assert_string_equal(a.id, id);
+}
+
 // How far the looking at a file is.
 static void test_progress(void **state)
 {
@@ -441,6 +455,7 @@ int main(void)
         TEST(test_names),
         TEST(test_addresses_and_texts),
         TEST(test_claims),
+        TEST(test_clock_set_back),
         TEST(test_progress),
         TEST(test_expired),
         TEST(test_list),
