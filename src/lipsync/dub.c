@@ -406,7 +406,8 @@ enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_re
         return code;
 
     int64_t length_us = speech_length_us(p, mel);
-    struct track_params tp = {.limit_us = p->keep_video ? 0 : p->start_us + length_us,
+    struct track_params tp = {.video_hash = p->video_key,
+                              .limit_us = p->keep_video ? 0 : p->start_us + length_us,
                               .film = film,
                               .decoder_threads = engine_threads(p->threads),
                               .cache_limit = p->track_cache_limit,

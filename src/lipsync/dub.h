@@ -29,7 +29,10 @@ struct dub_params {
     const char *note;                   // the output's comment, for whoever reads it; NULL = none
     const struct mel *mel;              // of audio, shared by a batch; NULL: computed here
     const char *track_folder;           // cache of face tracks; NULL = none
-    int64_t track_cache_limit;          // bytes it may keep; 0 = no limit
+    // Under which names of 32 hex digits the tracks of video, mouth_from and style_from are kept
+    // there; NULL: the hashes of their bytes.
+    const char *video_key, *mouth_key, *style_key;
+    int64_t track_cache_limit; // bytes it may keep; 0 = no limit
 
     enum face_choice face;
     int face_number;   // of FACE_NUMBER

@@ -42,11 +42,12 @@ void passes_report(void *opaque, const struct progress *p)
 // Another film of the person, of which the largest face counts. Its frames come after those that
 // were looked at before.
 static enum kb_code read_other(struct track **ret, struct rigging *r,
-                               const struct rigging_params *d, const char *video,
+                               const struct rigging_params *d, const char *video, const char *key,
                                struct kb_error *err)
 {
     const struct dub_params *p = d->p;
-    struct track_params tp = {.decoder_threads = engine_threads(p->threads),
+    struct track_params tp = {.video_hash = key,
+                              .decoder_threads = engine_threads(p->threads),
                               .cache_limit = p->track_cache_limit,
                               .deep = d->film->deep,
                               .watch = {p->watch.cancel, passes_report, &r->passes}};
@@ -138,7 +139,7 @@ static enum kb_code learn_from_other(struct rigging *r, const struct rigging_par
     const struct track *track = r->mouth_from;
     enum kb_code code = KB_OK;
     if (!p->mouth_from || !file_same(p->style_from, p->mouth_from)) {
-        code = read_other(&r->style_from, r, d, p->style_from, err);
+        code = read_other(&r->style_from, r, d, p->style_from, p->style_key, err);
         track = r->style_from;
     }
     if (code != KB_OK)
@@ -261,8 +262,9 @@ static enum kb_code make_plan(struct rigging *r, const struct rigging_params *d,
 enum kb_code rigging_make(struct rigging *ret, const struct rigging_params *d, struct kb_error *err)
 {
     const struct dub_params *p = d->p;
-    enum kb_code code =
-        p->mouth_from ? read_other(&ret->mouth_from, ret, d, p->mouth_from, err) : KB_OK;
+    enum kb_code code = p->mouth_from
+                            ? read_other(&ret->mouth_from, ret, d, p->mouth_from, p->mouth_key, err)
+                            : KB_OK;
     if (code == KB_OK)
         code = make_rigs(ret, d, err);
     if (code == KB_OK)
