@@ -2,6 +2,8 @@
 
 #include "asset/internal.h"
 
+#include "base/sentence.h"
+
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
@@ -75,6 +77,16 @@ enum kb_code asset_worker_crashed(struct store *s, const char *worker, struct kb
                       "UPDATE asset SET worker = NULL, lease_ms = NULL, attempts = attempts + 1"
                       " WHERE worker = ? AND state IN ('new', 'making')",
                       "t", worker);
+}
+
+enum kb_code asset_content_gone(struct store *s, const char *sha256, const struct kb_error *why,
+                                struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *text = sentence_of(why);
+    return store_exec(s, NULL, err,
+                      "UPDATE asset SET state = 'bad', error = ?, worker = NULL, lease_ms = NULL"
+                      " WHERE sha256 = ? AND state IN ('new', 'ready')",
+                      "tt", text, sha256);
 }
 
 static char *facts_warnings(const struct asset_facts *f)

@@ -18,6 +18,9 @@ enum kb_code asset_give_back(struct store *s, const char *id, const char *worker
 // the file (asset_sweep).
 enum kb_code asset_worker_lost(struct store *s, const char *worker, struct kb_error *err);
 enum kb_code asset_worker_crashed(struct store *s, const char *worker, struct kb_error *err);
+// The content is not there any more: whoever has it becomes "bad" for this reason.
+enum kb_code asset_content_gone(struct store *s, const char *sha256, const struct kb_error *why,
+                                struct kb_error *err);
 #define ASSET_FACE_BOXES 8
 // What an inspector found. Fields that do not apply stay 0 / NULL.
 struct asset_facts {

@@ -317,17 +317,19 @@ char *path_beside_program(const char *relative)
     return path_join(bin, relative);
 }
 
+char *model_folder(int i)
+{
+    if (i == 0)
+        return kb_strdup(getenv("KOUBO_MODELS"));
+    return path_beside_program(i == 1 ? "../models" : "../share/koubo/models");
+}
+
 enum kb_code model_locate(char **ret, const char *name, struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *beside = path_beside_program("../models");
-    CLEANUP(kb_freep) char *shared = path_beside_program("../share/koubo/models");
-    const char *folders[] = {getenv("KOUBO_MODELS"), beside, shared};
-
-    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
-        if (!folders[i])
-            continue;
-        CLEANUP(kb_freep) char *path = path_join(folders[i], name);
-        if (file_exists(path)) {
+    for (int i = 0; i < MODEL_FOLDERS; i++) {
+        CLEANUP(kb_freep) char *folder = model_folder(i);
+        CLEANUP(kb_freep) char *path = folder ? path_join(folder, name) : NULL;
+        if (path && file_exists(path)) {
             *ret = TAKE(path);
             return KB_OK;
         }

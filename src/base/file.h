@@ -69,6 +69,9 @@ path_beside_program(const char *relative); // "../models" -> folder of the runni
 // ../share/koubo/models beside the program. Free the result. KB_NOT_FOUND with a sentence that says
 // how to get it.
 enum kb_code model_locate(char **ret, const char *name, struct kb_error *err);
+// The folders in which it looks, in this order, 0 to MODEL_FOLDERS - 1. A new string, or NULL.
+#define MODEL_FOLDERS 3
+char *model_folder(int i);
 // Is a name that of a model which people bring? By its end: .safetensors, .pth, .pt, .ckpt, .onnx.
 bool model_is_file(const char *name);
 // The file behind --model: a path, the bare name of a shipped model, or NULL for the one that koubo

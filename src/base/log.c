@@ -29,8 +29,12 @@ static struct {
     bool json;
     int64_t max_bytes;
     char source[32];
-    int64_t job;
 } file = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1, .source = "-"};
+
+static struct {
+    log_sink_fn *fn;
+    void *opaque;
+} sink;
 
 static const char *const level_names[] = {"error", "warn", "info", "verbose", "debug"};
 
@@ -72,11 +76,10 @@ void log_set_source(const char *source)
     pthread_mutex_unlock(&file.lock);
 }
 
-void log_set_job(int64_t job)
+void log_send_to(log_sink_fn *fn, void *opaque)
 {
-    pthread_mutex_lock(&file.lock);
-    file.job = job;
-    pthread_mutex_unlock(&file.lock);
+    sink.fn = fn;
+    sink.opaque = opaque;
 }
 
 // --- the file; all of it under the lock
@@ -125,7 +128,7 @@ static void add_json_string(struct text *t, const char *s)
     }
 }
 
-static void write_file(enum log_level level, const char *line)
+static void write_file(const char *source, int64_t job, enum log_level level, const char *line)
 {
     struct timespec now;
     struct tm tm;
@@ -138,14 +141,14 @@ static void write_file(enum log_level level, const char *line)
     CLEANUP(text_free) struct text t = {0};
     if (file.json) {
         text_addf(&t, "{\"time\":\"%s.%03ldZ\",\"level\":\"%s\",\"source\":\"%s\",\"job\":%lld,",
-                  date, ms, level_names[level], file.source, (long long)file.job);
+                  date, ms, level_names[level], source, (long long)job);
         text_add(&t, "\"text\":\"");
         add_json_string(&t, line);
         text_add(&t, "\"}\n");
     } else {
-        text_addf(&t, "%s.%03ldZ %-7s %s ", date, ms, level_names[level], file.source);
-        if (file.job)
-            text_addf(&t, "#%lld ", (long long)file.job);
+        text_addf(&t, "%s.%03ldZ %-7s %s ", date, ms, level_names[level], source);
+        if (job)
+            text_addf(&t, "#%lld ", (long long)job);
         else
             text_add(&t, "#- ");
         for (const char *s = line; *s; s++) // a file name may hold a line break
@@ -188,22 +191,14 @@ void log_close(void)
     pthread_mutex_unlock(&file.lock);
 }
 
-void log_line(enum log_level level, const char *fmt, ...)
+// source: NULL = this process.
+static void put_line(const char *source, int64_t job, enum log_level level, const char *line)
 {
-    if ((int)level > atomic_load(&max_level))
-        return;
     const char *prefix = "";
     if (level == LOG_ERROR)
         prefix = _("error: ");
     else if (level == LOG_WARN)
         prefix = _("warning: ");
-
-    char line[2048];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(line, sizeof(line), fmt, args);
-    va_end(args);
-    utf8_mend(line, sizeof(line));
     CLEANUP(kb_freep) char *shown = kb_strdup(line);
     for (char *c = shown; *c; c++) // a file name may hold what a terminal takes for a command
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
@@ -213,8 +208,39 @@ void log_line(enum log_level level, const char *fmt, ...)
 
     pthread_mutex_lock(&file.lock);
     if (file.fd >= 0)
-        write_file(level, line);
+        write_file(source ? source : file.source, job, level, line);
     pthread_mutex_unlock(&file.lock);
+}
+
+void log_line(enum log_level level, const char *fmt, ...)
+{
+    if ((int)level > atomic_load(&max_level))
+        return;
+    char line[2048];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(line, sizeof(line), fmt, args);
+    va_end(args);
+    utf8_mend(line, sizeof(line));
+    if (sink.fn)
+        sink.fn(sink.opaque, level, line);
+    else
+        put_line(NULL, 0, level, line);
+}
+
+void log_line_of(const char *source, int64_t job, enum log_level level, const char *text)
+{
+    if ((int)level > atomic_load(&max_level))
+        return;
+    CLEANUP(kb_freep) char *line = utf8_clean(text);
+    for (char *c = line; *c; c++) {
+        bool high = (unsigned char)c[0] == 0xC2 && (unsigned char)c[1] < 0xA0; // U+0080 to U+009F
+        if ((unsigned char)*c < 0x20 || *c == 0x7F)
+            *c = ' ';
+        else if (high)
+            c[0] = c[1] = ' ';
+    }
+    put_line(source, job, level, line);
 }
 
 // --- reading it again

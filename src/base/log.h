@@ -39,10 +39,16 @@ void log_line(enum log_level level, const char *fmt, ...) KB_PRINTF(2, 3);
 // that they do not begin behind it.
 void log_over_bar(bool bar);
 
-// Who writes, on every line of the file from now on: "serve", "w1", … and while a job runs its
-// number (0 = none). For the process; copied.
+// Who writes, on every line of the file from now on: "serve", "w1", … For the process; copied.
 void log_set_source(const char *source);
-void log_set_job(int64_t job);
+// A line that another process said while it was at that job (0 = none). Whatever it holds, it is
+// one line of the file and the terminal: control characters become blanks.
+void log_line_of(const char *source, int64_t job, enum log_level level, const char *text);
+
+// Lines go to sink, and neither to stderr nor into a file: those of a worker go to its server.
+// NULL: as before. Not while other threads log.
+typedef void log_sink_fn(void *opaque, enum log_level level, const char *text);
+void log_send_to(log_sink_fn *sink, void *opaque);
 
 // Append every line to path below folder too, without following a link on the way there
 // (base/beneath.h). json: one object a line,

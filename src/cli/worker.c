@@ -2,10 +2,18 @@
 #include "cli/options.h"
 
 #include "base/log.h"
+#include "worker/broker.h"
 #include "worker/worker.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LOOK_US   100000
+#define ENDING_MS 5000 // for what it left unsaid
 
 enum {
     OPT_DATA = 1000,
@@ -39,7 +47,8 @@ static const struct argp_option worker_options[] = {
     {"output-bytes", OPT_OUTPUT, "N", 0, N_("largest file it may write (default: no limit)"), 10},
     {"cpu-factor", OPT_CPU_FACTOR, "N", 0,
      N_("processor seconds for each second of output, beside 600 (default: 60)"), 10},
-    {"parent-fd", OPT_PARENT_FD, "FD", 0, N_("end when this file ends"), 10},
+    {"parent-fd", OPT_PARENT_FD, "FD", 0,
+     N_("the line to the server that started it (default: none, it looks after itself)"), 10},
     {"no-sandbox", OPT_NO_SANDBOX, NULL, 0, N_("without Landlock and seccomp"), 10},
     {"log-json", OPT_LOG_JSON, NULL, 0, N_("write JSON into the log"), 10},
     {0},
@@ -67,6 +76,9 @@ static error_t worker_parse(int key, char *arg, struct argp_state *state)
         w->data = arg;
         return 0;
     case OPT_ID:
+        // It becomes the name of a folder.
+        if (!*arg || strlen(arg) > 15 || arg[strspn(arg, "abcdefghijklmnopqrstuvwxyz0123456789")])
+            argp_error(state, _("%s takes small letters and digits, not '%s'"), "--id", arg);
         w->id = arg;
         return 0;
     case OPT_INSPECT:
@@ -126,6 +138,69 @@ static const struct argp worker_argp = {
     "koubo",
 };
 
+// --- by hand
+
+// The same program with the same arguments, on the other end of the line.
+static pid_t start_worker(int argc, char **argv, int line)
+{
+    const char *more[] = {"--lang", kb_language_name(kb_language_process()), "--parent-fd", "0"};
+    CLEANUP(kb_freep) char **all = kb_alloc((size_t)argc * sizeof(*all) + sizeof(more) + 16);
+    all[0] = (char *)"koubo";
+    memcpy(all + 1, argv, (size_t)argc * sizeof(*all));
+    memcpy(all + 1 + argc, more, sizeof(more));
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    if (dup2(line, STDIN_FILENO) >= 0)
+        execv("/proc/self/exe", all);
+    _exit(127);
+}
+
+// Until it ends by itself or is told to, by Ctrl-C, of which both hear; or talks nonsense.
+static int wait_for_worker(struct broker *b, int seat, pid_t pid)
+{
+    int status = 0;
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        struct broker_look look;
+        broker_look(b, seat, &look);
+        if (look.bad)
+            kill(pid, SIGKILL);
+        if (cancel_requested(cli_cancel()))
+            broker_leave(b);
+        usleep(LOOK_US);
+    }
+    return status;
+}
+
+static enum kb_code work_by_hand(const struct worker_params *w, int argc, char **argv,
+                                 struct kb_error *err)
+{
+    struct broker *b = NULL;
+    int line = -1;
+    enum kb_code code = broker_start(&b, w->data, w->min_free_bytes, err);
+    if (code != KB_OK)
+        return code;
+    int seat = broker_seat(b, w->id, w->inspect, &line, err);
+    pid_t pid = seat >= 0 ? start_worker(argc, argv, line) : 0;
+    if (line >= 0)
+        close(line);
+    if (seat < 0)
+        code = err->code;
+    else if (pid < 0)
+        code = kb_fail(err, KB_NO_SPACE, _("no process can be started: %s"), kb_strerror(errno));
+    if (seat >= 0)
+        broker_begin(b, seat, KB_MAX(pid, 0));
+    if (pid > 0) {
+        int status = wait_for_worker(b, seat, pid);
+        bool well = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+        broker_end(b, seat, well ? NULL : N_("the worker crashed"), false);
+        if (!well)
+            code = kb_fail(err, KB_INTERNAL, "%s", _("the worker crashed"));
+    }
+    broker_stop(&b, ENDING_MS);
+    return code;
+}
+
 int cmd_worker(int argc, char **argv)
 {
     struct worker_options o = {.worker = {.id = "w1", .parent_fd = -1}};
@@ -134,9 +209,11 @@ int cmd_worker(int argc, char **argv)
     o.worker.cancel = cli_cancel();
 
     struct kb_error err = {0};
-    log_set_source(o.worker.id);
+    if (o.worker.parent_fd >= 0) // its log is the server's, over the line
+        return cli_report(worker_run(&o.worker, &err), &err);
+    log_set_source("worker");
     enum kb_code code = log_open(o.worker.data, LOG_FILE, o.log_json, 0, &err);
     if (code == KB_OK)
-        code = worker_run(&o.worker, &err);
+        code = work_by_hand(&o.worker, argc, argv, &err);
     return cli_report(code, &err);
 }

@@ -84,7 +84,7 @@ static enum kb_code take_next(struct store *s, const char *worker, int64_t room,
         " progress = 0, heartbeat_ms = ?4, progressed_ms = ?4, state_since_ms = ?4,"
         " started_ms = ?4, stage_s = NULL, error_code = NULL, error = NULL"
         " WHERE id = ?5 RETURNING id, batch, attempts",
-        "itiii", c->lease, worker, (int64_t)getpid(), kb_wall_ms(), job);
+        "itiii", c->lease, worker, (int64_t)c->pid, kb_wall_ms(), job);
     if (code != KB_OK)
         return code;
     c->job = sqlite3_column_int64(q, 0);
@@ -148,6 +148,13 @@ static void drop_part(struct store *s, const struct job_claim *c)
     shelf_prune(s, c->output_name);
 }
 
+// The path of the content in column i, a new string, and its hash; NULL and "" where it is NULL.
+static char *take_content(struct store *s, sqlite3_stmt *q, int i, char ret_sha256[65])
+{
+    store_copy_column(ret_sha256, 65, q, i);
+    return *ret_sha256 ? store_path(s, "files", ret_sha256) : NULL;
+}
+
 static enum kb_code read_claim(struct store *s, struct job_claim *c, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
@@ -162,22 +169,18 @@ static enum kb_code read_claim(struct store *s, struct job_claim *c, struct kb_e
     if (code != KB_OK)
         return code == KB_EOF ? kb_fail(err, KB_INTERNAL, "job %" PRId64 " vanished", c->job)
                               : code;
-    const char *audio = (const char *)sqlite3_column_text(q, 0);
-    const char *video = (const char *)sqlite3_column_text(q, 1);
-    if (!audio || !video) // "new" and "ready" assets have a content
+    if (!sqlite3_column_text(q, 0) ||
+        !sqlite3_column_text(q, 1)) // "new" and "ready" assets have a content
         return kb_fail(err, KB_INTERNAL, "job %" PRId64 ": an asset has no content", c->job);
-    snprintf(c->audio_sha256, sizeof(c->audio_sha256), "%s", audio);
-    c->audio_path = store_path(s, "files", audio);
-    c->video_path = store_path(s, "files", video);
+    c->audio_path = take_content(s, q, 0, c->audio_sha256);
+    c->video_path = take_content(s, q, 1, c->video_sha256);
     c->audio_name = store_column(q, 2);
     c->video_name = store_column(q, 3);
     c->options = store_column(q, 4);
     c->note = store_column(q, 5);
-    const char *mouth = (const char *)sqlite3_column_text(q, 6);
-    c->mouth_path = mouth ? store_path(s, "files", mouth) : NULL;
+    c->mouth_path = take_content(s, q, 6, c->mouth_sha256);
     c->mouth_name = store_column(q, 7);
-    const char *style = (const char *)sqlite3_column_text(q, 8);
-    c->style_path = style ? store_path(s, "files", style) : NULL;
+    c->style_path = take_content(s, q, 8, c->style_sha256);
     c->style_name = store_column(q, 9);
     for (int i = 0; i < 3; i++)
         c->face_at[i] = sqlite3_column_double(q, 10 + i);
@@ -203,7 +206,7 @@ static enum kb_code claim(struct store *s, const char *worker, int64_t min_free_
 enum kb_code job_claim(struct store *s, const char *worker, int64_t min_free_bytes,
                        struct job_claim *ret, struct kb_error *err)
 {
-    struct job_claim c = {0};
+    struct job_claim c = {.pid = ret->pid ? ret->pid : getpid()};
     bool waits = false;
     // An idle worker asks often and must not take the write lock for it.
     enum kb_code code = line_waits(s, &waits, err);

@@ -9,11 +9,12 @@
 #include "store/store.h"
 
 struct job_claim {
+    int pid; // of the process that is to do it; in: 0 = this one
     int64_t job, batch, lease;
     int attempt;                   // 1..JOB_MAX_ATTEMPTS
     char *audio_path, *video_path; // contents; the names are the users'
     char *mouth_path, *style_path; // of mouth_from and style_from; NULL: not given, or gone
-    char audio_sha256[65];
+    char audio_sha256[65], video_sha256[65], mouth_sha256[65], style_sha256[65]; // "" = none
     char *audio_name, *video_name, *mouth_name, *style_name;
     char *output_name; // below results/, "12_news/film_speech_2026-11-27.mp4"; no file has it yet
     char *output;      // its path. "output.part" is there, empty

@@ -131,7 +131,7 @@ struct lost_list {
 };
 
 static enum kb_code lose_all(struct store *s, const struct lost_list *list, const char *reason,
-                             struct kb_error *err)
+                             bool hung, struct kb_error *err)
 {
     enum kb_code code = KB_OK;
     for (int i = 0; code == KB_OK && i < list->n; i++) {
@@ -139,13 +139,12 @@ static enum kb_code lose_all(struct store *s, const struct lost_list *list, cons
         const char *why = reason                ? reason
                           : list->items[i].late ? N_("the worker gave no sign of life")
                                                 : N_("the worker is gone");
-        code =
-            lose(s, job, why, list->items[i].late, list->items[i].late || job == s->hung_job, err);
+        code = lose(s, job, why, list->items[i].late, list->items[i].late || hung, err);
     }
     return code;
 }
 
-static enum kb_code lose_worker(struct store *s, const char *worker, const char *reason,
+static enum kb_code lose_worker(struct store *s, const char *worker, const char *reason, bool hung,
                                 struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
@@ -156,34 +155,66 @@ static enum kb_code lose_worker(struct store *s, const char *worker, const char 
     for (; code == KB_OK && list.n < (int)ARRAY_LEN(list.items); code = store_step(s, q, err))
         list.items[list.n++].job = sqlite3_column_int64(q, 0);
     store_reset(&q);
-    return code == KB_OK || code == KB_EOF ? lose_all(s, &list, reason, err) : code;
+    return code == KB_OK || code == KB_EOF ? lose_all(s, &list, reason, hung, err) : code;
 }
 
-enum kb_code sweep_worker_lost(struct store *s, const char *worker, const char *reason,
+enum kb_code sweep_worker_lost(struct store *s, const char *worker, const char *reason, bool hung,
                                struct kb_error *err)
 {
     enum kb_code code = store_begin(s, err);
-    return code == KB_OK ? store_end(s, lose_worker(s, worker, reason, err), err) : code;
+    return code == KB_OK ? store_end(s, lose_worker(s, worker, reason, hung, err), err) : code;
 }
 
-int64_t sweep_hung(struct store *s, const char *worker, int64_t limit_ms, char ret_stage[16])
+static enum kb_code give_back(struct store *s, int64_t job, struct kb_error *err)
 {
-    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    if (store_query(s, &q, NULL,
-                    "SELECT id, state FROM job WHERE worker = ? AND progressed_ms < ?"
-                    " AND state IN " JOB_STATES_RUNNING,
-                    "ti", worker, kb_wall_ms() - limit_ms) != KB_OK)
-        return 0;
-    s->hung_job = sqlite3_column_int64(q, 0);
-    snprintf(ret_stage, 16, "%s", (const char *)sqlite3_column_text(q, 1));
-    return s->hung_job;
+    struct lost_job j = {0};
+    enum kb_code code = read_lost(s, job, &j, err);
+    if (code != KB_OK || !j.running)
+        return code;
+    remove_output(s, &j, true);
+    if (j.cancel)
+        return job_end_cancelled(s, job, err);
+    code = job_requeue(s, job, 0, "worker", NULL, NULL, err);
+    return code == KB_OK
+               ? store_exec(s, NULL, err, "UPDATE job SET attempts = attempts - 1 WHERE id = ?",
+                            "i", job)
+               : code;
+}
+
+static enum kb_code give_all_back(struct store *s, struct kb_error *err)
+{
+    for (;;) {
+        int64_t job = 0;
+        enum kb_code code = store_query_int(
+            s, &job, err, "SELECT id FROM job WHERE state IN " JOB_STATES_RUNNING " LIMIT 1", "");
+        if (code != KB_OK || job == 0)
+            return code;
+        code = give_back(s, job, err);
+        if (code != KB_OK)
+            return code;
+    }
+}
+
+enum kb_code sweep_server_lost(struct store *s, struct kb_error *err)
+{
+    enum kb_code code = store_begin(s, err);
+    return code == KB_OK ? store_end(s, give_all_back(s, err), err) : code;
 }
 
 // --- the sweep
 
-static enum kb_code find_lost(struct store *s, int64_t lease_ms, struct lost_list *ret,
+static bool is_held(const struct sweep_params *p, int64_t job)
+{
+    for (int i = 0; i < p->n_held; i++)
+        if (p->held[i] == job)
+            return true;
+    return false;
+}
+
+static enum kb_code find_lost(struct store *s, const struct sweep_params *p, struct lost_list *ret,
                               struct kb_error *err)
 {
+    int64_t lease_ms = p->lease_ms > 0 ? p->lease_ms : LEASE_MS;
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     int64_t now = kb_wall_ms();
     enum kb_code code = store_query(s, &q, err,
@@ -191,6 +222,8 @@ static enum kb_code find_lost(struct store *s, int64_t lease_ms, struct lost_lis
                                     " " JOB_STATES_RUNNING,
                                     "");
     for (; code == KB_OK && ret->n < (int)ARRAY_LEN(ret->items); code = store_step(s, q, err)) {
+        if (is_held(p, sqlite3_column_int64(q, 0)))
+            continue;
         bool gone = kill((pid_t)sqlite3_column_int64(q, 1), 0) != 0 && errno == ESRCH;
         bool late = now - sqlite3_column_int64(q, 2) > lease_ms;
         if (gone || late) {
@@ -284,7 +317,7 @@ static enum kb_code look(struct store *s, const struct sweep_params *p, struct s
 {
     int64_t oldest = 0;
     bool tight = false;
-    enum kb_code code = find_lost(s, p->lease_ms > 0 ? p->lease_ms : LEASE_MS, &ret->lost, err);
+    enum kb_code code = find_lost(s, p, &ret->lost, err);
     if (code == KB_OK)
         code = store_query_int(s, &ret->revision, err, "SELECT rev FROM clock", "");
     if (code == KB_OK)
@@ -404,9 +437,9 @@ static enum kb_code sweep(struct store *s, const struct sweep_params *p, struct 
     bool alone = now_rev == w->revision; // nobody wrote since the look
     w->lost.n = 0;                       // a worker may have been heard in between
     if (code == KB_OK)
-        code = find_lost(s, p->lease_ms > 0 ? p->lease_ms : LEASE_MS, &w->lost, err);
+        code = find_lost(s, p, &w->lost, err);
     if (code == KB_OK)
-        code = lose_all(s, &w->lost, NULL, err);
+        code = lose_all(s, &w->lost, NULL, false, err);
     if (code == KB_OK)
         code = sweep_bad(s, err);
     if (code == KB_OK)

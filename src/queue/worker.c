@@ -20,19 +20,6 @@ enum kb_code worker_put(struct store *s, const struct worker_row *w, struct kb_e
     return code;
 }
 
-enum kb_code worker_heard(struct store *s, const char *id, int pid, int64_t *ret_ms,
-                          bool *ret_starting, struct kb_error *err)
-{
-    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    enum kb_code code = store_query(s, &q, err,
-                                    "SELECT heartbeat_ms, state = 'starting' FROM worker"
-                                    " WHERE id = ? AND pid = ?",
-                                    "ti", id, (int64_t)pid);
-    *ret_ms = code == KB_OK ? sqlite3_column_int64(q, 0) : 0;
-    *ret_starting = code == KB_OK && sqlite3_column_int(q, 1);
-    return code == KB_EOF ? KB_OK : code;
-}
-
 enum kb_code worker_remove(struct store *s, const char *id, struct kb_error *err)
 {
     return store_exec(s, NULL, err, "DELETE FROM worker WHERE ?1 = '' OR id = ?1", "t", id);

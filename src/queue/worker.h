@@ -14,9 +14,6 @@ struct worker_row {
     int64_t rss_bytes;
 };
 enum kb_code worker_put(struct store *s, const struct worker_row *w, struct kb_error *err);
-// When this process last told of itself, and whether it still starts; 0: never.
-enum kb_code worker_heard(struct store *s, const char *id, int pid, int64_t *ret_ms,
-                          bool *ret_starting, struct kb_error *err);
 enum kb_code worker_remove(struct store *s, const char *id, struct kb_error *err); // "" = all
 
 struct worker_status {

@@ -13,11 +13,10 @@ struct store {
     char *folder;
     struct store_statement *statements; // prepared ones
     int n_statements;
-    int depth;        // of begin
-    bool doomed;      // an inner rollback happened
-    bool durable;     // wanted
-    bool synced;      // what the connection is set to
-    int64_t hung_job; // that sweep_hung() named last
+    int depth;    // of begin
+    bool doomed;  // an inner rollback happened
+    bool durable; // wanted
+    bool synced;  // what the connection is set to
     struct {
         int64_t revision;      // changes up to here are swept; 0: nothing is
         int64_t round_id;      // the present round over all has come so far; -1: there is none

@@ -1,7 +1,7 @@
 // The data folder of a koubo server and the database in it. Everything that must survive a crash
 // is here; docs/store.md describes the tables.
 //
-//   koubo.db              SQLite, WAL; shared by the server and its workers
+//   koubo.db              SQLite, WAL; the server's (and its broker's, for the workers)
 //   files/<sha256>        what users uploaded, one copy of each content
 //   uploads/<id>.part     uploads under way; its size is the offset
 //   thumbs/<sha256>.jpg   of files

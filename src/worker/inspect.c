@@ -2,13 +2,14 @@
 // a face, a picture of it for the list. And speaking texts. Runs in a caged worker process.
 #include "worker/inspect.h"
 
-#include "asset/asset.h"
 #include "asset/claim.h"
+#include "worker/line.h"
 #include "worker/thumbnail.h"
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sentence.h"
+#include "base/utf8.h"
 #include "face/models.h"
 #include "media/audio.h"
 #include "media/demux.h"
@@ -20,7 +21,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define TELL_US       200000
 #define FACE_SAMPLES  8  // frames in which faces are looked for
@@ -34,10 +34,12 @@
 #define PEAKS         400
 #define PEAK_BLOCK    512 // samples of 16 kHz sound behind one value before they are joined
 
-// Whom to tell how far it is, and when that was done last.
+// What is looked at, and when it was last told how far that is.
 struct look {
-    struct store *s;
-    const char *asset;
+    struct pulse *pulse;
+    const char *name, *path; // of the content; path is "" of a text
+    const char *picture;     // where one of it is to be written
+    const struct cancel *cancel;
     int64_t told_us;
 };
 
@@ -45,8 +47,30 @@ static void tell(struct look *l, double progress)
 {
     if (kb_now_us() - l->told_us < TELL_US)
         return;
-    asset_tell(l->s, l->asset, progress);
+    pulse_say(l->pulse, json_pack("{s:s, s:f}", "is", "look", "progress", progress));
     l->told_us = kb_now_us();
+}
+
+// The message takes what there is; the receiver checks it (broker_asset.c).
+static void tell_facts(struct look *l, const struct asset_facts *f)
+{
+    CLEANUP(kb_freep) char *codec = utf8_clean(f->codec);
+    json_t *boxes = json_array(), *warnings = json_array(), *peaks = json_array();
+    for (int i = 0; i < f->n_face_boxes; i++)
+        json_array_append_new(boxes,
+                              json_pack("[f, f, f, f]", (double)f->face_boxes[i][0],
+                                        (double)f->face_boxes[i][1], (double)f->face_boxes[i][2],
+                                        (double)f->face_boxes[i][3]));
+    for (size_t i = 0; i < ARRAY_LEN(f->warnings) && f->warnings[i]; i++)
+        json_array_append_new(warnings, json_string(f->warnings[i]));
+    for (int i = 0; i < f->n_peaks; i++)
+        json_array_append_new(peaks, json_integer(f->peaks[i]));
+    pulse_say(l->pulse,
+              json_pack("{s:s, s:s, s:I, s:i, s:i, s:f, s:s*, s:i, s:o, s:f, s:o, s:o, s:b}", "is",
+                        "facts", "kind", f->kind, "duration", (json_int_t)f->duration_ms, "width",
+                        f->width, "height", f->height, "fps", f->fps, "codec", codec, "faces",
+                        f->n_faces, "boxes", boxes, "boxes_at", f->face_boxes_at, "warnings",
+                        warnings, "peaks", peaks, "picture", (int)f->thumbnail));
 }
 
 struct warnings {
@@ -63,7 +87,7 @@ static void warn(struct warnings *w, bool when, const char *code)
 // --- sound
 
 struct peaks {
-    struct look look;
+    struct look *look;
     float *values; // largest magnitude of each block
     size_t n, capacity;
     size_t in_block; // samples in the last one
@@ -108,17 +132,17 @@ static int peaks_join(const struct peaks *p, uint8_t ret[PEAKS])
     return n;
 }
 
-static enum kb_code listen(const char *path, struct peaks *p, const struct cancel *cancel,
-                           struct kb_error *err)
+static enum kb_code listen(struct peaks *p, struct kb_error *err)
 {
     CLEANUP(audio_close) struct audio_reader *audio = NULL;
     float samples[4096];
     int n;
-    enum kb_code code = audio_open(&audio, path, &(struct audio_params){.cancel = cancel}, err);
+    const struct audio_params params = {.cancel = p->look->cancel};
+    enum kb_code code = audio_open(&audio, p->look->path, &params, err);
     while (code == KB_OK) {
         code = audio_read(audio, samples, (int)ARRAY_LEN(samples), &n, err);
         if (audio_duration_us(audio) > 0)
-            tell(&p->look, (double)p->samples / 16000 * 1e6 / (double)audio_duration_us(audio));
+            tell(p->look, (double)p->samples / 16000 * 1e6 / (double)audio_duration_us(audio));
         if (code == KB_OK && !peaks_add(p, samples, n))
             code = kb_no_memory(err);
     }
@@ -126,13 +150,12 @@ static enum kb_code listen(const char *path, struct peaks *p, const struct cance
     return code == KB_EOF ? KB_OK : code;
 }
 
-static enum kb_code look_at_sound(struct store *s, const struct asset *a, const char *path,
-                                  const struct cancel *cancel, struct kb_error *err)
+static enum kb_code look_at_sound(struct look *l, struct kb_error *err)
 {
-    struct peaks p = {.look = {s, a->id, 0}};
+    struct peaks p = {.look = l};
     uint8_t joined[PEAKS];
     struct warnings w = {0};
-    enum kb_code code = listen(path, &p, cancel, err);
+    enum kb_code code = listen(&p, err);
     if (code == KB_OK) {
         struct asset_facts facts = {.kind = "audio",
                                     .duration_ms = p.samples * 1000 / 16000,
@@ -146,7 +169,7 @@ static enum kb_code look_at_sound(struct store *s, const struct asset *a, const 
         warn(&w, level > SILENT_DB && level < QUIET_DB, "quiet");
         warn(&w, p.gaps, "gaps");
         memcpy(facts.warnings, w.codes, sizeof(facts.warnings));
-        code = asset_set_facts(s, a->id, &facts, err);
+        tell_facts(l, &facts);
     }
     free(p.values);
     return code;
@@ -155,7 +178,7 @@ static enum kb_code look_at_sound(struct store *s, const struct asset *a, const 
 // --- pictures
 
 struct faces {
-    struct look look;
+    struct look *look;
     int most;      // in one frame
     float largest; // width in pixels
     int n_boxes;   // in the frame that is shown
@@ -216,20 +239,19 @@ static enum kb_code look_for_faces(struct reader *r, struct face_models *models,
             *ret_best = TAKE(frame);
         }
         ret->largest = KB_MAX(ret->largest, width);
-        tell(&ret->look, (double)(i + 1) / n);
+        tell(ret->look, (double)(i + 1) / n);
     }
     return KB_OK;
 }
 
-static enum kb_code look_at_video(struct store *s, const struct asset *a, const char *path,
-                                  struct face_models *models, const struct cancel *cancel,
-                                  struct kb_error *err)
+static enum kb_code look_at_video(struct look *l, struct face_models *models, struct kb_error *err)
 {
     CLEANUP(reader_close) struct reader *reader = NULL;
     CLEANUP(av_frame_free) AVFrame *best = NULL;
-    struct faces faces = {.look = {s, a->id, 0}};
+    struct faces faces = {.look = l};
     struct warnings w = {0};
-    enum kb_code code = reader_open(&reader, path, &(struct reader_params){.cancel = cancel}, err);
+    const struct reader_params params = {.cancel = l->cancel};
+    enum kb_code code = reader_open(&reader, l->path, &params, err);
     if (code == KB_OK)
         code = look_for_faces(reader, models, &faces, &best, err);
     if (code != KB_OK)
@@ -255,11 +277,10 @@ static enum kb_code look_at_video(struct store *s, const struct asset *a, const 
     warn(&w, KB_MIN(info->width, info->height) < LOW_ROWS, "low_resolution");
     memcpy(facts.warnings, w.codes, sizeof(facts.warnings));
 
-    CLEANUP(kb_freep) char *name = kb_printf("%s.jpg", a->sha256);
-    CLEANUP(kb_freep) char *thumb = store_path(s, "thumbs", name);
     struct kb_error ignored; // a list without this picture is still a list
-    facts.thumbnail = best && thumbnail_write(best, thumb, &ignored) == KB_OK;
-    return asset_set_facts(s, a->id, &facts, err);
+    facts.thumbnail = best && thumbnail_write(best, l->picture, &ignored) == KB_OK;
+    tell_facts(l, &facts);
+    return KB_OK;
 }
 
 // A film or picture, rather than a sound with perhaps a cover.
@@ -275,50 +296,52 @@ static bool has_picture(const char *path, const struct cancel *cancel)
 
 // --- one asset
 
-static enum kb_code speak(struct store *s, const char *worker, const struct asset *a,
-                          struct kb_error *err)
+// Errors of this one asset are told, and are none of the caller's.
+static void tell_failure(struct look *l, enum kb_code code, struct kb_error *why)
 {
-    CLEANUP(kb_freep) char *name = kb_printf("%s.wav", a->id);
-    CLEANUP(kb_freep) char *folder = store_path(s, "work", worker);
-    CLEANUP(kb_freep) char *path = path_join(folder, name);
-    CLEANUP(kb_freep) char *text = NULL;
-    enum kb_code code = asset_source(s, a->id, &text, err);
-    if (code == KB_OK)
-        code = file_make_dirs(folder, err);
-    if (code == KB_OK)
-        code = voice_speak(path, text, a->voice[0] ? a->voice : NULL, 0, err);
-    if (code == KB_OK)
-        code = asset_set_content(s, a->id, path, err);
-    unlink(path);
-    return code;
+    if (code == KB_UNAVAILABLE || code == KB_NO_SPACE) {
+        log_warn("'%s': %s", l->name, why->text); // the disk, not the file: its lease runs out
+        pulse_say(l->pulse, json_pack("{s:s}", "is", "later"));
+        return;
+    }
+    if (code == KB_CANCELLED && cancel_requested(l->cancel->parent)) {
+        pulse_say(l->pulse, json_pack("{s:s}", "is", "back"));
+        return;
+    }
+    if (code == KB_CANCELLED)
+        kb_fail(why, KB_BAD_INPUT, _("'%s' took too long to read; is it damaged?"), l->name);
+    sentence_replace(why, l->path, l->name);
+    log_info("%s", why->text);
+    pulse_say(l->pulse, line_error("failed", why));
 }
 
-enum kb_code inspect_next(struct store *s, const char *worker, struct face_models *faces,
-                          const struct cancel *cancel, struct kb_error *err)
+enum kb_code inspect_asset(struct pulse *pulse, const json_t *message, const char *data,
+                           const char *folder, struct face_models *faces, struct kb_error *err)
 {
-    struct asset a;
-    enum kb_code code = asset_claim(s, worker, &a, err);
-    if (code != KB_OK)
-        return code;
-    log_debug("looking at '%s', %s, %lld bytes", a.name, a.state, (long long)a.size_bytes);
-    CLEANUP(kb_freep) char *path = a.sha256[0] ? asset_path(s, a.sha256) : kb_strdup("");
+    const char *file, *name, *content = NULL, *text = NULL, *voice = NULL;
+    if (json_unpack((json_t *)message, "{s:s, s:s, s?:s, s?:s, s?:s}", "file", &file, "name", &name,
+                    "content", &content, "text", &text, "voice", &voice) != 0 ||
+        !content == !text)
+        return kb_fail(err, KB_INTERNAL, "an asset that makes no sense");
+    CLEANUP(kb_freep) char *path = kb_printf("%s/files/%s", data, content);
+    CLEANUP(kb_freep) char *picture = kb_printf("%s/%s.jpg", folder, file);
+    CLEANUP(kb_freep) char *sound = kb_printf("%s/%s.wav", folder, file);
+    struct look l = {.pulse = pulse,
+                     .name = name,
+                     .path = content ? path : "",
+                     .picture = picture,
+                     .cancel = pulse_work(pulse)};
     struct kb_error why = {0};
-    if (strcmp(a.state, "making") == 0)
-        code = speak(s, worker, &a, &why);
-    else if (has_picture(path, cancel))
-        code = look_at_video(s, &a, path, faces, cancel, &why);
+    enum kb_code code;
+    if (text)
+        code = voice_speak(sound, text, voice, 0, &why);
+    else if (has_picture(path, l.cancel))
+        code = look_at_video(&l, faces, &why);
     else
-        code = look_at_sound(s, &a, path, cancel, &why);
-    if (code == KB_OK || code == KB_UNAVAILABLE || code == KB_NO_SPACE) {
-        if (code != KB_OK) // the disk or the database, not the file: its lease runs out
-            log_warn("'%s': %s", a.name, why.text);
-        return KB_OK;
-    }
-    if (code == KB_CANCELLED && cancel_requested(cancel->parent))
-        return asset_give_back(s, a.id, worker, err);
-    if (code == KB_CANCELLED)
-        kb_fail(&why, KB_BAD_INPUT, _("'%s' took too long to read; is it damaged?"), a.name);
-    sentence_replace(&why, path, a.name);
-    log_info("%s", why.text);
-    return asset_fail(s, a.id, &why, err);
+        code = look_at_sound(&l, &why);
+    if (code != KB_OK)
+        tell_failure(&l, code, &why);
+    else if (text)
+        pulse_say(pulse, json_pack("{s:s}", "is", "spoken"));
+    return KB_OK;
 }

@@ -1,16 +1,14 @@
 // What a worker does with --inspect: looks at what users gave, and speaks texts.
-// Threads: as the store it is given (store/store.h).
+// From the thread that works.
 #ifndef WORKER_INSPECT_H
 #define WORKER_INSPECT_H
 
-#include "base/cancel.h"
-#include "store/store.h"
+#include "worker/pulse.h"
 
-// Called in a loop; looks at one asset. KB_EOF: there is none. Errors of one asset are stored with
-// it and are not returned. cancel: this asset takes too long; its parent: leave it to another
-// inspector (KB_CANCELLED).
+// message: the asset that the server gave. folder: where this process may write. What is found, or
+// why nothing was, is told through the pulse. KB_INTERNAL: the message makes no sense.
 struct face_models;
-enum kb_code inspect_next(struct store *s, const char *worker, struct face_models *faces,
-                          const struct cancel *cancel, struct kb_error *err);
+enum kb_code inspect_asset(struct pulse *pulse, const json_t *message, const char *data,
+                           const char *folder, struct face_models *faces, struct kb_error *err);
 
 #endif

@@ -1,6 +1,5 @@
 #include "worker/limits.h"
 
-#include "store/names.h"
 #include "worker/sandbox.h"
 
 #include "base/file.h"
@@ -18,6 +17,7 @@
 
 #define CPU_S_EVERY_JOB 600
 #define CPU_S_A_SECOND  60
+#define MODELS_DEPTH    3
 #define MALLOC_ARENAS   8 // each takes 64 MiB of address space, and one a thread would be many
 
 static void set_limit(int resource, int64_t bytes)
@@ -28,20 +28,9 @@ static void set_limit(int resource, int64_t bytes)
     setrlimit((__rlimit_resource_t)resource, &limit);
 }
 
-// work/<id>, without what an earlier process of this name left there, becomes $TMPDIR.
-static enum kb_code take_work_folder(const struct worker_params *p, struct kb_error *err)
+char *work_folder(const struct worker_params *p)
 {
-    CLEANUP(kb_freep) char *work = path_join(p->data, "work");
-    CLEANUP(kb_freep) char *own = path_join(work, p->id);
-    enum kb_code code = file_make_dirs(own, err);
-    DIR *d = code == KB_OK ? opendir(own) : NULL;
-    for (struct dirent *e; d && (e = readdir(d));)
-        if (e->d_type == DT_REG && file_name_parse(NULL, "work", e->d_name))
-            unlinkat(dirfd(d), e->d_name, 0);
-    if (d)
-        closedir(d);
-    setenv("TMPDIR", own, 1);
-    return code;
+    return kb_printf("%s/work/%s", p->data, p->id);
 }
 
 // When memory runs out, the kernel is to end a worker, whose job is tried again, and not the
@@ -56,18 +45,58 @@ static void offer_to_be_ended(void)
         close(fd);
 }
 
+// Landlock's rules follow no link that lies in a folder: of a shipped or a user's model that is
+// one, the file itself is to be read.
+static void add_models(struct sandbox_paths *reads, const char *folder, int depth)
+{
+    sandbox_add(reads, folder);
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        if (e->d_name[0] == '.')
+            continue;
+        CLEANUP(kb_freep) char *path = path_join(folder, e->d_name);
+        if (e->d_type == DT_LNK)
+            sandbox_add(reads, path);
+        else if (e->d_type == DT_DIR && depth < MODELS_DEPTH)
+            add_models(reads, path, depth + 1);
+    }
+    if (d)
+        closedir(d);
+}
+
+// What a worker reads beside its own folder and the libraries: what users gave, and what the server
+// lets it have of the caches. Nothing else of the data folder: not the database, not the results,
+// not what other workers are at.
+static enum kb_code enter_cage(const struct worker_params *p, const char *own,
+                               char ret_missing[200], struct kb_error *err)
+{
+    static const char *const folders[] = {"files", "tracks", "networks"};
+    struct sandbox_paths reads = {0};
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+        CLEANUP(kb_freep) char *path = path_join(p->data, folders[i]);
+        sandbox_add(&reads, path);
+    }
+    for (int i = 0; i < MODEL_FOLDERS; i++) {
+        CLEANUP(kb_freep) char *path = model_folder(i);
+        if (path)
+            add_models(&reads, path, 0);
+    }
+    enum kb_code code = sandbox_enter(own, &reads, ret_missing, err);
+    sandbox_paths_free(&reads);
+    return code;
+}
+
 enum kb_code limits_enter(const struct worker_params *p, struct kb_error *err)
 {
     char missing[200] = "";
-    enum kb_code code = take_work_folder(p, err);
-    if (code != KB_OK)
-        return code;
+    CLEANUP(kb_freep) char *own = work_folder(p);
+    setenv("TMPDIR", own, 1);
     offer_to_be_ended();
     mallopt(M_ARENA_MAX, MALLOC_ARENAS);
     set_limit(RLIMIT_AS, p->memory_bytes);
     set_limit(RLIMIT_FSIZE, p->output_bytes);
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-    code = p->unconfined ? KB_OK : sandbox_enter(p->data, missing, err);
+    enum kb_code code = p->unconfined ? KB_OK : enter_cage(p, own, missing, err);
     log_debug("address space %lld MB, files %lld MB, %s", (long long)(p->memory_bytes >> 20),
               (long long)(p->output_bytes >> 20), p->unconfined ? "no cage" : "caged");
     if (missing[0])

@@ -4,8 +4,10 @@
 
 #include "worker/worker.h"
 
-// Before threads are started: a folder of its own for temporary files, limits on memory and files,
-// and the cage.
+// work/ID below the data folder, where alone it may write. The server makes it. A new string.
+char *work_folder(const struct worker_params *p);
+
+// Before threads are started: limits on memory and files, and the cage.
 enum kb_code limits_enter(const struct worker_params *p, struct kb_error *err);
 
 // From now on for a job whose result may become so long. Beyond it SIGXCPU ends the process.

@@ -34,14 +34,20 @@ static void set_limit(__rlimit_resource_t resource, int64_t value)
     setrlimit(resource, &(struct rlimit){(rlim_t)value, (rlim_t)value});
 }
 
-static enum kb_code enter_cage(const char *data, struct kb_error *err)
+// It reads that one video, and writes its picture beside it.
+static enum kb_code enter_cage(const char *path, const char *picture, struct kb_error *err)
 {
     char missing[200];
+    CLEANUP(kb_freep) char *folder = path_folder(picture ? picture : path);
+    struct sandbox_paths reads = {0};
     set_limit(RLIMIT_CORE, 0);
     set_limit(RLIMIT_CPU, PROCESSOR_S);
     set_limit(RLIMIT_FSIZE, PICTURE_BYTES);
     set_limit(RLIMIT_AS, proc_bytes("/proc/self/status", "VmSize") + MEMORY_BYTES);
-    return sandbox_enter(data, missing, err);
+    sandbox_add(&reads, path);
+    enum kb_code code = sandbox_enter(folder, &reads, missing, err);
+    sandbox_paths_free(&reads);
+    return code;
 }
 
 static json_t *describe(const struct demux *v, bool picture)
@@ -77,11 +83,11 @@ static enum kb_code look(const char *path, const char *picture, json_t **ret, st
     return KB_OK;
 }
 
-static void answer(int fd, const char *data, const char *path, const char *picture)
+static void answer(int fd, const char *path, const char *picture)
 {
     struct kb_error err = {0};
     json_t *json = NULL;
-    enum kb_code code = enter_cage(data, &err);
+    enum kb_code code = enter_cage(path, picture, &err);
     if (code == KB_OK)
         code = look(path, picture, &json, &err);
     if (code != KB_OK) {
@@ -98,7 +104,7 @@ static void answer(int fd, const char *data, const char *path, const char *pictu
     json_decref(json);
 }
 
-static pid_t start(int output, const char *data, const char *path, const char *picture)
+static pid_t start(int output, const char *path, const char *picture)
 {
     pid_t pid = fork();
     if (pid != 0)
@@ -106,7 +112,7 @@ static pid_t start(int output, const char *data, const char *path, const char *p
     // Nothing of ours is within its reach: least of all the database.
     if (dup2(output, STDIN_FILENO) < 0 || close_range(STDERR_FILENO + 1, ~0U, 0) != 0)
         _exit(1);
-    answer(STDIN_FILENO, data, path, picture);
+    answer(STDIN_FILENO, path, picture);
     _exit(0);
 }
 
@@ -134,14 +140,14 @@ static enum kb_code understand(const char *answer, const char *path, struct peek
     return KB_OK;
 }
 
-enum kb_code peek_video(const char *data, const char *path, const char *picture,
-                        const struct cancel *cancel, struct peek *ret, struct kb_error *err)
+enum kb_code peek_video(const char *path, const char *picture, const struct cancel *cancel,
+                        struct peek *ret, struct kb_error *err)
 {
     CLEANUP(text_free) struct text text = {0};
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
         return kb_fail(err, KB_NO_SPACE, _("no process can be started: %s"), kb_strerror(errno));
-    pid_t pid = start(ends[1], data, path, picture);
+    pid_t pid = start(ends[1], path, picture);
     int number = errno;
     close(ends[1]);
     bool whole = pid > 0 && text_hear(&text, ends[0], MAX_ANSWER, WAIT_US, cancel);

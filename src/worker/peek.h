@@ -13,10 +13,10 @@ struct peek {
     char *note;   // the file's comment, UTF-8; NULL: none. free() it
 };
 
-// path: a video below the folder data. picture: where its thumbnail is to be made if it is missing;
-// NULL = make none. KB_BAD_INPUT with a sentence when it is no video, or takes too long; then
-// nothing is in *ret. The process that calls must have one thread only (it is forked).
-enum kb_code peek_video(const char *data, const char *path, const char *picture,
-                        const struct cancel *cancel, struct peek *ret, struct kb_error *err);
+// picture: where the thumbnail of the video is to be made if it is missing; NULL = make none.
+// KB_BAD_INPUT with a sentence when it is no video, or takes too long; then nothing is in *ret. The
+// process that calls must have one thread only (it is forked).
+enum kb_code peek_video(const char *path, const char *picture, const struct cancel *cancel,
+                        struct peek *ret, struct kb_error *err);
 
 #endif

@@ -1,8 +1,8 @@
 #include "worker/pulse.h"
 
-#include "queue/worker.h"
-
 #include "base/proc.h"
+#include "base/utf8.h"
+#include "worker/line.h"
 
 #include <assert.h>
 #include <poll.h>
@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #define BEAT_US        200000
+#define IDLE_US        1000000
+#define JOB_TOLD_US    800000  // where nothing changes
 #define WORKER_ROW_US  1000000 // how often the worker's own row is written
 #define GIVE_UP_US     4000000 // after which a job that does not stop is left behind
 #define ASSET_LIMIT_US 30000000
@@ -21,21 +23,22 @@
 
 struct pulse {
     const struct worker_params *params;
+    int line; // to the server
     pthread_t thread;
     struct cancel leave;     // the server is gone or wants us to end
     struct cancel stop_work; // ends the job or asset in work; its parent is leave
     int64_t leaving_us;      // since when we are to leave, 0 = we are not; the thread's alone
 
-    pthread_mutex_t telling; // taken before lock
-    // --- under telling, which is held while the database is spoken to
-    struct store *store;
-    const struct job_claim *claim; // NULL: none
-    bool lost;                     // its lease: leave the job alone
-
     pthread_mutex_t lock;
+    pthread_cond_t given_some; // of given, and of leave
     // --- under lock
-    struct job_report report;
-    int64_t fps_done, fps_us; // where report.fps was last measured
+    json_t *given; // work that was not taken yet
+    bool working;  // a job is
+    bool lost;     // it is no longer ours
+    struct progress at;
+    double fps;               // frames a second lately, 0 unknown
+    int64_t fps_done, fps_us; // where it was last measured
+    int64_t told_us;          // where the job is; 0: there is something new to tell
     int64_t asset_since_us;   // an inspector's asset was begun then, 0 = none
     const char *state;        // "starting", "idle", "busy"
     char model[64];           // of the loaded engine, "" = none
@@ -45,30 +48,26 @@ struct pulse {
 
 // --- the thread
 
-static bool parent_gone(int fd)
+void pulse_say(struct pulse *p, json_t *message)
 {
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    return fd >= 0 && poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR | POLLIN));
+    line_send(p->line, false, message); // a server that is gone is seen where it is listened to
+}
+
+void pulse_log(void *pulse, enum log_level level, const char *text)
+{
+    CLEANUP(kb_freep) char *clean = utf8_clean(text);
+    pulse_say(pulse, json_pack("{s:s, s:i, s:s}", "is", "log", "level", (int)level, "text", clean));
 }
 
 static void tell_worker(struct pulse *p)
 {
-    char model[sizeof(p->model)];
-    struct worker_row row = {
-        .kind = p->params->inspect ? "inspect" : "generate",
-        .pid = getpid(),
-        .rss_bytes = proc_resident_bytes(),
-    };
-    snprintf(row.id, sizeof(row.id), "%s", p->params->id);
-    pthread_mutex_lock(&p->telling);
     pthread_mutex_lock(&p->lock);
-    row.state = p->state;
-    memcpy(model, p->model, sizeof(model));
-    row.model = model[0] ? model : NULL;
-    row.precision = p->precision;
+    CLEANUP(kb_freep) char *model = utf8_clean(p->model[0] ? p->model : NULL);
+    const char *state = p->state, *precision = p->precision;
     pthread_mutex_unlock(&p->lock);
-    worker_put(p->store, &row, NULL); // the next beat tries again
-    pthread_mutex_unlock(&p->telling);
+    pulse_say(p,
+              json_pack("{s:s, s:s, s:s*, s:s*, s:I}", "is", "worker", "state", state, "model",
+                        model, "precision", precision, "rss", (json_int_t)proc_resident_bytes()));
 }
 
 static void measure_fps(struct pulse *p)
@@ -76,49 +75,81 @@ static void measure_fps(struct pulse *p)
     int64_t now = kb_now_us(), since = now - p->fps_us;
     if (since < BEAT_US)
         return;
-    double rate = (double)(p->report.done - p->fps_done) * 1e6 / (double)since;
+    double rate = (double)(p->at.done - p->fps_done) * 1e6 / (double)since;
     if (p->fps_us && rate >= 0)
-        p->report.fps =
-            p->report.fps > 0 ? p->report.fps + FPS_SMOOTHING * (rate - p->report.fps) : rate;
-    p->fps_done = p->report.done;
+        p->fps = p->fps > 0 ? p->fps + FPS_SMOOTHING * (rate - p->fps) : rate;
+    p->fps_done = p->at.done;
     p->fps_us = now;
 }
 
 static void tell_job(struct pulse *p)
 {
-    pthread_mutex_lock(&p->telling);
-    if (p->claim) {
-        pthread_mutex_lock(&p->lock);
+    // Said under the lock, so that it never comes behind the job's end.
+    pthread_mutex_lock(&p->lock);
+    if (p->working && !p->lost && kb_now_us() - p->told_us > JOB_TOLD_US) {
         measure_fps(p);
-        struct job_report report = p->report;
-        pthread_mutex_unlock(&p->lock);
-        bool cancel = false;
-        enum kb_code code = job_report(p->store, p->claim, &report, &cancel, NULL);
-        p->lost = p->lost || code == KB_NOT_FOUND;
-        if (cancel || p->lost)
-            cancel_request(&p->stop_work);
+        pulse_say(p, json_pack("{s:s, s:i, s:I, s:I, s:f}", "is", "at", "stage", (int)p->at.stage,
+                               "done", (json_int_t)p->at.done, "total", (json_int_t)p->at.total,
+                               "fps", p->fps));
+        p->told_us = kb_now_us();
     }
-    pthread_mutex_unlock(&p->telling);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void hear(struct pulse *p, json_t *message)
+{
+    const char *is = line_is(message);
+    pthread_mutex_lock(&p->lock);
+    if (strcmp(is, "job") == 0 || strcmp(is, "asset") == 0) {
+        json_decref(p->given);
+        p->given = json_incref(message);
+        pthread_cond_signal(&p->given_some);
+    } else if (p->working) { // "cancel" or "lost"
+        p->lost = p->lost || strcmp(is, "lost") == 0;
+        cancel_request(&p->stop_work);
+    }
+    pthread_mutex_unlock(&p->lock);
+    json_decref(message);
+}
+
+static void start_leaving(struct pulse *p)
+{
+    if (p->leaving_us)
+        return;
+    p->leaving_us = kb_now_us();
+    pthread_mutex_lock(&p->lock);
+    cancel_request(&p->leave);
+    pthread_cond_signal(&p->given_some);
+    pthread_mutex_unlock(&p->lock);
+}
+
+// Waits for what the server says, or until it is time to tell it something.
+static void listen_to_server(struct pulse *p)
+{
+    pthread_mutex_lock(&p->lock);
+    bool busy = p->working || p->given || p->asset_since_us || p->ended;
+    pthread_mutex_unlock(&p->lock);
+    if (p->leaving_us) { // nothing more will come, and the end of the line wakes at once
+        usleep(BEAT_US);
+        return;
+    }
+    struct pollfd fd = {.fd = p->line, .events = POLLIN};
+    poll(&fd, 1, (busy ? BEAT_US : IDLE_US) / 1000);
+    json_t *message;
+    enum line_state state;
+    while ((state = line_receive(p->line, &message)) == LINE_MESSAGE)
+        hear(p, message);
+    if (state != LINE_NOTHING || cancel_requested(p->params->cancel))
+        start_leaving(p);
 }
 
 // The job does not stop: hand it back and go, with whatever it still does.
 static void leave_by_force(struct pulse *p)
 {
-    pthread_mutex_lock(&p->telling);
-    if (p->claim && !p->lost)
-        job_give_back(p->store, p->claim, NULL);
+    pthread_mutex_lock(&p->lock); // and so nothing more is said of it
+    if (p->working)
+        pulse_say(p, json_pack("{s:s}", "is", "back"));
     _exit(0);
-}
-
-static void look_after_leaving(struct pulse *p)
-{
-    bool wanted = parent_gone(p->params->parent_fd) || cancel_requested(p->params->cancel);
-    if (wanted && !p->leaving_us) {
-        p->leaving_us = kb_now_us();
-        cancel_request(&p->leave);
-    }
-    if (p->leaving_us && kb_now_us() - p->leaving_us > GIVE_UP_US)
-        leave_by_force(p);
 }
 
 // A file may keep its decoder from hearing that it is to stop. Then another process has to look at
@@ -139,7 +170,9 @@ static void *pulse_run(void *opaque)
     struct pulse *p = opaque;
     int64_t told_us = 0;
     for (;;) {
-        look_after_leaving(p);
+        listen_to_server(p);
+        if (p->leaving_us && kb_now_us() - p->leaving_us > GIVE_UP_US)
+            leave_by_force(p);
         look_after_asset(p);
         tell_job(p);
         if (kb_now_us() - told_us > WORKER_ROW_US) {
@@ -151,7 +184,6 @@ static void *pulse_run(void *opaque)
         pthread_mutex_unlock(&p->lock);
         if (ended)
             return NULL;
-        usleep(BEAT_US);
     }
 }
 
@@ -159,9 +191,9 @@ static void *pulse_run(void *opaque)
 
 static void pulse_free(struct pulse *p)
 {
-    store_close(&p->store);
+    json_decref(p->given);
+    pthread_cond_destroy(&p->given_some);
     pthread_mutex_destroy(&p->lock);
-    pthread_mutex_destroy(&p->telling);
     free(p);
 }
 
@@ -170,19 +202,16 @@ enum kb_code pulse_start(struct pulse **ret, const struct worker_params *params,
 {
     struct pulse *p = kb_alloc(sizeof(*p));
     p->params = params;
+    p->line = params->parent_fd;
     p->state = "starting";
     p->stop_work.parent = &p->leave;
-    pthread_mutex_init(&p->telling, NULL);
     pthread_mutex_init(&p->lock, NULL);
-    enum kb_code code = store_open(&p->store, params->data, false, err);
-    if (code == KB_OK)
-        store_set_durable(p->store, false);
-    int e = code == KB_OK ? pthread_create(&p->thread, NULL, pulse_run, p) : 0;
-    if (e != 0)
-        code = kb_fail(err, KB_NO_SPACE, _("no thread can be started: %s"), kb_strerror(e));
-    if (code != KB_OK) {
+    pthread_cond_init(&p->given_some, NULL);
+    tell_worker(p);
+    int e = pthread_create(&p->thread, NULL, pulse_run, p);
+    if (e != 0) {
         pulse_free(p);
-        return code;
+        return kb_fail(err, KB_NO_SPACE, _("no thread can be started: %s"), kb_strerror(e));
     }
     *ret = p;
     return KB_OK;
@@ -226,41 +255,51 @@ void pulse_set_engine(struct pulse *p, const char *model, const char *precision)
     pthread_mutex_unlock(&p->lock);
 }
 
-void pulse_begin_job(struct pulse *p, const struct job_claim *claim)
+json_t *pulse_ask(struct pulse *p)
 {
-    pthread_mutex_lock(&p->telling);
+    pulse_say(p, json_pack("{s:s}", "is", "next"));
+    pthread_mutex_lock(&p->lock);
+    while (!p->given && !cancel_requested(&p->leave))
+        pthread_cond_wait(&p->given_some, &p->lock);
+    json_t *given = cancel_requested(&p->leave) ? NULL : TAKE(p->given);
+    pthread_mutex_unlock(&p->lock);
+    return given;
+}
+
+void pulse_begin_job(struct pulse *p)
+{
     pthread_mutex_lock(&p->lock);
     atomic_store(&p->stop_work.requested, false);
-    assert(!p->claim);
-    p->claim = claim;
+    assert(!p->working);
+    p->working = true;
     p->lost = false;
-    p->report = (struct job_report){.stage = STAGE_LOADING};
-    p->fps_us = 0;
+    p->at = (struct progress){.stage = STAGE_LOADING};
+    p->fps = 0;
+    p->fps_us = p->told_us = 0;
     pthread_mutex_unlock(&p->lock);
-    pthread_mutex_unlock(&p->telling);
     pulse_set_state(p, "busy");
 }
 
 void pulse_end_job(struct pulse *p, bool *ret_lost)
 {
-    pthread_mutex_lock(&p->telling);
-    assert(p->claim);
-    p->claim = NULL;
+    pthread_mutex_lock(&p->lock);
+    assert(p->working);
+    p->working = false;
     *ret_lost = p->lost;
-    pthread_mutex_unlock(&p->telling);
+    pthread_mutex_unlock(&p->lock);
 }
 
 void pulse_progress(void *pulse, const struct progress *now)
 {
     struct pulse *p = pulse;
     pthread_mutex_lock(&p->lock);
-    if (now->stage != p->report.stage) {
+    if (now->stage != p->at.stage) {
         p->fps_us = 0;
-        p->report.fps = 0;
+        p->fps = 0;
     }
-    p->report.stage = now->stage;
-    p->report.done = now->done;
-    p->report.total = now->total;
+    if (now->stage != p->at.stage || now->done != p->at.done || now->total != p->at.total)
+        p->told_us = 0;
+    p->at = *now;
     pthread_mutex_unlock(&p->lock);
 }
 

@@ -1,5 +1,6 @@
-// Starts workers and keeps them going. One thread looks after all of them five times a second;
-// workers are told to end by closing the pipe that is their standard input.
+// Starts workers and keeps them going. One thread looks after all of them five times a second; what
+// they do is the broker's, which tells how they are. They are told to end by the end of the line
+// that is their standard input.
 #include "worker/supervisor.h"
 
 #include "asset/asset.h"
@@ -8,6 +9,7 @@
 #include "queue/sweep.h"
 #include "queue/worker.h"
 #include "store/store.h"
+#include "worker/broker.h"
 
 #include "base/log.h"
 #include "base/proc.h"
@@ -43,14 +45,15 @@ struct slot {
     char id[16];
     bool inspect;
     pid_t pid; // 0: not running
-    int pipe;  // the write end; -1
+    int seat;  // at the broker's, of the process or the last one; -1: none
     int64_t started_us, start_at_us, pause_us;
-    bool hung; // killed by us for that
+    bool hung, bad; // killed by us: it stood still, or said what makes no sense
 };
 
 struct supervisor {
     struct supervisor_params params; // strings owned
     struct store *store;
+    struct broker *broker;
     pthread_t thread;
     struct cancel stop;
     int64_t wall_ms, now_us; // when the clocks were last compared
@@ -143,27 +146,27 @@ static int spawn_with(struct slot *slot, const char *program, char **argv, int i
 
 static void start(struct supervisor *s, struct slot *slot)
 {
-    int ends[2];
+    struct kb_error err = {0};
+    int line;
     slot->started_us = kb_now_us();
     slot->start_at_us = slot->started_us + LONGEST_PAUSE_US; // if it fails
-    if (pipe2(ends, O_CLOEXEC) != 0) {
-        log_error(_("worker %s cannot be started: %s"), slot->id, kb_strerror(errno));
+    slot->seat = broker_seat(s->broker, slot->id, slot->inspect, &line, &err);
+    if (slot->seat < 0) {
+        log_error(_("worker %s cannot be started: %s"), slot->id, err.text);
         return;
     }
     struct arguments a = worker_arguments(s, slot);
     const char *program = s->params.program ? s->params.program : "/proc/self/exe";
-    int e = spawn_with(slot, program, a.list, ends[0]);
+    int e = spawn_with(slot, program, a.list, line);
     for (int i = 0; i < a.n; i++)
         free(a.list[i]);
-    close(ends[0]);
+    close(line);
     if (e != 0) {
         slot->pid = 0;
-        close(ends[1]);
         log_error(_("worker %s cannot be started: %s"), slot->id, kb_strerror(e));
-        return;
     }
-    slot->pipe = ends[1];
-    slot->hung = false;
+    broker_begin(s->broker, slot->seat, slot->pid);
+    slot->hung = slot->bad = false;
     log_debug("worker %s is process %d", slot->id, (int)slot->pid);
 }
 
@@ -174,6 +177,8 @@ static const char *reason_of(const struct slot *slot, int status)
 {
     if (slot->hung)
         return N_("the worker made no progress for too long and was ended");
+    if (slot->bad)
+        return N_("the worker said what makes no sense and was ended");
     if (WIFEXITED(status))
         return WEXITSTATUS(status) == 0 ? NULL : N_("the worker ended by itself");
     switch (WTERMSIG(status)) {
@@ -203,27 +208,10 @@ static const char *how_it_ended(int status)
     return text;
 }
 
-// reason: of its own death, NULL: it was told to end, or its server does.
-static void lose(struct supervisor *s, struct slot *slot, const char *reason)
-{
-    struct kb_error err = {0};
-    enum kb_code code;
-    if (!slot->inspect)
-        code = sweep_worker_lost(s->store, slot->id, reason, &err);
-    else if (reason)
-        code = asset_worker_crashed(s->store, slot->id, &err);
-    else
-        code = asset_worker_lost(s->store, slot->id, &err);
-    if (code != KB_OK) // its lease runs out
-        log_warn("%s", err.text);
-}
-
 static void buried(struct supervisor *s, struct slot *slot, int status, const struct rusage *used)
 {
     const char *reason = reason_of(slot, status);
     bool young = kb_now_us() - slot->started_us < YOUNG_US;
-    close(slot->pipe);
-    slot->pipe = -1;
     slot->pause_us = !young || slot->pause_us == 0
                          ? FIRST_PAUSE_US
                          : KB_MIN(slot->pause_us * 4, (int64_t)LONGEST_PAUSE_US);
@@ -241,7 +229,7 @@ static void buried(struct supervisor *s, struct slot *slot, int status, const st
     snprintf(row.id, sizeof(row.id), "%s", slot->id);
     worker_put(s->store, &row, NULL); // only a line in a list
     slot->pid = 0;
-    lose(s, slot, reason);
+    broker_end(s->broker, slot->seat, reason, slot->hung);
 }
 
 static void look_at(struct supervisor *s, struct slot *slot)
@@ -250,39 +238,40 @@ static void look_at(struct supervisor *s, struct slot *slot)
     struct rusage used;
     if (slot->pid && wait4(slot->pid, &status, WNOHANG, &used) == slot->pid)
         buried(s, slot, status, &used);
-    if (!slot->pid && kb_now_us() >= slot->start_at_us)
+    // Not before all that the last one said is written down.
+    bool seated = slot->seat >= 0 && broker_is_seated(s->broker, slot->seat);
+    if (!slot->pid && !seated && kb_now_us() >= slot->start_at_us)
         start(s, slot);
 }
 
 // A job that does not move, or a worker of which nothing is heard: one that hangs while it starts,
 // an idle one that could not take the next job, an inspector that was stopped. NULL: neither, else
 // what it was at.
-static const char *hangs_in(struct supervisor *s, const struct slot *slot, char stage[16])
+static const char *hangs_in(const struct supervisor *s, const struct slot *slot,
+                            const struct broker_look *look)
 {
-    int64_t limit = s->params.hang_ms, age = kb_now_us() - slot->started_us, heard_ms;
-    bool starting;
-    if (!slot->inspect && sweep_hung(s->store, slot->id, limit, stage) != 0)
-        return stage;
-    if (age <= limit * 1000 ||
-        worker_heard(s->store, slot->id, slot->pid, &heard_ms, &starting, NULL) != KB_OK)
-        return NULL;
-    if (starting && age > HANG_MS * 1000LL)
+    int64_t limit = s->params.hang_ms, age = kb_now_us() - slot->started_us;
+    if (look->job && look->still_ms > limit)
+        return stage_id(look->stage);
+    if (look->starting && age > HANG_MS * 1000LL)
         return "starting"; // models come from a slow disk at times, however patient jobs are
-    return kb_wall_ms() - heard_ms > limit ? "silent" : NULL;
+    return look->silent_ms > limit ? "silent" : NULL;
 }
 
-static void end_hung(struct supervisor *s, struct slot *slot)
+static void end_bad(struct supervisor *s, struct slot *slot)
 {
-    char stage[16] = "";
-    if (!slot->pid || slot->hung)
+    struct broker_look look;
+    if (!slot->pid || slot->hung || slot->bad)
         return;
-    const char *where = hangs_in(s, slot, stage);
-    if (!where)
-        return;
-    log_warn(_("worker %s made no progress for %lld s (%s): it is ended and started again"),
-             slot->id, (long long)s->params.hang_ms / 1000, where);
-    slot->hung = true;
-    kill(slot->pid, SIGKILL);
+    broker_look(s->broker, slot->seat, &look);
+    slot->bad = look.bad;
+    const char *where = slot->bad ? NULL : hangs_in(s, slot, &look);
+    slot->hung = where != NULL && kb_now_us() >= s->patient_until_us;
+    if (slot->hung)
+        log_warn(_("worker %s made no progress for %lld s (%s): it is ended and started again"),
+                 slot->id, (long long)s->params.hang_ms / 1000, where);
+    if (slot->hung || slot->bad)
+        kill(slot->pid, SIGKILL);
 }
 
 // Heartbeats are wall clock. After a leap of it, or after the machine slept, every worker looks as
@@ -304,11 +293,13 @@ static void rest(struct supervisor *s)
 static void sweep(struct supervisor *s)
 {
     struct kb_error err = {0};
-    struct sweep_params p = {.min_free_bytes = s->params.worker.min_free_bytes};
+    int64_t held[BROKER_SEATS];
+    struct sweep_params p = {.lease_ms = s->params.lease_ms,
+                             .min_free_bytes = s->params.worker.min_free_bytes,
+                             .held = held,
+                             .n_held = broker_jobs(s->broker, held)};
     if (kb_now_us() < s->patient_until_us)
         p.lease_ms = INT64_MAX;
-    for (int i = 0; i < s->n_slots && p.lease_ms == 0; i++)
-        end_hung(s, &s->slots[i]);
     enum kb_code code = sweep_run(s->store, &p, &err);
     if (code == KB_OK)
         code = asset_sweep(s->store, &err);
@@ -337,8 +328,10 @@ static void *supervise(void *opaque)
     s->wall_ms = kb_wall_ms();
     s->now_us = kb_now_us();
     while (!cancel_requested(&s->stop)) {
-        for (int i = 0; i < s->n_slots; i++)
+        for (int i = 0; i < s->n_slots; i++) {
             look_at(s, &s->slots[i]);
+            end_bad(s, &s->slots[i]);
+        }
         if (kb_now_us() - swept_us > SWEEP_US) {
             sweep(s);
             swept_us = kb_now_us();
@@ -360,7 +353,7 @@ static void make_slots(struct supervisor *s)
     s->n_slots = KB_MIN(n, MAX_WORKERS) + 1;
     for (int i = 0; i < s->n_slots; i++) {
         struct slot *slot = &s->slots[i];
-        slot->pipe = -1;
+        slot->seat = -1;
         slot->inspect = i == s->n_slots - 1;
         if (slot->inspect)
             snprintf(slot->id, sizeof(slot->id), "i1");
@@ -371,6 +364,7 @@ static void make_slots(struct supervisor *s)
 
 static void supervisor_free(struct supervisor *s)
 {
+    broker_stop(&s->broker, 0);
     store_close(&s->store);
     free((void *)s->params.data);
     free((void *)s->params.program);
@@ -391,6 +385,10 @@ enum kb_code supervisor_start(struct supervisor **ret, const struct supervisor_p
         code = worker_remove(s->store, "", err);
     if (code == KB_OK) // what the inspector of a killed server was at
         code = asset_worker_lost(s->store, s->slots[s->n_slots - 1].id, err);
+    if (code == KB_OK) // and its workers
+        code = sweep_server_lost(s->store, err);
+    if (code == KB_OK)
+        code = broker_start(&s->broker, s->params.data, s->params.worker.min_free_bytes, err);
     int e = code == KB_OK ? pthread_create(&s->thread, NULL, supervise, s) : 0;
     if (e != 0)
         code = kb_fail(err, KB_NO_SPACE, _("no thread can be started: %s"), kb_strerror(e));
@@ -414,7 +412,7 @@ static bool bury_all(struct supervisor *s, int64_t wait_us)
             int status;
             if (slot->pid && waitpid(slot->pid, &status, WNOHANG) == slot->pid) {
                 slot->pid = 0;
-                lose(s, slot, NULL);
+                broker_end(s->broker, slot->seat, NULL, false);
             }
             any = any || slot->pid;
         }
@@ -432,17 +430,14 @@ void supervisor_stop(struct supervisor **sp)
     *sp = NULL;
     cancel_request(&s->stop);
     pthread_join(s->thread, NULL);
-    for (int i = 0; i < s->n_slots; i++) {
-        if (s->slots[i].pipe >= 0)
-            close(s->slots[i].pipe);
-        s->slots[i].pipe = -1;
-    }
+    broker_leave(s->broker);
     if (!bury_all(s, STOP_WAIT_US)) {
         for (int i = 0; i < s->n_slots; i++)
             if (s->slots[i].pid)
                 kill(s->slots[i].pid, SIGKILL);
         bury_all(s, KILL_WAIT_US);
     }
+    broker_stop(&s->broker, STOP_WAIT_US / 1000);
     worker_remove(s->store, "", NULL);
     supervisor_free(s);
 }

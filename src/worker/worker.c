@@ -1,13 +1,14 @@
-// The worker process. Two threads: this one works, the other is its pulse (worker/pulse.h). Each
-// has its own connection.
+// The worker process. Two threads: this one works, the other is its pulse (worker/pulse.h), which
+// has the line to the server. All it knows of the queue is what the server gives it, and all it may
+// write is its own folder.
 #include "worker/worker.h"
 
 #include "queue/job.h"
-#include "queue/lease.h"
 #include "queue/options.h"
 #include "store/names.h"
 #include "worker/inspect.h"
 #include "worker/limits.h"
+#include "worker/line.h"
 #include "worker/pulse.h"
 #include "worker/thumbnail.h"
 
@@ -21,16 +22,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define IDLE_POLL_US    100000
-#define IDLE_CLAIM_US   1000000 // also without a change: pauses end and disks get free by time
 #define THUMBNAIL_AT_US 1000000
-#define ENDING_TRIES    30
+#define KEY_SIZE        33
+
+// What the server gave; strings are those of its message. Contents are hashes, or NULL.
+struct task {
+    int64_t job;
+    int attempt;
+    const char *file; // what its files in the work folder are called, without the tail
+    const char *audio, *video, *mouth, *style;
+    const char *audio_name, *video_name, *mouth_name, *style_name, *output_name;
+    const char *options, *note;
+    double face_at[3];
+    // --- made of these
+    char *audio_path, *video_path, *mouth_path, *style_path, *output;
+};
 
 struct worker {
     const struct worker_params *params;
-    struct store *store;
+    char *folder; // work/ID
     struct pulse *pulse;
 
     struct engine engine;
@@ -58,10 +69,9 @@ static enum kb_code load_engine(struct worker *w, const char *model, enum precis
     if (w->loaded && same && w->precision == precision)
         return KB_OK;
     unload_engine(w);
-    CLEANUP(kb_freep) char *networks = path_join(w->params->data, "networks");
     struct engine_params ep = {.model = model,
                                .precision = precision,
-                               .cache_folder = networks,
+                               .cache_folder = w->folder,
                                .threads = w->params->threads,
                                .watch = {NULL, pulse_progress, w->pulse}};
     enum kb_code code = engine_load(&w->engine, &ep, err);
@@ -76,17 +86,17 @@ static enum kb_code load_engine(struct worker *w, const char *model, enum precis
     return KB_OK;
 }
 
-static enum kb_code hear_speech(struct worker *w, const struct job_claim *c, bool loudnorm,
+static enum kb_code hear_speech(struct worker *w, const struct task *t, bool loudnorm,
                                 struct kb_error *err)
 {
-    if (w->mel && strcmp(w->mel_sha256, c->audio_sha256) == 0 && w->mel_loudnorm == loudnorm)
+    if (w->mel && strcmp(w->mel_sha256, t->audio) == 0 && w->mel_loudnorm == loudnorm)
         return KB_OK;
     mel_free(&w->mel);
     const struct watch watch = {pulse_work(w->pulse), pulse_progress, w->pulse};
-    enum kb_code code = speech_hear(&w->mel, c->audio_path, c->audio_name, loudnorm, &watch, err);
+    enum kb_code code = speech_hear(&w->mel, t->audio_path, t->audio_name, loudnorm, &watch, err);
     if (code != KB_OK)
         return code;
-    snprintf(w->mel_sha256, sizeof(w->mel_sha256), "%s", c->audio_sha256);
+    snprintf(w->mel_sha256, sizeof(w->mel_sha256), "%s", t->audio);
     w->mel_loudnorm = loudnorm;
     return KB_OK;
 }
@@ -100,7 +110,7 @@ static int64_t longest_output_us(const struct dub_params *p)
     return p->duration_us > 0 ? KB_MIN(longest, p->duration_us) : longest;
 }
 
-static void blame_memory(struct worker *w, const struct job_claim *c, struct kb_error *why)
+static void blame_memory(struct worker *w, const struct task *t, struct kb_error *why)
 {
     char size[TEXT_SIZE_BYTES];
     int64_t limit = w->params->memory_bytes;
@@ -110,43 +120,57 @@ static void blame_memory(struct worker *w, const struct job_claim *c, struct kb_
     kb_fail(why, KB_NO_SPACE,
             _("'%s' needs more memory than the %s that one video may take; choose a smaller "
               "height in the options, or let who runs the server allow more (--memory)"),
-            c->video_name, text_size(size, limit));
+            t->video_name, text_size(size, limit));
 }
 
-static enum kb_code run_claimed(struct worker *w, const struct job_claim *c,
-                                struct dub_result *result, struct kb_error *err)
+// Under which name the server keeps the track of a content.
+static const char *key_of(const char *content, char ret[KEY_SIZE])
+{
+    snprintf(ret, KEY_SIZE, "%s", content ? content : "");
+    return content ? ret : NULL;
+}
+
+static enum kb_code run_task(struct worker *w, const struct task *t, struct dub_result *result,
+                             struct kb_error *err)
 {
     CLEANUP(batch_options_free) struct batch_options o = {0};
-    enum kb_code code = batch_options_parse(c->options, &o, err);
-    if (code == KB_OK && o.mouth_from && !c->mouth_path)
+    char keys[3][KEY_SIZE];
+    // A file that is nothing but work to read has the time that every job has.
+    limits_processor_time(w->params, 0);
+    enum kb_code code = batch_options_parse(t->options, &o, err);
+    if (code == KB_OK && o.mouth_from && !t->mouth_path)
         code = kb_fail(err, KB_NOT_FOUND,
                        _("the video that the option 'mouth_from' names is gone; make a new batch "
                          "with another one, or without"));
-    if (code == KB_OK && o.style_from && !c->style_path)
+    if (code == KB_OK && o.style_from && !t->style_path)
         code = kb_fail(err, KB_NOT_FOUND,
                        _("the video that the option 'style_from' names is gone; make a new batch "
                          "with another one, or without"));
     if (code == KB_OK)
         code = load_engine(w, o.model,
                            o.precision != PRECISION_AUTO ? o.precision : w->params->precision, err);
+    // From here on it reads what strangers gave; the broker believes less of it.
+    pulse_say(w->pulse, json_pack("{s:s}", "is", "loaded"));
     if (code == KB_OK)
-        code = hear_speech(w, c, o.dub.loudnorm, err);
+        code = hear_speech(w, t, o.dub.loudnorm, err);
     if (code != KB_OK)
         return code;
-    CLEANUP(kb_freep) char *tracks = path_join(w->params->data, "tracks");
     struct dub_params dub = o.dub;
-    dub.audio = c->audio_path;
-    dub.video = c->video_path;
-    dub.mouth_from = c->mouth_path;
-    dub.style_from = c->style_path;
-    dub.output = c->output;
-    if (c->face_at[0] >= 0) {
+    dub.audio = t->audio_path;
+    dub.video = t->video_path;
+    dub.mouth_from = t->mouth_path;
+    dub.style_from = t->style_path;
+    dub.output = t->output;
+    if (t->face_at[0] >= 0) {
         dub.face = FACE_AT;
-        memcpy(dub.face_at, c->face_at, sizeof(dub.face_at));
+        memcpy(dub.face_at, t->face_at, sizeof(dub.face_at));
     }
-    dub.note = c->note;
+    dub.note = t->note;
     dub.mel = w->mel;
-    dub.track_folder = tracks;
+    dub.track_folder = w->folder;
+    dub.video_key = key_of(t->video, keys[0]);
+    dub.mouth_key = key_of(t->mouth, keys[1]);
+    dub.style_key = key_of(t->style, keys[2]);
     dub.threads = w->params->threads;
     dub.watch = (struct watch){pulse_work(w->pulse), pulse_progress, w->pulse};
     CLEANUP(reader_close) struct reader *film = NULL;
@@ -161,136 +185,136 @@ static enum kb_code run_claimed(struct worker *w, const struct job_claim *c,
     return code;
 }
 
-// Ends the job in the database. A locked or full one is asked again for a while: the work is done,
-// and only its outcome is left to be written.
-static void end_job(struct worker *w, const struct job_claim *c, const struct dub_result *result,
-                    bool thumb, const struct kb_error *why)
+static json_t *tell_done(const struct dub_result *r, bool picture)
 {
-    struct kb_error err = {0};
-    enum kb_code code = KB_UNAVAILABLE;
-    for (int i = 0; i < ENDING_TRIES && (code == KB_UNAVAILABLE || code == KB_NO_SPACE); i++) {
-        if (i > 0)
-            sleep(1);
-        if (result)
-            code = job_done(w->store, c, result, thumb, &err);
-        else if (why)
-            code = job_failed(w->store, c, why, &err);
-        else
-            code = job_give_back(w->store, c, &err);
-    }
-    if (code != KB_OK)
-        log_error("%s", err.text);
-    if (code != KB_OK && result)
-        job_remove_output(w->store, c);
+    json_t *stages = json_array();
+    for (int i = 0; i < N_STAGES; i++)
+        json_array_append_new(stages, json_real(r->stage_s[i]));
+    return json_pack("{s:s, s:I, s:I, s:f, s:i, s:i, s:b, s:o}", "is", "done", "frames",
+                     (json_int_t)r->frames, "animated", (json_int_t)r->frames_animated, "seconds",
+                     r->seconds, "width", r->width, "height", r->height, "picture", (int)picture,
+                     "stages", stages);
 }
 
-static void finish_well(struct worker *w, const struct job_claim *c,
-                        const struct dub_result *result)
+static void finish_well(struct worker *w, const struct task *t, const struct dub_result *result)
 {
     struct kb_error ignored = {0};
-    CLEANUP(kb_freep) char *picture = result_beside(c->output, ".jpg");
+    CLEANUP(kb_freep) char *picture = result_beside(t->output, ".jpg");
     int64_t at = result->seconds > 1.5 ? THUMBNAIL_AT_US : 0;
-    bool thumb = thumbnail_of_video(c->output, at, picture, NULL, &ignored) == KB_OK;
+    bool thumb = thumbnail_of_video(t->output, at, picture, NULL, &ignored) == KB_OK;
     if (!thumb)
         log_warn("%s", ignored.text);
-    end_job(w, c, result, thumb, NULL);
-    log_info(_("'%s' is done: %.1f s of video, faces %.1f s, generating %.1f s"), c->video_name,
+    log_info(_("'%s' is done: %.1f s of video, faces %.1f s, generating %.1f s"), t->video_name,
              result->seconds, result->stage_s[STAGE_PREPROCESSING],
              result->stage_s[STAGE_GENERATING] + result->stage_s[STAGE_FINISHING]);
     for (enum stage i = STAGE_LOADING; i < N_STAGES; i++)
         log_debug("%s: %.3f s", stage_id(i), result->stage_s[i]);
+    pulse_say(w->pulse, tell_done(result, thumb));
 }
 
-static void run_job(struct worker *w, const struct job_claim *c)
+static void finish_badly(struct worker *w, const struct task *t, struct kb_error *why)
+{
+    blame_memory(w, t, why);
+    if (why->code == KB_CANCELLED)
+        log_info(_("'%s' is cancelled"), t->video_name);
+    else if (why->code == KB_BAD_INPUT ||
+             why->code == KB_NOT_FOUND) // the user's to mend, not the server's
+        log_warn("%s", why->text);
+    else
+        log_error("%s", why->text);
+    pulse_say(w->pulse, line_error("failed", why));
+}
+
+static void run_job(struct worker *w, const struct task *t)
 {
     struct dub_result result = {0};
     struct kb_error why = {0};
     bool lost;
-    log_set_job(c->job);
-    log_info(_("'%s' begins, attempt %d of %d"), c->video_name, c->attempt, JOB_MAX_ATTEMPTS);
-    log_debug("batch %lld, lease %llx, output %s, options %s", (long long)c->batch,
-              (unsigned long long)c->lease, path_name(c->output), c->options);
-    pulse_begin_job(w->pulse, c);
-    enum kb_code code = run_claimed(w, c, &result, &why);
+    log_info(_("'%s' begins, attempt %d of %d"), t->video_name, t->attempt, JOB_MAX_ATTEMPTS);
+    log_debug("output %s, options %s", t->output_name, t->options);
+    pulse_begin_job(w->pulse);
+    enum kb_code code = run_task(w, t, &result, &why);
     pulse_end_job(w->pulse, &lost);
     // Lower layers name a content's file; the user knows it by another name.
-    sentence_replace(&why, c->video_path, c->video_name);
-    sentence_replace(&why, c->audio_path, c->audio_name);
-    sentence_replace(&why, c->mouth_path, c->mouth_name);
-    sentence_replace(&why, c->style_path, c->style_name);
-    sentence_replace(&why, c->output, path_name(c->output));
+    sentence_replace(&why, t->video_path, t->video_name);
+    sentence_replace(&why, t->audio_path, t->audio_name);
+    sentence_replace(&why, t->mouth_path, t->mouth_name);
+    sentence_replace(&why, t->style_path, t->style_name);
+    sentence_replace(&why, t->output, t->output_name);
     if (lost) {
-        log_warn(_("'%s' was taken from this worker; nothing of it is kept"), c->video_name);
-        job_remove_output(w->store, c);
+        log_warn(_("'%s' was taken from this worker; nothing of it is kept"), t->video_name);
+        pulse_say(w->pulse, json_pack("{s:s}", "is", "back"));
     } else if (code == KB_OK) {
-        finish_well(w, c, &result);
+        finish_well(w, t, &result);
     } else if (code == KB_CANCELLED && cancel_requested(pulse_leave(w->pulse))) {
-        log_info(_("'%s' goes back into the queue"), c->video_name);
-        end_job(w, c, NULL, false, NULL);
+        log_info(_("'%s' goes back into the queue"), t->video_name);
+        pulse_say(w->pulse, json_pack("{s:s}", "is", "back"));
     } else {
-        blame_memory(w, c, &why);
-        code = why.code;
-        if (code == KB_CANCELLED)
-            log_info(_("'%s' is cancelled"), c->video_name);
-        else if (code == KB_BAD_INPUT ||
-                 code == KB_NOT_FOUND) // the user's to mend, not the server's
-            log_warn("%s", why.text);
-        else
-            log_error("%s", why.text);
-        end_job(w, c, NULL, false, &why);
+        finish_badly(w, t, &why);
     }
-    log_set_job(0);
     pulse_set_state(w->pulse, "idle");
 }
 
-static enum kb_code take_job(struct worker *w, struct kb_error *err)
+static char *content_path(const struct worker *w, const char *content)
 {
-    struct job_claim claim = {0};
-    enum kb_code code = job_claim(w->store, w->params->id, w->params->min_free_bytes, &claim, err);
-    if (code == KB_OK)
-        run_job(w, &claim);
-    job_claim_free(&claim);
-    return code;
+    return content ? kb_printf("%s/files/%s", w->params->data, content) : NULL;
 }
 
-static enum kb_code take_asset(struct worker *w, struct kb_error *err)
+static enum kb_code take_job(struct worker *w, const json_t *message, struct kb_error *err)
 {
+    struct task t = {0};
+    json_int_t job;
+    if (json_unpack((json_t *)message,
+                    "{s:I, s:i, s:s, s:s, s:s, s?:s, s?:s, s:s, s:s, s?:s, s?:s, s:s, s:s, s:s,"
+                    " s:[F, F, F]}",
+                    "job", &job, "attempt", &t.attempt, "file", &t.file, "audio", &t.audio, "video",
+                    &t.video, "mouth", &t.mouth, "style", &t.style, "audio_name", &t.audio_name,
+                    "video_name", &t.video_name, "mouth_name", &t.mouth_name, "style_name",
+                    &t.style_name, "output_name", &t.output_name, "options", &t.options, "note",
+                    &t.note, "face_at", &t.face_at[0], &t.face_at[1], &t.face_at[2]) != 0)
+        return kb_fail(err, KB_INTERNAL, "a job that makes no sense");
+    t.job = job;
+    t.audio_path = content_path(w, t.audio);
+    t.video_path = content_path(w, t.video);
+    t.mouth_path = content_path(w, t.mouth);
+    t.style_path = content_path(w, t.style);
+    t.output = kb_printf("%s/%s.mp4", w->folder, t.file);
+    run_job(w, &t);
+    free(t.audio_path);
+    free(t.video_path);
+    free(t.mouth_path);
+    free(t.style_path);
+    free(t.output);
+    return KB_OK;
+}
+
+static enum kb_code take_asset(struct worker *w, const json_t *message, struct kb_error *err)
+{
+    limits_processor_time(w->params, 0);
     pulse_begin_asset(w->pulse);
     enum kb_code code =
-        inspect_next(w->store, w->params->id, w->engine.faces, pulse_work(w->pulse), err);
+        inspect_asset(w->pulse, message, w->params->data, w->folder, w->engine.faces, err);
     pulse_end_asset(w->pulse);
     return code;
 }
 
-static void work_until_leaving(struct worker *w)
+static enum kb_code work_until_leaving(struct worker *w, struct kb_error *err)
 {
-    int64_t version = -1, looked_us = 0;
-    bool complained = false;
-    while (!cancel_requested(pulse_leave(w->pulse)) && !w->worn) {
-        int64_t now_version = store_data_version(w->store);
-        if (now_version == version && kb_now_us() - looked_us < IDLE_CLAIM_US) {
-            usleep(IDLE_POLL_US);
-            continue;
-        }
-        version = now_version;
-        looked_us = kb_now_us();
-        struct kb_error err = {0};
-        enum kb_code code = w->params->inspect ? take_asset(w, &err) : take_job(w, &err);
-        if (code == KB_OK) {
-            version = -1; // look for the next one at once
-        } else if (code != KB_EOF) {
-            if (!complained)
-                log_error("%s", err.text);
-            sleep(1);
-        }
-        complained = code != KB_OK && code != KB_EOF;
+    enum kb_code code = KB_OK;
+    while (code == KB_OK && !w->worn) {
+        json_auto_t *message = pulse_ask(w->pulse);
+        if (!message)
+            break;
+        code = w->params->inspect ? take_asset(w, message, err) : take_job(w, message, err);
     }
+    return code;
 }
 
 // --- the process
 
 static enum kb_code load_all(struct worker *w, struct kb_error *err)
 {
+    limits_processor_time(w->params, 0);
     if (w->params->inspect)
         return face_models_load(&w->engine.faces, err);
     return load_engine(w, NULL, w->params->precision, err);
@@ -298,25 +322,27 @@ static enum kb_code load_all(struct worker *w, struct kb_error *err)
 
 enum kb_code worker_run(const struct worker_params *p, struct kb_error *err)
 {
-    struct worker w = {.params = p};
+    struct worker w = {.params = p, .folder = work_folder(p)};
     enum kb_code code = limits_enter(p, err);
-    if (code == KB_OK)
-        code = store_open(&w.store, p->data, false, err);
     if (code == KB_OK)
         code = pulse_start(&w.pulse, p, err);
     if (code != KB_OK) {
-        store_close(&w.store);
+        free(w.folder);
         return code;
     }
+    log_send_to(pulse_log, w.pulse);
     code = load_all(&w, err);
     if (code == KB_OK) {
         pulse_set_state(w.pulse, "idle");
-        work_until_leaving(&w);
+        code = work_until_leaving(&w, err);
     }
+    if (code != KB_OK)
+        log_error("%s", err ? err->text : "?");
+    log_send_to(NULL, NULL);
     pulse_stop(&w.pulse);
     engine_free(&w.engine);
     mel_free(&w.mel);
     free(w.model);
-    store_close(&w.store);
+    free(w.folder);
     return code;
 }

@@ -32,7 +32,6 @@ static const char *in_folder(const char *name)
 static int tear_down(void **state)
 {
     log_close();
-    log_set_job(0);
     static const char *const names[] = {"log", "log.1", "log.2", "log.3", "log.4"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         unlink(in_folder(names[i]));
@@ -57,10 +56,8 @@ static void test_entries_come_back(void **state)
         struct kb_error err = {0};
         unlink(in_folder("log"));
         assert_ok(err, log_open(in_folder(""), "log", json, 0, &err));
-        log_set_source("w1");
-        log_set_job(12);
-        log_info("file '%s' is \"quoted\" \\ and has\na break", "视频.mp4");
-        log_set_job(0);
+        log_set_source("serve");
+        log_line_of("w1", 12, LOG_INFO, "file '视频.mp4' is \"quoted\" \\ and has\na break");
         log_warn("%s", "second");
         log_close();
 

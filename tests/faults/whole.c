@@ -237,7 +237,7 @@ bool world_settle(struct store *s, char why[WORLD_WHY])
     struct kb_error err = {0};
     const struct retention_params keep_all = {0};
     struct retention_report report;
-    enum kb_code code = sweep_worker_lost(s, "w1", "the worker is gone", &err);
+    enum kb_code code = sweep_worker_lost(s, "w1", "the worker is gone", false, &err);
     if (code == KB_OK)
         code = sweep_run(s, &(struct sweep_params){0}, &err);
     if (code == KB_OK)

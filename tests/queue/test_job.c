@@ -129,7 +129,7 @@ static void test_cancel(void **state)
     // Cancelled, then its worker dies or is told to stop: not repeated.
     c = claim(t, "w1");
     assert_ok(t->err, job_cancel(t->s, c.job, &t->err));
-    assert_ok(t->err, sweep_worker_lost(t->s, "w1", "the worker is gone", &t->err));
+    assert_ok(t->err, sweep_worker_lost(t->s, "w1", "the worker is gone", false, &t->err));
     assert_state(t, c.job, "cancelled");
     job_claim_free(&c);
     assert_ok(t->err, job_retry(t->s, 3, &t->err));

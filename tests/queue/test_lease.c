@@ -15,7 +15,7 @@
 static void claim_all(const char *folder, int to)
 {
     struct store *s = NULL;
-    struct job_claim c;
+    struct job_claim c = {0};
     if (store_open(&s, folder, false, NULL) != KB_OK)
         _exit(1);
     store_set_durable(s, false);
@@ -45,7 +45,7 @@ static void test_nothing(void **state)
     assert_fails(t->err, KB_NOT_FOUND, "no result", result_find(t->s, 7, &r, &t->err));
     assert_fails(t->err, KB_NOT_FOUND, "no result", result_json(t->s, 7, &text, &t->err));
     assert_fails(t->err, KB_NOT_FOUND, "no result", result_delete(t->s, 7, &t->err));
-    assert_ok(t->err, sweep_worker_lost(t->s, "w1", "gone", &t->err));
+    assert_ok(t->err, sweep_worker_lost(t->s, "w1", "gone", false, &t->err));
     assert_ok(t->err, sweep_run(t->s, &(struct sweep_params){0}, &t->err));
 }
 

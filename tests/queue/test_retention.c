@@ -406,7 +406,7 @@ static void test_links_and_lies(void **state)
     struct job_claim c = claim(t, "w1");
     assert_ok(t->err, store_exec(t->s, NULL, &t->err, "UPDATE job SET output = ? WHERE id = ?",
                                  "ti", stem, c.job));
-    assert_ok(t->err, sweep_worker_lost(t->s, "w1", NULL, &t->err));
+    assert_ok(t->err, sweep_worker_lost(t->s, "w1", NULL, false, &t->err));
     assert_true(file_exists(theirs));
     job_claim_free(&c);
 }

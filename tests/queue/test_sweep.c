@@ -158,16 +158,12 @@ static void test_late_with_one_name(void **state)
 static void test_hung(void **state)
 {
     struct queue_test *t = *state;
-    char stage[16] = "";
     add_batch(t, 2, 5);
     struct job_claim a = claim(t, "w1"), b = claim(t, "w2");
-    assert_int_equal(sweep_hung(t->s, "w1", 60000, stage), 0);
-    run_sql(t, "UPDATE job SET progressed_ms = progressed_ms - 61000 WHERE id = 1");
-    assert_int_equal(sweep_hung(t->s, "w2", 60000, stage), 0);
-    assert_int_equal(sweep_hung(t->s, "w1", 60000, stage), a.job);
-    assert_string_equal(stage, "loading");
-    assert_ok(t->err, sweep_worker_lost(t->s, "w1", "the worker stood still for 60 s", &t->err));
-    assert_ok(t->err, sweep_worker_lost(t->s, "w2", "the worker crashed (signal 11)", &t->err));
+    assert_ok(t->err,
+              sweep_worker_lost(t->s, "w1", "the worker stood still for 60 s", true, &t->err));
+    assert_ok(t->err,
+              sweep_worker_lost(t->s, "w2", "the worker crashed (signal 11)", false, &t->err));
     static const char *const wanted[][2] = {
         {"hung", "the worker stood still for 60 s while loading models; attempt 1 of 3"},
         {"crashed", "the worker crashed (signal 11) while loading models; attempt 1 of 3"}};
@@ -180,6 +176,41 @@ static void test_hung(void **state)
     }
     job_claim_free(&a);
     job_claim_free(&b);
+}
+
+// What a broker answers for is not the sweep's, however old its heartbeat is.
+static void test_held(void **state)
+{
+    struct queue_test *t = *state;
+    add_batch(t, 2, 5);
+    struct job_claim a = claim(t, "w1"), b = claim(t, "w2");
+    run_sql(t, "UPDATE job SET heartbeat_ms = 1");
+    const struct sweep_params p = {.held = &a.job, .n_held = 1};
+    assert_ok(t->err, sweep_run(t->s, &p, &t->err));
+    assert_state(t, a.job, "loading");
+    assert_state(t, b.job, "queued");
+    job_claim_free(&a);
+    job_claim_free(&b);
+}
+
+// A server that is gone costs no attempt, however often that happens.
+static void test_a_server_is_lost(void **state)
+{
+    struct queue_test *t = *state;
+    add_batch(t, 2, 5);
+    for (int i = 0; i <= JOB_MAX_ATTEMPTS; i++) {
+        struct job_claim a = claim(t, "w1"), b = claim(t, "w2");
+        if (i == JOB_MAX_ATTEMPTS)
+            assert_ok(t->err, job_cancel(t->s, b.job, &t->err));
+        CLEANUP(kb_freep) char *half = kb_printf("%s.part", a.output);
+        assert_true(file_exists(half));
+        assert_ok(t->err, sweep_server_lost(t->s, &t->err));
+        assert_false(file_exists(half));
+        job_claim_free(&a);
+        job_claim_free(&b);
+    }
+    assert_int_equal(ask(t, "SELECT attempts FROM job WHERE state = 'queued'"), 0);
+    assert_int_equal(ask(t, "SELECT count(*) FROM job WHERE state = 'cancelled'"), 1);
 }
 
 static void test_bad_files(void **state)
@@ -220,8 +251,14 @@ static void test_bad_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_killed), TEST(test_silent),    TEST(test_late), TEST(test_late_with_one_name),
-        TEST(test_hung),   TEST(test_bad_files),
+        TEST(test_killed),
+        TEST(test_silent),
+        TEST(test_late),
+        TEST(test_late_with_one_name),
+        TEST(test_hung),
+        TEST(test_held),
+        TEST(test_a_server_is_lost),
+        TEST(test_bad_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,9 +10,7 @@ static void a_log_is_read_from_its_end(void **state)
 {
     struct live *l = *state;
     log_warn("first mark");
-    log_set_job(7);
-    log_info("second mark");
-    log_set_job(0);
+    log_line_of("serve", 7, LOG_INFO, "second mark");
     log_info("口播 third mark");
 
     json_t *a = live_ask(l, 200, "GET", "/api/v1/logs?search=mark&lines=2", NULL);

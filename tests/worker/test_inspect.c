@@ -6,13 +6,57 @@
 #include "asset/asset.h"
 #include "face/models.h"
 #include "media/reader.h"
+#include "worker/broker.h"
 #include "worker/inspect.h"
+#include "worker/limits.h"
 
 #include <math.h>
 
 #define PHOTO "node_modules/@vladmandic/face-api/demo/sample6.jpg"
 
 static struct face_models *faces;
+static struct broker *broker; // of the server that the test is
+static struct pulse *pulse;   // and the inspector's side
+static struct worker_params params;
+static char *work;
+static int seat;
+
+static int setup(void **state)
+{
+    if (queue_setup(state) != 0)
+        return -1;
+    struct queue_test *t = *state;
+    assert_ok(t->err, broker_start(&broker, t->folder, 0, &t->err));
+    params = (struct worker_params){.data = t->folder, .id = "i1", .inspect = true};
+    seat = broker_seat(broker, "i1", true, &params.parent_fd, &t->err);
+    assert_true(seat >= 0);
+    work = work_folder(&params);
+    assert_ok(t->err, pulse_start(&pulse, &params, &t->err));
+    broker_begin(broker, seat, getpid());
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    pulse_stop(&pulse);
+    close(params.parent_fd);
+    broker_end(broker, seat, NULL, false);
+    broker_stop(&broker, 60000);
+    kb_freep(&work);
+    return queue_teardown(state);
+}
+
+// Looks at the next asset; when all is written down.
+static void inspect_next(struct queue_test *t)
+{
+    int64_t todo = ask(t, "SELECT count(*) FROM asset WHERE state IN ('new', 'making')");
+    json_t *message = pulse_ask(pulse);
+    assert_ok(t->err, inspect_asset(pulse, message, t->folder, work, faces, &t->err));
+    json_decref(message);
+    for (int i = 0; i < 60000 && ask(t, "SELECT count(*) FROM asset WHERE worker IS NOT NULL"); i++)
+        usleep(1000);
+    assert_true(todo > 0);
+}
 
 static int load_faces(void **state)
 {
@@ -57,10 +101,7 @@ static void add_and_inspect(struct queue_test *t, const char *name, const char *
 {
     struct asset_params p = {.name = name, .size_bytes = -1, .lang = "en"};
     assert_ok(t->err, asset_add_file(t->s, &p, path, id, &t->err));
-    enum kb_code code;
-    while ((code = inspect_next(t->s, "i1", faces, NULL, &t->err)) == KB_OK)
-        ;
-    assert_int_equal(code, KB_EOF);
+    inspect_next(t);
 }
 
 static json_t *shown(struct queue_test *t, const char *id)
@@ -258,8 +299,8 @@ static void test_a_text_becomes_a_speech(void **state)
     char id[33], bad[33];
     assert_ok(t->err, asset_create_speech(t->s, &p, "hello everybody", "en", id, &t->err));
     assert_ok(t->err, asset_create_speech(t->s, &p, "hello", "no-such-voice", bad, &t->err));
-    while (inspect_next(t->s, "i1", faces, NULL, &t->err) == KB_OK)
-        ;
+    while (ask(t, "SELECT count(*) FROM asset WHERE state IN ('new', 'making')"))
+        inspect_next(t);
     json_t *a = shown(t, id);
     assert_string_equal(string_at(a, "state"), "ready");
     assert_string_equal(string_at(a, "kind"), "audio");
@@ -273,7 +314,7 @@ static void test_a_text_becomes_a_speech(void **state)
 
 int main(void)
 {
-#define CASE(f) cmocka_unit_test_setup_teardown(f, queue_setup, queue_teardown)
+#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         CASE(test_sounds),
         CASE(test_gaps_are_told),

@@ -234,7 +234,7 @@ static const struct {
     bool needs_landlock;
 } cases[] = {
     {"rename inside", renames_inside, true, false},
-    {"read elsewhere", reads_elsewhere, true, false},
+    {"read elsewhere", reads_elsewhere, false, true},
     {"write to /dev/null", writes_nowhere, true, false},
     {"start a thread", starts_threads, true, false},
     {"write elsewhere", writes_elsewhere, false, true},
@@ -273,7 +273,7 @@ static int try_caged(size_t i)
     if (child == 0) {
         struct kb_error err = {0};
         char missing[200];
-        if (sandbox_enter(data, missing, &err) != KB_OK)
+        if (sandbox_enter(data, &(struct sandbox_paths){0}, missing, &err) != KB_OK)
             _exit(NO_CAGE);
         if (cases[i].needs_landlock && strstr(missing, "Landlock"))
             _exit(NO_LANDLOCK);
@@ -312,6 +312,8 @@ static void test_what_the_cage_lets_through(void **state)
 // Nobody who forgets a field lets a stranger's file out.
 static void test_a_worker_is_caged_unless_told(void **state)
 {
+    mkdir(join(data, "work"), 0700); // as the server does
+    mkdir(join(data, "work/w1"), 0700);
     for (int unconfined = 0; unconfined < 2; unconfined++) {
         pid_t child = fork();
         assert_true(child >= 0);

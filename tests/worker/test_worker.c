@@ -1,46 +1,53 @@
 // One worker process on a queue: it does what it should, and what it cannot do it says.
 #include "tests/worker/workers.h"
-#include "queue/job.h"
 
-#include <fcntl.h>
+#include "base/log.h"
+#include "queue/job.h"
+#include "queue/sweep.h"
+#include "worker/broker.h"
+
 #include <sys/wait.h>
 
-static int pid;      // the worker that runs, 0 = none
-static int pipe_end; // closing it tells the worker that the server is gone
+static struct broker *broker; // of the server that the test is
+static int seat, pid;         // of the worker that runs, 0 = none
 
 // Start koubo worker on the store with further options.
 static void start_worker(struct queue_test *t, const char *const *options)
 {
-    int ends[2];
+    int line;
     char *arguments[40] = {(char *)"koubo",     (char *)"worker", (char *)"--data",
                            t->folder,           (char *)"--id",   (char *)"w1",
                            (char *)"--threads", (char *)"1",      (char *)"--parent-fd",
                            (char *)"0"};
     for (int i = 0; options && options[i]; i++)
         arguments[10 + i] = (char *)options[i];
-    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_ok(t->err, log_open(t->folder, "logs/koubo.log", false, 0, &t->err));
+    assert_ok(t->err, broker_start(&broker, t->folder, 0, &t->err));
+    seat = broker_seat(broker, "w1", false, &line, &t->err);
+    assert_true(seat >= 0);
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        dup2(ends[0], STDIN_FILENO);
+        dup2(line, STDIN_FILENO);
         execv(getenv("KOUBO_PROGRAM"), arguments);
         _exit(127);
     }
-    close(ends[0]);
-    pipe_end = ends[1];
+    close(line);
+    broker_begin(broker, seat, pid);
 }
 
-// Close the pipe and wait; the worker's status and how long it took.
+// Tell it to end and wait; the worker's status and how long it took.
 static int end_worker(double *ret_seconds)
 {
     int64_t begin = kb_now_us();
-    if (pipe_end)
-        close(pipe_end);
-    pipe_end = 0;
+    broker_leave(broker);
     int status = program_wait(pid);
     pid = 0;
     if (ret_seconds)
         *ret_seconds = (double)(kb_now_us() - begin) / 1e6;
+    broker_end(broker, seat, NULL, false);
+    broker_stop(&broker, 60000);
+    log_close();
     return status;
 }
 
@@ -50,6 +57,7 @@ static int worker_teardown(void **state)
         kill(pid, SIGKILL);
         end_worker(NULL);
     }
+    broker_stop(&broker, 0);
     return queue_teardown(state);
 }
 
@@ -141,6 +149,23 @@ static void test_a_server_that_is_gone_gets_its_job_back(void **state)
     assert_no_leftovers(t);
 }
 
+// The server dies at once, and says nothing to anybody.
+static void test_a_server_that_was_killed_costs_no_attempt(void **state)
+{
+    struct queue_test *t = *state;
+    int64_t job = start_longest_job(t);
+    start_worker(t, NULL);
+    wait_for_state(t, job, "generating");
+    broker_stop(&broker, 0);
+    assert_int_equal(program_wait(pid), 0);
+    pid = 0;
+    assert_state(t, job, "generating");
+    assert_ok(t->err, sweep_server_lost(t->s, &t->err)); // the next one
+    assert_state(t, job, "queued");
+    assert_int_equal(ask(t, "SELECT attempts FROM job"), 0);
+    assert_int_equal(count_files(t, "results"), 0);
+}
+
 static void test_a_job_that_was_taken_away_is_left_alone(void **state)
 {
     struct queue_test *t = *state;
@@ -152,7 +177,8 @@ static void test_a_job_that_was_taken_away_is_left_alone(void **state)
     assert_int_equal(ask(t, "SELECT lease FROM job WHERE id = %lld", (long long)job), 12345);
     assert_state(t, job, "generating");
     assert_int_equal(end_worker(NULL), 0);
-    assert_no_leftovers(t);
+    assert_int_equal(count_files(t, "work"), 0);
+    assert_int_equal(count_files(t, "results"), 1); // the empty one that holds the other's name
 }
 
 // The database is locked by somebody for longer than the job takes: it goes on meanwhile.
@@ -201,6 +227,7 @@ int main(void)
         CASE(test_good_and_bad_videos),
         CASE(test_progress_is_told_and_cancelling_is_heard),
         CASE(test_a_server_that_is_gone_gets_its_job_back),
+        CASE(test_a_server_that_was_killed_costs_no_attempt),
         CASE(test_a_job_that_was_taken_away_is_left_alone),
         CASE(test_a_locked_database_does_not_stop_the_work),
         cmocka_unit_test(test_no_store_no_worker),

@@ -1,0 +1,442 @@
+// The broker's thread: it listens to all lines first, then writes down what it heard, then gives
+// out what is asked for. A database that cannot be reached ends the writing of this turn, never the
+// listening: who lives is seen to live.
+#include "worker/broker.h"
+
+#include "queue/sweep.h"
+#include "queue/worker.h"
+#include "worker/internal.h"
+
+#include "base/log.h"
+#include "store/patience.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define TURN_MS     100     // how often it is looked whether there is work
+#define LOOK_US     1000000 // also without a change: pauses end and disks get free by time
+#define AGAIN_US    500000  // after which what failed is tried again
+#define PATIENCE_MS 250     // that it waits for locks in a turn
+#define MESSAGES    500     // of one worker in a turn
+
+// What supervisor and broker tell each other of a seat.
+struct desk {
+    char worker[16];
+    bool inspect;
+    bool taken, fresh; // fresh: the broker has not seen it yet
+    bool ended, hung;
+    int pid, line;
+    const char *reason;
+    struct broker_look look;
+};
+
+struct broker {
+    char *data;
+    int64_t min_free_bytes;
+    int wake; // an eventfd
+    pthread_t thread;
+    // --- the thread's alone
+    struct store *store;
+    struct patience patience;
+    int64_t version, looked_us; // when it was last looked for work
+    bool complained, going;     // going: the workers were told to leave
+    int n_seats;                // that were ever taken
+    struct seat seats[BROKER_SEATS];
+
+    pthread_mutex_t lock;
+    // --- under lock, which is held for a moment only
+    bool leaving;
+    int64_t stop_us; // when to stop at the latest; 0 = not at all
+    int n_desks;
+    struct desk desks[BROKER_SEATS];
+};
+
+static void wake(struct broker *b)
+{
+    eventfd_write(b->wake, 1);
+}
+
+// Takes over what the supervisor said since the last turn.
+static void look_up(struct broker *b)
+{
+    pthread_mutex_lock(&b->lock);
+    b->going = b->leaving;
+    b->n_seats = b->n_desks;
+    for (int i = 0; i < b->n_desks; i++) {
+        struct desk *d = &b->desks[i];
+        struct seat *s = &b->seats[i];
+        if (d->fresh) {
+            *s = (struct seat){.inspect = d->inspect,
+                               .line = d->line,
+                               .clean = true,
+                               .state = "starting",
+                               .heard_us = kb_now_us()};
+            snprintf(s->worker, sizeof(s->worker), "%s", d->worker);
+            snprintf(s->folder, sizeof(s->folder), "work/%s", d->worker);
+            d->fresh = false;
+        }
+        s->taken = d->taken;
+        s->ended = d->ended;
+        s->hung = d->hung;
+        s->pid = d->pid;
+        s->reason = d->reason;
+    }
+    pthread_mutex_unlock(&b->lock);
+}
+
+// --- listening
+
+static void close_line(struct broker *b, struct seat *s)
+{
+    pthread_mutex_lock(&b->lock);
+    b->desks[s - b->seats].line = -1;
+    pthread_mutex_unlock(&b->lock);
+    close(s->line);
+    s->line = -1;
+}
+
+static void listen_to_seat(struct broker *b, struct seat *s)
+{
+    enum line_state state = LINE_MESSAGE;
+    for (int i = 0; i < MESSAGES && state == LINE_MESSAGE; i++) {
+        json_auto_t *message = NULL;
+        state = line_receive(s->line, &message);
+        if (state != LINE_MESSAGE)
+            break;
+        s->heard_us = kb_now_us();
+        if (seat_hear(s, message))
+            continue;
+        log_warn(_("worker %s said what makes no sense ('%.20s'): it is ended"), s->worker,
+                 line_is(message));
+        state = LINE_BAD;
+    }
+    s->bad = s->bad || state == LINE_BAD;
+    if (state == LINE_ENDED || state == LINE_BAD)
+        close_line(b, s);
+}
+
+static void listen_to_all(struct broker *b)
+{
+    for (int i = 0; i < b->n_seats; i++)
+        if (b->seats[i].taken && b->seats[i].line >= 0)
+            listen_to_seat(b, &b->seats[i]);
+    int64_t now = kb_now_us();
+    pthread_mutex_lock(&b->lock);
+    for (int i = 0; i < b->n_seats; i++) {
+        const struct seat *s = &b->seats[i];
+        struct broker_look *look = &b->desks[i].look;
+        if (b->desks[i].fresh)
+            continue;
+        *look = (struct broker_look){.starting = strcmp(s->state, "starting") == 0,
+                                     .bad = s->bad,
+                                     .silent_ms = (now - s->heard_us) / 1000};
+        if (s->has_job) {
+            look->job = s->claim.job;
+            look->stage = s->report.stage;
+            look->still_ms = s->ending ? 0 : (now - s->moved_us) / 1000;
+        }
+    }
+    pthread_mutex_unlock(&b->lock);
+}
+
+// Until somebody says something, or it is time to look for work.
+static void wait_for_something(struct broker *b)
+{
+    struct pollfd fds[BROKER_SEATS + 1] = {{.fd = b->wake, .events = POLLIN}};
+    nfds_t n = 1;
+    for (int i = 0; i < b->n_seats; i++)
+        if (b->seats[i].taken && b->seats[i].line >= 0)
+            fds[n++] = (struct pollfd){.fd = b->seats[i].line, .events = POLLIN};
+    if (poll(fds, n, TURN_MS) > 0 && fds[0].revents)
+        eventfd_read(b->wake, &(eventfd_t){0});
+}
+
+// --- writing down
+
+static void write_row(struct broker *b, struct seat *s)
+{
+    struct worker_row row = {.kind = s->inspect ? "inspect" : "generate",
+                             .pid = s->pid,
+                             .state = s->state,
+                             .model = s->model[0] ? s->model : NULL,
+                             .precision = s->precision[0] ? s->precision : NULL,
+                             .rss_bytes = s->rss_bytes};
+    snprintf(row.id, sizeof(row.id), "%s", s->worker);
+    if (worker_put(b->store, &row, NULL) == KB_OK) // else when it tells the next time
+        s->row_new = false;
+}
+
+// The process has ended, and all that it said is written.
+static enum kb_code lose(struct broker *b, struct seat *s, struct kb_error *err)
+{
+    enum kb_code code = KB_OK;
+    harvest_tracks(s, b->data);
+    if (s->inspect && s->reason && !b->going)
+        code = asset_worker_crashed(b->store, s->worker, err);
+    else if (s->inspect)
+        code = asset_worker_lost(b->store, s->worker, err);
+    else if (s->has_job && b->going)
+        code = job_give_back(b->store, &s->claim, err);
+    else
+        code = sweep_worker_lost(b->store, s->worker, s->reason, s->hung, err);
+    return code == KB_NOT_FOUND ? KB_OK : code;
+}
+
+static enum kb_code write_seat(struct broker *b, struct seat *s, struct kb_error *err)
+{
+    enum kb_code code = KB_OK;
+    if (s->has_job)
+        code = seat_write_job(s, b->store, err);
+    if (s->has_asset)
+        code = seat_write_asset(s, b->store, err);
+    if (code == KB_OK && s->row_new && !s->ended)
+        write_row(b, s);
+    if (code != KB_OK || !s->ended || s->line >= 0)
+        return code;
+    code = lose(b, s, err);
+    if (code != KB_OK)
+        return code;
+    seat_drop(s);
+    s->taken = false;
+    pthread_mutex_lock(&b->lock);
+    b->desks[s - b->seats].taken = false;
+    pthread_mutex_unlock(&b->lock);
+    return KB_OK;
+}
+
+static void write_all(struct broker *b)
+{
+    int64_t now = kb_now_us();
+    for (int i = 0; i < b->n_seats; i++) {
+        struct seat *s = &b->seats[i];
+        struct kb_error err = {0};
+        if (!s->taken || now < s->again_us)
+            continue;
+        enum kb_code code = write_seat(b, s, &err);
+        s->again_us = code == KB_OK ? 0 : kb_now_us() + AGAIN_US;
+        if (code != KB_OK && !s->complained)
+            log_warn(_("worker %s: %s; what became of its work is kept until then"), s->worker,
+                     err.text);
+        s->complained = code != KB_OK;
+        if (code == KB_UNAVAILABLE)
+            return; // nor can the others
+    }
+}
+
+// --- giving out
+
+static void give_to(struct broker *b, struct seat *s)
+{
+    struct kb_error err = {0};
+    enum kb_code code = s->inspect ? seat_give_asset(s, b->store, &err)
+                                   : seat_give_job(s, b->store, b->min_free_bytes, &err);
+    if (code != KB_OK && code != KB_EOF && !b->complained)
+        log_error("%s", err.text);
+    b->complained = code != KB_OK && code != KB_EOF;
+}
+
+static void give_all(struct broker *b)
+{
+    bool new_one = false, any = false;
+    for (int i = 0; i < b->n_seats; i++) {
+        const struct seat *s = &b->seats[i];
+        bool may = s->taken && s->asks && s->pid && !s->ended && !s->has_job && !s->has_asset;
+        any = any || may;
+        new_one = new_one || (may && s->heard_us > b->looked_us);
+    }
+    if (!any || b->going)
+        return;
+    int64_t version = store_data_version(b->store), now = kb_now_us();
+    if (!new_one && version == b->version && now - b->looked_us < LOOK_US)
+        return;
+    b->version = version;
+    b->looked_us = now;
+    for (int i = 0; i < b->n_seats; i++) {
+        struct seat *s = &b->seats[i];
+        if (s->taken && s->asks && s->pid && !s->ended && !s->has_job && !s->has_asset)
+            give_to(b, s);
+    }
+}
+
+// --- the thread
+
+// Is anybody still to be heard or written down? Not once it is time to stop.
+static bool goes_on(struct broker *b)
+{
+    pthread_mutex_lock(&b->lock);
+    bool on = b->stop_us == 0;
+    for (int i = 0; i < b->n_desks && !on; i++)
+        on = b->desks[i].taken && kb_now_us() < b->stop_us;
+    pthread_mutex_unlock(&b->lock);
+    return on;
+}
+
+static void *broker_run(void *opaque)
+{
+    struct broker *b = opaque;
+    while (goes_on(b)) {
+        wait_for_something(b);
+        look_up(b);
+        listen_to_all(b);
+        store_renew_patience(b->store);
+        write_all(b);
+        give_all(b);
+    }
+    return NULL;
+}
+
+static void broker_free(struct broker *b)
+{
+    for (int i = 0; i < b->n_seats; i++)
+        seat_drop(&b->seats[i]);
+    for (int i = 0; i < b->n_desks; i++)
+        if (b->desks[i].taken && b->desks[i].line >= 0)
+            close(b->desks[i].line);
+    store_close(&b->store);
+    pthread_mutex_destroy(&b->lock);
+    if (b->wake >= 0)
+        close(b->wake);
+    free(b->data);
+    free(b);
+}
+
+enum kb_code broker_start(struct broker **ret, const char *data, int64_t min_free_bytes,
+                          struct kb_error *err)
+{
+    struct broker *b = kb_alloc(sizeof(*b));
+    b->data = kb_strdup(data);
+    b->min_free_bytes = min_free_bytes;
+    b->version = -1;
+    pthread_mutex_init(&b->lock, NULL);
+    b->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    enum kb_code code = store_open(&b->store, data, false, err);
+    b->patience.budget_ms = PATIENCE_MS;
+    if (code == KB_OK)
+        store_set_patience(b->store, &b->patience);
+    int e = b->wake < 0 ? errno : 0;
+    if (code == KB_OK && e == 0)
+        e = pthread_create(&b->thread, NULL, broker_run, b);
+    if (code == KB_OK && e != 0)
+        code = kb_fail(err, KB_NO_SPACE, _("no thread can be started: %s"), kb_strerror(e));
+    if (code != KB_OK) {
+        broker_free(b);
+        return code;
+    }
+    *ret = b;
+    return KB_OK;
+}
+
+void broker_stop(struct broker **broker, int64_t wait_ms)
+{
+    struct broker *b = TAKE(*broker);
+    if (!b)
+        return;
+    pthread_mutex_lock(&b->lock);
+    b->stop_us = kb_now_us() + wait_ms * 1000 + 1;
+    pthread_mutex_unlock(&b->lock);
+    wake(b);
+    pthread_join(b->thread, NULL);
+    broker_free(b);
+}
+
+// --- what the supervisor asks
+
+int broker_seat(struct broker *b, const char *worker, bool inspect, int *ret_line,
+                struct kb_error *err)
+{
+    int ends[2];
+    char folder[32];
+    snprintf(folder, sizeof(folder), "work/%s", worker);
+    if (harvest_clear(b->data, folder, err) != KB_OK || line_pair(ends, err) != KB_OK)
+        return -1;
+    pthread_mutex_lock(&b->lock);
+    int i = 0;
+    while (i < b->n_desks && b->desks[i].taken)
+        i++;
+    if (i < BROKER_SEATS) {
+        struct desk *d = &b->desks[i];
+        *d = (struct desk){.inspect = inspect,
+                           .taken = true,
+                           .fresh = true,
+                           .line = ends[0],
+                           .look = {.starting = true}};
+        snprintf(d->worker, sizeof(d->worker), "%s", worker);
+        b->n_desks = KB_MAX(b->n_desks, i + 1);
+    }
+    pthread_mutex_unlock(&b->lock);
+    if (i == BROKER_SEATS) {
+        close(ends[0]);
+        close(ends[1]);
+        kb_fail(err, KB_NO_SPACE, "all %d seats are taken", BROKER_SEATS);
+        return -1;
+    }
+    *ret_line = ends[1];
+    return i;
+}
+
+void broker_begin(struct broker *b, int seat, int pid)
+{
+    struct desk *d = &b->desks[seat];
+    pthread_mutex_lock(&b->lock);
+    d->pid = pid;
+    d->ended = pid == 0;
+    pthread_mutex_unlock(&b->lock);
+    wake(b);
+}
+
+void broker_end(struct broker *b, int seat, const char *reason, bool hung)
+{
+    struct desk *d = &b->desks[seat];
+    pthread_mutex_lock(&b->lock);
+    d->ended = true;
+    d->reason = reason;
+    d->hung = hung;
+    pthread_mutex_unlock(&b->lock);
+    wake(b);
+}
+
+bool broker_is_seated(struct broker *b, int seat)
+{
+    pthread_mutex_lock(&b->lock);
+    bool taken = b->desks[seat].taken;
+    pthread_mutex_unlock(&b->lock);
+    return taken;
+}
+
+// A worker hears the end of the line when the other direction is shut; its own stays open.
+void broker_leave(struct broker *b)
+{
+    pthread_mutex_lock(&b->lock);
+    b->leaving = true;
+    for (int i = 0; i < b->n_desks; i++)
+        if (b->desks[i].taken && b->desks[i].line >= 0)
+            shutdown(b->desks[i].line, SHUT_WR);
+    pthread_mutex_unlock(&b->lock);
+    wake(b);
+}
+
+void broker_look(struct broker *b, int seat, struct broker_look *ret)
+{
+    pthread_mutex_lock(&b->lock);
+    *ret = b->desks[seat].look;
+    pthread_mutex_unlock(&b->lock);
+}
+
+int broker_jobs(struct broker *b, int64_t ret[BROKER_SEATS])
+{
+    int n = 0;
+    pthread_mutex_lock(&b->lock);
+    for (int i = 0; i < b->n_desks; i++)
+        if (b->desks[i].taken && b->desks[i].look.job)
+            ret[n++] = b->desks[i].look.job;
+    pthread_mutex_unlock(&b->lock);
+    return n;
+}

@@ -1,0 +1,205 @@
+// What lies in a worker's folder, and where it goes. The worker may write there while this is done,
+// and rename and remove as it likes, but make no links; so each thing is taken by its name, which
+// is the server's, and is taken only if it is a regular file that has no other name.
+#include "worker/internal.h"
+
+#include "base/beneath.h"
+#include "base/cache.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "queue/options.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define KEY_DIGITS 32 // of the hash that a track or a network is called after
+
+static const char *const track_tails[] = {".kbt", "-deep.kbt", ".kbs"};
+
+static bool has_key(const char *name)
+{
+    return strspn(name, "0123456789abcdef") >= KEY_DIGITS;
+}
+
+// --- the folder
+
+enum kb_code harvest_clear(const char *data, const char *folder, struct kb_error *err)
+{
+    DIR *d = beneath_make_dirs(data, folder, 0700) ? beneath_list(data, folder) : NULL;
+    if (!d)
+        return kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT,
+                       _("the folder '%s/%s' of a worker cannot be made: %s"), data, folder,
+                       beneath_reason(errno));
+    for (struct dirent *e; (e = readdir(d));)
+        if (has_key(e->d_name) && e->d_type != DT_DIR) // all that workers make is called so
+            unlinkat(dirfd(d), e->d_name, 0);
+    closedir(d);
+    return KB_OK;
+}
+
+static void lend(const struct seat *s, const char *data, const char *cache, const char *name)
+{
+    CLEANUP(kb_freep) char *from = kb_printf("%s/%s", cache, name);
+    CLEANUP(kb_freep) char *to = kb_printf("%s/%s/%s", data, s->folder, name);
+    CLEANUP(kb_freep) char *target = kb_printf("../../%s", from);
+    int fd = beneath_open(data, from, O_RDONLY, 0);
+    if (fd < 0)
+        return;
+    futimens(fd, NULL); // the last used goes last
+    close(fd);
+    if (symlink(target, to) != 0 && errno != EEXIST)
+        return; // it is made anew
+}
+
+void harvest_lend(const struct seat *s, const char *data)
+{
+    const char *films[] = {s->claim.video_sha256, s->claim.mouth_sha256, s->claim.style_sha256};
+    for (size_t i = 0; i < ARRAY_LEN(films); i++)
+        for (size_t k = 0; *films[i] && k < ARRAY_LEN(track_tails); k++) {
+            CLEANUP(kb_freep)
+            char *name = kb_printf("%.*s%s", KEY_DIGITS, films[i], track_tails[k]);
+            lend(s, data, "tracks", name);
+        }
+    DIR *d = beneath_list(data, "networks");
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (has_key(e->d_name) && !text_ends(e->d_name, ".part"))
+            lend(s, data, "networks", e->d_name);
+    if (d)
+        closedir(d);
+}
+
+// --- moving
+
+static char *made_by(const struct seat *s, const char *tail)
+{
+    return kb_printf("%s/%s%s", s->folder, s->file, tail);
+}
+
+// The size of a file of the worker's alone, else -1.
+static int64_t own_size(const char *data, const char *path)
+{
+    struct stat st;
+    return beneath_stat(data, path, &st) && S_ISREG(st.st_mode) && st.st_nlink == 1
+               ? (int64_t)st.st_size
+               : -1;
+}
+
+// Onto another disk: under the part's name until it is whole.
+static bool copy(const char *data, const char *from, const char *to)
+{
+    CLEANUP(kb_freep) char *part = file_part_path(to, 0);
+    struct stat st;
+    int in = beneath_open(data, from, O_RDONLY, 0);
+    int out = in >= 0 ? beneath_open(data, part, O_WRONLY | O_CREAT | O_TRUNC, 0600) : -1;
+    bool ok =
+        out >= 0 && fstat(in, &st) == 0 && file_copy(out, in, st.st_size, NULL) && fsync(out) == 0;
+    int number = errno;
+    if (in >= 0)
+        close(in);
+    if (out >= 0)
+        close(out);
+    ok = ok && beneath_rename(data, part, to);
+    number = ok ? 0 : number ? number : errno;
+    if (ok)
+        beneath_unlink(data, from);
+    else if (out >= 0)
+        beneath_unlink(data, part);
+    errno = number;
+    return ok;
+}
+
+// over: what may be there already goes. Folders that somebody removed are made anew.
+static bool move(const char *data, const char *from, const char *to, bool over)
+{
+    for (int i = 0; i < 2; i++) {
+        bool linked = !over && beneath_link(data, from, to);
+        if (linked)
+            return beneath_unlink(data, from);
+        if (!over && errno == EEXIST)
+            return false;
+        if (errno != ENOENT && errno != EXDEV && !over) // a disk that knows no second names
+            over = true;
+        if (over && beneath_rename(data, from, to))
+            return true;
+        if (errno == EXDEV)
+            return copy(data, from, to);
+        CLEANUP(kb_freep) char *folder = path_folder(to);
+        if (errno != ENOENT || !beneath_make_dirs(data, folder, 0700))
+            return false;
+    }
+    return false;
+}
+
+enum kb_code harvest_result(struct seat *s, const char *data, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *from = made_by(s, ".mp4");
+    CLEANUP(kb_freep) char *to = path_join("results", s->claim.output_name);
+    CLEANUP(kb_freep) char *folder = path_folder(to);
+    CLEANUP(kb_freep) char *part = file_part_path(to, 0);
+    CLEANUP(kb_freep) char *picture = kb_printf("%.*s.jpg", (int)strlen(to) - 4, to);
+    if (own_size(data, from) <= 0)
+        return kb_fail(err, KB_INTERNAL, _("the result '%s' of job %lld is not there"),
+                       s->claim.output_name, (long long)s->claim.job);
+    if (!move(data, from, to, false))
+        return kb_fail(err, errno == ENOSPC || errno == EDQUOT ? KB_NO_SPACE : KB_INTERNAL,
+                       _("the result '%s' cannot be moved to its place: %s"), s->claim.output_name,
+                       beneath_reason(errno));
+    beneath_unlink(data, part);
+    s->picture = s->picture && harvest_picture(s, data, picture);
+    beneath_sync(data, folder);
+    return KB_OK;
+}
+
+bool harvest_picture(const struct seat *s, const char *data, const char *to)
+{
+    CLEANUP(kb_freep) char *from = made_by(s, ".jpg");
+    return own_size(data, from) > 0 && move(data, from, to, true);
+}
+
+void harvest_tracks(const struct seat *s, const char *data)
+{
+    const char *films[] = {s->claim.video_sha256, s->claim.mouth_sha256, s->claim.style_sha256};
+    for (size_t i = 0; s->has_job && i < ARRAY_LEN(films); i++)
+        for (size_t k = 0; *films[i] && k < ARRAY_LEN(track_tails); k++) {
+            CLEANUP(kb_freep)
+            char *from = kb_printf("%s/%.*s%s", s->folder, KEY_DIGITS, films[i], track_tails[k]);
+            CLEANUP(kb_freep)
+            char *to = kb_printf("tracks/%.*s%s", KEY_DIGITS, films[i], track_tails[k]);
+            if (own_size(data, from) > 0)
+                move(data, from, to, true);
+        }
+}
+
+// A packed network is used as it stands by every worker that loads the model, so it is taken only
+// from a process that nobody's file can have taken over yet, and only of the model it was given.
+void harvest_networks(const struct seat *s, const char *data)
+{
+    CLEANUP(batch_options_free) struct batch_options o = {0};
+    char hash[KEY_DIGITS + 1];
+    if (batch_options_parse(s->claim.options, &o, NULL) != KB_OK || !o.model)
+        return;
+    DIR *d = beneath_list(data, s->folder);
+    bool hashed = false, any = false;
+    for (struct dirent *e; d && (e = readdir(d));) {
+        CLEANUP(kb_freep) char *from = path_join(s->folder, e->d_name);
+        CLEANUP(kb_freep) char *to = path_join("networks", e->d_name);
+        if (!has_key(e->d_name) || !text_ends(e->d_name, ".kbp") || own_size(data, from) <= 0)
+            continue;
+        hashed = hashed || file_hash(hash, o.model, NULL) == KB_OK;
+        if (hashed && strncmp(e->d_name, hash, KEY_DIGITS) == 0 && move(data, from, to, true)) {
+            lend(s, data, "networks", e->d_name);
+            any = true;
+        }
+    }
+    if (d)
+        closedir(d);
+    CLEANUP(kb_freep) char *networks = path_join(data, "networks");
+    if (any)
+        cache_trim(networks, ".kbp", cache_limit());
+}

@@ -1,0 +1,91 @@
+// What the files of the broker share: a seat, that is, a worker as the server sees it.
+// All of it from the broker's thread.
+#ifndef WORKER_INTERNAL_H
+#define WORKER_INTERNAL_H
+
+#include "asset/claim.h"
+#include "queue/lease.h"
+#include "worker/broker.h"
+#include "worker/line.h"
+
+#define FILE_STEM 32 // digits of the name that a worker gives what it makes
+
+enum ending { NOT_ENDED, ENDED_WELL, ENDED_BADLY, ENDED_LATER, ENDED_BACK };
+
+struct seat {
+    // As the supervisor said (struct desk).
+    char worker[16], folder[32]; // "w1", "work/w1" below the data folder
+    bool inspect;
+    bool taken, ended, hung;
+    int pid;            // 0: not known yet
+    const char *reason; // why the process ended
+
+    int line;    // -1: closed
+    bool bad;    // it said what makes no sense, and is not listened to any more
+    bool clean;  // it has read nothing yet that a user gave
+    bool loaded; // its last word as one that had not
+    bool asks;   // for work
+    bool complained;
+    int64_t heard_us, again_us; // when it was last heard, and when what failed is tried again
+    int64_t lines_us;           // since when its lines of the log are counted
+    int n_lines;
+
+    // Its row.
+    bool row_new;
+    char state[16], model[128], precision[16];
+    int64_t rss_bytes;
+
+    // What it is at. file: how its files in the folder are called, without tail.
+    char file[FILE_STEM + 1];
+    bool has_job, has_asset, told; // told: that it is to stop
+    struct job_claim claim;
+    struct asset asset;
+    struct job_report report;
+    bool report_new;
+    int64_t moved_us;
+    double progress; // of the looking at an asset; < 0: told
+
+    // How that ended, as long as it is not written down.
+    enum ending ending;
+    bool moved; // the result has its name
+    struct dub_result result;
+    bool picture;
+    struct kb_error why;
+    char kind[8], codec[65], warnings[8][24];
+    struct asset_facts facts; // its pointers are set when it is written
+    uint8_t peaks[400];
+    bool spoken;
+};
+
+// A message of that worker's, about what it has. False: it makes no sense.
+bool seat_hear(struct seat *s, const json_t *message);
+bool seat_hear_job(struct seat *s, const char *is, const json_t *message);
+bool seat_hear_asset(struct seat *s, const char *is, const json_t *message);
+
+// Write down what was heard. KB_UNAVAILABLE: the database cannot be reached now, it is tried again.
+enum kb_code seat_write_job(struct seat *s, struct store *store, struct kb_error *err);
+enum kb_code seat_write_asset(struct seat *s, struct store *store, struct kb_error *err);
+// The next one, if there is one: KB_EOF.
+enum kb_code seat_give_job(struct seat *s, struct store *store, int64_t min_free_bytes,
+                           struct kb_error *err);
+enum kb_code seat_give_asset(struct seat *s, struct store *store, struct kb_error *err);
+// It was written down, or is somebody else's.
+void seat_drop(struct seat *s);
+
+// --- the worker's folder (harvest.c). data: the data folder
+
+// Make it, or take out of it what a worker left there.
+enum kb_code harvest_clear(const char *data, const char *folder, struct kb_error *err);
+// What the next job may read of the caches lies there, too: links, by the server alone.
+void harvest_lend(const struct seat *s, const char *data);
+// The result goes to its place below results/, whose folders are made anew if they are gone.
+// KB_NO_SPACE; KB_INTERNAL: it is not there, or no file of the worker's alone.
+enum kb_code harvest_result(struct seat *s, const char *data, struct kb_error *err);
+// A picture, to a path below the data folder. False: there is none.
+bool harvest_picture(const struct seat *s, const char *data, const char *to);
+// Tracks of the job's films, and styles.
+void harvest_tracks(const struct seat *s, const char *data);
+// The packed network of the job's model, from a worker that is clean.
+void harvest_networks(const struct seat *s, const char *data);
+
+#endif

@@ -1,0 +1,214 @@
+// A worker's job: what it says of it, and what is written down.
+#include "worker/internal.h"
+
+#include "base/beneath.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/sentence.h"
+#include "store/sql.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MOST_FRAMES  (INT64_C(1) << 40)
+#define MOST_SECONDS 1e8
+#define MOST_PIXELS  65536 // of a side
+
+static bool in(double value, double low, double high)
+{
+    return isfinite(value) && value >= low && value <= high;
+}
+
+// --- hearing
+
+static bool hear_at(struct seat *s, const json_t *m)
+{
+    int stage;
+    json_int_t done, total;
+    double fps;
+    if (json_unpack_ex((json_t *)m, NULL, JSON_STRICT, "{s:s, s:i, s:I, s:I, s:F}", "is",
+                       &(const char *){0}, "stage", &stage, "done", &done, "total", &total, "fps",
+                       &fps) != 0 ||
+        stage < 0 || stage >= N_STAGES || done < 0 || done > MOST_FRAMES || total < 0 ||
+        total > MOST_FRAMES || !in(fps, 0, 1e6))
+        return false;
+    if ((enum stage)stage != s->report.stage || done != s->report.done)
+        s->moved_us = kb_now_us();
+    s->report = (struct job_report){(enum stage)stage, done, total, fps};
+    s->report_new = true;
+    return true;
+}
+
+static bool hear_done(struct seat *s, const json_t *m)
+{
+    struct dub_result *r = &s->result;
+    json_int_t frames, animated;
+    int picture;
+    double *stages = r->stage_s;
+    _Static_assert(N_STAGES == 5, "as many as are read here");
+    if (json_unpack_ex((json_t *)m, NULL, JSON_STRICT,
+                       "{s:s, s:I, s:I, s:F, s:i, s:i, s:b, s:[F, F, F, F, F]}", "is",
+                       &(const char *){0}, "frames", &frames, "animated", &animated, "seconds",
+                       &r->seconds, "width", &r->width, "height", &r->height, "picture", &picture,
+                       "stages", &stages[0], &stages[1], &stages[2], &stages[3], &stages[4]) != 0 ||
+        frames < 1 || frames > MOST_FRAMES || animated < 0 || animated > frames ||
+        !in(r->seconds, 0, MOST_SECONDS) || !in(r->width, 1, MOST_PIXELS) ||
+        !in(r->height, 1, MOST_PIXELS))
+        return false;
+    for (int i = 0; i < N_STAGES; i++)
+        if (!in(stages[i], 0, MOST_SECONDS))
+            return false;
+    r->frames = frames;
+    r->frames_animated = animated;
+    s->picture = picture;
+    s->ending = ENDED_WELL;
+    return true;
+}
+
+bool seat_hear_job(struct seat *s, const char *is, const json_t *m)
+{
+    if (strcmp(is, "at") == 0)
+        return hear_at(s, m);
+    if (strcmp(is, "done") == 0)
+        return hear_done(s, m);
+    if (strcmp(is, "loaded") == 0)
+        s->loaded = true;
+    else if (strcmp(is, "back") == 0)
+        s->ending = ENDED_BACK;
+    else if (strcmp(is, "failed") == 0 && line_read_error(m, &s->why))
+        s->ending = ENDED_BADLY;
+    else
+        return false;
+    return true;
+}
+
+// --- writing
+
+// A content that somebody took out of the folder. True: *why says whose it was.
+static bool is_gone(struct seat *s, struct store *store, struct kb_error *why)
+{
+    const struct job_claim *c = &s->claim;
+    const char *contents[] = {c->audio_sha256, c->video_sha256, c->mouth_sha256, c->style_sha256};
+    const char *names[] = {c->audio_name, c->video_name, c->mouth_name, c->style_name};
+    for (size_t i = 0; i < ARRAY_LEN(contents); i++) {
+        CLEANUP(kb_freep) char *path = kb_printf("files/%s", contents[i]);
+        struct stat st;
+        if (!*contents[i] || beneath_stat(store->folder, path, &st) || errno != ENOENT)
+            continue;
+        *why = (struct kb_error){0};
+        kb_fail(why, KB_NOT_FOUND, _("the upload of '%s' is gone: upload it again"), names[i]);
+        asset_content_gone(store, contents[i], why, NULL); // else the next job finds it
+        return true;
+    }
+    return false;
+}
+
+static enum kb_code write_report(struct seat *s, struct store *store, struct kb_error *err)
+{
+    bool cancel = false;
+    store_set_durable(store, false);
+    enum kb_code code = job_report(store, &s->claim, &s->report, &cancel, err);
+    store_set_durable(store, true);
+    if (code != KB_OK && code != KB_NOT_FOUND)
+        return code;
+    s->report_new = false;
+    bool lost = code == KB_NOT_FOUND;
+    if ((lost || cancel) && !s->told) {
+        line_send(s->line, true, json_pack("{s:s}", "is", lost ? "lost" : "cancel"));
+        s->told = true;
+    }
+    return KB_OK;
+}
+
+static enum kb_code write_done(struct seat *s, struct store *store, struct kb_error *err)
+{
+    enum kb_code code = s->moved ? KB_OK : harvest_result(s, store->folder, err);
+    if (code != KB_OK)
+        return code;
+    s->moved = true;
+    return job_done(store, &s->claim, &s->result, s->picture, err);
+}
+
+static enum kb_code write_ending(struct seat *s, struct store *store, struct kb_error *err)
+{
+    if (s->ending == ENDED_WELL)
+        return write_done(s, store, err);
+    if (s->ending == ENDED_BACK)
+        return job_give_back(store, &s->claim, err);
+    if (s->why.code != KB_CANCELLED)
+        is_gone(s, store, &s->why);
+    return job_failed(store, &s->claim, &s->why, err);
+}
+
+enum kb_code seat_write_job(struct seat *s, struct store *store, struct kb_error *err)
+{
+    if (s->loaded && s->clean) {
+        harvest_networks(s, store->folder);
+        s->clean = false;
+    }
+    if (!s->ending)
+        return s->report_new ? write_report(s, store, err) : KB_OK;
+    harvest_tracks(s, store->folder);
+    enum kb_code code = write_ending(s, store, err);
+    if (code == KB_UNAVAILABLE || code == KB_NO_SPACE)
+        return code;
+    if (code != KB_OK && s->ending == ENDED_WELL && code != KB_NOT_FOUND) { // it is not there
+        s->ending = ENDED_BADLY;
+        s->why = *err;
+        job_remove_output(store, &s->claim);
+        return seat_write_job(s, store, err);
+    }
+    if (code != KB_OK && code != KB_NOT_FOUND)
+        log_error("%s", err->text);
+    if (code != KB_OK) // somebody else's by now
+        job_remove_output(store, &s->claim);
+    harvest_clear(store->folder, s->folder, NULL);
+    seat_drop(s);
+    return KB_OK;
+}
+
+// --- giving
+
+static const char *content_or_null(const char *sha256)
+{
+    return *sha256 ? sha256 : NULL;
+}
+
+static bool send_job(struct seat *s)
+{
+    const struct job_claim *c = &s->claim;
+    json_t *m = json_pack(
+        "{s:s, s:I, s:i, s:s, s:s, s:s, s:s*, s:s*, s:s, s:s, s:s*, s:s*, s:s, s:s, s:s,"
+        " s:[f, f, f]}",
+        "is", "job", "job", (json_int_t)c->job, "attempt", c->attempt, "file", s->file, "audio",
+        c->audio_sha256, "video", c->video_sha256, "mouth", content_or_null(c->mouth_sha256),
+        "style", content_or_null(c->style_sha256), "audio_name", c->audio_name, "video_name",
+        c->video_name, "mouth_name", c->mouth_name, "style_name", c->style_name, "output_name",
+        path_name(c->output_name), "options", c->options, "note", c->note, "face_at", c->face_at[0],
+        c->face_at[1], c->face_at[2]);
+    return line_send(s->line, true, m);
+}
+
+enum kb_code seat_give_job(struct seat *s, struct store *store, int64_t min_free_bytes,
+                           struct kb_error *err)
+{
+    s->claim = (struct job_claim){.pid = s->pid};
+    enum kb_code code = job_claim(store, s->worker, min_free_bytes, &s->claim, err);
+    if (code != KB_OK)
+        return code;
+    s->has_job = true;
+    s->report = (struct job_report){.stage = STAGE_LOADING};
+    s->moved_us = kb_now_us();
+    kb_random_hex(s->file, FILE_STEM);
+    if (is_gone(s, store, &s->why)) {
+        s->ending = ENDED_BADLY;
+        return seat_write_job(s, store, err);
+    }
+    s->asks = false;
+    harvest_lend(s, store->folder);
+    if (!send_job(s))
+        s->ending = ENDED_BACK; // it is gone, or what it is to do is too much to say
+    return KB_OK;
+}
