@@ -37,8 +37,13 @@ enum line_state line_receive(int fd, json_t **ret)
     CLEANUP(kb_freep) char *buffer = n <= LINE_BYTES ? malloc((size_t)n) : NULL;
     if (!buffer || recv(fd, buffer, (size_t)n, MSG_DONTWAIT) != n)
         return LINE_BAD;
-    *ret = json_loadb(buffer, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
-    return json_is_object(*ret) ? LINE_MESSAGE : (json_decref(*ret), LINE_BAD);
+    json_t *message = json_loadb(buffer, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
+    if (!json_is_object(message)) {
+        json_decref(message);
+        return LINE_BAD;
+    }
+    *ret = message;
+    return LINE_MESSAGE;
 }
 
 const char *line_is(const json_t *message)
