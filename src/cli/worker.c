@@ -146,7 +146,8 @@ static pid_t start_worker(int argc, char **argv, int line)
     const char *more[] = {"--lang", kb_language_name(kb_language_process()), "--parent-fd", "0"};
     CLEANUP(kb_freep) char **all = kb_alloc((size_t)argc * sizeof(*all) + sizeof(more) + 16);
     all[0] = (char *)"koubo";
-    memcpy(all + 1, argv, (size_t)argc * sizeof(*all));
+    all[1] = (char *)"worker";
+    memcpy(all + 2, argv + 1, (size_t)(argc - 1) * sizeof(*all));
     memcpy(all + 1 + argc, more, sizeof(more));
     pid_t pid = fork();
     if (pid != 0)

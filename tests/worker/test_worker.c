@@ -200,6 +200,43 @@ static void test_a_locked_database_does_not_stop_the_work(void **state)
     assert_no_leftovers(t);
 }
 
+// Started by hand it is its own server; Ctrl-C gives the job back.
+static void test_by_hand(void **state)
+{
+    struct queue_test *t = *state;
+    int64_t job = start_job(t, "speech.wav", speech), long_job = start_longest_job(t);
+    const char *const arguments[] = {"worker", "--data", t->folder, "--threads", "1", NULL};
+    int out, by_hand = program_start(arguments, &out);
+    wait_for_state(t, job, "done");
+    wait_for_state(t, long_job, "generating");
+    assert_true(ask(t, "SELECT worker_pid FROM job WHERE id = %lld", (long long)long_job) !=
+                by_hand); // the one that reads users' files has no database
+    kill(by_hand, SIGINT);
+    assert_int_equal(program_wait(by_hand), 0);
+    close(out);
+    assert_state(t, long_job, "queued");
+    assert_int_equal(ask(t, "SELECT attempts FROM job WHERE id = %lld", (long long)long_job), 0);
+    assert_int_equal(count_files(t, "work"), 0);
+}
+
+// From its start on, not only once its job has been looked at.
+static void test_processor_time_is_limited(void **state)
+{
+    struct queue_test *t = *state;
+    start_worker(t, NULL);
+    WAIT_FOR(t, "SELECT count(*) FROM worker WHERE id = 'w1' AND state = 'idle'");
+    CLEANUP(kb_freep) char *path = kb_printf("/proc/%d/limits", pid);
+    char line[200];
+    long seconds = 0;
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f))
+        sscanf(line, "Max cpu time %ld", &seconds);
+    fclose(f);
+    assert_true(seconds >= 600 && seconds < 1200);
+    assert_int_equal(end_worker(NULL), 0);
+}
+
 static void test_no_store_no_worker(void **state)
 {
     static const struct {
@@ -230,6 +267,8 @@ int main(void)
         CASE(test_a_server_that_was_killed_costs_no_attempt),
         CASE(test_a_job_that_was_taken_away_is_left_alone),
         CASE(test_a_locked_database_does_not_stop_the_work),
+        CASE(test_by_hand),
+        CASE(test_processor_time_is_limited),
         cmocka_unit_test(test_no_store_no_worker),
     };
     return cmocka_run_group_tests_name("worker/worker", tests, make_materials, folder_teardown);
