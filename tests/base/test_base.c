@@ -176,7 +176,7 @@ static void test_files(void **state)
     assert_ok(err, file_make_dirs(nested, &err));
     assert_true(file_is_dir(nested));
     assert_ok(err, file_check_writable(path, 0, &err));
-    assert_fails(err, KB_NO_SPACE, "MB are free", file_check_writable(path, INT64_MAX, &err));
+    assert_fails(err, KB_NO_SPACE, "B are free", file_check_writable(path, INT64_MAX, &err));
     assert_fails(err, KB_BAD_INPUT, "is a folder", file_check_writable(nested, 0, &err));
     assert_fails(err, KB_NOT_FOUND, "does not exist",
                  file_check_writable("/no/such/f.mp4", 0, &err));
