@@ -307,6 +307,7 @@ static void test_caches(void **state)
 
     // The next job with that film may read it, and cannot write it through what is lent.
     run_sql(t, "UPDATE job SET state = 'queued', attempts = 0");
+    run_sql(t, "UPDATE batch SET ended_ms = NULL");
     free(stem);
     stem = take(t, &w, "w1", "job");
     char target[300];
