@@ -134,7 +134,16 @@ static void print_salvaged(const struct salvage_report *r)
         printf("%s\n", _("  perhaps more: what cannot be read does not tell how many there were"));
 }
 
-static void print_rescue(const struct restore_options *o, const struct rescue_report *r)
+static bool has_lost(const struct salvage_report *r)
+{
+    int64_t n = r->n_bad;
+    for (int i = 0; i < r->n_tables; i++)
+        n += r->tables[i].n_lost;
+    return n > 0;
+}
+
+static void print_rescue(const struct restore_options *o, const char *folder,
+                         const struct rescue_report *r)
 {
     bool only = o->rescue.dry_run;
     if (o->common.quiet)
@@ -151,6 +160,10 @@ static void print_rescue(const struct restore_options *o, const struct rescue_re
                             : _("nothing is left of the database: an empty one was made"));
     if (r->way == RESCUE_SALVAGE)
         print_salvaged(&r->salvaged);
+    if (r->way == RESCUE_SALVAGE && has_lost(&r->salvaged) && backup_last_ms(folder))
+        printf("%s\n",
+               _("what is lost may stand in a backup, which lacks what came after it: koubo "
+                 "restore --list"));
     if (r->kept)
         printf(_("the one before is kept: backups/%s\n"), r->kept);
 }
@@ -194,7 +207,7 @@ static int run(struct restore_options *o)
     enum kb_code code = rescue_database(folder, &o->rescue, &report, &err);
     if (code != KB_OK)
         return cli_report(code, &err);
-    print_rescue(o, &report);
+    print_rescue(o, folder, &report);
     // Only the new database would know which results it lacks.
     if (o->rescue.dry_run && (report.way != RESCUE_NOTHING || o->rescue.adopt))
         return EXIT_OK;

@@ -21,7 +21,8 @@
 #define SPARE_BYTES  (16LL << 20) // that a backup leaves free besides
 #define KEEP_DAILY   7
 #define KEEP_SCHEMAS 3
-#define DATE_LENGTH  17 // "2026-11-27_180501"
+#define PART         "backup.part" // one is made at a time
+#define DATE_LENGTH  17            // "2026-11-27_180501"
 
 // --- names
 
@@ -71,16 +72,28 @@ char *backup_name(const char *folder, const char *why, int64_t time_ms)
     }
 }
 
+// What root makes in a user's folder (sudo koubo restore) is the user's, whose server shall read
+// it.
+static void give_to_owner(const char *path)
+{
+    CLEANUP(kb_freep) char *folder = path_folder(path);
+    struct stat st;
+    if (geteuid() == 0 && stat(folder, &st) == 0 && st.st_uid != 0 &&
+        lchown(path, st.st_uid, st.st_gid) != 0)
+        errno = 0; // then it is root's, and whoever cannot open it says so
+}
+
 enum kb_code backup_make_folder(const char *folder, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *path = path_join(folder, BACKUP_FOLDER);
-    struct stat st;
-    if (mkdir(path, 0700) == 0 || (errno == EEXIST && lstat(path, &st) == 0 && S_ISDIR(st.st_mode)))
+    if (beneath_make_dirs(folder, BACKUP_FOLDER, 0700)) {
+        give_to_owner(path);
         return KB_OK;
+    }
     return kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT,
                    _("cannot create the folder '%s': %s; check the disk and the permissions of the "
                      "folder above it"),
-                   path, kb_strerror(errno));
+                   path, beneath_reason(errno));
 }
 
 // --- a copy
@@ -162,6 +175,7 @@ enum kb_code database_make_file(const char *path, struct kb_error *err)
                        _("cannot write '%s': %s; check the disk and the permissions of its folder"),
                        path, kb_strerror(errno));
     close(fd);
+    give_to_owner(path);
     return KB_OK;
 }
 
@@ -316,7 +330,7 @@ enum kb_code backup_make(const char *folder, const char *why, const struct cance
 {
     CLEANUP(kb_freep) char *database = path_join(folder, DATABASE_NAME);
     CLEANUP(kb_freep) char *backups = path_join(folder, BACKUP_FOLDER);
-    CLEANUP(kb_freep) char *part = path_join(backups, "backup.part"); // one at a time
+    CLEANUP(kb_freep) char *part = path_join(backups, PART);
     enum kb_code code = backup_make_folder(folder, err);
     if (code == KB_OK)
         code = check_space(database, backups, err);
@@ -325,12 +339,14 @@ enum kb_code backup_make(const char *folder, const char *why, const struct cance
     if (code != KB_OK)
         return code;
     CLEANUP(kb_freep) char *name = backup_name(folder, why, kb_wall_ms());
-    CLEANUP(kb_freep) char *path = path_join(backups, name);
-    if (rename(part, path) != 0 || !beneath_sync(folder, BACKUP_FOLDER)) {
-        code = kb_fail(err, KB_BAD_INPUT,
+    CLEANUP(kb_freep) char *whole = path_join(BACKUP_FOLDER, name);
+    if (!beneath_rename(folder, BACKUP_FOLDER "/" PART, whole) ||
+        !beneath_sync(folder, BACKUP_FOLDER)) {
+        code = kb_fail(err, errno == ENOSPC || errno == EDQUOT ? KB_NO_SPACE : KB_BAD_INPUT,
                        _("cannot write '%s': %s; check the disk and the permissions of its folder"),
-                       path, kb_strerror(errno));
+                       part, beneath_reason(errno));
         unlink(part);
+        beneath_unlink(folder, whole); // its name may not be on the disk
         return code;
     }
     prune(folder, why);

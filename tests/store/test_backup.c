@@ -58,6 +58,20 @@ static void test_make(void **state)
     assert_true(all->size_bytes == st.st_size && all->size_bytes > 10000);
 }
 
+// Made by root in a user's folder, a backup is the user's.
+static void test_whose(void **state)
+{
+    struct queue_test *t = *state;
+    struct stat st;
+    CLEANUP(kb_freep) char *name = NULL;
+    if (geteuid() != 0 || chown(t->folder, 1234, 1234) != 0)
+        SKIP_TEST("only root can give files away");
+    assert_ok(t->err, backup_make(t->folder, "daily", NULL, &name, &t->err));
+    CLEANUP(kb_freep) char *path = path_of(t, name);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_uid, 1234);
+}
+
 static void test_how_many(void **state)
 {
     struct queue_test *t = *state;
@@ -219,6 +233,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_make, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(test_whose, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_how_many, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_while_others_write, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_no_space, queue_setup, queue_teardown),
