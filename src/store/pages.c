@@ -26,6 +26,7 @@ struct pages {
     uint8_t *known;  // of each page
     uint32_t *stack; // of pages_walk()
     char *payload;   // of the last record
+    bool lacked_memory;
 };
 
 // --- numbers, most significant byte first
@@ -250,6 +251,11 @@ int64_t pages_version(const struct pages *p)
     return p->headed ? (int32_t)get_32(get_page(p, 1) + 60) : -1;
 }
 
+bool pages_lacked_memory(const struct pages *p)
+{
+    return p->lacked_memory;
+}
+
 bool pages_is_spoken_for(const struct pages *p, uint32_t page)
 {
     return page < 1 || page > p->n || (p->known[page] & (KNOWN_FREE | KNOWN_PIECE));
@@ -350,8 +356,10 @@ static const uint8_t *gather(struct pages *p, bool table, const uint8_t *cell, s
     if (local == payload)
         return cell;
     char *grown = realloc(p->payload, payload);
-    if (!grown)
+    if (!grown) {
+        p->lacked_memory = true;
         return NULL;
+    }
     p->payload = grown;
     memcpy(p->payload, cell, local);
     return add_pieces(p, get_32(cell + local), local, payload) ? (const uint8_t *)p->payload : NULL;

@@ -40,6 +40,9 @@ uint32_t pages_count(const struct pages *p); // they are numbered from 1
 // Of the first page: PRAGMA user_version; -1: there is none.
 int64_t pages_version(const struct pages *p);
 
+// A row was passed over because there was no memory for it, not because it is damaged.
+bool pages_lacked_memory(const struct pages *p);
+
 // By its first byte. Of a page that holds no rows, that is chance.
 enum page_kind pages_kind(const struct pages *p, uint32_t page);
 // Is it on the list of free ones, or a piece of a long row that was read?

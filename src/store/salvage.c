@@ -66,7 +66,7 @@ struct salvage {
     uint8_t *accepted; // of each page: a row of it was taken over
     int64_t n_counted; // cells of an index
     bool fits;         // all rows of a page so far
-    bool disk_is_full;
+    bool failed;
     int64_t n_bad;
 };
 
@@ -256,8 +256,12 @@ static void take(void *opaque, const struct record *r)
 {
     struct salvage *s = opaque;
     struct table *t = s->at;
-    if (!row_fits(t, r) || !prepare(s, t, r->n)) {
+    if (!row_fits(t, r)) {
         t->n_left_out++;
+        return;
+    }
+    if (s->failed || !prepare(s, t, r->n)) {
+        s->failed = true;
         return;
     }
     for (int i = 0; i < r->n; i++)
@@ -270,7 +274,7 @@ static void take(void *opaque, const struct record *r)
     sqlite3_clear_bindings(t->insert);
     s->accepted[r->page] = 1;
     if (result == SQLITE_FULL || result == SQLITE_IOERR || result == SQLITE_NOMEM)
-        s->disk_is_full = true;
+        s->failed = true;
     else if (result != SQLITE_DONE || sqlite3_changes(s->db) == 0)
         t->n_left_out++;
 }
@@ -467,7 +471,9 @@ static enum kb_code salvage(struct salvage *s, const char *from, const char *to,
         return kb_no_memory(err);
     take_by_schema(s, &ret->headless);
     take_from_anywhere(s);
-    if (s->disk_is_full)
+    if (pages_lacked_memory(s->pages))
+        return kb_no_memory(err);
+    if (s->failed)
         return refuse(s, to, err);
     code = run(s, to, mend, err);
     if (code == KB_OK)
