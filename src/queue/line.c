@@ -295,10 +295,11 @@ static enum kb_code list_ended(struct store *s, const char *state, int64_t offse
 
 // What is looked for by batch or text: all that fits is looked at.
 #define FITS(scope)                                                                                \
-    " FROM job j JOIN batch b ON b.id = j.batch WHERE " scope " (?2 IS NULL OR j.state = ?2"       \
+    " FROM job j WHERE " scope " (?2 IS NULL OR j.state = ?2"                                      \
     "  OR (?2 = 'running' AND j.state IN " JOB_STATES_RUNNING ")"                                  \
     "  OR (?2 = 'unfinished' AND j.state NOT IN " JOB_STATES_ENDED "))"                            \
-    " AND (?3 IS NULL OR j.name LIKE ?3 ESCAPE '\\' OR b.name LIKE ?3 ESCAPE '\\')"
+    " AND (?3 IS NULL OR j.name LIKE ?3 ESCAPE '\\'"                                               \
+    "  OR j.batch IN (SELECT id FROM batch WHERE name LIKE ?3 ESCAPE '\\'))"
 #define OF_BATCH "j.batch = ?1 AND"
 #define OF_ALL   "?1 = 0 AND"
 #define FOUND(scope)                                                                               \

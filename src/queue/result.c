@@ -18,43 +18,56 @@
 
 // Where a batch is named its jobs are looked at, else the results in the order that is wanted, by
 // an index for each key: a page costs what lies before it. The plus keeps the others from an index
-// of the dates. The batch is looked up only for its name.
-#define OF_BATCH "j.batch = ?1"
-#define OF_ALL   "?1 = 0"
-#define CHOSEN(scope, date)                                                                        \
-    " FROM job j WHERE j.result IS NOT NULL AND " scope " AND " date " >= ?3 AND " date            \
-    " < ?4 AND (?2 IS NULL OR j.result_name LIKE ?2 ESCAPE '\\' OR j.name LIKE ?2 ESCAPE '\\'"     \
-    "  OR j.batch IN (SELECT id FROM batch WHERE name LIKE ?2 ESCAPE '\\'"                         \
-    "   OR audio_name LIKE ?2 ESCAPE '\\'))"
+// of the dates. A search looks at all of them, once, in an index that has the texts; the batch is
+// looked up only for its name.
+#define CHOSEN(from, date)                                                                         \
+    " FROM job j" from " j.result IS NOT NULL AND " date " >= ?3 AND " date " < ?4"
+#define OF_ALL   " WHERE ?1 = 0 AND ?2 IS NULL AND"
+#define OF_BATCH " WHERE j.batch = ?1 AND ?2 IS NULL AND"
+#define OF_TEXT                                                                                    \
+    " INDEXED BY job_result_text WHERE (?1 = 0 OR j.batch = ?1)"                                   \
+    " AND (j.result_name LIKE ?2 ESCAPE '\\' OR j.name LIKE ?2 ESCAPE '\\' OR j.batch IN"          \
+    "  (SELECT id FROM batch WHERE name LIKE ?2 ESCAPE '\\' OR audio_name LIKE ?2 ESCAPE '\\'))"   \
+    " AND"
 #define TYPES "itii"
-#define PAGE(scope, date, key, down)                                                               \
-    "SELECT j.id" CHOSEN(scope, date) " ORDER BY " key down ", j.id" down " LIMIT ?5 OFFSET ?6"
+#define PAGE(from, date, key, down)                                                                \
+    "SELECT j.id" CHOSEN(from, date) " ORDER BY " key down ", j.id" down " LIMIT ?5 OFFSET ?6"
+#define BOTH(from, date, key)                                                                      \
+    {                                                                                              \
+        PAGE(from, date, key, " DESC"), PAGE(from, date, key, "")                                  \
+    }
 #define PAGES(date, key)                                                                           \
     {                                                                                              \
-        {PAGE(OF_ALL, date, key, " DESC"), PAGE(OF_ALL, date, key, "")},                           \
-        {                                                                                          \
-            PAGE(OF_BATCH, "+j.ended_ms", key, " DESC"), PAGE(OF_BATCH, "+j.ended_ms", key, "")    \
-        }                                                                                          \
+        BOTH(OF_ALL, date, key), BOTH(OF_BATCH, "+j.ended_ms", key),                               \
+            BOTH(OF_TEXT, "j.ended_ms", key)                                                       \
     }
 
 static const struct order {
     const char *name;
-    const char *pages[2][2]; // of all, of a batch; the largest first, the smallest first
+    const char *pages[3][2]; // of all, of a batch, with a text; the largest first, the smallest
 } orders[] = {
     {"created", PAGES("j.ended_ms", "j.ended_ms")},
     {"name", PAGES("+j.ended_ms", "lower(j.result_name)")},
     {"size", PAGES("+j.ended_ms", "j.result_size")},
     {"duration", PAGES("+j.ended_ms", "j.result_ms")},
 };
-static const char total_all[] = "SELECT count(*)" CHOSEN(OF_ALL, "j.ended_ms");
-static const char total_batch[] = "SELECT count(*)" CHOSEN(OF_BATCH, "+j.ended_ms");
 
 static const char *page_of(const struct result_filter *f)
 {
     size_t i = 0;
     while (f->sort && i < ARRAY_LEN(orders) - 1 && strcmp(orders[i].name, f->sort) != 0)
         i++;
-    return orders[i].pages[f->batch != 0][f->ascending];
+    return orders[i].pages[f->search ? 2 : f->batch != 0][f->ascending];
+}
+
+static const char *total_of(const struct result_filter *f)
+{
+    if (f->batch)
+        return "SELECT count(*)" CHOSEN(OF_BATCH, "+j.ended_ms");
+    if (f->since_ms > 0 || f->until_ms > 0)
+        return "SELECT count(*)" CHOSEN(OF_ALL, "j.ended_ms");
+    return "SELECT CAST(total(results) AS INTEGER) FROM batch_sum WHERE ?1 = 0 AND ?2 IS NULL"
+           " AND ?3 <= ?4";
 }
 
 static int64_t until(const struct result_filter *f)
@@ -63,20 +76,6 @@ static int64_t until(const struct result_filter *f)
 }
 
 #define RESULT_JSON "SELECT json FROM result_json WHERE id = ?"
-
-enum kb_code result_list_json(struct store *s, const struct result_filter *f, struct text *ret,
-                              struct kb_error *err)
-{
-    const struct store_page page = {
-        .page = page_of(f),
-        .total = f->batch ? total_batch : total_all,
-        .one = RESULT_JSON,
-        .offset = f->offset,
-        .limit = f->limit,
-    };
-    CLEANUP(kb_freep) char *like = store_like(f->search);
-    return store_page_json(s, &page, ret, err, TYPES, f->batch, like, f->since_ms, until(f));
-}
 
 enum kb_code result_ids(struct store *s, const struct result_filter *f, int64_t **ret, int *ret_n,
                         struct kb_error *err)
@@ -116,6 +115,44 @@ enum kb_code result_json(struct store *s, int64_t job, struct text *ret, struct 
     if (code == KB_OK)
         store_add_column(ret, q, 0);
     return code == KB_EOF ? no_result(job, err) : code;
+}
+
+// One look at all of them tells the page and how many there are.
+static enum kb_code add_found(struct store *s, const struct result_filter *f, struct text *ret,
+                              struct kb_error *err)
+{
+    CLEANUP(kb_freep) int64_t *ids = NULL;
+    struct result_filter all = *f;
+    int64_t rev = 0;
+    int n = 0, first = KB_MAX(f->offset, 0);
+    all.limit = 0;
+    enum kb_code code = store_query_int(s, &rev, err, "SELECT rev FROM clock", "");
+    if (code == KB_OK)
+        code = result_ids(s, &all, &ids, &n, err);
+    text_addf(ret, "{\"total\":%d,\"rev\":%lld,\"items\":[", n, (long long)rev);
+    for (int i = first; code == KB_OK && i < n && i - first < store_limit(f->limit); i++) {
+        text_add(ret, i > first ? "," : "");
+        code = result_json(s, ids[i], ret, err);
+    }
+    text_add(ret, "]}");
+    return code;
+}
+
+enum kb_code result_list_json(struct store *s, const struct result_filter *f, struct text *ret,
+                              struct kb_error *err)
+{
+    if (f->search) {
+        enum kb_code code = store_begin_read(s, err);
+        return code == KB_OK ? store_end(s, add_found(s, f, ret, err), err) : code;
+    }
+    const struct store_page page = {
+        .page = page_of(f),
+        .total = total_of(f),
+        .one = RESULT_JSON,
+        .offset = f->offset,
+        .limit = f->limit,
+    };
+    return store_page_json(s, &page, ret, err, TYPES, f->batch, NULL, f->since_ms, until(f));
 }
 
 // Below the data folder: the picture of a result, whose name is below results/. A new string.

@@ -78,6 +78,8 @@ const char store_schema_4[] =
     "CREATE INDEX job_disk ON job(id) WHERE waiting = 'disk';"
     // The history, the newest first; and results in the orders that they are shown in.
     "CREATE INDEX job_ended ON job(state, ended_ms DESC) WHERE ended_ms IS NOT NULL;"
+    "CREATE INDEX job_result_text ON job(ended_ms, result_name, name, batch)"
+    " WHERE result IS NOT NULL;" // for a search, which looks at all of them
     "CREATE INDEX job_result_name ON job(lower(result_name)) WHERE result IS NOT NULL;"
     "CREATE INDEX job_result_size ON job(result_size) WHERE result IS NOT NULL;"
     "CREATE INDEX job_result_ms ON job(result_ms) WHERE result IS NOT NULL;";

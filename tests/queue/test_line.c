@@ -181,6 +181,7 @@ static void an_older_database_is_counted(void **state)
                      "DROP TRIGGER batch_sum_delete; DROP TRIGGER batch_sum_update;"
                      "DROP INDEX job_queued; DROP INDEX job_retry; DROP INDEX job_disk;"
                      "DROP INDEX job_ended; DROP INDEX job_result_name;"
+                     "DROP INDEX job_result_text;"
                      "DROP INDEX job_result_size; DROP INDEX job_result_ms;"
                      "DROP TRIGGER job_update;"
                      "CREATE TRIGGER job_update AFTER UPDATE ON job BEGIN SELECT 1; END;"
