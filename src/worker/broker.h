@@ -42,12 +42,13 @@ void broker_leave(struct broker *b);
 
 // What is known of a worker; times are those before the lines were last looked at.
 struct broker_look {
-    bool starting;     // its model is being loaded for the first time
-    bool bad;          // it said what makes no sense: it is to be killed
-    int64_t job;       // 0: none, or it has nothing to do with it any more
-    enum stage stage;  // of the job
-    int64_t still_ms;  // since the job last moved
-    int64_t silent_ms; // since anything was heard
+    bool starting;       // its model is being loaded for the first time
+    bool bad;            // it said what makes no sense: it is to be killed
+    int64_t job;         // 0: none, or it has nothing to do with it any more
+    enum stage stage;    // of the job
+    int64_t done, total; // its frames in that stage
+    int64_t still_ms;    // since the job last moved
+    int64_t silent_ms;   // since anything was heard
 };
 void broker_look(struct broker *b, int seat, struct broker_look *ret);
 

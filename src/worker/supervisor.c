@@ -10,6 +10,7 @@
 #include "queue/worker.h"
 #include "store/store.h"
 #include "worker/broker.h"
+#include "worker/hang.h"
 
 #include "base/log.h"
 #include "base/proc.h"
@@ -251,11 +252,12 @@ static const char *hangs_in(const struct supervisor *s, const struct slot *slot,
                             const struct broker_look *look)
 {
     int64_t limit = s->params.hang_ms, age = kb_now_us() - slot->started_us;
-    if (look->job && look->still_ms > limit)
+    if (look->job && look->still_ms > hang_still_ms(limit, look->stage, look->done, look->total))
         return stage_id(look->stage);
     if (look->starting && age > HANG_MS * 1000LL)
         return "starting"; // models come from a slow disk at times, however patient jobs are
-    return look->silent_ms > limit ? "silent" : NULL;
+    // Until it is there a slow disk may hold it up: the program itself is read from one, too.
+    return look->silent_ms > (look->starting ? limit : hang_silent_ms(limit)) ? "silent" : NULL;
 }
 
 static void end_bad(struct supervisor *s, struct slot *slot)
@@ -269,7 +271,8 @@ static void end_bad(struct supervisor *s, struct slot *slot)
     slot->hung = where != NULL && kb_now_us() >= s->patient_until_us;
     if (slot->hung)
         log_warn(_("worker %s made no progress for %lld s (%s): it is ended and started again"),
-                 slot->id, (long long)s->params.hang_ms / 1000, where);
+                 slot->id, (long long)KB_MAX(look.silent_ms, look.job ? look.still_ms : 0) / 1000,
+                 where);
     if (slot->hung || slot->bad)
         kill(slot->pid, SIGKILL);
 }

@@ -1,0 +1,36 @@
+// How long a worker may stand still, by what it is at.
+#include "tests/test.h"
+
+#include "worker/hang.h"
+
+static void test_limits(void **state)
+{
+    static const struct {
+        int64_t hang_ms, silent_ms;
+    } table[] = {
+        {60000, 20000},       // as it comes
+        {5000, 5000},         // a shorter one is not made longer
+        {20000, 20000},       //
+        {30000, 20000},       //
+        {90000, 30000},       //
+        {86400000, 28800000}, // of who looks at a worker in the debugger
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        int64_t hang = table[i].hang_ms, quick = table[i].silent_ms;
+        assert_int_equal(hang_silent_ms(hang), quick);
+        for (enum stage stage = STAGE_LOADING; stage < N_STAGES; stage++) {
+            bool faces = stage == STAGE_PREPROCESSING;
+            assert_int_equal(hang_still_ms(hang, stage, 0, 100), hang);   // a long film is opened
+            assert_int_equal(hang_still_ms(hang, stage, 0, 0), hang);     // how long is not known
+            assert_int_equal(hang_still_ms(hang, stage, 50, 0), hang);    //
+            assert_int_equal(hang_still_ms(hang, stage, 100, 100), hang); // all is put together
+            assert_int_equal(hang_still_ms(hang, stage, 50, 100), faces ? quick : hang);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_limits)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
