@@ -1,12 +1,15 @@
 // The cage, from inside: each case is a child that enters it and tries something.
 #include "tests/test.h"
 
+#include "base/file.h"
+#include "base/place.h"
 #include "worker/limits.h"
 #include "worker/sandbox.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/landlock.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
@@ -332,6 +335,77 @@ static void test_a_worker_is_caged_unless_told(void **state)
     rmdir(join(data, "work"));
 }
 
+// What of the data folder a worker reaches: its own folder to write in, what users gave and the
+// caches to read, and nothing else.
+static const struct {
+    const char *name;
+    bool reads, writes;
+} places[] = {
+    {"work/w1/a.mp4", true, true},
+    {"files/a", true, false},
+    {"tracks/a.kbt", true, false},
+    {"networks/a.kbp", true, false},
+    {"koubo.db", false, false},
+    {"koubo.db-wal", false, false},
+    {"id", false, false},
+    {"lock", false, false},
+    {"results/1_a/a.mp4", false, false},
+    {"logs/koubo.log", false, false},
+    {"uploads/a.part", false, false},
+    {"thumbs/a.jpg", false, false},
+    {"backups/a.db", false, false},
+    {"work/w2/a.mp4", false, false},
+};
+
+// 0: as the table says, else the row, from 1 (100 more: of writing).
+static int try_places(void)
+{
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        int fd = open(join(data, places[i].name), O_RDONLY);
+        if ((fd >= 0) != places[i].reads)
+            return (int)i + 1;
+        fd = open(join(data, places[i].name), O_WRONLY);
+        CLEANUP(kb_freep) char *made = kb_printf("%s/%s.new", data, places[i].name);
+        int fresh = open(made, O_WRONLY | O_CREAT | O_EXCL, 0600);
+        bool moved = rename(join(data, "work/w1/a.mp4"), made) == 0;
+        if (moved)
+            rename(made, join(data, "work/w1/a.mp4"));
+        if ((fd >= 0) != places[i].writes || (fresh >= 0) != places[i].writes ||
+            moved != places[i].writes)
+            return (int)i + 101;
+    }
+    return 0;
+}
+
+static void test_what_of_the_data_folder_is_reached(void **state)
+{
+    struct kb_error err = {0};
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        CLEANUP(kb_freep) char *path = path_join(data, places[i].name);
+        CLEANUP(kb_freep) char *folder = path_folder(path);
+        assert_ok(err, file_make_dirs(folder, &err));
+        assert_ok(err, file_write_cached(path, "x", 1, &err));
+    }
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (syscall(SYS_landlock_create_ruleset, NULL, (size_t)0, LANDLOCK_CREATE_RULESET_VERSION) <
+            1)
+            _exit(255);
+        struct worker_params p = {.data = data, .id = "w1"};
+        _exit(limits_enter(&p, NULL) == KB_OK ? try_places() : 254);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    assert_true(WIFEXITED(status));
+    int row = WEXITSTATUS(status);
+    if (row == 255)
+        SKIP_TEST("this kernel has no Landlock");
+    if (row != 0)
+        fail_msg("'%s' is %s otherwise", places[(row - 1) % 100].name,
+                 row > 100 ? "written" : "read");
+}
+
 static int set_up(void **state)
 {
     snprintf(data, sizeof(data), "/tmp/koubo-cage-XXXXXX");
@@ -349,7 +423,7 @@ static int tear_down(void **state)
     unlink(join(data, "from"));
     unlink(join(elsewhere, "old"));
     unlink(join(elsewhere, "new"));
-    return rmdir(data) + rmdir(elsewhere);
+    return place_remove(data) && place_remove(elsewhere) ? 0 : -1;
 }
 
 int main(void)
@@ -357,6 +431,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_the_cage_lets_through, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_worker_is_caged_unless_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_of_the_data_folder_is_reached, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("worker/sandbox", tests, NULL, NULL);
 }
