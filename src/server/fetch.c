@@ -11,11 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define RECORD_US       1000000
-#define CONNECT_S       15L
-#define SLOW_BYTES_S    1000L // slower than this for SLOW_S seconds ends a download
-#define SLOW_S          30L
-#define CROWDED_BYTES_S 32000 // slower than this for a minute ends it if others wait
+#define RECORD_US    1000000
+#define CONNECT_S    15L
+#define SLOW_BYTES_S 1000L // slower than this for SLOW_S seconds ends a download
+#define SLOW_S       30L
+#define CROWDED_BYTES_S                                                                            \
+    32000                  // slower than this for a minute ends it if others wait; twice this for
+#define CROWDED_MINUTES 32 // the second minute, and so on up to here: a megabyte a second
 #define MINUTE_US       60000000LL
 #define MAX_S           (6 * 3600L)
 #define MAX_REDIRECTS   5L
@@ -25,7 +27,7 @@ struct download {
     struct store *store;
     char *url;
     struct asset_upload *upload;
-    int64_t received, recorded_us;
+    int64_t received, recorded_us, started_us;
     int64_t minute_us, minute_bytes; // where its present minute began
     struct kb_error err;             // why it was broken off from our side
     struct gate gate;
@@ -69,7 +71,7 @@ static size_t on_data(char *data, size_t size, size_t n, void *opaque)
 }
 
 // A download that gives little and takes a place away from others ends, when these others are
-// there.
+// there. The longer it has had the place, the faster it must be.
 static bool is_in_the_way(struct download *d)
 {
     const struct server_params *p = &d->fetch->server->params;
@@ -80,7 +82,8 @@ static bool is_in_the_way(struct download *d)
     int64_t bytes_s = (d->received - d->minute_bytes) * 1000000 / us;
     d->minute_us = now_us;
     d->minute_bytes = d->received;
-    if (bytes_s >= CROWDED_BYTES_S || !d->fetch->crowded(d->fetch->ctx, d->store))
+    int64_t minutes = KB_MIN((now_us - d->started_us) / minute_us, (int64_t)CROWDED_MINUTES);
+    if (bytes_s >= CROWDED_BYTES_S * minutes || !d->fetch->crowded(d->fetch->ctx, d->store))
         return false;
     kb_fail(&d->err, KB_BAD_INPUT,
             _("its server sends only %lld kB a second, and others wait; fetch the file by other "
@@ -188,7 +191,7 @@ static enum kb_code download_run(struct download *d, struct kb_error *err)
         code = kb_no_memory(err);
     if (code == KB_OK) {
         set_options(curl, d);
-        d->recorded_us = d->minute_us = kb_now_us();
+        d->recorded_us = d->started_us = d->minute_us = kb_now_us();
         CURLcode result = curl_easy_perform(curl);
         // Deleted meanwhile, or a database that is locked for long: not the address's fault.
         if (cancel_requested(d->fetch->cancel) || d->err.code == KB_NOT_FOUND ||
