@@ -312,6 +312,16 @@ enum kb_code demux_open_decoder(struct demux *s, int threads, struct kb_error *e
     return KB_OK;
 }
 
+// FFmpeg asked for more memory than there is: for a packet of the size that the file gives it,
+// which may be any. No packet is larger than its file; if so much is there, the file lied.
+static bool memory_is_short(const struct demux *s)
+{
+    int64_t size = avio_size(s->demux->pb);
+    void *as_much = av_malloc((size_t)KB_MIN(KB_MAX(size, 1 << 20), INT32_MAX / 2));
+    av_free(as_much);
+    return !as_much;
+}
+
 enum kb_code demux_read(struct demux *s, AVPacket *ret, struct kb_error *err)
 {
     for (;;) {
@@ -321,7 +331,7 @@ enum kb_code demux_read(struct demux *s, AVPacket *ret, struct kb_error *err)
         if (s->gallery)
             return gallery_read(s->gallery, ret, err);
         int e = av_read_frame(s->demux, ret);
-        if (e == AVERROR(ENOMEM))
+        if (e == AVERROR(ENOMEM) && memory_is_short(s))
             return kb_no_memory(err);
         if (e < 0)
             return cancel_requested(s->cancel) ? cancel_check(s->cancel, err) : KB_EOF;

@@ -127,6 +127,24 @@ static void test_changed_gallery(void **state)
     }
 }
 
+// A packet that says it has two gigabytes: that is the file's fault, not the machine's, which has
+// no memory for it and would be asked again and again.
+static void test_packet_beyond_memory(void **state)
+{
+    struct kb_error err = {0};
+    size_t size;
+    make_file("sizes.mp4", "-f lavfi -i testsrc2=s=64x64:r=25:d=0.4 -c:v libx264 -movflags "
+                           "frag_keyframe+empty_moov");
+    CLEANUP(kb_freep) char *film = load_bytes(make_path("sizes.mp4"), &size);
+    char *sizes = memmem(film, size, "trun", 4);
+    assert_non_null(sizes);
+    memcpy(sizes + 20, "\x7f\xff\xff\xf0", 4); // of the first one, behind flags, number and place
+    CLEANUP(reader_close) struct reader *r = NULL;
+    enum kb_code code = reader_open(&r, make_bytes("lies.mp4", film, size), NULL, &err);
+    if (code != KB_OK && code != KB_BAD_INPUT)
+        fail_msg("code %d: %s", (int)code, err.text);
+}
+
 // Pictures that are shown for hours each, and together for longer than can be counted.
 static void test_endless_webp(void **state)
 {
@@ -202,7 +220,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refuses),      cmocka_unit_test(test_changed_gallery),
         cmocka_unit_test(test_endless_webp), cmocka_unit_test(test_broken_off),
-        cmocka_unit_test(test_damaged),      cmocka_unit_test(test_rare_formats),
+        cmocka_unit_test(test_damaged),      cmocka_unit_test(test_packet_beyond_memory),
+        cmocka_unit_test(test_rare_formats),
     };
     return cmocka_run_group_tests(tests, make_setup, make_teardown);
 }
