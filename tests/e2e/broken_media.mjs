@@ -143,8 +143,8 @@ try {
     }
     peaks.watching = false;
     await watching;
-    const deaths = server.errors().match(/another one is started/g)?.length ?? 0;
-    const blamed = [...assets.values()].filter((a) => /\b3 times\b/.test(a.error ?? ''));
+    const deaths = readFileSync(path.join(folder, 'server.err'), 'utf8').match(/another one is started/g)?.length ?? 0;
+    const blamed = [...assets.values()].filter((a) => /\b[23] times\b/.test(a.error ?? ''));
     for (const asset of blamed) complain(`${asset.name}: ${asset.error}`);
     if (peaks.rss_kb > memory_gb * 1e6) complain(`a worker took ${peaks.rss_kb} kB`);
     console.log(`# ${Object.entries(tally).map(([what, n]) => `${what}: ${n}`).join(', ')}; workers that died: ${deaths}, most memory of one: ${(peaks.rss_kb / 1000).toFixed(0)} MB`);
