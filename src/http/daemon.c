@@ -214,7 +214,7 @@ int http_connections(const struct http *h)
 
 void http_stop(struct http **http)
 {
-    struct http *h = TAKE(*http);
+    struct http *h = *http;
     if (!h)
         return;
     int fd = MHD_quiesce_daemon(h->daemon); // nobody new
@@ -223,5 +223,6 @@ void http_stop(struct http **http)
     MHD_stop_daemon(h->daemon);
     if (fd >= 0)
         close(fd);
+    *http = NULL; // not before: requests that were under way may have looked at it
     http_free(&h);
 }

@@ -130,8 +130,8 @@ void site_sendf(int fd, const char *fmt, ...)
 
 const char *reply_value(const struct reply *r, const char *header)
 {
-    static char values[8][512];
-    static int next;
+    static _Thread_local char values[8][512];
+    static _Thread_local int next;
     char *ret = values[next++ % 8];
     ret[0] = '\0';
     size_t n = strlen(header);

@@ -4,6 +4,7 @@
 #include "store/backup.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <signal.h>
 
@@ -106,7 +107,7 @@ static void test_how_many(void **state)
 
 struct writer {
     char *folder;
-    volatile bool stop;
+    atomic_bool stop;
     int n, n_failed;
     int64_t longest_us;
 };
@@ -117,7 +118,7 @@ static void *keep_writing(void *opaque)
     struct store *s = NULL;
     w->n_failed = store_open(&s, w->folder, false, NULL) != KB_OK;
     store_set_durable(s, false);
-    while (!w->stop && !w->n_failed) {
+    while (!atomic_load(&w->stop) && !w->n_failed) {
         int64_t begin = kb_now_us();
         w->n_failed += store_exec(s, NULL, NULL, "UPDATE job SET total = total + 1", "") != KB_OK;
         w->longest_us = KB_MAX(w->longest_us, kb_now_us() - begin);
@@ -140,7 +141,7 @@ static void test_while_others_write(void **state)
         assert_ok(t->err, backup_make(t->folder, "daily", NULL, &name, &t->err));
         assert_int_equal(ask_backup(t, name, "SELECT count(DISTINCT total) FROM job"), 1);
     }
-    w.stop = true;
+    atomic_store(&w.stop, true);
     pthread_join(thread, NULL);
     assert_int_equal(w.n_failed, 0);
     assert_true(w.n > 0);
