@@ -1,14 +1,14 @@
-// A server under load: node bench/load.mjs [build/koubo] [history=100000] [streams=1000] [uploads=200] [seconds=15]
+// A server under load: node bench/load.mjs [build/koubo] [history=100000] [streams=1000] [uploads=200] [seconds=12]
 // Needs the program sqlite3; less than two minutes. Prints, for each part of the run and each kind of request, how many
 // there were and how long they took (milliseconds, at the client), and the server's memory.
 //
-// The history is jobs that are done, with their results. Eight visitors ask what the page asks, with a pause of 50 ms
-// between two questions: alone, then beside `streams` event streams to which something new is sent ten times a second,
+// The history is jobs that are done, with their results. Eight visitors ask what the page asks, with a pause of 25 to
+// 75 ms between two questions: alone, then beside `streams` event streams to which something new is sent ten times a second,
 // then beside `uploads` uploads that begin at once, too. Streams and uploads come from many addresses of loopback
 // (127.0.0.2…, Linux), as one client may have only so many connections, and from a thread of their own, so that they do
 // not hold up the clock of those who measure. All of it shares the machine with the server.
 import http from 'node:http';
-import { mkdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -116,7 +116,7 @@ function show(part, times) {
 
 async function main() {
     const args = process.argv.slice(2);
-    const options = { history: 100000, streams: 1000, uploads: 200, seconds: 15 };
+    const options = { history: 100000, streams: 1000, uploads: 200, seconds: 12 };
     for (const [name, value] of args.filter((a) => a.includes('=')).map((a) => a.split('='))) options[name] = Number(value);
     process.env.KOUBO_PROGRAM ??= args.find((a) => !a.includes('=')) ?? 'build/koubo';
     const library = new URL('../tests/e2e/server.mjs', import.meta.url);
@@ -134,9 +134,16 @@ async function main() {
     begin = performance.now();
     const server = await new Server(data, ['--workers', '1']).start();
     console.log(`start: ${((performance.now() - begin) / 1000).toFixed(1)} s`);
+    // Processor time of the server in ms, by the scheduler's account: it depends less on what else the machine does.
+    const tasks = `/proc/${server.process.pid}/task`;
+    const worked = () => readdirSync(tasks).reduce((sum, id) => sum + Number(readFileSync(`${tasks}/${id}/schedstat`, 'utf8').split(' ')[0]) / 1e6, 0);
+    let before = { at: performance.now(), worked: worked() };
     const memory = (when) => {
         const status = readFileSync(`/proc/${server.process.pid}/status`, 'utf8');
-        console.log(`  memory ${when}: ${(Number(status.match(/VmRSS:\s+(\d+)/)[1]) / 1024).toFixed(0)} MB`);
+        const now = { at: performance.now(), worked: worked() };
+        const share = (100 * (now.worked - before.worked)) / (now.at - before.at);
+        console.log(`  memory ${when}: ${(Number(status.match(/VmRSS:\s+(\d+)/)[1]) / 1024).toFixed(0)} MB; ${share.toFixed(0)} % of a processor until then`);
+        before = now;
     };
     memory('at rest');
 
@@ -178,7 +185,7 @@ async function main() {
         const one = async (i) => {
             const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
             const names = Object.keys(kinds);
-            for (let k = i * 2; !until(); k++) {
+            for (let k = i * 2; !until(); k += 1 + Math.floor(Math.random() * names.length)) { // not in step
                 const kind = names[k % names.length];
                 const [method, address, body] = kinds[kind];
                 const start = performance.now();
@@ -187,7 +194,7 @@ async function main() {
                 times[kind].push(performance.now() - start);
                 if (answer.status === 503) busy++;
                 else if (answer.status >= 400) throw new Error(`${method} ${address}: ${answer.status} ${answer.body}`);
-                await sleep(50);
+                await sleep(25 + 50 * Math.random());
             }
             agent.destroy();
         };
@@ -201,6 +208,12 @@ async function main() {
     };
 
     await visit(for_seconds(2)); // what is read first is in memory afterwards
+    console.log('\none after another, 20 of each: processor time of the server, ms');
+    for (const [kind, [method, address, body]] of Object.entries(kinds)) {
+        const start = worked();
+        for (let i = 0; i < 20; i++) await (await server.request(address, { method, body: body?.(), headers: { 'Content-Type': 'application/json' } })).arrayBuffer();
+        console.log(`  ${kind.padEnd(26)}${((worked() - start) / 20).toFixed(2).padStart(9)}`);
+    }
     show('eight visitors', await visit(for_seconds(options.seconds)));
     memory('then');
 
