@@ -70,7 +70,7 @@ static void pages_are_those_of_the_whole_line(void **state)
     struct queue_test *t = *state;
     static const char *const states[] = {NULL,         "unfinished", "queued", "running",
                                          "generating", "failed",     "done",   "nothing"};
-    for (int round = 0; round < 60; round++) {
+    for (int round = 0; round < 40; round++) {
         shuffle(t);
         for (size_t i = 0; i < ARRAY_LEN(states); i++) {
             int64_t all[200], page[200], count;
