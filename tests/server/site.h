@@ -36,7 +36,7 @@ struct reply {
     bool whole;  // it ended as it should
 };
 void reply_clear(struct reply *r); // CLEANUP
-// The value of a header, "" if absent; one of a few static buffers.
+// The value of a header, "" if absent; one of a few buffers of the thread.
 const char *reply_value(const struct reply *r, const char *header);
 // The body as JSON, for json_decref.
 json_t *reply_object(const struct reply *r);
