@@ -8,6 +8,7 @@
 #include "worker/internal.h"
 
 #include "base/log.h"
+#include "base/utf8.h"
 #include "store/patience.h"
 
 #include <errno.h>
@@ -114,8 +115,9 @@ static void listen_to_seat(struct broker *b, struct seat *s)
         s->heard_us = kb_now_us();
         if (seat_hear(s, message))
             continue;
-        log_warn(_("worker %s said what makes no sense ('%.20s'): it is ended"), s->worker,
-                 line_is(message));
+        const char *is = line_is(message);
+        log_warn(_("worker %s said what makes no sense ('%.*s'): it is ended"), s->worker,
+                 utf8_fit(is, 20), is);
         state = LINE_BAD;
     }
     s->bad = s->bad || state == LINE_BAD;

@@ -27,8 +27,8 @@ struct seat {
     bool asks;   // for work
     bool complained;
     int64_t heard_us, again_us; // when it was last heard, and when what failed is tried again
-    int64_t lines_us;           // since when its lines of the log are counted
-    int n_lines;
+    int64_t lines_us;           // since when its part of the log is counted
+    size_t log_bytes;
 
     // Its row.
     bool row_new;

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINES_A_SECOND 200
-#define WORDS          12 // of a state and the like
+#define LOG_A_SECOND  32768 // bytes of a worker's lines that are kept
+#define LINE_OVERHEAD 64    // time, level and so on
 
 static bool is_one_of(const char *word, const char *const *words)
 {
@@ -52,9 +52,10 @@ static bool hear_line(struct seat *s, const json_t *m)
     int64_t now = kb_now_us();
     if (now - s->lines_us > 1000000) {
         s->lines_us = now;
-        s->n_lines = 0;
+        s->log_bytes = 0;
     }
-    if (s->n_lines++ < LINES_A_SECOND)
+    s->log_bytes += strlen(text) + LINE_OVERHEAD;
+    if (s->log_bytes <= LOG_A_SECOND)
         log_line_of(s->worker, s->has_job ? s->claim.job : 0, (enum log_level)level, text);
     return true;
 }
