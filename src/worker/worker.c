@@ -19,9 +19,11 @@
 #include "lipsync/speech.h"
 #include "media/reader.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define THUMBNAIL_AT_US 1000000
 #define KEY_SIZE        33
@@ -320,6 +322,19 @@ static enum kb_code load_all(struct worker *w, struct kb_error *err)
     return load_engine(w, NULL, w->params->precision, err);
 }
 
+// The terminal from which the server was started is nothing for what a film may have made of this
+// process. Who looks for a fault keeps it: with --no-sandbox, or to be told what the cage refuses.
+static void leave_terminal(const struct worker_params *p)
+{
+    int nowhere =
+        p->unconfined || getenv("KOUBO_CAGE") ? -1 : open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (nowhere < 0)
+        return;
+    dup2(nowhere, STDOUT_FILENO);
+    dup2(nowhere, STDERR_FILENO);
+    close(nowhere);
+}
+
 enum kb_code worker_run(const struct worker_params *p, struct kb_error *err)
 {
     struct worker w = {.params = p, .folder = work_folder(p)};
@@ -331,6 +346,7 @@ enum kb_code worker_run(const struct worker_params *p, struct kb_error *err)
         return code;
     }
     log_send_to(pulse_log, w.pulse);
+    leave_terminal(p);
     code = load_all(&w, err);
     if (code == KB_OK) {
         pulse_set_state(w.pulse, "idle");

@@ -6,15 +6,17 @@
 #include "queue/sweep.h"
 #include "worker/broker.h"
 
+#include <fcntl.h>
 #include <sys/wait.h>
 
 static struct broker *broker; // of the server that the test is
 static int seat, pid;         // of the worker that runs, 0 = none
+static int terminal;          // what it writes there is read here
 
 // Start koubo worker on the store with further options.
 static void start_worker(struct queue_test *t, const char *const *options)
 {
-    int line;
+    int line, ends[2];
     char *arguments[40] = {(char *)"koubo",     (char *)"worker", (char *)"--data",
                            t->folder,           (char *)"--id",   (char *)"w1",
                            (char *)"--threads", (char *)"1",      (char *)"--parent-fd",
@@ -25,14 +27,19 @@ static void start_worker(struct queue_test *t, const char *const *options)
     assert_ok(t->err, broker_start(&broker, t->folder, 0, &t->err));
     seat = broker_seat(broker, "w1", false, &line, &t->err);
     assert_true(seat >= 0);
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    terminal = ends[0];
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         dup2(line, STDIN_FILENO);
+        dup2(ends[1], STDOUT_FILENO);
+        dup2(ends[1], STDERR_FILENO);
         execv(getenv("KOUBO_PROGRAM"), arguments);
         _exit(127);
     }
     close(line);
+    close(ends[1]);
     broker_begin(broker, seat, pid);
 }
 
@@ -43,6 +50,7 @@ static int end_worker(double *ret_seconds)
     broker_leave(broker);
     int status = program_wait(pid);
     pid = 0;
+    close(terminal);
     if (ret_seconds)
         *ret_seconds = (double)(kb_now_us() - begin) / 1e6;
     broker_end(broker, seat, NULL, false);
@@ -220,7 +228,7 @@ static void test_by_hand(void **state)
 }
 
 // From its start on, not only once its job has been looked at.
-static void test_processor_time_is_limited(void **state)
+static void test_what_an_idle_worker_has(void **state)
 {
     struct queue_test *t = *state;
     start_worker(t, NULL);
@@ -234,6 +242,12 @@ static void test_processor_time_is_limited(void **state)
         sscanf(line, "Max cpu time %ld", &seconds);
     fclose(f);
     assert_true(seconds >= 600 && seconds < 1200);
+
+    // And nobody in it can write to the terminal any more, whatever is written there.
+    char byte;
+    while (read(terminal, &byte, 1) == 1)
+        ;
+    assert_int_equal(kill(pid, 0), 0);
     assert_int_equal(end_worker(NULL), 0);
 }
 
@@ -268,7 +282,7 @@ int main(void)
         CASE(test_a_job_that_was_taken_away_is_left_alone),
         CASE(test_a_locked_database_does_not_stop_the_work),
         CASE(test_by_hand),
-        CASE(test_processor_time_is_limited),
+        CASE(test_what_an_idle_worker_has),
         cmocka_unit_test(test_no_store_no_worker),
     };
     return cmocka_run_group_tests_name("worker/worker", tests, make_materials, folder_teardown);
