@@ -350,6 +350,7 @@ static void half_letters_in_a_sentence(void **state)
     assert_ok(err,
               store_exec(e->live.site.store, NULL, &err,
                          "UPDATE job SET error = CAST(x'e696e58f74686520656e64' AS TEXT)", ""));
+    job_claim_free(&c);
     json_t *a = query(e, "half", 10000);
     assert_int_equal(number_at(a, "data.status"), 3);
     assert_non_null(strstr(text_at(a, "data.msg"), "the end"));
