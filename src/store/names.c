@@ -37,6 +37,16 @@ static const struct pattern {
     {"tracks", STEM_32, "-deep.kbt.#.part", true, false},
     {"work", STEM_32, ".wav", false, false},
     {"work", STEM_32, ".wav.#.part", true, false},
+    {"work", STEM_32, ".mp4", false, false},
+    {"work", STEM_32, ".mp4.part", true, false},
+    {"work", STEM_32, ".jpg", false, false},
+    {"work", STEM_32, ".jpg.#.part", true, false},
+    {"work", STEM_32, ".kbt", false, false},
+    {"work", STEM_32, ".kbt.#.part", true, false},
+    {"work", STEM_32, "-deep.kbt", false, false},
+    {"work", STEM_32, "-deep.kbt.#.part", true, false},
+    {"work", STEM_32, ".kbs", false, false},
+    {"work", STEM_32, ".kbs.#.part", true, false},
 };
 
 // A number without leading zeros, as printf writes it; 0: there is none.

@@ -34,8 +34,9 @@ enum kb_code harvest_clear(const char *data, const char *folder, struct kb_error
     DIR *d = beneath_make_dirs(data, folder, 0700) ? beneath_list(data, folder) : NULL;
     if (!d)
         return kb_fail(err, errno == ENOSPC ? KB_NO_SPACE : KB_BAD_INPUT,
-                       _("the folder '%s/%s' of a worker cannot be made: %s"), data, folder,
-                       beneath_reason(errno));
+                       _("the folder '%s/%s' of a worker cannot be made: %s; check the disk and "
+                         "its permissions"),
+                       data, folder, beneath_reason(errno));
     for (struct dirent *e; (e = readdir(d));)
         if (has_key(e->d_name) && e->d_type != DT_DIR) // all that workers make is called so
             unlinkat(dirfd(d), e->d_name, 0);
@@ -144,12 +145,14 @@ enum kb_code harvest_result(struct seat *s, const char *data, struct kb_error *e
     CLEANUP(kb_freep) char *part = file_part_path(to, 0);
     CLEANUP(kb_freep) char *picture = kb_printf("%.*s.jpg", (int)strlen(to) - 4, to);
     if (own_size(data, from) <= 0)
-        return kb_fail(err, KB_INTERNAL, _("the result '%s' of job %lld is not there"),
+        return kb_fail(err, KB_INTERNAL,
+                       _("the result '%s' of job %lld is not there; repeat the job"),
                        s->claim.output_name, (long long)s->claim.job);
     if (!move(data, from, to, false))
         return kb_fail(err, errno == ENOSPC || errno == EDQUOT ? KB_NO_SPACE : KB_INTERNAL,
-                       _("the result '%s' cannot be moved to its place: %s"), s->claim.output_name,
-                       beneath_reason(errno));
+                       _("the result '%s' cannot be moved to its place: %s; check the disk and "
+                         "repeat the job"),
+                       s->claim.output_name, beneath_reason(errno));
     beneath_unlink(data, part);
     s->picture = s->picture && harvest_picture(s, data, picture);
     beneath_sync(data, folder);
