@@ -37,7 +37,7 @@
 static struct {
     enum fault fault;
     long n, seen, broken;
-    bool on, lasting;
+    bool on, lasting, held;
     int paused;
     char folder[PATH_MAX];
     bool watched[1024]; // descriptors of what is below it
@@ -68,6 +68,16 @@ void calls_mend(void)
 {
     layer.on = false;
     layer.sql_error = SQLITE_OK;
+}
+
+void calls_hold(void)
+{
+    layer.held = true;
+}
+
+void calls_go_on(void)
+{
+    layer.held = false;
 }
 
 long calls_seen(void)
@@ -107,7 +117,7 @@ void calls_tell(call_fn *each, void *opaque)
 // Does this one fail?
 static bool due(void)
 {
-    if (!layer.on || (layer.paused && layer.fault == FAULT_MEMORY))
+    if (!layer.on || layer.held || (layer.paused && layer.fault == FAULT_MEMORY))
         return false;
     layer.seen++;
     bool now = layer.n > 0 && (layer.lasting ? layer.seen >= layer.n : layer.seen == layer.n);

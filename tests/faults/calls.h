@@ -40,6 +40,10 @@ void calls_mend(void);   // nothing fails any more, nothing is counted
 long calls_seen(void);   // since calls_break()
 long calls_broken(void); // that failed
 
+// Between the two nothing fails and nothing is counted: a look at what has happened so far.
+void calls_hold(void);
+void calls_go_on(void);
+
 // Files below this folder count. Before anything in it is opened; NULL: none.
 void calls_watch(const char *folder);
 // A library of others is at work, whose memory koubo does not answer for. Nests.

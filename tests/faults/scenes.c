@@ -10,12 +10,12 @@
 #include "queue/lease.h"
 #include "queue/result.h"
 #include "queue/retention.h"
-#include "queue/sweep.h"
 #include "server/api/zip.h"
 #include "store/backup.h"
 #include "store/lock.h"
 #include "store/names.h"
 #include "store/replace.h"
+#include "worker/internal.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -173,51 +173,90 @@ static bool check_batch(struct store *s, const struct ledger *l, char why[WORLD_
            wrong(why, "the batch was made and is not there");
 }
 
-// --- a job, from its claim to its end, as worker/worker.c does it
+// --- a job, from its claim to its end: the server's side of worker/broker.c, and a worker whose
+// words are few
 
-static enum kb_code work(struct store *s, struct job_claim *c, struct ledger *l,
-                         struct kb_error *err)
+static bool hear(struct seat *seat, json_t *message)
 {
-    const struct job_report report = {.stage = STAGE_GENERATING, .done = 1, .total = 2};
-    const struct dub_result r = {.frames = 2, .seconds = 0.08, .width = 64, .height = 64};
+    json_auto_t *m = message;
+    return m && seat_hear(seat, m);
+}
+
+// What a worker does: it says how far it is, writes the film into its folder and says so.
+static void work(struct seat *seat, const char *folder)
+{
     static const unsigned char picture[] = {0xff, 0xd8, 0xff, 0xe0, 'k', 0xff, 0xd9};
-    CLEANUP(kb_freep) char *thumb = result_beside(c->output, ".jpg");
-    bool cancel;
-    struct kb_error why = {0}, ignored = {0};
-    enum kb_code code = job_report(s, c, &report, &cancel, &why);
+    CLEANUP(kb_freep)
+    char *film = kb_printf("%s/%s/%s.mp4", folder, seat->folder, seat->file);
+    CLEANUP(kb_freep)
+    char *thumb = kb_printf("%s/%s/%s.jpg", folder, seat->folder, seat->file);
+    struct kb_error ignored = {0};
+    if (world_film(film, &seat->why) != KB_OK) {
+        seat->ending = ENDED_BADLY;
+        return;
+    }
+    int pictured = file_write_atomic(thumb, picture, sizeof(picture), &ignored) == KB_OK;
+    calls_pause_memory(); // a worker's own: it would end, and that is what "killed" tries
+    if (!hear(seat,
+              json_pack("{s:s, s:i, s:i, s:f, s:i, s:i, s:b, s:[f, f, f, f, f]}", "is", "done",
+                        "frames", 2, "animated", 0, "seconds", 0.08, "width", 64, "height", 64,
+                        "picture", pictured, "stages", 0.0, 0.1, 0.1, 0.1, 0.1)))
+        seat->ending = ENDED_BACK;
+    calls_resume_memory();
+}
+
+// Is the job done, as a page shows it? *err: else what it says instead.
+static bool ended_well(struct store *s, struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    calls_hold();
+    bool done = world_ask(s, "SELECT count(*) FROM job WHERE id = 2 AND state = 'done'") == 1;
+    if (!done) // nothing could be written: the sweep finds a job whose worker is gone
+        kb_fail(err, KB_INTERNAL, "nothing is written down yet; the sweep will");
+    if (!done &&
+        store_query(s, &q, err, "SELECT say(error) FROM job WHERE id = 2 AND error IS NOT NULL",
+                    "") == KB_OK)
+        kb_fail(err, KB_INTERNAL, "%s", (const char *)sqlite3_column_text(q, 0));
+    calls_go_on();
+    return done;
+}
+
+static enum kb_code run_seat(struct store *s, struct seat *seat, struct ledger *l,
+                             struct kb_error *err)
+{
+    enum kb_code code = harvest_clear(s->folder, seat->folder, err);
     if (code == KB_OK)
-        code = world_film(c->output, &why);
-    if (code != KB_OK) {
-        job_failed(s, c, &why, &ignored);
-        *err = why;
+        code = seat_give_job(seat, s, 0, err);
+    if (code == KB_EOF)
+        return KB_OK; // done already, and the answer got lost
+    if (code != KB_OK)
         return code;
-    }
-    bool pictured = file_write_atomic(thumb, picture, sizeof(picture), &ignored) == KB_OK;
-    for (int i = 0; i < 3; i++) {
-        code = job_done(s, c, &r, pictured, err);
-        if (code != KB_UNAVAILABLE && code != KB_NO_SPACE)
-            break;
-    }
-    if (code == KB_OK)
-        l->done = true;
-    else
-        job_remove_output(s, c);
+    l->job = seat->claim.job;
+    seat->report = (struct job_report){.stage = STAGE_GENERATING, .done = 1, .total = 2};
+    seat->report_new = true;
+    seat_write_job(seat, s, err); // a report that is lost costs nothing
+    work(seat, s->folder);
+    for (int i = 0; i < 3 && seat->has_job; i++) // the broker asks again and again
+        code = seat_write_job(seat, s, err);
+    if (code == KB_OK && !ended_well(s, err))
+        code = KB_INTERNAL;
+    l->done = l->done || code == KB_OK;
     return code;
 }
 
 static enum kb_code run_job(struct store *s, const char *folder, struct ledger *l,
                             struct kb_error *err)
 {
-    struct job_claim c = {0};
+    struct seat seat = {.worker = "w1", .folder = "work/w1", .pid = (int)getpid(), .clean = true};
+    int ends[2];
     (void)folder;
-    enum kb_code code = job_claim(s, "w1", 0, &c, err);
-    if (code == KB_EOF)
-        return KB_OK; // done already, and the answer got lost
-    if (code != KB_OK)
-        return code;
-    l->job = c.job;
-    code = work(s, &c, l, err);
-    job_claim_free(&c);
+    if (line_pair(ends, err) != KB_OK)
+        return err->code;
+    seat.line = ends[0];
+    enum kb_code code = run_seat(s, &seat, l, err);
+    seat_drop(&seat);
+    close(ends[0]);
+    close(ends[1]);
     return code;
 }
 

@@ -126,7 +126,9 @@ static bool check_run(const struct scene *sc, const char *folder, const struct p
 {
     CLEANUP(store_close) struct store *s = NULL;
     struct kb_error err = {0};
-    bool aborted = WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+    // Memory: koubo aborts in some places, libarchive says "No memory" and exits with 1.
+    bool aborted = (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT) ||
+                   (WIFEXITED(status) && WEXITSTATUS(status) == 1);
     bool killed = WIFEXITED(status) && WEXITSTATUS(status) == 99;
     if (!(WIFEXITED(status) && WEXITSTATUS(status) == 0) &&
         !(aborted && p->fault == FAULT_MEMORY) && !(killed && p->fault == FAULT_KILLED)) {
