@@ -262,11 +262,29 @@ static bool take_op(struct pack *p, struct graph *g)
     return ok;
 }
 
+// How many values an operation reads; 0: as many as it likes.
+static int inputs_of(enum op_kind kind)
+{
+    switch (kind) {
+    case OP_CONCAT:
+        return 0;
+    case OP_ADD:
+    case OP_WARP:
+    case OP_PLACE:
+        return 2;
+    case OP_INTERLEAVE:
+        return 4;
+    default:
+        return 1;
+    }
+}
+
 // What graph_finish() does not look at, since no importer gets it wrong.
 static bool op_fits(const struct op *op)
 {
+    int n_in = inputs_of(op->kind);
     bool axis_fits = op->axis == 'h' || op->axis == 'w' || op->axis == 'c';
-    return op->act >= ACT_NONE && op->act <= ACT_LEAKY_RELU &&
+    return (n_in == 0 || op->n_in == n_in) && op->act >= ACT_NONE && op->act <= ACT_LEAKY_RELU &&
            (op->act != ACT_PRELU || op->slope) && (op->kind != OP_CONCAT || axis_fits) &&
            op->kind != OP_BATCHNORM; // folded, where a graph is packed
 }
