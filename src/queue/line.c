@@ -194,7 +194,7 @@ static enum kb_code add_group(struct store *s, struct line *l, int first, int en
         code = add_batch(s, l, i, low, high, err);
     if (code != KB_OK)
         return code;
-    if (l->n_places < skip + n)
+    if (!l->places || l->n_places < skip + n)
         return kb_fail(err, KB_INTERNAL, "batch_sum counts %lld jobs, there are %d",
                        (long long)(skip + n), l->n_places);
     qsort(l->places, (size_t)l->n_places, sizeof(*l->places), by_slot);
@@ -352,7 +352,7 @@ static enum kb_code count_parts(struct store *s, const char *state, int64_t ret[
 enum kb_code line_list(struct store *s, const struct job_filter *f, int64_t *ret, int max,
                        int *ret_n, struct kb_error *err)
 {
-    int64_t counts[3], offset = KB_MAX(f->offset, 0);
+    int64_t counts[3] = {0}, offset = KB_MAX(f->offset, 0);
     *ret_n = 0;
     if (f->batch || f->search)
         return list_found(s, f, ret, max, ret_n, err);

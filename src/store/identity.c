@@ -6,6 +6,7 @@
 #include "store/lost.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,7 +30,7 @@ static void read_file(const char *folder, char ret[IDENTITY_DIGITS + 1])
         close(fd);
     text[n > 0 ? n : 0] = '\0';
     text[strcspn(text, "\n")] = '\0';
-    strcpy(ret, is_identity(text) ? text : "");
+    snprintf(ret, IDENTITY_DIGITS + 1, "%s", is_identity(text) ? text : "");
 }
 
 static enum kb_code write_file(struct store *s, const char *identity, struct kb_error *err)
@@ -80,7 +81,7 @@ static enum kb_code make_row(struct store *s, const char *wanted, char ret[IDENT
         return code;
     code = read_row(s, ret, err);
     if (code == KB_OK && !*ret) {
-        strcpy(ret, *wanted ? wanted : made);
+        snprintf(ret, IDENTITY_DIGITS + 1, "%s", *wanted ? wanted : made);
         code = write_row(s, ret, err);
     }
     return store_end(s, code, err);
