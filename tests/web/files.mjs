@@ -434,6 +434,22 @@ await run({
         }
     },
 
+    async a_bad_file_is_looked_at_again() {
+        await with_mock({}, async (mock) => {
+            const page = await open_page(mock.url);
+            await choose(page, audio, [one]);
+            await until('the look at it', () => asset_of(mock, '老师.mp4')?.state === 'ready');
+            mock.queue.put('asset', Object.assign(asset_of(mock, '老师.mp4'), { state: 'bad', error: '检查它的程序崩溃了 3 次' }));
+            const row = page.getByTestId('video-row');
+            await row.getByText('崩溃了 3 次').waitFor();
+            await row.getByTestId('inspect-again').click();
+            await until('the second look', () => asset_of(mock, '老师.mp4').state === 'ready');
+            await row.getByTestId('inspect-again').waitFor({ state: 'detached' });
+            page.faults();
+            await page.context().close();
+        });
+    },
+
     async a_long_name_keeps_its_end() {
         const name = `${'一个很长的名字'.repeat(9)}-第12讲-终稿.mp4`;
         const long = make_clip(folder, name, 0, 1);
