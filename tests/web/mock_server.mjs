@@ -106,7 +106,8 @@ export class Mock {
             'Content-Type': type, 'Accept-Ranges': 'bytes', 'Content-Length': end - start + 1,
             ...(range ? { 'Content-Range': `bytes ${start}-${end}/${size}` } : {}), ...headers,
         });
-        createReadStream(file, { start, end }).pipe(response);
+        // The file may be gone by the time it is opened: deleted, or the test has ended.
+        createReadStream(file, { start, end }).on('error', () => response.destroy()).pipe(response);
     }
 
     sendPage(request, response, name) {
