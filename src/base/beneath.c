@@ -230,7 +230,7 @@ bool beneath_make_dirs(const char *folder, const char *path, mode_t mode)
 bool beneath_sync(const char *folder, const char *path)
 {
     DIR *d = beneath_list(folder, path);
-    bool ok = d && fsync(dirfd(d)) == 0;
+    bool ok = d && (fsync(dirfd(d)) == 0 || errno == EINVAL || errno == ENOTSUP);
     int saved = errno;
     if (d)
         closedir(d);

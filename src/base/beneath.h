@@ -41,6 +41,8 @@ bool beneath_link(const char *folder, const char *from, const char *to);
 bool beneath_make_dirs(const char *folder, const char *path, mode_t mode);
 
 // What was renamed, made or removed in the folder path ("" = folder itself) survives a power cut.
+// True as well where the file system syncs no folders (EINVAL, ENOTSUP: vboxsf, older CIFS): there
+// is nothing to be done about it then, and what was done stands.
 bool beneath_sync(const char *folder, const char *path);
 
 // Why one of the above failed, in the language of this thread.

@@ -152,20 +152,14 @@ enum kb_code file_fate(struct store *s, const char *folder, const char *name,
     return code;
 }
 
-// Some file systems sync no folders; there is nothing to be done about it then.
-static bool sync_folder(const struct store *s, const char *path)
-{
-    return beneath_sync(s->folder, path) || errno == EINVAL || errno == ENOTSUP;
-}
-
 bool file_settle(const struct store *s, const char *folder, const char *name)
 {
     const char *slash = strchr(name, '/');
     CLEANUP(kb_freep)
     char *shelf = slash ? kb_printf("%s/%.*s", folder, (int)(slash - name), name) : NULL;
-    if (shelf && !sync_folder(s, shelf) && errno != ENOENT) // the last file takes it along
+    if (shelf && !beneath_sync(s->folder, shelf) && errno != ENOENT) // the last file takes it along
         return false;
-    return sync_folder(s, folder);
+    return beneath_sync(s->folder, folder);
 }
 
 enum kb_code file_loosen(struct store *s, const char *folder, const char *stem,

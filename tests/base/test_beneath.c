@@ -219,32 +219,69 @@ static void test_owner(void **state)
     close(fd);
 }
 
+// Does what a child does behind a filter that answers a call with an error. False: no filter here.
+static bool behind_filter(int call, int number, void (*what)(void **state))
+{
+    pid_t child = fork();
+    if (child == 0) {
+        scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+        bool ok = filter &&
+                  seccomp_rule_add(filter, SCMP_ACT_ERRNO((uint32_t)number), call, 0) == 0 &&
+                  seccomp_load(filter) == 0;
+        seccomp_release(filter);
+        if (!ok)
+            _exit(77);
+        what(NULL);
+        _exit(0);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        return false;
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    return true;
+}
+
+static void sync_is_enough(void **state)
+{
+    CLEANUP(scene_end) struct scene s = {0};
+    scene_make(&s);
+    assert_true(beneath_sync(s.data, "results/a") && beneath_sync(s.data, ""));
+    assert_false(beneath_sync(s.data, "results/none"));
+    assert_int_equal(errno, ENOENT);
+}
+
+static void sync_fails(void **state)
+{
+    CLEANUP(scene_end) struct scene s = {0};
+    scene_make(&s);
+    assert_false(beneath_sync(s.data, "results/a"));
+    assert_int_equal(errno, EIO);
+}
+
+// A file system that syncs no folders, and one that is broken.
+static void test_no_sync(void **state)
+{
+    if (!behind_filter(SCMP_SYS(fsync), EINVAL, sync_is_enough) ||
+        !behind_filter(SCMP_SYS(fsync), ENOTSUP, sync_is_enough) ||
+        !behind_filter(SCMP_SYS(fsync), EIO, sync_fails))
+        skip();
+}
+
+static void all_of_it(void **state)
+{
+    test_open(state);
+    test_write(state);
+    test_names(state);
+}
+
 // The same on a kernel without openat2 (ENOSYS), and where a container's filter refuses it (EPERM).
 static void test_without_openat2(void **state)
 {
     static const int numbers[] = {ENOSYS, EPERM};
-    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
-        pid_t child = fork();
-        if (child == 0) {
-            scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
-            bool ok = filter &&
-                      seccomp_rule_add(filter, SCMP_ACT_ERRNO((uint32_t)numbers[i]),
-                                       SCMP_SYS(openat2), 0) == 0 &&
-                      seccomp_load(filter) == 0;
-            seccomp_release(filter);
-            if (!ok)
-                _exit(77);
-            test_open(NULL);
-            test_write(NULL);
-            test_names(NULL);
-            _exit(0);
-        }
-        int status = -1;
-        assert_int_equal(waitpid(child, &status, 0), child);
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        if (!behind_filter(SCMP_SYS(openat2), numbers[i], all_of_it))
             skip();
-        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    }
 }
 
 int main(void)
@@ -255,6 +292,7 @@ int main(void)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_owner),
         cmocka_unit_test(test_without_openat2),
+        cmocka_unit_test(test_no_sync),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
