@@ -16,9 +16,11 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
-// A regular file that belongs to this user, to the folder's owner or to root. flags are open()'s,
-// without waiting for a FIFO's other end; O_CREAT makes it with mode, O_TRUNC empties it only when
-// it is what it should be. The descriptor is closed on exec.
+// A regular file that belongs to this user, to root, or to the owner of folder or of the folder
+// that holds it; one that this call makes is taken whoever the file system says it belongs to (an
+// export of NFS that makes root's files nobody's). flags are open()'s, without waiting for a FIFO's
+// other end; O_CREAT makes it with mode, O_TRUNC empties it only when it is what it should be. What
+// is made and then fails does not stay. The descriptor is closed on exec.
 int beneath_open(const char *folder, const char *path, int flags, mode_t mode);
 
 // A folder to be read; path "" is folder itself. closedir().

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <seccomp.h>
+#include <sys/fsuid.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -219,6 +220,48 @@ static void test_owner(void **state)
     close(fd);
 }
 
+// results/ may be a mount with another owner: what lies in it is his.
+static void test_owner_within(void **state)
+{
+    if (geteuid() != 0)
+        skip(); // only root can give a file away
+    CLEANUP(scene_end) struct scene s = {0};
+    scene_make(&s);
+    CLEANUP(kb_freep) char *inner = path_join(s.data, "results/a");
+    CLEANUP(kb_freep) char *film = path_join(inner, "film.mp4");
+    assert_int_equal(chown(inner, 12345, 12345) | chown(film, 12345, 12345), 0);
+    int fd = beneath_open(s.data, "results/a/film.mp4", O_RDONLY, 0);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(chown(film, 12346, 12346), 0);
+    assert_int_equal(beneath_open(s.data, "results/a/film.mp4", O_RDONLY, 0), -1);
+    assert_int_equal(errno, EPERM);
+}
+
+// A file system may say that what we make is another's, as an export of NFS does with root's files.
+static void test_made_for_another(void **state)
+{
+    if (geteuid() != 0)
+        skip(); // only root has files made for others
+    CLEANUP(scene_end) struct scene s = {0};
+    scene_make(&s);
+    assert_int_equal(chmod(s.place, 0755) | chmod(s.data, 0777), 0);
+    setfsuid(12345);
+    int fd = beneath_open(s.data, "new", O_WRONLY | O_CREAT, 0644);
+    int number = errno;
+    setfsuid(0);
+    if (fd < 0 && number == EACCES)
+        skip(); // a folder above lets nobody else in
+    struct stat st;
+    assert_true(fd >= 0 && fstat(fd, &st) == 0);
+    close(fd);
+    assert_int_equal(st.st_uid, 12345);
+    // One that is there already may be anybody's.
+    assert_int_equal(beneath_open(s.data, "new", O_WRONLY | O_CREAT, 0644), -1);
+    assert_int_equal(errno, EPERM);
+    assert_int_equal(beneath_size(s.data, "new"), 0);
+}
+
 // Does what a child does behind a filter that answers a call with an error. False: no filter here.
 static bool behind_filter(int call, int number, void (*what)(void **state))
 {
@@ -291,6 +334,8 @@ int main(void)
         cmocka_unit_test(test_write),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_owner),
+        cmocka_unit_test(test_owner_within),
+        cmocka_unit_test(test_made_for_another),
         cmocka_unit_test(test_without_openat2),
         cmocka_unit_test(test_no_sync),
     };
