@@ -14,15 +14,28 @@
 struct keeper {
     char *folder;
     int64_t next_us;
+    int64_t made_ms; // by passed_ms(); 0: none yet
     pthread_t thread;
     struct cancel stop;
 };
 
-static bool is_due(const char *folder)
+// No clock that anybody sets, and one that goes on while the machine sleeps.
+static int64_t passed_ms(void)
 {
-    int64_t last = backup_last_ms(folder), now = kb_wall_ms();
-    // One of the future was made before the clock was put back.
-    return now - last >= DAY_MS || last - now > LOOK_MS;
+    struct timespec t;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
+}
+
+bool keeper_is_due(int64_t last_ms, int64_t now_ms, int64_t own_ms)
+{
+    return now_ms - last_ms >= DAY_MS && (own_ms < 0 || own_ms >= DAY_MS);
+}
+
+static bool is_due(const struct keeper *k)
+{
+    return keeper_is_due(backup_last_ms(k->folder), kb_wall_ms(),
+                         k->made_ms ? passed_ms() - k->made_ms : -1);
 }
 
 static void back_up(struct keeper *k)
@@ -31,6 +44,8 @@ static void back_up(struct keeper *k)
     CLEANUP(kb_freep) char *name = NULL;
     int64_t begin = kb_now_us();
     enum kb_code code = backup_make(k->folder, "daily", &k->stop, &name, &err);
+    if (code == KB_OK)
+        k->made_ms = passed_ms();
     if (code == KB_OK)
         log_info(_("the database is backed up: %s, in %.1f s"), name,
                  (double)(kb_now_us() - begin) / 1e6);
@@ -45,7 +60,7 @@ static void *keep(void *opaque)
     while (!cancel_requested(&k->stop)) {
         if (kb_now_us() >= k->next_us) {
             k->next_us = kb_now_us() + LOOK_MS * 1000;
-            if (is_due(k->folder))
+            if (is_due(k))
                 back_up(k);
         }
         nanosleep(&moment, NULL);

@@ -23,6 +23,7 @@
 #define KEEP_SCHEMAS 3
 #define PART         "backup.part" // one is made at a time
 #define DATE_LENGTH  17            // "2026-11-27_180501"
+#define DAY_MS       (24LL * 3600 * 1000)
 
 // --- names
 
@@ -52,14 +53,41 @@ static bool parse(const char *name, char why[16])
                                         text_begins(why, "schema"));
 }
 
+static void date_of(char ret[DATE_LENGTH + 1], int64_t time_ms)
+{
+    time_t seconds = (time_t)(time_ms / 1000);
+    struct tm t = {0};
+    strcpy(ret, "0000-00-00_000000");
+    if (localtime_r(&seconds, &t))
+        strftime(ret, DATE_LENGTH + 1, "%Y-%m-%d_%H%M%S", &t);
+}
+
+// When it was made, by its name: a file that was copied back has the time of that, and a file
+// server may have a clock of its own.
+static int64_t time_of(const char *name)
+{
+    struct tm t = {.tm_isdst = -1};
+    if (sscanf(name, "%4d-%2d-%2d_%2d%2d%2d", &t.tm_year, &t.tm_mon, &t.tm_mday, &t.tm_hour,
+               &t.tm_min, &t.tm_sec) != 6)
+        return 0;
+    t.tm_year -= 1900;
+    t.tm_mon--;
+    return (int64_t)mktime(&t) * 1000;
+}
+
+// Made while the clock was wrong, for names are local time and zones are less than a day apart.
+static bool is_of_future(const char *name)
+{
+    char limit[DATE_LENGTH + 1];
+    date_of(limit, kb_wall_ms() + DAY_MS);
+    return strncmp(name, limit, DATE_LENGTH) > 0;
+}
+
 char *backup_name(const char *folder, const char *why, int64_t time_ms)
 {
     CLEANUP(kb_freep) char *backups = path_join(folder, BACKUP_FOLDER);
-    time_t seconds = (time_t)(time_ms / 1000);
-    struct tm t = {0};
-    char date[DATE_LENGTH + 1] = "0000-00-00_000000";
-    if (localtime_r(&seconds, &t))
-        strftime(date, sizeof(date), "%Y-%m-%d_%H%M%S", &t);
+    char date[DATE_LENGTH + 1];
+    date_of(date, time_ms);
     for (int i = 1;; i++) {
         char number[16] = "";
         struct stat st;
@@ -309,7 +337,8 @@ static int by_age(const void *a, const void *b)
     return date ? date : (x->time_ms < y->time_ms) - (x->time_ms > y->time_ms);
 }
 
-// What is beyond the number of its kind.
+// What is beyond the number of its kind. Those of the future go first: a clock that leaps there and
+// back does not make them the newest.
 static void prune(const char *folder, const char *why)
 {
     CLEANUP(kb_freep) struct backup *list = NULL;
@@ -318,11 +347,13 @@ static void prune(const char *folder, const char *why)
     int n = 0, seen = 0, keep = strcmp(kind, "schema") == 0 ? KEEP_SCHEMAS : KEEP_DAILY;
     if (backup_list(folder, &list, &n, &ignored) != KB_OK)
         return;
-    for (int i = 0; i < n; i++) {
-        CLEANUP(kb_freep) char *path = path_join(BACKUP_FOLDER, list[i].name);
-        if (text_begins(list[i].why, kind) && ++seen > keep)
-            beneath_unlink(folder, path);
-    }
+    for (int future = 0; future < 2; future++)
+        for (int i = 0; i < n; i++) {
+            CLEANUP(kb_freep) char *path = path_join(BACKUP_FOLDER, list[i].name);
+            if (text_begins(list[i].why, kind) && is_of_future(list[i].name) == future &&
+                ++seen > keep)
+                beneath_unlink(folder, path);
+        }
 }
 
 enum kb_code backup_make(const char *folder, const char *why, const struct cancel *cancel,
@@ -402,7 +433,7 @@ int64_t backup_last_ms(const char *folder)
     if (backup_list(folder, &list, &n, &ignored) != KB_OK)
         return 0;
     for (int i = 0; i < n; i++)
-        if (strcmp(list[i].why, "daily") == 0)
-            return list[i].time_ms;
+        if (strcmp(list[i].why, "daily") == 0 && !is_of_future(list[i].name))
+            return time_of(list[i].name);
     return 0;
 }

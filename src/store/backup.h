@@ -32,7 +32,8 @@ enum kb_code backup_make(const char *folder, const char *why, const struct cance
 // Newest first; *ret is for free(). No folder: none.
 enum kb_code backup_list(const char *folder, struct backup **ret, int *ret_n, struct kb_error *err);
 enum kb_code backup_count(const char *folder, int *ret, struct kb_error *err);
-// When the newest of the daily ones was made; 0: there is none.
+// When the newest of the daily ones was made, by its name; 0: there is none. One that is more than
+// a day in the future was made by a wrong clock, and does not count; it is also the first to go.
 int64_t backup_last_ms(const char *folder);
 
 // Copy the database at path from, with its WAL, into a new file at to, which is removed on failure,

@@ -2,6 +2,7 @@
 #include "tests/server/live.h"
 
 #include "asset/asset.h"
+#include "server/keeper.h"
 #include "store/backup.h"
 
 #include <sys/socket.h>
@@ -191,6 +192,19 @@ static void the_database_is_backed_up(void **state)
     assert_int_equal(n, 1);
 }
 
+// A clock that leaps to and fro makes no more of them.
+static void no_clock_wears_out_backups(void **state)
+{
+    const int64_t hour = 3600 * 1000, now = 1800000000000;
+    assert_true(keeper_is_due(0, now, -1));
+    assert_false(keeper_is_due(now - 23 * hour, now, -1));
+    assert_true(keeper_is_due(now - 24 * hour, now, -1));
+    assert_false(keeper_is_due(now + hour, now, -1));
+    assert_false(keeper_is_due(now, now + 9000 * hour, hour));
+    assert_false(keeper_is_due(0, now - 9000 * hour, 2 * hour));
+    assert_true(keeper_is_due(now - 24 * hour, now, 24 * hour));
+}
+
 static void downloads_go_on_after_a_restart(void **state)
 {
     struct live *l = *state;
@@ -297,6 +311,7 @@ int main(void)
         TEST(a_slow_server_keeps_back_no_other),
         TEST(a_token_is_asked_for),
         TEST(the_database_is_backed_up),
+        TEST(no_clock_wears_out_backups),
     };
     return cmocka_run_group_tests_name("server/life", tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 #include <sys/resource.h>
 #include <signal.h>
+#include <time.h>
 
 static struct backup *list(struct queue_test *t, int *ret_n)
 {
@@ -103,6 +104,30 @@ static void test_how_many(void **state)
     assert_true(file_exists(newest) && file_exists(stranger) && file_exists(replaced));
     assert_false(file_exists(cut));
     free(last);
+}
+
+// A clock that leaps a year ahead and comes back: what was made meanwhile is not the newest.
+static void test_of_the_future(void **state)
+{
+    struct queue_test *t = *state;
+    assert_ok(t->err, backup_make_folder(t->folder, &t->err));
+    for (int i = 0; i < 7; i++) {
+        CLEANUP(kb_freep) char *name = kb_printf("2020-01-0%d_000000_daily.db", i + 1);
+        CLEANUP(kb_freep) char *late = kb_printf("2999-01-0%d_000000_daily.db", i + 1);
+        CLEANUP(kb_freep) char *path = path_of(t, i < 4 ? name : late);
+        assert_ok(t->err, file_write_atomic(path, "x", 1, &t->err));
+    }
+    struct tm day = {.tm_year = 120, .tm_mday = 4, .tm_isdst = -1};
+    assert_int_equal(backup_last_ms(t->folder), (int64_t)mktime(&day) * 1000);
+    for (int i = 0; i < 2; i++)
+        assert_ok(t->err, backup_make(t->folder, "daily", NULL, NULL, &t->err));
+    int n, n_late = 0;
+    CLEANUP(kb_freep) struct backup *all = list(t, &n);
+    for (int i = 0; i < n; i++)
+        n_late += text_begins(all[i].name, "2999");
+    assert_int_equal(n, 7);
+    assert_int_equal(n_late, 1);
+    assert_true(backup_last_ms(t->folder) > kb_wall_ms() - 600000);
 }
 
 struct writer {
@@ -236,6 +261,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_make, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_whose, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_how_many, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(test_of_the_future, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_while_others_write, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_no_space, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_stopped_and_damaged, queue_setup, queue_teardown),
