@@ -3,6 +3,7 @@
 
 #include "queue/internal.h"
 #include "store/fate.h"
+#include "store/privacy.h"
 
 #include "base/beneath.h"
 #include "base/file.h"
@@ -280,7 +281,7 @@ static bool begin_file(struct store *s, const char *shelf, const char *path)
         return false;
     int fd = -1;
     for (int i = 0; i < 10 && fd < 0; i++) { // whoever removes the last file takes the folder along
-        beneath_make_dirs(s->folder, folder, 0777);
+        privacy_make_folder(s->folder, folder);
         fd = beneath_open(s->folder, part, O_WRONLY | O_CREAT | O_EXCL, 0666);
         if (fd < 0 && errno != ENOENT)
             break;

@@ -4,9 +4,16 @@
 #include "base/text.h"
 
 #include <dirent.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #define SETTING "folders_closed"
+
+bool privacy_make_folder(const char *data, const char *path)
+{
+    CLEANUP(kb_freep) char *first = kb_printf("%.*s", (int)strcspn(path, "/"), path);
+    return beneath_make_dirs(data, first, 0700) && beneath_make_dirs(data, path, 0777);
+}
 
 // True: others could enter it, and now cannot.
 static bool close_folder(struct store *s, const char *name)

@@ -5,6 +5,11 @@
 
 #include "store/sql.h"
 
+// Makes the folder path below the data folder, and those above it, as far as they are missing: the
+// first part for this user alone, as all of the data folder is made; what is below it as the umask
+// says, for the owner may open the first part. False with errno, as base/beneath.h says.
+bool privacy_make_folder(const char *data, const char *path);
+
 // New folders are made for this user alone (0700). Those of an older koubo had what the umask gave:
 // here they are closed, once for each database. What the owner opens again afterwards (results/ for
 // a share of the network) stays as he has it. *ret_closed: the names of those that others could

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "queue/options.h"
+#include "store/privacy.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -131,7 +132,7 @@ static bool move(const char *data, const char *from, const char *to, bool over)
         if (errno == EXDEV)
             return copy(data, from, to);
         CLEANUP(kb_freep) char *folder = path_folder(to);
-        if (errno != ENOENT || !beneath_make_dirs(data, folder, 0700))
+        if (errno != ENOENT || !privacy_make_folder(data, folder))
             return false;
     }
     return false;

@@ -240,6 +240,9 @@ static void test_folders_are_made_anew(void **state)
         if (i == 1)
             place_remove(results); // before the next claim
         CLEANUP(kb_freep) char *stem = take(t, &w, "w1", "job");
+        struct stat st; // made for the claim, then for the result: nobody else looks in
+        assert_int_equal(stat(results, &st), 0);
+        assert_int_equal(st.st_mode & 0777, 0700);
         place_remove(results);
         assert_false(file_is_dir(results));
         put(stem, ".mp4", "film");
@@ -247,6 +250,8 @@ static void test_folders_are_made_anew(void **state)
         wait_for(t, job, "done");
         CLEANUP(kb_freep) char *film = result_path(t, job, ".mp4");
         assert_holds(film, "film");
+        assert_int_equal(stat(results, &st), 0);
+        assert_int_equal(st.st_mode & 0777, 0700);
     }
     leave(&w, NULL);
 }
