@@ -92,15 +92,15 @@ static int64_t own_size(const char *data, const char *path)
                : -1;
 }
 
-// Onto another disk: under the part's name until it is whole.
+// Onto another disk: under the part's name until it is whole. Its mode goes along, as with a link.
 static bool copy(const char *data, const char *from, const char *to)
 {
     CLEANUP(kb_freep) char *part = file_part_path(to, 0);
     struct stat st;
     int in = beneath_open(data, from, O_RDONLY, 0);
     int out = in >= 0 ? beneath_open(data, part, O_WRONLY | O_CREAT | O_TRUNC, 0600) : -1;
-    bool ok =
-        out >= 0 && fstat(in, &st) == 0 && file_copy(out, in, st.st_size, NULL) && fsync(out) == 0;
+    bool ok = out >= 0 && fstat(in, &st) == 0 && file_copy(out, in, st.st_size, NULL) &&
+              fchmod(out, st.st_mode & 0777) == 0 && fsync(out) == 0;
     int number = errno;
     if (in >= 0)
         close(in);
