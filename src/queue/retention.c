@@ -223,7 +223,9 @@ static enum kb_code remove_work(struct run *r, struct kb_error *err)
         return KB_OK;
     for (struct dirent *e; code == KB_OK && (e = readdir(d));) {
         int64_t n = 0;
-        if (e->d_name[0] == '.')
+        struct stat st;
+        if (e->d_name[0] == '.' || fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+            !S_ISDIR(st.st_mode))
             continue;
         CLEANUP(kb_freep) char *folder = kb_printf("work/%s", e->d_name);
         code = store_query_int(r->s, &n, err, "SELECT count(*) FROM worker WHERE id = ?", "t",

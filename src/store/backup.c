@@ -393,6 +393,11 @@ enum kb_code backup_list(const char *folder, struct backup **ret, int *ret_n, st
     CLEANUP(kb_freep) struct backup *list = NULL;
     int n = 0;
     DIR *d = beneath_list(folder, BACKUP_FOLDER);
+    if (!d && errno != ENOENT)
+        return kb_fail(err, errno == EMFILE || errno == ENFILE ? KB_UNAVAILABLE : KB_INTERNAL,
+                       _("cannot look into the folder '%s/%s': %s; check the disk and its "
+                         "permissions"),
+                       folder, BACKUP_FOLDER, beneath_reason(errno));
     for (struct dirent *e; d && (e = readdir(d));) {
         struct backup b;
         struct stat st;

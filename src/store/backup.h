@@ -29,7 +29,7 @@ struct backup {
 enum kb_code backup_make(const char *folder, const char *why, const struct cancel *cancel,
                          char **ret_name, struct kb_error *err);
 
-// Newest first; *ret is for free(). No folder: none.
+// Newest first; *ret is for free(). No folder: none; one that cannot be read is a failure.
 enum kb_code backup_list(const char *folder, struct backup **ret, int *ret_n, struct kb_error *err);
 enum kb_code backup_count(const char *folder, int *ret, struct kb_error *err);
 // When the newest of the daily ones was made, by its name; 0: there is none. One that is more than

@@ -180,6 +180,23 @@ void file_forget(struct store *s, const char *folder, const char *stem)
 
 // --- all files
 
+static enum kb_code cannot_look(const struct store *s, const char *folder, int number,
+                                struct kb_error *err)
+{
+    return kb_fail(err, number == EMFILE || number == ENFILE ? KB_UNAVAILABLE : KB_INTERNAL,
+                   _("cannot look into the folder '%s/%s': %s; check the disk and its permissions"),
+                   s->folder, folder, beneath_reason(number));
+}
+
+// The next one, NULL at the end; *ret_number: 0, or why there is none.
+static struct dirent *next_of(DIR *d, int *ret_number)
+{
+    errno = 0;
+    struct dirent *e = readdir(d);
+    *ret_number = e ? 0 : errno;
+    return e;
+}
+
 // below: a folder in it, with its slash, or "".
 static enum kb_code each_file(struct store *s, const char *folder, const char *below,
                               folder_fn *each, void *opaque, struct kb_error *err)
@@ -190,32 +207,39 @@ static enum kb_code each_file(struct store *s, const char *folder, const char *b
     CLEANUP(kb_freep) char *kind = kb_printf("%.*s", (int)strcspn(folder, "/"), folder);
     enum kb_code code = KB_OK;
     DIR *d = beneath_list(s->folder, path);
+    int number = errno;
     if (!d)
-        return KB_OK;
-    for (struct dirent *e; code == KB_OK && (e = readdir(d));) {
+        return number == ENOENT ? KB_OK : cannot_look(s, path, number, err);
+    for (struct dirent *e; code == KB_OK && (e = next_of(d, &number));) {
         struct file_name parsed;
         struct stat st;
         CLEANUP(kb_freep) char *name = kb_printf("%s%s", below, e->d_name);
-        if (file_name_parse(&parsed, kind, name) &&
-            fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+        if (!file_name_parse(&parsed, kind, name))
+            continue;
+        if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            code = errno == ENOENT ? KB_OK : cannot_look(s, path, errno, err); // gone meanwhile
+        else if (S_ISREG(st.st_mode))
             code = each(opaque, folder, name, &parsed, &st, err);
     }
     closedir(d);
-    return code;
+    return code == KB_OK && number ? cannot_look(s, path, number, err) : code;
 }
 
 // The folders of batches, their names each with a NUL behind it. A link is not one.
-static void list_shelves(struct store *s, struct text *ret)
+static enum kb_code list_shelves(struct store *s, struct text *ret, struct kb_error *err)
 {
     DIR *d = beneath_list(s->folder, "results");
-    for (struct dirent *e; d && (e = readdir(d));) {
+    int number = errno;
+    if (!d)
+        return number == ENOENT ? KB_OK : cannot_look(s, "results", number, err);
+    for (struct dirent *e; (e = next_of(d, &number));) {
         struct stat st;
         if (shelf_parse(e->d_name) && fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
             S_ISDIR(st.st_mode))
             text_add_bytes(ret, e->d_name, strlen(e->d_name) + 1);
     }
-    if (d)
-        closedir(d);
+    closedir(d);
+    return number ? cannot_look(s, "results", number, err) : KB_OK;
 }
 
 enum kb_code folder_for_each(struct store *s, const char *folder, folder_fn *each, void *opaque,
@@ -223,8 +247,8 @@ enum kb_code folder_for_each(struct store *s, const char *folder, folder_fn *eac
 {
     CLEANUP(text_free) struct text shelves = {0};
     enum kb_code code = each_file(s, folder, "", each, opaque, err);
-    if (strcmp(folder, "results") == 0)
-        list_shelves(s, &shelves);
+    if (code == KB_OK && strcmp(folder, "results") == 0)
+        code = list_shelves(s, &shelves, err);
     for (size_t at = 0; code == KB_OK && at < shelves.size; at += strlen(shelves.data + at) + 1) {
         CLEANUP(kb_freep) char *below = kb_printf("%s/", shelves.data + at);
         code = each_file(s, folder, below, each, opaque, err);
@@ -246,7 +270,7 @@ void shelf_prune(struct store *s, const char *name)
 void shelf_prune_all(struct store *s)
 {
     CLEANUP(text_free) struct text shelves = {0};
-    list_shelves(s, &shelves);
+    list_shelves(s, &shelves, NULL);
     for (size_t at = 0; at < shelves.size; at += strlen(shelves.data + at) + 1) {
         CLEANUP(kb_freep) char *path = path_join("results", shelves.data + at);
         beneath_rmdir(s->folder, path);

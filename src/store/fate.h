@@ -19,7 +19,8 @@ enum kb_code file_fate(struct store *s, const char *folder, const char *name,
 
 // Calls each for every regular file with one of koubo's names. folder: "results", or "work/w1"
 // (then the names are those of "work"). Of results also those in the folders of batches: their name
-// is "12_news/a.mp4". Stops at the first failure. A missing folder has no files.
+// is "12_news/a.mp4". Stops at the first failure. A missing folder has no files;
+// one that cannot be read is a failure, for who asks may make a new database where nothing lies.
 struct stat;
 typedef enum kb_code folder_fn(void *opaque, const char *folder, const char *name,
                                const struct file_name *parsed, const struct stat *st,

@@ -146,6 +146,22 @@ static void test_a_lost_database(void **state)
     assert_ok(t->err, store_open_as(&t->s, t->folder, &anew, &t->err));
 }
 
+// A folder that cannot be read may hold anything: it is not taken for an empty one.
+static void test_a_folder_that_cannot_be_read(void **state)
+{
+    struct queue_test *t = *state;
+    static const char *const names[] = {"files", "results", "backups"};
+    assert_ok(t->err, identity_expect(t->folder, &t->err));
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        CLEANUP(kb_freep) char *path = in_data(t, names[i]);
+        rmdir(path);
+        assert_ok(t->err, identity_expect(t->folder, &t->err));
+        put_file(t, names[i], "in its place"); // refuses root, too
+        assert_fails(t->err, KB_INTERNAL, "cannot look into", identity_expect(t->folder, &t->err));
+        lose(t, names[i]);
+    }
+}
+
 static void test_a_database_from_elsewhere(void **state)
 {
     struct queue_test *t = *state;
@@ -239,6 +255,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_made_with_the_folder, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_missing_halves, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_a_lost_database, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(test_a_folder_that_cannot_be_read, queue_setup,
+                                        queue_teardown),
         cmocka_unit_test_setup_teardown(test_a_database_from_elsewhere, queue_setup,
                                         queue_teardown),
         cmocka_unit_test_setup_teardown(test_lock, queue_setup, queue_teardown),
