@@ -203,7 +203,13 @@ static enum kb_code say_lost(struct server *s, struct store *store, struct kb_er
 static enum kb_code close_folders(struct server *s, struct store *store, struct kb_error *err)
 {
     CLEANUP(text_free) struct text closed = {0};
-    enum kb_code code = privacy_close_folders(store, &closed, err);
+    CLEANUP(text_free) struct text left = {0};
+    enum kb_code code = privacy_close_folders(store, &closed, &left, err);
+    if (code == KB_OK && left.size > 0)
+        log_warn(_("other users of this machine can perhaps look into these folders of '%s': %s. "
+                   "koubo did not close them, for another disk is mounted there or the system "
+                   "refused; close them yourself if need be (chmod 700)"),
+                 s->params.data, text_get(&left));
     if (code == KB_OK && closed.size > 0)
         log_warn(_("other users of this machine could look into these folders of '%s', which are "
                    "closed now: %s. If results/ is shared over the network, open it again: "

@@ -13,7 +13,10 @@ bool privacy_make_folder(const char *data, const char *path);
 // New folders are made for this user alone (0700). Those of an older koubo had what the umask gave:
 // here they are closed, once for each database. What the owner opens again afterwards (results/ for
 // a share of the network) stays as he has it. *ret_closed: the names of those that others could
-// enter, with commas between; "" = none, or it was done before.
-enum kb_code privacy_close_folders(struct store *s, struct text *ret_closed, struct kb_error *err);
+// enter, with commas between; "" = none, or it was done before. *ret_open: those that others may
+// still enter, because another disk is mounted there or the system refused; they are told once,
+// too, for what the owner opened meanwhile must not be closed by another try.
+enum kb_code privacy_close_folders(struct store *s, struct text *ret_closed, struct text *ret_open,
+                                   struct kb_error *err);
 
 #endif

@@ -501,19 +501,25 @@ static void test_folders_are_private(void **state)
     static const char *const names[] = {"files",  "uploads",  "thumbs", "results",
                                         "tracks", "networks", "logs",   "work"};
     CLEANUP(text_free) struct text closed = {0};
+    CLEANUP(text_free) struct text left = {0};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         assert_int_equal(mode_of(t, names[i]), 0700);
     // Those of an older koubo are closed, once: then they are as their owner wants them.
     CLEANUP(kb_freep) char *results = path_join(t->folder, "results");
     CLEANUP(kb_freep) char *thumbs = path_join(t->folder, "thumbs");
     assert_int_equal(chmod(results, 0755) | chmod(thumbs, 0750), 0);
-    assert_ok(t->err, privacy_close_folders(t->s, &closed, &t->err));
+    CLEANUP(kb_freep) char *backups = path_join(t->folder, "backups");
+    assert_ok(t->err, file_write_atomic(backups, "in its place", 12, &t->err));
+    assert_ok(t->err, privacy_close_folders(t->s, &closed, &left, &t->err));
     assert_string_equal(text_get(&closed), "results, thumbs");
+    assert_string_equal(text_get(&left), "backups");
+    assert_int_equal(unlink(backups), 0);
     assert_int_equal(mode_of(t, "results"), 0700);
     assert_int_equal(mode_of(t, "thumbs"), 0700);
     assert_int_equal(chmod(results, 0755), 0);
-    assert_ok(t->err, privacy_close_folders(t->s, &closed, &t->err));
+    assert_ok(t->err, privacy_close_folders(t->s, &closed, &left, &t->err));
     assert_string_equal(text_get(&closed), "");
+    assert_string_equal(text_get(&left), "");
     store_close(&t->s);
     assert_ok(t->err, store_open(&t->s, t->folder, true, &t->err));
     assert_int_equal(mode_of(t, "results"), 0755);
