@@ -261,6 +261,12 @@ bool beneath_sync(const char *folder, const char *path)
     return ok;
 }
 
+bool beneath_is_gone(int number)
+{
+    return number == ENOENT || number == ENOTDIR || number == ELOOP || number == EXDEV ||
+           number == EINVAL || number == ENAMETOOLONG;
+}
+
 const char *beneath_reason(int number)
 {
     switch (number) {

@@ -47,6 +47,11 @@ bool beneath_make_dirs(const char *folder, const char *path, mode_t mode);
 // is nothing to be done about it then, and what was done stands.
 bool beneath_sync(const char *folder, const char *path);
 
+// Of an errno of beneath_open(): no file is there that could be opened ever, but nothing, or what
+// is none. Else one may be there and cannot be read now (permissions, a disk that fails, no
+// memory).
+bool beneath_is_gone(int number);
+
 // Why one of the above failed, in the language of this thread.
 const char *beneath_reason(int number);
 

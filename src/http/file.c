@@ -244,20 +244,32 @@ static void reply_content(struct request *r, struct file *f, const char *type)
     }
 }
 
+// A file that is there is not told to be gone: who asks would forget it.
+static void reply_unopened(struct request *r, const char *path, int number)
+{
+    struct kb_error err = {0};
+    if (beneath_is_gone(number)) {
+        reply_problem(r, 404, "not_found", _("this file is not there any more"));
+    } else if (number == EMFILE || number == ENFILE) {
+        reply_header(r, "Retry-After", "5");
+        reply_problem(r, 503, "unavailable",
+                      _("the server has as many files open as the system allows; try again in "
+                        "a moment"));
+    } else {
+        kb_fail(&err, KB_INTERNAL,
+                _("the file '%s' cannot be read: %s; check the disk and its permissions"), path,
+                beneath_reason(number));
+        reply_error(r, &err); // and logs it
+    }
+}
+
 void reply_file(struct request *r, const struct reply_file_params *p)
 {
     CLEANUP(file_close) struct file f = {.fd = -1};
     if (r->answered)
         return;
     if (!file_open(&f, p->folder, p->path)) {
-        if (f.fd < 0 && (errno == EMFILE || errno == ENFILE)) { // it is there, for another time
-            reply_header(r, "Retry-After", "5");
-            reply_problem(r, 503, "unavailable",
-                          _("the server has as many files open as the system allows; try again in "
-                            "a moment"));
-            return;
-        }
-        reply_problem(r, 404, "not_found", _("this file is not there any more"));
+        reply_unopened(r, p->path, errno);
         return;
     }
     int status = check_conditions(r, &f);

@@ -94,7 +94,8 @@ void reply_conflict(struct request *r, const struct kb_error *err); // KB_BAD_IN
 // A file, with ETag, Last-Modified, If-None-Match, If-Modified-Since, Range (one or several, the
 // latter as multipart/byteranges or the whole, as RFC 9110 allows) and If-Range. download: the name
 // for Content-Disposition: attachment (RFC 6266, with filename* of RFC 8187), NULL = inline.
-// path lies below folder, and no link is followed on the way (base/beneath.h): else 404.
+// path lies below folder, and no link is followed on the way (base/beneath.h): else 404. One that
+// cannot be read now is answered 500, or 503 for want of descriptors.
 struct reply_file_params {
     const char *folder, *path, *type, *download;
     bool immutable; // Cache-Control: private, max-age=31536000, immutable; else no-cache

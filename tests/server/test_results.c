@@ -629,25 +629,39 @@ static void test_links(void **state)
     assert_non_null(memmem(zip.body, zip.size, "MISSING.txt", 11));
 }
 
+// A file that cannot be read now is not gone: nobody is told so, and no zip is made without it.
+static void test_unreadable(void **state)
+{
+    struct kb_error err = {0};
+    int64_t job = site_result(&site, "b", "u.mp4", 1000);
+    CLEANUP(result_free) struct result result = {0};
+    assert_ok(err, result_find(site.store, job, &result, &err));
+    assert_int_equal(geteuid() == 0 ? chown(result.path, 12345, 12345) : chmod(result.path, 0), 0);
+    ASK(r, "GET", result_path(job, "/video"), NULL, NULL, 0);
+    assert_status(&r, 500);
+    assert_non_null(strstr(r.body, "cannot be read"));
+    struct zip_stream *z = zip_stream_create(site.folder, "gone:");
+    zip_stream_add(z, job, NULL, "u");
+    size_t size;
+    int64_t end;
+    CLEANUP(kb_freep) char *none = read_zip(z, SIZE_MAX, &size, &end);
+    assert_int_equal(end, -2);
+    zip_stream_free(z);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, site_end)
 
 int main(void)
 {
     setlocale(LC_ALL, "C.UTF-8"); // for the reader of zips
     const struct CMUnitTest tests[] = {
-        TEST(test_show),
-        TEST(test_delete),
-        TEST(test_refusals),
-        TEST(test_zip),
-        TEST(test_zip_names),
-        TEST(test_zip_broken),
-        TEST(test_zip_equal_names),
-        TEST(test_zip_many),
-        TEST(test_zip_cancelled),
-        TEST(test_zip_missing),
-        TEST(test_chosen),
-        TEST(test_source),
-        TEST(test_rename),
+        TEST(test_show),        TEST(test_unreadable),
+        TEST(test_delete),      TEST(test_refusals),
+        TEST(test_zip),         TEST(test_zip_names),
+        TEST(test_zip_broken),  TEST(test_zip_equal_names),
+        TEST(test_zip_many),    TEST(test_zip_cancelled),
+        TEST(test_zip_missing), TEST(test_chosen),
+        TEST(test_source),      TEST(test_rename),
         TEST(test_links),
     };
     const struct CMUnitTest slow[] = {TEST(test_zip64)}; // reads 4 GiB, 10 s

@@ -209,9 +209,10 @@ static enum kb_code begin_entry(struct zip_stream *z, struct kb_error *err)
         return code;
     struct stat st;
     z->fd = code == KB_OK ? beneath_open(z->folder, result.file, O_RDONLY, 0) : -1;
-    if (code == KB_OK && z->fd < 0 && (errno == EMFILE || errno == ENFILE))
-        return kb_fail(err, KB_UNAVAILABLE, _("cannot read '%s': %s"), e->name, kb_strerror(errno));
-    if (z->fd < 0 || fstat(z->fd, &st) != 0) {
+    bool opened = z->fd >= 0 && fstat(z->fd, &st) == 0;
+    if (code == KB_OK && !opened && !beneath_is_gone(errno)) // it is there, and not to be left out
+        return kb_fail(err, KB_INTERNAL, _("cannot read '%s': %s"), e->name, beneath_reason(errno));
+    if (!opened) {
         log_warn(_("'%s' is left out of a zip: its file is gone"), e->name);
         zip_stream_miss(z, e->name);
         if (z->fd >= 0)
