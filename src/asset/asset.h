@@ -13,7 +13,7 @@ struct asset_params {
     const char *name;   // as the user calls it; any UTF-8, never a path. Cut at 255 bytes, folders
                         // and control characters taken out
     int64_t size_bytes; // declared; -1 = unknown until asset_upload_close(whole = true)
-    const char *client; // who, for limits: an address; may be NULL
+    const char *client; // who, for limits: request_client_key(); may be NULL
     const char *lang;   // "zh" or "en": that of who sent it, kept for them (tus)
     int64_t expires_ms; // an unfinished upload is removed after this time
 };

@@ -71,6 +71,9 @@ const char *request_header(const struct request *r, const char *name);
 bool media_type_is(const char *header, const char *type);
 // "127.0.0.1"; of a request that a trusted proxy passed on, the address that it was sent from
 const char *request_client(const struct request *r);
+// What limits count the client by: his address, of IPv6 the first 64 bits, for whoever has those
+// has all addresses below them.
+const char *request_client_key(const struct request *r);
 const char *request_lang(const struct request *r); // "zh" or "en": ?lang, Accept-Language, default
 int64_t request_content_length(const struct request *r); // -1 unknown
 const void *request_body(const struct request *r, size_t *ret_size);

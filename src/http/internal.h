@@ -102,6 +102,7 @@ struct request {
     struct MHD_Connection *connection;
     struct peer *peer;
     char client[INET6_ADDRSTRLEN]; // behind a trusted proxy the address that it names
+    char key[INET6_ADDRSTRLEN];    // of request_client()
     bool old;                      // HTTP/1.0
     bool known;                    // it carries the token, or none is needed
     const char *method, *lang;

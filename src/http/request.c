@@ -239,10 +239,11 @@ static enum MHD_Result add_hops(void *ctx, enum MHD_ValueKind kind, const char *
 static void find_client(struct request *r)
 {
     CLEANUP(text_free) struct text hops = {0};
-    if (!r->peer || !r->peer->proxy)
-        return;
-    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, add_hops, &hops);
-    proxies_client(r->http->proxies, text_get(&hops), r->client);
+    if (r->peer && r->peer->proxy) {
+        MHD_get_connection_values(r->connection, MHD_HEADER_KIND, add_hops, &hops);
+        proxies_client(r->http->proxies, text_get(&hops), r->client);
+    }
+    client_key(r->key, request_client(r));
 }
 
 // All that the headers alone decide.
@@ -464,6 +465,11 @@ const char *request_header(const struct request *r, const char *name)
 const char *request_client(const struct request *r)
 {
     return *r->client ? r->client : r->peer ? r->peer->address : "";
+}
+
+const char *request_client_key(const struct request *r)
+{
+    return r->key;
 }
 
 int64_t request_content_length(const struct request *r)

@@ -9,7 +9,7 @@ struct quota;
 struct quota *quota_create(int each, int all);
 void quota_free(struct quota **q); // NULL is fine
 
-// One more for this client (an address). False: he has as many as he may, or all have.
+// One more for this client (request_client_key()). False: he has as many as he may, or all have.
 bool quota_enter(struct quota *q, const char *client);
 void quota_leave(struct quota *q, const char *client); // once for each that entered
 

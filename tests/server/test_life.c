@@ -192,6 +192,30 @@ static void the_database_is_backed_up(void **state)
     assert_int_equal(n, 1);
 }
 
+// A household has one network of IPv6 and any number of addresses in it.
+static void a_network_is_one_client(void **state)
+{
+    static const struct {
+        const char *address;
+        int status;
+    } cases[] = {
+        {"2001:db8:1:2::1", 201}, {"2001:db8:1:2::2", 429}, {"2001:db8:1:3::1", 201},
+        {"203.0.113.1", 201},     {"203.0.113.2", 201},     {"203.0.113.2", 429},
+    };
+    struct live *l = *state;
+    live_restart(l, &(struct server_params){.proxies = "127.0.0.1", .uploads_per_client = 1});
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(reply_clear) struct reply r = {0};
+        CLEANUP(kb_freep)
+        char *headers = kb_printf("Tus-Resumable: 1.0.0\r\nUpload-Length: 10\r\n"
+                                  "X-Forwarded-For: %s\r\n",
+                                  cases[i].address);
+        site_ask(&l->site, &r, "POST", "/api/v1/uploads", headers, "", 0);
+        if (r.status != cases[i].status)
+            fail_msg("%s: %d, wanted %d", cases[i].address, r.status, cases[i].status);
+    }
+}
+
 // A clock that leaps to and fro makes no more of them.
 static void no_clock_wears_out_backups(void **state)
 {
@@ -312,6 +336,7 @@ int main(void)
         TEST(a_token_is_asked_for),
         TEST(the_database_is_backed_up),
         TEST(no_clock_wears_out_backups),
+        TEST(a_network_is_one_client),
     };
     return cmocka_run_group_tests_name("server/life", tests, NULL, NULL);
 }

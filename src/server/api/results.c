@@ -282,7 +282,7 @@ static void send_zip(struct request *r, const int64_t *jobs, int n)
         reply_problem(r, 404, "not_found", _("there are no results to pack"));
         return;
     }
-    if (!quota_enter(request_server(r)->zips, request_client(r))) {
+    if (!quota_enter(request_server(r)->zips, request_client_key(r))) {
         reply_header(r, "Retry-After", "30");
         reply_problem(r, 429, "too_many",
                       _("several zips are being sent already; wait until one of them has come"));
@@ -293,7 +293,7 @@ static void send_zip(struct request *r, const int64_t *jobs, int n)
             request_server(r)->params.data,
             _("These results are not in this zip, because their files are gone:")),
         .folders = seen.several};
-    zip_stream_holds(added.zip, request_server(r)->zips, request_client(r));
+    zip_stream_holds(added.zip, request_server(r)->zips, request_client_key(r));
     if (pack_each(request_store(r), jobs, n, add_result, add_gone, &added, &err) != KB_OK) {
         zip_stream_free(added.zip);
         reply_error(r, &err);

@@ -416,7 +416,7 @@ static void submit_body(struct request *r, json_t *body)
     struct submit *s = kb_alloc(sizeof(*s));
     s->audio.fd = s->video.fd = -1;
     s->data = kb_strdup(server->params.data);
-    s->client = kb_strdup(request_client(r));
+    s->client = kb_strdup(request_client_key(r));
     s->code = kb_strdup(code);
     s->pingpong = number_field(body, "pn", 1) != 0;
     snprintf(s->lang, sizeof(s->lang), "%s", request_lang(r));

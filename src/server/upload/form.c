@@ -115,7 +115,7 @@ static bool file_begin(void *ctx, const char *name, const char *filename)
     struct asset_params p = {
         .name = filename,
         .size_bytes = -1,
-        .client = request_client(r),
+        .client = request_client_key(r),
         .lang = request_lang(r),
         .expires_ms = kb_wall_ms() + UPLOAD_KEEP_MS,
     };
@@ -280,7 +280,7 @@ static void json_done(struct request *r, struct form *f)
     }
     struct asset_params p = {
         .size_bytes = -1,
-        .client = request_client(r),
+        .client = request_client_key(r),
         .lang = request_lang(r),
     };
     if (!fields_known(r, body, names) || !field_text(r, body, "name", false, 255, &p.name))

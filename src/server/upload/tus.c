@@ -473,7 +473,7 @@ static void *create_open(struct request *r)
     struct asset_params p = {
         .name = m.filename && m.filename[0] ? m.filename : _("unnamed file"),
         .size_bytes = t->size,
-        .client = request_client(r),
+        .client = request_client_key(r),
         .lang = m.lang[0] ? m.lang : request_lang(r),
         .expires_ms = kb_wall_ms() + UPLOAD_KEEP_MS,
     };

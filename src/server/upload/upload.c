@@ -106,7 +106,8 @@ bool upload_has_room(struct request *r, int64_t bytes)
 bool upload_admit(struct request *r, const struct upload_wish *wish)
 {
     struct kb_error err = {0};
-    if (upload_allowed(request_server(r), request_store(r), request_client(r), wish, &err) == KB_OK)
+    if (upload_allowed(request_server(r), request_store(r), request_client_key(r), wish, &err) ==
+        KB_OK)
         return true;
     refuse(r, &err);
     return false;
