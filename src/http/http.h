@@ -90,7 +90,8 @@ void reply_text(struct request *r, int status, const char *type, const char *tex
 // RFC 9457: {"type":"about:blank","title":…,"status":…,"code":CODE,"detail":SENTENCE}
 void reply_problem(struct request *r, int status, const char *code, const char *sentence);
 // The same for an error of a lower layer: KB_BAD_INPUT 400 (409 if conflict), NOT_FOUND 404,
-// NO_SPACE 507, UNAVAILABLE 503 with Retry-After: 1, CANCELLED 409, INTERNAL 500 (logged).
+// NO_SPACE 507, UNAVAILABLE 503 with Retry-After: 1, CANCELLED 409, INTERNAL 500 (logged; the
+// same sentence once a minute).
 void reply_error(struct request *r, const struct kb_error *err);
 void reply_conflict(struct request *r, const struct kb_error *err); // KB_BAD_INPUT as 409
 

@@ -5,6 +5,8 @@
 #include "base/sentence.h"
 #include "base/utf8.h"
 
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -13,6 +15,7 @@
 
 #define GZIP_FROM_BYTES 1024
 #define GZIP_LEVEL      4
+#define SAME_FAULT_US   60000000LL
 
 // The page draws pictures and sound of files that are not uploaded yet from blobs, its icons from
 // data addresses, and sets styles on elements; it needs no more than that, and no other host.
@@ -179,6 +182,24 @@ void reply_problem(struct request *r, int status, const char *code, const char *
     reply_bytes(r, status, "application/problem+json", json ? json : "{}");
 }
 
+// The same fault meets every request, and the page asks again and again: one line a minute tells
+// it.
+static bool is_news(const char *said)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static char last[700];
+    static int64_t until_us;
+    pthread_mutex_lock(&lock);
+    int64_t now_us = kb_now_us();
+    bool news = now_us >= until_us || strncmp(last, said, sizeof(last) - 1) != 0;
+    if (news) {
+        snprintf(last, sizeof(last), "%s", said);
+        until_us = now_us + SAME_FAULT_US;
+    }
+    pthread_mutex_unlock(&lock);
+    return news;
+}
+
 static void reply_code(struct request *r, const struct kb_error *err, int bad_input_status)
 {
     static const struct {
@@ -200,7 +221,7 @@ static void reply_code(struct request *r, const struct kb_error *err, int bad_in
     bool conflict = code == KB_BAD_INPUT && bad_input_status == 409;
     int status = conflict ? 409 : table[code].status;
     CLEANUP(kb_freep) char *said = sentence_for_log(err);
-    if (status == 500)
+    if (status == 500 && is_news(said))
         log_error("%s %s: %s", r->method, r->path, said);
     else
         log_verbose("%s %s: %d, %s", r->method, r->path, status, said);

@@ -37,8 +37,10 @@ enum kb_code pool_lend(struct pool *p, struct store **ret, struct kb_error *err)
         s = p->idle[--p->n_idle];
     pthread_mutex_unlock(&p->lock);
     enum kb_code code = s ? KB_OK : store_open(&s, p->folder, false, err);
+    if (code == KB_BAD_INPUT && err) // damaged, or another's: no fault of him who asks
+        err->code = KB_INTERNAL;
     if (code != KB_OK)
-        return code;
+        return code == KB_BAD_INPUT ? KB_INTERNAL : code;
     store_set_patience(s, &p->patience);
     *ret = s;
     return KB_OK;

@@ -13,7 +13,8 @@ struct pool;
 // folder: the data folder, copied. Opens a few connections at once, as opening waits for locks
 // patiently.
 struct pool *pool_create(const char *folder);
-// One that lies idle, else a new one. The caller gives it back.
+// One that lies idle, else a new one. The caller gives it back. A database that is damaged is
+// KB_INTERNAL, here and from what is asked of it: whoever sends a request is not to blame.
 enum kb_code pool_lend(struct pool *p, struct store **ret, struct kb_error *err);
 void pool_take_back(struct pool *p, struct store *s);
 // Did requests lately find the database locked by another program? Does not touch it.

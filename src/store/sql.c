@@ -34,7 +34,8 @@ enum kb_code store_cannot_write(struct store *s, struct kb_error *err)
 
 enum kb_code store_damaged(struct store *s, struct kb_error *err)
 {
-    return kb_fail(err, KB_BAD_INPUT,
+    // Who opens a database named it; who asks a server did not.
+    return kb_fail(err, s->patience ? KB_INTERNAL : KB_BAD_INPUT,
                    _("the database '%s/koubo.db' is damaged; stop koubo and run 'koubo restore', "
                      "which brings back what can still be read of it"),
                    s->folder);

@@ -15,9 +15,10 @@
 // have the same folder open; SQLite's locks order them (a connection waits up to 5 s, or as
 // store/patience.h says, then KB_UNAVAILABLE with a sentence that says the database is locked).
 // Times are wall clock milliseconds. Functions that return JSON append it to a struct text. All of
-// them: KB_NO_SPACE when the disk is full, KB_BAD_INPUT when the database is damaged,
-// KB_UNAVAILABLE when it is locked or no file can be opened any more, KB_INTERNAL when the folder
-// or the database may not be written or its disk is broken.
+// them: KB_NO_SPACE when the disk is full, KB_BAD_INPUT when the database is damaged
+// (KB_INTERNAL for one with a struct patience, a server's: who asks it did not choose the
+// database), KB_UNAVAILABLE when it is locked or no file can be opened any more, KB_INTERNAL when
+// the folder or the database may not be written or its disk is broken.
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
 

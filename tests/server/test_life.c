@@ -2,10 +2,15 @@
 #include "tests/server/live.h"
 
 #include "asset/asset.h"
+#include "base/file.h"
 #include "server/keeper.h"
 #include "store/backup.h"
+#include "store/sql.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const struct server_params usual;
@@ -216,6 +221,58 @@ static void a_network_is_one_client(void **state)
     }
 }
 
+static int count_in_log(const struct live *l, const char *what)
+{
+    CLEANUP(kb_freep) char *path = path_join(l->site.folder, "logs/koubo.log");
+    FILE *log = fopen(path, "r");
+    char line[2000];
+    int n = 0;
+    assert_non_null(log);
+    while (fgets(line, sizeof(line), log))
+        n += strstr(line, what) != NULL;
+    fclose(log);
+    return n;
+}
+
+// All but the first page. By a child, whose close() takes no locks of this process away.
+static void damage_database(const struct live *l)
+{
+    CLEANUP(kb_freep) char *path = path_join(l->site.folder, "koubo.db");
+    struct kb_error err = {0};
+    int64_t busy = 1;
+    for (int i = 0; i < 500 && busy; i++) {
+        assert_ok(err, store_query_int(l->site.store, &busy, &err,
+                                       "PRAGMA wal_checkpoint(TRUNCATE)", ""));
+        usleep(busy ? 20000 : 0);
+    }
+    assert_int_equal(busy, 0);
+    pid_t child = fork();
+    if (child == 0) {
+        char bad[4096];
+        struct stat st;
+        int fd = open(path, O_WRONLY);
+        bool done = fd >= 0 && fstat(fd, &st) == 0;
+        memset(bad, 'z', sizeof(bad));
+        for (off_t at = sizeof(bad); done && at < st.st_size; at += (off_t)sizeof(bad))
+            done = pwrite(fd, bad, sizeof(bad), at) == (ssize_t)sizeof(bad);
+        _exit(done ? 0 : 1);
+    }
+    int status = -1;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+// The database goes bad under a running server: the server's fault, and told once.
+static void a_damaged_database_is_no_bad_request(void **state)
+{
+    struct live *l = *state;
+    damage_database(l);
+    for (int i = 0; i < 3; i++)
+        live_refuses(l, 500, "internal", "is damaged", "GET", "/api/v1/assets", NULL);
+    assert_int_equal(count_in_log(l, "GET /api/v1/assets: "), 1);
+    live_refuses(l, 500, "internal", "is damaged", "DELETE", "/api/v1/results/1", NULL);
+}
+
 // A clock that leaps to and fro makes no more of them.
 static void no_clock_wears_out_backups(void **state)
 {
@@ -337,6 +394,7 @@ int main(void)
         TEST(the_database_is_backed_up),
         TEST(no_clock_wears_out_backups),
         TEST(a_network_is_one_client),
+        TEST(a_damaged_database_is_no_bad_request),
     };
     return cmocka_run_group_tests_name("server/life", tests, NULL, NULL);
 }
