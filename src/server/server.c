@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "server/courier.h"
+#include "server/duix/codes.h"
 #include "server/errand.h"
 #include "server/events.h"
 #include "server/internal.h"
@@ -237,6 +238,8 @@ static enum kb_code open_folder(struct server *s, struct kb_error *err)
         code = store_check(store, CHECK_BYTES, err);
     if (code == KB_OK)
         code = counts_mend(store, err);
+    if (code == KB_OK)
+        code = easy_cut_off(store, err);
     if (code == KB_OK && s->params.token)
         code = close_folders(s, store, err);
     return code == KB_OK ? say_lost(s, store, err) : code;

@@ -2,6 +2,7 @@
 #include "tests/server/live.h"
 
 #include "base/file.h"
+#include "queue/job.h"
 #include "queue/lease.h"
 #include "server/duix/codes.h"
 #include "server/errand.h"
@@ -524,6 +525,61 @@ static void no_place_for_an_errand(void **state)
     submit(e, "speech.wav", "person.mp4", "crowd-1", 1, 10000, "");
 }
 
+// A task whose end cannot be noted now is noted when it can, and so is one of a server that ended;
+// what the clock says meanwhile does not matter.
+static void every_code_comes_to_its_end(void **state)
+{
+    struct easy_state *e = *state;
+    struct kb_error err = {0};
+    struct store *store = e->live.site.store;
+    static const char body[] =
+        "{\"audio_url\":\"speech.wav\",\"video_url\":\"person.mp4\",\"code\":\"stuck\"}";
+    assert_ok(err, store_exec(store, NULL, &err,
+                              "CREATE TRIGGER stuck BEFORE UPDATE ON easy BEGIN"
+                              " SELECT RAISE(ABORT, 'not now'); END",
+                              ""));
+    int fd = site_connect(&e->live.site);
+    site_sendf(fd,
+               "POST /easy/submit HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n"
+               "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+               e->live.site.port, strlen(body), body);
+    struct job_filter f = {.limit = 1};
+    CLEANUP(kb_freep) struct job *jobs = NULL;
+    int n = 0;
+    for (int i = 0; n == 0 && i < 1000; i++) {
+        usleep(20000);
+        free(TAKE(jobs));
+        assert_ok(err, job_list(store, &f, &jobs, &n, &err));
+    }
+    assert_int_equal(n, 1);
+    usleep(100000); // the end is tried, in vain; were it given up, the code would stay as it is
+    assert_task(e, "stuck", 1, 0, 0);
+    assert_ok(err, store_exec(store, NULL, &err, "DROP TRIGGER stuck", ""));
+    char buffer[2000] = "";
+    for (size_t got = 0; got < sizeof(buffer) - 1;) {
+        ssize_t more = read(fd, buffer + got, sizeof(buffer) - 1 - got);
+        if (more <= 0)
+            break;
+        got += (size_t)more;
+    }
+    close(fd);
+    assert_non_null(strstr(buffer, "\"code\":10000"));
+    struct easy ended;
+    assert_ok(err, easy_find(store, "stuck", &ended, &err));
+    assert_int_equal(ended.job, jobs[0].id);
+
+    assert_ok(err, store_exec(store, NULL, &err,
+                              "UPDATE easy SET job = NULL, error = NULL, created_ms = 1", ""));
+    assert_task(e, "stuck", 1, 0, 0);
+    struct server_params p = easy_params(e);
+    live_restart(&e->live, &p);
+    json_t *a = query(e, "stuck", 10000);
+    assert_int_equal(number_at(a, "data.status"), 3);
+    assert_non_null(strstr(text_at(a, "data.msg"), "restarted"));
+    json_decref(a);
+    submit(e, "speech.wav", "person.mp4", "stuck", 1, 10000, "");
+}
+
 // The limits of uploads are those of tasks.
 static void limits_of_uploads(void **state)
 {
@@ -567,6 +623,7 @@ int main(void)
         TEST(forms_and_addresses),
         TEST(a_code_is_never_a_path),
         TEST(no_place_for_an_errand),
+        TEST(every_code_comes_to_its_end),
         TEST(limits_of_uploads),
     };
     return cmocka_run_group_tests_name("server/easy", tests, NULL, NULL);

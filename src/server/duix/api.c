@@ -27,7 +27,10 @@
 #include <strings.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
+
+#define NOTE_AGAIN_MS 200 // when what became of a code could not be noted
 
 enum easy_code {
     EASY_OK = 10000,
@@ -251,22 +254,38 @@ static enum kb_code submit_run(struct store *store, const struct submit *s, int6
     return code;
 }
 
+// A code that is noted as begun must come to its end, or it could not be used again: what holds
+// the database or fills the disk is waited for. Cancelled: the next server notes it.
+static enum kb_code note_end(struct store **store, const struct submit *s, int64_t job,
+                             const struct kb_error *why, const struct cancel *cancel,
+                             struct kb_error *err)
+{
+    enum kb_code code = KB_OK;
+    do {
+        if (code != KB_OK)
+            nanosleep(&(struct timespec){.tv_nsec = NOTE_AGAIN_MS * 1000000L}, NULL);
+        code = *store ? KB_OK : store_open(store, s->data, false, err);
+        if (code == KB_OK)
+            code = easy_end(*store, s->code, job, why, err);
+    } while (code != KB_OK && !cancel_requested(cancel));
+    return code;
+}
+
 // Copying a long video takes seconds, so this is an errand. The client hears of success only when
 // the job is in the queue for good.
 static void submit_work(void *ctx, const struct cancel *cancel, struct text *ret)
 {
     const struct submit *s = ctx;
-    struct kb_error err = {0}, ignored = {0};
+    struct kb_error err = {0}, untold = {0};
     CLEANUP(store_close) struct store *store = NULL;
     int64_t job = 0;
     enum kb_code code = store_open(&store, s->data, false, &err);
-    if (code == KB_OK) {
+    if (code == KB_OK)
         code = submit_run(store, s, &job, &err);
-        enum kb_code noted = easy_end(store, s->code, job, code == KB_OK ? NULL : &err, &ignored);
-        if (code == KB_OK && noted != KB_OK) {
-            err = ignored;
-            code = noted;
-        }
+    enum kb_code noted = note_end(&store, s, job, code == KB_OK ? NULL : &err, cancel, &untold);
+    if (code == KB_OK && noted != KB_OK) {
+        err = untold;
+        code = noted;
     }
     if (code == KB_OK)
         add_answer(ret, EASY_OK, "success", NULL);
@@ -379,7 +398,7 @@ static bool admit(struct request *r, const struct submit *s)
 static bool begin_code(struct request *r, const struct submit *s)
 {
     struct kb_error err = {0};
-    enum kb_code code = easy_begin(request_store(r), s->code, request_server(r)->started_ms, &err);
+    enum kb_code code = easy_begin(request_store(r), s->code, &err);
     if (code != KB_OK)
         answer(r, code == KB_UNAVAILABLE ? EASY_BUSY : EASY_SYSTEM_ERROR, err.text, NULL);
     return code == KB_OK;
@@ -518,14 +537,8 @@ static enum kb_code task_data(struct request *r, const char *code, json_t **ret,
     if (found != KB_OK)
         return found;
     if (!e.job) {
-        bool cut_off = !e.error[0] && e.created_ms < request_server(r)->started_ms;
-        if (cut_off)
-            *ret = make_data(code, EASY_FAILED, 100,
-                             _("the server was restarted while this was submitted; submit it "
-                               "again"));
-        else
-            *ret = make_data(code, e.error[0] ? EASY_FAILED : EASY_RUNNING, e.error[0] ? 100 : 0,
-                             e.error[0] ? e.error : _("queued"));
+        *ret = make_data(code, e.error[0] ? EASY_FAILED : EASY_RUNNING, e.error[0] ? 100 : 0,
+                         e.error[0] ? e.error : _("queued"));
         return KB_OK;
     }
     struct job job;

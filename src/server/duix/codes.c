@@ -8,16 +8,15 @@
 
 #define KEEP_MS (90 * 24 * 3600 * 1000LL) // a code whose job is gone
 
-static enum kb_code take_code(struct store *s, const char *code, int64_t since_ms,
-                              struct kb_error *err)
+static enum kb_code take_code(struct store *s, const char *code, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code found =
         store_query(s, &q, err,
                     "SELECT 1 FROM easy e LEFT JOIN job j ON j.id = e.job WHERE e.code = ?"
-                    " AND ((e.job IS NULL AND e.error IS NULL AND e.created_ms >= ?)"
+                    " AND ((e.job IS NULL AND e.error IS NULL)"
                     "  OR j.state NOT IN " JOB_STATES_ENDED ")",
-                    "ti", code, since_ms);
+                    "t", code);
     if (found == KB_OK)
         return kb_fail(err, KB_UNAVAILABLE,
                        _("the task '%s' is still being worked on; use another code"), code);
@@ -34,10 +33,20 @@ static enum kb_code take_code(struct store *s, const char *code, int64_t since_m
                       "ti", code, kb_wall_ms());
 }
 
-enum kb_code easy_begin(struct store *s, const char *code, int64_t since_ms, struct kb_error *err)
+enum kb_code easy_begin(struct store *s, const char *code, struct kb_error *err)
 {
     enum kb_code done = store_begin(s, err);
-    return done == KB_OK ? store_end(s, take_code(s, code, since_ms, err), err) : done;
+    return done == KB_OK ? store_end(s, take_code(s, code, err), err) : done;
+}
+
+// No time is compared: a clock may be set back.
+enum kb_code easy_cut_off(struct store *s, struct kb_error *err)
+{
+    CLEANUP(kb_freep)
+    char *why =
+        sentence_keep(_("the server was restarted while this was submitted; submit it again"));
+    return store_exec(s, NULL, err, "UPDATE easy SET error = ? WHERE job IS NULL AND error IS NULL",
+                      "t", why);
 }
 
 enum kb_code easy_end(struct store *s, const char *code, int64_t job, const struct kb_error *why,
@@ -55,14 +64,13 @@ static void read_row(sqlite3_stmt *q, struct easy *ret)
     ret->job = sqlite3_column_int64(q, 1);
     snprintf(ret->error, sizeof(ret->error), "%s", error ? error : "");
     utf8_mend(ret->error, sizeof(ret->error));
-    ret->created_ms = sqlite3_column_int64(q, 3);
 }
 
 enum kb_code easy_find(struct store *s, const char *code, struct easy *ret, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    enum kb_code found = store_query(
-        s, &q, err, "SELECT code, job, error, created_ms FROM easy WHERE code = ?", "t", code);
+    enum kb_code found =
+        store_query(s, &q, err, "SELECT code, job, error FROM easy WHERE code = ?", "t", code);
     if (found == KB_EOF)
         return kb_fail(err, KB_NOT_FOUND, _("there is no task '%.*s'"), utf8_fit(code, 64), code);
     if (found == KB_OK)
@@ -75,7 +83,7 @@ enum kb_code easy_next_delivery(struct store *s, struct easy *ret, struct kb_err
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code found =
         store_query(s, &q, err,
-                    "SELECT e.code, e.job, e.error, e.created_ms FROM easy e"
+                    "SELECT e.code, e.job, e.error FROM easy e"
                     " JOIN job j ON j.id = e.job WHERE e.delivered = 0 AND j.state = 'done'"
                     " AND j.result IS NOT NULL LIMIT 1",
                     "");

@@ -11,13 +11,13 @@ struct easy {
     char code[EASY_CODE_BYTES + 1];
     int64_t job;     // 0 = none (yet)
     char error[600]; // why there is none, in the language of the thread, else ""
-    int64_t created_ms;
 };
 
 // Take code for a job to come, over a finished one too. KB_UNAVAILABLE while its job has not ended,
-// or while it was taken after since_ms and has no job yet (a submission under way; older ones were
-// cut off by the end of a server).
-enum kb_code easy_begin(struct store *s, const char *code, int64_t since_ms, struct kb_error *err);
+// or while it has neither job nor error yet (a submission under way).
+enum kb_code easy_begin(struct store *s, const char *code, struct kb_error *err);
+// At the start of a server: the submissions that were under way when the last one ended are over.
+enum kb_code easy_cut_off(struct store *s, struct kb_error *err);
 // What became of it: a job, or why (job 0) there is none.
 enum kb_code easy_end(struct store *s, const char *code, int64_t job, const struct kb_error *why,
                       struct kb_error *err);
