@@ -19,6 +19,9 @@
 #define LOOK_MS        1000 // how often the tables are looked at
 #define SHARE_MS       250  // the same for the shared folder, where somebody may be waiting
 #define FULL_MS        10000
+#define DELAY_MS       1000 // of a result that could not be put there; twice as long each time
+#define MOST_DELAY_MS  60000
+#define DELAYS         64
 #define FETCHES        4
 #define FETCHES_A_HOST 2
 
@@ -190,41 +193,126 @@ static void *download_main(void *opaque)
 
 // --- the shared folder
 
-// How long to rest before the next look.
-static int64_t deliver(struct courier *f, struct store *store)
+// A result that could not be put there.
+struct delay {
+    char code[EASY_CODE_BYTES + 1];
+    int64_t until_us, pause_ms;
+};
+
+struct deliverer {
+    struct courier *courier;
+    struct store *store;
+    struct delay delays[DELAYS];
+    int n_delays;
+    int64_t look_us; // when to look also without a change in the tables
+};
+
+static struct delay *find_delay(struct deliverer *d, const char *code)
+{
+    for (int i = 0; i < d->n_delays; i++)
+        if (strcmp(d->delays[i].code, code) == 0)
+            return &d->delays[i];
+    return NULL;
+}
+
+static bool is_due(void *ctx, const char *code)
+{
+    const struct delay *delay = find_delay(ctx, code);
+    return !delay || delay->until_us <= kb_now_us();
+}
+
+static void look_again_in(struct deliverer *d, int64_t ms)
+{
+    d->look_us = KB_MIN(d->look_us, kb_now_us() + ms * 1000);
+}
+
+// The others go on meanwhile. False: there are too many of these for that.
+static bool delay_code(struct deliverer *d, const char *code)
+{
+    struct delay *delay = find_delay(d, code);
+    if (!delay && d->n_delays == DELAYS)
+        return false;
+    if (!delay) {
+        delay = &d->delays[d->n_delays++];
+        *delay = (struct delay){.pause_ms = DELAY_MS / 2};
+        snprintf(delay->code, sizeof(delay->code), "%s", code);
+    }
+    delay->pause_ms = KB_MIN(delay->pause_ms * 2, (int64_t)MOST_DELAY_MS);
+    delay->until_us = kb_now_us() + delay->pause_ms * 1000;
+    return true;
+}
+
+static void end_delay(struct deliverer *d, const char *code)
+{
+    struct delay *delay = find_delay(d, code);
+    if (delay)
+        *delay = d->delays[--d->n_delays];
+}
+
+// False: no more of them now.
+static bool deliver_one(struct deliverer *d, const struct easy *e)
+{
+    struct courier *f = d->courier;
+    struct kb_error err = {0};
+    enum kb_code code = easy_deliver(d->store, f->server->params.share, e, &f->cancel, &err);
+    if (code == KB_CANCELLED)
+        return false;
+    if (code != KB_OK)
+        log_warn(_("the result of '%s' was not put into the shared folder: %s"), e->code, err.text);
+    if (code == KB_NO_SPACE) { // for all of them
+        look_again_in(d, FULL_MS);
+        return false;
+    }
+    if (code == KB_OK || code == KB_NOT_FOUND) {
+        code = easy_set_delivered(d->store, e, &err);
+        if (code == KB_OK) {
+            end_delay(d, e->code);
+            return true;
+        }
+        log_warn("%s", err.text);
+    }
+    if (delay_code(d, e->code))
+        return true;
+    look_again_in(d, FULL_MS);
+    return false;
+}
+
+static void deliver(struct deliverer *d)
 {
     struct easy e;
     struct kb_error err = {0};
-    while (!cancel_requested(&f->cancel) && easy_next_delivery(store, &e, &err) == KB_OK) {
-        enum kb_code code = easy_deliver(store, f->server->params.share, &e, &f->cancel, &err);
-        if (code == KB_CANCELLED)
+    enum kb_code code = KB_OK;
+    d->look_us = INT64_MAX;
+    while (!cancel_requested(&d->courier->cancel)) {
+        code = easy_next_delivery(d->store, is_due, d, &e, &err);
+        if (code != KB_OK || !deliver_one(d, &e))
             break;
-        if (code != KB_OK)
-            log_warn(_("the result of '%s' was not put into the shared folder: %s"), e.code,
-                     err.text);
-        if (code == KB_NO_SPACE) // for all of them
-            return FULL_MS;
-        if (easy_set_delivered(store, &e, &err) != KB_OK) {
-            log_warn("%s", err.text);
-            break;
-        }
     }
-    return SHARE_MS;
+    if (code != KB_OK && code != KB_EOF)
+        look_again_in(d, LOOK_MS);
+    for (int i = d->n_delays - 1; i >= 0; i--) {
+        const struct delay *delay = &d->delays[i];
+        if (code == KB_EOF && delay->until_us <= kb_now_us()) // it was deleted
+            end_delay(d, delay->code);
+        else
+            d->look_us = KB_MIN(d->look_us, delay->until_us);
+    }
 }
 
 static void *delivery_main(void *opaque)
 {
     struct courier *f = opaque;
     CLEANUP(store_close) struct store *store = open_store(f);
-    int64_t version = -1, pause_ms = SHARE_MS;
+    struct deliverer d = {.courier = f, .store = store};
+    int64_t version = -1;
     do {
         if (!store)
             break;
         int64_t now = store_data_version(store);
-        if (now != version || pause_ms == FULL_MS)
-            pause_ms = deliver(f, store);
+        if (now != version || kb_now_us() >= d.look_us)
+            deliver(&d);
         version = now;
-    } while (rest(f, pause_ms));
+    } while (rest(f, SHARE_MS));
     return NULL;
 }
 

@@ -78,17 +78,21 @@ enum kb_code easy_find(struct store *s, const char *code, struct easy *ret, stru
     return found;
 }
 
-enum kb_code easy_next_delivery(struct store *s, struct easy *ret, struct kb_error *err)
+enum kb_code easy_next_delivery(struct store *s, bool (*wanted)(void *ctx, const char *code),
+                                void *ctx, struct easy *ret, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code found =
         store_query(s, &q, err,
                     "SELECT e.code, e.job, e.error FROM easy e"
                     " JOIN job j ON j.id = e.job WHERE e.delivered = 0 AND j.state = 'done'"
-                    " AND j.result IS NOT NULL LIMIT 1",
+                    " AND j.result IS NOT NULL",
                     "");
-    if (found == KB_OK)
+    for (; found == KB_OK; found = store_step(s, q, err)) {
         read_row(q, ret);
+        if (wanted(ctx, ret->code))
+            break;
+    }
     return found;
 }
 

@@ -22,8 +22,10 @@ enum kb_code easy_cut_off(struct store *s, struct kb_error *err);
 enum kb_code easy_end(struct store *s, const char *code, int64_t job, const struct kb_error *why,
                       struct kb_error *err);
 enum kb_code easy_find(struct store *s, const char *code, struct easy *ret, struct kb_error *err);
-// A code whose job is done and whose result was not put into the shared folder yet. KB_EOF: none.
-enum kb_code easy_next_delivery(struct store *s, struct easy *ret, struct kb_error *err);
+// A code that wanted takes, whose job is done and whose result was not put into the shared folder
+// yet. KB_EOF: none. wanted must not use s.
+enum kb_code easy_next_delivery(struct store *s, bool (*wanted)(void *ctx, const char *code),
+                                void *ctx, struct easy *ret, struct kb_error *err);
 enum kb_code easy_set_delivered(struct store *s, const struct easy *e, struct kb_error *err);
 
 #endif

@@ -11,7 +11,8 @@
 char *easy_result_name(const char *code);
 // Put a copy of the result of e->job as temp/<name> into the folder share: a copy, because a client
 // can change what lies there (where the disk can, both share their blocks until then). temp must be
-// a folder, no link. Long for large results. KB_NO_SPACE, KB_CANCELLED: to be tried again.
+// a folder, no link. Long for large results. KB_NOT_FOUND: the result was deleted; all else is to
+// be tried again.
 enum kb_code easy_deliver(struct store *s, const char *share, const struct easy *e,
                           const struct cancel *cancel, struct kb_error *err);
 
