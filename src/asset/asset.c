@@ -355,7 +355,7 @@ enum kb_code asset_next_fetch(struct store *s,
                                     "");
     for (; code == KB_OK; code = store_step(s, q, err)) {
         store_copy_column(ret_id, 33, q, 0);
-        if (!wanted || wanted(ctx, ret_id, (const char *)sqlite3_column_text(q, 1)))
+        if (wanted(ctx, ret_id, (const char *)sqlite3_column_text(q, 1)))
             break;
     }
     return code;

@@ -69,8 +69,8 @@ enum kb_code asset_fail(struct store *s, const char *id, const struct kb_error *
 // A "bad" asset whose content is there is looked at once more: state "new". KB_NOT_FOUND,
 // KB_BAD_INPUT if it is not bad, or its content is not there.
 enum kb_code asset_inspect_again(struct store *s, const char *id, struct kb_error *err);
-// The first asset to fetch (state "fetching", oldest first) that wanted takes; NULL takes any.
-// KB_EOF: none. wanted must not use s.
+// The first asset to fetch (state "fetching", oldest first) that wanted takes. KB_EOF: none.
+// wanted must not use s.
 enum kb_code asset_next_fetch(struct store *s,
                               bool (*wanted)(void *ctx, const char *id, const char *url), void *ctx,
                               char ret_id[33], struct kb_error *err);

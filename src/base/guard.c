@@ -219,13 +219,6 @@ static enum guard_place place_among(const uint8_t ip[16], const struct ifaddrs *
     return place;
 }
 
-enum guard_place guard_place_of(const struct sockaddr *address)
-{
-    uint8_t ip[16];
-    int port;
-    return read_address(address, ip, &port) ? place_among(ip, NULL) : GUARD_NOWHERE;
-}
-
 bool guard_lets_among(const struct guard *g, const struct sockaddr *address,
                       const struct ifaddrs *own, enum guard_place *ret_place)
 {

@@ -41,13 +41,11 @@ struct guard {
 // "[::1]:9000", "[fd00::]/8:9000", or "lan". KB_BAD_INPUT with a sentence.
 enum kb_code guard_allow(struct guard *g, const char *text, struct kb_error *err);
 
-// Whose address is that, by itself? An IPv4 address in an IPv6 one (mapped, compatible, translated,
-// NAT64, 6to4, Teredo, ISATAP) counts as what it is. Another family than these two: GUARD_NOWHERE.
-enum guard_place guard_place_of(const struct sockaddr *address);
-
-// May it be connected to? *ret_place: whose it is, the machine's interfaces asked. An address of
-// this machine other than loopback, and one of GUARD_METADATA, is let through by a rule for this
-// very address only, not by one for its network.
+// May it be connected to? *ret_place: whose it is, the machine's interfaces asked. An IPv4 address
+// in an IPv6 one (mapped, compatible, translated, NAT64, 6to4, Teredo, ISATAP) counts as what it
+// is; another family than these two is GUARD_NOWHERE. An address of this machine other than
+// loopback, and one of GUARD_METADATA, is let through by a rule for this very address only, not by
+// one for its network.
 struct ifaddrs;
 bool guard_lets(const struct guard *g, const struct sockaddr *address, enum guard_place *ret_place);
 // The same with given interfaces (getifaddrs()), NULL = none; for tests.
