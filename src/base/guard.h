@@ -30,8 +30,8 @@ struct guard_rule {
 
 // Zero = only public addresses.
 struct guard {
-    bool trusting; // whoever asks is a program of this machine (no token): its own addresses and
-                   // private networks are no news to it
+    bool trusting; // whoever asks is a program of this machine (no token, no proxy): its own
+                   // addresses and private networks are no news to it
     bool lan;      // all private networks are allowed
     int n_rules;
     struct guard_rule rules[GUARD_RULES];

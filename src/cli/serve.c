@@ -66,9 +66,9 @@ static const struct argp_option serve_options[] = {
         "which other users of this machine can read"),
      10},
     {"allow-address", OPT_ALLOW_ADDRESS, "ADDRESS", 0,
-     N_("with a token, downloads, webhooks and mail go to public addresses only; allow one more: "
-        "192.168.1.5, 192.168.1.0/24, 127.0.0.1:9000 or lan (all private networks); may be given "
-        "several times"),
+     N_("with a token or a trusted proxy, downloads, webhooks and mail go to public addresses "
+        "only; allow one more: 192.168.1.5, 192.168.1.0/24, 127.0.0.1:9000 or lan (all private "
+        "networks); may be given several times"),
      10},
     {"page", OPT_PAGE, "FOLDER", 0, N_("the built page (default: beside the program)"), 10},
     {NULL, 0, NULL, 0, N_("Files:"), 11},
