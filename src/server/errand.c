@@ -19,14 +19,16 @@ struct errands {
 // Shared by the thread that works and the stream that sends.
 struct errand {
     struct errands *all; // the thread's reference
-    errand_fn *work;
+    errand_fn *work;     // NULL: it is not needed
     void (*free_ctx)(void *);
     void *ctx;
     enum kb_language language;
     struct stream *stream; // the thread's reference
     pthread_mutex_t lock;
+    pthread_cond_t given;
     // --- under the lock
     int refs;
+    bool go; // all above is set
     bool done;
     struct text body;
     size_t sent;
@@ -65,8 +67,18 @@ static void errand_unref(struct errand *a)
     if (!last)
         return;
     text_free(&a->body);
+    pthread_cond_destroy(&a->given);
     pthread_mutex_destroy(&a->lock);
     free(a);
+}
+
+static void place_leave(struct errands *e)
+{
+    pthread_mutex_lock(&e->lock);
+    e->n_running--;
+    pthread_cond_broadcast(&e->ended);
+    pthread_mutex_unlock(&e->lock);
+    errands_unref(e);
 }
 
 static void *errand_main(void *opaque)
@@ -74,9 +86,15 @@ static void *errand_main(void *opaque)
     struct errand *a = opaque;
     struct errands *all = a->all;
     struct text body = {0};
-    kb_language_set_thread(a->language);
-    a->work(a->ctx, &all->cancel, &body);
-    a->free_ctx(a->ctx);
+    pthread_mutex_lock(&a->lock);
+    while (!a->go)
+        pthread_cond_wait(&a->given, &a->lock);
+    pthread_mutex_unlock(&a->lock);
+    if (a->work) {
+        kb_language_set_thread(a->language);
+        a->work(a->ctx, &all->cancel, &body);
+        a->free_ctx(a->ctx);
+    }
 
     pthread_mutex_lock(&a->lock);
     a->body = body;
@@ -87,7 +105,7 @@ static void *errand_main(void *opaque)
     stream_unref(&a->stream);
     errand_unref(a);
 
-    errands_leave(all);
+    place_leave(all);
     return NULL;
 }
 
@@ -113,7 +131,7 @@ static void errand_stream_gone(void *ctx)
     errand_unref(ctx);
 }
 
-bool errands_enter(struct errands *e)
+static bool place_enter(struct errands *e)
 {
     pthread_mutex_lock(&e->lock);
     bool room = e->n_running < MAX_RUNNING && !cancel_requested(&e->cancel);
@@ -125,50 +143,66 @@ bool errands_enter(struct errands *e)
     return room;
 }
 
-void errands_leave(struct errands *e)
+struct errand *errand_enter(struct errands *e)
 {
-    pthread_mutex_lock(&e->lock);
-    e->n_running--;
-    pthread_cond_broadcast(&e->ended);
-    pthread_mutex_unlock(&e->lock);
-    errands_unref(e);
-}
-
-static struct errand *errand_create(struct errands *e, errand_fn *work, void (*free_ctx)(void *),
-                                    void *ctx, int refs)
-{
+    if (!place_enter(e))
+        return NULL;
     struct errand *a = kb_alloc(sizeof(*a));
-    *a = (struct errand){.all = e, .work = work, .free_ctx = free_ctx, .ctx = ctx, .refs = refs};
+    *a = (struct errand){.all = e, .refs = 1};
     pthread_mutex_init(&a->lock, NULL);
-    return a;
-}
-
-static void errand_start(struct errand *a)
-{
+    pthread_cond_init(&a->given, NULL);
     pthread_t thread;
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED); // counted by n_running
-    if (pthread_create(&thread, &attributes, errand_main, a) != 0)
-        errand_main(a); // late is better than never
+    bool started = pthread_create(&thread, &attributes, errand_main, a) == 0;
     pthread_attr_destroy(&attributes);
+    if (started)
+        return a;
+    errand_unref(a);
+    place_leave(e);
+    return NULL;
+}
+
+// What it needs is set; from now on it is the thread's.
+static void errand_go(struct errand *a)
+{
+    pthread_mutex_lock(&a->lock);
+    a->go = true;
+    pthread_cond_signal(&a->given);
+    pthread_mutex_unlock(&a->lock);
+}
+
+void errand_leave(struct errand *a)
+{
+    errand_go(a);
+}
+
+static void errand_set(struct errand *a, errand_fn *work, void (*free_ctx)(void *), void *ctx)
+{
+    a->work = work;
+    a->free_ctx = free_ctx;
+    a->ctx = ctx;
 }
 
 bool errands_run(struct errands *e, errand_fn *work, void (*free_ctx)(void *), void *ctx)
 {
-    bool room = errands_enter(e);
-    if (room)
-        errand_start(errand_create(e, work, free_ctx, ctx, 1));
-    else
+    struct errand *a = errand_enter(e);
+    if (!a) {
         free_ctx(ctx);
-    return room;
+        return false;
+    }
+    errand_set(a, work, free_ctx, ctx);
+    errand_go(a);
+    return true;
 }
 
 void reply_errand(struct request *r, struct errands *e, errand_fn *work, void (*free_ctx)(void *),
                   void *ctx)
 {
-    if (errands_enter(e)) {
-        reply_errand_entered(r, e, work, free_ctx, ctx);
+    struct errand *a = errand_enter(e);
+    if (a) {
+        reply_errand_entered(r, a, work, free_ctx, ctx);
         return;
     }
     free_ctx(ctx);
@@ -177,13 +211,14 @@ void reply_errand(struct request *r, struct errands *e, errand_fn *work, void (*
                   _("the server is working on many such requests; try again in a moment"));
 }
 
-void reply_errand_entered(struct request *r, struct errands *e, errand_fn *work,
+void reply_errand_entered(struct request *r, struct errand *a, errand_fn *work,
                           void (*free_ctx)(void *), void *ctx)
 {
-    struct errand *a = errand_create(e, work, free_ctx, ctx, 2);
+    errand_set(a, work, free_ctx, ctx);
     a->language = kb_language_of(request_lang(r));
+    a->refs = 2; // nobody else has it yet
     reply_stream(r, "application/json", errand_read, errand_stream_gone, a, &a->stream);
-    errand_start(a);
+    errand_go(a);
 }
 
 void errands_stop(struct errands **e, int wait_ms)

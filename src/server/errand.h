@@ -8,6 +8,7 @@
 #include "http/http.h"
 
 struct errands;
+struct errand; // one of them: a thread that waits for its work
 
 // Works the body of the answer out. Speaks the language of the request. ctx holds all that it
 // needs: an errand that does not end in time is left to itself when the server stops, so it must
@@ -16,17 +17,18 @@ typedef void errand_fn(void *ctx, const struct cancel *cancel, struct text *ret)
 
 struct errands *errands_create(void);
 // Answers 200 with JSON when work has returned; free_ctx(ctx) afterwards in any case. At most 64 at
-// a time, else 503.
+// a time, else, or where no thread can be started, 503.
 void reply_errand(struct request *r, struct errands *e, errand_fn *work, void (*free_ctx)(void *),
                   void *ctx);
 // The same without an answer, for what must not be lost only because the database is locked now.
-// False: there is no place, ctx was freed.
+// False: there is no place or no thread, ctx was freed.
 bool errands_run(struct errands *e, errand_fn *work, void (*free_ctx)(void *), void *ctx);
 // reply_errand() in two steps, for who must know that it can be done before he changes anything: a
-// place among the 64 (false: none is left, or the server is ending), then either of the others.
-bool errands_enter(struct errands *e);
-void errands_leave(struct errands *e);
-void reply_errand_entered(struct request *r, struct errands *e, errand_fn *work,
+// place among the 64 with its thread (NULL: there is none, or the server is ending), then either of
+// the others.
+struct errand *errand_enter(struct errands *e);
+void errand_leave(struct errand *a);
+void reply_errand_entered(struct request *r, struct errand *a, errand_fn *work,
                           void (*free_ctx)(void *), void *ctx);
 // No new ones; raise cancel, wait at most wait_ms. After http_stop().
 void errands_stop(struct errands **e, int wait_ms);

@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -508,13 +509,23 @@ static void no_place_for_an_errand(void **state)
 {
     struct easy_state *e = *state;
     struct errands *errands = e->live.app->errands;
+    struct errand *entered[100];
     int n = 0;
-    while (errands_enter(errands))
+    while (n < 100 && (entered[n] = errand_enter(errands)))
         n++;
+    assert_int_equal(n, 64);
     submit(e, "speech.wav", "person.mp4", "crowd-1", 1, 10001, "try again");
     json_decref(query(e, "crowd-1", 10004));
     while (n-- > 0)
-        errands_leave(errands);
+        errand_leave(entered[n]);
+    pthread_attr_t usual, huge; // a stack for which no machine has the memory: no thread starts
+    assert_int_equal(pthread_getattr_default_np(&usual), 0);
+    assert_int_equal(pthread_getattr_default_np(&huge), 0);
+    assert_int_equal(pthread_attr_setstacksize(&huge, (size_t)1 << 50), 0);
+    assert_int_equal(pthread_setattr_default_np(&huge), 0);
+    submit(e, "speech.wav", "person.mp4", "crowd-1", 1, 10001, "try again");
+    assert_int_equal(pthread_setattr_default_np(&usual), 0);
+    json_decref(query(e, "crowd-1", 10004));
     submit(e, "nothing.wav", "person.mp4", "crowd-1", 1, 10002,
            "nothing.wav"); // its place is given back
     submit(e, "speech.wav", "person.mp4", "crowd-1", 1, 10000, "");

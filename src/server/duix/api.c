@@ -440,15 +440,16 @@ static void submit_body(struct request *r, json_t *body)
     s->pingpong = number_field(body, "pn", 1) != 0;
     snprintf(s->lang, sizeof(s->lang), "%s", request_lang(r));
     // Its place comes first: a code that is noted as begun must come to an end.
-    if (!errands_enter(server->errands)) {
+    struct errand *errand = errand_enter(server->errands);
+    if (!errand) {
         answer(r, EASY_BUSY,
                _("the server is working on many such requests; try again in a moment"), NULL);
         submit_free(s);
     } else if (take_source(r, body, "audio_url", &s->audio) &&
                take_source(r, body, "video_url", &s->video) && admit(r, s) && begin_code(r, s)) {
-        reply_errand_entered(r, server->errands, submit_work, submit_free, s);
+        reply_errand_entered(r, errand, submit_work, submit_free, s);
     } else {
-        errands_leave(server->errands);
+        errand_leave(errand);
         submit_free(s);
     }
 }
