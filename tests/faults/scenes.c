@@ -11,6 +11,7 @@
 #include "queue/result.h"
 #include "queue/retention.h"
 #include "server/api/zip.h"
+#include "server/pool.h"
 #include "store/backup.h"
 #include "store/lock.h"
 #include "store/names.h"
@@ -300,6 +301,14 @@ static bool check_result(struct store *s, const struct ledger *l, char why[WORLD
 
 // --- both results as a zip
 
+static struct pool *zip_pool;
+
+static enum kb_code begin_zip(struct store **s, const char *folder, struct kb_error *err)
+{
+    zip_pool = pool_create(folder);
+    return open_store(s, folder, err);
+}
+
 static enum kb_code run_zip(struct store *s, const char *folder, struct ledger *l,
                             struct kb_error *err)
 {
@@ -308,13 +317,14 @@ static enum kb_code run_zip(struct store *s, const char *folder, struct ledger *
     (void)s;
     snprintf(l->zip, sizeof(l->zip), "%s.zip", folder);
     int fd = open(l->zip, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    struct zip_stream *z = zip_stream_create(folder, "Missing:");
+    struct zip_stream *z = zip_stream_create(folder, zip_pool, "Missing:");
     zip_stream_add(z, WORLD_KEPT_JOB, "a", "one.mp4");
     zip_stream_add(z, WORLD_OLD_JOB, "a", "one.mp4");
     bool written = true;
     while ((n = zip_stream_read(z, block, sizeof(block))) > 0)
         written = write(fd, block, (size_t)n) == n && written;
     zip_stream_free(z);
+    pool_free(&zip_pool);
     close(fd);
     if (n == -1 && written)
         l->done = true;
@@ -475,7 +485,7 @@ const struct scene scenes[] = {
     {.name = "batch", .begin = open_store, .run = run_batch, .check = check_batch},
     {.name = "job", .every_cut = true, .begin = open_store, .run = run_job, .check = check_job},
     {.name = "result", .begin = open_store, .run = run_result, .check = check_result},
-    {.name = "zip", .begin = open_store, .run = run_zip, .check = check_zip},
+    {.name = "zip", .begin = begin_zip, .run = run_zip, .check = check_zip},
     {.name = "retention", .begin = open_store, .run = run_retention, .check = check_retention},
     {.name = "backup", .begin = open_store, .run = run_backup, .check = check_backup},
     {.name = "exchange",

@@ -297,7 +297,7 @@ static void test_zip_names(void **state)
         {"b.c", "x", "b.c/x-2"},
     };
     int64_t job = site_result(&site, "b", "v.mp4", 10);
-    struct zip_stream *z = zip_stream_create(site.folder, "gone:");
+    struct zip_stream *z = zip_stream_create(site.folder, site.server.pool, "gone:");
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         zip_stream_add(z, job, cases[i].folder, cases[i].name);
     size_t size;
@@ -333,7 +333,7 @@ static void cut_result(int64_t job)
 // Ten thousand of one name, among names that look like theirs.
 static void test_zip_equal_names(void **state)
 {
-    struct zip_stream *z = zip_stream_create(site.folder, "gone:");
+    struct zip_stream *z = zip_stream_create(site.folder, site.server.pool, "gone:");
     for (int i = 2; i < 5000; i++) {
         char name[40];
         snprintf(name, sizeof(name), "a-%d.mp4", i);
@@ -380,7 +380,7 @@ static void test_zip_many(void **state)
 static void test_zip_broken(void **state)
 {
     int64_t first = site_result(&site, "b", "v.mp4", 300000);
-    struct zip_stream *z = zip_stream_create(site.folder, "gone:");
+    struct zip_stream *z = zip_stream_create(site.folder, site.server.pool, "gone:");
     zip_stream_add(z, first, NULL, "v");
     size_t size;
     int64_t end;
@@ -561,7 +561,7 @@ static void test_zip64(void **state)
 {
     int64_t large = site_result(&site, "b", "large.mp4", (4LL << 30) + 10);
     int64_t small = site_result(&site, "b", "small.mp4", 1000);
-    struct zip_stream *z = zip_stream_create(site.folder, "gone:");
+    struct zip_stream *z = zip_stream_create(site.folder, site.server.pool, "gone:");
     zip_stream_add(z, large, NULL, "large.mp4");
     zip_stream_add(z, small, NULL, "small.mp4");
     char *buffer = malloc(1 << 20), tail[4096];

@@ -290,7 +290,7 @@ static void send_zip(struct request *r, const int64_t *jobs, int n)
     }
     struct added added = {
         .zip = zip_stream_create(
-            request_server(r)->params.data,
+            request_server(r)->params.data, request_server(r)->pool,
             _("These results are not in this zip, because their files are gone:")),
         .folders = seen.several};
     zip_stream_holds(added.zip, request_server(r)->zips, request_client_key(r));

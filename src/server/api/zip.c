@@ -6,6 +6,7 @@
 #include "base/sentence.h"
 #include "base/text.h"
 #include "queue/result.h"
+#include "server/pool.h"
 #include "server/quota.h"
 
 #include <ctype.h>
@@ -29,6 +30,7 @@ struct entry {
 
 struct zip_stream {
     char *folder;
+    struct pool *pool;
     struct entry *entries;
     int n_entries, capacity;
     json_t *names; // those given away: the keys of an object; the value is the number that the
@@ -36,7 +38,6 @@ struct zip_stream {
     struct quota *quota; // NULL: none
     char *client;
     // while reading:
-    struct store *store;
     struct archive *archive;
     int next;     // entry
     int fd;       // of the present one, -1 between two
@@ -49,10 +50,11 @@ struct zip_stream {
     char block[BLOCK];
 };
 
-struct zip_stream *zip_stream_create(const char *folder, const char *missing)
+struct zip_stream *zip_stream_create(const char *folder, struct pool *pool, const char *missing)
 {
     struct zip_stream *z = kb_alloc(sizeof(*z));
     z->folder = kb_strdup(folder);
+    z->pool = pool;
     z->missing_title = kb_strdup(missing);
     z->names = json_object();
     z->fd = -1;
@@ -78,7 +80,6 @@ void zip_stream_free(void *zip)
     if (z->fd >= 0)
         close(z->fd);
     json_decref(z->names);
-    store_close(&z->store);
     text_free(&z->out);
     text_free(&z->missing);
     free(z->missing_title);
@@ -168,9 +169,6 @@ static enum kb_code archive_error(struct zip_stream *z, struct kb_error *err)
 
 static enum kb_code begin_archive(struct zip_stream *z, struct kb_error *err)
 {
-    enum kb_code code = store_open(&z->store, z->folder, false, err);
-    if (code != KB_OK)
-        return code;
     z->archive = archive_write_new();
     if (!z->archive)
         return kb_no_memory(err);
@@ -199,12 +197,26 @@ static enum kb_code write_header(struct zip_stream *z, const char *name, int64_t
     return e == ARCHIVE_OK ? KB_OK : archive_error(z, err);
 }
 
+// On a network thread, so with a connection that does not wait long, and not held while the client
+// takes its time.
+static enum kb_code find(struct zip_stream *z, int64_t job, struct result *ret,
+                         struct kb_error *err)
+{
+    struct store *store = NULL;
+    enum kb_code code = pool_lend(z->pool, &store, err);
+    if (code != KB_OK)
+        return code;
+    code = result_find(store, job, ret, err);
+    pool_take_back(z->pool, store);
+    return code;
+}
+
 // One that was deleted, or whose file is gone, is left out and named at the end.
 static enum kb_code begin_entry(struct zip_stream *z, struct kb_error *err)
 {
     const struct entry *e = &z->entries[z->next];
     CLEANUP(result_free) struct result result = {0};
-    enum kb_code code = result_find(z->store, e->job, &result, err);
+    enum kb_code code = find(z, e->job, &result, err);
     if (code != KB_OK && code != KB_NOT_FOUND)
         return code;
     struct stat st;

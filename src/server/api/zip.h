@@ -6,13 +6,14 @@
 
 #include "base/base.h"
 
+struct pool;
 struct quota;
 struct zip_stream;
 
-// folder: the data folder. It gets a connection to the store of its own when reading begins. What
+// folder: the data folder. Reading borrows a connection of pool for each result. What
 // turns out to be gone is left out, and MISSING.txt at the end of the zip names it below missing, a
 // sentence for the user.
-struct zip_stream *zip_stream_create(const char *folder, const char *missing);
+struct zip_stream *zip_stream_create(const char *folder, struct pool *pool, const char *missing);
 
 // The place of client among those of zips (taken already) is given back with the stream.
 void zip_stream_holds(struct zip_stream *z, struct quota *zips, const char *client);
