@@ -421,7 +421,7 @@ static enum kb_code file_content(struct asset_upload *u, struct store *s, struct
     return code;
 }
 
-static enum kb_code record_offset(struct asset_upload *u, struct store *s, struct kb_error *err)
+enum kb_code asset_upload_record(struct asset_upload *u, struct store *s, struct kb_error *err)
 {
     int n = 0;
     if (fdatasync(u->fd) != 0)
@@ -448,10 +448,15 @@ enum kb_code asset_upload_close(struct asset_upload **upload, struct store *s, b
     bool complete = u->declared >= 0 ? u->offset == u->declared : whole;
     if (ret_complete)
         *ret_complete = false;
-    enum kb_code code = complete ? file_content(u, s, err) : record_offset(u, s, err);
+    enum kb_code code = complete ? file_content(u, s, err) : asset_upload_record(u, s, err);
     if (ret_complete)
         *ret_complete = complete && code == KB_OK;
     return code;
+}
+
+void asset_upload_drop(struct asset_upload **upload)
+{
+    upload_free(upload);
 }
 
 // --- files of this machine

@@ -23,6 +23,12 @@ enum kb_code asset_upload_truncate(struct asset_upload *u, int64_t offset, struc
 enum kb_code asset_upload_close(struct asset_upload **u, struct store *s, bool whole,
                                 bool *ret_complete, struct kb_error *err);
 
+// Sync and record as a close of what is not whole does, and go on with *u. KB_NOT_FOUND: deleted
+// meanwhile; KB_UNAVAILABLE: nothing was recorded, and nothing is lost.
+enum kb_code asset_upload_record(struct asset_upload *u, struct store *s, struct kb_error *err);
+// Releases *u without a database: what has come is in the part. NULL is fine.
+void asset_upload_drop(struct asset_upload **u);
+
 // Take the part of an unfinished upload (or one without a row) away. False: bytes are arriving.
 bool upload_part_remove(const struct store *s, const char *id);
 

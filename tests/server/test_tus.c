@@ -4,6 +4,8 @@
 #include "asset/asset.h"
 #include "asset/upload.h"
 #include "base/file.h"
+#include "server/pool.h"
+#include "server/upload/upload.h"
 
 #include <openssl/evp.h>
 #include <fcntl.h>
@@ -439,6 +441,21 @@ static void test_folder_gone(void **state)
     assert_int_equal(patch_status(upload, 0, "", "12345", 5), 204);
 }
 
+// Without a connection to the database an upload whose client is gone is let go all the same.
+static void test_abandoned_without_a_store(void **state)
+{
+    char upload[64];
+    struct kb_error err = {0};
+    struct asset_upload *u = NULL;
+    create(upload, 5);
+    assert_ok(err, asset_upload_open(&u, site.store, upload + 16, &err));
+    struct server none = {.pool = pool_create("/nonexistent/folder")};
+    upload_abandon(&none, &u, upload + 16, true);
+    pool_free(&none.pool);
+    assert_null(u);
+    assert_int_equal(patch_status(upload, 0, "", "12345", 5), 204);
+}
+
 static void test_limits(void **state)
 {
     struct kb_error err = {0};
@@ -502,6 +519,7 @@ int main(void)
         TEST(test_taken_over),
         TEST(test_wrong_offset_takes_nothing),
         TEST(test_folder_gone),
+        TEST(test_abandoned_without_a_store),
         TEST(test_limits),
         TEST(test_killed_at_the_end),
     };

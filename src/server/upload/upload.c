@@ -150,7 +150,7 @@ static void forget_later(void *ctx, const struct cancel *cancel, struct text *re
 void upload_forget(struct server *s, struct store *store, const char *id)
 {
     // What stays all the same ends with the time that uploads are kept.
-    if (asset_delete(store, id, NULL) != KB_UNAVAILABLE || !s->errands)
+    if ((store && asset_delete(store, id, NULL) != KB_UNAVAILABLE) || !s->errands)
         return;
     struct forgotten *f = kb_alloc(sizeof(*f));
     f->data = kb_strdup(s->params.data);
@@ -168,9 +168,9 @@ void upload_abandon(struct server *s, struct asset_upload **u, const char *id, b
     // Where the database is locked the file alone knows how far it came, and that is enough.
     if (code != KB_OK && code != KB_NOT_FOUND && code != KB_UNAVAILABLE)
         log_warn(_("upload %s was left by its sender and could not be closed: %s"), id, err.text);
-    if (!store)
-        return;
+    asset_upload_drop(u); // without a store: its lock would stay
     if (!keep)
         upload_forget(s, store, id);
-    pool_take_back(s->pool, store);
+    if (store)
+        pool_take_back(s->pool, store);
 }

@@ -37,10 +37,10 @@ void upload_too_large(struct request *r);
 void upload_reply_error(struct request *r, const struct kb_error *err, int too_long);
 
 // Throw away an asset that nobody can know of, as it was not answered. Off this thread and later
-// where the database is locked now.
+// where the database is locked now, or there is no store (NULL).
 void upload_forget(struct server *s, struct store *store, const char *id);
 // Let go of an upload whose client is gone: keep what arrived, or throw the asset away. Borrows a
-// store, as there is no request any more.
+// store, as there is no request any more; *u is released even where there is none.
 void upload_abandon(struct server *s, struct asset_upload **u, const char *id, bool keep);
 
 #endif
