@@ -33,13 +33,17 @@ struct download {
     struct gate gate;
 };
 
-// Lets the page see how far it is, which also tells whether the asset was deleted meanwhile.
+// Lets the page see how far it is, which also tells whether the asset was deleted meanwhile. A
+// database that is locked only keeps the page waiting.
 static enum kb_code record(struct download *d)
 {
+    struct kb_error err = {0};
+    enum kb_code code = asset_upload_record(d->upload, d->store, &err);
     d->recorded_us = kb_now_us();
-    enum kb_code code = asset_upload_close(&d->upload, d->store, false, NULL, &d->err);
-    if (code == KB_OK)
-        code = asset_upload_open(&d->upload, d->store, d->fetch->id, &d->err);
+    if (code == KB_UNAVAILABLE)
+        return KB_OK;
+    if (code != KB_OK)
+        d->err = err;
     return code;
 }
 
@@ -193,7 +197,7 @@ static enum kb_code download_run(struct download *d, struct kb_error *err)
         set_options(curl, d);
         d->recorded_us = d->started_us = d->minute_us = kb_now_us();
         CURLcode result = curl_easy_perform(curl);
-        // Deleted meanwhile, or a database that is locked for long: not the address's fault.
+        // Deleted meanwhile, or too many open files: not the address's fault.
         if (cancel_requested(d->fetch->cancel) || d->err.code == KB_NOT_FOUND ||
             d->err.code == KB_UNAVAILABLE)
             code = kb_fail(err, KB_CANCELLED, "%s", _("cancelled"));
@@ -203,11 +207,15 @@ static enum kb_code download_run(struct download *d, struct kb_error *err)
     curl_easy_cleanup(curl);
     if (d->upload) {
         struct kb_error closing = {0};
+        // To be filed it needs the database: all of it would be fetched again otherwise.
+        while (code == KB_OK && !cancel_requested(d->fetch->cancel) &&
+               asset_upload_record(d->upload, d->store, NULL) == KB_UNAVAILABLE) {
+        }
         enum kb_code closed =
             asset_upload_close(&d->upload, d->store, code == KB_OK, NULL, &closing);
         if (code == KB_OK && closed != KB_OK) {
             *err = closing;
-            code = closed == KB_NOT_FOUND ? KB_CANCELLED : closed;
+            code = closed == KB_NOT_FOUND || closed == KB_UNAVAILABLE ? KB_CANCELLED : closed;
         }
     }
     return code;

@@ -2,6 +2,7 @@
 #include "tests/asset/assets.h"
 
 #include "asset/internal.h"
+#include "store/patience.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -240,6 +241,34 @@ static void test_disk_full(void **state)
     assert_content(t, id, bytes, sizeof(bytes));
 }
 
+// What cannot be recorded now is not lost, and goes on.
+static void test_recorded_later(void **state)
+{
+    struct queue_test *t = *state;
+    char id[33];
+    struct asset a;
+    struct store *other = NULL;
+    struct patience short_one = {.budget_ms = 1};
+    struct asset_upload *u = NULL;
+    create(t, "r.wav", 10, id);
+    assert_ok(t->err, store_open(&other, t->folder, false, &t->err));
+    store_set_patience(other, &short_one);
+    assert_ok(t->err, asset_upload_open(&u, other, id, &t->err));
+    assert_ok(t->err, asset_upload_write(u, "01234", 5, &t->err));
+    assert_ok(t->err, store_begin(t->s, &t->err));
+    assert_int_equal(asset_upload_record(u, other, &t->err), KB_UNAVAILABLE);
+    store_rollback(t->s);
+    assert_ok(t->err, asset_upload_write(u, "567", 3, &t->err));
+    store_renew_patience(other);
+    assert_ok(t->err, asset_upload_record(u, other, &t->err));
+    assert_ok(t->err, asset_find(t->s, id, &a, &t->err));
+    assert_int_equal(a.received_bytes, 8);
+    assert_ok(t->err, asset_upload_write(u, "89", 2, &t->err));
+    assert_ok(t->err, asset_upload_close(&u, t->s, false, NULL, &t->err));
+    assert_content(t, id, (const unsigned char *)"0123456789", 10);
+    store_close(&other);
+}
+
 // Links in files/ and uploads/ are not written through, nor taken for the content.
 static void test_links(void **state)
 {
@@ -274,9 +303,11 @@ int main(void)
 {
     kb_language_set_process(KB_LANGUAGE_SOURCE);
     const struct CMUnitTest tests[] = {
-        TEST(test_cut_and_resumed),    TEST(test_writer_killed), TEST(test_power_cut),
-        TEST(test_crash_while_filing), TEST(test_declared_size), TEST(test_truncate),
-        TEST(test_one_at_a_time),      TEST(test_disk_full),     TEST(test_links),
+        TEST(test_cut_and_resumed), TEST(test_writer_killed),
+        TEST(test_power_cut),       TEST(test_crash_while_filing),
+        TEST(test_declared_size),   TEST(test_truncate),
+        TEST(test_one_at_a_time),   TEST(test_disk_full),
+        TEST(test_recorded_later),  TEST(test_links),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
