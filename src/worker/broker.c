@@ -121,6 +121,7 @@ static void listen_to_seat(struct broker *b, struct seat *s)
         state = LINE_BAD;
     }
     s->bad = s->bad || state == LINE_BAD;
+    seat_let_go(s, b->data);
     if (state == LINE_ENDED || state == LINE_BAD)
         close_line(b, s);
 }

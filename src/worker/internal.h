@@ -23,7 +23,7 @@ struct seat {
     int line;    // -1: closed
     bool bad;    // it said what makes no sense, and is not listened to any more
     bool clean;  // it has read nothing yet that a user gave
-    bool loaded; // its last word as one that had not
+    bool loaded; // it said so, and waits to be let go on
     bool asks;   // for work
     bool complained;
     int64_t heard_us, again_us; // when it was last heard, and when what failed is tried again
@@ -61,6 +61,10 @@ struct seat {
 bool seat_hear(struct seat *s, const json_t *message);
 bool seat_hear_job(struct seat *s, const char *is, const json_t *message);
 bool seat_hear_asset(struct seat *s, const char *is, const json_t *message);
+
+// One that has loaded its model may read what users gave, once that is taken which is taken only of
+// one that had not. Needs no database.
+void seat_let_go(struct seat *s, const char *data);
 
 // Write down what was heard. KB_UNAVAILABLE: the database cannot be reached now, it is tried again.
 enum kb_code seat_write_job(struct seat *s, struct store *store, struct kb_error *err);

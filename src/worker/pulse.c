@@ -30,10 +30,11 @@ struct pulse {
     int64_t leaving_us;      // since when we are to leave, 0 = we are not; the thread's alone
 
     pthread_mutex_t lock;
-    pthread_cond_t given_some; // of given, and of leave
+    pthread_cond_t given_some; // of given, go, stop_work and leave
     // --- under lock
     json_t *given; // work that was not taken yet
     bool working;  // a job is
+    bool go;       // it may read what users gave
     bool lost;     // it is no longer ours
     struct progress at;
     double fps;               // frames a second lately, 0 unknown
@@ -104,9 +105,13 @@ static void hear(struct pulse *p, json_t *message)
         json_decref(p->given);
         p->given = json_incref(message);
         pthread_cond_signal(&p->given_some);
+    } else if (p->working && strcmp(is, "go") == 0) {
+        p->go = true;
+        pthread_cond_signal(&p->given_some);
     } else if (p->working) { // "cancel" or "lost"
         p->lost = p->lost || strcmp(is, "lost") == 0;
         cancel_request(&p->stop_work);
+        pthread_cond_signal(&p->given_some);
     }
     pthread_mutex_unlock(&p->lock);
     json_decref(message);
@@ -272,7 +277,7 @@ void pulse_begin_job(struct pulse *p)
     atomic_store(&p->stop_work.requested, false);
     assert(!p->working);
     p->working = true;
-    p->lost = false;
+    p->lost = p->go = false;
     p->at = (struct progress){.stage = STAGE_LOADING};
     p->fps = 0;
     p->fps_us = p->told_us = 0;
@@ -286,6 +291,15 @@ void pulse_end_job(struct pulse *p, bool *ret_lost)
     assert(p->working);
     p->working = false;
     *ret_lost = p->lost;
+    pthread_mutex_unlock(&p->lock);
+}
+
+void pulse_await_go(struct pulse *p)
+{
+    pulse_say(p, json_pack("{s:s}", "is", "loaded"));
+    pthread_mutex_lock(&p->lock);
+    while (!p->go && !cancel_requested(&p->stop_work))
+        pthread_cond_wait(&p->given_some, &p->lock);
     pthread_mutex_unlock(&p->lock);
 }
 

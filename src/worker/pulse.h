@@ -45,6 +45,10 @@ json_t *pulse_ask(struct pulse *p);
 // From begin to end the job is told of. *ret_lost: it is no longer this worker's, leave it alone.
 void pulse_begin_job(struct pulse *p);
 void pulse_end_job(struct pulse *p, bool *ret_lost);
+// The model is loaded: says so, and waits until the server has taken what it takes of a process
+// that has read no user's file, which is at most as long as a job may stand still. Ends early if
+// the job is to.
+void pulse_await_go(struct pulse *p);
 // A progress_fn, opaque is the pulse: remembers where the work is.
 void pulse_progress(void *pulse, const struct progress *now);
 

@@ -84,6 +84,17 @@ bool seat_hear_job(struct seat *s, const char *is, const json_t *m)
     return true;
 }
 
+void seat_let_go(struct seat *s, const char *data)
+{
+    if (!s->loaded)
+        return;
+    s->loaded = false;
+    if (s->clean && s->has_job && !s->ending)
+        harvest_networks(s, data);
+    s->clean = false;
+    line_send(s->line, true, json_pack("{s:s}", "is", "go"));
+}
+
 // --- writing
 
 // A content that somebody took out of the folder. True: *why says whose it was.
@@ -144,10 +155,6 @@ static enum kb_code write_ending(struct seat *s, struct store *store, struct kb_
 
 enum kb_code seat_write_job(struct seat *s, struct store *store, struct kb_error *err)
 {
-    if (s->loaded && s->clean) {
-        harvest_networks(s, store->folder);
-        s->clean = false;
-    }
     if (!s->ending)
         return s->report_new ? write_report(s, store, err) : KB_OK;
     harvest_tracks(s, store->folder);

@@ -151,8 +151,9 @@ static enum kb_code run_task(struct worker *w, const struct task *t, struct dub_
     if (code == KB_OK)
         code = load_engine(w, o.model,
                            o.precision != PRECISION_AUTO ? o.precision : w->params->precision, err);
-    // From here on it reads what strangers gave; the broker believes less of it.
-    pulse_say(w->pulse, json_pack("{s:s}", "is", "loaded"));
+    // From here on it reads what strangers gave; the broker believes less of it, and takes before
+    // what it would not take any more.
+    pulse_await_go(w->pulse);
     if (code == KB_OK)
         code = hear_speech(w, t, o.dub.loudnorm, err);
     if (code != KB_OK)

@@ -302,6 +302,7 @@ static void test_caches(void **state)
     put(foreign, "", "poison");
     put(pack, "", "poison");
     say(&w, "{\"is\":\"loaded\"}"); // of no model that the job names
+    json_decref(hear(&w, "go"));
     say(&w, "{\"is\":\"failed\",\"code\":3,\"why\":\"enough\"}");
     wait_for(t, job, "failed");
     WAIT(!file_exists(in_work) && !file_exists(foreign) && !file_exists(pack));
@@ -320,6 +321,48 @@ static void test_caches(void **state)
     assert_holds(in_work, "track");
     leave(&w, NULL);
     assert_holds(own, "track"); // a link is nobody's new track
+}
+
+// A packed network is taken before the worker is let go on to what users gave, whoever holds the
+// database meanwhile, and not afterwards.
+static void test_networks(void **state)
+{
+    struct queue_test *t = *state;
+    char hash[33];
+    CLEANUP(kb_freep) char *model = path_join(t->folder, "model.safetensors");
+    put(model, "", "a model");
+    assert_ok(t->err, file_hash(hash, model, &t->err));
+    setenv("KOUBO_MODELS", t->folder, 1);
+    CLEANUP(kb_freep) char *pack = kb_printf("%s/work/w1/%s-01.kbp", t->folder, hash);
+    CLEANUP(kb_freep) char *foreign = kb_printf("%s/work/w1/%032x-01.kbp", t->folder, 1);
+    CLEANUP(kb_freep) char *taken = kb_printf("%s/networks/%s-01.kbp", t->folder, hash);
+    CLEANUP(kb_freep) char *never = kb_printf("%s/networks/%032x-01.kbp", t->folder, 1);
+    struct worker w = sit(t, "w1", false);
+    for (int i = 0; i < 2; i++) {
+        add_job(t);
+        run_sql(t, "UPDATE batch SET options = '{\"model\":\"model\"}'");
+        free(take(t, &w, "w1", "job"));
+        unlink(pack); // what was lent
+        put(pack, "", i == 0 ? "network" : "poison");
+        put(foreign, "", "poison");
+        struct store *other = NULL;
+        assert_ok(t->err, store_open(&other, t->folder, false, &t->err));
+        assert_int_equal(sqlite3_exec(other->db, "BEGIN EXCLUSIVE", NULL, NULL, NULL), SQLITE_OK);
+        say(&w, "{\"is\":\"loaded\"}");
+        json_decref(hear(&w, "go"));
+        assert_holds(taken, "network");
+        assert_false(file_exists(never));
+        assert_int_equal(sqlite3_exec(other->db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+        store_close(&other);
+        unlink(pack);
+        put(pack, "", "poison");
+        say(&w, "{\"is\":\"back\"}");
+        WAIT(!file_exists(pack));
+        assert_holds(taken, "network");
+        run_sql(t, "UPDATE job SET state = 'cancelled'");
+    }
+    unsetenv("KOUBO_MODELS");
+    leave(&w, NULL);
 }
 
 static void test_an_upload_that_is_gone(void **state)
@@ -507,6 +550,7 @@ int main(void)
         CASE(test_folders_are_made_anew),
         CASE(test_links_are_not_followed),
         CASE(test_caches),
+        CASE(test_networks),
         CASE(test_an_upload_that_is_gone),
         CASE(test_a_lock_loses_nothing),
         CASE(test_a_line_of_the_log_is_one),
