@@ -79,7 +79,8 @@ static void look_up(struct broker *b)
                                .line = d->line,
                                .clean = true,
                                .state = "starting",
-                               .heard_us = kb_now_us()};
+                               .heard_us = kb_now_us(),
+                               .free_us = kb_now_us()};
             snprintf(s->worker, sizeof(s->worker), "%s", d->worker);
             snprintf(s->folder, sizeof(s->folder), "work/%s", d->worker);
             d->fresh = false;
@@ -148,6 +149,12 @@ static void listen_to_all(struct broker *b)
             look->total = s->report.total;
             look->still_ms = s->ending ? 0 : (now - s->moved_us) / 1000;
         }
+        if (s->told && !s->ending)
+            look->told_ms = (now - s->told_us) / 1000;
+        if (s->has_asset && !s->ending)
+            look->asset_ms = (now - s->given_us) / 1000;
+        if (!s->has_job && !s->has_asset && !s->asks && !look->starting)
+            look->idle_ms = (now - s->free_us) / 1000;
     }
     pthread_mutex_unlock(&b->lock);
 }

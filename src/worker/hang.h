@@ -14,5 +14,10 @@
 int64_t hang_silent_ms(int64_t hang_ms);
 // and a job that looks for faces, between two frames of a film that is read forwards.
 int64_t hang_still_ms(int64_t hang_ms, enum stage stage, int64_t done, int64_t total);
+// Looking at a file, or speaking a text. The worker itself gives up after 30 s, by force after 40;
+// one that somebody took over may not.
+int64_t hang_asset_ms(int64_t hang_ms);
+// Until a job that was cancelled, or is somebody else's, has ended.
+#define HANG_TOLD_MS 20000
 
 #endif

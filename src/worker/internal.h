@@ -38,6 +38,8 @@ struct seat {
     // What it is at. file: how its files in the folder are called, without tail.
     char file[FILE_STEM + 1];
     bool has_job, has_asset, told; // told: that it is to stop
+    int64_t told_us, given_us;     // when; and when the asset was given
+    int64_t free_us;               // since when it has nothing to do
     struct job_claim claim;
     struct asset asset;
     struct job_report report;

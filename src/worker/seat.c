@@ -32,6 +32,8 @@ static bool hear_row(struct seat *s, const json_t *m)
         !is_one_of(state, states) || (model && strlen(model) >= sizeof(s->model)) ||
         (precision && !precision_parse(precision, &known)) || rss < 0)
         return false;
+    if (strcmp(s->state, "starting") == 0)
+        s->free_us = kb_now_us();
     snprintf(s->state, sizeof(s->state), "%s", state);
     snprintf(s->model, sizeof(s->model), "%s", model ? model : "");
     snprintf(s->precision, sizeof(s->precision), "%s", precision ? precision : "");
@@ -83,5 +85,6 @@ void seat_drop(struct seat *s)
         job_claim_free(&s->claim);
     s->has_job = s->has_asset = s->report_new = s->told = s->moved = s->picture = s->spoken = false;
     s->ending = NOT_ENDED;
+    s->free_us = kb_now_us();
     s->why = (struct kb_error){0};
 }

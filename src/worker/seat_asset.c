@@ -220,6 +220,7 @@ enum kb_code seat_give_asset(struct seat *s, struct store *store, struct kb_erro
     log_debug("%s looks at '%s', %s, %lld bytes", s->worker, s->asset.name, s->asset.state,
               (long long)s->asset.size_bytes);
     s->has_asset = true;
+    s->given_us = kb_now_us();
     kb_random_hex(s->file, FILE_STEM);
     if (is_gone(s, store, &s->why)) {
         s->ending = ENDED_BADLY;

@@ -129,6 +129,7 @@ static enum kb_code write_report(struct seat *s, struct store *store, struct kb_
     if ((lost || cancel) && !s->told) {
         line_send(s->line, true, json_pack("{s:s}", "is", lost ? "lost" : "cancel"));
         s->told = true;
+        s->told_us = kb_now_us();
     }
     return KB_OK;
 }

@@ -246,14 +246,21 @@ static void look_at(struct supervisor *s, struct slot *slot)
 }
 
 // A job that does not move, or a worker of which nothing is heard: one that hangs while it starts,
-// an idle one that could not take the next job, an inspector that was stopped. NULL: neither, else
-// what it was at.
+// an idle one that could not take the next job, an inspector that was stopped. And one that lives
+// and does not do what its program does, since a file took it over: that never ends an asset or
+// what was cancelled, or asks for nothing. NULL: neither, else what it was at.
 static const char *hangs_in(const struct supervisor *s, const struct slot *slot,
                             const struct broker_look *look)
 {
     int64_t limit = s->params.hang_ms, age = kb_now_us() - slot->started_us;
     if (look->job && look->still_ms > hang_still_ms(limit, look->stage, look->done, look->total))
         return stage_id(look->stage);
+    if (look->told_ms > HANG_TOLD_MS)
+        return "cancelled";
+    if (look->asset_ms > hang_asset_ms(limit))
+        return "asset";
+    if (look->idle_ms > limit)
+        return "idle";
     if (look->starting && age > HANG_MS * 1000LL)
         return "starting"; // models come from a slow disk at times, however patient jobs are
     // Until it is there a slow disk may hold it up: the program itself is read from one, too.
@@ -269,10 +276,11 @@ static void end_bad(struct supervisor *s, struct slot *slot)
     slot->bad = look.bad;
     const char *where = slot->bad ? NULL : hangs_in(s, slot, &look);
     slot->hung = where != NULL && kb_now_us() >= s->patient_until_us;
+    int64_t longest_ms = KB_MAX(KB_MAX(look.silent_ms, look.still_ms),
+                                KB_MAX(KB_MAX(look.told_ms, look.asset_ms), look.idle_ms));
     if (slot->hung)
         log_warn(_("worker %s made no progress for %lld s (%s): it is ended and started again"),
-                 slot->id, (long long)KB_MAX(look.silent_ms, look.job ? look.still_ms : 0) / 1000,
-                 where);
+                 slot->id, (long long)longest_ms / 1000, where);
     if (slot->hung || slot->bad)
         kill(slot->pid, SIGKILL);
 }

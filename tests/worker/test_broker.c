@@ -37,7 +37,7 @@ static int teardown(void **state)
         int64_t end_ = kb_now_us() + 60000000;                                                     \
         while (!(condition)) {                                                                     \
             if (kb_now_us() > end_)                                                                \
-                fail_msg("waited too long for: " #condition);                                      \
+                fail_msg("waited too long for: %s", #condition);                                   \
             usleep(2000);                                                                          \
         }                                                                                          \
     } while (0)
@@ -332,6 +332,7 @@ static void test_networks(void **state)
     CLEANUP(kb_freep) char *model = path_join(t->folder, "model.safetensors");
     put(model, "", "a model");
     assert_ok(t->err, file_hash(hash, model, &t->err));
+    CLEANUP(kb_freep) char *models = kb_strdup(getenv("KOUBO_MODELS"));
     setenv("KOUBO_MODELS", t->folder, 1);
     CLEANUP(kb_freep) char *pack = kb_printf("%s/work/w1/%s-01.kbp", t->folder, hash);
     CLEANUP(kb_freep) char *foreign = kb_printf("%s/work/w1/%032x-01.kbp", t->folder, 1);
@@ -361,7 +362,7 @@ static void test_networks(void **state)
         assert_holds(taken, "network");
         run_sql(t, "UPDATE job SET state = 'cancelled'");
     }
-    unsetenv("KOUBO_MODELS");
+    models ? setenv("KOUBO_MODELS", models, 1) : unsetenv("KOUBO_MODELS");
     leave(&w, NULL);
 }
 
@@ -541,6 +542,46 @@ static void test_leaving(void **state)
     assert_int_equal(ask(t, "SELECT attempts FROM job"), 0);
 }
 
+static struct broker_look look_at(const struct worker *w)
+{
+    struct broker_look look;
+    broker_look(broker, w->seat, &look);
+    return look;
+}
+
+// One that beats, and does nothing of what it is asked, is seen to do nothing.
+static void test_who_does_nothing_is_seen(void **state)
+{
+#define BEAT "{\"is\":\"worker\",\"state\":\"idle\",\"rss\":1}"
+    struct queue_test *t = *state;
+    struct worker w = sit(t, "w1", false), i = sit(t, "i1", true);
+    WAIT(look_at(&w).starting && look_at(&w).idle_ms == 0);
+    say(&w, BEAT);
+    WAIT(look_at(&w).idle_ms > 100);
+    int64_t job = add_job(t);
+    free(take(t, &w, "w1", "job"));
+    WAIT(look_at(&w).job == job && look_at(&w).idle_ms == 0);
+    assert_int_equal(look_at(&w).told_ms, 0);
+    run_sql(t, "UPDATE job SET cancel = 1");
+    say(&w, "{\"is\":\"at\",\"stage\":3,\"done\":1,\"total\":9,\"fps\":1}");
+    json_decref(hear(&w, "cancel"));
+    WAIT(look_at(&w).told_ms > 100);
+    say(&w, "{\"is\":\"failed\",\"code\":2,\"why\":\"cancelled\"}");
+    wait_for(t, job, "cancelled");
+    WAIT(look_at(&w).told_ms == 0 && look_at(&w).idle_ms > 0);
+
+    struct asset_params p = {.name = "speech", .size_bytes = -1, .lang = "en"};
+    char id[33];
+    assert_ok(t->err, asset_create_speech(t->s, &p, "text", "en", id, &t->err));
+    free(take(t, &i, "i1", "asset"));
+    say(&i, BEAT);
+    WAIT(look_at(&i).asset_ms > 100);
+    say(&i, "{\"is\":\"failed\",\"code\":3,\"why\":\"enough\"}");
+    WAIT(look_at(&i).asset_ms == 0 && look_at(&i).idle_ms > 0);
+    leave(&w, NULL);
+    leave(&i, NULL);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -556,6 +597,7 @@ int main(void)
         CASE(test_a_line_of_the_log_is_one),
         CASE(test_what_an_inspector_finds),
         CASE(test_leaving),
+        CASE(test_who_does_nothing_is_seen),
     };
     return cmocka_run_group_tests_name("worker/broker", tests, NULL, NULL);
 }

@@ -18,6 +18,7 @@ static void test_limits(void **state)
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         int64_t hang = table[i].hang_ms, quick = table[i].silent_ms;
         assert_int_equal(hang_silent_ms(hang), quick);
+        assert_int_equal(hang_asset_ms(hang), KB_MAX(hang, 60000)); // longer than a worker's own 40
         for (enum stage stage = STAGE_LOADING; stage < N_STAGES; stage++) {
             bool faces = stage == STAGE_PREPROCESSING;
             assert_int_equal(hang_still_ms(hang, stage, 0, 100), hang);   // a long film is opened
