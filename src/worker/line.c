@@ -27,6 +27,12 @@ bool line_send(int fd, bool now, json_t *message)
            send(fd, text, n, MSG_NOSIGNAL | (now ? MSG_DONTWAIT : 0)) == (ssize_t)n;
 }
 
+bool line_fits(const json_t *message)
+{
+    size_t n = message ? json_dumpb(message, NULL, 0, JSON_COMPACT) : 0;
+    return n > 0 && n <= LINE_BYTES;
+}
+
 enum line_state line_receive(int fd, json_t **ret)
 {
     ssize_t n = recv(fd, NULL, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);

@@ -542,6 +542,32 @@ static void test_leaving(void **state)
     assert_int_equal(ask(t, "SELECT attempts FROM job"), 0);
 }
 
+// What cannot be said to a worker ends, and the worker gets the next.
+static void test_what_cannot_be_said(void **state)
+{
+    struct queue_test *t = *state;
+    int64_t job = add_job(t);
+    run_sql(t, "UPDATE batch SET audio_name = CAST(x'66ff' AS TEXT)");
+    struct worker w = sit(t, "w1", false), i = sit(t, "i1", true);
+    say(&w, "{\"is\":\"next\"}");
+    wait_for(t, job, "failed");
+    int64_t next = add_job(t);
+    json_decref(hear(&w, "job"));
+    assert_int_equal(
+        ask(t, "SELECT attempts = 1 AND worker = 'w1' FROM job WHERE id = %lld", (long long)next),
+        1);
+    struct asset_params p = {.name = "speech", .size_bytes = -1, .lang = "en"};
+    char id[33], other[33];
+    assert_ok(t->err, asset_create_speech(t->s, &p, "text", "en", id, &t->err));
+    run_sql(t, "UPDATE asset SET name = CAST(x'66ff' AS TEXT) WHERE name = 'speech'");
+    say(&i, "{\"is\":\"next\"}");
+    WAIT(ask(t, "SELECT state = 'bad' FROM asset WHERE id = '%s'", id));
+    assert_ok(t->err, asset_create_speech(t->s, &p, "text", "en", other, &t->err));
+    json_decref(hear(&i, "asset"));
+    leave(&w, NULL);
+    leave(&i, NULL);
+}
+
 static struct broker_look look_at(const struct worker *w)
 {
     struct broker_look look;
@@ -597,6 +623,7 @@ int main(void)
         CASE(test_a_line_of_the_log_is_one),
         CASE(test_what_an_inspector_finds),
         CASE(test_leaving),
+        CASE(test_what_cannot_be_said),
         CASE(test_who_does_nothing_is_seen),
     };
     return cmocka_run_group_tests_name("worker/broker", tests, NULL, NULL);
