@@ -57,8 +57,9 @@ struct supervisor {
     struct broker *broker;
     pthread_t thread;
     struct cancel stop;
-    int64_t wall_ms, now_us; // when the clocks were last compared
-    int64_t patient_until_us;
+    int64_t wall_ms, now_us;        // when the clocks were last compared
+    int64_t patient_until_us;       // with what hangs
+    int64_t sweep_patient_until_us; // with leases
     int n_slots;
     struct slot slots[MAX_WORKERS + 1];
 };
@@ -285,18 +286,21 @@ static void end_bad(struct supervisor *s, struct slot *slot)
         kill(slot->pid, SIGKILL);
 }
 
-// Heartbeats are wall clock. After a leap of it, or after the machine slept, every worker looks as
-// if it had been silent for long; they get the time to be heard again. Whether it slept is seen at
-// our own sleep only: what we do besides may wait long for the database, which a worker that hangs
-// may hold.
+// Leases are wall clock: after a leap of it all look as if they had run out. What the broker knows
+// of its workers is not, and hangs are seen as ever. After the machine slept, or stood, every
+// worker looks as if it had been silent for long; they get the time to be heard again. Whether it
+// slept is seen at our own sleep only: what we do besides may wait long for the database, which a
+// worker that hangs may hold.
 static void rest(struct supervisor *s)
 {
     int64_t begin_us = kb_now_us();
     usleep(LOOK_US);
     int64_t wall_ms = kb_wall_ms(), now_us = kb_now_us();
-    if (llabs((wall_ms - s->wall_ms) - (now_us - s->now_us) / 1000) > CLOCK_LEAP_MS ||
-        now_us - begin_us > LOOK_US + CLOCK_LEAP_MS * 1000)
+    bool stood = now_us - begin_us > LOOK_US + CLOCK_LEAP_MS * 1000;
+    if (stood)
         s->patient_until_us = now_us + s->params.hang_ms * 1000;
+    if (stood || llabs((wall_ms - s->wall_ms) - (now_us - s->now_us) / 1000) > CLOCK_LEAP_MS)
+        s->sweep_patient_until_us = now_us + s->params.hang_ms * 1000;
     s->wall_ms = wall_ms;
     s->now_us = now_us;
 }
@@ -309,7 +313,7 @@ static void sweep(struct supervisor *s)
                              .min_free_bytes = s->params.worker.min_free_bytes,
                              .held = held,
                              .n_held = broker_jobs(s->broker, held)};
-    if (kb_now_us() < s->patient_until_us)
+    if (kb_now_us() < s->sweep_patient_until_us)
         p.lease_ms = INT64_MAX;
     enum kb_code code = sweep_run(s->store, &p, &err);
     if (code == KB_OK)
