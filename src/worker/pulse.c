@@ -15,7 +15,7 @@
 #define BEAT_US        200000
 #define IDLE_US        1000000
 #define JOB_TOLD_US    800000  // where nothing changes
-#define WORKER_ROW_US  1000000 // how often the worker's own row is written
+#define WORKER_TOLD_US 1000000 // how often the server hears how the process is
 #define GIVE_UP_US     4000000 // after which a job that does not stop is left behind
 #define ASSET_LIMIT_US 30000000
 #define ASSET_STUCK_US 10000000 // after being told to stop
@@ -89,10 +89,12 @@ static void tell_job(struct pulse *p)
     pthread_mutex_lock(&p->lock);
     if (p->working && !p->lost && kb_now_us() - p->told_us > JOB_TOLD_US) {
         measure_fps(p);
-        pulse_say(p, json_pack("{s:s, s:i, s:I, s:I, s:f}", "is", "at", "stage", (int)p->at.stage,
-                               "done", (json_int_t)p->at.done, "total", (json_int_t)p->at.total,
-                               "fps", p->fps));
-        p->told_us = kb_now_us();
+        // Without waiting: the work needs the lock. What is not heard now the next one says better.
+        if (line_send(p->line, true,
+                      json_pack("{s:s, s:i, s:I, s:I, s:f}", "is", "at", "stage", (int)p->at.stage,
+                                "done", (json_int_t)p->at.done, "total", (json_int_t)p->at.total,
+                                "fps", p->fps)))
+            p->told_us = kb_now_us();
     }
     pthread_mutex_unlock(&p->lock);
 }
@@ -153,7 +155,7 @@ static void leave_by_force(struct pulse *p)
 {
     pthread_mutex_lock(&p->lock); // and so nothing more is said of it
     if (p->working)
-        pulse_say(p, json_pack("{s:s}", "is", "back"));
+        line_send(p->line, true, json_pack("{s:s}", "is", "back")); // by force, so without waiting
     _exit(0);
 }
 
@@ -180,7 +182,7 @@ static void *pulse_run(void *opaque)
             leave_by_force(p);
         look_after_asset(p);
         tell_job(p);
-        if (kb_now_us() - told_us > WORKER_ROW_US) {
+        if (kb_now_us() - told_us > WORKER_TOLD_US) {
             told_us = kb_now_us();
             tell_worker(p);
         }
