@@ -51,7 +51,7 @@ static void tell(struct look *l, double progress)
     l->told_us = kb_now_us();
 }
 
-// The message takes what there is; the receiver checks it (broker_asset.c).
+// The message takes what there is; the receiver checks it (seat_asset.c).
 static void tell_facts(struct look *l, const struct asset_facts *f)
 {
     CLEANUP(kb_freep) char *codec = utf8_clean(f->codec);
