@@ -14,7 +14,8 @@
 
 enum stem { STEM_JOB, STEM_32, STEM_64 };
 
-// The digit # stands for one or more: the process that writes the file (file_write_atomic).
+// In tails # stands for digits, one or more: the process that writes the file (file_write_atomic);
+// % for those of a hash.
 static const struct pattern {
     const char *folder;
     enum stem stem;
@@ -29,12 +30,16 @@ static const struct pattern {
     {"files", STEM_64, ".part", true, false},
     {"thumbs", STEM_64, ".jpg", false, false},
     {"thumbs", STEM_64, ".jpg.#.part", true, false},
+    {"thumbs", STEM_64, ".jpg.part", true, false}, // from another disk (worker/harvest.c)
     {"uploads", STEM_32, ".part", false, false},
     {"uploads", STEM_32, ".part.copy", true, false},
     {"tracks", STEM_32, ".kbt", false, false},
     {"tracks", STEM_32, ".kbt.#.part", true, false},
+    {"tracks", STEM_32, ".kbt.part", true, false},
     {"tracks", STEM_32, "-deep.kbt", false, false},
     {"tracks", STEM_32, "-deep.kbt.#.part", true, false},
+    {"tracks", STEM_32, "-deep.kbt.part", true, false},
+    {"tracks", STEM_32, ".kbs.part", true, false},
     {"work", STEM_32, ".wav", false, false},
     {"work", STEM_32, ".wav.#.part", true, false},
     {"work", STEM_32, ".mp4", false, false},
@@ -47,6 +52,8 @@ static const struct pattern {
     {"work", STEM_32, "-deep.kbt.#.part", true, false},
     {"work", STEM_32, ".kbs", false, false},
     {"work", STEM_32, ".kbs.#.part", true, false},
+    {"work", STEM_32, "-%.kbp", false, false},
+    {"work", STEM_32, "-%.kbp.#.part", true, false},
 };
 
 // A number without leading zeros, as printf writes it; 0: there is none.
@@ -75,7 +82,9 @@ static size_t stem_length(enum stem stem, const char *name)
 static bool tail_matches(const char *pattern, const char *tail)
 {
     for (; *pattern; pattern++) {
-        size_t n = *pattern == '#' ? number_length(tail, PID_DIGITS) : *pattern == *tail;
+        size_t n = *pattern == '#'   ? number_length(tail, PID_DIGITS)
+                   : *pattern == '%' ? strspn(tail, "0123456789abcdef")
+                                     : *pattern == *tail;
         if (n == 0)
             return false;
         tail += n;

@@ -39,7 +39,7 @@ enum kb_code harvest_clear(const char *data, const char *folder, struct kb_error
                          "its permissions"),
                        data, folder, beneath_reason(errno));
     for (struct dirent *e; (e = readdir(d));)
-        if (has_key(e->d_name) && e->d_type != DT_DIR) // all that workers make is called so
+        if (e->d_type != DT_DIR) // no worker can make one
             unlinkat(dirfd(d), e->d_name, 0);
     closedir(d);
     return KB_OK;

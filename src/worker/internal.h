@@ -80,7 +80,7 @@ void seat_drop(struct seat *s);
 
 // --- the worker's folder (harvest.c). data: the data folder
 
-// Make it, or take out of it what a worker left there.
+// Make it, or take out of it what a worker left there, whatever it is called.
 enum kb_code harvest_clear(const char *data, const char *folder, struct kb_error *err);
 // What the next job may read of the caches lies there, too: links, by the server alone.
 void harvest_lend(const struct seat *s, const char *data);

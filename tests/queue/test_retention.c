@@ -172,9 +172,13 @@ static void test_orphans(void **state)
         {"files/README", 7200, false},
         {"uploads/../koubo.db", 0, false},
         {"tracks/" A32 ".kbt.123.part", 7200, true},
+        {"tracks/" A32 ".kbt.part", 7200, true},
+        {"tracks/" A32 ".kbs.part", 7200, true},
         {"tracks/a.kbt.123.part", 7200, false},
         {"work/w1/" A32 ".wav", 7200, false}, // of a worker that lives
         {"work/w9/" A32 ".wav", 7200, true},
+        {"work/w9/" A32 "-00ff.kbp", 7200, true},
+        {"work/w9/" A32 "-00fx.kbp", 7200, false},
         {"work/w9/x.wav", 7200, false},
     };
     for (size_t i = 0; i < ARRAY_LEN(files); i++)

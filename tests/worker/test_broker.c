@@ -298,6 +298,8 @@ static void test_caches(void **state)
     CLEANUP(kb_freep) char *in_work = kb_printf("%s/work/w1/%032x.kbt", t->folder, t->n_assets);
     CLEANUP(kb_freep) char *foreign = kb_printf("%s/work/w1/%032x.kbt", t->folder, 99);
     CLEANUP(kb_freep) char *pack = kb_printf("%s/work/w1/%032x-0123456789abcdef.kbp", t->folder, 1);
+    CLEANUP(kb_freep) char *other_name = path_join(t->folder, "work/w1/a1");
+    put(other_name, "", "64 GB");
     put(in_work, "", "track");
     put(foreign, "", "poison");
     put(pack, "", "poison");
@@ -305,7 +307,8 @@ static void test_caches(void **state)
     json_decref(hear(&w, "go"));
     say(&w, "{\"is\":\"failed\",\"code\":3,\"why\":\"enough\"}");
     wait_for(t, job, "failed");
-    WAIT(!file_exists(in_work) && !file_exists(foreign) && !file_exists(pack));
+    WAIT(!file_exists(in_work) && !file_exists(foreign) && !file_exists(pack) &&
+         !file_exists(other_name));
     assert_holds(own, "track");
     assert_false(file_exists(other));
     CLEANUP(kb_freep) char *networks = path_join(t->folder, "networks");
