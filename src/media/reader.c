@@ -17,7 +17,8 @@
 
 #define STILL_DURATION_US 40000           // 1/25 s
 #define MAX_TIME_US       100000000000000 // three years; beyond it a time stamp is garbage
-#define MAX_RATE          1000            // pictures a second
+#define MAX_FRAMES        (INT64_C(1) << 40)
+#define MAX_RATE          1000     // pictures a second
 #define BACK_US           200000   // a step back of less is wrong stamps: pictures out of order
 #define HOLE_US           10000000 // a step on of more, where formats have clocks that start again
 
@@ -196,6 +197,18 @@ static int64_t find_start(const struct reader *r)
     return late;
 }
 
+// As the container says, which may be anything: others count on the limits.
+static void fill_length(struct reader_info *ret, const struct demux *s)
+{
+    ret->duration_us =
+        ret->is_still ? STILL_DURATION_US : KB_MIN(demux_duration_us(s), MAX_TIME_US);
+    int64_t n = ret->is_still ? 1
+                : s->stream->nb_frames > 0
+                    ? s->stream->nb_frames
+                    : av_rescale_q(ret->duration_us, us, av_inv_q(ret->frame_rate));
+    ret->n_frames_estimate = KB_MIN(n, MAX_FRAMES);
+}
+
 static void fill_info(struct reader *r)
 {
     const struct demux *s = &r->source;
@@ -210,11 +223,7 @@ static void fill_info(struct reader *r)
     info->primaries = shape->primaries;
     info->transfer = shape->transfer;
     info->is_still = demux_is_still(s);
-    info->duration_us = info->is_still ? STILL_DURATION_US : demux_duration_us(s);
-    info->n_frames_estimate = info->is_still ? 1
-                              : s->stream->nb_frames > 0
-                                  ? s->stream->nb_frames
-                                  : av_rescale_q(info->duration_us, us, av_inv_q(info->frame_rate));
+    fill_length(info, s);
     info->start_us = find_start(r);
     info->bitrate = video_bitrate(s);
     snprintf(info->codec, sizeof(info->codec), "%s",

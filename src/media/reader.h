@@ -26,10 +26,10 @@ struct reader_info {
     int width, height;
     AVRational frame_rate;     // average; 25/1 for a still image
     AVRational sample_aspect;  // 0/1 unknown
-    int64_t duration_us;       // 0 if unknown
+    int64_t duration_us;       // 0 if unknown; three years (1e14) at most
     int64_t start_us;          // when the first picture is shown, as the file's sound counts (see
                                // audio_read); mostly 0
-    int64_t n_frames_estimate; // 0 if unknown
+    int64_t n_frames_estimate; // 0 if unknown; 2^40 at most
     int64_t last_us;           // how long the last picture is shown; 0 until it was read
     int64_t bitrate;           // of the video stream, bits per second, 0 if unknown
     bool deep;                 // the frames carry ten bits (media/deep.h)

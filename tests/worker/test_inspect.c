@@ -277,6 +277,28 @@ static void test_a_film_without_a_face(void **state)
     json_decref(a);
 }
 
+// A file may say anything of itself. What an inspector says of it stays in the broker's range, or
+// the inspector counts as mad and dies of every such file.
+static void test_a_film_that_says_it_is_endless(void **state)
+{
+    struct queue_test *t = *state;
+    size_t size;
+    make_setup(NULL);
+    const char *path = make_file("endless.mkv", "-f lavfi -i testsrc2=s=64x64:d=0.4 -c:v mpeg4");
+    CLEANUP(kb_freep) char *film = load_bytes(path, &size);
+    char *duration = memmem(film, size, "\x44\x89\x88", 3);
+    assert_non_null(duration);
+    memcpy(duration + 3, "\x43\x2c\x6b\xf5\x26\x34\0\0", 8); // 4e15, of milliseconds
+    write_bytes(path, film, size);
+    char id[33];
+    add_and_inspect(t, "endless.mkv", path, id);
+    json_t *a = shown(t, id);
+    assert_string_equal(string_at(a, "state"), "ready");
+    assert_int_equal(json_integer_value(json_object_get(a, "duration")), INT64_C(100000000000));
+    json_decref(a);
+    make_teardown(NULL);
+}
+
 static void test_what_cannot_be_read_is_named(void **state)
 {
     static const char text[] = "this is a letter, not a film. this is a letter, not a film.";
@@ -321,6 +343,7 @@ int main(void)
         CASE(test_a_person_is_found),
         CASE(test_when_a_face_is_seen),
         CASE(test_a_film_without_a_face),
+        CASE(test_a_film_that_says_it_is_endless),
         CASE(test_what_cannot_be_read_is_named),
         CASE(test_a_text_becomes_a_speech),
     };
