@@ -87,14 +87,21 @@ static const char *take_language(int *argc, char **argv)
     return lang;
 }
 
-// Threads of libgomp spin while they wait, which takes the processor from decoder and encoder. The
-// library reads this setting before main(), so it can only be given to a new process image.
-static void start_again_with_quiet_threads(char **argv)
+// Threads of libgomp spin while they wait, which takes the processor from decoder and encoder. And
+// it ends the process if it may not bind them to processors, which a worker's cage forbids. The
+// library reads these settings before main(), so they can only be given to a new process image.
+static void start_again_with_quiet_threads(const struct command *command, char **argv)
 {
-    if (getenv("OMP_WAIT_POLICY"))
-        return;
-    setenv("OMP_WAIT_POLICY", "passive", 1);
-    execv("/proc/self/exe", argv); // if this fails the program is only slower
+    static const char *const binding[] = {"OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY"};
+    bool again = !getenv("OMP_WAIT_POLICY");
+    if (again)
+        setenv("OMP_WAIT_POLICY", "passive", 1);
+    for (size_t i = 0; command->run == cmd_worker && i < ARRAY_LEN(binding); i++) {
+        again = again || getenv(binding[i]);
+        unsetenv(binding[i]);
+    }
+    if (again)
+        execv("/proc/self/exe", argv); // if this fails the program is only slower
 }
 
 int main(int argc, char **argv)
@@ -105,7 +112,7 @@ int main(int argc, char **argv)
     prctl(PR_SET_NAME, "koubo"); // started again by /proc/self/exe it would be called "exe"
     const struct command *command = argc > 1 ? command_find(argv[1]) : NULL;
     if (command)
-        start_again_with_quiet_threads(original);
+        start_again_with_quiet_threads(command, original);
     free(original);
 
     bool known = cli_set_language(lang);

@@ -208,13 +208,17 @@ static void test_a_locked_database_does_not_stop_the_work(void **state)
     assert_no_leftovers(t);
 }
 
-// Started by hand it is its own server; Ctrl-C gives the job back.
+// Started by hand it is its own server; Ctrl-C gives the job back. Whoever binds the threads of
+// all programs to processors binds no worker's: its cage forbids that, and OpenMP's library would
+// end the process.
 static void test_by_hand(void **state)
 {
     struct queue_test *t = *state;
     int64_t job = start_job(t, "speech.wav", speech), long_job = start_longest_job(t);
-    const char *const arguments[] = {"worker", "--data", t->folder, "--threads", "1", NULL};
+    const char *const arguments[] = {"worker", "--data", t->folder, "--threads", "2", NULL};
+    setenv("OMP_PROC_BIND", "true", 1);
     int out, by_hand = program_start(arguments, &out);
+    unsetenv("OMP_PROC_BIND");
     wait_for_state(t, job, "done");
     wait_for_state(t, long_job, "generating");
     assert_true(ask(t, "SELECT worker_pid FROM job WHERE id = %lld", (long long)long_job) !=
