@@ -49,7 +49,9 @@ for target in $targets; do
         die "没有叫 “$target” 的目标；有：$(echo $all)" "there is no target '$target'; there are: $(echo $all)"
 done
 
-install_packages $build_packages libcmocka-dev clang libclang-rt-14-dev libomp-14-dev
+install_packages $build_packages libcmocka-dev clang
+version=$(clang --version | sed -n 's/.*clang version \([0-9]*\).*/\1/p')
+install_packages "libclang-rt-$version-dev" "libomp-$version-dev"
 compiler=clang
 command -v ccache >/dev/null && compiler="ccache clang"
 CC=$compiler configure $folder -Dfuzz=true -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false
