@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CPU_S_EVERY_JOB 600
@@ -55,9 +56,12 @@ static void add_models(struct sandbox_paths *reads, const char *folder, int dept
         if (e->d_name[0] == '.')
             continue;
         CLEANUP(kb_freep) char *path = path_join(folder, e->d_name);
-        if (e->d_type == DT_LNK)
+        struct stat st; // d_type is DT_UNKNOWN on some file systems
+        if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        if (S_ISLNK(st.st_mode))
             sandbox_add(reads, path);
-        else if (e->d_type == DT_DIR && depth < MODELS_DEPTH)
+        else if (S_ISDIR(st.st_mode) && depth < MODELS_DEPTH)
             add_models(reads, path, depth + 1);
     }
     if (d)
