@@ -145,8 +145,6 @@ static void listen_to_all(struct broker *b)
         if (s->has_job) {
             look->job = s->claim.job;
             look->stage = s->report.stage;
-            look->done = s->report.done;
-            look->total = s->report.total;
             look->still_ms = s->ending ? 0 : (now - s->moved_us) / 1000;
         }
         if (s->told && !s->ending)

@@ -42,16 +42,15 @@ void broker_leave(struct broker *b);
 
 // What is known of a worker; times are those before the lines were last looked at.
 struct broker_look {
-    bool starting;       // its model is being loaded for the first time
-    bool bad;            // it said what makes no sense: it is to be killed
-    int64_t job;         // 0: none, or it has nothing to do with it any more
-    enum stage stage;    // of the job
-    int64_t done, total; // its frames in that stage
-    int64_t still_ms;    // since the job last moved
-    int64_t silent_ms;   // since anything was heard
-    int64_t told_ms;     // since it was told to end what it is at; 0: it was not
-    int64_t asset_ms;    // since it was given an asset whose end it has not told; 0: none
-    int64_t idle_ms;     // since it could have asked for work and has not
+    bool starting;     // its model is being loaded for the first time
+    bool bad;          // it said what makes no sense: it is to be killed
+    int64_t job;       // 0: none, or it has nothing to do with it any more
+    enum stage stage;  // of the job
+    int64_t still_ms;  // since the job last moved
+    int64_t silent_ms; // since anything was heard
+    int64_t told_ms;   // since it was told to end what it is at; 0: it was not
+    int64_t asset_ms;  // since it was given an asset whose end it has not told; 0: none
+    int64_t idle_ms;   // since it could have asked for work and has not
 };
 void broker_look(struct broker *b, int seat, struct broker_look *ret);
 

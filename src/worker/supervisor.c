@@ -254,7 +254,7 @@ static const char *hangs_in(const struct supervisor *s, const struct slot *slot,
                             const struct broker_look *look)
 {
     int64_t limit = s->params.hang_ms, age = kb_now_us() - slot->started_us;
-    if (look->job && look->still_ms > hang_still_ms(limit, look->stage, look->done, look->total))
+    if (look->job && look->still_ms > limit)
         return stage_id(look->stage);
     if (look->told_ms > HANG_TOLD_MS)
         return "cancelled";
