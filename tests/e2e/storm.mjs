@@ -34,6 +34,7 @@ const world = {
     uploads: new Map(), // id: { sha256, name, good, gone }: what was answered as kept
     jobs: new Map(), // id: { ends: Map of retried: state, length_s, gone }
     lengths: new Map(), // id of a speech: seconds
+    given_up: new Set(), // ids of good uploads over which the inspector was killed too often
     stopped: new Set(), // pids
     counts: {},
     complaints: [],
@@ -414,11 +415,14 @@ async function check_uploads() {
         if (createHash('sha256').update(bytes).digest('hex') !== upload.sha256) complain(`the bytes of upload ${id} are not those that were sent`);
         if (asset.state !== (upload.good ? 'ready' : 'bad')) {
             // Whoever kills the inspector three times over one file is believed to have been its victim.
-            if (upload.good && world.counts['kills of the inspector'] >= 3 && asset.error) count('good uploads given up');
+            if (upload.good && /crashed on this one 3 times/.test(asset.error)) world.given_up.add(id);
             else complain(`upload ${id} (${upload.name}) is ${asset.state}: ${JSON.stringify(asset.error)}`);
         }
         n++;
     }
+    const kills = world.counts['kills of the inspector'] ?? 0, { size } = world.given_up;
+    if (size * 3 > kills) complain(`${size} good uploads are bad after ${kills} kills of the inspector`);
+    if (size > 0) world.counts['good uploads given up'] = size;
     return n;
 }
 
@@ -426,6 +430,7 @@ const EXPECTED = ['crashed', 'hung', 'no_space', 'not_found', 'cancelled'];
 
 async function check_jobs() {
     const jobs = await server.list('/jobs');
+    const speeches = new Map((await server.list('/batches')).map((b) => [b.id, b.audio.id]));
     const bad = new Set([...world.uploads].filter(([, u]) => !u.good).map(([id]) => id));
     jobs.forEach(note_job);
     for (const job of jobs) {
@@ -433,7 +438,8 @@ async function check_jobs() {
         if (job.state === 'done' && !job.result && !world.jobs.get(job.id).gone) complain(`job ${job.id} is done without a result`);
         if (job.state !== 'failed') continue;
         count(`failed: ${job.error?.code}`);
-        const good = !bad.has(job.video) && world.uploads.get(job.video)?.gone === false && !world.counts['good uploads given up'];
+        const good = !bad.has(job.video) && world.uploads.get(job.video)?.gone === false
+            && !world.given_up.has(job.video) && !world.given_up.has(speeches.get(job.batch));
         if (!job.error?.text || (good && !EXPECTED.includes(job.error.code))) complain(`job ${job.id}: ${JSON.stringify(job.error)}`);
     }
     return jobs;
