@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "store/fate.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -467,7 +468,10 @@ static enum kb_code copy_and_file(struct store *s, const struct asset *a, int fr
 {
     CLEANUP(upload_free) struct asset_upload *u = NULL;
     enum kb_code code = open_part(&u, s, a, err);
-    if (code == KB_OK && u->offset > 0)
+    if (code != KB_OK)
+        return code;
+    assert(u);
+    if (u->offset > 0)
         code = asset_upload_truncate(u, 0, err);
     if (code != KB_OK)
         return code;

@@ -143,7 +143,7 @@ int beneath_open(const char *folder, const char *path, int flags, mode_t mode)
         wrong = EINVAL;
     else if (!made && !is_ours(folder, at, &st)) // a server may give what we make to "nobody"
         wrong = EPERM;
-    else if ((flags & O_TRUNC) && ftruncate(fd, 0) != 0)
+    if (!wrong && (flags & O_TRUNC) && ftruncate(fd, 0) != 0)
         wrong = errno;
     if (!wrong)
         return fd;

@@ -2,6 +2,7 @@
 
 #include "base/base.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +68,7 @@ void quota_leave(struct quota *q, const char *client)
 {
     pthread_mutex_lock(&q->lock);
     struct holder **link = find(q, client), *h = *link;
+    assert(h); // who leaves has entered
     q->n--;
     if (--h->n == 0) {
         *link = h->next;

@@ -57,7 +57,7 @@ static void date_of(char ret[DATE_LENGTH + 1], int64_t time_ms)
 {
     time_t seconds = (time_t)(time_ms / 1000);
     struct tm t = {0};
-    strcpy(ret, "0000-00-00_000000");
+    snprintf(ret, DATE_LENGTH + 1, "0000-00-00_000000");
     if (localtime_r(&seconds, &t))
         strftime(ret, DATE_LENGTH + 1, "%Y-%m-%d_%H%M%S", &t);
 }

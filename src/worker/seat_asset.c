@@ -117,9 +117,8 @@ bool seat_hear_asset(struct seat *s, const char *is, const json_t *m)
         s->report_new = true;
         return true;
     }
-    if (strcmp(is, "facts") == 0 && !text && hear_facts(s, m))
-        s->ending = ENDED_WELL;
-    else if (strcmp(is, "spoken") == 0 && text)
+    if ((strcmp(is, "facts") == 0 && !text && hear_facts(s, m)) ||
+        (strcmp(is, "spoken") == 0 && text))
         s->ending = ENDED_WELL;
     else if (strcmp(is, "failed") == 0 && line_read_error(m, &s->why))
         s->ending = ENDED_BADLY;

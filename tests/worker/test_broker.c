@@ -67,7 +67,7 @@ static void leave(struct worker *w, const char *reason)
 static void say(const struct worker *w, const char *text)
 {
     if (send(w->line, text, strlen(text), MSG_NOSIGNAL) != (ssize_t)strlen(text))
-        fail_msg("cannot say: %s", text);
+        fail_msg("cannot say: %s", text ? text : "nothing");
 }
 
 static bool is_bad(const struct worker *w)
