@@ -231,7 +231,7 @@ enum kb_code content_release(struct store *s, const char *sha256, struct kb_erro
         CLEANUP(kb_freep) char *path = path_join("files", sha256);
         CLEANUP(kb_freep) char *thumb = kb_printf("thumbs/%s.jpg", sha256);
         CLEANUP(kb_freep) char *part = kb_printf("%s.part", path);
-        beneath_unlink(s->folder, part); // who writes one has the lock that is ours now
+        beneath_unlink(s->folder, part); // of an older koubo
         bool gone = (beneath_unlink(s->folder, path) || errno == ENOENT) &&
                     (beneath_unlink(s->folder, thumb) || errno == ENOENT);
         if (gone && file_settle(s, "files", sha256) && file_settle(s, "thumbs", sha256))

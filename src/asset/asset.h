@@ -4,7 +4,16 @@
 #ifndef ASSET_ASSET_H
 #define ASSET_ASSET_H
 
+#include "base/cancel.h"
 #include "store/store.h"
+
+// What a long copy minds.
+struct asset_care {
+    const struct cancel *cancel; // KB_CANCELLED
+    // May it go on? Asked every 16 MiB; another code than KB_OK ends it. May be NULL.
+    enum kb_code (*room)(void *ctx, struct kb_error *err);
+    void *ctx;
+};
 
 // uploading ─┐
 // fetching  ─┼─► new ─► ready | bad       "new" is whole but not looked at yet by an inspector
@@ -16,6 +25,7 @@ struct asset_params {
     const char *client; // who, for limits: request_client_key(); may be NULL
     const char *lang;   // "zh" or "en": that of who sent it, kept for them (tus)
     int64_t expires_ms; // an unfinished upload is removed after this time
+    const struct asset_care *care; // of asset_add_file(); may be NULL
 };
 
 struct asset {

@@ -29,6 +29,7 @@
 
 #define CHUNK_BYTES      (1 << 20)
 #define WRITE_BACK_BYTES (8 << 20)
+#define CARE_BYTES       (16 << 20)
 
 struct asset_upload {
     int fd;
@@ -37,6 +38,8 @@ struct asset_upload {
     int64_t offset, declared; // declared may be -1
     int64_t written_back;     // up to here the kernel was asked to write to the disk
     bool named_anew;          // uploads/ was not synced since the part has its name
+    bool elsewhere;           // files/ is on another disk, or another mount
+    char *copy;               // on that one, below the data folder; NULL: none yet
     EVP_MD_CTX *hash;         // of all bytes up to offset; NULL: read them again at the end
 };
 
@@ -124,12 +127,25 @@ static enum kb_code append(struct asset_upload *u, const char *data, size_t n, s
     return KB_OK;
 }
 
+// KB_OK: go on.
+static enum kb_code take_care(const struct asset_care *care, struct kb_error *err)
+{
+    enum kb_code code = care ? cancel_check(care->cancel, err) : KB_OK;
+    return code == KB_OK && care && care->room ? care->room(care->ctx, err) : code;
+}
+
 // All of from, at most limit bytes, behind what is there.
 static enum kb_code append_file(struct asset_upload *u, int from, int64_t limit,
-                                struct kb_error *err)
+                                const struct asset_care *care, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *buffer = kb_alloc(CHUNK_BYTES);
+    int64_t next = u->offset;
     while (u->offset < limit) {
+        enum kb_code goes_on = u->offset < next ? KB_OK : take_care(care, err);
+        if (goes_on != KB_OK)
+            return goes_on;
+        if (u->offset >= next)
+            next = u->offset + CARE_BYTES;
         ssize_t n = read(from, buffer, (size_t)KB_MIN(CHUNK_BYTES, limit - u->offset));
         if (n < 0 && errno == EINTR)
             continue;
@@ -152,6 +168,9 @@ static void upload_free(struct asset_upload **upload)
     if (u->fd >= 0)
         close(u->fd); // ends the lock
     hash_free(&u->hash);
+    if (u->copy)
+        beneath_unlink(u->folder, u->copy);
+    free(u->copy);
     free(u->folder);
     free(u->path);
     free(u);
@@ -174,7 +193,7 @@ static enum kb_code make_own(struct asset_upload *u, struct kb_error *err)
         return cannot_store(err, errno);
     }
     u->offset = 0;
-    enum kb_code code = append_file(u, shared, size, err);
+    enum kb_code code = append_file(u, shared, size, NULL, err);
     if (code == KB_OK &&
         (flock(u->fd, LOCK_EX | LOCK_NB) != 0 || !beneath_rename(u->folder, copy, u->path)))
         code = cannot_store(err, errno);
@@ -331,21 +350,38 @@ static enum kb_code finish_hash(struct asset_upload *u, char ret_hex[65], struct
     return KB_OK;
 }
 
-// A worker's cage may forbid to link from one folder into another: then the bytes are copied.
+// Where files/ is another disk the bytes are copied there first: without the database's lock, as
+// that may take minutes. The copy has a name of its own, as others may bring the same content.
+static enum kb_code make_copy(struct asset_upload *u, const char *sha256,
+                              const struct asset_care *care, struct kb_error *err)
+{
+    char number[8];
+    kb_random_hex(number, sizeof(number) - 1);
+    u->copy = kb_printf("files/%s.%ld.part", sha256, strtol(number, NULL, 16) + 1);
+    int fd = beneath_open(u->folder, u->copy, O_WRONLY | O_CREAT | O_EXCL, 0640);
+    if (fd < 0) {
+        int number_of = errno;
+        free(TAKE(u->copy));
+        return cannot_store(err, number_of);
+    }
+    bool ok = file_copy(fd, u->fd, u->offset, care ? care->cancel : NULL) && fsync(fd) == 0;
+    int saved = errno;
+    if (close(fd) != 0 && ok) {
+        ok = false;
+        saved = errno;
+    }
+    if (!ok && saved == ECANCELED)
+        return cancel_check(care->cancel, err);
+    return ok ? KB_OK : cannot_store(err, saved);
+}
+
 static bool place_copy(struct asset_upload *u, const char *path)
 {
-    CLEANUP(kb_freep) char *part = kb_printf("%s.part", path);
-    int fd = beneath_open(u->folder, part, O_WRONLY | O_CREAT | O_TRUNC, 0640);
-    if (fd < 0)
+    u->elsewhere = !u->copy;
+    if (u->elsewhere || !beneath_rename(u->folder, u->copy, path))
         return false;
-    bool ok = file_copy(fd, u->fd, u->offset, NULL) && fsync(fd) == 0 &&
-              beneath_rename(u->folder, part, path);
-    int number = errno;
-    close(fd);
-    if (!ok)
-        beneath_unlink(u->folder, part);
-    errno = number;
-    return ok;
+    free(TAKE(u->copy));
+    return true;
 }
 
 // The part gets its name as a content too, or the content that is there already is taken.
@@ -358,7 +394,8 @@ static enum kb_code place(struct asset_upload *u, struct store *s, const char *s
     // without links (exFAT, shared folders of virtual machines) have rename alone, too.
     if (!there && !beneath_link(s->folder, u->path, path) &&
         !beneath_rename(s->folder, u->path, path) && (errno != EXDEV || !place_copy(u, path)))
-        return cannot_store(err, errno);
+        return u->elsewhere ? kb_fail(err, KB_INTERNAL, "files/ is elsewhere")
+                            : cannot_store(err, errno);
     return file_settle(s, "files", sha256) ? KB_OK : cannot_store(err, errno);
 }
 
@@ -399,7 +436,19 @@ static enum kb_code file_locked(struct asset_upload *u, struct store *s, const c
     return code;
 }
 
-static enum kb_code file_content(struct asset_upload *u, struct store *s, struct kb_error *err)
+static enum kb_code file_once(struct asset_upload *u, struct store *s, const char *sha256,
+                              struct kb_error *err)
+{
+    // The content gets its place before the transaction that names it is over: should that never
+    // end, the database still knows whose the content is.
+    enum kb_code code = file_loosen(s, "files", sha256, err);
+    if (code == KB_OK)
+        code = store_begin(s, err);
+    return code == KB_OK ? store_end(s, file_locked(u, s, sha256, err), err) : code;
+}
+
+static enum kb_code file_content(struct asset_upload *u, struct store *s,
+                                 const struct asset_care *care, struct kb_error *err)
 {
     char sha256[65];
     if (u->offset == 0)
@@ -409,14 +458,12 @@ static enum kb_code file_content(struct asset_upload *u, struct store *s, struct
         return code;
     if (fsync(u->fd) != 0)
         return cannot_store(err, errno);
-    // The content gets its place before the transaction that names it is over: should that never
-    // end, the database still knows whose the content is.
-    code = file_loosen(s, "files", sha256, err);
-    if (code == KB_OK)
-        code = store_begin(s, err);
-    if (code != KB_OK)
-        return code;
-    code = store_end(s, file_locked(u, s, sha256, err), err);
+    code = file_once(u, s, sha256, err);
+    if (u->elsewhere) {
+        code = make_copy(u, sha256, care, err);
+        if (code == KB_OK)
+            code = file_once(u, s, sha256, err);
+    }
     if (code == KB_OK || code == KB_NOT_FOUND)
         beneath_unlink(u->folder, u->path);
     return code;
@@ -449,7 +496,7 @@ enum kb_code asset_upload_close(struct asset_upload **upload, struct store *s, b
     bool complete = u->declared >= 0 ? u->offset == u->declared : whole;
     if (ret_complete)
         *ret_complete = false;
-    enum kb_code code = complete ? file_content(u, s, err) : asset_upload_record(u, s, err);
+    enum kb_code code = complete ? file_content(u, s, NULL, err) : asset_upload_record(u, s, err);
     if (ret_complete)
         *ret_complete = complete && code == KB_OK;
     return code;
@@ -464,7 +511,7 @@ void asset_upload_drop(struct asset_upload **upload)
 
 // The bytes of path into the part of asset id, then filed. The size must be what was declared.
 static enum kb_code copy_and_file(struct store *s, const struct asset *a, int from,
-                                  struct kb_error *err)
+                                  const struct asset_care *care, struct kb_error *err)
 {
     CLEANUP(upload_free) struct asset_upload *u = NULL;
     enum kb_code code = open_part(&u, s, a, err);
@@ -481,11 +528,11 @@ static enum kb_code copy_and_file(struct store *s, const struct asset *a, int fr
         hash_free(&u->hash);
         u->offset = st.st_size;
     } else {
-        code = append_file(u, from, a->size_bytes, err);
+        code = append_file(u, from, a->size_bytes, care, err);
     }
     if (code == KB_OK && u->offset != a->size_bytes)
         code = kb_fail(err, KB_BAD_INPUT, _("the file changed while it was being read"));
-    return code == KB_OK ? file_content(u, s, err) : code;
+    return code == KB_OK ? file_content(u, s, care, err) : code;
 }
 
 static enum kb_code open_source(const char *path, int *ret_fd, int64_t *ret_size,
@@ -527,7 +574,7 @@ enum kb_code asset_add_file(struct store *s, const struct asset_params *p, const
     code = asset_insert(s, &params, "uploading", NULL, NULL, a.id, err);
     if (code == KB_OK) {
         a.size_bytes = params.size_bytes;
-        code = copy_and_file(s, &a, from, err);
+        code = copy_and_file(s, &a, from, p->care, err);
         if (code != KB_OK)
             asset_delete(s, a.id, NULL);
     }
@@ -548,7 +595,7 @@ enum kb_code asset_set_content(struct store *s, const char *id, const char *path
     code = open_source(path, &from, &a.size_bytes, err);
     if (code != KB_OK)
         return code;
-    code = copy_and_file(s, &a, from, err);
+    code = copy_and_file(s, &a, from, NULL, err);
     if (code != KB_OK)
         upload_part_remove(s, a.id);
     close(from);

@@ -14,8 +14,8 @@
 
 enum stem { STEM_JOB, STEM_32, STEM_64 };
 
-// In tails # stands for digits, one or more: the process that writes the file (file_write_atomic);
-// % for those of a hash.
+// In tails # stands for digits, one or more: the process that writes the file (file_write_atomic),
+// or the number of a copy; % for those of a hash.
 static const struct pattern {
     const char *folder;
     enum stem stem;
@@ -28,6 +28,7 @@ static const struct pattern {
     {"results", STEM_JOB, ".jpg.#.part", true, true},
     {"files", STEM_64, "", false, false},
     {"files", STEM_64, ".part", true, false},
+    {"files", STEM_64, ".#.part", true, false},
     {"thumbs", STEM_64, ".jpg", false, false},
     {"thumbs", STEM_64, ".jpg.#.part", true, false},
     {"thumbs", STEM_64, ".jpg.part", true, false}, // from another disk (worker/harvest.c)

@@ -8,6 +8,7 @@
 #include "queue/batch.h"
 
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <fcntl.h>
 
@@ -96,7 +97,7 @@ static void test_damaged_content_heals(void **state)
     assert_content(t, id, "content", 7);
 }
 
-// Contents behind a border that links cannot cross, as a worker's cage may draw one.
+// Contents behind a border that links cannot cross: a mount of their own.
 static void test_content_on_other_disk(void **state)
 {
     struct queue_test *t = *state;
@@ -126,6 +127,33 @@ static void test_delete_needed(void **state)
     assert_ok(t->err, batch_cancel(t->s, batch, &t->err));
     assert_ok(t->err, asset_delete(t->s, audio, &t->err));
     assert_ok(t->err, asset_delete(t->s, video, &t->err));
+}
+
+static enum kb_code room_for_one_more(void *ctx, struct kb_error *err)
+{
+    int *left = ctx;
+    return (*left)-- > 0 ? KB_OK : kb_fail(err, KB_NO_SPACE, "the disk is full");
+}
+
+// A long copy looks at the disk all the while, and can be broken off; nothing of it stays.
+static void test_copy_with_care(void **state)
+{
+    struct queue_test *t = *state;
+    char id[33], path[64];
+    int from = memfd_create("long", MFD_CLOEXEC), left = 2; // no disk shares blocks with that
+    assert_int_equal(ftruncate(from, 40 << 20), 0);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", from);
+    struct cancel cancel = {0};
+    const struct asset_care care = {&cancel, room_for_one_more, &left};
+    struct asset_params p = {.lang = "en", .name = "long.wav", .care = &care};
+    assert_fails(t->err, KB_NO_SPACE, "full", asset_add_file(t->s, &p, path, id, &t->err));
+    assert_int_equal(left, -1);
+    cancel_request(&cancel);
+    left = 100;
+    assert_fails(t->err, KB_CANCELLED, "", asset_add_file(t->s, &p, path, id, &t->err));
+    assert_int_equal(left, 100);
+    assert_int_equal(asset_count_uploads(t->s, NULL), 0);
+    close(from);
 }
 
 static void test_file_of_this_machine(void **state)
@@ -457,6 +485,7 @@ int main(void)
         TEST(test_content_on_other_disk),
         TEST(test_delete_needed),
         TEST(test_file_of_this_machine),
+        TEST(test_copy_with_care),
         TEST(test_names),
         TEST(test_addresses_and_texts),
         TEST(test_claims),

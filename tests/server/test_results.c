@@ -640,7 +640,7 @@ static void test_unreadable(void **state)
     ASK(r, "GET", result_path(job, "/video"), NULL, NULL, 0);
     assert_status(&r, 500);
     assert_non_null(strstr(r.body, "cannot be read"));
-    struct zip_stream *z = zip_stream_create(site.folder, "gone:");
+    struct zip_stream *z = zip_stream_create(site.folder, site.server.pool, "gone:");
     zip_stream_add(z, job, NULL, "u");
     size_t size;
     int64_t end;

@@ -180,6 +180,7 @@ struct submit {
     char lang[4];
     struct source audio, video;
     bool pingpong;
+    int64_t keep_bytes; // --min-free
 };
 
 static void submit_free(void *ctx)
@@ -197,10 +198,19 @@ static void submit_free(void *ctx)
     free(s);
 }
 
-static enum kb_code make_asset(struct store *store, const struct submit *s,
-                               const struct source *source, char ret_id[33], struct kb_error *err)
+// Others may be copying, too: what was free when the task was admitted need not be free any more.
+static enum kb_code has_room(void *ctx, struct kb_error *err)
 {
-    struct asset_params p = {.client = s->client, .lang = s->lang, .size_bytes = -1};
+    const struct submit *s = ctx;
+    return upload_check_room(s->data, s->keep_bytes, UPLOAD_CHECK_BYTES, err);
+}
+
+static enum kb_code make_asset(struct store *store, const struct submit *s,
+                               const struct source *source, const struct cancel *cancel,
+                               char ret_id[33], struct kb_error *err)
+{
+    const struct asset_care care = {cancel, has_room, (void *)s};
+    struct asset_params p = {.client = s->client, .lang = s->lang, .size_bytes = -1, .care = &care};
     if (source->fd < 0)
         return asset_create_url(store, &p, source->text, ret_id, err);
     char path[64];
@@ -236,13 +246,13 @@ static enum kb_code make_batch(struct store *store, const struct submit *s, cons
     return KB_OK;
 }
 
-static enum kb_code submit_run(struct store *store, const struct submit *s, int64_t *ret_job,
-                               struct kb_error *err)
+static enum kb_code submit_run(struct store *store, const struct submit *s,
+                               const struct cancel *cancel, int64_t *ret_job, struct kb_error *err)
 {
     char audio[33] = "", video[33] = "";
-    enum kb_code code = make_asset(store, s, &s->audio, audio, err);
+    enum kb_code code = make_asset(store, s, &s->audio, cancel, audio, err);
     if (code == KB_OK)
-        code = make_asset(store, s, &s->video, video, err);
+        code = make_asset(store, s, &s->video, cancel, video, err);
     if (code == KB_OK)
         code = make_batch(store, s, audio, video, ret_job, err);
     if (code != KB_OK) {
@@ -281,7 +291,7 @@ static void submit_work(void *ctx, const struct cancel *cancel, struct text *ret
     int64_t job = 0;
     enum kb_code code = store_open(&store, s->data, false, &err);
     if (code == KB_OK)
-        code = submit_run(store, s, &job, &err);
+        code = submit_run(store, s, cancel, &job, &err);
     enum kb_code noted = note_end(&store, s, job, code == KB_OK ? NULL : &err, cancel, &untold);
     if (code == KB_OK && noted != KB_OK) {
         err = untold;
@@ -437,6 +447,7 @@ static void submit_body(struct request *r, json_t *body)
     s->data = kb_strdup(server->params.data);
     s->client = kb_strdup(request_client_key(r));
     s->code = kb_strdup(code);
+    s->keep_bytes = server->params.supervisor.worker.min_free_bytes;
     s->pingpong = number_field(body, "pn", 1) != 0;
     snprintf(s->lang, sizeof(s->lang), "%s", request_lang(r));
     // Its place comes first: a code that is noted as begun must come to an end.

@@ -28,20 +28,27 @@ static enum kb_code too_large(const struct server *s, struct kb_error *err)
                    text_size(size, upload_limit(s)));
 }
 
-static enum kb_code check_room(const struct server *s, int64_t bytes, struct kb_error *err)
+enum kb_code upload_check_room(const char *folder, int64_t keep_bytes, int64_t bytes,
+                               struct kb_error *err)
 {
     struct statvfs disk;
     char has[TEXT_SIZE_BYTES], needs[TEXT_SIZE_BYTES], stays[TEXT_SIZE_BYTES];
-    if (statvfs(s->params.data, &disk) != 0)
+    if (statvfs(folder, &disk) != 0)
         return KB_OK; // then the write will tell
     int64_t free_bytes = (int64_t)disk.f_bavail * (int64_t)disk.f_frsize;
-    int64_t keep = s->params.supervisor.worker.min_free_bytes;
-    if (free_bytes - keep >= bytes)
+    if (free_bytes - keep_bytes >= bytes)
         return KB_OK;
     return kb_fail(err, KB_NO_SPACE,
                    _("not enough disk space: %s are free, this needs %s and %s must stay free; "
                      "delete results or files that are no longer needed"),
-                   text_size(has, free_bytes), text_size(needs, bytes), text_size(stays, keep));
+                   text_size(has, free_bytes), text_size(needs, bytes),
+                   text_size(stays, keep_bytes));
+}
+
+static enum kb_code check_room(const struct server *s, int64_t bytes, struct kb_error *err)
+{
+    return upload_check_room(s->params.data, s->params.supervisor.worker.min_free_bytes, bytes,
+                             err);
 }
 
 static enum kb_code check_number(const struct server *s, struct store *store, const char *client,

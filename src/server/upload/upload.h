@@ -29,7 +29,10 @@ enum kb_code upload_allowed(const struct server *s, struct store *store, const c
                             const struct upload_wish *wish, struct kb_error *err);
 // The same for the client of a request. False: answered 413, 429, 507.
 bool upload_admit(struct request *r, const struct upload_wish *wish);
-// Do that many more bytes leave enough of the disk free? False: answered 507.
+// Do that many more bytes leave keep_bytes of the folder's disk free? KB_NO_SPACE: no. Any thread.
+enum kb_code upload_check_room(const char *folder, int64_t keep_bytes, int64_t bytes,
+                               struct kb_error *err);
+// The same of the data folder and --min-free. False: answered 507.
 bool upload_has_room(struct request *r, int64_t bytes);
 // The limit is passed: answers 413.
 void upload_too_large(struct request *r);
