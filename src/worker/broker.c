@@ -209,7 +209,7 @@ static enum kb_code write_seat(struct broker *b, struct seat *s, struct kb_error
         code = seat_write_asset(s, b->store, err);
     if (code == KB_OK && s->row_new && !s->ended)
         write_row(b, s);
-    if (code != KB_OK || !s->ended || s->line >= 0)
+    if (code != KB_OK || !s->ended || s->line >= 0 || s->copy)
         return code;
     code = lose(b, s, err);
     if (code != KB_OK)

@@ -13,6 +13,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,13 +95,13 @@ static int64_t own_size(const char *data, const char *path)
 }
 
 // Onto another disk: under the part's name until it is whole. Its mode goes along, as with a link.
-static bool copy(const char *data, const char *from, const char *to)
+static bool copy(const char *data, const char *from, const char *to, const struct cancel *cancel)
 {
     CLEANUP(kb_freep) char *part = file_part_path(to, 0);
     struct stat st;
     int in = beneath_open(data, from, O_RDONLY, 0);
     int out = in >= 0 ? beneath_open(data, part, O_WRONLY | O_CREAT | O_TRUNC, 0600) : -1;
-    bool ok = out >= 0 && fstat(in, &st) == 0 && file_copy(out, in, st.st_size, NULL) &&
+    bool ok = out >= 0 && fstat(in, &st) == 0 && file_copy(out, in, st.st_size, cancel) &&
               fchmod(out, st.st_mode & 0777) == 0 && fsync(out) == 0;
     int number = errno;
     if (in >= 0)
@@ -116,8 +118,9 @@ static bool copy(const char *data, const char *from, const char *to)
     return ok;
 }
 
-// over: what may be there already goes. Folders that somebody removed are made anew.
-static bool move(const char *data, const char *from, const char *to, bool over)
+// over: what may be there already goes. Folders that somebody removed are made anew. ret_crosses:
+// not NULL if it is not to be copied; true: it would have to be, to is on another disk.
+static bool move(const char *data, const char *from, const char *to, bool over, bool *ret_crosses)
 {
     for (int i = 0; i < 2; i++) {
         bool linked = !over && beneath_link(data, from, to);
@@ -129,13 +132,76 @@ static bool move(const char *data, const char *from, const char *to, bool over)
             over = true;
         if (over && beneath_rename(data, from, to))
             return true;
+        if (errno == EXDEV && ret_crosses)
+            *ret_crosses = true;
         if (errno == EXDEV)
-            return copy(data, from, to);
+            return !ret_crosses && copy(data, from, to, NULL);
         CLEANUP(kb_freep) char *folder = path_folder(to);
         if (errno != ENOENT || !privacy_make_folder(data, folder))
             return false;
     }
     return false;
+}
+
+// --- a result onto another disk: minutes, perhaps, in which the broker has others to serve
+
+struct harvest_copy {
+    pthread_t thread;
+    const char *data; // the broker's
+    char *from, *to;
+    struct cancel cancel;
+    int number; // errno, once it is done
+    atomic_bool done;
+};
+
+static void *copy_main(void *opaque)
+{
+    struct harvest_copy *c = opaque;
+    c->number = copy(c->data, c->from, c->to, &c->cancel) ? 0 : errno;
+    atomic_store(&c->done, true);
+    return NULL;
+}
+
+static void copy_free(struct harvest_copy *c)
+{
+    free(c->from);
+    free(c->to);
+    free(c);
+}
+
+static enum kb_code start_copy(struct seat *s, const char *data, const char *from, const char *to,
+                               struct kb_error *err)
+{
+    struct harvest_copy *c = kb_alloc(sizeof(*c));
+    c->data = data;
+    c->from = kb_strdup(from);
+    c->to = kb_strdup(to);
+    int e = pthread_create(&c->thread, NULL, copy_main, c);
+    if (e != 0) {
+        copy_free(c);
+        return kb_fail(err, KB_NO_SPACE, _("no thread can be started: %s"), kb_strerror(e));
+    }
+    s->copy = c;
+    return KB_EOF;
+}
+
+// Waits for it. False: errno says why.
+static bool end_copy(struct seat *s)
+{
+    struct harvest_copy *c = TAKE(s->copy);
+    pthread_join(c->thread, NULL);
+    int number = c->number;
+    copy_free(c);
+    errno = number;
+    return number == 0;
+}
+
+void harvest_cancel(struct seat *s)
+{
+    if (!s->copy)
+        return;
+    cancel_request(&s->copy->cancel);
+    end_copy(s);
 }
 
 enum kb_code harvest_result(struct seat *s, const char *data, struct kb_error *err)
@@ -145,11 +211,17 @@ enum kb_code harvest_result(struct seat *s, const char *data, struct kb_error *e
     CLEANUP(kb_freep) char *folder = path_folder(to);
     CLEANUP(kb_freep) char *part = file_part_path(to, 0);
     CLEANUP(kb_freep) char *picture = kb_printf("%.*s.jpg", (int)strlen(to) - 4, to);
-    if (own_size(data, from) <= 0)
+    if (s->copy && !atomic_load(&s->copy->done))
+        return KB_EOF;
+    if (!s->copy && own_size(data, from) <= 0)
         return kb_fail(err, KB_INTERNAL,
                        _("the result '%s' of job %lld is not there; repeat the job"),
                        s->claim.output_name, (long long)s->claim.job);
-    if (!move(data, from, to, false))
+    bool crosses = false;
+    bool there = s->copy ? end_copy(s) : move(data, from, to, false, &crosses);
+    if (crosses)
+        return start_copy(s, data, from, to, err);
+    if (!there)
         return kb_fail(err, errno == ENOSPC || errno == EDQUOT ? KB_NO_SPACE : KB_INTERNAL,
                        _("the result '%s' cannot be moved to its place: %s; check the disk and "
                          "repeat the job"),
@@ -163,7 +235,7 @@ enum kb_code harvest_result(struct seat *s, const char *data, struct kb_error *e
 bool harvest_picture(const struct seat *s, const char *data, const char *to)
 {
     CLEANUP(kb_freep) char *from = made_by(s, ".jpg");
-    return own_size(data, from) > 0 && move(data, from, to, true);
+    return own_size(data, from) > 0 && move(data, from, to, true, NULL);
 }
 
 void harvest_tracks(const struct seat *s, const char *data)
@@ -176,7 +248,7 @@ void harvest_tracks(const struct seat *s, const char *data)
             CLEANUP(kb_freep)
             char *to = kb_printf("tracks/%.*s%s", KEY_DIGITS, films[i], track_tails[k]);
             if (own_size(data, from) > 0)
-                move(data, from, to, true);
+                move(data, from, to, true, NULL);
         }
 }
 
@@ -196,7 +268,8 @@ void harvest_networks(const struct seat *s, const char *data)
         if (!has_key(e->d_name) || !text_ends(e->d_name, ".kbp") || own_size(data, from) <= 0)
             continue;
         hashed = hashed || file_hash(hash, o.model, NULL) == KB_OK;
-        if (hashed && strncmp(e->d_name, hash, KEY_DIGITS) == 0 && move(data, from, to, true)) {
+        if (hashed && strncmp(e->d_name, hash, KEY_DIGITS) == 0 &&
+            move(data, from, to, true, NULL)) {
             lend(s, data, "networks", e->d_name);
             any = true;
         }

@@ -49,7 +49,8 @@ struct seat {
 
     // How that ended, as long as it is not written down.
     enum ending ending;
-    bool moved; // the result has its name
+    bool moved;                // the result has its name
+    struct harvest_copy *copy; // that gives it its name; NULL: none is under way
     struct dub_result result;
     bool picture;
     struct kb_error why;
@@ -85,8 +86,11 @@ enum kb_code harvest_clear(const char *data, const char *folder, struct kb_error
 // What the next job may read of the caches lies there, too: links, by the server alone.
 void harvest_lend(const struct seat *s, const char *data);
 // The result goes to its place below results/, whose folders are made anew if they are gone.
-// KB_NO_SPACE; KB_INTERNAL: it is not there, or no file of the worker's alone.
+// KB_NO_SPACE; KB_INTERNAL: it is not there, or no file of the worker's alone; KB_EOF: it is on its
+// way to another disk, on a thread of its own (s->copy): ask again.
 enum kb_code harvest_result(struct seat *s, const char *data, struct kb_error *err);
+// What is on its way is given up. Waits for what cannot be broken off.
+void harvest_cancel(struct seat *s);
 // A picture, to a path below the data folder. False: there is none.
 bool harvest_picture(const struct seat *s, const char *data, const char *to);
 // Tracks of the job's films, and styles.

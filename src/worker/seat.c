@@ -81,6 +81,7 @@ bool seat_hear(struct seat *s, const json_t *m)
 
 void seat_drop(struct seat *s)
 {
+    harvest_cancel(s);
     if (s->has_job)
         job_claim_free(&s->claim);
     s->has_job = s->has_asset = s->report_new = s->told = s->moved = s->picture = s->spoken = false;

@@ -160,6 +160,8 @@ enum kb_code seat_write_job(struct seat *s, struct store *store, struct kb_error
         return s->report_new ? write_report(s, store, err) : KB_OK;
     harvest_tracks(s, store->folder);
     enum kb_code code = write_ending(s, store, err);
+    if (s->copy)
+        return KB_OK;
     if (code == KB_UNAVAILABLE || code == KB_NO_SPACE)
         return code;
     if (code != KB_OK && s->ending == ENDED_WELL && code != KB_NOT_FOUND) { // it is not there

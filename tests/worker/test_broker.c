@@ -8,6 +8,9 @@
 #include "worker/broker.h"
 #include "worker/line.h"
 
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 
 static struct broker *broker;
@@ -227,6 +230,48 @@ static void test_a_result_is_moved(void **state)
     WAIT(is_bad(&w));
     leave(&w, "the worker crashed");
     assert_state(t, job, "done");
+}
+
+// results/ is a disk of its own: the bytes go there on a thread of their own, whether the worker
+// lives on or not, and the job is done when all of them are there.
+static void test_results_on_another_disk(void **state)
+{
+    struct queue_test *t = *state;
+    static const char whole[] = "the end of the film";
+    CLEANUP(kb_freep) char *results = path_join(t->folder, "results");
+    broker_stop(&broker, 0);
+    bool mounted = unshare(CLONE_NEWNS) == 0 &&
+                   mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+                   mount("koubo", results, "tmpfs", 0, NULL) == 0;
+    assert_ok(t->err, broker_start(&broker, t->folder, 0, &t->err)); // its thread sees the mount
+    if (!mounted)
+        SKIP_TEST("no disk can be mounted here");
+    struct worker w = sit(t, "w1", false);
+    for (int i = 0; i < 2; i++) {
+        int64_t job = add_job(t);
+        CLEANUP(kb_freep) char *stem = take(t, &w, "w1", "job");
+        CLEANUP(kb_freep) char *made = kb_printf("%s.mp4", stem);
+        put(stem, ".jpg", "picture");
+        int fd = open(made, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_int_equal(pwrite(fd, whole, sizeof(whole), 32 << 20), sizeof(whole));
+        close(fd);
+        say(&w, DONE);
+        if (i == 1)
+            leave(&w, "the worker crashed"); // with its last word said
+        wait_for(t, job, "done");
+        CLEANUP(kb_freep) char *film = result_path(t, job, ".mp4");
+        CLEANUP(kb_freep) char *part = kb_printf("%s.part", film);
+        CLEANUP(kb_freep) char *picture = result_path(t, job, ".jpg");
+        char end[sizeof(whole)] = "";
+        fd = open(film, O_RDONLY | O_CLOEXEC);
+        assert_int_equal(pread(fd, end, sizeof(end), 32 << 20), sizeof(end));
+        assert_memory_equal(end, whole, sizeof(end));
+        close(fd);
+        assert_holds(picture, "picture");
+        assert_false(file_exists(part) || file_exists(made));
+    }
+    broker_stop(&broker, 0); // its database lies beside the mount
+    assert_int_equal(umount(results), 0);
 }
 
 // Somebody empties the folder while it is worked.
@@ -617,6 +662,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_what_makes_no_sense),
         CASE(test_a_result_is_moved),
+        CASE(test_results_on_another_disk),
         CASE(test_folders_are_made_anew),
         CASE(test_links_are_not_followed),
         CASE(test_caches),
