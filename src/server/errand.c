@@ -120,7 +120,7 @@ static int64_t errand_read(void *ctx, char *buffer, size_t max)
             memcpy(buffer, a->body.data + a->sent, (size_t)n);
         a->sent += (size_t)n;
         if (n == 0)
-            n = -1;
+            n = a->body.size > 0 ? -1 : -2;
     }
     pthread_mutex_unlock(&a->lock);
     return n;

@@ -10,8 +10,9 @@
 struct errands;
 struct errand; // one of them: a thread that waits for its work
 
-// Works the body of the answer out. Speaks the language of the request. ctx holds all that it
-// needs: an errand that does not end in time is left to itself when the server stops, so it must
+// Works the body of the answer out; one that stays empty breaks the answer off, whose status was
+// told already: let work say why in the log. Speaks the language of the request. ctx holds all that
+// it needs: an errand that does not end in time is left to itself when the server stops, so it must
 // not reach into struct server. cancel is raised then.
 typedef void errand_fn(void *ctx, const struct cancel *cancel, struct text *ret);
 

@@ -6,6 +6,7 @@
 #include "base/place.h"
 #include "queue/batch.h"
 #include "queue/lease.h"
+#include "server/errand.h"
 #include "server/pool.h"
 #include "server/quota.h"
 #include "server/upload/tus.h"
@@ -42,6 +43,7 @@ void site_start(struct site *s, const struct route *const *tables)
     s->server.pool = pool_create(s->folder);
     s->server.transfers = transfers_create();
     s->server.zips = quota_create(ZIPS_EACH, ZIPS_ALL);
+    s->server.errands = errands_create();
     struct http_params p = {
         .listen = "127.0.0.1", .app = server_app(&s->server), .lang = "en", .tables = tables};
     assert_ok(err, http_start(&s->server.http, &p, &err));
@@ -54,6 +56,7 @@ void site_stop(struct site *s)
     pool_free(&s->server.pool);
     transfers_free(&s->server.transfers);
     quota_free(&s->server.zips);
+    errands_stop(&s->server.errands, 60000);
     store_close(&s->store);
     place_remove(s->folder);
 }
@@ -166,6 +169,7 @@ json_t *reply_object(const struct reply *r)
 static void join_chunks(struct reply *r)
 {
     size_t at = 0, n = 0;
+    r->whole = false;
     while (at < r->size) {
         char *end;
         size_t size = strtoul(r->body + at, &end, 16);
@@ -211,7 +215,8 @@ void site_receive(int fd, struct reply *ret, const char *method)
         ret->body[ret->size] = '\0';
         const char *length = reply_value(ret, "Content-Length");
         ret->whole = strcmp(method, "HEAD") == 0 || !*length || (size_t)atoll(length) == ret->size;
-        if (strcasecmp(reply_value(ret, "Transfer-Encoding"), "chunked") == 0)
+        if (strcmp(method, "HEAD") != 0 &&
+            strcasecmp(reply_value(ret, "Transfer-Encoding"), "chunked") == 0)
             join_chunks(ret);
     }
     text_free(&all);

@@ -117,6 +117,38 @@ static void test_delete(void **state)
     assert_int_equal(site_count_files(&site, "results"), 1);
 }
 
+// What cannot be removed is told by the status while that is not sent, else by the end of the
+// answer.
+static void test_delete_fails(void **state)
+{
+    struct kb_error err = {0};
+    int64_t jobs[3];
+    char body[100];
+    for (int i = 0; i < 3; i++)
+        jobs[i] = site_result(&site, "batch", "person.mp4", 10);
+    assert_ok(err, store_exec(site.store, NULL, &err,
+                              "CREATE TRIGGER stuck BEFORE UPDATE OF result ON job"
+                              " WHEN old.id = (SELECT max(id) FROM job) BEGIN"
+                              " SELECT RAISE(ABORT, 'not now'); END",
+                              ""));
+    snprintf(body, sizeof(body), "{\"jobs\":[%lld,%lld]}", (long long)jobs[2], (long long)jobs[0]);
+    ASK(first, "POST", "/api/v1/results/delete", "Content-Type: application/json\r\n", body,
+        strlen(body));
+    assert_int_equal(first.status, 500);
+    assert_int_equal(site_count_files(&site, "results"), 3);
+    snprintf(body, sizeof(body), "{\"jobs\":[%lld,%lld,%lld]}", (long long)jobs[0],
+             (long long)jobs[1], (long long)jobs[2]);
+    ASK(last, "POST", "/api/v1/results/delete", "Content-Type: application/json\r\n", body,
+        strlen(body));
+    assert_false(last.whole);
+    assert_int_equal(site_count_files(&site, "results"), 1);
+    assert_ok(err, store_exec(site.store, NULL, &err, "DROP TRIGGER stuck", ""));
+    ASK(again, "POST", "/api/v1/results/delete", "Content-Type: application/json\r\n", body,
+        strlen(body));
+    assert_status(&again, 200);
+    assert_string_equal(again.body, "{\"deleted\":1}");
+}
+
 static void test_refusals(void **state)
 {
     static const struct {
@@ -655,13 +687,11 @@ int main(void)
 {
     setlocale(LC_ALL, "C.UTF-8"); // for the reader of zips
     const struct CMUnitTest tests[] = {
-        TEST(test_show),        TEST(test_unreadable),
-        TEST(test_delete),      TEST(test_refusals),
-        TEST(test_zip),         TEST(test_zip_names),
-        TEST(test_zip_broken),  TEST(test_zip_equal_names),
-        TEST(test_zip_many),    TEST(test_zip_cancelled),
-        TEST(test_zip_missing), TEST(test_chosen),
-        TEST(test_source),      TEST(test_rename),
+        TEST(test_show),         TEST(test_delete),        TEST(test_refusals),
+        TEST(test_delete_fails), TEST(test_unreadable),    TEST(test_zip),
+        TEST(test_zip_names),    TEST(test_zip_broken),    TEST(test_zip_equal_names),
+        TEST(test_zip_many),     TEST(test_zip_cancelled), TEST(test_zip_missing),
+        TEST(test_chosen),       TEST(test_source),        TEST(test_rename),
         TEST(test_links),
     };
     const struct CMUnitTest slow[] = {TEST(test_zip64)}; // reads 4 GiB, 10 s

@@ -1,7 +1,9 @@
 // Results: what done jobs left, one by one and as a zip.
+#include "base/log.h"
 #include "queue/result.h"
 #include "server/api/fields.h"
 #include "server/api/zip.h"
+#include "server/errand.h"
 #include "server/quota.h"
 #include "server/internal.h"
 
@@ -11,8 +13,9 @@
 #include <string.h>
 #include <time.h>
 
-#define MAX_CHOSEN   10000 // results named in one request
-#define NAME_LETTERS 200
+#define MAX_CHOSEN      10000 // results named in one request
+#define NAME_LETTERS    200
+#define DELETE_AGAIN_MS 200 // while something else holds the database
 
 // Which results, and in which order: the same for the list, for all their numbers and for a zip.
 // False: answered.
@@ -173,26 +176,70 @@ static bool read_jobs(struct request *r, json_t *body, int64_t **ret, int *ret_n
     return true;
 }
 
+struct deletion {
+    char *data;
+    int64_t *jobs;
+    int n, n_done, n_deleted;
+};
+
+static void deletion_free(void *ctx)
+{
+    struct deletion *d = ctx;
+    free(d->data);
+    free(d->jobs);
+    free(d);
+}
+
+static enum kb_code delete_next(struct deletion *d, struct store *s, struct kb_error *err)
+{
+    enum kb_code code = result_delete(s, d->jobs[d->n_done], err);
+    if (code != KB_OK && code != KB_NOT_FOUND) // deleted already is as good
+        return code;
+    d->n_deleted += code == KB_OK;
+    d->n_done++;
+    return KB_OK;
+}
+
+static void delete_work(void *ctx, const struct cancel *cancel, struct text *ret)
+{
+    struct deletion *d = ctx;
+    struct kb_error err = {0};
+    CLEANUP(store_close) struct store *store = NULL;
+    enum kb_code code = KB_OK;
+    while (d->n_done < d->n && (code == KB_OK || code == KB_UNAVAILABLE)) {
+        if (code != KB_OK)
+            nanosleep(&(struct timespec){.tv_nsec = DELETE_AGAIN_MS * 1000000L}, NULL);
+        code = cancel_check(cancel, &err);
+        if (code == KB_OK && !store)
+            code = store_open(&store, d->data, false, &err);
+        if (code == KB_OK)
+            code = delete_next(d, store, &err);
+    }
+    if (code == KB_OK)
+        text_addf(ret, "{\"deleted\":%d}", d->n_deleted);
+    else
+        log_warn(_("%d of %d results were deleted: %s"), d->n_deleted, d->n, err.text);
+}
+
+// The first one tells whether it can be done at all, and answers if not. The others may take
+// minutes, so they are an errand.
 static void delete_results(struct request *r)
 {
-    CLEANUP(kb_freep) int64_t *ids = NULL;
-    int n, n_deleted = 0;
     struct kb_error err = {0};
+    struct deletion *d = kb_alloc(sizeof(*d));
     json_t *body = request_json(r);
-    if (!body || !read_jobs(r, body, &ids, &n))
-        return;
-    for (int i = 0; i < n; i++) {
-        enum kb_code code = result_delete(request_store(r), ids[i], &err);
-        if (code == KB_OK)
-            n_deleted++;
-        else if (code != KB_NOT_FOUND) { // deleted already is as good
-            reply_conflict(r, &err);
-            return;
-        }
+    if (!body || !read_jobs(r, body, &d->jobs, &d->n)) {
+        deletion_free(d);
+    } else if (delete_next(d, request_store(r), &err) != KB_OK) {
+        reply_conflict(r, &err);
+        deletion_free(d);
+    } else if (d->n == 1) {
+        reply_json(r, 200, d->n_deleted ? "{\"deleted\":1}" : "{\"deleted\":0}");
+        deletion_free(d);
+    } else {
+        d->data = kb_strdup(request_server(r)->params.data);
+        reply_errand(r, request_server(r)->errands, delete_work, deletion_free, d);
     }
-    char answer[40];
-    snprintf(answer, sizeof(answer), "{\"deleted\":%d}", n_deleted);
-    reply_json(r, 200, answer);
 }
 
 // All that a filter chooses, for who selects across pages.
