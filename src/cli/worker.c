@@ -38,7 +38,7 @@ struct worker_options {
 
 static const struct argp_option worker_options[] = {
     {"data", OPT_DATA, "FOLDER", 0, N_("the data folder of koubo serve"), 10},
-    {"id", OPT_ID, "NAME", 0, N_("its name in the log and the queue (default: w1)"), 10},
+    {"id", OPT_ID, "NAME", 0, N_("its name in the log and the queue (default: h1)"), 10},
     {"inspect", OPT_INSPECT, NULL, 0, N_("look at uploads and speak texts instead of jobs"), 10},
     {"precision", OPT_PRECISION, "P", 0, N_("auto, f32, bf16 or int8 (default: auto)"), 10},
     {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 10},
@@ -173,14 +173,13 @@ static int wait_for_worker(struct broker *b, int seat, pid_t pid)
     return status;
 }
 
-static enum kb_code work_by_hand(const struct worker_params *w, int argc, char **argv,
-                                 struct kb_error *err)
+// One process. *ret_again: the broker sent it away, and wants another one.
+static enum kb_code work_once(struct broker *b, const struct worker_params *w, int argc,
+                              char **argv, bool *ret_again, struct kb_error *err)
 {
-    struct broker *b = NULL;
     int line = -1;
-    enum kb_code code = broker_start(&b, w->data, w->min_free_bytes, err);
-    if (code != KB_OK)
-        return code;
+    enum kb_code code = KB_OK;
+    *ret_again = false;
     int seat = broker_seat(b, w->id, w->inspect, &line, err);
     pid_t pid = seat >= 0 ? start_worker(argc, argv, line) : 0;
     if (line >= 0)
@@ -194,17 +193,35 @@ static enum kb_code work_by_hand(const struct worker_params *w, int argc, char *
     if (pid > 0) {
         int status = wait_for_worker(b, seat, pid);
         bool well = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+        struct broker_look look;
+        broker_look(b, seat, &look);
+        *ret_again = well && look.leaves && !cancel_requested(cli_cancel());
         broker_end(b, seat, well ? NULL : N_("the worker crashed"), false);
         if (!well)
             code = kb_fail(err, KB_INTERNAL, "%s", _("the worker crashed"));
     }
+    while (*ret_again && broker_is_seated(b, seat))
+        usleep(LOOK_US);
+    return code;
+}
+
+static enum kb_code work_by_hand(const struct worker_params *w, int argc, char **argv,
+                                 struct kb_error *err)
+{
+    struct broker *b = NULL;
+    enum kb_code code = broker_start(&b, w->data, w->min_free_bytes, err);
+    if (code != KB_OK)
+        return code;
+    bool again = true;
+    while (code == KB_OK && again)
+        code = work_once(b, w, argc, argv, &again, err);
     broker_stop(&b, ENDING_MS);
     return code;
 }
 
 int cmd_worker(int argc, char **argv)
 {
-    struct worker_options o = {.worker = {.id = "w1", .parent_fd = -1}};
+    struct worker_options o = {.worker = {.id = "h1", .parent_fd = -1}};
     options_parse(&worker_argp, argc, argv, &o);
     cli_speak_both_languages();
     o.worker.cancel = cli_cancel();

@@ -7,6 +7,7 @@
 #include "queue/worker.h"
 #include "worker/internal.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "store/patience.h"
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -36,6 +38,8 @@ struct desk {
     bool ended, hung;
     int pid, line;
     const char *reason;
+    int lock; // its folder, which is its alone; -1: none
+    struct places places;
     struct broker_look look;
 };
 
@@ -77,6 +81,7 @@ static void look_up(struct broker *b)
         if (d->fresh) {
             *s = (struct seat){.inspect = d->inspect,
                                .line = d->line,
+                               .places = d->places,
                                .clean = true,
                                .state = "starting",
                                .heard_us = kb_now_us(),
@@ -147,14 +152,24 @@ static void listen_to_all(struct broker *b)
             look->stage = s->report.stage;
             look->still_ms = s->ending ? 0 : (now - s->moved_us) / 1000;
         }
-        if (s->told && !s->ending)
+        look->leaves = s->leaves;
+        if ((s->told && !s->ending) || s->leaves)
             look->told_ms = (now - s->told_us) / 1000;
         if (s->has_asset && !s->ending)
             look->asset_ms = (now - s->given_us) / 1000;
-        if (!s->has_job && !s->has_asset && !s->asks && !look->starting)
+        if (!s->has_job && !s->has_asset && !s->asks && !s->leaves && !look->starting)
             look->idle_ms = (now - s->free_us) / 1000;
     }
     pthread_mutex_unlock(&b->lock);
+}
+
+// Not by close() alone: a process that was just begun may still have it.
+static void unlock_folder(int lock)
+{
+    if (lock < 0)
+        return;
+    flock(lock, LOCK_UN);
+    close(lock);
 }
 
 // Until somebody says something, or it is time to look for work.
@@ -218,6 +233,7 @@ static enum kb_code write_seat(struct broker *b, struct seat *s, struct kb_error
     s->taken = false;
     pthread_mutex_lock(&b->lock);
     b->desks[s - b->seats].taken = false;
+    unlock_folder(b->desks[s - b->seats].lock);
     pthread_mutex_unlock(&b->lock);
     return KB_OK;
 }
@@ -243,8 +259,42 @@ static void write_all(struct broker *b)
 
 // --- giving out
 
+// It hears the end of the line, and ends. What it says meanwhile is still heard.
+static void send_away(struct broker *b, struct seat *s)
+{
+    if (!s->told)
+        s->told_us = kb_now_us();
+    s->leaves = true;
+    pthread_mutex_lock(&b->lock);
+    b->desks[s - b->seats].look.leaves = true;
+    if (s->line >= 0)
+        shutdown(s->line, SHUT_WR);
+    pthread_mutex_unlock(&b->lock);
+}
+
+// Somebody removed a folder that its cage lets it use: it would fail each job from here on.
+static bool is_stranded(struct broker *b, const struct seat *s)
+{
+    struct places now;
+    harvest_places(b->data, s->folder, &now);
+    if (memcmp(&now, &s->places, sizeof(now)) == 0)
+        return false;
+    log_info(_("a folder that worker %s uses was removed or replaced: it is started anew"),
+             s->worker);
+    return true;
+}
+
+static bool may_get(const struct seat *s)
+{
+    return s->taken && s->asks && s->pid && !s->ended && !s->leaves && !s->has_job && !s->has_asset;
+}
+
 static void give_to(struct broker *b, struct seat *s)
 {
+    if (is_stranded(b, s)) {
+        send_away(b, s);
+        return;
+    }
     struct kb_error err = {0};
     enum kb_code code = s->inspect ? seat_give_asset(s, b->store, &err)
                                    : seat_give_job(s, b->store, b->min_free_bytes, &err);
@@ -258,9 +308,8 @@ static void give_all(struct broker *b)
     bool new_one = false, any = false;
     for (int i = 0; i < b->n_seats; i++) {
         const struct seat *s = &b->seats[i];
-        bool may = s->taken && s->asks && s->pid && !s->ended && !s->has_job && !s->has_asset;
-        any = any || may;
-        new_one = new_one || (may && s->heard_us > b->looked_us);
+        any = any || may_get(s);
+        new_one = new_one || (may_get(s) && s->heard_us > b->looked_us);
     }
     if (!any || b->going)
         return;
@@ -271,7 +320,7 @@ static void give_all(struct broker *b)
     b->looked_us = now;
     for (int i = 0; i < b->n_seats; i++) {
         struct seat *s = &b->seats[i];
-        if (s->taken && s->asks && s->pid && !s->ended && !s->has_job && !s->has_asset)
+        if (may_get(s))
             give_to(b, s);
     }
 }
@@ -307,9 +356,12 @@ static void broker_free(struct broker *b)
 {
     for (int i = 0; i < b->n_seats; i++)
         seat_drop(&b->seats[i]);
-    for (int i = 0; i < b->n_desks; i++)
+    for (int i = 0; i < b->n_desks; i++) {
         if (b->desks[i].taken && b->desks[i].line >= 0)
             close(b->desks[i].line);
+        if (b->desks[i].taken)
+            unlock_folder(b->desks[i].lock);
+    }
     store_close(&b->store);
     pthread_mutex_destroy(&b->lock);
     if (b->wake >= 0)
@@ -359,14 +411,33 @@ void broker_stop(struct broker **broker, int64_t wait_ms)
 
 // --- what the supervisor asks
 
+// Two workers of one name would remove each other's files. False: another process has it.
+static bool lock_folder(const char *data, const char *folder, int *ret, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *path = path_join(data, folder);
+    *ret = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (*ret < 0 || flock(*ret, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+        return true; // a share that knows no locks has none
+    close(*ret);
+    kb_fail(err, KB_UNAVAILABLE,
+            _("another process works in '%s'; give this worker another name (--id)"), path);
+    return false;
+}
+
 int broker_seat(struct broker *b, const char *worker, bool inspect, int *ret_line,
                 struct kb_error *err)
 {
-    int ends[2];
+    int ends[2], lock;
     char folder[32];
+    struct places places;
     snprintf(folder, sizeof(folder), "work/%s", worker);
-    if (harvest_clear(b->data, folder, err) != KB_OK || line_pair(ends, err) != KB_OK)
+    harvest_places(b->data, folder, &places);
+    if (!lock_folder(b->data, folder, &lock, err))
         return -1;
+    if (harvest_clear(b->data, folder, err) != KB_OK || line_pair(ends, err) != KB_OK) {
+        unlock_folder(lock);
+        return -1;
+    }
     pthread_mutex_lock(&b->lock);
     int i = 0;
     while (i < b->n_desks && b->desks[i].taken)
@@ -377,6 +448,8 @@ int broker_seat(struct broker *b, const char *worker, bool inspect, int *ret_lin
                            .taken = true,
                            .fresh = true,
                            .line = ends[0],
+                           .lock = lock,
+                           .places = places,
                            .look = {.starting = true}};
         snprintf(d->worker, sizeof(d->worker), "%s", worker);
         b->n_desks = KB_MAX(b->n_desks, i + 1);
@@ -385,6 +458,7 @@ int broker_seat(struct broker *b, const char *worker, bool inspect, int *ret_lin
     if (i == BROKER_SEATS) {
         close(ends[0]);
         close(ends[1]);
+        unlock_folder(lock);
         kb_fail(err, KB_NO_SPACE, "all %d seats are taken", BROKER_SEATS);
         return -1;
     }

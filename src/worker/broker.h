@@ -25,7 +25,8 @@ void broker_stop(struct broker **b, int64_t wait_ms);
 
 // A seat for a process that is about to be started as this worker; its folder work/ID is made, and
 // empty of what an earlier one left. *ret_line is to be its standard input, and the caller's to
-// close afterwards. -1: err says why. The seat of an earlier process of that name must be free.
+// close afterwards. -1: err says why, for instance that another process has a worker of that name
+// there. The seat of an earlier process of that name must be free.
 int broker_seat(struct broker *b, const char *worker, bool inspect, int *ret_line,
                 struct kb_error *err);
 // The process lives, and gets work. 0: it could not be started, the seat is free again.
@@ -48,7 +49,8 @@ struct broker_look {
     enum stage stage;  // of the job
     int64_t still_ms;  // since the job last moved
     int64_t silent_ms; // since anything was heard
-    int64_t told_ms;   // since it was told to end what it is at; 0: it was not
+    bool leaves;       // it was told to end, in peace
+    int64_t told_ms;   // since it was told to end what it is at, or itself; 0: it was not
     int64_t asset_ms;  // since it was given an asset whose end it has not told; 0: none
     int64_t idle_ms;   // since it could have asked for work and has not
 };

@@ -47,6 +47,19 @@ enum kb_code harvest_clear(const char *data, const char *folder, struct kb_error
     return KB_OK;
 }
 
+void harvest_places(const char *data, const char *folder, struct places *ret)
+{
+    const char *const names[N_PLACES] = {folder, "files", "tracks", "networks"};
+    *ret = (struct places){0};
+    for (int i = 0; i < N_PLACES; i++) {
+        struct stat st;
+        if (beneath_make_dirs(data, names[i], 0700) && beneath_stat(data, names[i], &st)) {
+            ret->device[i] = st.st_dev;
+            ret->number[i] = st.st_ino;
+        }
+    }
+}
+
 static void lend(const struct seat *s, const char *data, const char *cache, const char *name)
 {
     CLEANUP(kb_freep) char *from = kb_printf("%s/%s", cache, name);

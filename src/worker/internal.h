@@ -10,11 +10,20 @@
 
 #define FILE_STEM 32 // digits of the name that a worker gives what it makes
 
+// The folders that a caged worker can use are those that were there when it started: a folder that
+// was removed and made anew is another one to its cage.
+#define N_PLACES 4
+struct places {
+    dev_t device[N_PLACES];
+    ino_t number[N_PLACES];
+};
+
 enum ending { NOT_ENDED, ENDED_WELL, ENDED_BADLY, ENDED_LATER, ENDED_BACK };
 
 struct seat {
     // As the supervisor said (struct desk).
     char worker[16], folder[32]; // "w1", "work/w1" below the data folder
+    struct places places;        // of its process
     bool inspect;
     bool taken, ended, hung;
     int pid;            // 0: not known yet
@@ -25,6 +34,7 @@ struct seat {
     bool clean;  // it has read nothing yet that a user gave
     bool loaded; // it said so, and waits to be let go on
     bool asks;   // for work
+    bool leaves; // it was told to end, and gets no more
     bool complained;
     int64_t heard_us, again_us; // when it was last heard, and when what failed is tried again
     int64_t lines_us;           // since when its part of the log is counted
@@ -83,6 +93,8 @@ void seat_drop(struct seat *s);
 
 // Make it, or take out of it what a worker left there, whatever it is called.
 enum kb_code harvest_clear(const char *data, const char *folder, struct kb_error *err);
+// Those of a worker with that folder, made anew where they are missing.
+void harvest_places(const char *data, const char *folder, struct places *ret);
 // What the next job may read of the caches lies there, too: links, by the server alone.
 void harvest_lend(const struct seat *s, const char *data);
 // The result goes to its place below results/, whose folders are made anew if they are gone.

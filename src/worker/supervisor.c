@@ -213,7 +213,9 @@ static const char *how_it_ended(int status)
 static void buried(struct supervisor *s, struct slot *slot, int status, const struct rusage *used)
 {
     const char *reason = reason_of(slot, status);
-    bool young = kb_now_us() - slot->started_us < YOUNG_US;
+    struct broker_look look;
+    broker_look(s->broker, slot->seat, &look); // one that was sent away did not die young
+    bool young = !look.leaves && kb_now_us() - slot->started_us < YOUNG_US;
     slot->pause_us = !young || slot->pause_us == 0
                          ? FIRST_PAUSE_US
                          : KB_MIN(slot->pause_us * 4, (int64_t)LONGEST_PAUSE_US);

@@ -80,6 +80,13 @@ static bool is_bad(const struct worker *w)
     return look.bad;
 }
 
+static struct broker_look look_at(const struct worker *w)
+{
+    struct broker_look look;
+    broker_look(broker, w->seat, &look);
+    return look;
+}
+
 static json_t *hear(const struct worker *w, const char *is)
 {
     json_t *m = NULL;
@@ -301,6 +308,54 @@ static void test_folders_are_made_anew(void **state)
     leave(&w, NULL);
 }
 
+// To its cage a folder that was made anew is another one: a worker that has lost one of its own is
+// sent away before it gets a job.
+static void test_a_folder_of_its_cage(void **state)
+{
+    struct queue_test *t = *state;
+    static const char *const names[] = {"work/w1", "work", "files", "tracks", "networks"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct worker w = sit(t, "w1", false);
+        CLEANUP(kb_freep) char *folder = path_join(t->folder, names[i]);
+        CLEANUP(kb_freep) char *aside = path_join(t->folder, "aside");
+        assert_int_equal(rename(folder, aside), 0);
+        if (i == 0)
+            assert_int_equal(mkdir(folder, 0700), 0);
+        say(&w, "{\"is\":\"next\"}");
+        json_t *m = NULL;
+        WAIT(line_receive(w.line, &m) == LINE_ENDED);
+        WAIT(look_at(&w).leaves && look_at(&w).told_ms > 0);
+        assert_true(file_is_dir(folder));
+        leave(&w, NULL);
+        place_remove(aside);
+    }
+    int64_t job = add_job(t);
+    struct worker w = sit(t, "w1", false);
+    free(take(t, &w, "w1", "job"));
+    leave(&w, NULL);
+    assert_state(t, job, "queued");
+}
+
+static void test_two_of_one_name(void **state)
+{
+    struct queue_test *t = *state;
+    struct broker *other = NULL;
+    int line;
+    struct worker w = sit(t, "w1", false);
+    assert_ok(t->err, broker_start(&other, t->folder, 0, &t->err));
+    CLEANUP(kb_freep) char *file = path_join(t->folder, "work/w1/film");
+    put(file, "", "half");
+    assert_int_equal(broker_seat(other, "w1", false, &line, &t->err), -1);
+    assert_non_null(strstr(t->err.text, "another process works in"));
+    assert_holds(file, "half");
+    leave(&w, NULL);
+    int seat = broker_seat(other, "w1", false, &line, &t->err);
+    assert_true(seat >= 0);
+    broker_begin(other, seat, 0);
+    close(line);
+    broker_stop(&other, 0);
+}
+
 // What lies under the result's name is no file of the worker's own.
 static void test_links_are_not_followed(void **state)
 {
@@ -363,6 +418,8 @@ static void test_caches(void **state)
     run_sql(t, "UPDATE job SET state = 'queued', attempts = 0");
     run_sql(t, "UPDATE batch SET ended_ms = NULL");
     free(stem);
+    leave(&w, NULL);
+    w = sit(t, "w1", false);
     stem = take(t, &w, "w1", "job");
     char target[300];
     WAIT(readlink(in_work, target, sizeof(target)) > 0);
@@ -616,13 +673,6 @@ static void test_what_cannot_be_said(void **state)
     leave(&i, NULL);
 }
 
-static struct broker_look look_at(const struct worker *w)
-{
-    struct broker_look look;
-    broker_look(broker, w->seat, &look);
-    return look;
-}
-
 // One that beats, and does nothing of what it is asked, is seen to do nothing.
 static void test_who_does_nothing_is_seen(void **state)
 {
@@ -666,6 +716,8 @@ int main(void)
         CASE(test_folders_are_made_anew),
         CASE(test_links_are_not_followed),
         CASE(test_caches),
+        CASE(test_a_folder_of_its_cage),
+        CASE(test_two_of_one_name),
         CASE(test_networks),
         CASE(test_an_upload_that_is_gone),
         CASE(test_a_lock_loses_nothing),
