@@ -29,6 +29,8 @@
 #define AGAIN_US    500000  // after which what failed is tried again
 #define PATIENCE_MS 250     // that it waits for locks in a turn
 #define MESSAGES    500     // of one worker in a turn
+#define ROW_US      1000000 // how often the row of a worker is written
+#define NEW_ROW_US  200000  // and where its state is another one
 
 // What supervisor and broker tell each other of a seat.
 struct desk {
@@ -113,8 +115,9 @@ static void close_line(struct broker *b, struct seat *s)
 static void listen_to_seat(struct broker *b, struct seat *s)
 {
     enum line_state state = LINE_MESSAGE;
-    for (int i = 0; i < MESSAGES && state == LINE_MESSAGE; i++) {
+    for (int i = 0; i < MESSAGES && flood_may_speak(&s->flood, kb_now_us()); i++) {
         json_auto_t *message = NULL;
+        flood_heard(&s->flood, line_waiting(s->line));
         state = line_receive(s->line, &message);
         if (state != LINE_MESSAGE)
             break;
@@ -124,6 +127,11 @@ static void listen_to_seat(struct broker *b, struct seat *s)
         const char *is = line_is(message);
         log_warn(_("worker %s said what makes no sense ('%.*s'): it is ended"), s->worker,
                  utf8_fit(is, 20), is);
+        state = LINE_BAD;
+        break;
+    }
+    if (state == LINE_MESSAGE && flood_is_too_long(&s->flood)) {
+        log_warn(_("worker %s says more than anybody can listen to: it is ended"), s->worker);
         state = LINE_BAD;
     }
     s->bad = s->bad || state == LINE_BAD;
@@ -178,7 +186,8 @@ static void wait_for_something(struct broker *b)
     struct pollfd fds[BROKER_SEATS + 1] = {{.fd = b->wake, .events = POLLIN}};
     nfds_t n = 1;
     for (int i = 0; i < b->n_seats; i++)
-        if (b->seats[i].taken && b->seats[i].line >= 0)
+        if (b->seats[i].taken && b->seats[i].line >= 0 &&
+            flood_may_speak(&b->seats[i].flood, kb_now_us()))
             fds[n++] = (struct pollfd){.fd = b->seats[i].line, .events = POLLIN};
     if (poll(fds, n, TURN_MS) > 0 && fds[0].revents)
         eventfd_read(b->wake, &(eventfd_t){0});
@@ -186,8 +195,30 @@ static void wait_for_something(struct broker *b)
 
 // --- writing down
 
+// It hears the end of the line, and ends. What it says meanwhile is still heard.
+static void send_away(struct broker *b, struct seat *s)
+{
+    if (!s->told)
+        s->told_us = kb_now_us();
+    s->leaves = true;
+    pthread_mutex_lock(&b->lock);
+    b->desks[s - b->seats].look.leaves = true;
+    if (s->line >= 0)
+        shutdown(s->line, SHUT_WR);
+    pthread_mutex_unlock(&b->lock);
+}
+
+// However often it says so; a beat may come a little early.
+static bool is_row_due(const struct seat *s)
+{
+    bool same = strcmp(s->state, s->row_state) == 0;
+    return s->row_new && kb_now_us() - s->row_us >= (same ? ROW_US - NEW_ROW_US : NEW_ROW_US);
+}
+
 static void write_row(struct broker *b, struct seat *s)
 {
+    s->row_us = kb_now_us();
+    snprintf(s->row_state, sizeof(s->row_state), "%s", s->state);
     struct worker_row row = {.kind = s->inspect ? "inspect" : "generate",
                              .pid = s->pid,
                              .state = s->state,
@@ -220,9 +251,11 @@ static enum kb_code write_seat(struct broker *b, struct seat *s, struct kb_error
     enum kb_code code = KB_OK;
     if (s->has_job)
         code = seat_write_job(s, b->store, err);
+    if (s->spent && !s->has_job && !s->leaves)
+        send_away(b, s);
     if (s->has_asset)
         code = seat_write_asset(s, b->store, err);
-    if (code == KB_OK && s->row_new && !s->ended)
+    if (code == KB_OK && is_row_due(s) && !s->ended)
         write_row(b, s);
     if (code != KB_OK || !s->ended || s->line >= 0 || s->copy)
         return code;
@@ -258,19 +291,6 @@ static void write_all(struct broker *b)
 }
 
 // --- giving out
-
-// It hears the end of the line, and ends. What it says meanwhile is still heard.
-static void send_away(struct broker *b, struct seat *s)
-{
-    if (!s->told)
-        s->told_us = kb_now_us();
-    s->leaves = true;
-    pthread_mutex_lock(&b->lock);
-    b->desks[s - b->seats].look.leaves = true;
-    if (s->line >= 0)
-        shutdown(s->line, SHUT_WR);
-    pthread_mutex_unlock(&b->lock);
-}
 
 // Somebody removed a folder that its cage lets it use: it would fail each job from here on.
 static bool is_stranded(struct broker *b, const struct seat *s)

@@ -6,9 +6,11 @@
 #include "asset/claim.h"
 #include "queue/lease.h"
 #include "worker/broker.h"
+#include "worker/flood.h"
 #include "worker/line.h"
 
-#define FILE_STEM 32 // digits of the name that a worker gives what it makes
+#define REPORT_US 180000 // how often it is written down where the work is
+#define FILE_STEM 32     // digits of the name that a worker gives what it makes
 
 // The folders that a caged worker can use are those that were there when it started: a folder that
 // was removed and made anew is another one to its cage.
@@ -33,8 +35,10 @@ struct seat {
     bool bad;    // it said what makes no sense, and is not listened to any more
     bool clean;  // it has read nothing yet that a user gave
     bool loaded; // it said so, and waits to be let go on
+    struct flood flood;
     bool asks;   // for work
     bool leaves; // it was told to end, and gets no more
+    bool spent;  // it is to: a file that failed it may have done more to it
     bool complained;
     int64_t heard_us, again_us; // when it was last heard, and when what failed is tried again
     int64_t lines_us;           // since when its part of the log is counted
@@ -44,6 +48,8 @@ struct seat {
     bool row_new;
     char state[16], model[128], precision[16];
     int64_t rss_bytes;
+    int64_t row_us; // when it was last written, and with which state
+    char row_state[16];
 
     // What it is at. file: how its files in the folder are called, without tail.
     char file[FILE_STEM + 1];
@@ -54,6 +60,7 @@ struct seat {
     struct asset asset;
     struct job_report report;
     bool report_new;
+    int64_t report_us; // when one was last written down
     int64_t moved_us;
     double progress; // of the looking at an asset; < 0: told
 

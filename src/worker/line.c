@@ -52,6 +52,12 @@ enum line_state line_receive(int fd, json_t **ret)
     return LINE_MESSAGE;
 }
 
+size_t line_waiting(int fd)
+{
+    ssize_t n = recv(fd, NULL, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+    return n > 0 ? (size_t)n : 0;
+}
+
 const char *line_is(const json_t *message)
 {
     const char *is = json_string_value(json_object_get(message, "is"));

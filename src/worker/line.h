@@ -27,6 +27,9 @@ bool line_fits(const json_t *message);
 enum line_state { LINE_MESSAGE, LINE_NOTHING, LINE_ENDED, LINE_BAD };
 enum line_state line_receive(int fd, json_t **ret);
 
+// Bytes of that message; 0: none is there, or it is empty.
+size_t line_waiting(int fd);
+
 // What a message calls itself, "" if it does not.
 const char *line_is(const json_t *message);
 

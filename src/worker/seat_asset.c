@@ -186,9 +186,11 @@ static enum kb_code write_ending(struct seat *s, struct store *store, struct kb_
 enum kb_code seat_write_asset(struct seat *s, struct store *store, struct kb_error *err)
 {
     if (!s->ending) {
-        if (s->report_new)
+        if (s->report_new && kb_now_us() - s->report_us >= REPORT_US) {
             asset_tell(store, s->asset.id, s->progress);
-        s->report_new = false;
+            s->report_us = kb_now_us();
+            s->report_new = false;
+        }
         return KB_OK;
     }
     enum kb_code code = write_ending(s, store, err);

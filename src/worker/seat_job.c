@@ -77,9 +77,10 @@ bool seat_hear_job(struct seat *s, const char *is, const json_t *m)
         s->loaded = true;
     else if (strcmp(is, "back") == 0)
         s->ending = ENDED_BACK;
-    else if (strcmp(is, "failed") == 0 && line_read_error(m, &s->why))
+    else if (strcmp(is, "failed") == 0 && line_read_error(m, &s->why)) {
         s->ending = ENDED_BADLY;
-    else
+        s->spent = s->why.code != KB_CANCELLED || !s->told;
+    } else
         return false;
     return true;
 }
@@ -119,6 +120,9 @@ static bool is_gone(struct seat *s, struct store *store, struct kb_error *why)
 static enum kb_code write_report(struct seat *s, struct store *store, struct kb_error *err)
 {
     bool cancel = false;
+    if (kb_now_us() - s->report_us < REPORT_US)
+        return KB_OK; // the latest, in a later turn
+    s->report_us = kb_now_us();
     store_set_durable(store, false);
     enum kb_code code = job_report(store, &s->claim, &s->report, &cancel, err);
     store_set_durable(store, true);
@@ -166,6 +170,7 @@ enum kb_code seat_write_job(struct seat *s, struct store *store, struct kb_error
         return code;
     if (code != KB_OK && s->ending == ENDED_WELL && code != KB_NOT_FOUND) { // it is not there
         s->ending = ENDED_BADLY;
+        s->spent = true;
         s->why = *err;
         job_remove_output(store, &s->claim);
         return seat_write_job(s, store, err);

@@ -414,6 +414,8 @@ static void test_caches(void **state)
     CLEANUP(kb_freep) char *networks = path_join(t->folder, "networks");
     assert_int_equal(rmdir(networks), 0); // nothing came into it
 
+    WAIT(look_at(&w).leaves); // a job that failed is the last of its process
+
     // The next job with that film may read it, and cannot write it through what is lent.
     run_sql(t, "UPDATE job SET state = 'queued', attempts = 0");
     run_sql(t, "UPDATE batch SET ended_ms = NULL");
@@ -693,6 +695,7 @@ static void test_who_does_nothing_is_seen(void **state)
     say(&w, "{\"is\":\"failed\",\"code\":2,\"why\":\"cancelled\"}");
     wait_for(t, job, "cancelled");
     WAIT(look_at(&w).told_ms == 0 && look_at(&w).idle_ms > 0);
+    assert_false(look_at(&w).leaves); // the user's wish says nothing against it
 
     struct asset_params p = {.name = "speech", .size_bytes = -1, .lang = "en"};
     char id[33];
