@@ -207,7 +207,7 @@ static enum kb_code look_into(struct restoring *r, const struct found *f, const 
 {
     const struct restore_params *p = r->params;
     const char *first = f->name.foreign || p->dry_run ? NULL : picture;
-    enum kb_code code = peek_video(path, first, p->cancel, ret, err);
+    enum kb_code code = peek_video(path, first, r->s->folder, p->cancel, ret, err);
     *ret_skip = f->name.foreign && (code == KB_OK ? !is_ours(f, ret->note)
                                                   : code != KB_CANCELLED && code != KB_NO_SPACE &&
                                                         code != KB_UNAVAILABLE);
@@ -215,7 +215,7 @@ static enum kb_code look_into(struct restoring *r, const struct found *f, const 
         return code;
     free(ret->note);
     *ret = (struct peek){0};
-    return peek_video(path, picture, p->cancel, ret, err);
+    return peek_video(path, picture, r->s->folder, p->cancel, ret, err);
 }
 
 static enum kb_code restore_one(struct restoring *r, const struct found *f, struct kb_error *err)

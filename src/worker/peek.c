@@ -1,5 +1,6 @@
 #include "worker/peek.h"
 
+#include "base/beneath.h"
 #include "base/file.h"
 #include "base/proc.h"
 #include "base/text.h"
@@ -8,6 +9,7 @@
 #include "worker/sandbox.h"
 #include "worker/thumbnail.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -26,6 +28,7 @@
 #define MAX_NOTE        8192
 #define MAX_ANSWER      (64 << 10)
 #define THUMBNAIL_AT_US 1000000
+#define PICTURE         "picture.jpg"
 
 // --- in the cage
 
@@ -34,11 +37,11 @@ static void set_limit(__rlimit_resource_t resource, int64_t value)
     setrlimit(resource, &(struct rlimit){(rlim_t)value, (rlim_t)value});
 }
 
-// It reads that one video, and writes its picture beside it.
-static enum kb_code enter_cage(const char *path, const char *picture, struct kb_error *err)
+// It reads that one video, and writes in a folder that is empty, if at all: where results lie it
+// could put others in their place.
+static enum kb_code enter_cage(const char *path, const char *folder, struct kb_error *err)
 {
     char missing[200];
-    CLEANUP(kb_freep) char *folder = path_folder(picture ? picture : path);
     struct sandbox_paths reads = {0};
     set_limit(RLIMIT_CORE, 0);
     set_limit(RLIMIT_CPU, PROCESSOR_S);
@@ -63,7 +66,8 @@ static json_t *describe(const struct demux *v, bool picture)
                      "picture", picture, "note", note);
 }
 
-static enum kb_code look(const char *path, const char *picture, json_t **ret, struct kb_error *err)
+// folder: where the picture is to be made, NULL: none is.
+static enum kb_code look(const char *path, const char *folder, json_t **ret, struct kb_error *err)
 {
     struct demux v = {0};
     enum kb_code code = demux_open(&v, path, AVMEDIA_TYPE_VIDEO, NULL, err);
@@ -75,21 +79,21 @@ static enum kb_code look(const char *path, const char *picture, json_t **ret, st
         return kb_fail(err, KB_BAD_INPUT, _("'%s' is not a video"), path_name(path));
     }
     struct kb_error ignored; // a list without this picture is still a list
-    bool there = picture && (file_exists(picture) ||
-                             thumbnail_of_video(path, KB_MIN(THUMBNAIL_AT_US, duration_us / 2),
-                                                picture, NULL, &ignored) == KB_OK);
+    CLEANUP(kb_freep) char *picture = folder ? path_join(folder, PICTURE) : NULL;
+    bool there = picture && thumbnail_of_video(path, KB_MIN(THUMBNAIL_AT_US, duration_us / 2),
+                                               picture, NULL, &ignored) == KB_OK;
     *ret = describe(&v, there);
     demux_close(&v);
     return KB_OK;
 }
 
-static void answer(int fd, const char *path, const char *picture)
+static void answer(int fd, const char *path, const char *folder)
 {
     struct kb_error err = {0};
     json_t *json = NULL;
-    enum kb_code code = enter_cage(path, picture, &err);
+    enum kb_code code = enter_cage(path, folder, &err);
     if (code == KB_OK)
-        code = look(path, picture, &json, &err);
+        code = look(path, folder, &json, &err);
     if (code != KB_OK) {
         CLEANUP(kb_freep) char *text = utf8_clean(err.text);
         json = json_pack("{s:i, s:s}", "code", (int)code, "error", text);
@@ -104,7 +108,7 @@ static void answer(int fd, const char *path, const char *picture)
     json_decref(json);
 }
 
-static pid_t start(int output, const char *path, const char *picture)
+static pid_t start(int output, const char *path, const char *folder)
 {
     pid_t pid = fork();
     if (pid != 0)
@@ -112,7 +116,7 @@ static pid_t start(int output, const char *path, const char *picture)
     // Nothing of ours is within its reach: least of all the database.
     if (dup2(output, STDIN_FILENO) < 0 || close_range(STDERR_FILENO + 1, ~0U, 0) != 0)
         _exit(1);
-    answer(STDIN_FILENO, path, picture);
+    answer(STDIN_FILENO, path, folder);
     _exit(0);
 }
 
@@ -140,14 +144,14 @@ static enum kb_code understand(const char *answer, const char *path, struct peek
     return KB_OK;
 }
 
-enum kb_code peek_video(const char *path, const char *picture, const struct cancel *cancel,
+static enum kb_code run(const char *path, const char *folder, const struct cancel *cancel,
                         struct peek *ret, struct kb_error *err)
 {
     CLEANUP(text_free) struct text text = {0};
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
         return kb_fail(err, KB_NO_SPACE, _("no process can be started: %s"), kb_strerror(errno));
-    pid_t pid = start(ends[1], path, picture);
+    pid_t pid = start(ends[1], path, folder);
     int number = errno;
     close(ends[1]);
     bool whole = pid > 0 && text_hear(&text, ends[0], MAX_ANSWER, WAIT_US, cancel);
@@ -164,4 +168,48 @@ enum kb_code peek_video(const char *path, const char *picture, const struct canc
         return kb_fail(err, KB_BAD_INPUT, _("'%s' took too long to read; is it damaged?"),
                        path_name(path));
     return understand(text_get(&text), path, ret, err);
+}
+
+// The process that wrote there has ended. It may have left anything but links and folders.
+static bool take_picture(const char *data, const char *folder, const char *picture)
+{
+    CLEANUP(file_unmap) struct file_map map = {0};
+    CLEANUP(kb_freep) char *name = kb_printf("work/%s/" PICTURE, path_name(folder));
+    int fd = beneath_open(data, name, O_RDONLY, 0);
+    bool taken = fd >= 0 && file_map_open(&map, fd, name, NULL) == KB_OK &&
+                 map.size <= PICTURE_BYTES &&
+                 file_write_cached(picture, map.data, map.size, NULL) == KB_OK;
+    if (fd >= 0)
+        close(fd);
+    return taken;
+}
+
+static void remove_folder(const char *folder)
+{
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d));)
+        if (e->d_type != DT_DIR)
+            unlinkat(dirfd(d), e->d_name, 0);
+    if (d)
+        closedir(d);
+    rmdir(folder);
+}
+
+enum kb_code peek_video(const char *path, const char *picture, const char *data,
+                        const struct cancel *cancel, struct peek *ret, struct kb_error *err)
+{
+    if (!picture || file_exists(picture)) {
+        enum kb_code code = run(path, NULL, cancel, ret, err);
+        ret->picture = code == KB_OK && picture;
+        return code;
+    }
+    // No worker can be called so (koubo worker --id).
+    CLEANUP(kb_freep) char *folder = path_join(data, "work/restore-XXXXXX");
+    if (!beneath_make_dirs(data, "work", 0700) || !mkdtemp(folder))
+        return run(path, NULL, cancel, ret, err); // a list without this picture is still a list
+    enum kb_code code = run(path, folder, cancel, ret, err);
+    if (code == KB_OK)
+        ret->picture = ret->picture && take_picture(data, folder, picture);
+    remove_folder(folder);
+    return code;
 }

@@ -13,10 +13,11 @@ struct peek {
     char *note;   // the file's comment, UTF-8; NULL: none. free() it
 };
 
-// picture: where the thumbnail of the video is to be made if it is missing; NULL = make none.
+// picture: where the thumbnail of the video is to be put if it is missing; NULL = make none. That
+// process makes it in a folder of its own below work/ of the data folder, and writes nowhere else.
 // KB_BAD_INPUT with a sentence when it is no video, or takes too long; then nothing is in *ret. The
 // process that calls must have one thread only (it is forked).
-enum kb_code peek_video(const char *path, const char *picture, const struct cancel *cancel,
-                        struct peek *ret, struct kb_error *err);
+enum kb_code peek_video(const char *path, const char *picture, const char *data,
+                        const struct cancel *cancel, struct peek *ret, struct kb_error *err);
 
 #endif

@@ -116,9 +116,10 @@ static bool confine_files(const char *writes, const struct sandbox_paths *reads)
     int fd = (int)syscall(SYS_landlock_create_ruleset, &rules, size, 0);
     if (fd < 0)
         return false;
-    bool ok = file_is_dir(writes) && allow(fd, writes, READING | WRITING | truncate) &&
-              allow(fd, "/dev/null",
-                    LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | truncate);
+    bool ok =
+        (!writes || (file_is_dir(writes) && allow(fd, writes, READING | WRITING | truncate))) &&
+        allow(fd, "/dev/null",
+              LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | truncate);
     for (size_t i = 0; ok && i < ARRAY_LEN(libraries); i++)
         ok = allow(fd, libraries[i], READING);
     const char *translations = bindtextdomain("koubo", NULL);
@@ -145,8 +146,8 @@ enum kb_code sandbox_enter(const char *writes, const struct sandbox_paths *reads
         if (errno)
             return kb_fail(
                 err, KB_UNAVAILABLE,
-                _("the worker cannot be confined to '%s': %s; --no-sandbox goes without"), writes,
-                kb_strerror(errno));
+                _("the worker cannot be confined to '%s': %s; --no-sandbox goes without"),
+                writes ? writes : "/dev/null", kb_strerror(errno));
         snprintf(ret_missing, 200, "Landlock");
     }
     if (!calls_confine())

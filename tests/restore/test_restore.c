@@ -301,6 +301,8 @@ static void test_restore(void **state)
                             " j.created_ms = j.ended_ms AND j.started_ms = j.ended_ms"),
                      1);
     assert_true(there(t, first_picture));
+    CLEANUP(kb_freep) char *work = path_join(t->folder, "work");
+    assert_int_equal(rmdir(work), 0); // nothing is left of the folder in which it was made
     assert_true(there(t, "results/1_晨报_一/给妈妈.jpg"));
     assert_false(there(t, "results/1_晨报_一/holiday.jpg")); // nothing is made beside it
     assert_true(file_exists(own) && there(t, "results/1_晨报_一/letter.mp4"));
