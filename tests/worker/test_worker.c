@@ -237,6 +237,31 @@ static void test_a_locked_database_does_not_stop_the_work(void **state)
     assert_no_leftovers(t);
 }
 
+// Its cage is bound to the folders that were there when it started.
+static void test_removed_folders_cost_no_job(void **state)
+{
+    struct queue_test *t = *state;
+    static const char *const names[] = {"work", "files", "tracks", "networks"};
+    start_worker(t, NULL);
+    WAIT_FOR(t, "SELECT count(*) FROM worker WHERE id = 'w1' AND state = 'idle'");
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        CLEANUP(kb_freep) char *folder = data_path(t, "%s", names[i]);
+        place_remove(folder);
+        mkdir(folder, 0700); // the broker may have been quicker
+    }
+    int64_t job = start_job(t, "speech.wav", speech);
+    int n_replaced = 0;
+    for (int64_t end = kb_now_us() + 100000000; !ask(t, "SELECT ended_ms IS NOT NULL FROM job");
+         usleep(3000)) {
+        assert_true(kb_now_us() < end);
+        n_replaced += replace_the_spent(t);
+    }
+    assert_state(t, job, "done");
+    assert_true(n_replaced >= 1);
+    assert_int_equal(ask(t, "SELECT attempts FROM job"), 1);
+    assert_int_equal(end_worker(NULL), 0);
+}
+
 // Started by hand it is its own server; Ctrl-C gives the job back. Whoever binds the threads of
 // all programs to processors binds no worker's: its cage forbids that, and OpenMP's library would
 // end the process.
@@ -314,6 +339,7 @@ int main(void)
         CASE(test_a_server_that_was_killed_costs_no_attempt),
         CASE(test_a_job_that_was_taken_away_is_left_alone),
         CASE(test_a_locked_database_does_not_stop_the_work),
+        CASE(test_removed_folders_cost_no_job),
         CASE(test_by_hand),
         CASE(test_what_an_idle_worker_has),
         cmocka_unit_test(test_no_store_no_worker),
