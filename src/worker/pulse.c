@@ -105,7 +105,7 @@ static void hear(struct pulse *p, json_t *message)
     pthread_mutex_lock(&p->lock);
     if (strcmp(is, "job") == 0 || strcmp(is, "asset") == 0) {
         json_decref(p->given);
-        p->given = json_incref(message);
+        p->given = TAKE(message); // to one who has it alone: the other thread's count is not ours
         pthread_cond_signal(&p->given_some);
     } else if (p->working && strcmp(is, "go") == 0) {
         p->go = true;
