@@ -27,10 +27,10 @@ bool line_send(int fd, bool now, json_t *message)
            send(fd, text, n, MSG_NOSIGNAL | (now ? MSG_DONTWAIT : 0)) == (ssize_t)n;
 }
 
-bool line_fits(const json_t *message)
+bool line_is_closed_to(const json_t *message, const json_error_t *error)
 {
-    size_t n = message ? json_dumpb(message, NULL, 0, JSON_COMPACT) : 0;
-    return n > 0 && n <= LINE_BYTES;
+    return message ? json_dumpb(message, NULL, 0, JSON_COMPACT) > LINE_BYTES
+                   : json_error_code(error) == json_error_invalid_utf8;
 }
 
 enum line_state line_receive(int fd, json_t **ret)

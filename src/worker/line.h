@@ -20,8 +20,9 @@ enum kb_code line_pair(int ret[2], struct kb_error *err);
 // not read). Waits for nobody if `now`.
 bool line_send(int fd, bool now, json_t *message);
 
-// It is one that can be sent: not too long, and made (names that are no UTF-8 make none).
-bool line_fits(const json_t *message);
+// It can never be sent: json_pack_ex() made none of names that are no UTF-8 (what made NULL for
+// want of memory may do better the next time), or it is too long.
+bool line_is_closed_to(const json_t *message, const json_error_t *error);
 
 // The next message, if one is there. LINE_BAD: a packet that is none.
 enum line_state { LINE_MESSAGE, LINE_NOTHING, LINE_ENDED, LINE_BAD };

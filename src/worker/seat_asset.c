@@ -223,21 +223,23 @@ enum kb_code seat_give_asset(struct seat *s, struct store *store, struct kb_erro
     s->has_asset = true;
     s->given_us = kb_now_us();
     kb_random_hex(s->file, FILE_STEM);
-    json_t *m = json_pack("{s:s, s:s, s:s, s:s*, s:s*, s:s*}", "is", "asset", "file", s->file,
-                          "name", s->asset.name, "content", text ? NULL : s->asset.sha256, "text",
-                          text, "voice", s->asset.voice[0] ? s->asset.voice : NULL);
-    bool fits = line_fits(m);
-    if (!fits) // the next worker would get it again, and no other
+    json_error_t error = {0};
+    json_t *m =
+        json_pack_ex(&error, 0, "{s:s, s:s, s:s, s:s*, s:s*, s:s*}", "is", "asset", "file", s->file,
+                     "name", s->asset.name, "content", text ? NULL : s->asset.sha256, "text", text,
+                     "voice", s->asset.voice[0] ? s->asset.voice : NULL);
+    bool never = line_is_closed_to(m, &error);
+    if (never) // the next worker would get it again, and no other
         kb_fail(&s->why, KB_BAD_INPUT,
                 _("the upload cannot be told to a worker: its name is not valid UTF-8, or it is "
                   "too long; upload it under another name"));
-    if (!fits || is_gone(s, store, &s->why)) {
+    if (never || is_gone(s, store, &s->why)) {
         json_decref(m);
         s->ending = ENDED_BADLY;
         return seat_write_asset(s, store, err);
     }
     s->asks = !line_send(s->line, true, m);
     if (s->asks)
-        s->ending = ENDED_BACK; // it is gone, or does not read
+        s->ending = ENDED_BACK; // it is gone, or does not read, or there is no memory
     return KB_OK;
 }

@@ -191,11 +191,11 @@ static const char *content_or_null(const char *sha256)
     return *sha256 ? sha256 : NULL;
 }
 
-// NULL: it cannot be said.
-static json_t *pack_job(const struct seat *s)
+static json_t *pack_job(const struct seat *s, json_error_t *error)
 {
     const struct job_claim *c = &s->claim;
-    json_t *m = json_pack(
+    return json_pack_ex(
+        error, 0,
         "{s:s, s:I, s:i, s:s, s:s, s:s, s:s*, s:s*, s:s, s:s, s:s*, s:s*, s:s, s:s, s:s,"
         " s:[f, f, f]}",
         "is", "job", "job", (json_int_t)c->job, "attempt", c->attempt, "file", s->file, "audio",
@@ -204,10 +204,6 @@ static json_t *pack_job(const struct seat *s)
         c->video_name, "mouth_name", c->mouth_name, "style_name", c->style_name, "output_name",
         path_name(c->output_name), "options", c->options, "note", c->note, "face_at", c->face_at[0],
         c->face_at[1], c->face_at[2]);
-    if (line_fits(m))
-        return m;
-    json_decref(m);
-    return NULL;
 }
 
 enum kb_code seat_give_job(struct seat *s, struct store *store, int64_t min_free_bytes,
@@ -221,13 +217,15 @@ enum kb_code seat_give_job(struct seat *s, struct store *store, int64_t min_free
     s->report = (struct job_report){.stage = STAGE_LOADING};
     s->moved_us = kb_now_us();
     kb_random_hex(s->file, FILE_STEM);
-    json_t *m = pack_job(s);
-    if (!m) // every worker that got it would wait for it, and the queue behind it
+    json_error_t error = {0};
+    json_t *m = pack_job(s, &error);
+    bool never = line_is_closed_to(m, &error);
+    if (never) // every worker that got it would wait for it, and the queue behind it
         kb_fail(&s->why, KB_INTERNAL,
                 _("job %lld cannot be told to a worker: a name in it is not valid UTF-8, or it is "
                   "too long; upload the files under other names"),
                 (long long)s->claim.job);
-    if (!m || is_gone(s, store, &s->why)) {
+    if (never || is_gone(s, store, &s->why)) {
         json_decref(m);
         s->ending = ENDED_BADLY;
         return seat_write_job(s, store, err);
@@ -235,6 +233,6 @@ enum kb_code seat_give_job(struct seat *s, struct store *store, int64_t min_free
     harvest_lend(s, store->folder);
     s->asks = !line_send(s->line, true, m);
     if (s->asks)
-        s->ending = ENDED_BACK; // it is gone, or does not read
+        s->ending = ENDED_BACK; // it is gone, or does not read, or there is no memory
     return KB_OK;
 }
