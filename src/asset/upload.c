@@ -370,7 +370,7 @@ static enum kb_code make_copy(struct asset_upload *u, const char *sha256,
         ok = false;
         saved = errno;
     }
-    if (!ok && saved == ECANCELED)
+    if (!ok && saved == ECANCELED && care)
         return cancel_check(care->cancel, err);
     return ok ? KB_OK : cannot_store(err, saved);
 }
