@@ -38,6 +38,16 @@ static bool is_plain(const char *s)
     return *s == '\0';
 }
 
+// Stars count as the one letter that they hide at least, so what is shown of an address is as good
+// as it.
+static size_t url_length(const char *url)
+{
+    size_t n = strlen(url);
+    for (const char *at = url; (at = strstr(at, MASK)); at += strlen(MASK))
+        n -= strlen(MASK) - 1;
+    return n;
+}
+
 static enum kb_code check_url(const char *kind, const char *url, const char *plain,
                               const char *secure, struct kb_error *err)
 {
@@ -48,7 +58,7 @@ static enum kb_code check_url(const char *kind, const char *url, const char *pla
         return kb_fail(err, KB_BAD_INPUT,
                        _("the address of '%s' must begin with %s or %s and name a server"), kind,
                        secure, plain);
-    if (!is_plain(url) || strlen(url) > MAX_URL)
+    if (!is_plain(url) || url_length(url) > MAX_URL)
         return kb_fail(err, KB_BAD_INPUT,
                        _("the address of '%s' contains spaces or letters that addresses cannot "
                          "have, or is too long; copy it again"),
