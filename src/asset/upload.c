@@ -53,6 +53,14 @@ static bool is_same_file(int fd, const char *folder, const char *path)
            open_one.st_ino == named.st_ino && open_one.st_dev == named.st_dev;
 }
 
+// Closing alone ends the lock only when no other process has the descriptor: one that was forked
+// for a worker has it until it has become the worker.
+static void unlock(int fd)
+{
+    flock(fd, LOCK_UN);
+    close(fd);
+}
+
 bool upload_part_remove(const struct store *s, const char *id)
 {
     CLEANUP(kb_freep) char *path = asset_part_path(id);
@@ -62,7 +70,7 @@ bool upload_part_remove(const struct store *s, const char *id)
     bool ours = flock(fd, LOCK_EX | LOCK_NB) == 0 && is_same_file(fd, s->folder, path);
     if (ours)
         beneath_unlink(s->folder, path);
-    close(fd);
+    unlock(fd);
     return ours;
 }
 
@@ -166,7 +174,7 @@ static void upload_free(struct asset_upload **upload)
     if (!u)
         return;
     if (u->fd >= 0)
-        close(u->fd); // ends the lock
+        unlock(u->fd);
     hash_free(&u->hash);
     if (u->copy)
         beneath_unlink(u->folder, u->copy);
@@ -225,7 +233,7 @@ static enum kb_code lock_part(struct asset_upload *u, struct kb_error *err)
             break;
         if (is_same_file(u->fd, u->folder, u->path))
             return KB_OK;
-        close(u->fd);
+        unlock(u->fd);
         u->fd = -1;
     }
     return kb_fail(err, KB_UNAVAILABLE,

@@ -144,9 +144,10 @@ try {
     }
     peaks.watching = false;
     await watching;
-    // One that stood still on a busy machine has not died of a file, unless it does so again and again.
+    // One that stood still on a busy machine has not died of a file, unless it does so again and again; and one whose job
+    // failed ends by itself.
     const deaths = readFileSync(path.join(folder, 'server.err'), 'utf8').split('\n').filter((line) =>
-        line.includes('another one is started') && !line.includes('made no progress for too long'));
+        line.includes('another one is started') && !/made no progress for too long|worker \w+ has ended;/.test(line));
     for (const death of deaths) complain(death);
     const blamed = [...assets.values()].filter((a) => /\b[23] times\b/.test(a.error ?? ''));
     for (const asset of blamed) complain(`${asset.name}: ${asset.error}`);

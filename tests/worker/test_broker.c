@@ -495,7 +495,7 @@ static void test_an_upload_that_is_gone(void **state)
     }
     // And of one that vanishes under the work.
     int64_t third = add_job(t);
-    hear(&w, "job");
+    json_decref(hear(&w, "job"));
     CLEANUP(kb_freep) char *audio = kb_printf("%s/files/%032x", t->folder, t->n_assets - 1);
     assert_int_equal(unlink(audio), 0);
     say(&w, "{\"is\":\"failed\",\"code\":4,\"why\":\"No such file or directory\"}");
