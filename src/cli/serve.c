@@ -302,6 +302,7 @@ int cmd_serve(int argc, char **argv)
     if (code == KB_OK)
         code = server_start(&server, &o.server, &err);
     kb_freep(&o.token); // the server has its own
+    text_free(&o.proxies);
     if (code != KB_OK)
         return cli_report(code, &err);
     if (o.token_was_seen)
@@ -315,6 +316,5 @@ int cmd_serve(int argc, char **argv)
                 made);
     wait_for_signal();
     server_stop(&server);
-    text_free(&o.proxies);
     return EXIT_OK;
 }

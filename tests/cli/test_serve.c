@@ -121,6 +121,8 @@ static void a_wrong_proxy_is_said(void **state)
         "10.0.0.1", "--trusted-proxy", "proxy.example");
     assert_status(&r, 3);
     assert_says(r.err, "not 'proxy.example'");
+    free(r.out);
+    free(r.err);
 }
 
 int main(void)

@@ -22,6 +22,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,8 +126,10 @@ static void site_stop(void)
 static void site_need(void)
 {
     static bool again;
-    if (!again)
+    if (!again) {
+        OPENSSL_init_crypto(0, NULL); // what is noted later is called earlier
         atexit(site_stop);
+    }
     again = true;
     if (site.server && site.n_inputs++ % FRESH != 0)
         return;
