@@ -49,7 +49,7 @@ case ${1:-} in
 esac
 
 # The tests and suites in which threads meet: what ThreadSanitizer is to see.
-threads="base http server notify store worker/inspect worker/broker worker/worker worker/supervisor queue/lease lipsync/dub"
+threads="base http server notify store/backup store/patience worker/inspect worker/broker worker/worker worker/supervisor queue/lease lipsync/dub"
 
 # run FOLDER [TEST or SUITE...]: builds what they need and runs them, all without any.
 run()
