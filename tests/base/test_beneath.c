@@ -205,7 +205,7 @@ static void test_names(void **state)
 static void test_owner(void **state)
 {
     if (geteuid() != 0)
-        skip(); // only root can give a file away
+        SKIP_TEST("only root can give a file away");
     CLEANUP(scene_end) struct scene s = {0};
     scene_make(&s);
     CLEANUP(kb_freep) char *film = path_join(s.data, "results/a/film.mp4");
@@ -224,7 +224,7 @@ static void test_owner(void **state)
 static void test_owner_within(void **state)
 {
     if (geteuid() != 0)
-        skip(); // only root can give a file away
+        SKIP_TEST("only root can give a file away");
     CLEANUP(scene_end) struct scene s = {0};
     scene_make(&s);
     CLEANUP(kb_freep) char *inner = path_join(s.data, "results/a");
@@ -242,7 +242,7 @@ static void test_owner_within(void **state)
 static void test_made_for_another(void **state)
 {
     if (geteuid() != 0)
-        skip(); // only root has files made for others
+        SKIP_TEST("only root has files made for others");
     CLEANUP(scene_end) struct scene s = {0};
     scene_make(&s);
     assert_int_equal(chmod(s.place, 0755) | chmod(s.data, 0777), 0);
@@ -251,7 +251,7 @@ static void test_made_for_another(void **state)
     int number = errno;
     setfsuid(0);
     if (fd < 0 && number == EACCES)
-        skip(); // a folder above lets nobody else in
+        SKIP_TEST("a folder above lets nobody else in");
     struct stat st;
     assert_true(fd >= 0 && fstat(fd, &st) == 0);
     close(fd);
@@ -308,7 +308,7 @@ static void test_no_sync(void **state)
     if (!behind_filter(SCMP_SYS(fsync), EINVAL, sync_is_enough) ||
         !behind_filter(SCMP_SYS(fsync), ENOTSUP, sync_is_enough) ||
         !behind_filter(SCMP_SYS(fsync), EIO, sync_fails))
-        skip();
+        SKIP_TEST("this kernel lets no filter be set");
 }
 
 static void all_of_it(void **state)
@@ -324,7 +324,7 @@ static void test_without_openat2(void **state)
     static const int numbers[] = {ENOSYS, EPERM};
     for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
         if (!behind_filter(SCMP_SYS(openat2), numbers[i], all_of_it))
-            skip();
+            SKIP_TEST("this kernel lets no filter be set");
 }
 
 int main(void)
