@@ -31,7 +31,8 @@ static void set_limit(int resource, int64_t bytes)
 
 char *work_folder(const struct worker_params *p)
 {
-    return kb_printf("%s/work/%s", p->data, p->id);
+    CLEANUP(kb_freep) char *all = path_join(p->data, "work");
+    return path_join(all, p->id);
 }
 
 // When memory runs out, the kernel is to end a worker, whose job is tried again, and not the

@@ -219,4 +219,16 @@ static inline json_t *job_of(struct queue_test *t, int64_t id)
         json_decref(j_);                                                                           \
     } while (0)
 
+// A path in the data folder, a new string.
+static inline char *data_path(struct queue_test *t, const char *fmt, ...) KB_PRINTF(2, 3);
+static inline char *data_path(struct queue_test *t, const char *fmt, ...)
+{
+    char name[300];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(name, sizeof(name), fmt, args);
+    va_end(args);
+    return path_join(t->folder, name);
+}
+
 #endif

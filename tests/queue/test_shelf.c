@@ -8,26 +8,21 @@
 #include "store/fate.h"
 #include "store/lost.h"
 
-static char *data_path(struct queue_test *t, const char *name)
-{
-    return path_join(t->folder, name);
-}
-
 static bool there(struct queue_test *t, const char *name)
 {
-    CLEANUP(kb_freep) char *path = data_path(t, name);
+    CLEANUP(kb_freep) char *path = data_path(t, "%s", name);
     return file_exists(path);
 }
 
 static bool folder_there(struct queue_test *t, const char *name)
 {
-    CLEANUP(kb_freep) char *path = data_path(t, name);
+    CLEANUP(kb_freep) char *path = data_path(t, "%s", name);
     return file_is_dir(path);
 }
 
 static void put_file(struct queue_test *t, const char *name, const char *content)
 {
-    CLEANUP(kb_freep) char *path = data_path(t, name);
+    CLEANUP(kb_freep) char *path = data_path(t, "%s", name);
     CLEANUP(kb_freep) char *folder = path_folder(path);
     assert_ok(t->err, file_make_dirs(folder, &t->err));
     assert_ok(t->err, file_write_atomic(path, content, strlen(content), &t->err));
@@ -149,7 +144,7 @@ static void test_rename_and_crash(void **state)
     struct queue_test *t = *state;
     add_batch(t, 1, 5);
     CLEANUP(kb_freep) char *old = make_result(t);
-    CLEANUP(kb_freep) char *old_path = data_path(t, old);
+    CLEANUP(kb_freep) char *old_path = data_path(t, "%s", old);
     CLEANUP(kb_freep) char *new_path = data_path(t, "results/1_speech/new.mp4");
     // before the row was changed
     assert_ok(t->err, file_loosen(t->s, "results", "1_speech/new", &t->err));

@@ -12,11 +12,6 @@
     RUN(&r, __VA_ARGS__, "--data", t->folder, "--lang", "en");                                     \
     assert_status(&r, wanted)
 
-static char *data_path(struct queue_test *t, const char *name)
-{
-    return path_join(t->folder, name);
-}
-
 static int64_t make_result(struct queue_test *t)
 {
     struct job_claim c = claim(t, "w1");
@@ -40,7 +35,7 @@ static void lose_database(struct queue_test *t)
     static const char *const names[] = {"koubo.db", "koubo.db-wal", "koubo.db-shm"};
     store_close(&t->s);
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        CLEANUP(kb_freep) char *path = data_path(t, names[i]);
+        CLEANUP(kb_freep) char *path = data_path(t, "%s", names[i]);
         unlink(path);
     }
 }

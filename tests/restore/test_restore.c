@@ -16,14 +16,9 @@
 
 #include <fcntl.h>
 
-static char *data_path(struct queue_test *t, const char *name)
-{
-    return path_join(t->folder, name);
-}
-
 static bool there(struct queue_test *t, const char *name)
 {
-    CLEANUP(kb_freep) char *path = data_path(t, name);
+    CLEANUP(kb_freep) char *path = data_path(t, "%s", name);
     return file_exists(path);
 }
 
@@ -35,7 +30,7 @@ static void make_old(const char *path)
 
 static void put_file(struct queue_test *t, const char *name, const char *content)
 {
-    CLEANUP(kb_freep) char *path = data_path(t, name);
+    CLEANUP(kb_freep) char *path = data_path(t, "%s", name);
     CLEANUP(kb_freep) char *folder = path_folder(path);
     assert_ok(t->err, file_make_dirs(folder, &t->err));
     assert_ok(t->err, file_write_atomic(path, content, strlen(content), &t->err));
@@ -68,7 +63,7 @@ static void change_database(struct queue_test *t, const char *backup, struct los
     static const char *const names[] = {"koubo.db", "koubo.db-wal", "koubo.db-shm"};
     store_close(&t->s);
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        CLEANUP(kb_freep) char *path = data_path(t, names[i]);
+        CLEANUP(kb_freep) char *path = data_path(t, "%s", names[i]);
         unlink(path);
     }
     CLEANUP(kb_freep) char *path = data_path(t, "koubo.db");
@@ -230,7 +225,7 @@ static void test_a_new_database_removes_nothing(void **state)
         assert_false(there(t, strangers[i]));
     assert_false(there(t, first));
     CLEANUP(kb_freep) char *shelf = path_folder(first);
-    CLEANUP(kb_freep) char *shelf_path = data_path(t, shelf);
+    CLEANUP(kb_freep) char *shelf_path = data_path(t, "%s", shelf);
     assert_false(file_is_dir(shelf_path)); // with its last file
     for (size_t i = 0; i < ARRAY_LEN(not_ours); i++)
         assert_true(there(t, not_ours[i]));
@@ -389,7 +384,7 @@ static void test_an_older_backup_overwrites_nothing(void **state)
     assert_int_equal(c.attempt, 1);
     CLEANUP(kb_freep)
     char *again = kb_printf("%.*s-2.mp4", (int)strlen(third_file) - 4, third_file);
-    CLEANUP(kb_freep) char *again_path = data_path(t, again);
+    CLEANUP(kb_freep) char *again_path = data_path(t, "%s", again);
     assert_string_equal(c.output, again_path);
     finish(t, &c);
     assert_true(there(t, third_file));

@@ -100,7 +100,7 @@ static char *take(struct queue_test *t, const struct worker *w, const char *id, 
 {
     say(w, "{\"is\":\"next\"}");
     json_t *m = hear(w, is);
-    char *path = kb_printf("%s/work/%s/%s", t->folder, id, get_text(m, "file"));
+    char *path = data_path(t, "work/%s/%s", id, get_text(m, "file"));
     json_decref(m);
     return path;
 }
@@ -127,7 +127,7 @@ static int64_t add_job(struct queue_test *t)
 {
     int64_t batch = add_batch(t, 1, 5);
     for (int i = t->n_assets - 1; i <= t->n_assets; i++) {
-        CLEANUP(kb_freep) char *path = kb_printf("%s/files/%032x", t->folder, i);
+        CLEANUP(kb_freep) char *path = data_path(t, "files/%032x", i);
         put(path, "", "content");
     }
     return ask(t, "SELECT id FROM job WHERE batch = %lld", (long long)batch);
@@ -393,11 +393,11 @@ static void test_caches(void **state)
     int64_t job = add_job(t);
     struct worker w = sit(t, "w1", false);
     CLEANUP(kb_freep) char *stem = take(t, &w, "w1", "job");
-    CLEANUP(kb_freep) char *own = kb_printf("%s/tracks/%032x.kbt", t->folder, t->n_assets);
-    CLEANUP(kb_freep) char *other = kb_printf("%s/tracks/%032x.kbt", t->folder, 99);
-    CLEANUP(kb_freep) char *in_work = kb_printf("%s/work/w1/%032x.kbt", t->folder, t->n_assets);
-    CLEANUP(kb_freep) char *foreign = kb_printf("%s/work/w1/%032x.kbt", t->folder, 99);
-    CLEANUP(kb_freep) char *pack = kb_printf("%s/work/w1/%032x-0123456789abcdef.kbp", t->folder, 1);
+    CLEANUP(kb_freep) char *own = data_path(t, "tracks/%032x.kbt", t->n_assets);
+    CLEANUP(kb_freep) char *other = data_path(t, "tracks/%032x.kbt", 99);
+    CLEANUP(kb_freep) char *in_work = data_path(t, "work/w1/%032x.kbt", t->n_assets);
+    CLEANUP(kb_freep) char *foreign = data_path(t, "work/w1/%032x.kbt", 99);
+    CLEANUP(kb_freep) char *pack = data_path(t, "work/w1/%032x-0123456789abcdef.kbp", 1);
     CLEANUP(kb_freep) char *other_name = path_join(t->folder, "work/w1/a1");
     put(other_name, "", "64 GB");
     put(in_work, "", "track");
@@ -441,10 +441,10 @@ static void test_networks(void **state)
     assert_ok(t->err, file_hash(hash, model, &t->err));
     CLEANUP(kb_freep) char *models = kb_strdup(getenv("KOUBO_MODELS"));
     setenv("KOUBO_MODELS", t->folder, 1);
-    CLEANUP(kb_freep) char *pack = kb_printf("%s/work/w1/%s-01.kbp", t->folder, hash);
-    CLEANUP(kb_freep) char *foreign = kb_printf("%s/work/w1/%032x-01.kbp", t->folder, 1);
-    CLEANUP(kb_freep) char *taken = kb_printf("%s/networks/%s-01.kbp", t->folder, hash);
-    CLEANUP(kb_freep) char *never = kb_printf("%s/networks/%032x-01.kbp", t->folder, 1);
+    CLEANUP(kb_freep) char *pack = data_path(t, "work/w1/%s-01.kbp", hash);
+    CLEANUP(kb_freep) char *foreign = data_path(t, "work/w1/%032x-01.kbp", 1);
+    CLEANUP(kb_freep) char *taken = data_path(t, "networks/%s-01.kbp", hash);
+    CLEANUP(kb_freep) char *never = data_path(t, "networks/%032x-01.kbp", 1);
     struct worker w = sit(t, "w1", false);
     for (int i = 0; i < 2; i++) {
         add_job(t);
@@ -479,7 +479,7 @@ static void test_an_upload_that_is_gone(void **state)
     int64_t first = add_job(t), second = add_job(t);
     run_sql(t, "UPDATE batch SET audio = (SELECT min(audio) FROM batch)");
     run_sql(t, "UPDATE job SET video = (SELECT min(video) FROM job)");
-    CLEANUP(kb_freep) char *video = kb_printf("%s/files/%032x", t->folder, 2);
+    CLEANUP(kb_freep) char *video = data_path(t, "files/%032x", 2);
     assert_int_equal(unlink(video), 0);
     struct worker w = sit(t, "w1", false);
     say(&w, "{\"is\":\"next\"}");
@@ -496,7 +496,7 @@ static void test_an_upload_that_is_gone(void **state)
     // And of one that vanishes under the work.
     int64_t third = add_job(t);
     json_decref(hear(&w, "job"));
-    CLEANUP(kb_freep) char *audio = kb_printf("%s/files/%032x", t->folder, t->n_assets - 1);
+    CLEANUP(kb_freep) char *audio = data_path(t, "files/%032x", t->n_assets - 1);
     assert_int_equal(unlink(audio), 0);
     say(&w, "{\"is\":\"failed\",\"code\":4,\"why\":\"No such file or directory\"}");
     wait_for(t, third, "failed");
@@ -614,7 +614,7 @@ static void test_what_an_inspector_finds(void **state)
     WAIT(ask(t, "SELECT state = 'ready' AND thumbnail AND width = 128 FROM asset"));
     struct asset a;
     assert_ok(t->err, asset_find(t->s, id, &a, &t->err));
-    CLEANUP(kb_freep) char *thumb = kb_printf("%s/thumbs/%s.jpg", t->folder, a.sha256);
+    CLEANUP(kb_freep) char *thumb = data_path(t, "thumbs/%s.jpg", a.sha256);
     assert_holds(thumb, "picture");
 
     // A text, as long as one may be, comes whole, and the speech goes to the contents.
@@ -625,7 +625,7 @@ static void test_what_an_inspector_finds(void **state)
     say(&w, "{\"is\":\"next\"}");
     json_t *m = hear(&w, "asset");
     assert_string_equal(get_text(m, "text"), text);
-    CLEANUP(kb_freep) char *sound = kb_printf("%s/work/i1/%s", t->folder, get_text(m, "file"));
+    CLEANUP(kb_freep) char *sound = data_path(t, "work/i1/%s", get_text(m, "file"));
     json_decref(m);
     put(sound, ".wav", "a speech");
     say(&w, "{\"is\":\"spoken\"}");

@@ -123,17 +123,6 @@ static inline char *error_of(struct queue_test *t, int64_t job)
     return text;
 }
 
-static inline char *data_path(struct queue_test *t, const char *fmt, ...) KB_PRINTF(2, 3);
-static inline char *data_path(struct queue_test *t, const char *fmt, ...)
-{
-    char name[300];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(name, sizeof(name), fmt, args);
-    va_end(args);
-    return path_join(t->folder, name);
-}
-
 // As output_of(), the whole path.
 static inline char *output_path(struct queue_test *t, int64_t job, const char *tail)
 {
