@@ -1,5 +1,6 @@
 #include "cli/progress.h"
 
+#include "base/deadline.h"
 #include "base/log.h"
 #include "cli/cli.h"
 #include "cli/screen.h"
@@ -258,13 +259,7 @@ static void *tick(void *opaque)
     int64_t period_us = period_of(v->mode);
     pthread_mutex_lock(&v->lock);
     while (!v->stop) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += 100000000;
-        if (until.tv_nsec >= 1000000000) {
-            until.tv_nsec -= 1000000000;
-            until.tv_sec++;
-        }
+        struct timespec until = deadline_in(100);
         pthread_cond_timedwait(&v->stopped, &v->lock, &until);
         if (!v->stop && v->open && kb_now_us() - v->shown_us >= period_us)
             show(v, false);

@@ -9,6 +9,7 @@
 #include "notify/internal.h"
 #include "store/sql.h"
 
+#include "base/deadline.h"
 #include "base/log.h"
 #include "base/sentence.h"
 
@@ -381,11 +382,7 @@ static enum kb_code hand_out(struct notifier *n, struct store *s, struct kb_erro
 // Until a message has ended.
 static void wait_a_moment(struct notifier *n, int64_t wait_ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (wait_ms % 1000) * 1000000;
-    until.tv_sec += wait_ms / 1000 + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = deadline_in(wait_ms);
     pthread_mutex_lock(&n->lock);
     for (;;) {
         bool ended = n->stopping;

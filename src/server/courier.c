@@ -2,6 +2,7 @@
 
 #include "asset/asset.h"
 #include "base/cancel.h"
+#include "base/deadline.h"
 #include "base/log.h"
 #include "notify/notify.h"
 #include "server/duix/codes.h"
@@ -50,11 +51,7 @@ struct courier {
 // False: stop.
 static bool rest(struct courier *f, int64_t ms)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += (ms % 1000) * 1000000;
-    until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
+    struct timespec until = deadline_in(ms);
     pthread_mutex_lock(&f->lock);
     while (!f->stopping && pthread_cond_timedwait(&f->changed, &f->lock, &until) == 0) {
     }

@@ -1,5 +1,7 @@
 #include "server/errand.h"
 
+#include "base/deadline.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -226,9 +228,7 @@ void errands_stop(struct errands **e, int wait_ms)
     struct errands *all = TAKE(*e);
     if (!all)
         return;
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += wait_ms / 1000;
+    struct timespec until = deadline_in(wait_ms);
     pthread_mutex_lock(&all->lock);
     cancel_request(&all->cancel);
     while (all->n_running > 0 && pthread_cond_timedwait(&all->ended, &all->lock, &until) == 0) {

@@ -14,6 +14,7 @@
 // stream is read (and that takes events.lock) under whatever lock http has for it.
 #include "server/events.h"
 
+#include "base/deadline.h"
 #include "base/log.h"
 #include "queue/change.h"
 #include "server/internal.h"
@@ -379,11 +380,7 @@ static void skip_changes(struct events *e)
 // Sleep until the next poll; while the store fails also when somebody asks. False: stop.
 static bool rest(struct events *e, bool *ret_listeners, bool *ret_asked)
 {
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += POLL_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
+    struct timespec until = deadline_in(POLL_MS);
     pthread_mutex_lock(&e->lock);
     while (!e->stopping && (!e->asked || e->failing))
         if (pthread_cond_timedwait(&e->wake, &e->lock, &until) != 0)
