@@ -27,7 +27,7 @@ const looked_at = (mock, ...files) => until('all to be looked at', () =>
 
 await run({
     async a_batch_tells_the_truth() {
-        await with_mock({ workers: 1, pace: 0.5 }, async (mock) => {
+        await with_mock({ workers: 1, pace: 0.01 }, async (mock) => {
             const page = await open_page(mock.url);
             await choose(page, audio, [clip, other, broken, scenery]);
             await looked_at(mock, audio, clip, other, broken, scenery);
@@ -49,11 +49,18 @@ await run({
             await says(batch('乙'), '排队中 · 第 1 位');
             await says(batch('丙'), '排队中 · 第 2 位');
 
-            // Reading the speech is no loading, and has no frames; the stages of frames have.
-            const of_state = (state) => first.locator(`[data-testid=job][data-state=${state}]`);
-            await of_state('audio').getByText('读取语音').waitFor();
-            holds(!(await of_state('audio').textContent().catch(() => '')).includes('帧'), 'no frames of sound');
-            await of_state('generating').getByText(/\d+ \/ \d+ 帧/).waitFor();
+            // Reading the speech is no loading, and has no frames; the stages of frames have. Each is held until the page was seen.
+            const held_in = async (state) => {
+                mock.queue.pace = 0.5;
+                await until(state, () => [...mock.queue.rows.job.values()].some((j) => j.state === state));
+                mock.queue.pace = 0.001;
+                return first.locator(`[data-testid=job][data-state=${state}]`);
+            };
+            const audio_job = await held_in('audio');
+            await audio_job.getByText('读取语音').waitFor();
+            holds(!(await audio_job.textContent()).includes('帧'), 'no frames of sound');
+            await (await held_in('generating')).getByText(/\d+ \/ \d+ 帧/).waitFor();
+            mock.queue.pace = 0.5;
 
             // What is cancelled as a whole was not done.
             await batch('丙').getByRole('button', { name: '取消整批' }).click();
