@@ -15,9 +15,10 @@ lower()
     asset | notify) echo "base store" ;;
     queue) echo "base nn media face rig lipsync store asset notify" ;;
     worker) echo "base nn media face rig lipsync store asset notify queue" ;;
-    restore | doctor) echo "base nn media face rig lipsync store asset notify queue worker" ;;
-    server) echo "base nn media face rig lipsync store asset notify queue worker doctor http" ;;
-    cli) echo "base nn media face rig lipsync lab store asset notify queue worker restore doctor http server" ;;
+    restore | cluster) echo "base nn media face rig lipsync store asset notify queue worker" ;;
+    doctor) echo "base nn media face rig lipsync store asset notify queue worker cluster" ;;
+    server) echo "base nn media face rig lipsync store asset notify queue worker cluster doctor http" ;;
+    cli) echo "base nn media face rig lipsync lab store asset notify queue worker cluster restore doctor http server" ;;
     *) echo "?" ;;
     esac
 }
@@ -49,7 +50,7 @@ done
 # Who may log; base/log.h says why no other room does.
 for layer in */; do
     case ${layer%/} in
-    cli | server | http | worker | queue | notify | lipsync) continue ;;
+    cli | server | http | cluster | worker | queue | notify | lipsync) continue ;;
     esac
     for line in $(grep -rnoE '\blog_(error|warn|info|verbose|debug)\(' --include='*.c' "$layer"); do
         echo "src/$line…: this room returns errors and does not log"; status=1
