@@ -41,6 +41,7 @@
 #define CLOCK_LEAP_MS     3000
 #define MEMORY_PER_WORKER ((int64_t)KB_GB)
 #define MAX_WORKERS       64
+#define INSPECTOR         "i1"
 
 struct slot {
     char id[16];
@@ -60,7 +61,7 @@ struct supervisor {
     int64_t wall_ms, now_us;        // when the clocks were last compared
     int64_t patient_until_us;       // with what hangs
     int64_t sweep_patient_until_us; // with leases
-    int n_slots;
+    int n_slots, n_generators;
     struct slot slots[MAX_WORKERS + 1];
 };
 
@@ -93,7 +94,8 @@ static struct arguments worker_arguments(const struct supervisor *s, const struc
 {
     const struct worker_params *w = &s->params.worker;
     struct arguments a = {0};
-    int threads = w->threads > 0 ? w->threads : KB_MAX(kb_cpu_count() / (s->n_slots - 1), 1);
+    int threads =
+        w->threads > 0 ? w->threads : KB_MAX(kb_cpu_count() / KB_MAX(s->n_generators, 1), 1);
     add(&a, kb_strdup("koubo"));
     add(&a, kb_strdup("worker"));
     add(&a, kb_strdup("--lang")); // one language in a terminal and a log
@@ -364,18 +366,26 @@ static void *supervise(void *opaque)
 
 // --- the whole
 
+static struct slot *add_slot(struct supervisor *s)
+{
+    struct slot *slot = &s->slots[s->n_slots++];
+    slot->seat = -1;
+    return slot;
+}
+
 static void make_slots(struct supervisor *s)
 {
-    int n = s->params.n_workers > 0 ? s->params.n_workers : supervisor_auto_workers();
-    s->n_slots = KB_MIN(n, MAX_WORKERS) + 1;
-    for (int i = 0; i < s->n_slots; i++) {
-        struct slot *slot = &s->slots[i];
-        slot->seat = -1;
-        slot->inspect = i == s->n_slots - 1;
-        if (slot->inspect)
-            snprintf(slot->id, sizeof(slot->id), "i1");
-        else
-            snprintf(slot->id, sizeof(slot->id), "w%d", i + 1);
+    const struct supervisor_params *p = &s->params;
+    int n = p->n_workers > 0 ? p->n_workers : supervisor_auto_workers();
+    s->n_generators = p->no_generators ? 0 : KB_MIN(n, MAX_WORKERS);
+    for (int i = 0; i < s->n_generators; i++) {
+        struct slot *slot = add_slot(s);
+        snprintf(slot->id, sizeof(slot->id), "w%d", i + 1);
+    }
+    if (!p->no_inspector) {
+        struct slot *slot = add_slot(s);
+        slot->inspect = true;
+        snprintf(slot->id, sizeof(slot->id), INSPECTOR);
     }
 }
 
@@ -401,7 +411,7 @@ enum kb_code supervisor_start(struct supervisor **ret, const struct supervisor_p
     if (code == KB_OK)
         code = worker_remove(s->store, "", err);
     if (code == KB_OK) // what the inspector of a killed server was at
-        code = asset_worker_lost(s->store, s->slots[s->n_slots - 1].id, err);
+        code = asset_worker_lost(s->store, INSPECTOR, err);
     if (code == KB_OK) // and its workers
         code = sweep_server_lost(s->store, err);
     if (code == KB_OK)

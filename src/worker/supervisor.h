@@ -11,6 +11,8 @@ struct supervisor_params {
     const char *program;         // the koubo to start; NULL = this one
     int n_workers;               // 0 = auto: min(cores / 2, free memory / 1 GiB), at least 1;
                                  // -1: the server starts no supervisor
+    bool no_generators;          // w…: none, whatever n_workers says: other machines do the jobs
+    bool no_inspector;           // i1: none: who fills this queue knows what the files are
     struct worker_params worker; // limits handed to each as options
     int64_t hang_ms;             // without progress; 0 = 60000
     int64_t lease_ms;            // of jobs that are nobody's here; 0: as sweep_params
@@ -19,7 +21,8 @@ struct supervisor_params {
     int64_t keep_bytes;
 };
 
-// Starts the thread, the generators w1..wN and one inspector "i1". p is copied.
+// Starts the thread, the generators w1..wN and one inspector "i1", or what of them is wanted;
+// leases and retention are looked after in any case. p is copied.
 enum kb_code supervisor_start(struct supervisor **ret, const struct supervisor_params *p,
                               struct kb_error *err);
 // Tell workers to give their jobs back and end (at most 5 s, then SIGKILL), join, free.

@@ -271,6 +271,31 @@ static void test_a_broken_program_is_not_started_over_and_over(void **state)
     assert_says(log, "exit code 3");
 }
 
+// A node's files are known by its head; a head may leave the jobs to its nodes.
+static void test_without_inspector_or_generators(void **state)
+{
+    struct queue_test *t = *state;
+    struct supervisor_params p = {.data = t->folder,
+                                  .program = getenv("KOUBO_PROGRAM"),
+                                  .worker = {.parent_fd = -1},
+                                  .no_inspector = true};
+    const char *id = upload(t, "speech.wav", speech);
+    p.n_workers = 2;
+    assert_ok(t->err, supervisor_start(&supervisor, &p, &t->err));
+    worker_pid(t, "w1", 0);
+    worker_pid(t, "w2", 0);
+    assert_int_equal(ask(t, "SELECT count(*) FROM worker"), 2);
+    assert_int_equal(ask(t, "SELECT state = 'new' FROM asset WHERE id = '%s'", id), 1);
+    supervisor_stop(&supervisor);
+
+    p.no_inspector = false;
+    p.no_generators = true;
+    assert_ok(t->err, supervisor_start(&supervisor, &p, &t->err));
+    WAIT_FOR(t, "SELECT state = 'ready' FROM asset WHERE id = '%s'", id);
+    assert_int_equal(ask(t, "SELECT count(*) FROM worker"), 1);
+    assert_int_equal(ask(t, "SELECT count(*) FROM worker WHERE kind = 'inspect'"), 1);
+}
+
 static void test_auto_means_at_least_one(void **state)
 {
     int n = supervisor_auto_workers();
@@ -291,6 +316,7 @@ int main(void)
 #endif
         CASE(test_stopping_gives_jobs_back),
         CASE(test_a_broken_program_is_not_started_over_and_over),
+        CASE(test_without_inspector_or_generators),
         cmocka_unit_test(test_auto_means_at_least_one),
     };
     return cmocka_run_group_tests_name("worker/supervisor", tests, make_materials, folder_teardown);
