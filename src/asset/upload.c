@@ -40,6 +40,7 @@ struct asset_upload {
     bool named_anew;          // uploads/ was not synced since the part has its name
     bool elsewhere;           // files/ is on another disk, or another mount
     char *copy;               // on that one, below the data folder; NULL: none yet
+    char expected[65];        // what its hash is to be, "" = whatever it is
     EVP_MD_CTX *hash;         // of all bytes up to offset; NULL: read them again at the end
 };
 
@@ -324,6 +325,11 @@ enum kb_code asset_upload_truncate(struct asset_upload *u, int64_t offset, struc
     return KB_OK;
 }
 
+void asset_upload_expect(struct asset_upload *u, const char *sha256)
+{
+    snprintf(u->expected, sizeof(u->expected), "%s", sha256);
+}
+
 // --- filing
 
 static enum kb_code hash_again(struct asset_upload *u, struct kb_error *err)
@@ -455,28 +461,6 @@ static enum kb_code file_once(struct asset_upload *u, struct store *s, const cha
     return code == KB_OK ? store_end(s, file_locked(u, s, sha256, err), err) : code;
 }
 
-static enum kb_code file_content(struct asset_upload *u, struct store *s,
-                                 const struct asset_care *care, struct kb_error *err)
-{
-    char sha256[65];
-    if (u->offset == 0)
-        return kb_fail(err, KB_BAD_INPUT, _("the file is empty (0 bytes); choose another one"));
-    enum kb_code code = finish_hash(u, sha256, err);
-    if (code != KB_OK)
-        return code;
-    if (fsync(u->fd) != 0)
-        return cannot_store(err, errno);
-    code = file_once(u, s, sha256, err);
-    if (u->elsewhere) {
-        code = make_copy(u, sha256, care, err);
-        if (code == KB_OK)
-            code = file_once(u, s, sha256, err);
-    }
-    if (code == KB_OK || code == KB_NOT_FOUND)
-        beneath_unlink(u->folder, u->path);
-    return code;
-}
-
 enum kb_code asset_upload_record(struct asset_upload *u, struct store *s, struct kb_error *err)
 {
     int n = 0;
@@ -494,6 +478,42 @@ enum kb_code asset_upload_record(struct asset_upload *u, struct store *s, struct
         return kb_fail(err, KB_NOT_FOUND,
                        _("the file was deleted while it was being uploaded; upload it again"));
     }
+    return code;
+}
+
+// What came is not what was announced: nothing of it is worth keeping.
+static enum kb_code begin_anew(struct asset_upload *u, struct store *s, struct kb_error *err)
+{
+    enum kb_code code = asset_upload_truncate(u, 0, err);
+    if (code == KB_OK)
+        code = asset_upload_record(u, s, err);
+    return code != KB_OK ? code
+                         : kb_fail(err, KB_BAD_INPUT,
+                                   _("the file that arrived is not the one that was announced (its "
+                                     "SHA-256 differs); send it again"));
+}
+
+static enum kb_code file_content(struct asset_upload *u, struct store *s,
+                                 const struct asset_care *care, struct kb_error *err)
+{
+    char sha256[65];
+    if (u->offset == 0)
+        return kb_fail(err, KB_BAD_INPUT, _("the file is empty (0 bytes); choose another one"));
+    enum kb_code code = finish_hash(u, sha256, err);
+    if (code != KB_OK)
+        return code;
+    if (u->expected[0] && strcmp(u->expected, sha256) != 0)
+        return begin_anew(u, s, err);
+    if (fsync(u->fd) != 0)
+        return cannot_store(err, errno);
+    code = file_once(u, s, sha256, err);
+    if (u->elsewhere) {
+        code = make_copy(u, sha256, care, err);
+        if (code == KB_OK)
+            code = file_once(u, s, sha256, err);
+    }
+    if (code == KB_OK || code == KB_NOT_FOUND)
+        beneath_unlink(u->folder, u->path);
     return code;
 }
 

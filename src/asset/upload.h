@@ -18,6 +18,9 @@ enum kb_code asset_upload_write(struct asset_upload *u, const void *data, size_t
                                 struct kb_error *err);
 // Cut back to offset: a chunk whose checksum was wrong.
 enum kb_code asset_upload_truncate(struct asset_upload *u, int64_t offset, struct kb_error *err);
+// Its SHA-256 is known beforehand (64 hex digits, copied): a close of what is whole and something
+// else files nothing, cuts it back to 0 bytes and returns KB_BAD_INPUT.
+void asset_upload_expect(struct asset_upload *u, const char *sha256);
 // Sync, record, and when all declared bytes are there (or whole, for an unknown size) file the
 // content under its hash: the state becomes "new". *ret_complete may be NULL. Releases *u always.
 enum kb_code asset_upload_close(struct asset_upload **u, struct store *s, bool whole,

@@ -297,17 +297,49 @@ static void test_links(void **state)
     assert_int_equal(st.st_size, 10);
 }
 
+// What another machine sends has a hash that was announced.
+static void test_expected_content(void **state)
+{
+    struct queue_test *t = *state;
+    unsigned char bytes[4000];
+    char id[33], sha256[65];
+    struct asset_upload *u = NULL;
+    bool complete = true;
+    make_bytes(bytes, sizeof(bytes), 5);
+    sha256_hex(sha256, bytes, sizeof(bytes));
+    create(t, "result.mp4", -1, id);
+    assert_ok(t->err, asset_upload_open(&u, t->s, id, &t->err));
+    asset_upload_expect(u, sha256);
+    assert_ok(t->err, asset_upload_write(u, bytes, 3999, &t->err));
+    assert_fails(t->err, KB_BAD_INPUT, "not the one that was announced",
+                 asset_upload_close(&u, t->s, true, &complete, &t->err));
+    assert_false(complete);
+    assert_string_equal(find(t, id).state, "uploading");
+    assert_int_equal(count_files(t, "files"), 0);
+
+    // From the beginning, in two goes: the first part's hash is reckoned again.
+    assert_ok(t->err, asset_upload_open(&u, t->s, id, &t->err));
+    assert_int_equal(asset_upload_offset(u), 0);
+    assert_ok(t->err, asset_upload_write(u, bytes, 1000, &t->err));
+    assert_ok(t->err, asset_upload_close(&u, t->s, false, &complete, &t->err));
+    assert_ok(t->err, asset_upload_open(&u, t->s, id, &t->err));
+    asset_upload_expect(u, sha256);
+    assert_ok(t->err, asset_upload_write(u, bytes + 1000, 3000, &t->err));
+    assert_ok(t->err, asset_upload_close(&u, t->s, true, &complete, &t->err));
+    assert_true(complete);
+    assert_content(t, id, bytes, sizeof(bytes));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, queue_setup, queue_teardown)
 
 int main(void)
 {
     kb_language_set_process(KB_LANGUAGE_SOURCE);
     const struct CMUnitTest tests[] = {
-        TEST(test_cut_and_resumed), TEST(test_writer_killed),
-        TEST(test_power_cut),       TEST(test_crash_while_filing),
-        TEST(test_declared_size),   TEST(test_truncate),
-        TEST(test_one_at_a_time),   TEST(test_disk_full),
-        TEST(test_recorded_later),  TEST(test_links),
+        TEST(test_cut_and_resumed),    TEST(test_writer_killed), TEST(test_power_cut),
+        TEST(test_crash_while_filing), TEST(test_declared_size), TEST(test_truncate),
+        TEST(test_expected_content),   TEST(test_one_at_a_time), TEST(test_disk_full),
+        TEST(test_recorded_later),     TEST(test_links),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
