@@ -1,11 +1,11 @@
 // koubo serve: the page, the API, the queue and its workers, until Ctrl-C.
 #include "cli/options.h"
+#include "cli/secret.h"
 
 #include "base/log.h"
 #include "server/server.h"
 #include "store/store.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +17,7 @@ struct serve_options {
     struct common_options common;
     struct server_params server;
     struct text proxies;
-    const char *token_file;
-    char *token; // of the command line or the environment, which do not hold it any more
-    bool token_was_seen;
+    struct secret token;
 };
 
 enum {
@@ -140,16 +138,6 @@ static void parse_limits(int key, char *arg, struct argp_state *state, struct se
                    arg);
 }
 
-// Everybody on this machine can read the command line of a process, so it is written over. It was
-// there for a moment: that is said when the log is open.
-static void take_token(struct serve_options *o, char *arg)
-{
-    free(o->token);
-    o->token = kb_strdup(arg);
-    o->token_was_seen = true;
-    memset(arg, '*', strlen(arg));
-}
-
 static void allow_address(const struct argp_state *state, struct guard *guard, const char *arg)
 {
     struct kb_error err = {0};
@@ -171,10 +159,10 @@ static error_t serve_parse(int key, char *arg, struct argp_state *state)
         o->server.listen = arg;
         return 0;
     case OPT_TOKEN:
-        take_token(o, arg);
+        secret_take(&o->token, arg);
         return 0;
     case OPT_TOKEN_FILE:
-        o->token_file = arg;
+        o->token.file = arg;
         return 0;
     case OPT_ALLOW_ADDRESS:
         allow_address(state, &o->server.guard, arg);
@@ -223,49 +211,13 @@ static const struct argp serve_argp = {
     "koubo",
 };
 
-#define TOKEN_FILE_BYTES 1024
-
-// The first line of a file, a new string.
-static enum kb_code read_token(const char *path, char **ret, struct kb_error *err)
-{
-    char line[TOKEN_FILE_BYTES] = "";
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return kb_fail(err, errno == ENOENT ? KB_NOT_FOUND : KB_BAD_INPUT,
-                       _("cannot open the file of the token '%s': %s"), path, kb_strerror(errno));
-    size_t n = fread(line, 1, sizeof(line) - 1, f);
-    fclose(f);
-    size_t end = strcspn(line, "\r\n");
-    if (end == 0 || end == sizeof(line) - 1 || (end == n && memchr(line, '\0', n)))
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("the file of the token '%s' must begin with a line of at most %d bytes "
-                         "that is the token"),
-                       path, TOKEN_FILE_BYTES - 2);
-    line[end] = '\0';
-    *ret = kb_strdup(line);
-    return KB_OK;
-}
-
-// A server that other machines can reach needs a token. *made is the one made up here. Neither the
-// environment, which workers would inherit, nor the command line holds it any more.
+// A server that other machines can reach needs a token. *made is the one made up here.
 static enum kb_code choose_token(struct serve_options *o, char made[TOKEN_DIGITS + 1],
                                  struct kb_error *err)
 {
     struct server_params *p = &o->server;
-    enum kb_code code = KB_OK;
-    if (o->token_file) {
-        kb_freep(&o->token);
-        o->token_was_seen = false;
-        code = read_token(o->token_file, &o->token, err);
-    } else if (!o->token) {
-        o->token = kb_strdup(getenv("KOUBO_TOKEN"));
-    }
-    char *shown = getenv("KOUBO_TOKEN");
-    if (shown) // /proc/PID/environ is this very memory
-        memset(shown, '*', strlen(shown));
-    unsetenv("KOUBO_TOKEN");
-    if (o->token && *o->token)
-        p->token = o->token;
+    enum kb_code code = secret_settle(&o->token, "KOUBO_TOKEN", err);
+    p->token = o->token.value;
     if (code != KB_OK || p->token || !p->listen || server_is_loopback(p->listen))
         return code;
     kb_random_hex(made, TOKEN_DIGITS);
@@ -301,11 +253,11 @@ int cmd_serve(int argc, char **argv)
     enum kb_code code = choose_token(&o, made, &err);
     if (code == KB_OK)
         code = server_start(&server, &o.server, &err);
-    kb_freep(&o.token); // the server has its own
+    secret_free(&o.token); // the server has its own
     text_free(&o.proxies);
     if (code != KB_OK)
         return cli_report(code, &err);
-    if (o.token_was_seen)
+    if (o.token.was_seen)
         log_warn("%s", _("the token was given in the command line, where other users of this "
                          "machine may have seen it: --token-file or KOUBO_TOKEN keep it to "
                          "yourself"));

@@ -148,7 +148,7 @@ static void a_file_that_is_no_token(void **state)
     RUN(&r, "serve", "--lang", "en", "--data", in_folder("other"), "--token-file",
         in_folder("none"));
     assert_true(r.status != 0);
-    assert_says(r.err, "cannot open the file of the token");
+    assert_says(r.err, "the file of the token or address");
     RUN(&r, "serve", "--lang", "en", "--data", in_folder("other"), "--allow-address", "nas.local");
     assert_true(r.status != 0);
     assert_says(r.err, "192.168.1.0/24");
