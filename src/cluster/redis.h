@@ -1,7 +1,7 @@
-// A connection to Redis: hiredis speaks the protocol, over TLS (OpenSSL) for rediss://. It connects
-// when it is first asked, and again after it was lost; what was asked when it was lost is answered
-// KB_UNAVAILABLE, and may have been done. Between attempts it waits (0.1 s, growing to 5 s), and
-// answers KB_UNAVAILABLE at once meanwhile.
+// A connection to Redis: hiredis speaks the protocol, libcurl connects, by TLS for rediss://. It
+// connects when it is first asked, and again after it was lost; what was asked when it was lost is
+// answered KB_UNAVAILABLE, and may have been done. Between attempts it waits (0.1 s, growing to 5
+// s), and answers KB_UNAVAILABLE at once meanwhile.
 //
 // One thread at a time.
 #ifndef CLUSTER_REDIS_H
@@ -34,8 +34,10 @@ bool redis_is_connected(const struct redis *r);
 
 // One command, as redisCommand() of hiredis takes it (%s, %b, no other formats of numbers than %d
 // and %lld), and its answer, freeReplyObject(*ret); ret may be NULL. An answer that is an error of
-// Redis is KB_INTERNAL with its text, or KB_BAD_INPUT if the user, the password or a right is
-// missing. wait_ms: beyond the usual timeout, for commands that block.
+// Redis is KB_INTERNAL with its text, KB_BAD_INPUT if the user, the password or a right is
+// missing, or KB_UNAVAILABLE where it is only for now (loading its file, out of memory, a replica
+// after a failover). Strings of more than 512 KB are nil in an answer, and so is what goes beyond
+// 32 MB or 65536 pieces. wait_ms: beyond the usual timeout, for commands that block.
 enum kb_code redis_ask(struct redis *r, redisReply **ret, int wait_ms, struct kb_error *err,
                        const char *format, ...);
 // Several at once: each is written down, then all are sent and their answers thrown away but for
