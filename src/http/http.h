@@ -21,6 +21,9 @@ struct http_app {
     // nothing to borrow.
     enum kb_code (*lend)(void *ctx, void **ret, struct kb_error *err);
     void (*take_back)(void *ctx, void *loan);
+    // Does who sends this request to a route with ROUTE_SIGNED show that he may? Asked once the
+    // headers are there, with the loan. False: answered. NULL: nobody may.
+    bool (*admits)(struct request *r);
 };
 
 enum route_flags {
@@ -28,6 +31,8 @@ enum route_flags {
     ROUTE_SINK = 2,    // the body goes to a body_sink instead of memory
     ROUTE_VITAL = 8,   // answered also when the server has as many connections as it takes
     ROUTE_FOREIGN = 4, // API for programs of other kinds (/easy): no Origin check beyond the usual
+    ROUTE_SIGNED = 16, // instead of the token, which counts for nothing here, what http_app.admits
+                       // asks for. Who is admitted is as known as one who has shown the token
 };
 
 // Where the body of an upload goes, piece by piece. open is called once the headers are there, and
@@ -59,7 +64,9 @@ void *request_app(const struct request *r); // http_params.app.ctx
 // is answered 503 when it cannot; only routes with ROUTE_OPEN are called without, and have to
 // check.
 void *request_loan(struct request *r);
-const char *request_path(const struct request *r);            // decoded, no query
+const char *request_path(const struct request *r);   // decoded, no query
+const char *request_target(const struct request *r); // path and query as they were sent
+const char *request_method(const struct request *r);
 const char *request_part(const struct request *r, int i);     // text that stood for the i-th brace
 bool request_part_id(struct request *r, int i, int64_t *ret); // else answered 404 already
 const char *request_query(const struct request *r, const char *name); // NULL if absent

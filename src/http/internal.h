@@ -104,12 +104,13 @@ struct request {
     char client[INET6_ADDRSTRLEN]; // behind a trusted proxy the address that it names
     char key[INET6_ADDRSTRLEN];    // of request_client()
     bool old;                      // HTTP/1.0
-    bool known;                    // it carries the token, or none is needed
+    bool known;                    // it carries the token, or none is needed; or is admitted
     const char *method, *lang;
     const struct route *route;
 
     char *uri;             // as sent, then cut and decoded in place
     const char *authority; // host and port of an address in absolute form, else NULL
+    char *target;          // path and query as sent
     char *path;            // decoded
     int n_segments, n_parts, n_query;
     char *segments[MAX_SEGMENTS];

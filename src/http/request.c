@@ -63,6 +63,7 @@ void request_end(void *http, struct MHD_Connection *connection, void **request,
     text_free(&r->body);
     json_decref(r->json);
     free(r->path);
+    free(r->target);
     free(r->uri);
     free(r);
 }
@@ -246,13 +247,24 @@ static void find_client(struct request *r)
     client_key(r->key, request_client(r));
 }
 
+// By the token, or as the route has it.
+static bool check_sender(struct request *r)
+{
+    const struct http_app *app = &r->http->app;
+    if (!(r->route->flags & ROUTE_SIGNED))
+        return auth_check_token(r);
+    r->known = need_loan(r) && app->admits && app->admits(r);
+    if (!r->known)
+        must_have_answered(r);
+    return r->known;
+}
+
 // All that the headers alone decide.
 static void handle_headers(struct request *r)
 {
     find_client(r);
     bool passes = check_size(r) && check_framing(r) && check_uri(r) && auth_check_host(r) &&
-                  request_find_route(r) && check_peer(r) && auth_check_origin(r) &&
-                  auth_check_token(r);
+                  request_find_route(r) && check_peer(r) && auth_check_origin(r) && check_sender(r);
     if (r->peer)
         peer_shows(r->http, r->peer, r->known);
     if (!passes)
@@ -405,6 +417,16 @@ void *request_loan(struct request *r)
 const char *request_path(const struct request *r)
 {
     return r->path;
+}
+
+const char *request_target(const struct request *r)
+{
+    return r->target;
+}
+
+const char *request_method(const struct request *r)
+{
+    return r->method;
 }
 
 const char *request_part(const struct request *r, int i)

@@ -63,6 +63,7 @@ bool request_parse_uri(struct request *r)
 {
     char *rest = r->uri;
     size_t scheme = uri_http(rest);
+    r->target = kb_strdup(rest + scheme + (scheme ? strcspn(rest + scheme, "/?") : 0));
     char *query = strchr(rest, '?');
     if (query)
         *query++ = '\0';

@@ -34,11 +34,28 @@ static void get_client(struct request *r)
     reply_text(r, 200, "text/plain", request_client(r));
 }
 
+static void get_target(struct request *r)
+{
+    reply_text(r, 200, "text/plain", request_target(r));
+}
+
+// Whoever says the path as it was sent.
+static bool admits(struct request *r)
+{
+    const char *said = request_header(r, "Authorization");
+    if (said && strcmp(said, request_target(r)) == 0)
+        return true;
+    reply_problem(r, 401, "signature", "that is not right");
+    return false;
+}
+
 static const struct route routes[] = {
     {"GET", "/client", get_client, 0, NULL},
     {"GET", "/hello", get_hello, 0, NULL},
     {"GET", "/open", get_hello, ROUTE_OPEN, NULL},
     {"POST", "/echo", change, 0, NULL},
+    {"GET", "/signed/{id}", get_target, ROUTE_SIGNED, NULL},
+    {"POST", "/signed/{id}", change, ROUTE_SIGNED, NULL},
     {"DELETE", "/things/{id}", change, 0, NULL},
     {"POST", "/session", post_session, ROUTE_OPEN, NULL},
     {"GET", "/session", get_session, ROUTE_OPEN, NULL},
@@ -165,6 +182,42 @@ static void test_token(void **state)
 
 // What two programs could read in two ways is refused, and nothing behind it is taken for a
 // request.
+// Programs that have no token and show otherwise who they are; the token does not let in there.
+static void test_signed(void **state)
+{
+    http_stop(&http);
+    start_with((struct http_params){.token = "s3cret, very", .app.admits = admits}, tables);
+    static const struct {
+        const char *path, *headers;
+        int status;
+    } cases[] = {
+        {"/signed/a%20b?x=1&x=%41", "Authorization: /signed/a%20b?x=1&x=%41\r\n", 200},
+        {"/signed/1", "Authorization: /signed/1\r\n", 200},
+        {"http://localhost/signed/1?a", "Authorization: /signed/1?a\r\n", 200},
+        {"/signed/1", "Authorization: /signed/2\r\n", 401},
+        {"/signed/1", "Authorization: Bearer s3cret, very\r\n", 401},
+        {"/signed/1", "", 401},
+        {"/hello", "Authorization: /hello\r\n", 401},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(answer_clear) struct answer a = {0};
+        client_ask(port, &a, "GET", cases[i].path, cases[i].headers, NULL);
+        if (a.status != cases[i].status)
+            fail_msg("%s with %s: %d", cases[i].path, cases[i].headers, a.status);
+        if (a.status == 200)
+            assert_memory_equal(a.body, cases[i].headers + strlen("Authorization: "), a.size);
+    }
+    // Who is admitted is no stranger, whose bodies are short.
+    char body[20001];
+    memset(body, 'x', sizeof(body) - 1);
+    body[sizeof(body) - 1] = '\0';
+    CLEANUP(answer_clear) struct answer a = {0};
+    client_ask(port, &a, "POST", "/signed/1", "Authorization: /signed/1\r\n", body);
+    assert_answer(&a, 200);
+    client_ask(port, &a, "POST", "/signed/1", "Authorization: /signed/2\r\n", body);
+    assert_answer(&a, 401);
+}
+
 static void test_smuggling(void **state)
 {
     static const char *const cases[] = {
@@ -341,6 +394,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_guards, start, stop),
         cmocka_unit_test_setup_teardown(test_token, start, stop),
+        cmocka_unit_test_setup_teardown(test_signed, start, stop),
         cmocka_unit_test_setup_teardown(test_smuggling, start, stop),
         cmocka_unit_test_setup_teardown(test_tricks, start, stop),
         cmocka_unit_test_setup_teardown(test_client_of_proxy, start, stop),
