@@ -86,6 +86,19 @@ struct asset_upload *transfers_take_over(struct transfers *all, const char *id)
     return u;
 }
 
+enum kb_code transfers_hold(struct transfers *all, struct store *s, const char *id,
+                            struct asset_upload **ret, struct kb_error *err)
+{
+    struct asset_upload *taken = NULL;
+    enum kb_code code = asset_upload_open(ret, s, id, err);
+    if (code == KB_UNAVAILABLE)
+        taken = transfers_take_over(all, id);
+    if (!taken)
+        return code;
+    *ret = taken;
+    return KB_OK;
+}
+
 int64_t transfers_sent(struct transfers *all, const char *id)
 {
     int64_t offset = -1;

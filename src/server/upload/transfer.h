@@ -43,6 +43,10 @@ void transfer_leave(struct transfer *t); // from now on nobody else reaches it
 // The upload of whoever sends to it now, as it is between two pieces, the caller's from here on;
 // NULL: nobody does. The bytes of a chunk that cannot be checked any more are not kept.
 struct asset_upload *transfers_take_over(struct transfers *all, const char *id);
+// Get hold of an unfinished upload, also if another request sends to it. KB_UNAVAILABLE: the other
+// one is just ending.
+enum kb_code transfers_hold(struct transfers *all, struct store *s, const char *id,
+                            struct asset_upload **ret, struct kb_error *err);
 // Where whoever sends to it now has come, or would go on after a break: what a checksum is to cover
 // counts when all of it is there. -1: nobody sends.
 int64_t transfers_sent(struct transfers *all, const char *id);

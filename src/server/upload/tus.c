@@ -137,19 +137,12 @@ static bool find_upload(struct request *r, struct asset *ret)
     return true;
 }
 
-// Get hold of an unfinished upload, also if another request sends to it. False: answered, 423 while
-// the other one is just ending.
+// False: answered, 423 while another request that sends to it is just ending.
 static bool hold_upload(struct request *r, const char *id, struct asset_upload **ret)
 {
     struct kb_error err = {0};
-    struct asset_upload *taken = NULL;
-    enum kb_code code = asset_upload_open(ret, request_store(r), id, &err);
-    if (code == KB_UNAVAILABLE)
-        taken = transfers_take_over(request_server(r)->transfers, id);
-    if (taken) {
-        *ret = taken;
-        return true;
-    }
+    enum kb_code code =
+        transfers_hold(request_server(r)->transfers, request_store(r), id, ret, &err);
     if (code == KB_UNAVAILABLE)
         reply_problem(r, 423, "locked", err.text);
     else if (code != KB_OK)
