@@ -64,7 +64,8 @@ static bool pass(struct redis *r, const char **out, size_t *n_out, bool *ret_mov
     if (!redis_link_receive(r->link, r->chunk, sizeof(r->chunk), &n))
         return false;
     *ret_moved = *ret_moved || n > 0;
-    return redis_answer_feed(r->answer, r->chunk, n);
+    redis_answer_feed(r->answer, r->chunk, n); // if it is none, the next look at it says so
+    return true;
 }
 
 // The next answer, while what is left of out goes. A failure has closed the connection.
