@@ -25,7 +25,8 @@ struct depot_params {
     const struct cancel *cancel; // may be NULL
     // How far a transfer is; may be NULL. From the depot's thread.
     void (*progress)(void *ctx, int64_t done, int64_t total);
-    int stall_s; // a transfer that moves nothing for so long is broken off; 0 = 30
+    int stall_s;  // a transfer that moves nothing for so long is broken off; 0 = 30
+    int pause_ms; // before the second try, and four times that before the third; 0 = 500
 };
 // KB_BAD_INPUT: the address or the credentials make no sense. Nothing is asked yet.
 enum kb_code depot_open(struct depot **ret, const struct depot_params *p, struct kb_error *err);
