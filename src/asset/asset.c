@@ -48,9 +48,10 @@ enum kb_code asset_insert(struct store *s, const struct asset_params *p, const c
     enum kb_code code =
         store_exec(s, NULL, err,
                    "INSERT INTO asset(id, state, name, size, source, voice, client, lang,"
-                   " expires_ms, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULLIF(?, 0), ?)",
-                   "tttittttii", id, state, *name ? name : _("unnamed"), p->size_bytes, source,
-                   voice, p->client, lang, p->expires_ms, kb_wall_ms());
+                   " expires_ms, created_ms, job)"
+                   " VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULLIF(?, 0), ?, NULLIF(?, 0))",
+                   "tttittttiii", id, state, *name ? name : _("unnamed"), p->size_bytes, source,
+                   voice, p->client, lang, p->expires_ms, kb_wall_ms(), p->job);
     if (code == KB_OK)
         memcpy(ret_id, id, sizeof(id));
     return code;
@@ -177,7 +178,7 @@ int asset_count_uploads(struct store *s, const char *client)
     int64_t n = 0;
     store_query_int(s, &n, NULL,
                     "SELECT count(*) FROM asset WHERE state IN ('uploading', 'fetching', 'making')"
-                    " AND (?1 IS NULL OR client = ?1)",
+                    " AND (?1 IS NULL OR client = ?1) AND job IS NULL",
                     "t", client);
     return (int)n;
 }
@@ -201,7 +202,7 @@ enum kb_code asset_json(struct store *s, const char *id, struct text *ret, struc
 }
 
 #define LIST_WHERE                                                                                 \
-    " FROM asset WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR state = ?2)"                   \
+    " FROM asset WHERE job IS NULL AND (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR state = ?2)"   \
     " AND (?3 IS NULL OR name LIKE ?3 ESCAPE '\\')"
 
 enum kb_code asset_list_json(struct store *s, const struct asset_filter *f, struct text *ret,

@@ -26,6 +26,7 @@ struct asset_params {
     const char *lang;   // "zh" or "en": that of who sent it, kept for them (tus)
     int64_t expires_ms; // an unfinished upload is removed after this time
     const struct asset_care *care; // of asset_add_file(); may be NULL
+    int64_t job; // whose result a machine sends (queue/remote.h); 0 = it is a user's
 };
 
 struct asset {
@@ -57,12 +58,13 @@ enum kb_code asset_add_file(struct store *s, const struct asset_params *p, const
 enum kb_code asset_find(struct store *s, const char *id, struct asset *ret, struct kb_error *err);
 // The address of a fetched one, the text of a made one (may be 20 KB), else "". A new string.
 enum kb_code asset_source(struct store *s, const char *id, char **ret, struct kb_error *err);
-// n files of this client (NULL: of all) that have not ended coming: sent, fetched or spoken.
+// n users' files of this client (NULL: of all) that have not ended coming: sent, fetched or spoken.
 int asset_count_uploads(struct store *s, const char *client);
 // Letters of all texts that wait to be spoken.
 int64_t asset_spoken_letters(struct store *s);
 
-// One asset / a page of them, newest first, as JSON (docs/openapi.yaml: Asset, AssetList).
+// One asset / a page of them, newest first, as JSON (docs/openapi.yaml: Asset, AssetList). Users'
+// only: KB_NOT_FOUND for what becomes a result.
 enum kb_code asset_json(struct store *s, const char *id, struct text *ret, struct kb_error *err);
 struct asset_filter {
     const char *kind, *state, *search; // NULL = any; search in the name

@@ -413,7 +413,8 @@ static enum kb_code place(struct asset_upload *u, struct store *s, const char *s
     return file_settle(s, "files", sha256) ? KB_OK : cannot_store(err, errno);
 }
 
-// What an inspector found out about the same content need not be found out again.
+// What an inspector found out about the same content need not be found out again. It looks less
+// closely at what becomes a result.
 static enum kb_code copy_facts(struct store *s, const char *id, const char *sha256,
                                struct kb_error *err)
 {
@@ -422,8 +423,9 @@ static enum kb_code copy_facts(struct store *s, const char *id, const char *sha2
         "UPDATE asset SET (state, kind, duration_ms, width, height, fps, codec, faces, face_boxes,"
         " face_boxes_at, warnings, peaks, thumbnail) = (SELECT state, kind, duration_ms, width,"
         " height, fps, codec, faces, face_boxes, face_boxes_at, warnings, peaks, thumbnail"
-        " FROM asset WHERE sha256 = ?2 AND state = 'ready' LIMIT 1)"
-        " WHERE id = ?1 AND EXISTS (SELECT 1 FROM asset WHERE sha256 = ?2 AND state = 'ready')",
+        " FROM asset WHERE sha256 = ?2 AND state = 'ready' AND job IS NULL LIMIT 1)"
+        " WHERE id = ?1 AND EXISTS (SELECT 1 FROM asset WHERE sha256 = ?2 AND state = 'ready'"
+        "  AND job IS NULL)",
         "tt", id, sha256);
 }
 

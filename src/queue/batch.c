@@ -39,8 +39,8 @@ static enum kb_code check_asset(struct store *s, const char *id, bool bad_is_fin
                                 struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    enum kb_code code =
-        store_query(s, &q, err, "SELECT name, state, error FROM asset WHERE id = ?", "t", id);
+    enum kb_code code = store_query(
+        s, &q, err, "SELECT name, state, error FROM asset WHERE id = ? AND job IS NULL", "t", id);
     if (code == KB_EOF)
         return kb_fail(err, KB_NOT_FOUND,
                        _("there is no file '%.*s' here (any more); upload it again"),
@@ -132,11 +132,12 @@ static enum kb_code add_job(struct store *s, const struct batch_params *p, int64
     int64_t now = kb_wall_ms();
     return store_exec(s, NULL, err,
                       "INSERT INTO job(batch, video, name, result_name, position, state_since_ms,"
-                      " created_ms, state, waiting, error_code, error, ended_ms)"
+                      " created_ms, state, waiting, error_code, error, ended_ms, note)"
                       " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, iif(?7 IS NULL, 'queued', 'skipped'),"
                       " iif(?7 IS NULL, 'worker', NULL), iif(?7 IS NULL, NULL, 'bad_input'), ?7,"
-                      " iif(?7 IS NULL, NULL, ?6))",
-                      "itttdit", batch, p->videos[i], video, result, (double)(i + 1), now, useless);
+                      " iif(?7 IS NULL, NULL, ?6), ?8)",
+                      "itttditt", batch, p->videos[i], video, result, (double)(i + 1), now, useless,
+                      p->note);
 }
 
 static enum kb_code add_jobs(struct store *s, const struct batch_params *p, int64_t batch,

@@ -31,6 +31,7 @@ struct batch_params {
     const char *notify;  // JSON as the setting "notify", for this batch alone; NULL
     int priority;        // 0..9, 5 is usual
     const char *client, *lang;
+    const char *note; // job_claim.note of its jobs, JSON; NULL = made of what the rows say
 };
 // All or nothing. KB_NOT_FOUND names an unknown asset; one still uploading, or a speech that is
 // "bad", is KB_BAD_INPUT with its name. Videos that are known to be useless ("bad", or a sound)

@@ -56,10 +56,7 @@ static enum kb_code estimate(struct store *s, const struct batch_params *p,
         n += one > 0;
     }
     if (code == KB_OK)
-        code = store_query_int(s, &n_workers, err,
-                               "SELECT count(*) FROM worker WHERE kind = 'generate'"
-                               " AND state <> 'stopped'",
-                               "");
+        code = store_query_int(s, &n_workers, err, "SELECT n FROM place", "");
     if (code == KB_OK)
         code = store_query(s, &q, err, "SELECT seconds, bytes FROM pace", "");
     if (code != KB_OK || speech_s <= 0 || !known || sqlite3_column_type(q, 0) == SQLITE_NULL)

@@ -37,6 +37,35 @@ enum kb_code job_room(struct store *s, int64_t min_free_bytes, int64_t *ret, str
 
 bool job_state_parse(const char *name, enum job_state *ret);
 
+// Claim the next job as job_claim() does, of the process c->pid. On failure job_drop_part() and
+// job_claim_free() are to follow the rollback.
+enum kb_code job_take(struct store *s, const char *worker, int64_t min_free_bytes,
+                      struct job_claim *c, struct kb_error *err);
+// Where the attempt of c (job, batch) writes: a name that nobody has.
+enum kb_code job_choose_output(struct store *s, struct job_claim *c, struct kb_error *err);
+// What the attempt only began. While its row still says that it writes there: afterwards the name
+// may be another's.
+void job_drop_part(struct store *s, const struct job_claim *c);
+// Contents, names, options and note of c->job.
+enum kb_code job_read_claim(struct store *s, struct job_claim *c, struct kb_error *err);
+
+// Whoever made the running job is gone, or late: queued again, or at its end. hung: it stood still,
+// else it crashed. reason as in sweep.h.
+enum kb_code job_lose(struct store *s, int64_t job, const char *reason, bool late, bool hung,
+                      struct kb_error *err);
+// The running job is queued again, uncounted.
+enum kb_code job_take_back(struct store *s, int64_t job, struct kb_error *err);
+
+// Results of other machines that nobody waits for any more go, row and bytes: their attempt is
+// over. Not in a transaction. What cannot be removed now goes with the next call.
+enum kb_code remote_sweep(struct store *s, struct kb_error *err);
+// All that this machine has (NULL: all of all machines) is queued again, uncounted.
+enum kb_code remote_take_back(struct store *s, const char *node, struct kb_error *err);
+// Of an attempt: numbers and output of a claim, job_claim_free(). KB_NOT_FOUND: it is over.
+struct remote;
+enum kb_code remote_output(struct store *s, const struct remote *r, struct job_claim *ret,
+                           struct kb_error *err);
+
 // How the API calls a code: "bad_input".
 const char *job_error_code(enum kb_code code);
 

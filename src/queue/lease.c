@@ -121,9 +121,10 @@ static enum kb_code find_shelf(struct store *s, const struct job_claim *c, char 
     return code;
 }
 
-// Where this attempt writes.
-static enum kb_code choose_output(struct store *s, struct job_claim *c, struct kb_error *err)
+enum kb_code job_choose_output(struct store *s, struct job_claim *c, struct kb_error *err)
 {
+    free(TAKE(c->output_name));
+    free(TAKE(c->output));
     CLEANUP(kb_freep) char *shelf = NULL;
     CLEANUP(kb_freep) char *base = NULL;
     enum kb_code code = find_shelf(s, c, &shelf, &base, err);
@@ -136,9 +137,7 @@ static enum kb_code choose_output(struct store *s, struct job_claim *c, struct k
     return store_exec(s, NULL, err, "UPDATE job SET output = ? WHERE id = ?", "ti", stem, c->job);
 }
 
-// What the attempt only began. While its row still says that it writes there: afterwards the name
-// may be another's.
-static void drop_part(struct store *s, const struct job_claim *c)
+void job_drop_part(struct store *s, const struct job_claim *c)
 {
     if (!c->output)
         return;
@@ -155,17 +154,17 @@ static char *take_content(struct store *s, sqlite3_stmt *q, int i, char ret_sha2
     return *ret_sha256 ? store_path(s, "files", ret_sha256) : NULL;
 }
 
-static enum kb_code read_claim(struct store *s, struct job_claim *c, struct kb_error *err)
+enum kb_code job_read_claim(struct store *s, struct job_claim *c, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    enum kb_code code =
-        store_query(s, &q, err,
-                    "SELECT a.sha256, v.sha256, b.audio_name, j.name, b.options," JOB_NOTE
-                    ", m.sha256, m.name, y.sha256, y.name, coalesce(j.face_x, -1), j.face_y,"
-                    " coalesce(j.face_s, -1)"
-                    " FROM" JOB_AND_FILES "LEFT JOIN asset m ON m.id =" BATCH_MOUTH_FROM
-                    "LEFT JOIN asset y ON y.id =" BATCH_STYLE_FROM "WHERE j.id = ?",
-                    "i", c->job);
+    enum kb_code code = store_query(
+        s, &q, err,
+        "SELECT a.sha256, v.sha256, b.audio_name, j.name, b.options, coalesce(j.note," JOB_NOTE
+        "), m.sha256, m.name, y.sha256, y.name, coalesce(j.face_x, -1), j.face_y,"
+        " coalesce(j.face_s, -1)"
+        " FROM" JOB_AND_FILES "LEFT JOIN asset m ON m.id =" BATCH_MOUTH_FROM
+        "LEFT JOIN asset y ON y.id =" BATCH_STYLE_FROM "WHERE j.id = ?",
+        "i", c->job);
     if (code != KB_OK)
         return code == KB_EOF ? kb_fail(err, KB_INTERNAL, "job %" PRId64 " vanished", c->job)
                               : code;
@@ -187,8 +186,8 @@ static enum kb_code read_claim(struct store *s, struct job_claim *c, struct kb_e
     return KB_OK;
 }
 
-static enum kb_code claim(struct store *s, const char *worker, int64_t min_free_bytes,
-                          struct job_claim *c, struct kb_error *err)
+enum kb_code job_take(struct store *s, const char *worker, int64_t min_free_bytes,
+                      struct job_claim *c, struct kb_error *err)
 {
     int64_t room = 0;
     enum kb_code code = job_room(s, min_free_bytes, &room, err);
@@ -199,8 +198,8 @@ static enum kb_code claim(struct store *s, const char *worker, int64_t min_free_
                           "UPDATE batch SET turn = (SELECT max(turn) + 1 FROM batch) WHERE id = ?",
                           "i", c->batch);
     if (code == KB_OK)
-        code = choose_output(s, c, err);
-    return code == KB_OK ? read_claim(s, c, err) : code;
+        code = job_choose_output(s, c, err);
+    return code == KB_OK ? job_read_claim(s, c, err) : code;
 }
 
 enum kb_code job_claim(struct store *s, const char *worker, int64_t min_free_bytes,
@@ -214,11 +213,11 @@ enum kb_code job_claim(struct store *s, const char *worker, int64_t min_free_byt
         return code == KB_OK ? KB_EOF : code;
     code = store_begin(s, err);
     if (code == KB_OK)
-        code = store_end(s, claim(s, worker, min_free_bytes, &c, err), err);
+        code = store_end(s, job_take(s, worker, min_free_bytes, &c, err), err);
     if (code == KB_OK) {
         *ret = c;
     } else {
-        drop_part(s, &c);
+        job_drop_part(s, &c);
         job_claim_free(&c);
     }
     return code;
@@ -433,7 +432,7 @@ enum kb_code job_failed(struct store *s, const struct job_claim *c, const struct
         return code;
     code = failed(s, c, why, err);
     if (code == KB_OK)
-        drop_part(s, c);
+        job_drop_part(s, c);
     return store_end(s, code, err);
 }
 
@@ -459,7 +458,7 @@ enum kb_code job_give_back(struct store *s, const struct job_claim *c, struct kb
         return code;
     code = give_back(s, c, err);
     if (code == KB_OK)
-        drop_part(s, c);
+        job_drop_part(s, c);
     return store_end(s, code, err);
 }
 

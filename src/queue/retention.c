@@ -302,7 +302,7 @@ static enum kb_code list_results(struct run *r, struct kb_error *err)
 }
 
 // Contents are as old as their last use: the newest asset or batch that has them. Those that an
-// unfinished job needs are not listed, nor those that are being looked at.
+// unfinished job needs are not listed, nor those that are being looked at or become a result.
 static enum kb_code list_contents(struct run *r, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
@@ -317,7 +317,7 @@ static enum kb_code list_contents(struct run *r, struct kb_error *err)
         "   SELECT" BATCH_STYLE_FROM ", b.created_ms FROM batch b)"
         "  GROUP BY id) m ON m.id = a.id WHERE sha256 IS NOT NULL"
         " GROUP BY sha256 HAVING NOT max("
-        "  coalesce(a.lease_ms, 0) > ? OR"
+        "  a.job IS NOT NULL OR coalesce(a.lease_ms, 0) > ? OR"
         "  EXISTS (SELECT 1 FROM job j WHERE j.video = a.id AND j.state NOT IN " JOB_STATES_ENDED
         "  ) OR"
         "  EXISTS (SELECT 1 FROM batch b JOIN job j ON j.batch = b.id WHERE b.audio = a.id"

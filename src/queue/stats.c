@@ -61,7 +61,7 @@ static enum kb_code add_up(struct store *s, struct stats *ret, struct kb_error *
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code = store_query(
         s, &q, err,
-        "SELECT (SELECT count(*) FROM asset), (SELECT coalesce(sum(size), 0) FROM"
+        "SELECT (SELECT count(*) FROM asset WHERE job IS NULL), (SELECT coalesce(sum(size), 0) FROM"
         "  (SELECT max(size) AS size FROM asset WHERE sha256 IS NOT NULL GROUP BY sha256)),"
         " (SELECT coalesce(sum(received), 0) FROM asset WHERE state IN ('uploading', 'fetching')),"
         " done, failed, seconds FROM tally",

@@ -100,9 +100,8 @@ static void remove_output(struct store *s, const struct lost_job *j, bool gone)
         beneath_unlink(s->folder, half); // its folder is not empty
 }
 
-// Its worker is gone, or late: queued again, or at its end. hung: it stood still, else it crashed.
-static enum kb_code lose(struct store *s, int64_t job, const char *reason, bool late, bool hung,
-                         struct kb_error *err)
+enum kb_code job_lose(struct store *s, int64_t job, const char *reason, bool late, bool hung,
+                      struct kb_error *err)
 {
     struct lost_job j = {0};
     enum kb_code code = read_lost(s, job, &j, err);
@@ -139,7 +138,7 @@ static enum kb_code lose_all(struct store *s, const struct lost_list *list, cons
         const char *why = reason                ? reason
                           : list->items[i].late ? N_("the worker gave no sign of life")
                                                 : N_("the worker is gone");
-        code = lose(s, job, why, list->items[i].late, list->items[i].late || hung, err);
+        code = job_lose(s, job, why, list->items[i].late, list->items[i].late || hung, err);
     }
     return code;
 }
@@ -149,9 +148,11 @@ static enum kb_code lose_worker(struct store *s, const char *worker, const char 
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     struct lost_list list = {0};
-    enum kb_code code = store_query(
-        s, &q, err, "SELECT id FROM job WHERE worker = ? AND state IN " JOB_STATES_RUNNING, "t",
-        worker);
+    enum kb_code code =
+        store_query(s, &q, err,
+                    "SELECT id FROM job WHERE worker = ? AND state IN " JOB_STATES_RUNNING
+                    " AND id NOT IN (SELECT job FROM remote)",
+                    "t", worker);
     for (; code == KB_OK && list.n < (int)ARRAY_LEN(list.items); code = store_step(s, q, err))
         list.items[list.n++].job = sqlite3_column_int64(q, 0);
     store_reset(&q);
@@ -165,7 +166,7 @@ enum kb_code sweep_worker_lost(struct store *s, const char *worker, const char *
     return code == KB_OK ? store_end(s, lose_worker(s, worker, reason, hung, err), err) : code;
 }
 
-static enum kb_code give_back(struct store *s, int64_t job, struct kb_error *err)
+enum kb_code job_take_back(struct store *s, int64_t job, struct kb_error *err)
 {
     struct lost_job j = {0};
     enum kb_code code = read_lost(s, job, &j, err);
@@ -185,11 +186,13 @@ static enum kb_code give_all_back(struct store *s, struct kb_error *err)
 {
     for (;;) {
         int64_t job = 0;
-        enum kb_code code = store_query_int(
-            s, &job, err, "SELECT id FROM job WHERE state IN " JOB_STATES_RUNNING " LIMIT 1", "");
+        enum kb_code code = store_query_int(s, &job, err,
+                                            "SELECT id FROM job WHERE state IN " JOB_STATES_RUNNING
+                                            " AND id NOT IN (SELECT job FROM remote) LIMIT 1",
+                                            "");
         if (code != KB_OK || job == 0)
             return code;
-        code = give_back(s, job, err);
+        code = job_take_back(s, job, err);
         if (code != KB_OK)
             return code;
     }
@@ -217,10 +220,11 @@ static enum kb_code find_lost(struct store *s, const struct sweep_params *p, str
     int64_t lease_ms = p->lease_ms > 0 ? p->lease_ms : LEASE_MS;
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     int64_t now = kb_wall_ms();
-    enum kb_code code = store_query(s, &q, err,
-                                    "SELECT id, worker_pid, heartbeat_ms FROM job WHERE state IN"
-                                    " " JOB_STATES_RUNNING,
-                                    "");
+    enum kb_code code =
+        store_query(s, &q, err,
+                    "SELECT id, worker_pid, heartbeat_ms FROM job WHERE state IN"
+                    " " JOB_STATES_RUNNING " AND id NOT IN (SELECT job FROM remote)",
+                    "");
     for (; code == KB_OK && ret->n < (int)ARRAY_LEN(ret->items); code = store_step(s, q, err)) {
         if (is_held(p, sqlite3_column_int64(q, 0)))
             continue;
@@ -473,6 +477,8 @@ enum kb_code sweep_run(struct store *s, const struct sweep_params *p, struct kb_
         if (code == KB_OK)
             code = store_end(s, sweep(s, p, &w, err), err);
     }
+    if (code == KB_OK)
+        code = remote_sweep(s, err);
     if (code != KB_OK)
         return code;
     s->swept.revision = KB_MAX(w.revision, 1);

@@ -11,7 +11,8 @@
 enum kb_code sweep_worker_lost(struct store *s, const char *worker, const char *reason, bool hung,
                                struct kb_error *err);
 // All running jobs are queued again, and the attempt does not count: their server is gone, which
-// says nothing about them. Before this server gives any out.
+// says nothing about them. Before this server gives any out. Here and below: but for those of other
+// machines (queue/remote.h).
 enum kb_code sweep_server_lost(struct store *s, struct kb_error *err);
 // Jobs of workers that no longer exist (their lease is older than lease_ms, or their process is
 // gone), and the column "waiting" of queued jobs. Call it every second.

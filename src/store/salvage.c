@@ -1,9 +1,10 @@
 // The row of a table is told by what stands in it: how many values, of which kinds. The tables of
 // koubo differ enough for that, and a page holds rows of one table only.
 //
-// Tables that are not taken over: worker (processes that are gone), loose (a file that it names
-// would go, and whether a row named the file since is not sure any more), gone (only asked who was
-// deleted: rows of pages that were given up come back otherwise).
+// Tables that are not taken over: worker (processes that are gone), remote (attempts, which are
+// given back without it), loose (a file that it names would go, and whether a row named the file
+// since is not sure any more), gone (only asked who was deleted: rows of pages that were given up
+// come back otherwise).
 #include "store/salvage.h"
 
 #include "base/file.h"
@@ -41,6 +42,7 @@ static const struct wanted {
     {"asset", true, true, true},    {"batch", true, true, true},
     {"job", true, true, true},      {"setting", true, false, true},
     {"easy", true, false, true},    {"notice", false, false, true},
+    {"node", false, false, true}, // one that was removed must not come back
     {"clock", false, false, false}, {"tally", false, false, false},
     {"gone", true, false, false},   {"sqlite_sequence", false, false, false},
 };
@@ -49,7 +51,7 @@ static const struct wanted {
 struct table {
     const struct wanted *what;
     struct column columns[MAX_COLUMNS];
-    int n_columns, n_least; // of version 1
+    int n_columns, n_least; // of the version that made it
     bool without_rowid;
     uint32_t root;      // 0: not known
     int64_t n_expected; // rows that its fullest index has
@@ -142,7 +144,7 @@ static void describe_columns(sqlite3 *db, struct table *t)
     sqlite3_finalize(q);
 }
 
-// How many columns a table had at first: rows that were never changed since have no more.
+// How many columns a table of version 1 had then: rows that were never changed since have no more.
 static int count_at_first(sqlite3 *first, const char *name)
 {
     sqlite3_stmt *q = NULL;
@@ -164,7 +166,9 @@ static enum kb_code describe_tables(struct salvage *s, const char *to, struct kb
         s->tables[i].what = &wanted[i];
         describe_columns(s->db, &s->tables[i]);
         s->tables[i].n_least = count_at_first(first, wanted[i].name);
-        made = s->tables[i].n_columns > 0 && s->tables[i].n_least > 0;
+        if (s->tables[i].n_least == 0) // made later
+            s->tables[i].n_least = s->tables[i].n_columns;
+        made = s->tables[i].n_columns > 0;
     }
     sqlite3_close(first);
     return made ? KB_OK : refuse(s, to, err);
@@ -404,6 +408,7 @@ static const char mend[] =
     "UPDATE asset SET face_boxes = '[]' WHERE NOT json_valid(face_boxes);"
     "UPDATE asset SET peaks = NULL WHERE NOT json_valid(peaks);"
     "UPDATE job SET stage_s = NULL WHERE NOT json_valid(stage_s);"
+    "UPDATE node SET facts = NULL WHERE NOT json_valid(facts);"
     "UPDATE batch SET ended_ms = iif((SELECT count(*) FROM job j WHERE j.batch = batch.id AND"
     "  j.state IN " JOB_STATES_OPEN ") > 0, NULL, coalesce(ended_ms, created_ms));"
     // One row each, whatever was found; no page believes to know what is now.

@@ -180,3 +180,51 @@ const char store_schema_3[] =
     "ALTER TABLE asset ADD COLUMN face_boxes_at REAL;" // when that is shown, seconds
     // Where the faces are was not kept: they are looked for again. Jobs do not wait for that.
     "UPDATE asset SET state = 'new', attempts = 0 WHERE state = 'ready' AND faces > 1;";
+
+// Jobs of other machines (queue/remote.h). The row of an attempt goes with its lease, whoever ends
+// it. The result on its way is an asset that no page is told of: it has no revision.
+const char store_schema_5[] =
+    "ALTER TABLE asset ADD COLUMN job INTEGER;" // whose result a machine sends; NULL: a user's
+    "CREATE INDEX asset_job ON asset(job) WHERE job IS NOT NULL;"
+    "DROP TRIGGER asset_insert;"
+    "DROP TRIGGER asset_update;"
+    "DROP TRIGGER asset_delete;"
+    "CREATE TRIGGER asset_insert AFTER INSERT ON asset WHEN NEW.job IS NULL BEGIN"
+    " UPDATE clock SET rev = rev + 1;"
+    " UPDATE asset SET rev = (SELECT rev FROM clock) WHERE rowid = NEW.rowid; END;"
+    "CREATE TRIGGER asset_update AFTER UPDATE ON asset WHEN NEW.job IS NULL BEGIN"
+    " UPDATE clock SET rev = rev + 1;"
+    " UPDATE asset SET rev = (SELECT rev FROM clock) WHERE rowid = NEW.rowid; END;"
+    "CREATE TRIGGER asset_delete AFTER DELETE ON asset WHEN OLD.job IS NULL BEGIN"
+    " UPDATE clock SET rev = rev + 1;"
+    " INSERT INTO gone(rev, kind, id) VALUES ((SELECT rev FROM clock), 'asset', OLD.id);"
+    " END;"
+
+    // What the result says of itself, JSON; NULL: what the rows say.
+    "ALTER TABLE job ADD COLUMN note TEXT;"
+
+    "CREATE TABLE node("
+    " name TEXT PRIMARY KEY, title TEXT NOT NULL, secret TEXT NOT NULL,"
+    " draining INTEGER NOT NULL DEFAULT 0, slots INTEGER NOT NULL DEFAULT 0,"
+    " facts TEXT," // JSON, as it told
+    " error TEXT," // why it is refused
+    " heard_ms INTEGER NOT NULL DEFAULT 0, created_ms INTEGER NOT NULL) WITHOUT ROWID;"
+
+    "CREATE TABLE remote("
+    " job INTEGER PRIMARY KEY, lease INTEGER NOT NULL,"
+    " state INTEGER NOT NULL DEFAULT 0," // enum remote_state, since since_ms
+    " entry TEXT NOT NULL DEFAULT '', node TEXT NOT NULL DEFAULT '',"
+    " sha256 TEXT NOT NULL DEFAULT '', size INTEGER NOT NULL DEFAULT 0,"
+    " facts TEXT,"                     // JSON of the result
+    " asset TEXT NOT NULL DEFAULT ''," // into which it comes
+    " since_ms INTEGER NOT NULL);"
+    "CREATE TRIGGER remote_over AFTER UPDATE OF lease ON job WHEN OLD.lease IS NOT NULL"
+    " AND NEW.lease IS NOT OLD.lease BEGIN"
+    " DELETE FROM remote WHERE job = OLD.id; END;"
+    "CREATE TRIGGER remote_gone AFTER DELETE ON job WHEN OLD.lease IS NOT NULL BEGIN"
+    " DELETE FROM remote WHERE job = OLD.id; END;"
+    "CREATE TRIGGER remote_here AFTER UPDATE OF state ON asset WHEN NEW.job IS NOT NULL"
+    " AND OLD.state = 'uploading' AND NEW.state <> 'uploading' BEGIN"
+    " UPDATE remote SET state = 4,"
+    "  since_ms = CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+    " WHERE job = NEW.job AND asset = NEW.id; END;";

@@ -28,10 +28,11 @@ struct store {
     long long wait_entered;    // patience->entered when the present wait began
 };
 
-// The tables and triggers of version 1, and what makes versions 2, 3 and 4 of them; PRAGMA
-// user_version is STORE_VERSION.
-extern const char store_schema[], store_schema_2[], store_schema_3[], store_schema_4[];
-#define STORE_VERSION 4
+// The tables and triggers of version 1, and what makes versions 2 to 5 of them; PRAGMA user_version
+// is STORE_VERSION.
+extern const char store_schema[], store_schema_2[], store_schema_3[], store_schema_4[],
+    store_schema_5[];
+#define STORE_VERSION 5
 // Temporary views that build JSON. Made by every connection for itself, so they need no migration.
 extern const char store_views[];
 
@@ -41,6 +42,10 @@ extern const char store_views[];
     " iif(json_valid(b.options), json_extract(b.options, '$." name "'), NULL) "
 #define BATCH_MOUTH_FROM BATCH_OPTION("mouth_from")
 #define BATCH_STYLE_FROM BATCH_OPTION("style_from")
+
+// Was a row of node heard of lately? In milliseconds, by the wall clock of SQLite.
+#define NODE_IS_HEARD                                                                              \
+    "heard_ms > CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) - 30000"
 
 // sql is a string literal: its statement is prepared once per connection and kept (looked up by
 // address), so one text cannot be walked twice at a time.

@@ -58,12 +58,17 @@ const char store_views[] =
     "  LEFT JOIN batch_guess g ON g.batch = b.id, pace p WHERE b.ended_ms IS NULL)"
     " WHERE jobs > 0;"
 
+    // How many jobs are made at a time: a worker each, and what the machines that were heard of in
+    // the last half minute have room for.
+    "CREATE TEMP VIEW place(n) AS SELECT (SELECT count(*) FROM worker WHERE kind = 'generate'"
+    " AND state <> 'stopped') + (SELECT coalesce(sum(slots), 0) FROM node WHERE NOT draining"
+    " AND error IS NULL AND " NODE_IS_HEARD ");"
+
     // How long until a batch is done, with what stands before it: all of higher priority; of those
     // of its own, which take turns with it, as many jobs as it has itself; of lower ones what runs.
     // The workers share it, but one job is not shared.
     "CREATE TEMP VIEW batch_eta(batch, seconds) AS SELECT batch, iif(unknown, NULL,"
-    " round(max(longest, seconds / max(1, min(ahead, (SELECT count(*) FROM worker"
-    "  WHERE kind = 'generate' AND state <> 'stopped')))), 1)) FROM"
+    " round(max(longest, seconds / max(1, min(ahead, (SELECT n FROM place)))), 1)) FROM"
     " (SELECT batch, longest,"
     "  count(*) OVER upto - count(seconds) OVER upto AS unknown,"
     "  total(seconds) OVER above + total(seconds) OVER smaller"
@@ -88,7 +93,7 @@ const char store_views[] =
     "            THEN '/api/v1/assets/' || id || '/content' END,"
     " 'progress', CASE WHEN state = 'new' AND worker IS NOT NULL"
     "             THEN round(coalesce(progress, 0), 3) END,"
-    " 'error', say(error), 'created', created_ms) FROM asset;"
+    " 'error', say(error), 'created', created_ms) FROM asset WHERE job IS NULL;"
 
     // A result is a job that left a file.
     "CREATE TEMP VIEW result_json(id, rev, json) AS SELECT j.id, j.rev, json_object("

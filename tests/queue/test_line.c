@@ -176,6 +176,14 @@ static void an_older_database_is_counted(void **state)
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     assert_int_equal(
         sqlite3_exec(db,
+                     "DROP TABLE remote; DROP TABLE node;" // of version 5
+                     "DROP TRIGGER remote_over; DROP TRIGGER remote_gone; DROP TRIGGER remote_here;"
+                     "DROP TRIGGER asset_insert; DROP TRIGGER asset_update;"
+                     "DROP TRIGGER asset_delete; DROP INDEX asset_job;"
+                     "ALTER TABLE asset DROP COLUMN job; ALTER TABLE job DROP COLUMN note;"
+                     "CREATE TRIGGER asset_insert AFTER INSERT ON asset BEGIN SELECT 1; END;"
+                     "CREATE TRIGGER asset_update AFTER UPDATE ON asset BEGIN SELECT 1; END;"
+                     "CREATE TRIGGER asset_delete AFTER DELETE ON asset BEGIN SELECT 1; END;"
                      "DROP TABLE batch_sum; DROP TRIGGER batch_sum_begin;"
                      "DROP TRIGGER batch_sum_end; DROP TRIGGER batch_sum_insert;"
                      "DROP TRIGGER batch_sum_delete; DROP TRIGGER batch_sum_update;"
