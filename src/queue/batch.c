@@ -500,7 +500,11 @@ static enum kb_code move(struct store *s, int64_t id, int64_t before, struct kb_
         return no_batch(before, err);
     if (code != KB_OK)
         return code;
-    return store_exec(s, NULL, err, "UPDATE batch SET turn = ? WHERE id = ?", "di", turn, id);
+    code = store_exec(s, NULL, err, "UPDATE batch SET turn = ? WHERE id = ?", "di", turn, id);
+    // All may have a new number. It gives a revision only where it stays as it is.
+    return code == KB_OK
+               ? store_exec(s, NULL, err, "UPDATE batch SET turn = turn WHERE ended_ms IS NULL", "")
+               : code;
 }
 
 enum kb_code batch_move(struct store *s, int64_t id, int64_t before, struct kb_error *err)

@@ -200,6 +200,13 @@ const char store_schema_5[] =
     " INSERT INTO gone(rev, kind, id) VALUES ((SELECT rev FROM clock), 'asset', OLD.id);"
     " END;"
 
+    // That a batch moves behind the others with each claim is told by the job that was claimed; a
+    // batch that changed has the sweep look at all that wait in it.
+    "DROP TRIGGER batch_update;"
+    "CREATE TRIGGER batch_update AFTER UPDATE ON batch WHEN OLD.turn IS NEW.turn BEGIN"
+    " UPDATE clock SET rev = rev + 1;"
+    " UPDATE batch SET rev = (SELECT rev FROM clock) WHERE rowid = NEW.rowid; END;"
+
     // What the result says of itself, JSON; NULL: what the rows say.
     "ALTER TABLE job ADD COLUMN note TEXT;"
 
