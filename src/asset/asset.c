@@ -142,7 +142,7 @@ enum kb_code asset_find(struct store *s, const char *id, struct asset *ret, stru
         store_query(s, &q, err,
                     "SELECT id, state, kind, name, sha256, source IS NOT NULL AND source NOT LIKE"
                     " 'http://%' AND source NOT LIKE 'https://%', voice, lang, size, received,"
-                    " expires_ms, duration_ms, width, height FROM asset WHERE id = ?",
+                    " expires_ms, duration_ms, width, height, job FROM asset WHERE id = ?",
                     "t", id);
     if (code != KB_OK)
         return code == KB_EOF ? asset_not_found(err) : code;
@@ -160,6 +160,7 @@ enum kb_code asset_find(struct store *s, const char *id, struct asset *ret, stru
     ret->duration_ms = sqlite3_column_int64(q, 11);
     ret->width = sqlite3_column_int(q, 12);
     ret->height = sqlite3_column_int(q, 13);
+    ret->job = sqlite3_column_int64(q, 14);
     return KB_OK;
 }
 

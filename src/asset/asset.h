@@ -40,6 +40,7 @@ struct asset {
     char lang[4];
     int64_t size_bytes, received_bytes, expires_ms, duration_ms;
     int width, height;
+    int64_t job; // as in asset_params
 };
 
 // A new upload with nothing received. A size of 0 is KB_BAD_INPUT ("is empty").

@@ -19,6 +19,12 @@ static bool is_name(const char *name)
            strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == n;
 }
 
+// "w1" and "i1" are workers of this machine; a list of jobs would not tell which is meant.
+static bool is_worker(const char *name)
+{
+    return strchr("wi", *name) && name[1] && !name[1 + strspn(name + 1, "0123456789")];
+}
+
 // How people call it: its name, if they do not say. A new string.
 static char *title_of(const char *title, const char *name)
 {
@@ -36,6 +42,10 @@ enum kb_code node_add(struct store *s, const char *name, const char *title, char
             err, KB_BAD_INPUT,
             _("the name of a machine has 1 to 32 small letters, digits and '-', and does "
               "not begin with '-'"));
+    if (is_worker(name))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("'%s' is what a worker of this machine is called; choose another name"),
+                       name);
     kb_random_hex(secret, 64);
     CLEANUP(kb_freep) char *shown = title_of(title, name);
     enum kb_code code = store_exec(s, &changes, err,

@@ -12,7 +12,8 @@ struct node {
     int slots;        // jobs that it would do at a time, as it last told
     int64_t heard_ms; // the wall clock's; 0 = never
 };
-// A new one. KB_BAD_INPUT: the name is none, or taken (a removed one's may be taken again).
+// A new one. KB_BAD_INPUT: the name is none, a local worker's ("w1"), or taken (a removed one's may
+// be taken again).
 // ret_secret is shown once and never again.
 enum kb_code node_add(struct store *s, const char *name, const char *title, char ret_secret[65],
                       struct kb_error *err);
@@ -30,7 +31,8 @@ enum kb_code node_remove(struct store *s, const char *name, struct kb_error *err
 // durable. error: why it is refused, a kept sentence, NULL = it is not.
 enum kb_code node_heard(struct store *s, const char *name, int slots, const char *facts_json,
                         const char *error, struct kb_error *err);
-// For the API (docs/openapi.yaml: Node), an array.
+// For the API (docs/openapi.yaml: Node), an array by name. state: "new" (never heard), "silent"
+// (not for 10 s), "refused", "draining", "active"; jobs: those that it has.
 enum kb_code node_list_json(struct store *s, struct text *ret, struct kb_error *err);
 
 #endif

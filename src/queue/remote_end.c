@@ -8,6 +8,7 @@
 #include "asset/upload.h"
 #include "base/beneath.h"
 #include "base/file.h"
+#include "store/fate.h"
 #include "store/privacy.h"
 
 #include <errno.h>
@@ -30,7 +31,9 @@ static enum kb_code drop_asset(struct store *s, const char *id, const char *sha2
         store_exec(s, NULL, err, "DELETE FROM asset WHERE id = ? AND job IS NOT NULL", "t", id);
     if (code != KB_OK)
         return code;
-    upload_part_remove(s, id); // or whoever writes it finds no row at its end
+    // Else somebody writes it, and finds no row at its end.
+    if (upload_part_remove(s, id) && file_settle(s, "uploads", id))
+        file_forget(s, "uploads", id);
     return *sha256 ? content_release(s, sha256, err) : KB_OK;
 }
 

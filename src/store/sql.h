@@ -45,7 +45,7 @@ extern const char store_views[];
 
 // Was a row of node heard of lately? In milliseconds, by the wall clock of SQLite.
 #define NODE_IS_HEARD                                                                              \
-    "heard_ms > CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) - 30000"
+    "heard_ms > CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) - 10000"
 
 // sql is a string literal: its statement is prepared once per connection and kept (looked up by
 // address), so one text cannot be walked twice at a time.

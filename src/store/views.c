@@ -59,7 +59,7 @@ const char store_views[] =
     " WHERE jobs > 0;"
 
     // How many jobs are made at a time: a worker each, and what the machines that were heard of in
-    // the last half minute have room for.
+    // the last ten seconds have room for.
     "CREATE TEMP VIEW place(n) AS SELECT (SELECT count(*) FROM worker WHERE kind = 'generate'"
     " AND state <> 'stopped') + (SELECT coalesce(sum(slots), 0) FROM node WHERE NOT draining"
     " AND error IS NULL AND " NODE_IS_HEARD ");"
