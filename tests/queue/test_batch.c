@@ -464,7 +464,10 @@ static void test_move(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         int job = cases[i].id + 4,
             other = cases[i].before > 0 ? cases[i].before + 4 : cases[i].before;
+        int64_t rev = ask(t, "SELECT rev FROM clock");
         assert_ok(t->err, batch_move(t->s, cases[i].id, cases[i].before, &t->err));
+        assert_int_equal(ask(t, "SELECT min(rev) FROM batch WHERE id < 5") > rev,
+                         cases[i].id != cases[i].before); // pages hear of it
         assert_order(t, "SELECT id FROM batch WHERE id < 5 ORDER BY turn", cases[i].order);
         assert_ok(t->err, job_move(t->s, job, other, &t->err));
         assert_order(t, "SELECT id - 4 FROM job WHERE batch = 5 ORDER BY position", cases[i].order);

@@ -44,7 +44,10 @@ static void fill(struct queue_test *t)
                " fps = 25 WHERE rowid % 5 = 0;"
                "INSERT INTO setting VALUES ('notify', '{\"mail\":\"x\"}'), ('a', '[1]');"
                "INSERT INTO easy VALUES ('code-1', 3, NULL, 5, 0), ('code-2', NULL, 'no', 6, 1);"
-               "INSERT INTO notice(target, message, next_ms) VALUES ('{}', '{}', 5)");
+               "INSERT INTO notice(target, message, next_ms) VALUES ('{}', '{}', 5);"
+               "INSERT INTO node(name, title, secret, facts, created_ms) VALUES"
+               " ('n1', '一楼', 'a', '{\"cores\":8}', 5), ('n2', 'n2', 'b', NULL, 6);"
+               "INSERT INTO remote(job, lease, since_ms) VALUES (1, 7, 5)");
     run_many(t,
              "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
              "INSERT INTO asset(id, state, kind, name, size, sha256, created_ms) SELECT"
@@ -184,6 +187,8 @@ static void test_a_whole_one(void **state)
             fail_msg("%s: %d lost, %d bad", r.tables[i].table, (int)r.tables[i].n_lost,
                      (int)r.n_bad);
     assert_int_equal(ask(&d->t, "SELECT count(*) FROM m.notice WHERE state = 'due'"), 1);
+    assert_true(!missing(d, "node") && !invented(d, "node"));
+    assert_int_equal(ask(&d->t, "SELECT count(*) FROM m.remote"), 0); // an attempt is over
     // numbers go on where they were, revisions behind all that were known
     assert_int_equal(ask(&d->t, "SELECT count(*) FROM m.sqlite_sequence a JOIN w.sqlite_sequence b"
                                 " ON b.name = a.name AND b.seq = a.seq"),
