@@ -306,22 +306,41 @@ static char *facts_json(const struct dub_result *f)
     return json_dumps(json, JSON_COMPACT);
 }
 
-// Another file than was told before comes anew: what there is of it goes.
+// Is what is told now another file than was told before? Or than came, if it came before it was
+// told of; what still comes is checked when it is whole.
+static enum kb_code is_other(struct store *s, const struct told *t, const struct remote *r,
+                             bool *ret, struct kb_error *err)
+{
+    int64_t n = 0;
+    if (r->sha256[0]) {
+        *ret = strcmp(r->sha256, t->sha256) != 0 || r->size != t->size;
+        return KB_OK;
+    }
+    enum kb_code code = store_query_int(
+        s, &n, err, "SELECT count(*) FROM asset WHERE id = ? AND sha256 <> ?", "tt", r->asset,
+        t->sha256); // NULL until it is whole
+    *ret = n > 0;
+    return code;
+}
+
+// Another file comes anew: what there is goes.
 static enum kb_code result(struct store *s, const struct told *t, const struct remote *r,
                            struct kb_error *err)
 {
     if (!is_theirs(t, r))
         return not_theirs(t->job, err);
-    bool same = strcmp(r->sha256, t->sha256) == 0 && r->size == t->size;
+    bool other = false;
     CLEANUP(kb_freep) char *facts = facts_json(t->facts);
     if (!facts)
         return kb_no_memory(err);
-    enum kb_code code = same ? KB_OK : set_state(s, t->job, REMOTE_MADE, err);
+    enum kb_code code = is_other(s, t, r, &other, err);
+    if (code == KB_OK && (other || r->state == REMOTE_TAKEN))
+        code = set_state(s, t->job, REMOTE_MADE, err);
     return code == KB_OK ? store_exec(s, NULL, err,
                                       "UPDATE remote SET sha256 = ?2, size = ?3, facts = ?4,"
-                                      " asset = iif(?5, asset, '') WHERE job = ?1 AND"
+                                      " asset = iif(?5, '', asset) WHERE job = ?1 AND"
                                       " (sha256, size, facts) IS NOT (?2, ?3, ?4)",
-                                      "ititi", t->job, t->sha256, t->size, facts, (int64_t)same)
+                                      "ititi", t->job, t->sha256, t->size, facts, (int64_t)other)
                          : code;
 }
 
@@ -349,11 +368,8 @@ static enum kb_code make_asset(struct store *s, const struct told *t, const stru
     CLEANUP(kb_freep) char *name = store_column(q, 0);
     CLEANUP(kb_freep) char *lang = store_column(q, 1);
     store_reset(&q);
-    const struct asset_params p = {.name = name,
-                                   .lang = lang,
-                                   .size_bytes = r->size,
-                                   .expires_ms = kb_wall_ms() + UPLOAD_KEEP_MS,
-                                   .job = t->job};
+    const struct asset_params p = {
+        .name = name, .lang = lang, .size_bytes = r->sha256[0] ? r->size : -1, .job = t->job};
     code = asset_create(s, &p, t->ret_asset, err);
     if (code == KB_OK)
         code = set_state(s, t->job, REMOTE_COMING, err);
@@ -362,12 +378,12 @@ static enum kb_code make_asset(struct store *s, const struct told *t, const stru
                          : code;
 }
 
-// One that was given up, as no byte had come for a day, is made anew.
+// One that is gone is made anew. Over HTTP a result comes before it is told of.
 static enum kb_code asset(struct store *s, const struct told *t, const struct remote *r,
                           struct kb_error *err)
 {
     int64_t there = 0;
-    if (!is_theirs(t, r) || !r->sha256[0])
+    if (!is_theirs(t, r))
         return not_theirs(t->job, err);
     enum kb_code code = store_query_int(
         s, &there, err, "SELECT EXISTS (SELECT 1 FROM asset WHERE id = ?)", "t", r->asset);

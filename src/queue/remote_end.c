@@ -101,7 +101,8 @@ static enum kb_code find_arrival(struct store *s, struct arrival *ret, struct kb
         " json_extract(r.facts, '$.stages[2]'), json_extract(r.facts, '$.stages[3]'),"
         " json_extract(r.facts, '$.stages[4]')"
         " FROM remote r LEFT JOIN asset a ON a.id = r.asset WHERE r.state = ?"
-        " AND (a.id IS NULL OR a.state IN ('ready', 'bad')) ORDER BY r.since_ms, r.job LIMIT 1",
+        " AND r.sha256 <> '' AND (a.id IS NULL OR a.state IN ('ready', 'bad')) ORDER BY "
+        "r.since_ms, r.job LIMIT 1",
         "i", (int64_t)REMOTE_HERE);
     if (code != KB_OK)
         return code;
