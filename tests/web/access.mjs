@@ -15,7 +15,11 @@ const axe = readFileSync(path.join(root, 'web/node_modules/axe-core/axe.min.js')
 
 // A server with something to see on every view: batches that are over, one that runs, one that waits, results.
 async function busy_mock() {
-    const mock = await new Mock({ pace: 60, workers: 8 }).start();
+    const mock = await new Mock({ pace: 60, workers: 7, cluster: true }).start();
+    for (const name of ['n1', 'n2', 'n3']) mock.nodes.add(name);
+    mock.nodes.hear('n1', { slots: 1 });
+    mock.nodes.hear('n2', { error: 'no such version', facts: { version: '0.1.9', clock: Date.now() - 3700e3 } });
+    Object.assign(mock.nodes.depot, { kind: 's3', place: 's3://studio/koubo', error: 'no such bucket' });
     const page = await open_page(mock.url);
     await choose(page, audio, [...clips, broken]);
     const of = (state) => [...mock.queue.rows.asset.values()].filter((a) => a.kind !== 'audio' && a.state === state);
@@ -65,7 +69,7 @@ await run({
                 await open_tab(page, tab);
                 for (const text of await page.locator('body').evaluate((body) => {
                     const copy = body.cloneNode(true); // names, sentences of the server and the log are not the page's words
-                    copy.querySelectorAll('.log, .cut-name, .cut, .bad, [data-testid=job-error], .model, .now, script, select').forEach((e) => e.remove());
+                    copy.querySelectorAll('.log, .cut-name, .cut, .bad, .node-name, [data-testid=job-error], .model, .now, script, select').forEach((e) => e.remove());
                     const words = [...copy.querySelectorAll('[aria-label], [title], [placeholder]')].flatMap((e) => ['aria-label', 'title', 'placeholder'].map((a) => e.getAttribute(a) ?? ''));
                     return [...copy.innerText.split('\n'), ...words.filter((w) => !/很长|老师|坏的|批/.test(w))];
                 })) holds(!wrong.test(text), `${locale}, ${tab}: “${text}”`);
@@ -230,6 +234,12 @@ await run({
                 if (tab === 'results') await page.getByText(/全选本页|Select this page/).click();
                 await look(page, `${where} ${tab}`);
             }
+            await page.getByTestId('tab-system').click();
+            await page.getByTestId('node-add').click();
+            await page.locator('.node-form').waitFor();
+            await look(page, `${where} new machine`);
+            await page.keyboard.press('Escape');
+            await page.locator('.node-form').waitFor({ state: 'detached' });
             await open_tab(page, 'results');
             await page.getByTestId('result').first().getByRole('button', { name: /^(播放|Play)/ }).click();
             await page.getByTestId('player').waitFor();

@@ -22,6 +22,7 @@ export class Queue extends EventEmitter {
         this.log = [];
         this.chinese = true;
         this.lastId = 0;
+        this.holding = false; // offers stay untaken
         this.workers = Array.from({ length: workers }, (_, i) => ({
             id: `w${i + 1}`, kind: 'generate', state: 'idle', pid: 4200 + i, job: null, heartbeat: Date.now(),
             started: Date.now(), restarts: 0, model: 'koubo-lips', precision: 'bf16', rss: 412e6 + i * 7e6,
@@ -144,7 +145,7 @@ export class Queue extends EventEmitter {
         for (const batch of [...this.rows.batch.values()].sort((a, b) => b.priority - a.priority || a.turn - b.turn)) {
             const isWaiting = batch.state === 'active' && !batch.counts.running;
             const left = this.jobsOf(batch.id).reduce((sum, j) => sum + (ENDED.includes(j.state) ? 0 : 1 - j.progress), 0);
-            const seconds = Math.round(before + (left * JOB_S) / this.pace / this.workers.length);
+            const seconds = Math.round(before + (left * JOB_S) / this.pace / Math.max(1, this.workers.length));
             const now = { place: isWaiting ? ++place : null, eta: batch.state === 'active' ? seconds : null };
             if (batch.state === 'active') before = seconds;
             if (now.place === batch.place && now.eta === batch.eta) continue;
@@ -190,6 +191,15 @@ export class Queue extends EventEmitter {
         if (ENDED.includes(job.state)) return;
         if (job.state === 'queued') this.end(job, 'cancelled');
         else job.cancelling = true;
+        this.put('job', job);
+        this.count(this.rows.batch.get(job.batch));
+    }
+
+    // Uncounted, to whoever is free.
+    giveBack(job) {
+        this.step(job, 'queued');
+        Object.assign(job, { attempts: job.attempts - 1, progress: 0, worker: null, waiting: 'worker', fps: null, eta: null });
+        job._.spent = 0;
         this.put('job', job);
         this.count(this.rows.batch.get(job.batch));
     }
@@ -254,16 +264,20 @@ export class Queue extends EventEmitter {
 
     tick() {
         for (const worker of this.workers) {
+            if (worker.node?.state === 'silent') continue;
             worker.heartbeat = Date.now();
+            if (worker.node) worker.node.heard = Date.now();
             let job = this.rows.job.get(worker.job);
             if (!job) {
                 Object.assign(worker, { job: null, state: 'idle' });
-                job = this.next();
+                job = worker.node?.draining ? null : this.next();
                 if (!job) continue;
                 Object.assign(worker, { job: job.id, state: 'busy' });
-                Object.assign(job, { worker: worker.id, attempts: job.attempts + 1, started: Date.now(), waiting: null });
+                Object.assign(job, { worker: worker.node ? '' : worker.id, attempts: job.attempts + 1, started: Date.now(), waiting: null });
                 this.step(job, 'loading');
                 this.note('info', worker.id, job.id, this.say(`开始处理 ${job.name}`, `working on ${job.name}`));
+            } else if (job.worker === '') { // offered, and now this machine's
+                if (!this.holding) job.worker = worker.id;
             } else {
                 this.work(job);
             }

@@ -9,6 +9,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { spawnSync } from 'node:child_process';
 import { peaks, probe, thumbnail, zip } from './mock_media.mjs';
+import { Nodes } from './mock_nodes.mjs';
 import { Queue, RUNNING } from './mock_queue.mjs';
 
 const POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' blob:";
@@ -41,11 +42,13 @@ export async function with_mock(options, test) {
 }
 
 export class Mock {
-    constructor({ page = fileURLToPath(new URL('../../web/dist', import.meta.url)), token = '', workers = 2, pace = 1, looking = 0 } = {}) {
+    constructor({ page = fileURLToPath(new URL('../../web/dist', import.meta.url)), token = '', workers = 2, pace = 1, looking = 0, cluster = false, beat = 2000 } = {}) {
         this.page = page;
+        this.beat = beat; // ms between heartbeats
         this.looking = looking; // fifths of a second for each file
         this.token = token;
         this.queue = new Queue({ workers, pace });
+        this.nodes = cluster ? new Nodes(this.queue) : null;
         this.folder = mkdtempSync(path.join(tmpdir(), 'koubo-mock-'));
         this.busy = 0; // so many requests are refused for a moment
         this.sockets = new Set();
@@ -496,7 +499,8 @@ export class Mock {
         const jobs = [...this.queue.rows.job.values()];
         return {
             now: Date.now(), cpu: { load: [1.42, 1.1, 0.8] }, memory: { total: 16.6e9, available: 9.8e9 },
-            disk: { total: 512e9, free: 187e9, min_free: 10e9 }, workers: this.queue.workers,
+            disk: { total: 512e9, free: 187e9, min_free: 10e9 }, workers: this.queue.workers.filter((w) => !w.node),
+            cluster: this.nodes?.cluster() ?? null, nodes: this.nodes?.list() ?? [],
             counts: { queued: jobs.filter((j) => j.state === 'queued').length, running: jobs.filter((j) => RUNNING.includes(j.state)).length },
         };
     }
@@ -517,7 +521,7 @@ export class Mock {
             waiting = true;
         };
         const beat = () => response.write(`event: heartbeat\ndata: ${JSON.stringify(this.heartbeat())}\n\n`);
-        const timer = setInterval(beat, 2000);
+        const timer = setInterval(beat, this.beat);
         this.queue.on('change', changed);
         response.on('close', () => {
             clearInterval(timer);
@@ -571,6 +575,38 @@ export class Mock {
                 c('ffmpeg', 'ok', ['编解码器', '需要的都有'], ['Codecs', 'all that are needed are there']),
             ],
         });
+    }
+
+    // --- other machines
+
+    findNode(name) {
+        if (!this.nodes) throw new Problem(409, 'no_cluster', '这个服务没有接上集群', 'this server is not the head of a cluster');
+        if (name !== undefined && !this.nodes.rows.has(name)) throw notFound();
+        return name;
+    }
+
+    'GET nodes'({ response }) {
+        this.findNode();
+        const items = this.nodes.list();
+        this.json(response, { total: items.length, items });
+    }
+
+    async 'POST nodes'({ request, response, id, verb }) {
+        this.findNode(id);
+        if (verb === 'renew') return this.json(response, this.nodes.secret(id));
+        const { name, title } = await this.body(request);
+        const fault = this.nodes.fault(name);
+        if (fault) throw new Problem(this.nodes.rows.has(name) ? 409 : 400, 'bad_input', ...fault);
+        return this.json(response, this.nodes.add(name, title), 201);
+    }
+
+    async 'PATCH nodes'({ request, response, id }) {
+        this.json(response, this.nodes.change(this.findNode(id), await this.body(request)));
+    }
+
+    'DELETE nodes'({ response, id }) {
+        this.nodes.remove(this.findNode(id));
+        response.writeHead(204).end();
     }
 
     'GET settings'({ response }) {

@@ -155,6 +155,12 @@ export const sortedBatches = computed(() => [...batches.values()].sort((a, b) =>
 
 export const isEnded = (job: Job) => ['done', 'failed', 'cancelled', 'skipped'].includes(job.state);
 export const isRunning = (job: Job) => job.state !== 'queued' && !isEnded(job);
+// On its way to whichever machine has a free place.
+export const isOffered = (job: Job) => isRunning(job) && job.worker === '';
+
+const nodes = computed(() => new Map((heartbeat.value?.nodes ?? []).map((n) => [n.name, n.title || n.name])));
+// The machine that makes it; '' on this one.
+export const machineOf = (job: Job): string => (isRunning(job) && job.worker && nodes.value.get(job.worker)) || '';
 
 // Sorted once for all who ask, however many batches are on the screen.
 const jobsByBatch = computed(() => {

@@ -76,7 +76,7 @@ export interface Job {
     progress: number;
     fps: number | null;
     eta: number | null; // seconds
-    worker: string | null;
+    worker: string | null; // who has it: a program of this machine, or a machine; '' while it is offered to machines
     heartbeat: number | null;
     progressed: number | null;
     state_since: number;
@@ -133,6 +133,46 @@ export interface Worker {
     rss: number;
 }
 
+// Another machine that makes videos for this one (docs/cluster.md).
+export type NodeState = 'new' | 'active' | 'draining' | 'refused' | 'silent';
+export interface Node {
+    name: string;
+    title: string;
+    state: NodeState;
+    draining: boolean; // somebody here wants it to
+    slots: number;
+    jobs: number[];
+    heard: number | null;
+    created: number;
+    error: string | null;
+    facts: { // as it told last; null: nothing yet
+        version?: string;
+        workers?: number;
+        cores?: number;
+        cpu?: string;
+        load?: number;
+        memory?: { total: number; available: number };
+        disk?: { total: number; free: number };
+        gpus?: string[];
+        clock?: number;
+    } | null;
+}
+
+// How a new machine shows who it is: only said once.
+export interface NodeSecret {
+    node: Node;
+    secret: string;
+    commands: string[];
+    warning: string | null;
+}
+
+export interface Cluster {
+    redis: { place: string; connected: boolean; since: number | null; version: string | null; error: string | null };
+    depot: { place: string; kind: 'http' | 's3'; error: string | null };
+    offers: number;
+    arriving: number;
+}
+
 export interface Heartbeat {
     now: number;
     cpu: { load: number[] };
@@ -140,6 +180,8 @@ export interface Heartbeat {
     disk: { total: number; free: number; min_free: number };
     workers: Worker[];
     counts: { queued: number; running: number };
+    cluster: Cluster | null; // null: one machine is all there is
+    nodes: Node[];
 }
 
 export interface Model {

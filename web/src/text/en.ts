@@ -88,13 +88,13 @@ const en: Texts = {
         title: 'Progress', none: 'Nothing to do at the moment', now: 'Working on {name}',
         eta: '{time} left', wholeLeft: '{time} left for the batch', place: 'Queued · number {n} in line', frames: 'frame {done} / {total}', fps: '{n} fps', done: '{n} / {total} done', failed: '{n} failed', cancelled: '{n} cancelled', skipped: '{n} skipped',
         failedAgain: 'failed again, attempt {n}', fold: 'Fold {name}', unfold: 'Unfold {name}', zip: 'Zip of this batch', results: 'Results', resultsGone: 'Results deleted',
-        attempt: 'attempt {n}', pause: 'Pause', resume: 'Resume', cancelBatch: 'Cancel batch', retryFailed: 'Retry failed', retryCancelled: 'Do cancelled ones', cancelling: 'Cancelling…',
+        attempt: 'attempt {n}', on: 'on “{name}”', pause: 'Pause', resume: 'Resume', cancelBatch: 'Cancel batch', retryFailed: 'Retry failed', retryCancelled: 'Do cancelled ones', cancelling: 'Cancelling…',
         still: '{doing}; nothing new for {n} s', took: 'took {time}', spent: '{time} so far', cancelSure: 'Cancel what is not finished of “{name}”?', jobs: 'Jobs of {name}',
     },
     running: { show: 'Show the progress', others: 'and {n} more' },
     state: {
         queued: 'Queued', loading: 'Loading model', audio: 'Reading the speech', preprocessing: 'Preparing', generating: 'Generating', finishing: 'Writing', done: 'Done', failed: 'Failed',
-        cancelled: 'Cancelled', skipped: 'Skipped', active: 'Active', paused: 'Paused', ended: 'Ended',
+        cancelled: 'Cancelled', skipped: 'Skipped', offered: 'Waiting for a machine', active: 'Active', paused: 'Paused', ended: 'Ended',
     },
     outcome: { done: 'All done', partly: 'Partly done', failed: 'Failed', cancelled: 'Cancelled' },
     waiting: {
@@ -123,7 +123,7 @@ const en: Texts = {
         follow: 'Follow', level: 'Level', levels: { error: 'Errors', warn: 'Warnings', info: 'Info', verbose: 'Verbose' }, search: 'Search the log', empty: 'Nothing matches',
     },
     system: {
-        doctor: 'Diagnosis', again: 'Check again', checking: 'Checking…', workers: 'Background programs', workersAre: 'They make videos and check files; also called workers', machine: 'Machine', disk: 'Disk', memory: 'Memory', cpu: 'Processor',
+        doctor: 'Diagnosis', again: 'Check again', checking: 'Checking…', workers: 'Background programs', workersAre: 'They make videos and check files; also called workers', machine: 'Machine', thisMachine: 'This machine', disk: 'Disk', memory: 'Memory', cpu: 'Processor',
         load: 'load {n}', cores: '{n} cores', free: '{free} free of {total}', minFree: 'new jobs wait below {size}', models: 'Models', isDefault: 'default',
         none: 'none; the processor works', gpu: 'GPU',
         worker: { id: 'Id', kind: 'For', state: 'State', job: 'Works on', model: 'Model', memory: 'Memory', restarts: 'Restarts' },
@@ -133,6 +133,17 @@ const en: Texts = {
         folder: 'Results’ folder', late: 'no answer for {n} s',
         lost: 'Files of an earlier database', lostCounts: '{results} results, {others} others, {size}', lostWhat: 'They stay in the data folder until you decide. Run on the server:',
         lostRestore: 'takes the results in', lostClean: 'removes all of them',
+    },
+    nodes: {
+        heading: 'Machines', are: 'They make videos together with this one. Jobs queue here and go to whichever is free', none: 'None yet. Add one, and paste the three lines there', without: 'One machine is too slow? Several can work together: see docs/cluster.md',
+        redis: 'Redis', connected: 'connected', lost: 'cannot be reached', depot: 'Files', works: 'fine', broken: 'trouble', depotHead: 'on this machine',
+        columns: { name: 'Name', state: 'State', jobs: 'Jobs', cpu: 'Processor', memory: 'Memory', disk: 'Disk', version: 'Version', heard: 'Last heard', actions: 'Actions' },
+        states: { new: 'not connected yet', active: 'online', draining: 'takes no jobs', refused: 'refused', version: 'another version', silent: 'offline' },
+        jobs: '{n}, at most {slots}', free: '{free} free of {total}', never: 'never', now: 'just now', ago: '{time} ago', clockAhead: 'its clock is {time} ahead', clockBehind: 'its clock is {time} behind',
+        add: 'Add a machine', name: 'Name', nameRule: 'Small letters, digits and hyphens, at most 32, such as n1', title: 'Shown as (optional)', titleHelp: 'Such as “Upstairs”; it can be changed later',
+        connect: 'Connect “{name}”', paste: 'Install the same version of koubo there, then paste these lines into its terminal:', once: 'The secret in them is shown this once. When this is closed, only a new one can be made', copy: 'Copy all',
+        rename: 'Rename {name}', renameShort: 'Rename', drain: 'Give it no more jobs', resume: 'Give it jobs again', renew: 'New secret', remove: 'Remove',
+        renewSure: 'Make a new secret for “{name}”? The old one is void at once; that machine needs the new one', removeSure: 'Remove “{name}”? Its secret is void at once, and it cannot connect any more', removeBusySure: 'Remove “{name}”? Its secret is void at once, and other machines do its {n} jobs anew', removed: '“{name}” removed',
     },
     notify: {
         title: 'Notifications', hint: 'Tells you when a batch ends or a job fails.', events: 'When', batch_ended: 'A batch ends', job_failed: 'A job fails',

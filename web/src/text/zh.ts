@@ -78,7 +78,7 @@ const zh = {
     },
     progress: {
         title: '当前进度', none: '现在没有任务', now: '正在处理：{name}', eta: '剩余 {time}', wholeLeft: '整批剩余 {time}', place: '排队中 · 第 {n} 位',
-        frames: '{done} / {total} 帧', fps: '{n} 帧/秒', done: '成功 {n} / {total}', failed: '失败 {n}', cancelled: '取消 {n}', skipped: '跳过 {n}', attempt: '第 {n} 次尝试',
+        frames: '{done} / {total} 帧', fps: '{n} 帧/秒', done: '成功 {n} / {total}', failed: '失败 {n}', cancelled: '取消 {n}', skipped: '跳过 {n}', attempt: '第 {n} 次尝试', on: '在“{name}”上',
         failedAgain: '第 {n} 次仍失败', fold: '收起 {name}', unfold: '展开 {name}', zip: '打包本批', results: '查看结果', resultsGone: '结果已删除',
         pause: '暂停', resume: '继续', cancelBatch: '取消整批', retryFailed: '重试失败的', retryCancelled: '重做取消的', cancelling: '正在取消…', still: '{doing}，{n} 秒没有新进展',
         took: '用时 {time}', spent: '已用 {time}', cancelSure: '取消“{name}”里还没完成的任务？', jobs: '{name} 的任务',
@@ -86,7 +86,7 @@ const zh = {
     running: { show: '查看当前进度', others: '还有 {n} 批' },
     state: {
         queued: '排队中', loading: '初始化模型', audio: '读取语音', preprocessing: '预处理', generating: '生成', finishing: '写出', done: '成功', failed: '失败',
-        cancelled: '已取消', skipped: '已跳过', active: '进行中', paused: '已暂停', ended: '已结束',
+        cancelled: '已取消', skipped: '已跳过', offered: '等待机器', active: '进行中', paused: '已暂停', ended: '已结束',
     },
     outcome: { done: '全部成功', partly: '部分成功', failed: '失败', cancelled: '已取消' },
     waiting: {
@@ -113,7 +113,7 @@ const zh = {
         follow: '跟随', level: '级别', levels: { error: '错误', warn: '警告', info: '信息', verbose: '详细' }, search: '搜索日志', empty: '没有符合的日志',
     },
     system: {
-        doctor: '体检', again: '重新检查', checking: '正在检查…', workers: '后台程序', workersAre: '它们做视频、检查文件，也叫工作进程', machine: '机器', disk: '磁盘', memory: '内存', cpu: '处理器',
+        doctor: '体检', again: '重新检查', checking: '正在检查…', workers: '后台程序', workersAre: '它们做视频、检查文件，也叫工作进程', machine: '机器', thisMachine: '这台主机', disk: '磁盘', memory: '内存', cpu: '处理器',
         load: '负载 {n}', cores: '{n} 核', free: '剩余 {free}，共 {total}', minFree: '少于 {size} 时新任务会等待', models: '模型', isDefault: '默认',
         none: '没有，使用处理器', gpu: '显卡',
         worker: { id: '编号', kind: '用途', state: '状态', job: '正在做', model: '模型', memory: '内存', restarts: '重启次数' },
@@ -123,6 +123,17 @@ const zh = {
         folder: '结果文件夹', late: '已有 {n} 秒没有回应',
         lost: '以前的数据库留下的文件', lostCounts: '结果 {results} 个，其他文件 {others} 个，共 {size}', lostWhat: '这些文件会一直留在数据文件夹里，由你决定去留。在服务器上运行：',
         lostRestore: '找回这些结果', lostClean: '全部删除',
+    },
+    nodes: {
+        heading: '机器', are: '和这台主机一起做视频的机器。任务在这里排队，哪台有空就给哪台', none: '还没有机器。点“添加机器”，把给出的三行命令粘贴到那台机器上', without: '一台机器不够快？可以让多台机器一起做，见 docs/cluster.md',
+        redis: 'Redis', connected: '已连接', lost: '连不上', depot: '文件仓库', works: '正常', broken: '有问题', depotHead: '在这台主机上',
+        columns: { name: '名称', state: '状态', jobs: '任务', cpu: '处理器', memory: '内存', disk: '磁盘', version: '版本', heard: '最近联系', actions: '操作' },
+        states: { new: '还没有连接', active: '在线', draining: '停止接活', refused: '被拒', version: '版本不同', silent: '离线' },
+        jobs: '在做 {n} 个，最多 {slots} 个', free: '剩余 {free}，共 {total}', never: '从未', now: '刚刚', ago: '{time} 前', clockAhead: '它的时钟快 {time}', clockBehind: '它的时钟慢 {time}',
+        add: '添加机器', name: '名称', nameRule: '小写字母、数字和连字符，最多 32 个，例如 n1', title: '显示的名称（可空）', titleHelp: '例如：机房一号；以后可以改',
+        connect: '连接“{name}”', paste: '先在那台机器上装好同一版本的 koubo，再把这几行粘贴到它的终端里：', once: '里面的密钥只显示这一次。关闭后看不到了，只能换一个新的', copy: '复制全部',
+        rename: '重命名 {name}', renameShort: '重命名', drain: '停止接活', resume: '恢复接活', renew: '换新密钥', remove: '移除',
+        renewSure: '给“{name}”换新密钥？旧密钥立刻失效，要在那台机器上换成新的', removeSure: '移除“{name}”？它的密钥立刻失效，以后不能再连接', removeBusySure: '移除“{name}”？它的密钥立刻失效，它手上的 {n} 个任务会交给别的机器重做', removed: '已移除“{name}”',
     },
     notify: {
         title: '通知', hint: '批次结束或任务失败时通知你。', events: '何时通知', batch_ended: '批次结束', job_failed: '任务失败',
