@@ -73,6 +73,7 @@ run()
 
 install_packages $build_packages $test_packages
 install_models
+install_from_npm tests/cluster "从 npm 下载测试用的 S3 存储" "fetching an S3 store for the tests from npm"
 build_page
 configure build-test -Dwerror=true
 ninja -C build-test build.ninja >/dev/null || exit 5

@@ -111,7 +111,7 @@ build_packages="gcc libc6-dev meson ninja-build pkg-config gettext
     libheif-dev $(heic_package) libwebp-dev
     libkissfft-dev libespeak-ng-dev espeak-ng-data libdnnl-dev libjansson-dev libxxhash-dev
     libprotobuf-c-dev protobuf-c-compiler
-    libsqlite3-dev libhiredis-dev libmicrohttpd-dev libcurl4-openssl-dev libssl-dev libarchive-dev libseccomp-dev
+    libsqlite3-dev libhiredis-dev libmicrohttpd-dev libcurl4-openssl-dev libexpat1-dev libssl-dev libarchive-dev libseccomp-dev
     zlib1g-dev libunistring-dev"
 test_packages="libcmocka-dev redis-server iproute2 libfaketime ffmpeg espeak-ng chromium libyaml-dev
     python3-torch python3-numpy clang-format clang-tidy"
@@ -119,7 +119,7 @@ test_packages="libcmocka-dev redis-server iproute2 libfaketime ffmpeg espeak-ng 
 # The same by the names that other systems know too.
 needed_tools="cc meson ninja pkg-config msgfmt node npm"
 needed_libraries="libavformat libavcodec libavfilter libavutil libheif libwebpdemux kissfft-float espeak-ng jansson
-    libxxhash sqlite3 hiredis libmicrohttpd libcurl libcrypto libarchive libseccomp zlib"
+    libxxhash sqlite3 hiredis libmicrohttpd libcurl expat libcrypto libarchive libseccomp zlib"
 
 # "Debian GNU/Linux 12 (bookworm)", and is it a system whose packages are known?
 system_name()

@@ -38,16 +38,16 @@ void depot_close(struct depot **depot)
 static enum kb_code get_once(struct depot *d, const char *sha256, int64_t size, int64_t *at,
                              depot_sink *sink, void *ctx, bool *ret_final, struct kb_error *err)
 {
-    CLEANUP(transfer_free) struct transfer t = {0};
-    enum kb_code code = http_begin_get(d, &t, sha256, err);
+    CLEANUP(haul_free) struct haul t = {0};
+    enum kb_code code = d->s3 ? s3_begin_get(d, &t, sha256) : http_begin_get(d, &t, sha256, err);
     if (code != KB_OK)
         return code;
-    transfer_receive(&t, size, *at, sink, ctx);
-    code = transfer_run(&t, err);
+    haul_receive(&t, size, *at, sink, ctx);
+    code = haul_run(&t, err);
     *at = t.offset;
     *ret_final = t.final;
     if (code == KB_OK)
-        code = http_verdict(&t, sha256, err);
+        code = d->s3 ? s3_verdict(&t, sha256, err) : http_verdict(&t, sha256, err);
     if (code == KB_OK && *at != size)
         return kb_fail(err, KB_UNAVAILABLE, _("the file in the depot '%s' ended before its end"),
                        d->place);
@@ -73,5 +73,5 @@ enum kb_code depot_put(struct depot *d, const struct depot_put *p, struct kb_err
 {
     d->done = 0;
     d->total = p->size;
-    return http_put(d, p, err);
+    return d->s3 ? s3_put(d, p, err) : http_put(d, p, err);
 }

@@ -10,7 +10,7 @@
 #define DETAIL_BYTES 200
 
 // A request: path with its query is what is signed.
-static enum kb_code begin(struct depot *d, struct transfer *t, const char *method, const char *path,
+static enum kb_code begin(struct depot *d, struct haul *t, const char *method, const char *path,
                           struct kb_error *err)
 {
     char nonce[WIRE_NONCE_BYTES] = "", mac[WIRE_MAC_BYTES];
@@ -21,8 +21,8 @@ static enum kb_code begin(struct depot *d, struct transfer *t, const char *metho
                        d->place);
     CLEANUP(kb_freep) char *text = kb_printf("%s\n%s\n%s", method, path, nonce);
     wire_sign(mac, d->p.secret, text);
-    transfer_init(t, d, method, path);
-    transfer_header(t, "Authorization: Koubo-Node %s:%s:%s", d->p.node, nonce, mac);
+    haul_init(t, d, method, path);
+    haul_header(t, "Authorization: Koubo-Node %s:%s:%s", d->p.node, nonce, mac);
     return KB_OK;
 }
 
@@ -37,7 +37,7 @@ static char *read_detail(const struct text *answer)
     return copy;
 }
 
-enum kb_code http_verdict(struct transfer *t, const char *what, struct kb_error *err)
+enum kb_code http_verdict(struct haul *t, const char *what, struct kb_error *err)
 {
     struct depot *d = t->depot;
     if (t->status / 100 == 2)
@@ -56,7 +56,7 @@ enum kb_code http_verdict(struct transfer *t, const char *what, struct kb_error 
                    t->status, detail);
 }
 
-enum kb_code http_begin_get(struct depot *d, struct transfer *t, const char *sha256,
+enum kb_code http_begin_get(struct depot *d, struct haul *t, const char *sha256,
                             struct kb_error *err)
 {
     CLEANUP(kb_freep) char *path = kb_printf("/api/v1/depot/files/%s", sha256);
@@ -74,13 +74,13 @@ static enum kb_code makes_no_sense(struct depot *d, struct kb_error *err)
 static enum kb_code ask_offset(struct depot *d, const struct depot_put *p, int64_t *ret,
                                struct kb_error *err)
 {
-    CLEANUP(transfer_free) struct transfer t = {0};
+    CLEANUP(haul_free) struct haul t = {0};
     CLEANUP(kb_freep)
     char *path =
         kb_printf("/api/v1/depot/results/%lld?lease=%lld", (long long)p->job, (long long)p->lease);
     enum kb_code code = begin(d, &t, "GET", path, err);
     if (code == KB_OK)
-        code = transfer_run(&t, err);
+        code = haul_run(&t, err);
     if (code == KB_OK)
         code = http_verdict(&t, p->sha256, err);
     if (code != KB_OK)
@@ -100,7 +100,7 @@ static enum kb_code put_once(struct depot *d, const struct depot_put *p, struct 
     enum kb_code code = ask_offset(d, p, &offset, err);
     if (code != KB_OK)
         return code;
-    CLEANUP(transfer_free) struct transfer t = {0};
+    CLEANUP(haul_free) struct haul t = {0};
     CLEANUP(kb_freep)
     char *path = kb_printf("/api/v1/depot/results/%lld?lease=%lld&sha256=%s&size=%lld&offset=%lld",
                            (long long)p->job, (long long)p->lease, p->sha256, (long long)p->size,
@@ -109,9 +109,9 @@ static enum kb_code put_once(struct depot *d, const struct depot_put *p, struct 
     if (code != KB_OK)
         return code;
     d->done = offset;
-    transfer_header(&t, "Content-Type: application/octet-stream");
-    transfer_send_file(&t, p->fd, offset, p->size - offset);
-    code = transfer_run(&t, err);
+    haul_header(&t, "Content-Type: application/octet-stream");
+    haul_send_file(&t, p->fd, offset, p->size - offset);
+    code = haul_run(&t, err);
     if (code != KB_OK)
         return code;
     if (t.status == 409) // somebody else brought some, or it was thrown away: ask again

@@ -12,7 +12,7 @@
 #define DEPOT_PARALLEL 3         // transfers at a time
 #define ANSWER_BYTES   (4 << 20) // of an answer that is no file, at most
 
-struct transfer;
+struct haul;
 
 struct depot {
     struct depot_params p; // its strings are this depot's own
@@ -25,9 +25,10 @@ struct depot {
     char *bucket; // path of the bucket: "/name", or "" where the host's name has it
     char *prefix; // ahead of objects' names: "" or "a/b/"
     char *region, *key_id, *key_secret, *session_token; // the last may be NULL
+    int64_t clock_ms; // how far the store's clock is ahead of ours, as of its latest answer
 
     CURLM *multi; // keeps connections for the next transfer
-    struct transfer *active[DEPOT_PARALLEL];
+    struct haul *active[DEPOT_PARALLEL];
     int64_t done, total; // of the present object, for p.progress
 };
 
@@ -37,15 +38,15 @@ struct depot {
 enum kb_code depot_read_address(struct depot *d, struct kb_error *err);
 void depot_forget_address(struct depot *d);
 
-// --- transfers (depot_transfer.c)
+// --- transfers (depot_haul.c)
 
-// One request and its answer. Zero is none; transfer_init(), then what it sends and takes, then
-// transfer_run(); transfer_free() in any case.
-struct transfer {
+// One request and its answer. Zero is none; haul_init(), then what it sends and takes, then
+// haul_run(); haul_free() in any case.
+struct haul {
     struct depot *depot;
     CURL *curl;
     struct curl_slist *headers;
-    int answer_stalls; // how many times the depot's stall_s an answer may take once all is sent
+    int answer_stalls; // how many times the depot's stall_ms an answer may take once all is sent
 
     int fd;                    // a part of a file that is sent
     int64_t first, size, sent; // from where, how much, how much of it already
@@ -67,36 +68,52 @@ struct transfer {
 
 // path: behind the depot's base, with the query. It stands for "METHOD" in curl's own words, so
 // that it is known which has a body.
-void transfer_init(struct transfer *t, struct depot *d, const char *method, const char *path);
-void transfer_header(struct transfer *t, const char *fmt, ...) KB_PRINTF(2, 3);
+void haul_init(struct haul *t, struct depot *d, const char *method, const char *path);
+void haul_header(struct haul *t, const char *fmt, ...) KB_PRINTF(2, 3);
 // Its body: size bytes of a file from first on; or a text, which lives as long as the transfer.
-void transfer_send_file(struct transfer *t, int fd, int64_t first, int64_t size);
-void transfer_send_text(struct transfer *t, const char *text);
+void haul_send_file(struct haul *t, int fd, int64_t first, int64_t size);
+void haul_send_text(struct haul *t, const char *text);
 // Its answer is a file of that size, from offset on.
-void transfer_receive(struct transfer *t, int64_t size, int64_t offset, depot_sink *sink,
-                      void *ctx);
+void haul_receive(struct haul *t, int64_t size, int64_t offset, depot_sink *sink, void *ctx);
 // KB_OK: there is an answer, of whatever t->status. Else KB_CANCELLED, KB_UNAVAILABLE, or t->err.
-enum kb_code transfer_run(struct transfer *t, struct kb_error *err);
-// The same for several at once: each is started, and transfer_next() gives one that has ended, for
-// transfer_outcome(). NULL: cancelled.
-void transfer_start(struct transfer *t);
-struct transfer *transfer_next(struct depot *d);
-enum kb_code transfer_outcome(struct transfer *t, struct kb_error *err);
-void transfer_free(struct transfer *t);
+enum kb_code haul_run(struct haul *t, struct kb_error *err);
+// The same for several at once: each is started, and haul_next() gives one that has ended, for
+// haul_outcome(). NULL: cancelled.
+void haul_start(struct haul *t);
+struct haul *haul_next(struct depot *d);
+enum kb_code haul_outcome(struct haul *t, struct kb_error *err);
+void haul_free(struct haul *t);
 // "" if the answer has none. Valid until the transfer is freed or this is called again.
-const char *transfer_answer_header(struct transfer *t, const char *name);
+const char *haul_answer_header(struct haul *t, const char *name);
 
 // Is it worth another try? Waits before that. *tries: 0 at first.
 bool depot_again(struct depot *d, int *tries, enum kb_code code);
+// A file that is sent: errno, 0 = it ended too early.
+enum kb_code depot_cannot_read(int number, struct kb_error *err);
 // Of every status that both kinds take for the same. KB_OK: none of these.
 enum kb_code depot_explain(struct depot *d, long status, const char *what, struct kb_error *err);
 
 // --- the kinds
 
 // The request for that object is what t becomes; and what its answer means if it is no 2xx.
-enum kb_code http_begin_get(struct depot *d, struct transfer *t, const char *sha256,
+enum kb_code http_begin_get(struct depot *d, struct haul *t, const char *sha256,
                             struct kb_error *err);
-enum kb_code http_verdict(struct transfer *t, const char *what, struct kb_error *err);
+enum kb_code http_verdict(struct haul *t, const char *what, struct kb_error *err);
 enum kb_code http_put(struct depot *d, const struct depot_put *p, struct kb_error *err);
+
+enum kb_code s3_begin_get(struct depot *d, struct haul *t, const char *sha256);
+enum kb_code s3_verdict(struct haul *t, const char *what, struct kb_error *err);
+enum kb_code s3_put(struct depot *d, const struct depot_put *p, struct kb_error *err);
+
+// Of S3 alone. The path of an object, a new string.
+char *s3_path(const struct depot *d, const char *name);
+// A signed request. payload_sha256: of its body, NULL = it has none.
+void s3_begin(struct depot *d, struct haul *t, const char *method, const char *path,
+              const char *payload_sha256);
+// One with all its tries. KB_OK: the answer was a good one and is t's, for haul_free(), as it
+// is in any case. answer_stalls: as t's.
+enum kb_code s3_ask(struct depot *d, struct haul *t, const char *method, const char *path,
+                    const char *body, int answer_stalls, struct kb_error *err);
+enum kb_code s3_makes_no_sense(struct depot *d, struct kb_error *err);
 
 #endif

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define CONNECT_S    15L
-#define STALL_S      30
+#define STALL_MS     30000
 #define SLOW_BYTES_S 1000 // slower than this is no movement
 #define TICK_MS      100
 #define PAUSE_MS     500 // before the second try; four times that before the third
@@ -31,14 +31,14 @@ static void curl_set_up(void)
 
 static int64_t stall_us(const struct depot *d)
 {
-    return (d->p.stall_s > 0 ? d->p.stall_s : STALL_S) * 1000000LL;
+    return (d->p.stall_ms > 0 ? d->p.stall_ms : STALL_MS) * 1000LL;
 }
 
-static void moved(struct transfer *t, size_t n)
+static void moved(struct haul *t, size_t n)
 {
     struct depot *d = t->depot;
     t->moved += (int64_t)n;
-    if (t->moved - t->mark_bytes >= SLOW_BYTES_S * (stall_us(d) / 1000000)) {
+    if (t->moved - t->mark_bytes >= stall_us(d) * SLOW_BYTES_S / 1000000) {
         t->mark_bytes = t->moved;
         t->mark_us = kb_now_us();
     }
@@ -69,11 +69,11 @@ static void read_range(const char *header, int64_t *ret_first, int64_t *ret_tota
 
 // The answer says of itself which part of a file of which size it is: does that fit what was asked
 // for?
-static enum kb_code check_range(struct transfer *t)
+static enum kb_code check_range(struct haul *t)
 {
     int64_t first = 0, total = -1;
     if (t->status == 206) {
-        read_range(transfer_answer_header(t, "Content-Range"), &first, &total);
+        read_range(haul_answer_header(t, "Content-Range"), &first, &total);
     } else { // all of it, whatever was asked for
         curl_off_t length = -1;
         curl_easy_getinfo(t->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
@@ -91,7 +91,7 @@ static enum kb_code check_range(struct transfer *t)
     return KB_OK;
 }
 
-static enum kb_code take_file(struct transfer *t, const char *data, size_t n)
+static enum kb_code take_file(struct haul *t, const char *data, size_t n)
 {
     if (!t->began && check_range(t) != KB_OK)
         return t->err.code;
@@ -117,7 +117,7 @@ static enum kb_code take_file(struct transfer *t, const char *data, size_t n)
 
 static size_t on_data(char *data, size_t size, size_t n, void *opaque)
 {
-    struct transfer *t = opaque;
+    struct haul *t = opaque;
     n *= size;
     moved(t, n);
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &t->status);
@@ -134,12 +134,11 @@ static size_t on_data(char *data, size_t size, size_t n, void *opaque)
 
 static size_t on_read(char *buffer, size_t size, size_t n, void *opaque)
 {
-    struct transfer *t = opaque;
+    struct haul *t = opaque;
     size_t wanted = (size_t)KB_MIN((int64_t)(size * n), t->size - t->sent);
     ssize_t got = wanted > 0 ? pread(t->fd, buffer, wanted, (off_t)(t->first + t->sent)) : 0;
     if (got < 0 || (got == 0 && wanted > 0)) {
-        kb_fail(&t->err, KB_INTERNAL, _("a file on its way to the depot cannot be read: %s"),
-                got < 0 ? kb_strerror(errno) : _("it is shorter than it was"));
+        depot_cannot_read(got < 0 ? errno : 0, &t->err);
         return CURL_READFUNC_ABORT;
     }
     t->sent += got;
@@ -151,7 +150,7 @@ static size_t on_read(char *buffer, size_t size, size_t n, void *opaque)
 // Of a kept connection that turned out to be closed curl sends what it has sent once more.
 static int on_seek(void *opaque, curl_off_t offset, int origin)
 {
-    struct transfer *t = opaque;
+    struct haul *t = opaque;
     if (origin != SEEK_SET || offset < 0 || offset > t->size)
         return CURL_SEEKFUNC_FAIL;
     tell(t->depot, offset - t->sent);
@@ -171,7 +170,7 @@ static void set_method(CURL *c, const char *method)
         curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
 }
 
-void transfer_init(struct transfer *t, struct depot *d, const char *method, const char *path)
+void haul_init(struct haul *t, struct depot *d, const char *method, const char *path)
 {
     pthread_once(&curl_once, curl_set_up);
     if (!d->multi)
@@ -179,7 +178,7 @@ void transfer_init(struct transfer *t, struct depot *d, const char *method, cons
     CURL *c = curl_easy_init();
     if (!d->multi || !c)
         abort(); // memory is out
-    *t = (struct transfer){.depot = d, .curl = c, .fd = -1, .answer_stalls = 1};
+    *t = (struct haul){.depot = d, .curl = c, .fd = -1, .answer_stalls = 1};
     CLEANUP(kb_freep) char *url = kb_printf("%s%s", d->base, path);
     curl_easy_setopt(c, CURLOPT_URL, url);
     curl_easy_setopt(c, CURLOPT_PATH_AS_IS, 1L);
@@ -200,10 +199,10 @@ void transfer_init(struct transfer *t, struct depot *d, const char *method, cons
         curl_easy_setopt(c, CURLOPT_NOPROXY, "localhost,127.0.0.1,::1");
     set_method(c, method);
     if (strcmp(method, "PUT") == 0)
-        transfer_send_file(t, -1, 0, 0);
+        haul_send_file(t, -1, 0, 0);
 }
 
-void transfer_header(struct transfer *t, const char *fmt, ...)
+void haul_header(struct haul *t, const char *fmt, ...)
 {
     va_list args;
     char *line = NULL;
@@ -217,7 +216,7 @@ void transfer_header(struct transfer *t, const char *fmt, ...)
     free(line);
 }
 
-void transfer_send_file(struct transfer *t, int fd, int64_t first, int64_t size)
+void haul_send_file(struct haul *t, int fd, int64_t first, int64_t size)
 {
     t->fd = fd;
     t->first = first;
@@ -230,13 +229,13 @@ void transfer_send_file(struct transfer *t, int fd, int64_t first, int64_t size)
     curl_easy_setopt(t->curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)size);
 }
 
-void transfer_send_text(struct transfer *t, const char *text)
+void haul_send_text(struct haul *t, const char *text)
 {
     curl_easy_setopt(t->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(text));
     curl_easy_setopt(t->curl, CURLOPT_POSTFIELDS, text);
 }
 
-void transfer_receive(struct transfer *t, int64_t size, int64_t offset, depot_sink *sink, void *ctx)
+void haul_receive(struct haul *t, int64_t size, int64_t offset, depot_sink *sink, void *ctx)
 {
     t->sink = sink;
     t->ctx = ctx;
@@ -248,7 +247,7 @@ void transfer_receive(struct transfer *t, int64_t size, int64_t offset, depot_si
     }
 }
 
-void transfer_start(struct transfer *t)
+void haul_start(struct haul *t)
 {
     struct depot *d = t->depot;
     curl_easy_setopt(t->curl, CURLOPT_HTTPHEADER, t->headers);
@@ -264,7 +263,7 @@ void transfer_start(struct transfer *t)
     abort(); // more at a time than there are places
 }
 
-static void leave(struct transfer *t)
+static void leave(struct haul *t)
 {
     struct depot *d = t->depot;
     for (int i = 0; i < DEPOT_PARALLEL; i++) {
@@ -275,13 +274,13 @@ static void leave(struct transfer *t)
     }
 }
 
-static bool has_stalled(const struct transfer *t)
+static bool has_stalled(const struct haul *t)
 {
     return kb_now_us() - t->mark_us >
            stall_us(t->depot) * (t->sent == t->size ? t->answer_stalls : 1);
 }
 
-struct transfer *transfer_next(struct depot *d)
+struct haul *haul_next(struct depot *d)
 {
     while (!cancel_requested(d->p.cancel)) {
         int n = 0;
@@ -290,14 +289,14 @@ struct transfer *transfer_next(struct depot *d)
         if (m) {
             CURL *c = m->easy_handle;
             CURLcode result = m->data.result; // m is gone with the handle
-            struct transfer *t = NULL;
+            struct haul *t = NULL;
             curl_easy_getinfo(c, CURLINFO_PRIVATE, (char **)&t);
             t->result = result;
             leave(t);
             return t;
         }
         for (int i = 0; i < DEPOT_PARALLEL; i++) {
-            struct transfer *t = d->active[i];
+            struct haul *t = d->active[i];
             if (!t || !has_stalled(t))
                 continue;
             t->result = CURLE_OPERATION_TIMEDOUT;
@@ -309,7 +308,7 @@ struct transfer *transfer_next(struct depot *d)
     return NULL;
 }
 
-enum kb_code transfer_outcome(struct transfer *t, struct kb_error *err)
+enum kb_code haul_outcome(struct haul *t, struct kb_error *err)
 {
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &t->status);
     if (t->err.text[0]) {
@@ -325,17 +324,17 @@ enum kb_code transfer_outcome(struct transfer *t, struct kb_error *err)
     return KB_OK;
 }
 
-enum kb_code transfer_run(struct transfer *t, struct kb_error *err)
+enum kb_code haul_run(struct haul *t, struct kb_error *err)
 {
-    transfer_start(t);
-    if (!transfer_next(t->depot)) {
+    haul_start(t);
+    if (!haul_next(t->depot)) {
         leave(t);
         return kb_fail(err, KB_CANCELLED, _("cancelled"));
     }
-    return transfer_outcome(t, err);
+    return haul_outcome(t, err);
 }
 
-void transfer_free(struct transfer *t)
+void haul_free(struct haul *t)
 {
     if (!t->curl)
         return;
@@ -343,10 +342,10 @@ void transfer_free(struct transfer *t)
     curl_easy_cleanup(t->curl);
     curl_slist_free_all(t->headers);
     text_free(&t->answer);
-    *t = (struct transfer){0};
+    *t = (struct haul){0};
 }
 
-const char *transfer_answer_header(struct transfer *t, const char *name)
+const char *haul_answer_header(struct haul *t, const char *name)
 {
     struct curl_header *h = NULL;
     return curl_easy_header(t->curl, name, 0, CURLH_HEADER, -1, &h) == CURLHE_OK ? h->value : "";
@@ -364,6 +363,12 @@ bool depot_again(struct depot *d, int *tries, enum kb_code code)
         usleep((useconds_t)KB_MIN(left_us, TICK_MS * 1000LL));
     }
     return true;
+}
+
+enum kb_code depot_cannot_read(int number, struct kb_error *err)
+{
+    return kb_fail(err, KB_INTERNAL, _("a file on its way to the depot cannot be read: %s"),
+                   number ? kb_strerror(number) : _("it is shorter than it was"));
 }
 
 enum kb_code depot_explain(struct depot *d, long status, const char *what, struct kb_error *err)
