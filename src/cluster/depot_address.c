@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CREDENTIALS_BYTES 65536
+#define CREDENTIALS_BYTES 16384
 #define PREFIX_BYTES      512
 
 // --- credentials
@@ -100,12 +100,11 @@ static enum kb_code read_settings(struct settings *s, const char *path, struct k
     }
     if (!path)
         return KB_OK;
-    char *text = kb_alloc(CREDENTIALS_BYTES), *rest = text;
+    char text[CREDENTIALS_BYTES] = "", *rest = text;
     enum kb_code code = read_private(path, text, err);
     for (char *line; code == KB_OK && (line = strsep(&rest, "\n"));)
         read_line(s, line);
-    explicit_bzero(text, CREDENTIALS_BYTES);
-    free(text);
+    explicit_bzero(text, sizeof(text));
     return code;
 }
 

@@ -463,6 +463,7 @@ static void test_list(void **state)
     f = (struct found){0};
     assert_ok(t.err, depot_list(t.depot, find, &f, &t.err));
     assert_int_equal(f.n_objects, 0);
+    stop(&t);
     start(&t, "list", 1000);
     for (int i = 0; i < 5; i++)
         assert_ok(t.err, depot_remove(t.depot, names[i], &t.err));
