@@ -127,6 +127,20 @@ static struct arguments worker_arguments(const struct supervisor *s, const struc
     return a;
 }
 
+// The environment without the keys of an S3 depot: a worker that a file takes over must not have
+// them to give away. free(); the strings are the environment's.
+static char **worker_environment(void)
+{
+    int n = 0, n_kept = 0;
+    while (environ[n])
+        n++;
+    char **kept = kb_alloc(((size_t)n + 1) * sizeof(*kept));
+    for (int i = 0; i < n; i++)
+        if (!text_begins(environ[i], "AWS_"))
+            kept[n_kept++] = environ[i];
+    return kept;
+}
+
 // A group of its own, so that Ctrl-C reaches the server alone and workers end in order.
 static int spawn_with(struct slot *slot, const char *program, char **argv, int input)
 {
@@ -142,7 +156,8 @@ static int spawn_with(struct slot *slot, const char *program, char **argv, int i
                                               POSIX_SPAWN_SETSIGDEF);
     posix_spawnattr_setsigmask(&attributes, &none);
     posix_spawnattr_setsigdefault(&attributes, &all);
-    int e = posix_spawn(&slot->pid, program, &actions, &attributes, argv, environ);
+    CLEANUP(kb_freep) char **environment = worker_environment();
+    int e = posix_spawn(&slot->pid, program, &actions, &attributes, argv, environment);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     return e;

@@ -248,7 +248,10 @@ static void test_a_broken_program_is_not_started_over_and_over(void **state)
     struct queue_test *t = *state;
     CLEANUP(kb_freep) char *program = data_path(t, "broken");
     CLEANUP(kb_freep) char *starts = data_path(t, "starts");
-    CLEANUP(kb_freep) char *script = kb_printf("#!/bin/sh\necho \"$@\" >> '%s'\nexit 3\n", starts);
+    CLEANUP(kb_freep)
+    char *script =
+        kb_printf("#!/bin/sh\necho \"$@ key:$AWS_SECRET_ACCESS_KEY\" >> '%s'\nexit 3\n", starts);
+    setenv("AWS_SECRET_ACCESS_KEY", "hush", 1);
     assert_ok(t->err, file_write_atomic(program, script, strlen(script), &t->err));
     assert_int_equal(chmod(program, 0755), 0);
     log_set_level(LOG_DEBUG);
@@ -265,6 +268,9 @@ static void test_a_broken_program_is_not_started_over_and_over(void **state)
     assert_says(lines, "--id w1");
     assert_says(lines, "--id i1");
     assert_says(lines, "--inspect");
+    assert_says(lines, "key:");
+    assert_null(strstr(lines, "hush")); // nor has it the keys of a depot
+    unsetenv("AWS_SECRET_ACCESS_KEY");
     assert_null(strstr(lines, "--no-sandbox"));
     assert_says(lines, "-vv"); // they say as much as their server
     CLEANUP(kb_freep) char *log = read_log(t);
