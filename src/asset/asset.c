@@ -222,24 +222,52 @@ enum kb_code asset_list_json(struct store *s, const struct asset_filter *f, stru
 
 // --- removing
 
-enum kb_code content_release(struct store *s, const char *sha256, struct kb_error *err)
+// *ret_gone: unless an asset has it, or it cannot be removed.
+static enum kb_code unlink_content(struct store *s, const char *sha256, bool *ret_gone,
+                                   struct kb_error *err)
 {
     int64_t n = 0;
-    enum kb_code code = store_begin(s, err);
-    if (code != KB_OK)
+    enum kb_code code =
+        store_query_int(s, &n, err, "SELECT count(*) FROM asset WHERE sha256 = ?", "t", sha256);
+    *ret_gone = false;
+    if (code != KB_OK || n > 0)
         return code;
-    code = store_query_int(s, &n, err, "SELECT count(*) FROM asset WHERE sha256 = ?", "t", sha256);
-    if (code == KB_OK && n == 0) {
-        CLEANUP(kb_freep) char *path = path_join("files", sha256);
-        CLEANUP(kb_freep) char *thumb = kb_printf("thumbs/%s.jpg", sha256);
-        CLEANUP(kb_freep) char *part = kb_printf("%s.part", path);
-        beneath_unlink(s->folder, part); // of an older koubo
-        bool gone = (beneath_unlink(s->folder, path) || errno == ENOENT) &&
-                    (beneath_unlink(s->folder, thumb) || errno == ENOENT);
-        if (gone && file_settle(s, "files", sha256) && file_settle(s, "thumbs", sha256))
-            file_forget(s, "files", sha256);
+    CLEANUP(kb_freep) char *path = path_join("files", sha256);
+    CLEANUP(kb_freep) char *thumb = kb_printf("thumbs/%s.jpg", sha256);
+    CLEANUP(kb_freep) char *part = kb_printf("%s.part", path);
+    beneath_unlink(s->folder, part); // of an older koubo
+    *ret_gone = (beneath_unlink(s->folder, path) || errno == ENOENT) &&
+                (beneath_unlink(s->folder, thumb) || errno == ENOENT);
+    return KB_OK;
+}
+
+static enum kb_code release(struct store *s, char (*sha256)[65], int n, struct kb_error *err)
+{
+    CLEANUP(kb_freep) bool *gone = kb_alloc((size_t)n * sizeof(*gone));
+    bool any = false;
+    enum kb_code code = KB_OK;
+    for (int i = 0; code == KB_OK && i < n; i++) {
+        code = unlink_content(s, sha256[i], &gone[i], err);
+        any = any || gone[i];
     }
-    return store_end(s, code, err);
+    if (any && file_settle(s, "files", "") && file_settle(s, "thumbs", ""))
+        for (int i = 0; i < n; i++)
+            if (gone[i])
+                file_forget(s, "files", sha256[i]);
+    return code;
+}
+
+enum kb_code contents_release(struct store *s, char (*sha256)[65], int n, struct kb_error *err)
+{
+    enum kb_code code = n > 0 ? store_begin(s, err) : KB_OK;
+    return code == KB_OK && n > 0 ? store_end(s, release(s, sha256, n, err), err) : code;
+}
+
+enum kb_code content_release(struct store *s, const char *sha256, struct kb_error *err)
+{
+    char one[1][65];
+    snprintf(one[0], sizeof(one[0]), "%s", sha256);
+    return contents_release(s, one, 1, err);
 }
 
 // Which batch still needs the asset; KB_EOF when none does.

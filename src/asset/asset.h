@@ -99,5 +99,7 @@ enum kb_code asset_sweep(struct store *s, struct kb_error *err);
 // last asset away: it takes the database's write lock for itself, so that no upload of the same
 // content is filed in between. A file that cannot be removed stays for retention.
 enum kb_code content_release(struct store *s, const char *sha256, struct kb_error *err);
+// Several at once, for the price of one.
+enum kb_code contents_release(struct store *s, char (*sha256)[65], int n, struct kb_error *err);
 
 #endif

@@ -70,7 +70,9 @@ enum kb_code remote_asset(struct store *s, int64_t job, int64_t lease, const cha
                           char ret_asset[33], struct kb_error *err);
 // Those whose asset was looked at end here, in one transaction each: the result gets its place and
 // the job is done; or it is no video, not as long or not as large as was told: the job fails as by
-// a crash, an attempt counted. *ret: the job, and whether it was good. KB_EOF: none now.
+// a crash, an attempt counted. *ret: the job, and whether it was good. KB_EOF: none now; what those
+// that ended leave goes with it, so ask until then. Where results/ is another disk it takes as long
+// as a copy.
 struct remote_end {
     int64_t job, lease;
     char node[33], entry[48];

@@ -24,35 +24,62 @@
 
 // --- what nobody waits for
 
-static enum kb_code drop_asset(struct store *s, const char *id, const char *sha256,
-                               struct kb_error *err)
+#define AT_ONCE 32
+
+struct leavings {
+    char id[AT_ONCE][33], sha256[AT_ONCE][65];
+    int n, n_contents; // of the contents the first ones
+};
+
+static enum kb_code find_leavings(struct store *s, struct leavings *ret, struct kb_error *err)
 {
-    enum kb_code code =
-        store_exec(s, NULL, err, "DELETE FROM asset WHERE id = ? AND job IS NOT NULL", "t", id);
-    if (code != KB_OK)
-        return code;
-    // Else somebody writes it, and finds no row at its end.
-    if (upload_part_remove(s, id) && file_settle(s, "uploads", id))
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(s, &q, err,
+                                    "SELECT id, sha256 FROM asset a WHERE job IS NOT NULL"
+                                    " AND NOT EXISTS (SELECT 1 FROM remote r"
+                                    "  WHERE r.job = a.job AND r.asset = a.id) LIMIT ?",
+                                    "i", (int64_t)AT_ONCE);
+    for (*ret = (struct leavings){0}; code == KB_OK; code = store_step(s, q, err)) {
+        store_copy_column(ret->id[ret->n++], sizeof(ret->id[0]), q, 0);
+        if (sqlite3_column_type(q, 1) != SQLITE_NULL)
+            store_copy_column(ret->sha256[ret->n_contents++], sizeof(ret->sha256[0]), q, 1);
+    }
+    return code == KB_EOF ? KB_OK : code;
+}
+
+// The bytes of one that is still sent: they go, or somebody writes them and finds no row at the
+// end.
+static void drop_part(struct store *s, const char *id)
+{
+    CLEANUP(kb_freep) char *part = kb_printf("uploads/%s.part", id);
+    bool was = beneath_size(s->folder, part) >= 0;
+    if (upload_part_remove(s, id) && (!was || file_settle(s, "uploads", id)))
         file_forget(s, "uploads", id);
-    return *sha256 ? content_release(s, sha256, err) : KB_OK;
+}
+
+// Bytes before the end of the transaction: a row that comes back is again one that nobody names.
+static enum kb_code drop(struct store *s, struct leavings *l, struct kb_error *err)
+{
+    enum kb_code code = KB_OK;
+    for (int i = 0; code == KB_OK && i < l->n; i++) {
+        code = store_exec(s, NULL, err, "DELETE FROM asset WHERE id = ? AND job IS NOT NULL", "t",
+                          l->id[i]);
+        if (code == KB_OK)
+            drop_part(s, l->id[i]);
+    }
+    return code == KB_OK ? contents_release(s, l->sha256, l->n_contents, err) : code;
 }
 
 static enum kb_code sweep_all(struct store *s, struct kb_error *err)
 {
     for (;;) {
-        CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-        char id[33], sha256[65];
-        enum kb_code code = store_query(s, &q, err,
-                                        "SELECT id, sha256 FROM asset a WHERE job IS NOT NULL"
-                                        " AND NOT EXISTS (SELECT 1 FROM remote r"
-                                        "  WHERE r.job = a.job AND r.asset = a.id) LIMIT 1",
-                                        "");
-        if (code != KB_OK)
-            return code == KB_EOF ? KB_OK : code;
-        store_copy_column(id, sizeof(id), q, 0);
-        store_copy_column(sha256, sizeof(sha256), q, 1);
-        store_reset(&q);
-        code = drop_asset(s, id, sha256, err);
+        struct leavings l;
+        enum kb_code code = find_leavings(s, &l, err);
+        if (code != KB_OK || l.n == 0)
+            return code;
+        code = store_begin(s, err);
+        if (code == KB_OK)
+            code = store_end(s, drop(s, &l, err), err);
         if (code != KB_OK)
             return code;
     }
@@ -263,12 +290,29 @@ static enum kb_code end_well(struct store *s, const struct arrival *a, struct re
     return code;
 }
 
+static enum kb_code lose(struct store *s, const struct remote *r, const char *reason,
+                         struct kb_error *err)
+{
+    CLEANUP(job_claim_free) struct job_claim c = {0};
+    enum kb_code code = remote_output(s, r, &c, err);
+    return code == KB_OK ? job_lose(s, r->job, reason, false, false, err) : code;
+}
+
+static enum kb_code end_lost(struct store *s, const struct remote *r, const char *reason,
+                             struct kb_error *err)
+{
+    enum kb_code code = store_begin(s, err);
+    return code == KB_OK ? store_end(s, lose(s, r, reason, err), err) : code;
+}
+
 enum kb_code remote_settle(struct store *s, struct remote_end *ret, struct kb_error *err)
 {
     for (;;) {
         struct arrival a;
         struct remote_end end = {0};
         enum kb_code code = find_arrival(s, &a, err);
+        if (code == KB_EOF) // once for all that ended
+            remote_sweep(s, NULL);
         if (code != KB_OK)
             return code;
         end.job = a.r.job;
@@ -279,14 +323,12 @@ enum kb_code remote_settle(struct store *s, struct remote_end *ret, struct kb_er
             code = end_well(s, &a, &end, err);
         } else {
             kb_fail(&end.why, KB_BAD_INPUT, "%s", _(a.complaint));
-            code = remote_lost(s, &a.r, a.complaint, err);
+            code = end_lost(s, &a.r, a.complaint, err);
         }
         if (code == KB_NOT_FOUND)
             continue;
-        if (code == KB_OK) {
-            remote_sweep(s, NULL);
+        if (code == KB_OK)
             *ret = end;
-        }
         return code;
     }
 }
@@ -316,20 +358,10 @@ enum kb_code remote_back(struct store *s, const struct remote *r, struct kb_erro
     return code;
 }
 
-static enum kb_code lose(struct store *s, const struct remote *r, const char *reason,
-                         struct kb_error *err)
-{
-    CLEANUP(job_claim_free) struct job_claim c = {0};
-    enum kb_code code = remote_output(s, r, &c, err);
-    return code == KB_OK ? job_lose(s, r->job, reason, false, false, err) : code;
-}
-
 enum kb_code remote_lost(struct store *s, const struct remote *r, const char *reason,
                          struct kb_error *err)
 {
-    enum kb_code code = store_begin(s, err);
-    if (code == KB_OK)
-        code = store_end(s, lose(s, r, reason, err), err);
+    enum kb_code code = end_lost(s, r, reason, err);
     if (code == KB_OK)
         remote_sweep(s, NULL);
     return code;
