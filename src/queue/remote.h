@@ -58,9 +58,10 @@ struct remote_report {
 enum kb_code remote_report(struct store *s, const char *node, struct remote_report *reports, int n,
                            struct kb_error *err);
 
-// The machine has made it: what is known of it, as job_done() takes it. Then its bytes come: an
-// asset that no user sees and nobody else can name is made for them, or the one of before.
-// KB_NOT_FOUND as above.
+// The machine has made it: what is known of it, as job_done() takes it. For its bytes, which may
+// come before it is told of (over HTTP they do), an asset is made that no user sees and nobody else
+// can name, or it is the one of before. What is told of another file than before, or than came,
+// comes anew. KB_NOT_FOUND as above.
 enum kb_code remote_made(struct store *s, int64_t job, int64_t lease, const char *node,
                          struct kb_error *err);
 enum kb_code remote_result(struct store *s, int64_t job, int64_t lease, const char *node,

@@ -61,13 +61,23 @@ static inline void tell_of(struct queue_test *t, const struct remote *r, const c
                                     &told, &t->err));
 }
 
-static inline void write_part(struct queue_test *t, const char *asset, const char *text)
+static inline void send_bytes(struct queue_test *t, const char *asset, const char *text, bool whole)
 {
     struct asset_upload *u = NULL;
-    bool complete = false;
     assert_ok(t->err, asset_upload_open(&u, t->s, asset, &t->err));
     assert_ok(t->err, asset_upload_write(u, text, strlen(text), &t->err));
-    assert_ok(t->err, asset_upload_close(&u, t->s, false, &complete, &t->err));
+    assert_ok(t->err, asset_upload_close(&u, t->s, whole, NULL, &t->err));
+}
+
+// Whole where the size was told.
+static inline void write_part(struct queue_test *t, const char *asset, const char *text)
+{
+    send_bytes(t, asset, text, false);
+}
+
+static inline void write_whole(struct queue_test *t, const char *asset, const char *text)
+{
+    send_bytes(t, asset, text, true);
 }
 
 // What an inspector says of it; "" = that it is bad.

@@ -178,9 +178,6 @@ static void two_machines_race(void **state)
     assert_true(p[0].lost && p[1].lost && p[2].lost && !p[3].lost);
     assert_state(t, r.job, "loading");
     assert_state(t, other.job, "audio");
-    // The bytes are asked for only when it is known what they are.
-    assert_fails(t->err, KB_NOT_FOUND, "this machine",
-                 remote_asset(t->s, r.job, r.lease, "n1", asset, &t->err));
     // Who lost it ends nothing.
     struct remote late = r;
     struct kb_error why = {.code = KB_BAD_INPUT, .text = "bad"};
@@ -329,6 +326,37 @@ static void another_video_than_was_told(void **state)
     assert_nothing_left(t);
 }
 
+// Over HTTP the bytes come before the machine says what they are.
+static void a_result_comes_before_it_is_told_of(void **state)
+{
+    struct queue_test *t = *state;
+    char asset[33], other[33];
+    struct remote_end end = {0};
+    add_batch(t, 2, 5);
+    struct remote r = take(t, "n1");
+    assert_ok(t->err, remote_asset(t->s, r.job, r.lease, "n1", asset, &t->err));
+    assert_int_equal(state_of(t, r.job), REMOTE_COMING);
+    write_whole(t, asset, FILM);
+    inspect(t, asset, "video", 1000);
+    assert_int_equal(state_of(t, r.job), REMOTE_HERE);
+    assert_int_equal(remote_settle(t->s, &end, &t->err), KB_EOF); // what should it be?
+    assert_ok(t->err, remote_made(t->s, r.job, r.lease, "n1", &t->err));
+    tell_of(t, &r, "n1", FILM);
+    settle(t, &end);
+    assert_true(end.good);
+    assert_done(t, r.job);
+    // What came is not what is told then: it comes anew.
+    r = take(t, "n1");
+    assert_ok(t->err, remote_asset(t->s, r.job, r.lease, "n1", asset, &t->err));
+    write_whole(t, asset, "what it is not");
+    tell_of(t, &r, "n1", FILM);
+    assert_int_equal(state_of(t, r.job), REMOTE_MADE);
+    assert_ok(t->err, remote_asset(t->s, r.job, r.lease, "n1", other, &t->err));
+    assert_string_not_equal(asset, other);
+    assert_ok(t->err, remote_back(t->s, &r, &t->err));
+    assert_nothing_left(t);
+}
+
 static void another_result_comes_anew(void **state)
 {
     struct queue_test *t = *state;
@@ -345,6 +373,7 @@ static void another_result_comes_anew(void **state)
     assert_ok(t->err, remote_asset(t->s, r.job, r.lease, "n1", second, &t->err));
     assert_string_not_equal(first, second);
     // no byte came for a day
+    write_part(t, second, "the");
     run_sql(t, "UPDATE asset SET expires_ms = 1 WHERE job IS NOT NULL");
     assert_ok(t->err, asset_sweep(t->s, &t->err));
     run_sql(t, "DELETE FROM loose"); // as the clean-up does with what is gone
@@ -747,6 +776,7 @@ int main(void)
         T(no_sweep_takes_it),
         T(what_is_no_video_costs_an_attempt),
         T(another_video_than_was_told),
+        T(a_result_comes_before_it_is_told_of),
         T(another_result_comes_anew),
         T(every_state_has_every_end),
         T(a_batch_is_cancelled_and_paused),
