@@ -8,7 +8,8 @@ export class Nodes {
         this.queue = queue;
         this.rows = new Map();
         this.redis = { place: 'redis://127.0.0.1:6379/0', connected: true, since: Date.now(), version: '7.0.15', error: null };
-        this.depot = { place: 'http://127.0.0.1:7860', kind: 'http', error: null };
+        this.warnings = [];
+        this.depot = { place: null, kind: 'http', error: null };
     }
 
     cluster() {
@@ -36,7 +37,7 @@ export class Nodes {
         return null;
     }
 
-    add(name, title = '') {
+    add(name, title = name) {
         this.rows.set(name, { name, title, state: 'new', draining: false, slots: 0, heard: null, created: Date.now(), error: null, facts: null });
         return this.secret(name);
     }
@@ -44,11 +45,12 @@ export class Nodes {
     secret(name) {
         const secret = randomBytes(32).toString('hex');
         return {
-            node: this.shown(this.rows.get(name)), secret, warning: null,
+            node: this.shown(this.rows.get(name)), secret,
+            warnings: this.warnings,
             commands: [
-                `install -D -m 600 /dev/stdin ~/.config/koubo/${name}.token <<< '${secret}'`,
-                "install -D -m 600 /dev/stdin ~/.config/koubo/cluster <<< 'redis://192.168.1.5:6379/0'",
-                `koubo node --name ${name} --cluster-file ~/.config/koubo/cluster --token-file ~/.config/koubo/${name}.token --depot http://192.168.1.5:7860`,
+                `printf '%s\\n' '${secret}' | install -D -m 600 /dev/stdin ~/.config/koubo/${name}.token`,
+                `printf '%s\\n' 'redis://192.168.1.5:6379/0' | install -D -m 600 /dev/stdin ~/.config/koubo/${name}.cluster`,
+                `koubo node --name ${name} --cluster-file ~/.config/koubo/${name}.cluster --token-file ~/.config/koubo/${name}.token --depot 'http://192.168.1.5:7860'`,
             ],
         };
     }
@@ -82,7 +84,7 @@ export class Nodes {
 
     change(name, { title, draining }) {
         const node = this.rows.get(name);
-        if (title !== undefined) node.title = title;
+        if (title !== undefined) node.title = title || name;
         if (draining !== undefined) node.draining = draining;
         this.settle(node);
         return this.shown(node);

@@ -28,6 +28,7 @@ await run({
             await open_tab(page, 'system');
             holds(await page.getByTestId('alone').count() === 0, 'no word of how to begin');
             await page.getByText('还没有机器').waitFor();
+            mock.nodes.warnings = ['Redis 只在这台主机上能连接'];
             await page.getByTestId('node-add').click();
             const dialog = page.getByRole('dialog', { name: '添加机器' });
             const add = dialog.getByRole('button', { name: '添加机器' });
@@ -38,6 +39,7 @@ await run({
             await add.click();
             const made = page.getByTestId('node-made');
             await made.waitFor();
+            await made.getByText('Redis 只在这台主机上能连接').waitFor();
             const lines = await made.locator('code').allTextContents();
             holds(lines.length === 3 && lines[2].includes('--name n1'), lines.join('\n'));
             await made.getByRole('button', { name: '复制全部' }).click();

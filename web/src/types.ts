@@ -163,12 +163,12 @@ export interface NodeSecret {
     node: Node;
     secret: string;
     commands: string[];
-    warning: string | null;
+    warnings: string[]; // what has to be done besides
 }
 
 export interface Cluster {
-    redis: { place: string; connected: boolean; since: number | null; version: string | null; error: string | null };
-    depot: { place: string; kind: 'http' | 's3'; error: string | null };
+    redis: { place: string; connected: boolean; since: number; version: string; error: string | null };
+    depot: { place: string | null; kind: 'http' | 's3'; error: string | null };
     offers: number;
     arriving: number;
 }
