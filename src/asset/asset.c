@@ -295,6 +295,8 @@ static enum kb_code delete_row(struct store *s, const char *id, struct asset *re
 {
     CLEANUP(kb_freep) char *batch = NULL;
     enum kb_code code = asset_find(s, id, ret, err);
+    if (code == KB_OK && ret->job)
+        code = asset_not_found(err);
     if (code != KB_OK)
         return code;
     code = find_user(s, id, &batch, err);
@@ -358,6 +360,8 @@ enum kb_code asset_inspect_again(struct store *s, const char *id, struct kb_erro
     struct asset a;
     int n = 0;
     enum kb_code code = asset_find(s, id, &a, err);
+    if (code == KB_OK && a.job)
+        code = asset_not_found(err);
     if (code != KB_OK)
         return code;
     if (strcmp(a.state, "bad") != 0)

@@ -40,7 +40,7 @@ struct asset {
     char lang[4];
     int64_t size_bytes, received_bytes, expires_ms, duration_ms;
     int width, height;
-    int64_t job; // as in asset_params
+    int64_t job; // as in asset_params; 0: pages are told of it
 };
 
 // A new upload with nothing received. A size of 0 is KB_BAD_INPUT ("is empty").
@@ -56,6 +56,7 @@ enum kb_code asset_create_speech(struct store *s, const struct asset_params *p, 
 enum kb_code asset_add_file(struct store *s, const struct asset_params *p, const char *path,
                             char ret_id[33], struct kb_error *err);
 
+// Also what becomes a result.
 enum kb_code asset_find(struct store *s, const char *id, struct asset *ret, struct kb_error *err);
 // The address of a fetched one, the text of a made one (may be 20 KB), else "". A new string.
 enum kb_code asset_source(struct store *s, const char *id, char **ret, struct kb_error *err);
@@ -73,7 +74,8 @@ struct asset_filter {
 };
 enum kb_code asset_list_json(struct store *s, const struct asset_filter *f, struct text *ret,
                              struct kb_error *err);
-// KB_BAD_INPUT while a job that has not ended needs it (the sentence names the batch).
+// KB_BAD_INPUT while a job that has not ended needs it (the sentence names the batch). Users' only,
+// as all below that is asked for by people.
 enum kb_code asset_delete(struct store *s, const char *id, struct kb_error *err);
 
 // A fetch or synthesis that failed: state "bad" with this sentence.

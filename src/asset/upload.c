@@ -413,8 +413,8 @@ static enum kb_code place(struct asset_upload *u, struct store *s, const char *s
     return file_settle(s, "files", sha256) ? KB_OK : cannot_store(err, errno);
 }
 
-// What an inspector found out about the same content need not be found out again. It looks less
-// closely at what becomes a result.
+// What an inspector found out about the same content need not be found out again. It looks at
+// other things, and fewer of them, in what becomes a result.
 static enum kb_code copy_facts(struct store *s, const char *id, const char *sha256,
                                struct kb_error *err)
 {
@@ -424,7 +424,8 @@ static enum kb_code copy_facts(struct store *s, const char *id, const char *sha2
         " face_boxes_at, warnings, peaks, thumbnail) = (SELECT state, kind, duration_ms, width,"
         " height, fps, codec, faces, face_boxes, face_boxes_at, warnings, peaks, thumbnail"
         " FROM asset WHERE sha256 = ?2 AND state = 'ready' AND job IS NULL LIMIT 1)"
-        " WHERE id = ?1 AND EXISTS (SELECT 1 FROM asset WHERE sha256 = ?2 AND state = 'ready'"
+        " WHERE id = ?1 AND job IS NULL AND EXISTS (SELECT 1 FROM asset WHERE sha256 = ?2"
+        "  AND state = 'ready'"
         "  AND job IS NULL)",
         "tt", id, sha256);
 }
@@ -472,7 +473,8 @@ enum kb_code asset_upload_record(struct asset_upload *u, struct store *s, struct
         return cannot_store(err, errno);
     enum kb_code code = store_exec(s, &n, err,
                                    "UPDATE asset SET received = ?1, expires_ms ="
-                                   " iif(state = 'uploading', ?3, expires_ms) WHERE id = ?2"
+                                   " iif(state = 'uploading' AND job IS NULL, ?3, expires_ms)"
+                                   " WHERE id = ?2"
                                    " AND state IN ('uploading', 'fetching')",
                                    "iti", u->offset, u->id, kb_wall_ms() + UPLOAD_KEEP_MS);
     if (code == KB_OK && n == 0) { // deleted meanwhile

@@ -295,6 +295,39 @@ static void test_addresses_and_texts(void **state)
     assert_string_equal(a.state, "making");
 }
 
+// What a machine sends of a job is filed as what users send, and none of theirs.
+static void test_results(void **state)
+{
+    struct queue_test *t = *state;
+    char id[33], twin[33];
+    CLEANUP(text_free) struct text json = {0};
+    struct asset_upload *u = NULL;
+    struct asset_params p = {.name = "result.mp4", .size_bytes = -1, .job = 7};
+    upload(t, "twin.mp4", "result", 6, twin);
+    set_facts(t, twin);
+    assert_ok(t->err, asset_create(t->s, &p, id, &t->err));
+    assert_int_equal(find(t, id).job, 7);
+    assert_int_equal(find(t, twin).job, 0);
+    assert_ok(t->err, asset_upload_open(&u, t->s, id, &t->err));
+    assert_ok(t->err, asset_upload_write(u, "res", 3, &t->err));
+    assert_ok(t->err, asset_upload_close(&u, t->s, false, NULL, &t->err));
+    assert_int_equal(find(t, id).expires_ms, 0);
+    assert_int_equal(asset_count_uploads(t->s, NULL), 0);
+    assert_fails(t->err, KB_NOT_FOUND, "does not exist", asset_json(t->s, id, &json, &t->err));
+    assert_fails(t->err, KB_NOT_FOUND, "does not exist", asset_delete(t->s, id, &t->err));
+    assert_ok(t->err, asset_upload_open(&u, t->s, id, &t->err));
+    assert_ok(t->err, asset_upload_write(u, "ult", 3, &t->err));
+    assert_ok(t->err, asset_upload_close(&u, t->s, true, NULL, &t->err));
+    assert_string_equal(find(t, id).state, "new"); // it is looked at as a result is
+    run_sql(t, "UPDATE asset SET state = 'bad' WHERE job = 7");
+    assert_fails(t->err, KB_NOT_FOUND, "does not exist", asset_inspect_again(t->s, id, &t->err));
+    assert_fails(t->err, KB_NOT_FOUND, "does not exist", asset_delete(t->s, id, &t->err));
+    // Nor does what was found of it count for users.
+    run_sql(t, "UPDATE asset SET state = iif(job, 'ready', 'bad')");
+    upload(t, "twin.mp4", "result", 6, twin);
+    assert_string_equal(find(t, twin).state, "new");
+}
+
 // --- inspectors
 
 static void test_claims(void **state)
@@ -488,6 +521,7 @@ int main(void)
         TEST(test_copy_with_care),
         TEST(test_names),
         TEST(test_addresses_and_texts),
+        TEST(test_results),
         TEST(test_claims),
         TEST(test_clock_set_back),
         TEST(test_progress),

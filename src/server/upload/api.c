@@ -99,6 +99,9 @@ static bool find_content(struct request *r, struct asset *ret)
 {
     struct kb_error err = {0};
     enum kb_code code = asset_find(request_store(r), request_part(r, 0), ret, &err);
+    if (code == KB_OK && ret->job)
+        code =
+            kb_fail(&err, KB_NOT_FOUND, _("this file does not exist (any more); upload it again"));
     if (code == KB_OK && !ret->sha256[0])
         code = kb_fail(&err, KB_NOT_FOUND, _("'%s' is not whole yet"), ret->name);
     if (code != KB_OK)

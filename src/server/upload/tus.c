@@ -123,6 +123,8 @@ static bool find_upload(struct request *r, struct asset *ret)
     struct kb_error err = {0};
     enum kb_code code = asset_find(request_store(r), request_part(r, 0), ret, &err);
     bool whole = code == KB_OK && ret->sha256[0];
+    if (code == KB_OK && ret->job)
+        code = kb_fail(&err, KB_NOT_FOUND, _("there is no such upload"));
     if (code == KB_OK && !whole && (strcmp(ret->state, "uploading") != 0 || ret->size_bytes < 0))
         code = kb_fail(&err, KB_NOT_FOUND, _("there is no such upload"));
     if (code != KB_OK) {
