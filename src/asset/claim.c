@@ -10,37 +10,48 @@
 
 #define CLAIMABLE                                                                                  \
     "SELECT id FROM asset WHERE state IN ('new', 'making') AND attempts < ?1"                      \
-    " AND NOT (" ASSET_IS_HELD("?2") ") ORDER BY created_ms, rowid LIMIT 1"
+    " AND NOT (" ASSET_IS_HELD("?2") ") ORDER BY (job IS NULL) = ?3, created_ms, rowid LIMIT 1"
 
-static enum kb_code find_claimable(struct store *s, char ret_id[33], struct kb_error *err)
+static enum kb_code find_claimable(struct store *s, bool results_first, char ret_id[33],
+                                   struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    enum kb_code code = store_query(s, &q, err, CLAIMABLE, "ii", (int64_t)MAX_CLAIMS, kb_wall_ms());
+    enum kb_code code = store_query(s, &q, err, CLAIMABLE, "iii", (int64_t)MAX_CLAIMS, kb_wall_ms(),
+                                    (int64_t)results_first);
     if (code == KB_OK)
         store_copy_column(ret_id, 33, q, 0);
     return code;
 }
 
-enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
-                         struct kb_error *err)
+static enum kb_code claim_locked(struct store *s, const char *worker, bool results_first,
+                                 struct asset *ret, struct kb_error *err)
 {
-    // Looked for without the write lock first: an idle inspector asks often.
     char id[33];
-    enum kb_code code = find_claimable(s, id, err);
-    if (code != KB_OK)
-        return code;
-    code = store_begin(s, err);
-    if (code != KB_OK)
-        return code;
-    code = find_claimable(s, id, err);
+    enum kb_code code = find_claimable(s, results_first, id, err);
     if (code == KB_OK)
         code = store_exec(s, NULL, err,
                           "UPDATE asset SET worker = ?, lease_ms = ?, progress = 0"
                           " WHERE id = ?",
                           "tit", worker, kb_wall_ms() + ASSET_LEASE_MS, id);
+    return code == KB_OK ? asset_find(s, id, ret, err) : code;
+}
+
+// A claim, and what was found, may be lost in a power cut: then it is looked at once more.
+enum kb_code asset_claim(struct store *s, const char *worker, bool results_first, struct asset *ret,
+                         struct kb_error *err)
+{
+    // Looked for without the write lock first: an idle inspector asks often.
+    char id[33];
+    bool durable = s->durable;
+    enum kb_code code = find_claimable(s, results_first, id, err);
+    if (code != KB_OK)
+        return code;
+    store_set_durable(s, false);
+    code = store_begin(s, err);
     if (code == KB_OK)
-        code = asset_find(s, id, ret, err);
-    return store_end(s, code, err);
+        code = store_end(s, claim_locked(s, worker, results_first, ret, err), err);
+    store_set_durable(s, durable);
+    return code;
 }
 
 void asset_tell(struct store *s, const char *id, double progress)
@@ -127,6 +138,8 @@ enum kb_code asset_set_facts(struct store *s, const char *id, const struct asset
     CLEANUP(kb_freep) char *peaks = facts_peaks(f);
     CLEANUP(kb_freep) char *boxes = facts_face_boxes(f);
     int n = 0;
+    bool durable = s->durable;
+    store_set_durable(s, false);
     // What does not apply is NULL in the table.
     enum kb_code code = store_exec(
         s, &n, err,
@@ -139,5 +152,6 @@ enum kb_code asset_set_facts(struct store *s, const char *id, const struct asset
         f->codec, strcmp(f->kind, "video") == 0 ? (int64_t)f->n_faces : (int64_t)-1, boxes,
         (int64_t)(f->n_face_boxes > 0), f->face_boxes_at, warnings, peaks, (int64_t)f->thumbnail,
         id);
+    store_set_durable(s, durable);
     return code == KB_OK && n == 0 ? asset_not_found(err) : code;
 }

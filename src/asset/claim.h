@@ -5,8 +5,9 @@
 
 #include "asset/asset.h"
 
-// The next asset that is "new" or "making", for a lease of 60 s. KB_EOF: none.
-enum kb_code asset_claim(struct store *s, const char *worker, struct asset *ret,
+// The next asset that is "new" or "making", for a lease of 60 s. KB_EOF: none. results_first: what
+// becomes a result (asset.job) goes before what is a user's, else after it.
+enum kb_code asset_claim(struct store *s, const char *worker, bool results_first, struct asset *ret,
                          struct kb_error *err);
 // How far the looking at it is, 0..1; never goes back. What cannot be written now is left unsaid.
 void asset_tell(struct store *s, const char *id, double progress);

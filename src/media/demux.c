@@ -261,7 +261,7 @@ static enum kb_code open_stream(struct demux *s, enum AVMediaType type, struct k
         code = open_demuxer(s, err);
     if (code != KB_OK)
         return code;
-    int e = find_stream_info(s->demux);
+    int e = s->quick ? 0 : find_stream_info(s->demux);
     if (cancel_requested(s->cancel))
         return cancel_check(s->cancel, err);
     if (e < 0)
@@ -269,17 +269,13 @@ static enum kb_code open_stream(struct demux *s, enum AVMediaType type, struct k
     return choose_stream(s, type, err);
 }
 
-enum kb_code demux_open(struct demux *s, const char *path, enum AVMediaType type,
-                        const struct cancel *cancel, struct kb_error *err)
-{
-    return demux_open_at(s, path, 0, type, cancel, err);
-}
-
-enum kb_code demux_open_at(struct demux *s, const char *path, int64_t offset, enum AVMediaType type,
-                           const struct cancel *cancel, struct kb_error *err)
+static enum kb_code open_at(struct demux *s, const char *path, int64_t offset, bool quick,
+                            enum AVMediaType type, const struct cancel *cancel,
+                            struct kb_error *err)
 {
     ffmpeg_init();
     *s = (struct demux){.path = kb_strdup(path),
+                        .quick = quick,
                         .cancel = cancel,
                         .packet = av_packet_alloc(),
                         .read_end = AV_NOPTS_VALUE};
@@ -291,6 +287,24 @@ enum kb_code demux_open_at(struct demux *s, const char *path, int64_t offset, en
     if (code != KB_OK)
         demux_close(s);
     return code;
+}
+
+enum kb_code demux_open(struct demux *s, const char *path, enum AVMediaType type,
+                        const struct cancel *cancel, struct kb_error *err)
+{
+    return open_at(s, path, 0, false, type, cancel, err);
+}
+
+enum kb_code demux_open_quick(struct demux *s, const char *path, enum AVMediaType type,
+                              const struct cancel *cancel, struct kb_error *err)
+{
+    return open_at(s, path, 0, true, type, cancel, err);
+}
+
+enum kb_code demux_open_at(struct demux *s, const char *path, int64_t offset, enum AVMediaType type,
+                           const struct cancel *cancel, struct kb_error *err)
+{
+    return open_at(s, path, offset, false, type, cancel, err);
 }
 
 enum kb_code demux_open_decoder(struct demux *s, int threads, struct kb_error *err)

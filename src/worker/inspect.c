@@ -13,11 +13,13 @@
 #include "face/models.h"
 #include "media/audio.h"
 #include "media/demux.h"
+#include "media/formats.h"
 #include "media/level.h"
 #include "media/reader.h"
 #include "media/sound.h"
 #include "media/voice.h"
 
+#include <libavutil/avstring.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +31,8 @@
 #define LONG_VIDEO_MS (10 * 60 * 1000)
 #define LONG_AUDIO_MS (30 * 60 * 1000)
 #define SHORT_MS      500
+#define MOST_US       INT64_C(100000000000000) // as a reader tells, whatever the file says
+#define MOST_FPS      1000
 #define SILENT_DB     (-85.0) // the last bit of 16
 #define QUIET_DB      (-60.0)
 #define PEAKS         400
@@ -294,6 +298,79 @@ static bool has_picture(const char *path, const struct cancel *cancel)
     return !cover;
 }
 
+// --- what another machine made of a job
+
+// The last key frame before the middle (where one cannot go there, the next), decoded alone.
+// KB_EOF: there is none.
+static enum kb_code decode_middle(struct demux *film, AVFrame *ret, struct kb_error *err)
+{
+    CLEANUP(av_packet_free) AVPacket *packet = av_packet_alloc();
+    enum kb_code code = packet ? demux_open_decoder(film, 1, err) : kb_no_memory(err);
+    if (code != KB_OK)
+        return code;
+    int64_t middle_us = demux_origin(film) + demux_duration_us(film) / 2;
+    demux_seek(film, av_rescale_q(middle_us, AV_TIME_BASE_Q, film->stream->time_base));
+    do {
+        av_packet_unref(packet);
+        code = demux_read(film, packet, err);
+    } while (code == KB_OK && !(packet->flags & AV_PKT_FLAG_KEY));
+    if (code != KB_OK)
+        return code;
+    int e = avcodec_send_packet(film->decoder, packet);
+    if (e >= 0)
+        e = avcodec_send_packet(film->decoder, NULL); // it need not wait for the next ones
+    if (e >= 0)
+        e = avcodec_receive_frame(film->decoder, ret);
+    if (e >= 0 || e == AVERROR_EOF)
+        return e >= 0 ? KB_OK : KB_EOF;
+    return kb_fail(err, ffmpeg_code(e), _("cannot decode '%s' (%s): %s"), film->path,
+                   film->codec->name, ffmpeg_error(e));
+}
+
+// An MP4 with a film, and with a sound that can be heard if it has one.
+static bool is_made_like_ours(const struct demux *film)
+{
+    int sound = av_find_best_stream(film->demux, AVMEDIA_TYPE_AUDIO, -1, -1, NULL, 0);
+    const AVCodecParameters *par = sound >= 0 ? film->demux->streams[sound]->codecpar : NULL;
+    return !film->gallery && !demux_is_still(film) &&
+           av_match_name("mp4", film->demux->iformat->name) && demux_duration_us(film) > 0 &&
+           (!par || (format_decoder(par->codec_id) && par->sample_rate > 0));
+}
+
+// Much less than of an upload: no faces, no wave form, one picture. Many may come in a second, and
+// what they show was looked at where it was made. Of a machine that lies it is enough that nobody
+// is shown what is no video.
+static enum kb_code look_at_result(struct look *l, struct kb_error *err)
+{
+    CLEANUP(demux_close) struct demux film = {0};
+    CLEANUP(av_frame_free) AVFrame *frame = av_frame_alloc();
+    enum kb_code code = frame ? KB_OK : kb_no_memory(err);
+    if (code == KB_OK)
+        code = demux_open_quick(&film, l->path, AVMEDIA_TYPE_VIDEO, l->cancel, err);
+    if (code == KB_OK && !is_made_like_ours(&film))
+        code = kb_fail(err, KB_BAD_INPUT, _("'%s' is not an MP4 video"), l->path);
+    if (code == KB_OK)
+        code = decode_middle(&film, frame, err);
+    if (code == KB_EOF)
+        code = kb_fail(err, KB_BAD_INPUT, _("the video '%s' has no picture"), l->path);
+    if (code != KB_OK)
+        return code;
+    AVRational rate = film.stream->avg_frame_rate;
+    struct kb_error ignored;
+    struct asset_facts facts = {
+        .kind = "video",
+        .duration_ms = KB_MIN(demux_duration_us(&film), MOST_US) / 1000,
+        .width = frame->width,
+        .height = frame->height,
+        .fps = rate.num > 0 && rate.den > 0 ? fmin(av_q2d(rate), MOST_FPS) : 0,
+        .codec = avcodec_get_name(film.codec->id),
+        .n_faces = -1,
+        .thumbnail = thumbnail_write(frame, l->picture, &ignored) == KB_OK,
+    };
+    tell_facts(l, &facts);
+    return KB_OK;
+}
+
 // --- one asset
 
 // Errors of this one asset are told, and are none of the caller's.
@@ -319,8 +396,10 @@ enum kb_code inspect_asset(struct pulse *pulse, const json_t *message, const cha
                            const char *folder, struct face_models *faces, struct kb_error *err)
 {
     const char *file, *name, *content = NULL, *text = NULL, *voice = NULL;
-    if (json_unpack((json_t *)message, "{s:s, s:s, s?:s, s?:s, s?:s}", "file", &file, "name", &name,
-                    "content", &content, "text", &text, "voice", &voice) != 0 ||
+    int result = 0;
+    if (json_unpack((json_t *)message, "{s:s, s:s, s?:s, s?:s, s?:s, s?:b}", "file", &file, "name",
+                    &name, "content", &content, "text", &text, "voice", &voice, "result",
+                    &result) != 0 ||
         !content == !text)
         return kb_fail(err, KB_INTERNAL, "an asset that makes no sense");
     CLEANUP(kb_freep) char *path = kb_printf("%s/files/%s", data, content);
@@ -335,6 +414,8 @@ enum kb_code inspect_asset(struct pulse *pulse, const json_t *message, const cha
     enum kb_code code;
     if (text)
         code = voice_speak(sound, text, voice, 0, &why);
+    else if (result)
+        code = look_at_result(&l, &why);
     else if (has_picture(path, l.cancel))
         code = look_at_video(&l, faces, &why);
     else

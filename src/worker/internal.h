@@ -62,7 +62,8 @@ struct seat {
     bool report_new;
     int64_t report_us; // when one was last written down
     int64_t moved_us;
-    double progress; // of the looking at an asset; < 0: told
+    double progress;     // of the looking at an asset; < 0: told
+    int64_t spent_us[2]; // on users' files and on results, while both wait (seat_asset.c)
 
     // How that ended, as long as it is not written down.
     enum ending ending;

@@ -20,6 +20,11 @@ static bool in(double value, double low, double high)
     return isfinite(value) && value >= low && value <= high;
 }
 
+static bool is_result(const struct seat *s)
+{
+    return s->asset.job != 0;
+}
+
 // --- hearing
 
 static bool hear_boxes(struct asset_facts *f, const json_t *list)
@@ -204,16 +209,29 @@ enum kb_code seat_write_asset(struct seat *s, struct store *store, struct kb_err
     if (code != KB_OK && code != KB_NOT_FOUND) // deleted meanwhile
         log_error("%s", err->text);
     harvest_clear(store->folder, s->folder, NULL);
+    s->spent_us[is_result(s)] += kb_now_us() - s->given_us;
     seat_drop(s);
     return KB_OK;
 }
 
 // --- giving
 
+// Where both wait, users' files and results get as much of the inspector's time each: a film that
+// was just chosen does not wait for a hundred results, nor does a job's end for an hour of uploads.
+// What nobody waited for while the others had the time is not made up for.
+static enum kb_code claim(struct seat *s, struct store *store, struct kb_error *err)
+{
+    bool results_first = s->spent_us[1] <= s->spent_us[0];
+    enum kb_code code = asset_claim(store, s->worker, results_first, &s->asset, err);
+    if (code == KB_EOF || (code == KB_OK && is_result(s) != results_first))
+        s->spent_us[0] = s->spent_us[1] = 0;
+    return code;
+}
+
 enum kb_code seat_give_asset(struct seat *s, struct store *store, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *text = NULL;
-    enum kb_code code = asset_claim(store, s->worker, &s->asset, err);
+    enum kb_code code = claim(s, store, err);
     if (code == KB_OK && !s->asset.sha256[0])
         code = asset_source(store, s->asset.id, &text, err);
     if (code != KB_OK)
@@ -228,6 +246,8 @@ enum kb_code seat_give_asset(struct seat *s, struct store *store, struct kb_erro
         json_pack_ex(&error, 0, "{s:s, s:s, s:s, s:s*, s:s*, s:s*}", "is", "asset", "file", s->file,
                      "name", s->asset.name, "content", text ? NULL : s->asset.sha256, "text", text,
                      "voice", s->asset.voice[0] ? s->asset.voice : NULL);
+    if (m && is_result(s))
+        json_object_set_new(m, "result", json_true());
     bool never = line_is_closed_to(m, &error);
     if (never) // the next worker would get it again, and no other
         kb_fail(&s->why, KB_BAD_INPUT,

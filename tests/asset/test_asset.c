@@ -330,22 +330,47 @@ static void test_results(void **state)
 
 // --- inspectors
 
+static void test_whose_turn(void **state)
+{
+    struct queue_test *t = *state;
+    char ids[4][33];
+    struct asset a;
+    static const int jobs[] = {0, 7, 0, 8};
+    for (int i = 0; i < 4; i++) {
+        upload(t, "f.mp4", ids[i], 5 + (size_t)i, ids[i]);
+        CLEANUP(kb_freep)
+        char *sql = kb_printf("UPDATE asset SET created_ms = %d, job = NULLIF(%d, 0)"
+                              " WHERE id = '%s'",
+                              i, jobs[i], ids[i]);
+        run_sql(t, sql);
+    }
+    static const struct {
+        bool results_first;
+        int wanted;
+    } turns[] = {{true, 1}, {false, 0}, {true, 3}, {true, 2}};
+    for (size_t i = 0; i < ARRAY_LEN(turns); i++) {
+        assert_ok(t->err, asset_claim(t->s, "i1", turns[i].results_first, &a, &t->err));
+        assert_string_equal(a.id, ids[turns[i].wanted]);
+        assert_int_equal(a.job, jobs[turns[i].wanted]);
+    }
+}
+
 static void test_claims(void **state)
 {
     struct queue_test *t = *state;
     char file[33], speech[33];
     struct asset a;
     struct asset_params p = {.lang = "en"};
-    assert_fails(t->err, KB_EOF, "", asset_claim(t->s, "i1", &a, &t->err));
+    assert_fails(t->err, KB_EOF, "", asset_claim(t->s, "i1", false, &a, &t->err));
     upload(t, "f.mp4", "bytes", 5, file);
     run_sql(t, "UPDATE asset SET created_ms = 1");
     assert_ok(t->err, asset_create_speech(t->s, &p, "hello", "en", speech, &t->err));
 
-    assert_ok(t->err, asset_claim(t->s, "i1", &a, &t->err));
+    assert_ok(t->err, asset_claim(t->s, "i1", false, &a, &t->err));
     assert_string_equal(a.id, file);
-    assert_ok(t->err, asset_claim(t->s, "i2", &a, &t->err));
+    assert_ok(t->err, asset_claim(t->s, "i2", false, &a, &t->err));
     assert_string_equal(a.id, speech);
-    assert_fails(t->err, KB_EOF, "", asset_claim(t->s, "i1", &a, &t->err));
+    assert_fails(t->err, KB_EOF, "", asset_claim(t->s, "i1", false, &a, &t->err));
     set_facts(t, file);
     assert_string_equal(find(t, file).state, "ready");
     assert_fails(t->err, KB_NOT_FOUND, "",
@@ -356,26 +381,26 @@ static void test_claims(void **state)
     assert_ok(t->err, file_write_atomic(wav, "RIFF", 4, &t->err));
     assert_ok(t->err, asset_set_content(t->s, speech, wav, &t->err));
     assert_content(t, speech, "RIFF", 4);
-    assert_ok(t->err, asset_claim(t->s, "i1", &a, &t->err));
+    assert_ok(t->err, asset_claim(t->s, "i1", false, &a, &t->err));
     assert_string_equal(a.id, speech);
     assert_string_equal(a.state, "new");
 
     // an inspector that ends with its server frees what it had, and is late with what a full disk
     // hinders, however often; one that crashes three times is blamed on the file
     for (int i = 0; i < 5; i++) {
-        assert_fails(t->err, KB_EOF, "", asset_claim(t->s, "i1", &a, &t->err));
+        assert_fails(t->err, KB_EOF, "", asset_claim(t->s, "i1", false, &a, &t->err));
         if (i % 2)
             run_sql(t, "UPDATE asset SET lease_ms = 1 WHERE worker IS NOT NULL");
         else
             assert_ok(t->err, asset_worker_lost(t->s, "i1", &t->err));
         assert_ok(t->err, asset_sweep(t->s, &t->err));
-        assert_ok(t->err, asset_claim(t->s, "i1", &a, &t->err));
+        assert_ok(t->err, asset_claim(t->s, "i1", false, &a, &t->err));
         assert_string_equal(a.id, speech);
     }
     for (int i = 0; i < 3; i++) {
         assert_ok(t->err, asset_worker_crashed(t->s, "i1", &t->err));
         assert_ok(t->err, asset_sweep(t->s, &t->err));
-        assert_int_equal(asset_claim(t->s, "i1", &a, &t->err), i < 2 ? KB_OK : KB_EOF);
+        assert_int_equal(asset_claim(t->s, "i1", false, &a, &t->err), i < 2 ? KB_OK : KB_EOF);
     }
     json_t *json = json_of(t, speech);
     assert_string_equal(get_text(json, "state"), "bad");
@@ -386,7 +411,7 @@ static void test_claims(void **state)
     assert_fails(t->err, KB_BAD_INPUT, "not bad", asset_inspect_again(t->s, file, &t->err));
     assert_ok(t->err, asset_inspect_again(t->s, speech, &t->err));
     assert_string_equal(find(t, speech).state, "new");
-    assert_ok(t->err, asset_claim(t->s, "i1", &a, &t->err));
+    assert_ok(t->err, asset_claim(t->s, "i1", false, &a, &t->err));
     struct kb_error why = {0};
     kb_fail(&why, KB_BAD_INPUT, "it is no sound");
     assert_ok(t->err, asset_fail(t->s, speech, &why, &t->err));
@@ -404,10 +429,10 @@ static void test_clock_set_back(void **state)
     char id[33];
     struct asset a;
     upload(t, "f.mp4", "bytes", 5, id);
-    assert_ok(t->err, asset_claim(t->s, "i1", &a, &t->err));
-    assert_fails(t->err, KB_EOF, "", asset_claim(t->s, "i1", &a, &t->err));
+    assert_ok(t->err, asset_claim(t->s, "i1", false, &a, &t->err));
+    assert_fails(t->err, KB_EOF, "", asset_claim(t->s, "i1", false, &a, &t->err));
     run_sql(t, "UPDATE asset SET lease_ms = lease_ms + 36000000");
-    assert_ok(t->err, asset_claim(t->s, "i1", &a, &t->err));
+    assert_ok(t->err, asset_claim(t->s, "i1", false, &a, &t->err));
     assert_string_equal(a.id, id);
 }
 
@@ -424,7 +449,7 @@ static void test_progress(void **state)
     json_t *json = json_of(t, id);
     assert_true(json_is_null(json_object_get(json, "progress"))); // nobody looks
     json_decref(json);
-    assert_ok(t->err, asset_claim(t->s, "i1", &a, &t->err));
+    assert_ok(t->err, asset_claim(t->s, "i1", false, &a, &t->err));
     for (size_t i = 0; i < ARRAY_LEN(steps); i++) {
         if (steps[i].told >= 0)
             asset_tell(t->s, id, steps[i].told);
@@ -436,7 +461,7 @@ static void test_progress(void **state)
     json = json_of(t, id);
     assert_true(json_is_null(json_object_get(json, "progress")));
     json_decref(json);
-    assert_ok(t->err, asset_claim(t->s, "i1", &a, &t->err)); // from the beginning
+    assert_ok(t->err, asset_claim(t->s, "i1", false, &a, &t->err)); // from the beginning
     json = json_of(t, id);
     assert_true(json_number_value(json_object_get(json, "progress")) == 0);
     json_decref(json);
@@ -522,6 +547,7 @@ int main(void)
         TEST(test_names),
         TEST(test_addresses_and_texts),
         TEST(test_results),
+        TEST(test_whose_turn),
         TEST(test_claims),
         TEST(test_clock_set_back),
         TEST(test_progress),

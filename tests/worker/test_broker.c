@@ -572,6 +572,42 @@ static void test_a_line_of_the_log_is_one(void **state)
     }
 }
 
+// Where results of other machines and users' files wait, neither waits for all of the others.
+static void test_results_and_uploads_take_turns(void **state)
+{
+    static const char facts[] = "{\"is\":\"facts\",\"kind\":\"video\",\"duration\":1000,"
+                                "\"width\":128,\"height\":128,\"fps\":25.0,\"faces\":-1,"
+                                "\"boxes\":[],\"boxes_at\":0.0,\"warnings\":[],\"peaks\":[],"
+                                "\"picture\":false}";
+    struct queue_test *t = *state;
+    CLEANUP(kb_freep) char *path = data_path(t, "film");
+    for (int i = 0; i < 6; i++) {
+        char id[33];
+        struct asset_params p = {.name = "v.mp4", .job = i < 3 ? 0 : i, .lang = "en"};
+        put(path, "", (const char *[]){"a", "b", "c", "d", "e", "f"}[i]);
+        assert_ok(t->err, asset_add_file(t->s, &p, path, id, &t->err));
+    }
+    struct worker w = sit(t, "i1", true);
+    bool results[6];
+    for (int i = 0; i < 6; i++) {
+        say(&w, "{\"is\":\"next\"}");
+        json_t *m = hear(&w, "asset");
+        results[i] = json_is_true(json_object_get(m, "result"));
+        json_decref(m);
+        if (!results[i])
+            usleep(20000); // longer than the result before it took
+        say(&w, facts);
+    }
+    assert_true(results[0]);
+    assert_false(results[1]);
+    int n = 0;
+    for (int i = 0; i < 6; i++)
+        n += results[i];
+    assert_int_equal(n, 3);
+    WAIT(ask(t, "SELECT count(*) = 6 FROM asset WHERE state = 'ready'"));
+    leave(&w, NULL);
+}
+
 static void test_what_an_inspector_finds(void **state)
 {
 #define FACTS(kind, boxes, warnings, peaks)                                                        \
@@ -726,6 +762,7 @@ int main(void)
         CASE(test_a_lock_loses_nothing),
         CASE(test_a_line_of_the_log_is_one),
         CASE(test_what_an_inspector_finds),
+        CASE(test_results_and_uploads_take_turns),
         CASE(test_leaving),
         CASE(test_what_cannot_be_said),
         CASE(test_who_does_nothing_is_seen),

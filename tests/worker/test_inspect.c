@@ -299,6 +299,61 @@ static void test_a_film_that_says_it_is_endless(void **state)
     make_teardown(NULL);
 }
 
+// The state of a result that a machine sent, once it was looked at.
+static const char *inspect_result(struct queue_test *t, const char *path, struct asset *ret)
+{
+    char id[33];
+    struct asset_params p = {.name = "result.mp4", .size_bytes = -1, .job = 7, .lang = "en"};
+    assert_ok(t->err, asset_add_file(t->s, &p, path, id, &t->err));
+    inspect_next(t);
+    assert_ok(t->err, asset_find(t->s, id, ret, &t->err));
+    return ret->state;
+}
+
+static void test_results_are_looked_at_lightly(void **state)
+{
+    struct queue_test *t = *state;
+    struct asset a;
+    make_setup(NULL);
+    CLEANUP(kb_freep) char *path = path_join(t->folder, "grey.mp4");
+    make_grey(path, 30, NULL);
+    assert_string_equal(inspect_result(t, path, &a), "ready");
+    assert_string_equal(a.kind, "video");
+    assert_true(llabs(a.duration_ms - 1200) <= 40);
+    assert_true(a.width > 0 && a.height > 0);
+    assert_int_equal(ask(t, "SELECT faces IS NULL AND peaks IS NULL AND warnings = '[]'"
+                            " AND thumbnail AND abs(fps - 25) < 0.01 FROM asset"),
+                     1);
+    CLEANUP(kb_freep) char *thumb = kb_printf("%s/thumbs/%s.jpg", t->folder, a.sha256);
+    assert_true(file_exists(thumb));
+    const char *talk = make_file("talk.mp4", "-f lavfi -i testsrc2=s=128x96:d=2 -f lavfi -i"
+                                             " sine=d=2 -c:v mpeg4 -g 10 -c:a aac");
+    assert_string_equal(inspect_result(t, talk, &a), "ready");
+
+    // What is none, however it is called.
+    const char *const bad[] = {
+        make_file("film.mkv", "-f lavfi -i testsrc2=s=64x64:d=1 -c:v mpeg4"),
+        make_file("sound.mp4", "-f lavfi -i sine=d=1 -c:a aac"),
+        make_file("sound.wav", "-f lavfi -i sine=d=1"),
+        source_path(PHOTO),
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        if (strcmp(inspect_result(t, bad[i], &a), "bad") != 0)
+            fail_msg("%s: %s", bad[i], a.state);
+    size_t size;
+    CLEANUP(kb_freep) char *film = load_bytes(talk, &size);
+    write_bytes(path, film, size / 2); // where it says what is in it is missing
+    assert_string_equal(inspect_result(t, path, &a), "bad");
+    write_bytes(path, "a letter, not a film", 20);
+    assert_string_equal(inspect_result(t, path, &a), "bad");
+    assert_int_equal(ask(t,
+                         "SELECT error LIKE '%%result.mp4%%' AND error NOT LIKE '%%files/%%'"
+                         " FROM asset WHERE id = '%s'",
+                         a.id),
+                     1);
+    make_teardown(NULL);
+}
+
 static void test_what_cannot_be_read_is_named(void **state)
 {
     static const char text[] = "this is a letter, not a film. this is a letter, not a film.";
@@ -344,6 +399,7 @@ int main(void)
         CASE(test_when_a_face_is_seen),
         CASE(test_a_film_without_a_face),
         CASE(test_a_film_that_says_it_is_endless),
+        CASE(test_results_are_looked_at_lightly),
         CASE(test_what_cannot_be_read_is_named),
         CASE(test_a_text_becomes_a_speech),
     };
