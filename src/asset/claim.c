@@ -155,3 +155,22 @@ enum kb_code asset_set_facts(struct store *s, const char *id, const struct asset
     store_set_durable(s, durable);
     return code == KB_OK && n == 0 ? asset_not_found(err) : code;
 }
+
+enum kb_code content_facts_json(struct store *s, const char *sha256, struct text *ret,
+                                struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code =
+        store_query(s, &q, err,
+                    "SELECT json_object('kind', kind, 'duration_ms', duration_ms, 'width', width,"
+                    " 'height', height, 'fps', fps, 'codec', codec, 'faces', faces,"
+                    " 'face_boxes', json(face_boxes), 'face_boxes_at', face_boxes_at,"
+                    " 'warnings', json(warnings)) FROM asset"
+                    " WHERE sha256 = ? AND state = 'ready' AND job IS NULL LIMIT 1",
+                    "t", sha256);
+    if (code == KB_OK)
+        store_add_column(ret, q, 0);
+    else if (code == KB_EOF)
+        text_add(ret, "null");
+    return code == KB_EOF ? KB_OK : code;
+}
