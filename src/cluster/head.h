@@ -32,6 +32,10 @@ void head_json(struct head *h, struct text *ret);
 // and the node is not removed. Any thread; store is the caller's.
 bool head_admits(struct head *h, struct store *store, const char *node, const char *nonce,
                  const char *mac, const char *text);
+// The file of the model with that hash which a job of that node needs, a new string. KB_NOT_FOUND.
+// Any thread; store is the caller's.
+enum kb_code head_model(struct store *store, const char *node, const char *sha256, char **ret_path,
+                        struct kb_error *err);
 // Something changed that it should look at now (a node was added, drained, a result has come).
 void head_wake(struct head *h);
 

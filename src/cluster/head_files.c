@@ -1,0 +1,539 @@
+// Files on their way to and from an S3 depot: a list of errands, and threads that run them, each
+// with a depot and a database of its own. The head asks what became of one again and again; it is
+// there until that was told.
+#include "cluster/depot.h"
+#include "cluster/head_parts.h"
+
+#include "asset/upload.h"
+#include "base/deadline.h"
+#include "base/log.h"
+#include "store/sql.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define SENDERS    2 // also remove and tidy
+#define FETCHERS   2
+#define TRUST_US   (600 * 1000000LL) // a content that was in the depot is not looked for again
+#define TIDY_US    (10 * 1000000LL)  // between two clean-ups where something ended
+#define CALM_US    (3600 * 1000000LL)
+#define YOUNG_MS   600000   // a result that is not told of yet
+#define PART_MS    86400000 // an upload in parts that nobody goes on with
+#define WAIT_MS    1000
+#define REMOVED    64 // objects of one clean-up that are taken out before it lists anew
+#define NAME_BYTES 1100
+
+enum errand_kind { ERRAND_SEND, ERRAND_REMOVE, ERRAND_TIDY, ERRAND_FETCH };
+enum errand_state { ERRAND_WAITS, ERRAND_RUNS, ERRAND_ENDED };
+struct errand {
+    enum errand_kind kind;
+    enum errand_state state;
+    bool dropped; // nobody asks any more: it goes when it has ended
+    char sha256[65];
+    char *path;         // to send
+    struct remote r;    // to fetch
+    bool young_may_go;  // to tidy: nobody is sending anything
+    char (*spared)[65]; // models that are needed
+    int n_spared;
+    enum kb_code code; // of its end
+    struct kb_error err;
+    int64_t since_us; // of its end
+    struct errand *next;
+};
+
+struct mover {
+    struct files *files;
+    bool fetches;
+    pthread_t thread;
+    struct store *store;
+    struct depot *depot;
+};
+
+struct files {
+    struct head *head; // its parameters, which do not change
+    struct cancel cancel;
+    struct mover movers[SENDERS + FETCHERS];
+    int n_movers;
+    int64_t tidied_us; // the head's thread alone
+    bool untidy;
+
+    pthread_mutex_t lock;
+    pthread_cond_t woken;
+    // --- under lock
+    struct errand *first;
+    bool failed;
+    struct kb_error error;
+};
+
+static void errand_free(struct errand *e)
+{
+    free(e->path);
+    free(e->spared);
+    free(e);
+}
+
+// --- the list, under lock
+
+static struct errand *find(struct files *f, enum errand_kind kind, const char *sha256, int64_t job)
+{
+    struct errand *e = f->first;
+    while (e && (e->dropped || e->kind != kind || (sha256 && strcmp(e->sha256, sha256) != 0) ||
+                 e->r.job != job))
+        e = e->next;
+    return e;
+}
+
+static struct errand *add(struct files *f, enum errand_kind kind, const char *sha256)
+{
+    struct errand *e = kb_alloc(sizeof(*e));
+    e->kind = kind;
+    snprintf(e->sha256, sizeof(e->sha256), "%s", sha256);
+    struct errand **at = &f->first;
+    while (*at)
+        at = &(*at)->next;
+    *at = e;
+    pthread_cond_broadcast(&f->woken);
+    return e;
+}
+
+static void take_out(struct files *f, struct errand *e)
+{
+    struct errand **at = &f->first;
+    while (*at != e)
+        at = &(*at)->next;
+    *at = e->next;
+    errand_free(e);
+}
+
+// What is under way goes when it has ended.
+static void drop(struct files *f, struct errand *e)
+{
+    if (e->state == ERRAND_RUNS)
+        e->dropped = true;
+    else
+        take_out(f, e);
+}
+
+// Contents that are known to be there, for a while only: somebody may have removed them.
+static void forget_old(struct files *f)
+{
+    int64_t now = kb_now_us();
+    for (struct errand *e = f->first, *next; e; e = next) {
+        next = e->next;
+        if (e->kind == ERRAND_SEND && e->state == ERRAND_ENDED && now - e->since_us > TRUST_US)
+            take_out(f, e);
+    }
+}
+
+// --- what the head asks
+
+enum kb_code files_send(struct files *f, const struct need *n, struct kb_error *err)
+{
+    enum kb_code code = KB_EOF;
+    pthread_mutex_lock(&f->lock);
+    struct errand *e = find(f, ERRAND_SEND, n->sha256, 0);
+    if (!e) {
+        e = add(f, ERRAND_SEND, n->sha256);
+        e->path = kb_strdup(n->path);
+    } else if (e->state == ERRAND_ENDED) {
+        code = e->code;
+        if (code != KB_OK) {
+            *err = e->err;
+            take_out(f, e);
+        }
+    }
+    pthread_mutex_unlock(&f->lock);
+    return code;
+}
+
+void files_doubt(struct files *f, const char *sha256)
+{
+    pthread_mutex_lock(&f->lock);
+    struct errand *e = *sha256 ? find(f, ERRAND_SEND, sha256, 0) : NULL;
+    if (e && e->state == ERRAND_ENDED)
+        take_out(f, e);
+    pthread_mutex_unlock(&f->lock);
+}
+
+enum kb_code files_fetch(struct files *f, const struct held *held, struct kb_error *err)
+{
+    enum kb_code code = KB_EOF;
+    pthread_mutex_lock(&f->lock);
+    struct errand *e = find(f, ERRAND_FETCH, held->r.sha256, held->r.job);
+    if (!e) {
+        e = add(f, ERRAND_FETCH, held->r.sha256);
+        e->r = held->r;
+    } else if (e->state == ERRAND_ENDED) {
+        code = e->code == KB_EOF ? KB_OK : e->code;
+        *err = e->err;
+        take_out(f, e);
+    }
+    pthread_mutex_unlock(&f->lock);
+    return code;
+}
+
+void files_drop_fetch(struct files *f, int64_t job)
+{
+    pthread_mutex_lock(&f->lock);
+    struct errand *e;
+    while ((e = find(f, ERRAND_FETCH, NULL, job)))
+        drop(f, e);
+    pthread_mutex_unlock(&f->lock);
+}
+
+void files_remove(struct files *f, const char *sha256)
+{
+    pthread_mutex_lock(&f->lock);
+    if (!find(f, ERRAND_REMOVE, sha256, 0))
+        add(f, ERRAND_REMOVE, sha256);
+    pthread_mutex_unlock(&f->lock);
+}
+
+static void note_held(struct errand *e, const struct held *held)
+{
+    if (held->r.state <= REMOTE_MADE)
+        e->young_may_go = false;
+    if (held->needs && held->needs[HEAD_NEEDS - 1].sha256[0])
+        memcpy(e->spared[e->n_spared++], held->needs[HEAD_NEEDS - 1].sha256, 65);
+}
+
+void files_tidy(struct files *f, const struct head *h, bool ended)
+{
+    int64_t now = kb_now_us();
+    f->untidy = f->untidy || ended;
+    if (f->tidied_us && now - f->tidied_us < (f->untidy ? TIDY_US : CALM_US))
+        return;
+    f->tidied_us = now;
+    f->untidy = false;
+    pthread_mutex_lock(&f->lock);
+    forget_old(f);
+    if (!find(f, ERRAND_TIDY, NULL, 0)) {
+        struct errand *e = add(f, ERRAND_TIDY, "");
+        e->young_may_go = true;
+        e->spared = kb_alloc((size_t)(h->n_held + 1) * sizeof(*e->spared));
+        for (int i = 0; i < h->n_held; i++)
+            note_held(e, &h->held[i]);
+    }
+    pthread_mutex_unlock(&f->lock);
+}
+
+bool files_error(struct files *f, struct kb_error *ret)
+{
+    pthread_mutex_lock(&f->lock);
+    bool failed = f->failed;
+    if (failed)
+        *ret = f->error;
+    pthread_mutex_unlock(&f->lock);
+    return failed;
+}
+
+// --- sending
+
+static enum kb_code send_file(struct mover *m, const struct errand *e, struct kb_error *err)
+{
+    struct stat st;
+    int64_t there = -1;
+    int fd = open(e->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        int number = errno;
+        if (fd >= 0)
+            close(fd);
+        return kb_fail(err, KB_UNAVAILABLE, _("cannot open '%s': %s"), e->path,
+                       kb_strerror(number));
+    }
+    enum kb_code code = depot_find(m->depot, e->sha256, &there, err);
+    if (code == KB_OK && there != st.st_size)
+        code = depot_put(
+            m->depot, &(struct depot_put){.sha256 = e->sha256, .fd = fd, .size = st.st_size}, err);
+    close(fd);
+    return code;
+}
+
+// --- fetching
+
+static enum kb_code sink(void *ctx, const void *data, size_t n, struct kb_error *err)
+{
+    return asset_upload_write(ctx, data, n, err);
+}
+
+static bool has_room(const struct mover *m, int64_t size)
+{
+    struct statvfs disk;
+    int64_t low = m->files->head->min_free_bytes;
+    return statvfs(m->store->folder, &disk) != 0 || // then writing will tell
+           (double)disk.f_bavail * (double)disk.f_frsize >= (double)size + (double)low;
+}
+
+// A depot that refuses us is not the machine's fault.
+static enum kb_code get(struct mover *m, const struct remote *r, struct asset_upload *u, int64_t at,
+                        struct kb_error *err)
+{
+    if (!has_room(m, r->size - at))
+        return kb_fail(err, KB_NO_SPACE,
+                       _("no space left on the server's disk; delete old results or files and try "
+                         "again"));
+    enum kb_code code = depot_get(m->depot, r->sha256, r->size, at, sink, u, &at, err);
+    return code == KB_BAD_INPUT ? KB_UNAVAILABLE : code;
+}
+
+// Into the asset of the job; what has come of it before stays.
+static enum kb_code fetch_file(struct mover *m, const struct errand *e, struct kb_error *err)
+{
+    char asset[33];
+    struct asset_upload *u = NULL;
+    const struct remote *r = &e->r;
+    enum kb_code code = remote_asset(m->store, r->job, r->lease, r->node, asset, err);
+    if (code == KB_NOT_FOUND) // it ended
+        return KB_OK;
+    if (code == KB_OK)
+        code = asset_upload_open(&u, m->store, asset, err);
+    if (code != KB_OK)
+        return code == KB_BAD_INPUT ? KB_OK : code; // it is whole already
+    asset_upload_expect(u, r->sha256);
+    int64_t at = asset_upload_offset(u);
+    if (at > r->size) {
+        at = 0;
+        code = asset_upload_truncate(u, 0, err);
+    }
+    if (code == KB_OK && at < r->size)
+        code = get(m, r, u, at, err);
+    bool whole = code == KB_OK;
+    struct kb_error why = {0};
+    enum kb_code closed = asset_upload_close(&u, m->store, whole, NULL, &why);
+    if (whole && closed != KB_OK)
+        *err = why;
+    return whole ? closed : code;
+}
+
+// --- tidying
+
+// What the depot has and nobody needs; 64 digits each.
+struct stock {
+    char (*needed)[65];
+    int n_needed;
+    const struct errand *e; // of the clean-up
+    int64_t now_ms, keep_ms;
+    char old[REMOVED][NAME_BYTES];
+    int n_old;
+};
+
+static int compare_names(const void *a, const void *b)
+{
+    return strncmp(a, b, 64);
+}
+
+static bool is_needed(const struct stock *s, const char *name)
+{
+    for (int i = 0; i < s->e->n_spared; i++)
+        if (compare_names(name, s->e->spared[i]) == 0)
+            return true;
+    return s->n_needed > 0 &&
+           bsearch(name, s->needed, (size_t)s->n_needed, sizeof(*s->needed), compare_names);
+}
+
+static enum kb_code ask_needed(struct mover *m, struct stock *s, struct kb_error *err)
+{
+    kb_freep(&s->needed);
+    s->n_needed = 0;
+    return remote_contents(m->store, &s->needed, &s->n_needed, err);
+}
+
+static void look_at_object(void *ctx, const char *name, int64_t size, int64_t modified_ms,
+                           bool part)
+{
+    struct stock *s = ctx;
+    bool young_stay = !s->e->young_may_go;
+    int64_t keep = young_stay ? KB_MAX(s->keep_ms, part ? PART_MS : YOUNG_MS) : s->keep_ms;
+    if (s->now_ms - modified_ms >= keep && s->n_old < REMOVED && strlen(name) < NAME_BYTES &&
+        (part || !is_needed(s, name)))
+        strcpy(s->old[s->n_old++], name);
+}
+
+static enum kb_code remove_old(struct mover *m, struct stock *s, struct kb_error *err)
+{
+    enum kb_code code = ask_needed(m, s, err); // what became needed since it was listed stays
+    for (int i = 0; i < s->n_old && code == KB_OK; i++) {
+        bool part = strlen(s->old[i]) != 64;
+        if (!part && is_needed(s, s->old[i]))
+            continue;
+        if (!part) // who sends it next looks for it again
+            files_doubt(m->files, s->old[i]);
+        code = depot_remove(m->depot, s->old[i], err);
+    }
+    return code;
+}
+
+static enum kb_code tidy(struct mover *m, const struct errand *e, struct kb_error *err)
+{
+    struct stock *s = kb_alloc(sizeof(*s));
+    int64_t ms, ahead_ms = 0;
+    enum kb_code code = depot_try(m->depot, &ms, &ahead_ms, err);
+    s->e = e;
+    s->keep_ms = m->files->head->depot_keep_ms;
+    for (bool more = true; code == KB_OK && more; more = s->n_old == REMOVED) {
+        s->n_old = 0;
+        s->now_ms = kb_wall_ms() + ahead_ms; // as the depot sees it
+        code = ask_needed(m, s, err);
+        if (code == KB_OK)
+            code = depot_list(m->depot, look_at_object, s, err);
+        if (code == KB_OK && s->n_old > 0)
+            code = remove_old(m, s, err);
+    }
+    free(s->needed);
+    free(s);
+    return code;
+}
+
+// A result that is in its place; it may be what somebody uploaded, too.
+static enum kb_code remove_result(struct mover *m, const struct errand *e, struct kb_error *err)
+{
+    struct stock s = {.e = e};
+    enum kb_code code = ask_needed(m, &s, err);
+    if (code == KB_OK && !is_needed(&s, e->sha256))
+        code = depot_remove(m->depot, e->sha256, err);
+    free(s.needed);
+    return code == KB_NOT_FOUND ? KB_OK : code;
+}
+
+// --- the threads
+
+static enum kb_code run(struct mover *m, struct errand *e, struct kb_error *err)
+{
+    switch (e->kind) {
+    case ERRAND_SEND:
+        return send_file(m, e, err);
+    case ERRAND_REMOVE:
+        return remove_result(m, e, err);
+    case ERRAND_TIDY:
+        return tidy(m, e, err);
+    case ERRAND_FETCH:
+        break;
+    }
+    return fetch_file(m, e, err);
+}
+
+static struct errand *next_errand(struct mover *m)
+{
+    struct errand *e = m->files->first;
+    while (e && (e->state != ERRAND_WAITS || (e->kind == ERRAND_FETCH) != m->fetches))
+        e = e->next;
+    return e;
+}
+
+// The depot itself failed, or did not.
+static void note_health(struct files *f, enum kb_code code, const struct kb_error *err)
+{
+    if (code == KB_CANCELLED || code == KB_NOT_FOUND)
+        return;
+    f->failed = code != KB_OK;
+    if (f->failed)
+        f->error = *err;
+}
+
+static void end_errand(struct files *f, struct errand *e, enum kb_code code,
+                       const struct kb_error *err)
+{
+    // Of a fetch only the depot's failures count; a file that is another one is a machine's.
+    if (e->kind != ERRAND_FETCH || code == KB_OK || code == KB_UNAVAILABLE)
+        note_health(f, code, err);
+    if (code != KB_OK && (e->kind == ERRAND_REMOVE || e->kind == ERRAND_TIDY))
+        log_verbose("the depot: %s", err->text); // the next clean-up does it
+    e->state = ERRAND_ENDED;
+    e->code = code;
+    e->err = *err;
+    e->since_us = kb_now_us();
+    if (e->dropped || e->kind == ERRAND_REMOVE || e->kind == ERRAND_TIDY)
+        take_out(f, e);
+}
+
+static void *mover_run(void *opaque)
+{
+    struct mover *m = opaque;
+    struct files *f = m->files;
+    pthread_mutex_lock(&f->lock);
+    while (!cancel_requested(&f->cancel)) {
+        struct errand *e = next_errand(m);
+        struct timespec until = deadline_in(WAIT_MS);
+        if (!e) {
+            pthread_cond_timedwait(&f->woken, &f->lock, &until);
+            continue;
+        }
+        e->state = ERRAND_RUNS;
+        pthread_mutex_unlock(&f->lock);
+        struct kb_error err = {0};
+        enum kb_code code = run(m, e, &err);
+        pthread_mutex_lock(&f->lock);
+        end_errand(f, e, code, &err);
+    }
+    pthread_mutex_unlock(&f->lock);
+    return NULL;
+}
+
+static enum kb_code mover_start(struct files *f, bool fetches, struct kb_error *err)
+{
+    struct mover *m = &f->movers[f->n_movers];
+    const struct head *h = f->head;
+    struct depot_params p = {
+        .address = h->depot, .credentials = h->credentials, .cancel = &f->cancel};
+    m->files = f;
+    m->fetches = fetches;
+    enum kb_code code = store_open(&m->store, h->data, false, err);
+    if (code == KB_OK)
+        code = depot_open(&m->depot, &p, err);
+    if (code == KB_OK && pthread_create(&m->thread, NULL, mover_run, m) != 0)
+        code = kb_fail(err, KB_NO_SPACE, "%s", _("cannot start a thread"));
+    if (code == KB_OK) {
+        f->n_movers++;
+        return KB_OK;
+    }
+    depot_close(&m->depot);
+    store_close(&m->store);
+    return code;
+}
+
+enum kb_code files_start(struct files **ret, struct head *h, struct kb_error *err)
+{
+    struct files *f = kb_alloc(sizeof(*f));
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&f->lock, NULL);
+    pthread_cond_init(&f->woken, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    f->head = h;
+    enum kb_code code = KB_OK;
+    for (int i = 0; i < SENDERS + FETCHERS && code == KB_OK; i++)
+        code = mover_start(f, i >= SENDERS, err);
+    *ret = f;
+    if (code != KB_OK)
+        files_stop(ret);
+    return code;
+}
+
+void files_stop(struct files **files)
+{
+    struct files *f = TAKE(*files);
+    if (!f)
+        return;
+    pthread_mutex_lock(&f->lock);
+    cancel_request(&f->cancel);
+    pthread_cond_broadcast(&f->woken);
+    pthread_mutex_unlock(&f->lock);
+    for (int i = 0; i < f->n_movers; i++) {
+        struct mover *m = &f->movers[i];
+        pthread_join(m->thread, NULL);
+        depot_close(&m->depot);
+        store_close(&m->store);
+    }
+    while (f->first)
+        take_out(f, f->first);
+    pthread_mutex_destroy(&f->lock);
+    pthread_cond_destroy(&f->woken);
+    free(f);
+}

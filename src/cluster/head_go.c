@@ -1,0 +1,174 @@
+// What a machine must know to do a job: its files, what was found of them, and the options.
+#include "cluster/head_parts.h"
+
+#include "asset/claim.h"
+#include "base/beneath.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "cluster/model.h"
+#include "store/sql.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+// The contents of a job in the order of HEAD_NEEDS; the model comes last.
+struct contents {
+    const char *role, *sha256, *name;
+};
+
+static void list_contents(const struct job_claim *c, struct contents ret[HEAD_NEEDS - 1])
+{
+    ret[0] = (struct contents){"audio", c->audio_sha256, c->audio_name};
+    ret[1] = (struct contents){"video", c->video_sha256, c->video_name};
+    ret[2] = (struct contents){"mouth", c->mouth_sha256, c->mouth_name};
+    ret[3] = (struct contents){"style", c->style_sha256, c->style_name};
+}
+
+bool head_is_gone(struct head *h, const struct job_claim *c, struct kb_error *why)
+{
+    struct contents all[HEAD_NEEDS - 1];
+    list_contents(c, all);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        CLEANUP(kb_freep) char *path = kb_printf("files/%s", all[i].sha256);
+        struct stat st;
+        if (!*all[i].sha256 || beneath_stat(h->store->folder, path, &st) || errno != ENOENT)
+            continue;
+        *why = (struct kb_error){0};
+        kb_fail(why, KB_NOT_FOUND, _("the upload of '%s' is gone: upload it again"), all[i].name);
+        asset_content_gone(h->store, all[i].sha256, why, NULL); // else the next job finds it
+        return true;
+    }
+    return false;
+}
+
+// Ends the job with a sentence that no attempt will change.
+static enum kb_code fail_job(struct head *h, const struct held *held, const struct kb_error *why,
+                             struct kb_error *err)
+{
+    enum kb_code code = remote_failed(h->store, &held->r, why, err);
+    h->stale = h->has_ended = true;
+    if (code != KB_OK && code != KB_NOT_FOUND)
+        return code;
+    return kb_fail(err, KB_NOT_FOUND, "job %lld has ended", (long long)held->r.job);
+}
+
+// What the job is, and the file of its model. KB_NOT_FOUND: it ended, as something is gone.
+static enum kb_code read_job(struct head *h, const struct held *held, struct job_claim *c,
+                             struct model_file *m, struct kb_error *err)
+{
+    enum kb_code code = remote_read(h->store, &held->r, c, err);
+    if (code != KB_OK)
+        return code;
+    struct kb_error why = {0};
+    if (head_is_gone(h, c, &why) || model_of_options(m, c->options, &why) != KB_OK)
+        return fail_job(h, held, &why, err);
+    return KB_OK;
+}
+
+// --- what an S3 depot must have
+
+void needs_free(struct need **needs)
+{
+    for (int i = 0; *needs && i < HEAD_NEEDS; i++)
+        free((*needs)[i].path);
+    kb_freep(needs);
+}
+
+enum kb_code head_needs(struct head *h, struct held *held, struct kb_error *err)
+{
+    CLEANUP(job_claim_free) struct job_claim c = {0};
+    CLEANUP(model_file_free) struct model_file m = {0};
+    enum kb_code code = read_job(h, held, &c, &m, err);
+    if (code != KB_OK)
+        return code;
+    struct contents all[HEAD_NEEDS - 1];
+    list_contents(&c, all);
+    held->needs = kb_alloc(HEAD_NEEDS * sizeof(*held->needs));
+    for (int i = 0; i < HEAD_NEEDS - 1; i++) {
+        struct need *n = &held->needs[i];
+        memcpy(n->sha256, all[i].sha256, sizeof(n->sha256));
+        if (n->sha256[0])
+            n->path = store_path(h->store, "files", n->sha256);
+    }
+    struct need *model = &held->needs[HEAD_NEEDS - 1];
+    memcpy(model->sha256, m.sha256, sizeof(model->sha256));
+    model->path = TAKE(m.path);
+    return KB_OK;
+}
+
+// --- the order
+
+// KB_EOF: it cannot be told.
+static enum kb_code add_content(struct head *h, json_t *files, const struct contents *c,
+                                struct kb_error *err)
+{
+    if (!*c->sha256)
+        return KB_OK;
+    CLEANUP(text_free) struct text facts = {0};
+    CLEANUP(kb_freep) char *path = kb_printf("files/%s", c->sha256);
+    enum kb_code code = content_facts_json(h->store, c->sha256, &facts, err);
+    if (code != KB_OK)
+        return code;
+    json_t *file =
+        json_pack("{s:s, s:s, s:I, s:s, s:o}", "role", c->role, "sha256", c->sha256, "size",
+                  (json_int_t)beneath_size(h->store->folder, path), "name", c->name ? c->name : "",
+                  "facts", json_loads(text_get(&facts), JSON_DECODE_ANY, NULL));
+    return file && json_array_append_new(files, file) == 0 ? KB_OK : KB_EOF;
+}
+
+// Batch's name and language stand in what the file says of itself.
+static const char *note_word(const json_t *note, const char *key)
+{
+    const char *word = json_string_value(json_object_get(note, key));
+    return word ? word : "";
+}
+
+static json_t *pack(const struct job_claim *c, json_t *files)
+{
+    json_t *options = json_loads(c->options ? c->options : "{}", 0, NULL);
+    json_auto_t *note = json_loads(c->note ? c->note : "{}", 0, NULL);
+    json_object_del(options, "mouth_from"); // ids of ours; the files are in the list
+    json_object_del(options, "style_from");
+    return json_pack("{s:s, s:I, s:I, s:i, s:o, s:o, s:s, s:s, s:[f, f, f], s:s, s:s}", "is", "go",
+                     "job", (json_int_t)c->job, "lease", (json_int_t)c->lease, "attempt",
+                     c->attempt, "files", files, "options", options, "output_name",
+                     path_name(c->output_name), "note", c->note ? c->note : "", "face_at",
+                     c->face_at[0], c->face_at[1], c->face_at[2], "lang", note_word(note, "lang"),
+                     "batch_name", note_word(note, "batch_name"));
+}
+
+enum kb_code head_go(struct head *h, const struct held *held, json_t **ret, struct kb_error *err)
+{
+    CLEANUP(job_claim_free) struct job_claim c = {0};
+    CLEANUP(model_file_free) struct model_file m = {0};
+    struct contents all[HEAD_NEEDS - 1];
+    enum kb_code code = read_job(h, held, &c, &m, err);
+    if (code != KB_OK)
+        return code;
+    list_contents(&c, all);
+    json_t *files = json_array();
+    for (int i = 0; i < HEAD_NEEDS - 1 && code == KB_OK; i++)
+        code = add_content(h, files, &all[i], err);
+    if (code == KB_OK && m.path)
+        json_array_append_new(files, json_pack("{s:s, s:s, s:I, s:s, s:n}", "role", "model",
+                                               "sha256", m.sha256, "size", (json_int_t)m.size,
+                                               "name", m.name, "facts"));
+    if (code == KB_OK)
+        *ret = pack(&c, files);
+    else
+        json_decref(files);
+    if (code != KB_OK && code != KB_EOF)
+        return code;
+    if (*ret && json_dumpb(*ret, NULL, 0, JSON_COMPACT) <= WIRE_BYTES)
+        return KB_OK;
+    json_decref(*ret);
+    *ret = NULL;
+    struct kb_error why = {0};
+    kb_fail(&why, KB_INTERNAL,
+            _("job %lld cannot be told to a worker: a name in it is not valid UTF-8, or it is "
+              "too long; upload the files under other names"),
+            (long long)held->r.job);
+    return fail_job(h, held, &why, err);
+}

@@ -1,0 +1,862 @@
+// The head with a real Redis; its machines are played by the test, which says as one what it likes
+// and looks at what it is told and what the database says.
+#include "tests/cluster/redis_server.h"
+#include "tests/queue/queue.h"
+
+#include "asset/asset.h"
+#include "asset/claim.h"
+#include "asset/upload.h"
+#include "base/log.h"
+#include "base/proc.h"
+#include "cluster/head.h"
+#include "cluster/wire.h"
+#include "queue/node.h"
+#include "queue/remote.h"
+
+#include <openssl/sha.h>
+
+#define LONG_MS 60000 // until what must come has come
+#define ORDERS  64
+
+static struct redis_server server;
+static struct head *head;
+static char *url;
+
+// A machine.
+struct player {
+    char name[NODE_NAME_BYTES], secret[NODE_SECRET_BYTES], boot[17];
+    const char *version;
+    int slots;
+    struct redis *redis;
+    char after[WIRE_ID_BYTES];
+    json_t *unread[ORDERS];
+    int n_unread;
+};
+static struct player players[4];
+static int n_players;
+
+static void head_begin(struct queue_test *t, int64_t silent_ms)
+{
+    const struct head_params p = {.data = t->folder, .redis = url, .silent_ms = silent_ms};
+    assert_ok(t->err, head_start(&head, &p, &t->err));
+}
+
+static struct redis *connect_redis(struct queue_test *t)
+{
+    struct redis *r = NULL;
+    const struct redis_params p = {.url = url, .timeout_ms = LONG_MS};
+    assert_ok(t->err, redis_open(&r, &p, &t->err));
+    return r;
+}
+
+static int setup(void **state)
+{
+    if (queue_setup(state) != 0)
+        return -1;
+    if (!server.pid)
+        return 0;
+    struct redis *r = connect_redis(*state);
+    struct queue_test *t = *state;
+    assert_ok(t->err, redis_ask(r, NULL, 0, &t->err, "FLUSHALL"));
+    redis_close(&r);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    head_stop(&head);
+    for (int i = 0; i < n_players; i++) {
+        for (int j = 0; j < players[i].n_unread; j++)
+            json_decref(players[i].unread[j]);
+        redis_close(&players[i].redis);
+    }
+    n_players = 0;
+    return queue_teardown(state);
+}
+
+#define WAIT(condition)                                                                            \
+    do {                                                                                           \
+        int64_t end_ = kb_now_us() + LONG_MS * 1000LL;                                             \
+        while (!(condition)) {                                                                     \
+            if (kb_now_us() > end_)                                                                \
+                fail_msg("waited too long for: %s", #condition);                                   \
+            usleep(2000);                                                                          \
+        }                                                                                          \
+    } while (0)
+
+// --- speaking as a machine
+
+static struct player *join(struct queue_test *t, const char *name, int slots)
+{
+    struct player *p = &players[n_players++];
+    *p = (struct player){.slots = slots, .version = KOUBO_VERSION, .after = "0-0"};
+    snprintf(p->name, sizeof(p->name), "%s", name);
+    kb_random_hex(p->boot, 16);
+    assert_ok(t->err, node_add(t->s, name, name, p->secret, &t->err));
+    p->redis = connect_redis(t);
+    return p;
+}
+
+static void pulse_of(struct player *p, char ret[WIRE_NONCE_BYTES])
+{
+    struct kb_error err = {0};
+    WAIT(wire_pulse(p->redis, ret, &err) == KB_OK && ret[0]);
+}
+
+static void tell(struct player *p, json_t *body)
+{
+    struct kb_error err = {0};
+    char nonce[WIRE_NONCE_BYTES];
+    pulse_of(p, nonce);
+    assert_non_null(body);
+    assert_ok(err, wire_tell(p->redis, p->name, p->secret, nonce, body, &err));
+}
+
+static json_t *about(const char *is, const struct wire_offer *o)
+{
+    return json_pack("{s:s, s:I, s:I}", "is", is, "job", (json_int_t)o->job, "lease",
+                     (json_int_t)o->lease);
+}
+
+static json_t *report(const struct wire_offer *o, int stage, int done)
+{
+    return json_pack("{s:I, s:I, s:i, s:i, s:i, s:f}", "job", (json_int_t)o->job, "lease",
+                     (json_int_t)o->lease, "stage", stage, "done", done, "total", 100, "fps", 12.5);
+}
+
+// jobs: a list, taken; NULL = none.
+static void beat(struct player *p, json_t *jobs)
+{
+    tell(p,
+         json_pack("{s:s, s:s, s:s, s:i, s:b, s:i, s:i, s:s, s:f, s:{s:i, s:i}, s:{s:i, s:i},"
+                   " s:i, s:[s], s:i, s:o}",
+                   "is", "beat", "version", p->version, "boot", p->boot, "slots", p->slots,
+                   "draining", 0, "workers", p->slots, "cores", 8, "cpu", "a processor", "load",
+                   0.5, "memory", "total", 100, "available", 50, "disk", "total", 100, "free", 50,
+                   "cache", 0, "gpus", "a card", "clock", 5, "jobs", jobs ? jobs : json_array()));
+}
+
+static void hear_orders(struct player *p, int block_ms)
+{
+    struct kb_error err = {0};
+    int n = 0, forged = 0;
+    if (wire_orders(p->redis, p->name, p->secret, p->after, block_ms, p->unread + p->n_unread,
+                    ORDERS - p->n_unread, &n, &forged, &err) == KB_OK)
+        p->n_unread += n;
+    assert_int_equal(forged, 0);
+}
+
+// The next order of that kind, which json_decref(); others before it stay. NULL: none now.
+static json_t *find_order(struct player *p, const char *is, int64_t job)
+{
+    for (int i = 0; i < p->n_unread; i++) {
+        json_t *o = p->unread[i];
+        if (strcmp(wire_is(o), is) != 0 ||
+            (job && json_integer_value(json_object_get(o, "job")) != job))
+            continue;
+        memmove(p->unread + i, p->unread + i + 1, (size_t)(--p->n_unread - i) * sizeof(*p->unread));
+        return o;
+    }
+    return NULL;
+}
+
+static json_t *order(struct player *p, const char *is, int64_t job)
+{
+    json_t *found = NULL;
+    int64_t end = kb_now_us() + LONG_MS * 1000LL;
+    while (!(found = find_order(p, is, job))) {
+        if (kb_now_us() > end)
+            fail_msg("%s was never told '%s' of job %lld", p->name, is, (long long)job);
+        hear_orders(p, 20);
+    }
+    return found;
+}
+
+static void expect(struct player *p, const char *is, int64_t job)
+{
+    json_decref(order(p, is, job));
+}
+
+static void expect_state(struct player *p, const char *wanted)
+{
+    for (;;) {
+        json_auto_t *o = order(p, "state", 0);
+        if (strcmp(get_text(o, "state"), wanted) == 0)
+            return;
+    }
+}
+
+// Beats until it hears from the head: one that has just begun does not hear what was told before.
+static void greet(struct player *p, json_t *jobs)
+{
+    json_t *state = NULL;
+    int64_t end = kb_now_us() + LONG_MS * 1000LL;
+    hear_orders(p, 0);
+    while ((state = find_order(p, "state", 0)))
+        json_decref(state);
+    while (!(state = find_order(p, "state", 0))) {
+        if (kb_now_us() > end)
+            fail_msg("%s never heard from the head", p->name);
+        beat(p, jobs ? json_incref(jobs) : NULL);
+        hear_orders(p, 100);
+    }
+    json_decref(state);
+    json_decref(jobs);
+}
+
+static bool take_offer(struct player *p, struct wire_offer *ret, int block_ms)
+{
+    struct kb_error err = {0};
+    int n = 0;
+    return wire_take(p->redis, p->name, block_ms, ret, 1, &n, &err) == KB_OK && n == 1;
+}
+
+// Beats until it is offered something.
+static struct wire_offer offered(struct player *p)
+{
+    struct wire_offer o;
+    int64_t end = kb_now_us() + LONG_MS * 1000LL;
+    do {
+        if (kb_now_us() > end)
+            fail_msg("%s was never offered anything", p->name);
+        beat(p, NULL);
+    } while (!take_offer(p, &o, 200));
+    return o;
+}
+
+static struct wire_offer begin_job(struct player *p)
+{
+    struct wire_offer o = offered(p);
+    tell(p, about("taken", &o));
+    expect(p, "go", o.job);
+    return o;
+}
+
+// --- what it made
+
+static const char film[] = "a film";
+
+static void film_hash(char ret[65])
+{
+    unsigned char digest[32];
+    SHA256((const unsigned char *)film, strlen(film), digest);
+    for (int i = 0; i < 32; i++)
+        sprintf(ret + 2 * i, "%02x", digest[i]);
+}
+
+static json_t *done(const struct wire_offer *o)
+{
+    char hash[65];
+    film_hash(hash);
+    return json_pack("{s:s, s:I, s:I, s:s, s:i, s:i, s:i, s:f, s:i, s:i, s:[f, f, f, f, f]}", "is",
+                     "done", "job", (json_int_t)o->job, "lease", (json_int_t)o->lease, "sha256",
+                     hash, "size", (int)strlen(film), "frames", 25, "animated", 24, "seconds", 1.0,
+                     "width", 64, "height", 48, "stages", 0.0, 0.25, 0.5, 1.5, 0.125);
+}
+
+// As the HTTP depot does it; then as the inspector.
+static void bring(struct queue_test *t, const struct player *p, const struct wire_offer *o)
+{
+    char asset[33];
+    struct asset_upload *u = NULL;
+    bool whole = false;
+    assert_ok(t->err, remote_asset(t->s, o->job, o->lease, p->name, asset, &t->err));
+    assert_ok(t->err, asset_upload_open(&u, t->s, asset, &t->err));
+    assert_ok(t->err, asset_upload_write(u, film, strlen(film), &t->err));
+    assert_ok(t->err, asset_upload_close(&u, t->s, true, &whole, &t->err));
+    assert_true(whole);
+    const struct asset_facts facts = {.kind = "video",
+                                      .duration_ms = 1000,
+                                      .width = 64,
+                                      .height = 48,
+                                      .fps = 25,
+                                      .codec = "h264",
+                                      .n_faces = -1};
+    assert_ok(t->err, asset_set_facts(t->s, asset, &facts, &t->err));
+}
+
+static void finish_job(struct queue_test *t, struct player *p, const struct wire_offer *o)
+{
+    tell(p, about("made", o));
+    bring(t, p, o);
+    tell(p, done(o));
+    expect(p, "over", o->job);
+}
+
+// --- jobs
+
+// A batch of n videos whose files are there.
+static int64_t add_jobs(struct queue_test *t, int n, int priority)
+{
+    int64_t batch = add_batch(t, n, priority);
+    for (int i = 1; i <= t->n_assets; i++) {
+        CLEANUP(kb_freep) char *path = data_path(t, "files/%032x", i);
+        assert_ok(t->err, file_write_atomic(path, "bytes", 5, &t->err));
+    }
+    return batch;
+}
+
+static bool is_in(struct queue_test *t, int64_t job, const char *state)
+{
+    return ask(t, "SELECT state = '%s' FROM job WHERE id = %lld", state, (long long)job);
+}
+
+static int64_t attempts(struct queue_test *t, int64_t job)
+{
+    return ask(t, "SELECT attempts FROM job WHERE id = %lld", (long long)job);
+}
+
+static int64_t entries(struct player *p)
+{
+    struct kb_error err = {0};
+    redisReply *reply = NULL;
+    assert_ok(err, redis_ask(p->redis, &reply, 0, &err, "XLEN koubo:jobs"));
+    int64_t n = reply->integer;
+    freeReplyObject(reply);
+    return n;
+}
+
+#define NEEDS_REDIS                                                                                \
+    struct queue_test *t = *state;                                                                 \
+    if (!server.pid)                                                                               \
+    SKIP_TEST("redis-server is not installed")
+
+// --- the walk
+
+static void check_go(json_t *go)
+{
+    json_t *files = json_object_get(go, "files");
+    assert_int_equal(get_int(go, "attempt"), 1);
+    assert_int_equal(json_array_size(files), 2);
+    json_t *audio = json_array_get(files, 0), *video = json_array_get(files, 1);
+    assert_string_equal(get_text(audio, "role"), "audio");
+    assert_string_equal(get_text(audio, "name"), "speech.wav");
+    assert_string_equal(get_text(video, "role"), "video");
+    assert_int_equal(get_int(video, "size"), 5);
+    assert_int_equal(get_int(json_object_get(video, "facts"), "width"), 64);
+    assert_string_equal(get_text(json_object_get(audio, "facts"), "kind"), "audio");
+    assert_true(json_is_object(json_object_get(go, "options")));
+    assert_string_equal(get_text(go, "lang"), "en");
+    assert_non_null(strstr(get_text(go, "output_name"), ".mp4"));
+    assert_null(strchr(get_text(go, "output_name"), '/'));
+    assert_int_equal(json_array_size(json_object_get(go, "face_at")), 3);
+}
+
+static void test_job_goes_its_way(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 2, 0);
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    struct wire_offer o = offered(p);
+    expect_state(p, "active");
+    assert_true(is_in(t, o.job, "loading"));
+    assert_int_equal(entries(p), 1); // not more than there are places
+    tell(p, about("taken", &o));
+    json_t *go = order(p, "go", o.job);
+    check_go(go);
+    json_decref(go);
+    assert_int_equal(entries(p), 0);
+    beat(p, json_pack("[o]", report(&o, 3, 50)));
+    WAIT(ask(t,
+             "SELECT state = 'generating' AND done = 50 AND worker = 'n1' FROM job WHERE id ="
+             " %lld",
+             (long long)o.job));
+    tell(p, about("made", &o)); // its place is free: the next one is offered
+    struct wire_offer next;
+    WAIT(take_offer(p, &next, 100));
+    assert_true(next.job != o.job);
+    tell(p, about("taken", &next));
+    expect(p, "go", next.job);
+    bring(t, p, &o);
+    tell(p, done(&o));
+    expect(p, "over", o.job);
+    assert_true(is_in(t, o.job, "done"));
+    finish_job(t, p, &next);
+    assert_int_equal(ask(t, "SELECT count(*) FROM remote"), 0);
+    assert_int_equal(ask(t, "SELECT count(*) FROM asset WHERE job IS NOT NULL"), 0);
+    struct text json = {0};
+    head_json(head, &json);
+    json_auto_t *all = parse(&json);
+    assert_true(json_is_true(json_object_get(json_object_get(all, "redis"), "connected")));
+    assert_string_equal(get_text(json_object_get(all, "depot"), "kind"), "http");
+    assert_int_equal(ask(t, "SELECT slots FROM node"), 1);
+}
+
+static void test_ends_that_are_not_good(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 1, 0);
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    struct wire_offer o = begin_job(p);
+    tell(p, about("back", &o));
+    expect(p, "over", o.job);
+    assert_true(is_in(t, o.job, "queued"));
+    assert_int_equal(attempts(t, o.job), 0);
+    p = join(t, "n2", 1); // that one gets nothing for some seconds
+    o = begin_job(p);
+    tell(p, json_pack("{s:s, s:I, s:I, s:i, s:s}", "is", "failed", "job", (json_int_t)o.job,
+                      "lease", (json_int_t)o.lease, "code", KB_BAD_INPUT, "why", "no face"));
+    expect(p, "over", o.job);
+    assert_true(is_in(t, o.job, "failed"));
+    tell(p, about("back", &o)); // and again: it is not theirs any more
+    expect(p, "lost", o.job);
+    assert_true(is_in(t, o.job, "failed"));
+}
+
+static void test_what_is_not_theirs(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 1, 0);
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1), *evil = join(t, "n2", 0);
+    beat(evil, NULL);
+    struct wire_offer o = begin_job(p), wrong = o;
+    const struct wire_offer none = {.job = 999, .lease = 5};
+    wrong.lease++;
+    tell(evil, about("taken", &o));
+    expect(evil, "lost", o.job);
+    tell(evil, about("made", &o));
+    expect(evil, "lost", o.job);
+    tell(evil, done(&o));
+    expect(evil, "lost", o.job);
+    tell(evil, about("back", &o));
+    expect(evil, "lost", o.job);
+    beat(evil, json_pack("[o]", report(&o, 4, 99)));
+    expect(evil, "lost", o.job);
+    tell(p, about("made", &wrong));
+    expect(p, "lost", o.job);
+    beat(p, json_pack("[o, o]", report(&none, 4, 99), report(&o, 1, 7)));
+    expect(p, "lost", 999);
+    WAIT(ask(t, "SELECT done = 7 AND worker = 'n1' FROM job"));
+    finish_job(t, p, &o);
+    tell(p, done(&o)); // a second time
+    expect(p, "lost", o.job);
+    assert_int_equal(ask(t, "SELECT count(*) FROM job WHERE state = 'done'"), 1);
+}
+
+// --- the silent and the lost
+
+static void test_silence(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 1, 0);
+    head_begin(t, 1500);
+    struct player *p = join(t, "n1", 1);
+    struct wire_offer o = begin_job(p);
+    WAIT(is_in(t, o.job, "queued"));
+    assert_int_equal(attempts(t, o.job), 1);
+    expect(p, "lost", o.job);
+    tell(p, done(&o)); // it comes back late
+    expect(p, "lost", o.job);
+    assert_true(is_in(t, o.job, "queued"));
+}
+
+static void test_time_without_redis_does_not_count(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 1, 0);
+    head_begin(t, 2000);
+    struct player *p = join(t, "n1", 1);
+    struct wire_offer o = begin_job(p);
+    redis_server_kill(&server);
+    usleep(2500000);
+    redis_server_again(&server); // and empty
+    beat(p, json_pack("[o]", report(&o, 2, 3)));
+    WAIT(ask(t, "SELECT done = 3 FROM job"));
+    assert_int_equal(attempts(t, o.job), 1);
+    finish_job(t, p, &o);
+    assert_true(is_in(t, o.job, "done"));
+}
+
+static void test_a_new_process_without_the_job(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 1, 0);
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    struct wire_offer o = begin_job(p);
+    kb_random_hex(p->boot, 16);
+    beat(p, json_pack("[o]", report(&o, 1, 1))); // it goes on with it
+    WAIT(is_in(t, o.job, "audio"));
+    for (int i = 0; i < 4; i++)
+        beat(p, NULL); // as it is that process's own, it is only not mentioned
+    expect_state(p, "active");
+    assert_true(is_in(t, o.job, "audio"));
+    kb_random_hex(p->boot, 16);
+    for (int i = 0; i < 3; i++)
+        beat(p, NULL);
+    WAIT(is_in(t, o.job, "queued"));
+    assert_int_equal(attempts(t, o.job), 1);
+    expect(p, "lost", o.job);
+}
+
+static void test_untaken_offers(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 1, 0);
+    head_begin(t, 1500);
+    struct player *p = join(t, "n1", 1);
+    struct wire_offer o = offered(p), again;
+    WAIT(is_in(t, o.job, "queued")); // it has not said that it takes it
+    assert_int_equal(attempts(t, o.job), 0);
+    tell(p, about("taken", &o));
+    expect(p, "lost", o.job);
+    again = begin_job(p);
+    assert_true(again.job == o.job && again.lease != o.lease);
+}
+
+// --- what the user wants
+
+static void test_cancel(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 2, 0);
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 2);
+    struct wire_offer o = begin_job(p), other = offered(p);
+    assert_ok(t->err, job_cancel(t->s, other.job, &t->err));
+    WAIT(is_in(t, other.job, "cancelled"));
+    WAIT(entries(p) == 0);
+    tell(p, about("taken", &other));
+    expect(p, "lost", other.job);
+    assert_ok(t->err, job_cancel(t->s, o.job, &t->err));
+    expect(p, "cancel", o.job);
+    tell(p, json_pack("{s:s, s:I, s:I, s:i, s:s}", "is", "failed", "job", (json_int_t)o.job,
+                      "lease", (json_int_t)o.lease, "code", KB_CANCELLED, "why", "cancelled"));
+    expect(p, "over", o.job);
+    assert_true(is_in(t, o.job, "cancelled"));
+}
+
+static void test_pause_and_order(void **state)
+{
+    NEEDS_REDIS;
+    int64_t one = add_jobs(t, 3, 0), other = add_jobs(t, 3, 0);
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    struct wire_offer o = begin_job(p);
+    assert_int_equal(ask(t, "SELECT batch FROM job WHERE id = %lld", (long long)o.job), one);
+    assert_ok(t->err, batch_set_priority(t->s, one, 3, &t->err));
+    tell(p, about("made", &o));
+    struct wire_offer next;
+    WAIT(take_offer(p, &next, 100));
+    assert_int_equal(ask(t, "SELECT batch FROM job WHERE id = %lld", (long long)next.job), one);
+    assert_ok(t->err, batch_pause(t->s, one, true, &t->err));
+    WAIT(is_in(t, next.job, "queued")); // what is only offered stops, too
+    assert_int_equal(attempts(t, next.job), 0);
+    struct wire_offer last = begin_job(p);
+    assert_int_equal(ask(t, "SELECT batch FROM job WHERE id = %lld", (long long)last.job), other);
+}
+
+static void test_machines_that_get_nothing(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 3, 0);
+    head_begin(t, LONG_MS);
+    struct player *old = join(t, "old", 4), *p = join(t, "n1", 1);
+    struct wire_offer o;
+    old->version = "0.0.1";
+    beat(old, NULL);
+    json_auto_t *refusal = order(old, "state", 0);
+    assert_string_equal(get_text(refusal, "state"), "refused");
+    assert_non_null(strstr(get_text(refusal, "why"), "0.0.1"));
+    assert_false(take_offer(old, &o, 300));
+    WAIT(ask(t, "SELECT error IS NOT NULL FROM node WHERE name = 'old'"));
+    o = offered(p);
+    tell(old, about("taken", &o)); // what it may not
+    expect(old, "lost", o.job);
+    o = begin_job(p);
+    assert_ok(t->err, node_drain(t->s, "n1", true, &t->err));
+    expect_state(p, "draining");
+    finish_job(t, p, &o); // what it has, it ends
+    beat(p, NULL);
+    assert_false(take_offer(p, &o, 300));
+    assert_ok(t->err, node_drain(t->s, "n1", false, &t->err));
+    expect_state(p, "active");
+    o = begin_job(p);
+    assert_ok(t->err, node_remove(t->s, "n1", &t->err));
+    assert_true(is_in(t, o.job, "queued"));
+    tell(p, done(&o)); // nobody listens any more
+    WAIT(ask(t, "SELECT count(*) = 0 FROM remote"));
+    assert_true(is_in(t, o.job, "queued"));
+}
+
+// --- Redis and the head come and go
+
+static void test_redis_forgets(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 3, 0);
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 2);
+    struct wire_offer o = begin_job(p), other = offered(p), again;
+    assert_ok(t->err, redis_ask(p->redis, NULL, 0, &t->err, "FLUSHALL"));
+    WAIT(take_offer(p, &again, 100)); // the one that it had read is offered anew
+    assert_true(again.job == other.job && again.lease == other.lease);
+    tell(p, about("taken", &again));
+    expect(p, "go", again.job);
+    finish_job(t, p, &again);
+    finish_job(t, p, &o);
+    redis_server_kill(&server);
+    redis_server_again(&server);
+    strcpy(p->after, "0-0");
+    o = begin_job(p);
+    finish_job(t, p, &o);
+    assert_int_equal(ask(t, "SELECT count(*) FROM job WHERE state = 'done' AND attempts = 1"), 3);
+}
+
+static void begin_again(struct queue_test *t)
+{
+    head_stop(&head);
+    head_begin(t, LONG_MS);
+}
+
+static void test_head_starts_anew(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 1, 0);
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    struct wire_offer o = offered(p), again;
+    begin_again(t);
+    greet(p, NULL);
+    WAIT(take_offer(p, &again, 100)); // the same one is offered, in a stream made anew
+    assert_true(again.job == o.job && again.lease == o.lease);
+    tell(p, about("taken", &o));
+    expect(p, "go", o.job);
+    begin_again(t);
+    greet(p, json_pack("[o]", report(&o, 2, 9)));
+    WAIT(ask(t, "SELECT done = 9 FROM job"));
+    tell(p, about("made", &o));
+    WAIT(ask(t, "SELECT state = %d FROM remote", REMOTE_MADE));
+    begin_again(t);
+    bring(t, p, &o);
+    begin_again(t);
+    greet(p, NULL);
+    tell(p, done(&o));
+    expect(p, "over", o.job);
+    assert_true(is_in(t, o.job, "done"));
+    begin_again(t);
+    greet(p, NULL);
+    tell(p, done(&o)); // it has not heard the answer
+    expect(p, "lost", o.job);
+    assert_int_equal(attempts(t, o.job), 1);
+}
+
+static void test_two_heads(void **state)
+{
+    NEEDS_REDIS;
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    beat(p, NULL);
+    expect_state(p, "active");
+    struct queue_test other = {0};
+    CLEANUP(kb_freep) char *folder = data_path(t, "other");
+    struct head *second = NULL;
+    assert_ok(t->err, store_open(&other.s, folder, true, &t->err));
+    const struct head_params hp = {.data = folder, .redis = url};
+    assert_ok(t->err, head_start(&second, &hp, &t->err));
+    char *at = NULL;
+    WAIT(({
+        struct text json = {0};
+        head_json(second, &json);
+        at = strstr(text_get(&json), "prefix=");
+        text_free(&json);
+        at != NULL;
+    }));
+    char nonce[WIRE_NONCE_BYTES], mac[WIRE_MAC_BYTES];
+    pulse_of(p, nonce);
+    wire_sign(mac, p->secret, "GET\n/x");
+    assert_true(head_admits(head, t->s, "n1", nonce, mac, "GET\n/x"));
+    assert_false(head_admits(head, t->s, "n1", nonce, mac, "PUT\n/x"));
+    assert_false(head_admits(second, t->s, "n1", nonce, mac, "GET\n/x"));
+    head_stop(&head); // the other one takes over
+    WAIT(({
+        struct text json = {0};
+        head_json(second, &json);
+        at = strstr(text_get(&json), "\"connected\":true");
+        text_free(&json);
+        at != NULL;
+    }));
+    head_stop(&second);
+    store_close(&other.s);
+}
+
+// --- evil
+
+static void test_what_makes_no_sense(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 1, 0);
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    struct wire_offer o = begin_job(p);
+    static const char *const odd[] = {
+        "{\"is\":\"beat\"}",
+        "{\"is\":\"taken\",\"job\":\"1\",\"lease\":2}",
+        "{\"is\":\"taken\",\"job\":-1,\"lease\":2}",
+        "{\"is\":\"made\",\"job\":1,\"lease\":2,\"more\":3}",
+        "{\"is\":\"done\",\"job\":1,\"lease\":2}",
+        "{\"is\":\"failed\",\"job\":1,\"lease\":2,\"code\":99,\"why\":\"x\"}",
+        "{\"is\":\"over\",\"job\":1,\"lease\":2}",
+        "{\"is\":7}",
+        "{}",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(odd); i++)
+        tell(p, json_loads(odd[i], 0, NULL));
+    json_t *d = done(&o);
+    json_object_set_new(d, "sha256", json_string("../../etc/passwd"));
+    tell(p, d);
+    d = done(&o);
+    json_object_set_new(d, "size", json_integer(INT64_MAX));
+    tell(p, d);
+    d = report(&o, 9, 1);
+    beat(p, json_pack("[o]", d));
+    d = report(&o, 1, 1);
+    json_object_set_new(d, "fps", json_real(1e300));
+    beat(p, json_pack("[o]", d));
+    beat(p, json_pack("[o]", report(&o, 1, 42)));
+    WAIT(ask(t, "SELECT done = 42 FROM job"));
+    // Another one's secret, and an old nonce.
+    char secret[65], nonce[WIRE_NONCE_BYTES];
+    kb_random_hex(secret, 64);
+    pulse_of(p, nonce);
+    assert_ok(t->err, wire_tell(p->redis, "n1", secret, nonce, about("back", &o), &t->err));
+    assert_ok(t->err, wire_tell(p->redis, "n1", p->secret, "00112233445566778899aabbccddeeff",
+                                about("back", &o), &t->err));
+    assert_ok(t->err, wire_tell(p->redis, "stranger", secret, nonce, about("back", &o), &t->err));
+    beat(p, json_pack("[o]", report(&o, 1, 43)));
+    WAIT(ask(t, "SELECT done = 43 FROM job"));
+    assert_int_equal(ask(t, "SELECT count(*) FROM remote WHERE node = 'n1'"), 1);
+}
+
+static void test_a_flood(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 1, 0);
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1), *evil = join(t, "n2", 0);
+    struct wire_offer o = begin_job(p);
+    const struct wire_offer none = {.job = 999, .lease = 5};
+    char nonce[WIRE_NONCE_BYTES];
+    pulse_of(evil, nonce);
+    int64_t end = kb_now_us() + 1000000;
+    for (int i = 0; kb_now_us() < end; i++) {
+        CLEANUP(kb_freep) char *body = kb_printf("{\"is\":\"made\",\"job\":999,\"lease\":%d}", i);
+        CLEANUP(kb_freep) char *text = kb_printf("told\nn2\n%s\n%s", nonce, body);
+        char mac[WIRE_MAC_BYTES];
+        wire_sign(mac, evil->secret, text);
+        redis_note(evil->redis, "XADD koubo:told MAXLEN ~ 10000 * node n2 nonce %s mac %s body %s",
+                   nonce, mac, body);
+        if (i % 100 == 99)
+            assert_ok(t->err, redis_send_noted(evil->redis, &t->err));
+    }
+    assert_ok(t->err, redis_send_noted(evil->redis, &t->err));
+    (void)none;
+    beat(p, json_pack("[o]", report(&o, 1, 44)));
+    int64_t begun = kb_now_us();
+    WAIT(ask(t, "SELECT done = 44 FROM job"));
+    printf("# heard %.2f s after the flood began to end\n", (double)(kb_now_us() - begun) / 1e6);
+    finish_job(t, p, &o);
+}
+
+// A machine that takes whatever it gets hold of has no more than it has places.
+static void test_no_more_than_places(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 3, 0);
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 2), *greedy = join(t, "n2", 1);
+    beat(p, NULL);
+    beat(greedy, NULL);
+    struct wire_offer o;
+    int n = 0, n_taken = 0;
+    for (; n < 3; n++) {
+        WAIT(take_offer(greedy, &o, 100));
+        tell(greedy, about("taken", &o));
+    }
+    WAIT(({
+        hear_orders(greedy, 20);
+        json_t *go = find_order(greedy, "go", 0), *lost = find_order(greedy, "lost", 0);
+        n_taken += go != NULL;
+        n -= (go != NULL) + (lost != NULL);
+        json_decref(go);
+        json_decref(lost);
+        n == 0;
+    }));
+    assert_int_equal(n_taken, 1);
+}
+
+// --- many
+
+static void test_ten_thousand(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 1000, 0);
+    for (int i = 0; i < 9; i++)
+        add_batch(t, 1000, 0);
+    for (int i = 1; i <= t->n_assets; i++) {
+        CLEANUP(kb_freep) char *path = data_path(t, "files/%032x", i);
+        assert_ok(t->err, file_write_atomic(path, "bytes", 5, &t->err));
+    }
+    int64_t before = proc_resident_bytes();
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 50);
+    struct wire_offer o[50];
+    int64_t begun = kb_now_us();
+    beat(p, NULL);
+    for (int i = 0; i < 50; i++) {
+        WAIT(take_offer(p, &o[i], 100));
+        tell(p, about("taken", &o[i]));
+        expect(p, "go", o[i].job);
+    }
+    int64_t took = kb_now_us() - begun, grown = proc_resident_bytes() - before;
+    printf("# 50 of 10,000 jobs begun in %.0f ms; %.1f MB\n", (double)took / 1e3,
+           (double)grown / 1e6);
+    assert_true(grown < 60e6);
+    assert_int_equal(ask(t, "SELECT count(*) FROM remote"), 50);
+}
+
+static int group_setup(void **state)
+{
+    log_set_level(LOG_ERROR);
+    if (!redis_server_is_here())
+        return 0;
+    redis_server_start(&server, NULL);
+    url = redis_server_url(&server, "");
+    return 0;
+}
+
+static int group_teardown(void **state)
+{
+    redis_server_stop(&server);
+    free(url);
+    return 0;
+}
+
+#define HEAD_TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        HEAD_TEST(test_job_goes_its_way),
+        HEAD_TEST(test_ends_that_are_not_good),
+        HEAD_TEST(test_what_is_not_theirs),
+        HEAD_TEST(test_silence),
+        HEAD_TEST(test_time_without_redis_does_not_count),
+        HEAD_TEST(test_a_new_process_without_the_job),
+        HEAD_TEST(test_untaken_offers),
+        HEAD_TEST(test_cancel),
+        HEAD_TEST(test_pause_and_order),
+        HEAD_TEST(test_machines_that_get_nothing),
+        HEAD_TEST(test_redis_forgets),
+        HEAD_TEST(test_head_starts_anew),
+        HEAD_TEST(test_two_heads),
+        HEAD_TEST(test_what_makes_no_sense),
+        HEAD_TEST(test_a_flood),
+        HEAD_TEST(test_no_more_than_places),
+        HEAD_TEST(test_ten_thousand),
+    };
+    return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}
