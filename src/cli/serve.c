@@ -17,7 +17,8 @@ struct serve_options {
     struct common_options common;
     struct server_params server;
     struct text proxies;
-    struct secret token;
+    struct secret token, cluster;
+    bool cluster_has_password;
 };
 
 enum {
@@ -41,6 +42,12 @@ enum {
     OPT_PAGE,
     OPT_LOG_FORMAT,
     OPT_NEW_DATABASE,
+    OPT_CLUSTER,
+    OPT_CLUSTER_FILE,
+    OPT_DEPOT,
+    OPT_DEPOT_CREDENTIALS,
+    OPT_DEPOT_KEEP,
+    OPT_NODE_TIMEOUT,
     OPT_NO_SANDBOX,
 };
 
@@ -90,7 +97,8 @@ static const struct argp_option serve_options[] = {
     {NULL, 0, NULL, 0, N_("Workers (processes of their own, one a video):"), 12},
     {"workers", OPT_WORKERS, "N|auto", 0,
      N_("how many videos are made at the same time; more need more processors and memory "
-        "(default: auto, half the processors, and a gigabyte of free memory for each)"),
+        "(default: auto, half the processors, and a gigabyte of free memory for each; 0 with "
+        "--cluster: other machines do all)"),
      12},
     {"threads", OPT_THREADS, "N", 0,
      N_("processors that one worker may use (default: what there is, shared among the workers)"),
@@ -102,6 +110,26 @@ static const struct argp_option serve_options[] = {
      N_("a job without any progress for so long is stopped and tried again (default: 60)"), 12},
     {"no-sandbox", OPT_NO_SANDBOX, NULL, 0,
      N_("do not confine workers (only where the kernel refuses it)"), 12},
+    {NULL, 0, NULL, 0, N_("Other machines (docs/cluster.md):"), 13},
+    {"cluster", OPT_CLUSTER, "URL", 0,
+     N_("give jobs to other machines too, which run koubo node: the Redis over which they are "
+        "told, redis://host or rediss://user:password@host (default: $KOUBO_CLUSTER)"),
+     13},
+    {"cluster-file", OPT_CLUSTER_FILE, "FILE", 0,
+     N_("that address is the first line of this file, so that its password does not stand in the "
+        "command line"),
+     13},
+    {"depot", OPT_DEPOT, "URL", 0,
+     N_("files go over this S3 store, s3://bucket/prefix?endpoint=https://host (default: over "
+        "this server's own port)"),
+     13},
+    {"depot-credentials", OPT_DEPOT_CREDENTIALS, "FILE", 0,
+     N_("its keys, a file of mode 0600 (default: AWS_ACCESS_KEY_ID and so on of the environment)"),
+     13},
+    {"depot-keep", OPT_DEPOT_KEEP, "HOURS", 0,
+     N_("how long files that no job needs stay in it (default: 24)"), 13},
+    {"node-timeout", OPT_NODE_TIMEOUT, "SECONDS", 0,
+     N_("a machine's job of which nothing was heard for so long goes to others (default: 30)"), 13},
     {"log-format", OPT_LOG_FORMAT, "FORMAT", 0, N_("of the log file: text or json (default: text)"),
      11},
     {0},
@@ -110,6 +138,32 @@ static const struct argp_option serve_options[] = {
 static int64_t option_gb(struct argp_state *state, const char *option, const char *arg, float low)
 {
     return (int64_t)((double)option_float(state, option, arg, low, 1e6f) * KB_GB);
+}
+
+static void parse_workers(const char *arg, struct argp_state *state, struct supervisor_params *s)
+{
+    s->n_workers = strcmp(arg, "auto") == 0 ? 0 : option_int(state, "--workers", arg, 0, 64);
+    s->no_generators = strcmp(arg, "auto") != 0 && s->n_workers == 0;
+}
+
+static bool parse_cluster(int key, char *arg, struct argp_state *state, struct serve_options *o)
+{
+    struct head_params *h = &o->server.head;
+    if (key == OPT_CLUSTER)
+        secret_take(&o->cluster, arg);
+    else if (key == OPT_CLUSTER_FILE)
+        o->cluster.file = arg;
+    else if (key == OPT_DEPOT)
+        h->depot = arg;
+    else if (key == OPT_DEPOT_CREDENTIALS)
+        h->credentials = arg;
+    else if (key == OPT_DEPOT_KEEP)
+        h->depot_keep_ms = 3600000LL * option_int(state, "--depot-keep", arg, 0, 87600);
+    else if (key == OPT_NODE_TIMEOUT)
+        h->silent_ms = 1000LL * option_int(state, "--node-timeout", arg, 2, 3600);
+    else
+        return false;
+    return true;
 }
 
 static void parse_limits(int key, char *arg, struct argp_state *state, struct server_params *p)
@@ -130,7 +184,7 @@ static void parse_limits(int key, char *arg, struct argp_state *state, struct se
     else if (key == OPT_THREADS)
         s->worker.threads = option_int(state, "--threads", arg, 1, 1024);
     else if (key == OPT_WORKERS)
-        s->n_workers = strcmp(arg, "auto") == 0 ? 0 : option_int(state, "--workers", arg, 1, 64);
+        parse_workers(arg, state, s);
     else if (key == OPT_NO_SANDBOX)
         s->worker.unconfined = true;
     else if (key == OPT_PRECISION && !precision_parse(arg, &s->worker.precision))
@@ -193,6 +247,8 @@ static error_t serve_parse(int key, char *arg, struct argp_state *state)
     default:
         if (key < OPT_PORT || key > OPT_NO_SANDBOX)
             return ARGP_ERR_UNKNOWN;
+        if (parse_cluster(key, arg, state, o))
+            return 0;
         parse_limits(key, arg, state, &o->server);
         return 0;
     }
@@ -225,6 +281,37 @@ static enum kb_code choose_token(struct serve_options *o, char made[TOKEN_DIGITS
     return KB_OK;
 }
 
+// Which other machines there are. Options that only they need are refused without them.
+static enum kb_code choose_cluster(struct serve_options *o, struct kb_error *err)
+{
+    struct head_params *h = &o->server.head;
+    enum kb_code code = secret_settle(&o->cluster, "KOUBO_CLUSTER", err);
+    h->redis = o->cluster.value;
+    if (code != KB_OK || h->redis)
+        return code;
+    const char *idle = o->server.supervisor.no_generators ? "--workers 0"
+                       : h->depot                         ? "--depot"
+                                                          : NULL;
+    return idle ? kb_fail(err, KB_BAD_INPUT,
+                          _("%s needs other machines that do the jobs: say with --cluster where "
+                            "they are"),
+                          idle)
+                : KB_OK;
+}
+
+// What stood in the command line for a moment.
+static void warn_of_seen(const struct serve_options *o)
+{
+    if (o->token.was_seen)
+        log_warn("%s", _("the token was given in the command line, where other users of this "
+                         "machine may have seen it: --token-file or KOUBO_TOKEN keep it to "
+                         "yourself"));
+    if (o->cluster.was_seen && o->cluster_has_password)
+        log_warn("%s", _("the password of Redis was given in the command line, where other users "
+                         "of this machine may have seen it: --cluster-file or KOUBO_CLUSTER keep "
+                         "it to yourself"));
+}
+
 static void wait_for_signal(void)
 {
     const struct timespec moment = {.tv_nsec = 100000000};
@@ -235,6 +322,7 @@ static void wait_for_signal(void)
 int cmd_serve(int argc, char **argv)
 {
     struct serve_options o = {.server = {.port = 7860}};
+    o.server.head.depot_keep_ms = 24 * 3600000LL;
     o.server.supervisor.worker.min_free_bytes = (int64_t)(10 * KB_GB);
     o.server.supervisor.worker.memory_bytes = (int64_t)(8 * KB_GB);
     o.server.supervisor.worker.output_bytes = (int64_t)(64 * KB_GB);
@@ -252,15 +340,16 @@ int cmd_serve(int argc, char **argv)
     struct kb_error err = {0};
     enum kb_code code = choose_token(&o, made, &err);
     if (code == KB_OK)
+        code = choose_cluster(&o, &err);
+    o.cluster_has_password = o.cluster.value && strchr(o.cluster.value, '@');
+    if (code == KB_OK)
         code = server_start(&server, &o.server, &err);
     secret_free(&o.token); // the server has its own
+    secret_free(&o.cluster);
     text_free(&o.proxies);
     if (code != KB_OK)
         return cli_report(code, &err);
-    if (o.token.was_seen)
-        log_warn("%s", _("the token was given in the command line, where other users of this "
-                         "machine may have seen it: --token-file or KOUBO_TOKEN keep it to "
-                         "yourself"));
+    warn_of_seen(&o);
     if (*made) // to the terminal alone, not into the log file
         fprintf(stderr,
                 _("koubo: the token of this server, made for this run (--token sets your "

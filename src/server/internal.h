@@ -22,6 +22,7 @@ struct server {
     struct http *http;
     struct pool *pool; // NULL while there is no data folder (tests)
     struct supervisor *supervisor;
+    struct head *head; // cluster/head.h: other machines; NULL: there is no cluster
     struct events *events;
     struct courier *courier;
     struct keeper *keeper; // server/keeper.h: the daily backup

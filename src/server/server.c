@@ -4,6 +4,7 @@
 #include "base/descriptors.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "queue/remote.h"
 #include "server/courier.h"
 #include "server/duix/codes.h"
 #include "server/errand.h"
@@ -69,6 +70,11 @@ static void params_copy(struct server_params *to, const struct server_params *fr
     to->supervisor.data = to->data;
     to->supervisor.worker.data = to->data;
     to->supervisor.program = kb_strdup(from->supervisor.program);
+    to->head.data = to->data;
+    to->head.redis = kb_strdup(from->head.redis);
+    to->head.depot = kb_strdup(from->head.depot);
+    to->head.credentials = kb_strdup(from->head.credentials);
+    to->head.min_free_bytes = from->supervisor.worker.min_free_bytes;
 }
 
 static void params_free(struct server_params *p)
@@ -81,6 +87,9 @@ static void params_free(struct server_params *p)
     free((void *)p->share);
     free((void *)p->lang);
     free((void *)p->supervisor.program);
+    free((void *)p->head.redis);
+    free((void *)p->head.depot);
+    free((void *)p->head.credentials);
 }
 
 bool server_is_loopback(const char *listen)
@@ -240,6 +249,8 @@ static enum kb_code open_folder(struct server *s, struct kb_error *err)
         code = counts_mend(store, err);
     if (code == KB_OK)
         code = easy_cut_off(store, err);
+    if (code == KB_OK && !s->params.head.redis) // what other machines had is for workers here again
+        code = remote_disband(store, err);
     if (code == KB_OK && s->params.token)
         code = close_folders(s, store, err);
     return code == KB_OK ? say_lost(s, store, err) : code;
@@ -316,6 +327,8 @@ enum kb_code server_start(struct server **ret, const struct server_params *p, st
     code = followers_start(&s->followers, s->params.data, err);
     if (code == KB_OK)
         code = page_load(&s->page, s->params.page, err);
+    if (code == KB_OK && s->params.head.redis)
+        code = head_start(&s->head, &s->params.head, err);
     if (code == KB_OK)
         code = events_start(&s->events, s, err);
     if (code == KB_OK)
@@ -351,6 +364,7 @@ void server_stop(struct server **server)
     transfers_free(&s->transfers);
     quota_free(&s->zips);
     events_stop(&s->events);
+    head_stop(&s->head); // its state is in the stream of events
     courier_stop(&s->courier);
     keeper_stop(&s->keeper);
     supervisor_stop(&s->supervisor);

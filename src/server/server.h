@@ -5,6 +5,7 @@
 
 #include "base/cancel.h"
 #include "base/guard.h"
+#include "cluster/head.h"
 #include "worker/supervisor.h"
 
 struct server_params {
@@ -21,6 +22,8 @@ struct server_params {
     int64_t upload_bytes;   // largest upload; 0 = 20 GiB
     int uploads_per_client; // unfinished ones at a time; 0 = 200
     struct supervisor_params supervisor;
+    struct head_params
+        head; // redis: NULL = no other machines. data and min_free_bytes are filled in
     int64_t first_backup_ms; // after the start, if one is due; 0 = 30000
     const char *lang;        // "zh" or "en" for clients that do not say; NULL = "zh"
     bool new_database;       // where that of the folder is lost, go on with an empty one
