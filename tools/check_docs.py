@@ -225,7 +225,7 @@ def check_default_model():
 
 
 def check_environment():
-    asked = set(re.findall(r'getenv\("(KOUBO_\w+)"\)', " ".join(texts.values())))
+    asked = set(re.findall(r'(?:getenv\(|secret_settle\([^,]*, )"(KOUBO_\w+)"', " ".join(texts.values())))
     cli = read("docs/cli.md")
     told = set(re.findall(r"^\| `(KOUBO_\w+)`", cli[cli.index("## Environment"):], re.MULTILINE))
     for name in sorted(asked - told):

@@ -82,8 +82,7 @@ static enum kb_code hash_all(char ret[65], int fd, const char *path, struct kb_e
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return kb_fail(err, KB_BAD_INPUT, _("cannot read '%s': %s"), path,
-                           kb_strerror(errno));
+            return kb_fail(err, KB_BAD_INPUT, _("cannot read '%s': %s"), path, kb_strerror(errno));
         EVP_DigestUpdate(c, buffer, (size_t)n);
     }
     EVP_DigestFinal_ex(c, digest, &size);
