@@ -107,7 +107,7 @@ static enum kb_code begin_anew(struct head *h, struct kb_error *err)
         return code;
     head_offer_anew(h);
     for (int i = 0; i < h->n_held; i++)
-        h->held[i].heard_clock = h->clock_us;
+        h->held[i].heard_clock = h->held[i].moved_clock = h->clock_us;
     for (int i = 0; i < h->n_mates; i++)
         h->mates[i].told = MATE_UNTOLD;
     h->heard_us = kb_now_us();

@@ -208,12 +208,20 @@ static void note_life(struct head *h, struct mate *mate)
     mate->heard_clock = h->clock_us;
 }
 
-static void note_job(struct head *h, const struct mate *mate, int64_t job, int64_t lease)
+// at: where it is; NULL = not told.
+static void note_job(struct head *h, const struct mate *mate, int64_t job, int64_t lease,
+                     const struct job_report *at)
 {
     struct held *held = head_held_by(h, mate->row.name, job, lease);
-    if (held) {
-        held->heard_clock = h->clock_us;
-        held->missing = 0;
+    if (!held)
+        return;
+    held->heard_clock = h->clock_us;
+    held->missing = 0;
+    if (!at || at->stage != held->stage || at->done != held->done)
+        held->moved_clock = h->clock_us;
+    if (at) {
+        held->stage = at->stage;
+        held->done = at->done;
     }
 }
 
@@ -243,7 +251,7 @@ static void note_beat(struct head *h, struct mate *mate, const struct said *s)
                  mate->row.name, mate->version, KOUBO_VERSION);
     mate->refused = refused;
     for (int i = 0; i < s->n_reports; i++)
-        note_job(h, mate, s->reports[i].job, s->reports[i].lease);
+        note_job(h, mate, s->reports[i].job, s->reports[i].lease, &s->reports[i].at);
     note_missing(h, mate, s);
 }
 
@@ -300,7 +308,7 @@ static void take_one(struct head *h, const struct wire_told *told)
     if (s->kind == SAID_BEAT)
         note_beat(h, mate, s);
     else
-        note_job(h, mate, s->job, s->lease);
+        note_job(h, mate, s->job, s->lease, NULL);
     h->n_said++;
 }
 

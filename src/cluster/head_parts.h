@@ -54,14 +54,17 @@ struct held {
     struct remote r;
     int64_t heard_clock; // head.clock_us when its machine last mentioned it
     int64_t since_us;    // of its state
-    char boot[17];       // of the machine's process when it took it; "" = not known
-    int missing;         // beats on end that did not mention it, of another process
-    bool offered;        // it stands in the stream as that is now
-    bool ended;          // since the rows were last read
-    int64_t cancel_us;   // when the machine was last told that it is to end
-    bool wanted;         // its file is there to be brought in (S3)
-    int sends;           // how often that was not what was told
-    struct need *needs;  // of HEAD_NEEDS, in an S3 depot; NULL: not looked at yet
+    int64_t moved_clock; // head.clock_us when it was last further than before
+    enum stage stage;    // as it was then
+    int64_t done;
+    char boot[17];      // of the machine's process when it took it; "" = not known
+    int missing;        // beats on end that did not mention it, of another process
+    bool offered;       // it stands in the stream as that is now
+    bool ended;         // since the rows were last read
+    int64_t cancel_us;  // when the machine was last told that it is to end
+    bool wanted;        // its file is there to be brought in (S3)
+    int sends;          // how often that was not what was told
+    struct need *needs; // of HEAD_NEEDS, in an S3 depot; NULL: not looked at yet
 };
 
 // What a machine said, taken apart and checked.

@@ -102,7 +102,8 @@ static void keep_held(struct head *h, struct held *to, const struct remote *row)
         if (to->r.state != row->state)
             to->since_us = kb_now_us();
     } else {
-        *to = (struct held){.since_us = kb_now_us(), .heard_clock = h->clock_us};
+        *to = (struct held){
+            .since_us = kb_now_us(), .heard_clock = h->clock_us, .moved_clock = h->clock_us};
     }
     to->r = *row;
 }

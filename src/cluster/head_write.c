@@ -67,7 +67,7 @@ static enum kb_code write_taken(struct head *h, struct mate *mate, const struct 
         held->r.state = REMOTE_TAKEN;
         snprintf(held->r.node, sizeof(held->r.node), "%s", s->node);
         memcpy(held->boot, mate->boot, sizeof(held->boot));
-        held->heard_clock = h->clock_us;
+        held->heard_clock = held->moved_clock = h->clock_us;
         held->since_us = kb_now_us();
     } else {
         code = remote_back(h->store, &held->r, err);
