@@ -211,10 +211,15 @@ bool auth_check_token(struct request *r)
     return r->known || (r->route->flags & ROUTE_OPEN) || http_token_ok(r, bearer(r));
 }
 
-char *http_session_cookie(const struct request *r, bool end)
+bool request_is_secure(const struct request *r)
 {
     const char *scheme = r->peer && r->peer->proxy ? request_header(r, "X-Forwarded-Proto") : NULL;
-    bool tls = scheme && strcasecmp(scheme, "https") == 0;
+    return scheme && strcasecmp(scheme, "https") == 0;
+}
+
+char *http_session_cookie(const struct request *r, bool end)
+{
     return kb_printf(COOKIE "=%s; Path=/; HttpOnly; SameSite=Strict; Max-Age=%d%s",
-                     end ? "" : r->http->cookie, end ? 0 : COOKIE_AGE_S, tls ? "; Secure" : "");
+                     end ? "" : r->http->cookie, end ? 0 : COOKIE_AGE_S,
+                     request_is_secure(r) ? "; Secure" : "");
 }

@@ -78,6 +78,8 @@ const char *request_header(const struct request *r, const char *name);
 bool media_type_is(const char *header, const char *type);
 // "127.0.0.1"; of a request that a trusted proxy passed on, the address that it was sent from
 const char *request_client(const struct request *r);
+// By TLS, as a trusted proxy says: this server itself has none.
+bool request_is_secure(const struct request *r);
 // What limits count the client by: his address, of IPv6 the first 64 bits, for whoever has those
 // has all addresses below them.
 const char *request_client_key(const struct request *r);

@@ -149,14 +149,27 @@ static struct chunk *chunk_make(int64_t from, int64_t to, const struct text text
     return c;
 }
 
-static struct chunk *heartbeat_make(struct text *json)
+// Only machines of a cluster say sentences in it: without, it is the same in all languages.
+static enum kb_code heartbeat_make(struct chunk **ret, struct events *e, struct kb_error *err)
 {
     struct text texts[KB_LANGUAGES] = {0};
-    write_event(&texts[KB_LANGUAGE_SOURCE], -1, "heartbeat", json);
-    texts[KB_LANGUAGE_CATALOGUE] = texts[KB_LANGUAGE_SOURCE];
-    struct chunk *c = chunk_make(-1, -1, texts);
-    text_free(&texts[KB_LANGUAGE_SOURCE]);
-    return c;
+    enum kb_code code = KB_OK;
+    for (int i = KB_LANGUAGE_SOURCE; i < KB_LANGUAGES && code == KB_OK; i++) {
+        CLEANUP(text_free) struct text json = {0};
+        if (i > KB_LANGUAGE_SOURCE && !e->server->head) {
+            text_add(&texts[i], text_get(&texts[KB_LANGUAGE_SOURCE]));
+            continue;
+        }
+        enum kb_language before = kb_language_set_thread((enum kb_language)i);
+        code = system_heartbeat_json(e->server, e->store, &json, err);
+        kb_language_set_thread(before);
+        write_event(&texts[i], -1, "heartbeat", &json);
+    }
+    if (code == KB_OK)
+        *ret = chunk_make(-1, -1, texts);
+    for (int i = 0; i < KB_LANGUAGES; i++)
+        text_free(&texts[i]);
+    return code;
 }
 
 // Everything after revision from, for the wanted languages; NULL when that is nothing.
@@ -346,13 +359,12 @@ static void help_lost(struct events *e)
 
 static void publish_heartbeat(struct events *e)
 {
-    CLEANUP(text_free) struct text json = {0};
     struct kb_error err = {0};
-    if (system_heartbeat_json(e->server, e->store, &json, &err) != KB_OK) {
+    struct chunk *c = NULL;
+    if (heartbeat_make(&c, e, &err) != KB_OK) {
         complain(e, &err);
         return;
     }
-    struct chunk *c = heartbeat_make(&json);
     pthread_mutex_lock(&e->lock);
     chunk_unref(&e->heartbeat);
     e->heartbeat = chunk_ref(c);

@@ -51,9 +51,13 @@ static inline struct store *request_store(struct request *r)
     return request_loan(r);
 }
 
+// An address by which other machines reach this one, a new string; NULL: none is known.
+char *server_outside_address(void);
+
 // What changes every few seconds, one object for the stream of events and the system view:
-// {"now","cpu":{"load":[…]},"memory":{…},"disk":{…},"workers":[…],"counts":{"queued","running"}}.
-// Any thread; store is the caller's.
+// {"now","cpu":{"load":[…]},"memory":{…},"disk":{…},"workers":[…],"counts":{"queued","running"},
+// "cluster":{…}|null,"nodes":[…]}. Sentences in the language of the thread. Any thread; store is
+// the caller's.
 enum kb_code system_heartbeat_json(struct server *s, struct store *store, struct text *ret,
                                    struct kb_error *err);
 
@@ -76,6 +80,7 @@ extern const struct route api_uploads_routes[]; // tus, multipart, assets
 extern const struct route api_batches_routes[]; // batches and jobs
 extern const struct route api_results_routes[]; // results, zip
 extern const struct route api_system_routes[];  // system, settings, session, health, metrics
+extern const struct route api_nodes_routes[];   // the machines of a cluster
 extern const struct route api_logs_routes[];
 extern const struct route api_events_routes[]; // server-sent events
 extern const struct route api_easy_routes[];   // the Duix engine's API

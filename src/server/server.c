@@ -46,9 +46,8 @@
 #define ADDRESSES_MIN    ((int64_t)(2 * KB_GB)) // of threads, heap and mapped files together
 
 static const struct route *const tables[] = {
-    api_uploads_routes, api_batches_routes, api_results_routes,
-    api_system_routes,  api_logs_routes,    api_events_routes,
-    api_easy_routes,    page_routes,        NULL,
+    api_uploads_routes, api_batches_routes, api_results_routes, api_system_routes, api_nodes_routes,
+    api_logs_routes,    api_events_routes,  api_easy_routes,    page_routes,       NULL,
 };
 
 // --- parameters: a copy with defaults filled in
@@ -144,8 +143,7 @@ static bool is_wildcard(const char *listen)
     return strcmp(listen, "0.0.0.0") == 0 || strcmp(listen, "::") == 0;
 }
 
-// An address by which other machines reach this one, or NULL.
-static char *outside_address(void)
+char *server_outside_address(void)
 {
     struct ifaddrs *all = NULL;
     char *found = NULL;
@@ -180,7 +178,7 @@ static void say_hello(const struct server *s)
                    "letters and digits or more"),
                  TOKEN_LETTERS);
     if (is_wildcard(s->params.listen)) {
-        CLEANUP(kb_freep) char *host = outside_address();
+        CLEANUP(kb_freep) char *host = server_outside_address();
         CLEANUP(kb_freep) char *url = host ? make_url(host, port) : NULL;
         if (url)
             log_info(_("from other machines: %s (the page asks for the token)"), url);

@@ -2,9 +2,11 @@
 
 #include "base/file.h"
 #include "base/proc.h"
+#include "cluster/head.h"
 #include "lipsync/motion.h"
 #include "nn/import/import.h"
 #include "queue/job.h"
+#include "queue/node.h"
 #include "queue/worker.h"
 #include "server/internal.h"
 
@@ -123,11 +125,25 @@ void system_add_object(struct text *ret, const json_t *object)
 
 void system_add_member(struct text *ret, const char *name, const char *json)
 {
-    assert(ret->size > 2 && ret->data[ret->size - 1] == '}');
+    assert(ret->size >= 2 && ret->data[ret->size - 1] == '}');
     ret->data[--ret->size] = '\0';
-    text_addf(ret, ",\"%s\":", name);
+    text_addf(ret, "%s\"%s\":", ret->size > 1 ? "," : "", name);
     text_add(ret, json);
     text_add(ret, "}");
+}
+
+enum kb_code system_add_cluster(struct server *s, struct store *store, struct text *ret,
+                                struct kb_error *err)
+{
+    CLEANUP(text_free) struct text cluster = {0}, nodes = {0};
+    enum kb_code code = s->head ? node_list_json(store, &nodes, err) : KB_OK;
+    if (code != KB_OK)
+        return code;
+    if (s->head)
+        head_json(s->head, &cluster);
+    system_add_member(ret, "cluster", s->head ? text_get(&cluster) : "null");
+    system_add_member(ret, "nodes", s->head ? text_get(&nodes) : "[]");
+    return KB_OK;
 }
 
 // --- the heartbeat
@@ -151,5 +167,5 @@ enum kb_code system_heartbeat_json(struct server *s, struct store *store, struct
                   "counts", "queued", (json_int_t)queued, "running", (json_int_t)running);
     system_add_object(ret, beat);
     system_add_member(ret, "workers", text_get(&workers));
-    return KB_OK;
+    return system_add_cluster(s, store, ret, err);
 }

@@ -7,6 +7,7 @@
 #include "queue/batch.h"
 #include "queue/change.h"
 #include "queue/lease.h"
+#include "queue/node.h"
 #include "queue/worker.h"
 
 #include <unistd.h>
@@ -89,9 +90,8 @@ static json_t *resolve(json_t *schema)
 // --- routes
 
 static const struct route *const tables[] = {
-    api_uploads_routes, api_batches_routes, api_results_routes,
-    api_system_routes,  api_logs_routes,    api_events_routes,
-    api_easy_routes,    page_routes,        NULL,
+    api_uploads_routes, api_batches_routes, api_results_routes, api_system_routes, api_nodes_routes,
+    api_logs_routes,    api_events_routes,  api_easy_routes,    page_routes,       NULL,
 };
 
 static bool is_of_api(const char *path)
@@ -469,6 +469,35 @@ static void answers_are_as_documented(void **state)
     live_stop(&l);
 }
 
+// A machine that is new, and one that has told of itself; Redis cannot be reached.
+static void answers_of_a_cluster_are_as_documented(void **state)
+{
+    static const char nodes[] = "/api/v1/nodes", n1[] = "/api/v1/nodes/n1";
+    struct live l;
+    struct kb_error err = {0};
+    char secret[65];
+    live_start(&l, &(struct server_params){.head = {.redis = "redis://127.0.0.1:1"}});
+    check_answer(&l, "POST", nodes, nodes, "{\"name\":\"n1\"}", 201);
+    check_answer(&l, "POST", nodes, nodes, "{\"name\":\"n1\"}", 409);
+    check_answer(&l, "POST", nodes, nodes, "{\"name\":\"\"}", 400);
+    assert_ok(err, node_add(l.site.store, "n2", NULL, secret, &err));
+    assert_ok(err, node_heard(l.site.store, "n2", 2,
+                              "{\"version\":\"0.1.0\",\"workers\":2,\"cores\":4,\"cpu\":\"x\","
+                              "\"load\":0.5,\"memory\":{\"total\":2,\"available\":1},"
+                              "\"disk\":{\"total\":2,\"free\":1},\"cache\":0,\"gpus\":[\"y\"],"
+                              "\"clock\":1,\"draining\":true}",
+                              "another version", &err));
+    check_answer(&l, "GET", nodes, nodes, NULL, 200);
+    check_answer(&l, "GET", "/api/v1/system", "/api/v1/system", NULL, 200);
+    check_answer(&l, "PATCH", "/api/v1/nodes/{name}", n1, "{\"draining\":true}", 200);
+    check_answer(&l, "PATCH", "/api/v1/nodes/{name}", n1, "{\"draining\":2}", 400);
+    check_answer(&l, "DELETE", "/api/v1/nodes/{name}", "/api/v1/nodes/n9", NULL, 404);
+    check_answer(&l, "POST", "/api/v1/nodes/{name}/renew", "/api/v1/nodes/n1/renew", NULL, 200);
+    live_restart(&l, &(struct server_params){0});
+    check_answer(&l, "GET", nodes, nodes, NULL, 409);
+    live_stop(&l);
+}
+
 static json_t *schema_named(const char *name)
 {
     json_t *schemas = json_object_get(json_object_get(document, "components"), "schemas");
@@ -529,9 +558,13 @@ static void the_check_finds_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_route_is_documented), cmocka_unit_test(every_operation_exists),
-        cmocka_unit_test(references_lead_somewhere), cmocka_unit_test(the_check_finds_faults),
-        cmocka_unit_test(answers_are_as_documented), cmocka_unit_test(events_are_as_documented),
+        cmocka_unit_test(every_route_is_documented),
+        cmocka_unit_test(every_operation_exists),
+        cmocka_unit_test(references_lead_somewhere),
+        cmocka_unit_test(the_check_finds_faults),
+        cmocka_unit_test(answers_are_as_documented),
+        cmocka_unit_test(events_are_as_documented),
+        cmocka_unit_test(answers_of_a_cluster_are_as_documented),
     };
     return cmocka_run_group_tests_name("server/openapi", tests, load, unload);
 }

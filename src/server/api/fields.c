@@ -101,6 +101,16 @@ bool field_int(struct request *r, json_t *body, const char *name, int64_t low, i
     return true;
 }
 
+bool field_bool(struct request *r, json_t *body, const char *name, bool *ret, bool *ret_there)
+{
+    json_t *value = json_object_get(body, name);
+    *ret_there = value && !json_is_null(value);
+    if (*ret_there && !json_is_boolean(value))
+        return refuse(r, _("the field '%s' must be true or false"), name);
+    *ret = json_is_true(value);
+    return true;
+}
+
 bool field_object(struct request *r, json_t *body, const char *name, char **ret)
 {
     json_t *value = json_object_get(body, name);

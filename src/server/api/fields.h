@@ -16,6 +16,8 @@ bool field_text(struct request *r, json_t *body, const char *name, bool required
 // there.
 bool field_int(struct request *r, json_t *body, const char *name, int64_t low, int64_t high,
                int64_t *ret, bool *ret_there);
+// True or false. *ret_there tells whether it was there.
+bool field_bool(struct request *r, json_t *body, const char *name, bool *ret, bool *ret_there);
 // An object as JSON text, a new string. Absent or null: NULL.
 bool field_object(struct request *r, json_t *body, const char *name, char **ret);
 // The ids in the list "videos", each alone or in {"id": …, "face_at": [x, y]}, or [x, y, seconds]:

@@ -104,7 +104,10 @@ static void system_show(struct request *r)
     system_add_object(&all, head);
     system_add_member(&all, "workers", text_get(&workers));
     system_add_member(&all, "stats", text_get(&stats_text));
-    reply_json(r, 200, text_get(&all));
+    if (system_add_cluster(s, request_store(r), &all, &err) != KB_OK)
+        reply_error(r, &err);
+    else
+        reply_json(r, 200, text_get(&all));
 }
 
 // --- metrics: the text format of Prometheus, version 0.0.4
@@ -174,16 +177,59 @@ static void metrics_of_workers(struct text *t, const struct worker_status *worke
     }
 }
 
+// What machines tell of themselves; nothing where this server works alone.
+static void metrics_of_cluster(struct text *t, json_t *all)
+{
+    static const char *const states[] = {"new", "active", "draining", "refused", "silent"};
+    static const struct {
+        const char *name, *help;
+    } each[] = {{"koubo_node_jobs", "Jobs that a machine has."},
+                {"koubo_node_slots", "Jobs that a machine would have at a time."},
+                {"koubo_node_heard_time_seconds", "When a machine was last heard; 0 = never."}};
+    json_t *cluster = json_object_get(all, "cluster"), *nodes = json_object_get(all, "nodes"), *n;
+    size_t i;
+    if (!json_is_object(cluster))
+        return;
+    metric(t, "koubo_nodes", "gauge", "Machines of the cluster by state.");
+    for (size_t k = 0; k < ARRAY_LEN(states); k++) {
+        int count = 0;
+        json_array_foreach(nodes, i, n)
+        {
+            count += strcmp(json_string_value(json_object_get(n, "state")), states[k]) == 0;
+        }
+        metric_sample(t, "koubo_nodes", "state", states[k], count);
+    }
+    for (size_t k = 0; k < ARRAY_LEN(each); k++) {
+        metric(t, each[k].name, "gauge", each[k].help);
+        json_array_foreach(nodes, i, n)
+        {
+            double heard_ms = json_number_value(json_object_get(n, "heard"));
+            double values[] = {(double)json_array_size(json_object_get(n, "jobs")),
+                               json_number_value(json_object_get(n, "slots")), heard_ms / 1e3};
+            metric_sample(t, each[k].name, "node", json_string_value(json_object_get(n, "name")),
+                          values[k]);
+        }
+    }
+    metric_one(t, "koubo_offers", "gauge", "Jobs that are offered to machines.",
+               json_number_value(json_object_get(cluster, "offers")));
+    metric_one(t, "koubo_arriving", "gauge", "Results that are on their way from machines.",
+               json_number_value(json_object_get(cluster, "arriving")));
+    metric_one(t, "koubo_redis_connected", "gauge", "Is Redis reached? 1 = yes.",
+               json_is_true(json_object_get(json_object_get(cluster, "redis"), "connected")));
+}
+
 static void metrics(struct request *r)
 {
     struct server *s = request_server(r);
     struct kb_error err = {0};
-    CLEANUP(text_free) struct text text = {0};
+    CLEANUP(text_free) struct text text = {0}, cluster = {0};
     CLEANUP(kb_freep) struct worker_status *workers = NULL;
     struct stats stats;
     int n_workers;
+    text_add(&cluster, "{}");
     if (worker_list(request_store(r), &workers, &n_workers, &err) != KB_OK ||
-        stats_get(request_store(r), &stats, &err) != KB_OK) {
+        stats_get(request_store(r), &stats, &err) != KB_OK ||
+        system_add_cluster(s, request_store(r), &cluster, &err) != KB_OK) {
         reply_error(r, &err);
         return;
     }
@@ -192,6 +238,8 @@ static void metrics(struct request *r)
     metrics_of_jobs(&text, &stats);
     metrics_of_data(&text, &stats);
     metrics_of_workers(&text, workers, n_workers);
+    json_auto_t *others = json_loads(text_get(&cluster), 0, NULL);
+    metrics_of_cluster(&text, others);
     metric_one(&text, "koubo_connections", "gauge", "Open HTTP connections.", count_connections(s));
     metric_one(&text, "koubo_disk_free_bytes", "gauge", "Free on the disk of the data folder.",
                (double)system_disk_free(s->params.data));
