@@ -321,6 +321,8 @@ char *model_folder(int i)
 {
     if (i == 0)
         return kb_strdup(getenv("KOUBO_MODELS"));
+    if (i == MODEL_FOLDERS - 1)
+        return kb_strdup(getenv("KOUBO_FETCHED_MODELS"));
     return path_beside_program(i == 1 ? "../models" : "../share/koubo/models");
 }
 

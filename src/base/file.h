@@ -66,11 +66,12 @@ path_beside_program(const char *relative); // "../models" -> folder of the runni
 
 // Where a shipped file (for instance "koubo-lips.safetensors",
 // "face/face_landmark_attention.tflite") lies: $KOUBO_MODELS, then ../models and
-// ../share/koubo/models beside the program. Free the result. KB_NOT_FOUND with a sentence that says
-// how to get it.
+// ../share/koubo/models beside the program, then $KOUBO_FETCHED_MODELS, which a node of a cluster
+// sets for itself and its workers (cluster/node.h). Free the result. KB_NOT_FOUND with a sentence
+// that says how to get it.
 enum kb_code model_locate(char **ret, const char *name, struct kb_error *err);
 // The folders in which it looks, in this order, 0 to MODEL_FOLDERS - 1. A new string, or NULL.
-#define MODEL_FOLDERS 3
+#define MODEL_FOLDERS 4
 char *model_folder(int i);
 // Is a name that of a model which people bring? By its end: .safetensors, .pth, .pt, .ckpt, .onnx.
 bool model_is_file(const char *name);

@@ -1,5 +1,6 @@
 #include "base/proc.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,20 @@ int64_t proc_bytes(const char *path, const char *key)
 {
     char text[64];
     return proc_value(path, key, text, sizeof(text)) ? strtoll(text, NULL, 10) * 1024 : 0;
+}
+
+void proc_gpus(void (*each)(void *ctx, const char *name), void *ctx)
+{
+    static const char folder[] = "/proc/driver/nvidia/gpus";
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char path[sizeof(folder) + sizeof(e->d_name) + 16], name[128];
+        snprintf(path, sizeof(path), "%s/%s/information", folder, e->d_name);
+        if (e->d_name[0] != '.' && proc_value(path, "Model", name, sizeof(name)))
+            each(ctx, name);
+    }
+    if (d)
+        closedir(d);
 }
 
 int64_t proc_resident_bytes(void)

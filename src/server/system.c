@@ -58,19 +58,15 @@ json_t *system_disk_json(const char *folder, int64_t min_free_bytes)
                      (json_int_t)min_free_bytes);
 }
 
+static void add_gpu(void *names, const char *name)
+{
+    json_array_append_new(names, json_string(name));
+}
+
 json_t *system_gpus_json(void)
 {
-    static const char folder[] = "/proc/driver/nvidia/gpus";
     json_t *names = json_array();
-    DIR *d = opendir(folder);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        char name[128];
-        CLEANUP(kb_freep) char *path = kb_printf("%s/%s/information", folder, e->d_name);
-        if (e->d_name[0] != '.' && proc_value(path, "Model", name, sizeof(name)))
-            json_array_append_new(names, json_string(name));
-    }
-    if (d)
-        closedir(d);
+    proc_gpus(add_gpu, names);
     return names;
 }
 
