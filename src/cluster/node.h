@@ -14,10 +14,13 @@ struct node_params {
     const char *version;     // "0.3.0"; the head's must be the same
     int64_t cache_bytes;     // what its copies of speeches, videos and models may take; < 0 = 20 GB
     struct supervisor_params supervisor; // data: its own folder
-    const struct cancel *cancel;         // once: finish what runs, take nothing new; see drain_ms
+    const struct cancel *cancel;         // finish what runs, take nothing new; see drain_ms
+    const struct cancel *hurry;          // and give the rest back at once; may be NULL
     int64_t drain_ms; // how long that may last before the rest is given back; 0 = at once
 };
-// Until cancelled. The data folder's lock is taken as a server does. Blocks; one thread.
+// Until cancelled. The data folder's lock is taken as a server does; one that is a server's is
+// KB_BAD_INPUT, as are an address, a token or a password that are wrong. A Redis or a head that is
+// not there is waited for. Blocks; one thread. It sets KOUBO_FETCHED_MODELS (base/file.h).
 enum kb_code node_run(const struct node_params *p, struct kb_error *err);
 
 #endif
