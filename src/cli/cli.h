@@ -64,6 +64,7 @@ int cmd_eval(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_demo(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
+int cmd_node(int argc, char **argv);
 int cmd_worker(int argc, char **argv);
 int cmd_clean(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
