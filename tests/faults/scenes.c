@@ -1,13 +1,14 @@
 #include "tests/faults/scenes.h"
 
+#include "tests/asset/assets.h"
 #include "tests/faults/calls.h"
-#include "tests/test.h"
 
-#include "asset/asset.h"
+#include "asset/claim.h"
 #include "asset/upload.h"
 #include "base/file.h"
 #include "queue/batch.h"
 #include "queue/lease.h"
+#include "queue/remote.h"
 #include "queue/result.h"
 #include "queue/retention.h"
 #include "server/api/zip.h"
@@ -261,6 +262,98 @@ static enum kb_code run_job(struct store *s, const char *folder, struct ledger *
     return code;
 }
 
+// --- a job of another machine, from its claim until its result has its place
+
+static const unsigned char thumb[] = {0xff, 0xd8, 0xff, 0xe0, 'k', 0xff, 0xd9};
+
+// What is missing of the film, then what an inspector says of it.
+static enum kb_code receive(struct store *s, const char *id, const struct file_map *film,
+                            struct kb_error *err)
+{
+    struct asset_upload *u = NULL;
+    struct asset a = {0};
+    const struct asset_facts f = {.kind = "video",
+                                  .duration_ms = 80,
+                                  .width = 64,
+                                  .height = 64,
+                                  .n_faces = -1,
+                                  .thumbnail = true};
+    enum kb_code code = asset_find(s, id, &a, err);
+    if (code == KB_OK && !a.sha256[0])
+        code = asset_upload_open(&u, s, id, err);
+    if (code == KB_OK && u) {
+        size_t at = (size_t)asset_upload_offset(u);
+        code = asset_upload_write(u, film->data + at, film->size - at, err);
+        enum kb_code closed =
+            asset_upload_close(&u, s, code == KB_OK, NULL, code == KB_OK ? err : NULL);
+        code = code == KB_OK ? closed : code;
+    }
+    if (code == KB_OK)
+        code = asset_find(s, id, &a, err);
+    if (code != KB_OK || strcmp(a.state, "new") != 0)
+        return code;
+    CLEANUP(kb_freep) char *picture = kb_printf("%s/thumbs/%s.jpg", s->folder, a.sha256);
+    code = file_write_atomic(picture, thumb, sizeof(thumb), err);
+    return code == KB_OK ? asset_set_facts(s, id, &f, err) : code;
+}
+
+static enum kb_code find_remote(struct store *s, struct remote *ret, struct kb_error *err)
+{
+    struct job_claim c = {0};
+    int n = 0;
+    enum kb_code code = remote_get(s, WORLD_NEW_JOB, ret, err);
+    if (code != KB_NOT_FOUND)
+        return code;
+    code = remote_claim(s, 0, &c, 1, &n, err);
+    job_claim_free(&c);
+    return code == KB_OK ? remote_get(s, WORLD_NEW_JOB, ret, err) : code;
+}
+
+static enum kb_code bring(struct store *s, const struct remote *r, const struct file_map *film,
+                          struct kb_error *err)
+{
+    char sha256[65], id[33];
+    const struct dub_result told = {.frames = 2, .seconds = 0.08, .width = 64, .height = 64};
+    struct remote_report p = {.job = r->job, .lease = r->lease, .at = {STAGE_GENERATING, 1, 2, 0}};
+    sha256_hex(sha256, film->data, film->size);
+    enum kb_code code = remote_offered(s, r->job, r->lease, "1-0", err);
+    if (code == KB_OK)
+        code = remote_taken(s, r->job, r->lease, "n1", err);
+    if (code == KB_OK)
+        remote_report(s, "n1", &p, 1, err); // one that is lost costs nothing
+    if (code == KB_OK)
+        code = remote_result(s, r->job, r->lease, "n1", sha256, (int64_t)film->size, &told, err);
+    if (code == KB_OK)
+        code = remote_asset(s, r->job, r->lease, "n1", id, err);
+    return code == KB_OK ? receive(s, id, film, err) : code;
+}
+
+static enum kb_code run_remote(struct store *s, const char *folder, struct ledger *l,
+                               struct kb_error *err)
+{
+    struct remote r = {0};
+    struct remote_end end;
+    CLEANUP(file_unmap) struct file_map film = {0};
+    CLEANUP(kb_freep) char *path = kb_printf("%s.shared", folder); // beside it
+    enum kb_code code = file_exists(path) ? KB_OK : world_film(path, err);
+    if (code == KB_OK)
+        code = file_map(&film, path, err);
+    if (code == KB_OK)
+        code = find_remote(s, &r, err);
+    if (code == KB_EOF)
+        return KB_OK; // it has ended, and the answer got lost
+    l->job = r.job;
+    if (code == KB_OK)
+        code = bring(s, &r, &film, err);
+    while (code == KB_OK)
+        code = remote_settle(s, &end, err);
+    code = code == KB_EOF ? KB_OK : code;
+    if (code == KB_OK && !ended_well(s, err))
+        code = KB_INTERNAL;
+    l->done = l->done || code == KB_OK;
+    return code;
+}
+
 static bool check_job(struct store *s, const struct ledger *l, char why[WORLD_WHY])
 {
     return !l->done ||
@@ -484,6 +577,7 @@ const struct scene scenes[] = {
     {.name = "copy", .begin = open_store, .run = run_copy, .check = check_upload},
     {.name = "batch", .begin = open_store, .run = run_batch, .check = check_batch},
     {.name = "job", .every_cut = true, .begin = open_store, .run = run_job, .check = check_job},
+    {.name = "remote", .begin = open_store, .run = run_remote, .check = check_job},
     {.name = "result", .begin = open_store, .run = run_result, .check = check_result},
     {.name = "zip", .begin = begin_zip, .run = run_zip, .check = check_zip},
     {.name = "retention", .begin = open_store, .run = run_retention, .check = check_retention},

@@ -110,13 +110,15 @@ static int look_at_name(const char *path, const struct stat *st, int type, struc
 
 // --- rows
 
-// Every content that a row has lies there.
+// Every content that a row has lies there, but for what machines sent for attempts that are over:
+// its row goes last.
 static void look_at_assets(struct look *l, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code = store_query(l->s, &q, err,
                                     "SELECT id, sha256, size, thumbnail FROM asset"
-                                    " WHERE sha256 IS NOT NULL",
+                                    " WHERE sha256 IS NOT NULL AND (job IS NULL OR id IN"
+                                    "  (SELECT asset FROM remote))",
                                     "");
     for (; code == KB_OK; code = store_step(l->s, q, err)) {
         const char *id = (const char *)sqlite3_column_text(q, 0);
