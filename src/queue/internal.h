@@ -61,6 +61,9 @@ enum kb_code job_take_back(struct store *s, int64_t job, struct kb_error *err);
 enum kb_code remote_sweep(struct store *s, struct kb_error *err);
 // All that this machine has (NULL: all of all machines) is queued again, uncounted.
 enum kb_code remote_take_back(struct store *s, const char *node, struct kb_error *err);
+// store_end(), but KB_NOT_FOUND, after which nothing was written, does not spoil a transaction
+// around this one.
+enum kb_code remote_end_told(struct store *s, enum kb_code code, struct kb_error *err);
 // Of an attempt: numbers and output of a claim, job_claim_free(). KB_NOT_FOUND: it is over.
 struct remote;
 enum kb_code remote_output(struct store *s, const struct remote *r, struct job_claim *ret,

@@ -109,7 +109,7 @@ enum kb_code remote_read(struct store *s, const struct remote *r, struct job_cla
     code = remote_output(s, r, &c, err);
     if (code == KB_OK)
         code = job_read_claim(s, &c, err);
-    code = store_end(s, code, err);
+    code = remote_end_told(s, code, err);
     if (code == KB_OK)
         *ret = c;
     else
@@ -186,6 +186,14 @@ static enum kb_code check_and_tell(struct store *s, told_fn *fn, const struct to
     return code == KB_OK ? fn(s, t, &r, err) : code;
 }
 
+enum kb_code remote_end_told(struct store *s, enum kb_code code, struct kb_error *err)
+{
+    if (code != KB_NOT_FOUND)
+        return store_end(s, code, err);
+    enum kb_code ended = store_end(s, KB_OK, NULL);
+    return ended == KB_OK ? code : ended;
+}
+
 static enum kb_code tell(struct store *s, told_fn *fn, bool durable, const struct told *t,
                          struct kb_error *err)
 {
@@ -193,7 +201,7 @@ static enum kb_code tell(struct store *s, told_fn *fn, bool durable, const struc
     store_set_durable(s, before && durable);
     enum kb_code code = store_begin(s, err);
     if (code == KB_OK)
-        code = store_end(s, check_and_tell(s, fn, t, err), err);
+        code = remote_end_told(s, check_and_tell(s, fn, t, err), err);
     store_set_durable(s, before);
     return code;
 }

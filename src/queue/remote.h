@@ -8,6 +8,8 @@
 //      │         │        └ the machine has made it, and has a free place again
 //      └─────────┴──► lost, given back, failed, cancelled: no row any more
 //
+// Several of these may stand in one transaction; that something is no longer theirs (KB_NOT_FOUND)
+// does not spoil it.
 // Threads: as the store they are given (store/store.h).
 #ifndef QUEUE_REMOTE_H
 #define QUEUE_REMOTE_H

@@ -302,7 +302,7 @@ static enum kb_code end_lost(struct store *s, const struct remote *r, const char
                              struct kb_error *err)
 {
     enum kb_code code = store_begin(s, err);
-    return code == KB_OK ? store_end(s, lose(s, r, reason, err), err) : code;
+    return code == KB_OK ? remote_end_told(s, lose(s, r, reason, err), err) : code;
 }
 
 enum kb_code remote_settle(struct store *s, struct remote_end *ret, struct kb_error *err)

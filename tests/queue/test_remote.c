@@ -194,6 +194,22 @@ static void two_machines_race(void **state)
                  remote_result(t->s, r.job, r.lease, "n1", hash, 9, &told, &t->err));
     struct job_claim c = {0};
     assert_fails(t->err, KB_NOT_FOUND, "this machine", remote_read(t->s, &late, &c, &t->err));
+    // Among others in one transaction it spoils none of them.
+    p[0] = (struct remote_report){
+        .job = late.job, .lease = late.lease, .at = {STAGE_FINISHING, 1, 1, 0}};
+    assert_ok(t->err, store_begin(t->s, &t->err));
+    assert_int_equal(remote_made(t->s, late.job, late.lease, "n1", &t->err), KB_NOT_FOUND);
+    assert_int_equal(remote_taken(t->s, late.job, late.lease, "n1", &t->err), KB_NOT_FOUND);
+    assert_int_equal(remote_asset(t->s, late.job, late.lease, "n1", asset, &t->err), KB_NOT_FOUND);
+    assert_int_equal(remote_back(t->s, &late, &t->err), KB_NOT_FOUND);
+    assert_int_equal(remote_lost(t->s, &late, "gone", &t->err), KB_NOT_FOUND);
+    assert_int_equal(remote_failed(t->s, &late, &why, &t->err), KB_NOT_FOUND);
+    assert_int_equal(remote_read(t->s, &late, &c, &t->err), KB_NOT_FOUND);
+    assert_ok(t->err, remote_report(t->s, "n1", p, 1, &t->err));
+    assert_true(p[0].lost);
+    assert_ok(t->err, remote_made(t->s, next.job, next.lease, "n2", &t->err));
+    assert_ok(t->err, store_commit(t->s, &t->err));
+    assert_int_equal(state_of(t, next.job), REMOTE_MADE);
 }
 
 static void claim_all(const char *folder, int to)
