@@ -1,6 +1,7 @@
 // koubo doctor: prints what doctor/ finds.
 #include "cli/options.h"
 #include "cli/screen.h"
+#include "cli/secret.h"
 
 #include "doctor/doctor.h"
 #include "store/store.h"
@@ -13,13 +14,31 @@ struct doctor_options {
     const char *data;
     int port;
     bool json;
+    struct secret cluster;
+    const char *depot, *credentials;
 };
 
-enum { OPT_PORT = 1000, OPT_JSON };
+enum { OPT_PORT = 1000, OPT_JSON, OPT_CLUSTER, OPT_CLUSTER_FILE, OPT_DEPOT, OPT_DEPOT_CREDENTIALS };
 
 static const struct argp_option doctor_options[] = {
     {"port", OPT_PORT, "N", 0, N_("where to look when no server runs (default: 7860)"), 10},
     {"json", OPT_JSON, NULL, 0, N_("print one JSON object instead of text"), 10},
+    {NULL, 0, NULL, 0, N_("Other machines (docs/cluster.md):"), 11},
+    {"cluster", OPT_CLUSTER, "URL", 0,
+     N_("look at this Redis too, with the address that koubo serve or koubo node gets (default: "
+        "$KOUBO_CLUSTER)"),
+     11},
+    {"cluster-file", OPT_CLUSTER_FILE, "FILE", 0,
+     N_("that address is the first line of this file, so that its password does not stand in the "
+        "command line"),
+     11},
+    {"depot", OPT_DEPOT, "URL", 0,
+     N_("look at this depot too: s3://…, of which a small object is written, read and removed, or "
+        "http://HOST:7860, the head"),
+     11},
+    {"depot-credentials", OPT_DEPOT_CREDENTIALS, "FILE", 0,
+     N_("its keys, a file of mode 0600 (default: AWS_ACCESS_KEY_ID and so on of the environment)"),
+     11},
     {0},
 };
 
@@ -37,6 +56,18 @@ static error_t doctor_parse(int key, char *arg, struct argp_state *state)
     case OPT_JSON:
         o->json = true;
         return 0;
+    case OPT_CLUSTER:
+        secret_take(&o->cluster, arg);
+        return 0;
+    case OPT_CLUSTER_FILE:
+        o->cluster.file = arg;
+        return 0;
+    case OPT_DEPOT:
+        o->depot = arg;
+        return 0;
+    case OPT_DEPOT_CREDENTIALS:
+        o->credentials = arg;
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -52,8 +83,10 @@ static const struct argp doctor_argp = {
     doctor_options,
     doctor_parse,
     "",
-    N_("Look at the server, its log and jobs, the machine, the models and the codecs, and say what "
-       "is wrong and what to do. Ends with 1 when there is a problem."),
+    N_("Look at the server, its log and jobs, the machine, the models and the codecs, with "
+       "--cluster "
+       "other machines too, and say what is wrong and what to do. Ends with 1 when there is a "
+       "problem."),
     doctor_children,
     NULL,
     "koubo",
@@ -91,9 +124,19 @@ int cmd_doctor(int argc, char **argv)
 {
     struct doctor_options o = {.port = 7860};
     options_parse(&doctor_argp, argc, argv, &o);
+    struct kb_error err = {0};
+    enum kb_code code = secret_settle(&o.cluster, "KOUBO_CLUSTER", &err);
+    if (code != KB_OK)
+        return cli_report(code, &err);
     CLEANUP(kb_freep) char *data = o.data ? kb_strdup(o.data) : store_default_folder();
-    CLEANUP(doctor_clear) struct doctor d = {.data = data, .port = o.port};
+    CLEANUP(doctor_clear)
+    struct doctor d = {.data = data,
+                       .port = o.port,
+                       .redis = o.cluster.value,
+                       .depot = o.depot,
+                       .credentials = o.credentials};
     doctor_look(&d);
+    secret_free(&o.cluster);
     if (o.json)
         print_json(&d);
     else

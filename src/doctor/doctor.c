@@ -29,6 +29,7 @@ void doctor_add(struct doctor *d, const char *name, const char *title, enum find
 void doctor_look(struct doctor *d)
 {
     doctor_look_at_server(d);
+    doctor_look_at_cluster(d);
     doctor_look_at_machine(d);
     doctor_look_at_cage(d);
     doctor_look_at_parts(d);

@@ -20,6 +20,11 @@ struct finding {
 struct doctor {
     const char *data; // the data folder; borrowed
     int port;         // to look at when no server says its own
+    // Of many machines, all NULL = there are none, or only what the data folder knows of them.
+    const char *redis;       // address, cluster/redis.h
+    const char *depot;       // address, cluster/depot.h; the head's own of a machine: "http://…"
+    const char *credentials; // of an S3 depot
+    bool is_head; // Redis's user must be the head's; found out if the folder has machines
     // What was found; release with doctor_clear().
     struct finding *findings;
     int n_findings;

@@ -55,8 +55,7 @@ static size_t drop(char *data, size_t size, size_t n, void *opaque)
     return size * n;
 }
 
-// Milliseconds until /healthz answered 200, negative if it did not (*err).
-static double ask_health(const char *url, struct kb_error *err)
+double doctor_ask_health(const char *url, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *address = kb_printf("%s/healthz", url);
     CURL *curl = curl_easy_init();
@@ -89,7 +88,12 @@ static bool look_at_process(struct doctor *d)
     char url[256], owner[128];
     if (doctor_server_running(d, &pid, url)) {
         struct kb_error err = {0};
-        double ms = ask_health(url, &err);
+        if (!*url) { // a machine's, or of somebody who works on the folder
+            doctor_add(d, "server", _("server"), FINDING_OK, NULL,
+                       _("process %ld works with this folder (koubo node), without a page"), pid);
+            return true;
+        }
+        double ms = doctor_ask_health(url, &err);
         if (ms >= 0)
             doctor_add(d, "server", _("server"), FINDING_OK, NULL,
                        _("runs (process %ld) and answers at %s in %.0f ms"), pid, url, ms);
@@ -190,7 +194,10 @@ static void look_at_workers(struct doctor *d, struct store *s, bool running)
         n += strcmp(workers[i].kind, "generate") == 0;
         n_late += kb_wall_ms() - workers[i].heartbeat_ms > HEARTBEAT_MS;
     }
-    if (n == 0)
+    if (n == 0 && doctor_has_machines(d, s)) // serve --workers 0
+        doctor_add(d, "workers", _("workers"), FINDING_OK, NULL, "%s",
+                   _("none here; other machines do the jobs"));
+    else if (n == 0)
         doctor_add(
             d, "workers", _("workers"), FINDING_PROBLEM,
             _("right after a start wait some seconds; else read the log, which says why they end"),
