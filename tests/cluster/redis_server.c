@@ -53,15 +53,15 @@ static void run(struct redis_server *s)
     snprintf(port, sizeof(port), "%d", s->port);
     snprintf(tls, sizeof(tls), "%d", s->tls_port);
     snprintf(log, sizeof(log), "%s/log", s->folder);
-    // 127.0.0.2, too: an address that is in no certificate.
-    const char *args[48] = {
-        "redis-server", "--port", port,    "--bind",  "127.0.0.1", "127.0.0.2", "--save",     "",
-        "--daemonize",  "no",     "--dir", s->folder, "--logfile", log,         "--tls-port", tls};
-    size_t n = 0;
-    while (args[n])
-        n++;
+    // 127.0.0.2, too: an address that is in no certificate. What stands later counts.
+    const char *args[48] = {"redis-server"};
+    const char *fixed[] = {"--port",    port,        "--tls-port", tls,         "--bind",
+                           "127.0.0.1", "127.0.0.2", "--save",     "",          "--daemonize",
+                           "no",        "--dir",     s->folder,    "--logfile", log};
+    size_t n = 1;
     for (size_t i = 0; s->extra[i]; i++)
         args[n++] = s->extra[i];
+    memcpy(args + n, fixed, sizeof(fixed));
     pid_t parent = getpid();
     s->pid = fork();
     assert_true(s->pid >= 0);
@@ -113,12 +113,14 @@ static void make_folder(struct redis_server *s)
 
 void redis_server_start(struct redis_server *s, const char *const *extra)
 {
+    bool tls = false;
     make_folder(s);
     for (size_t i = 0; extra && extra[i]; i++) {
         assert_true(i + 1 < ARRAY_LEN(s->extra));
         s->extra[i] = extra[i];
+        tls = tls || strcmp(extra[i], "--include") == 0;
     }
-    begin(s, false);
+    begin(s, tls);
 }
 
 void redis_server_start_tls(struct redis_server *s, bool ask_clients)

@@ -19,7 +19,8 @@ struct redis_server {
 bool redis_server_is_here(void);
 
 // An empty one. extra: more arguments for it, ends with NULL; may be NULL. What it points to lasts
-// as long as the server. Fails the test if it does not answer.
+// as long as the server. With "--include", a file that must name a certificate, it has a tls_port.
+// Fails the test if it does not answer.
 void redis_server_start(struct redis_server *s, const char *const *extra);
 // The same with a certificate for "localhost" and 127.0.0.1, made now: FOLDER/ca.pem,
 // FOLDER/tls.pem (certificate and key). Clients need one if ask_clients, FOLDER/tls.pem will do.

@@ -126,55 +126,46 @@ static void test_redis(void **state)
     check(&d, "redis", FINDING_PROBLEM, "number of the database");
 }
 
-// The users of docs/cluster.md (tools/cluster/users.acl): enough for each, and no more.
-static void test_rights(void **state)
+// Users of tools/cluster/users.acl: enough for each, and no more. machine: the one of machines.
+static void check_rights(const struct redis_server *server, const char *machine)
 {
-    if (!redis_server_is_here())
-        SKIP_TEST("no redis-server here");
-    struct redis_server server;
-    const char *const extra[] = {"--aclfile", source_path("tools/cluster/users.acl"), NULL};
-    redis_server_start(&server, extra);
-    static const struct {
+    CLEANUP(kb_freep) char *head_user = kb_strdup("head:CHANGE-ME-1@");
+    CLEANUP(kb_freep) char *machine_user = kb_printf("%s:CHANGE-ME-2@", machine);
+    CLEANUP(kb_freep) char *wrong = kb_printf("%s:wrong@", machine);
+    const struct {
         const char *user;
         bool is_head;
         const char *name, *text;
         enum finding_level level;
     } cases[] = {
-        {"head:CHANGE-ME-1@", true, "rights", "what the head does", FINDING_OK},
-        {"head:CHANGE-ME-1@", false, "rights", "what the head does", FINDING_OK},
-        {"n1:CHANGE-ME-2@", false, "rights", "and no more", FINDING_OK},
-        {"n1:CHANGE-ME-2@", true, "rights", "WATCH koubo:head", FINDING_PROBLEM},
-        {"n1:wrong@", false, "redis", "refuses the user", FINDING_PROBLEM},
+        {head_user, true, "rights", "what the head does", FINDING_OK},
+        {head_user, false, "rights", "what the head does", FINDING_OK},
+        {machine_user, false, "rights", "and no more", FINDING_OK},
+        {machine_user, true, "rights", "WATCH koubo:head", FINDING_PROBLEM},
+        {wrong, false, "redis", "refuses the user", FINDING_PROBLEM},
         {"", false, "redis", "NOAUTH", FINDING_PROBLEM},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         CLEANUP(kb_freep)
-        char *url = kb_printf("redis://%s127.0.0.1:%d", cases[i].user, server.port);
+        char *url = kb_printf("redis://%s127.0.0.1:%d", cases[i].user, server->port);
         CLEANUP(doctor_clear) struct doctor d = {.is_head = cases[i].is_head};
         look(&d, url);
         check(&d, cases[i].name, cases[i].level, cases[i].text);
     }
     // Another prefix is another cluster's.
     CLEANUP(kb_freep)
-    char *url = kb_printf("redis://n1:CHANGE-ME-2@127.0.0.1:%d/?prefix=studio", server.port);
+    char *url = kb_printf("redis://%s127.0.0.1:%d/?prefix=studio", machine_user, server->port);
     CLEANUP(doctor_clear) struct doctor d = {0};
     look(&d, url);
     check(&d, "rights", FINDING_PROBLEM, "GET studio:pulse, XADD studio:told");
+}
 
-    // What they do in earnest, by these rights.
-    CLEANUP(kb_freep)
-    char *head_url = kb_printf("redis://head:CHANGE-ME-1@127.0.0.1:%d", server.port);
-    CLEANUP(kb_freep)
-    char *node_url = kb_printf("redis://n1:CHANGE-ME-2@127.0.0.1:%d", server.port);
-    CLEANUP(redis_close) struct redis *head = NULL;
-    CLEANUP(redis_close) struct redis *node = NULL;
-    struct redis_params p = {.url = head_url, .timeout_ms = 60000};
-    assert_ok(err, redis_open(&head, &p, &err));
-    p.url = node_url;
-    assert_ok(err, redis_open(&node, &p, &err));
+// All that a head and a machine do, with these rights.
+static void do_all(struct redis *head, struct redis *node)
+{
     static const char nonce[] = "00112233445566778899aabbccddeeff";
-    char pulse[WIRE_NONCE_BYTES], id[WIRE_ID_BYTES], told_after[WIRE_ID_BYTES] = "$",
-                                                     orders_after[WIRE_ID_BYTES] = "$";
+    char pulse[WIRE_NONCE_BYTES], id[WIRE_ID_BYTES];
+    char told_after[WIRE_ID_BYTES] = "$", orders_after[WIRE_ID_BYTES] = "$";
     bool is_head = false;
     int n = 0, forged = 0;
     struct wire_offer offer;
@@ -183,6 +174,7 @@ static void test_rights(void **state)
     assert_ok(err, wire_be_head(head, "me", 60000, &is_head, &err));
     assert_true(is_head);
     assert_ok(err, wire_set_pulse(head, nonce, &err));
+    assert_ok(err, wire_pulse(head, pulse, &err));
     assert_ok(err, wire_pulse(node, pulse, &err));
     assert_ok(err, wire_hear(head, told_after, 0, &told, 1, &n, &err));
     assert_ok(err, wire_orders(node, "n1", "s", orders_after, 0, &order, 1, &n, &forged, &err));
@@ -203,11 +195,15 @@ static void test_rights(void **state)
     assert_ok(err, redis_ask(head, NULL, 0, &err, "DEL koubo:jobs"));
     assert_ok(err, redis_ask(head, NULL, 0, &err, "INFO server"));
     assert_ok(err, wire_leave_head(head, "me", &err));
-    // And what a machine must not: hear what others are told or tell, give orders, be the head.
+}
+
+// What a machine must not: hear what others are told or tell, give orders, be the head.
+static void check_forbidden(struct redis *node)
+{
     static const char *const forbidden[] = {
         "XREAD STREAMS koubo:told 0",
-        "XREAD STREAMS koubo:to:n2 0",
         "XADD koubo:to:n1 * a b",
+        "XDEL koubo:to:n1 0-1",
         "SET koubo:pulse x",
         "SET koubo:head x",
         "DEL koubo:jobs",
@@ -218,9 +214,90 @@ static void test_rights(void **state)
         "ACL LIST",
         "EVAL x 0",
         "XADD koubo:pulse * a b",
+        "XADD koubo:jobs * a b",
     };
     for (size_t i = 0; i < ARRAY_LEN(forbidden); i++)
         assert_fails(err, KB_BAD_INPUT, "NOPERM", redis_ask(node, NULL, 0, &err, forbidden[i]));
+}
+
+static struct redis *open_as(const struct redis_server *s, const char *user)
+{
+    CLEANUP(kb_freep) char *url = kb_printf("redis://%s@127.0.0.1:%d", user, s->port);
+    struct redis *r = NULL;
+    assert_ok(err, redis_open(&r, &(struct redis_params){.url = url, .timeout_ms = 60000}, &err));
+    return r;
+}
+
+static void test_rights(void **state)
+{
+    if (!redis_server_is_here())
+        SKIP_TEST("no redis-server here");
+    struct redis_server server;
+    const char *const shared[] = {"--aclfile", source_path("tools/cluster/users.acl"), NULL};
+    redis_server_start(&server, shared);
+    CLEANUP(redis_close) struct redis *head = open_as(&server, "head:CHANGE-ME-1");
+    CLEANUP(redis_close) struct redis *node = open_as(&server, "machines:CHANGE-ME-2");
+    check_rights(&server, "machines");
+    do_all(head, node);
+    check_forbidden(node);
+    redis_server_stop(&server);
+
+    // One for each machine, as docs/cluster.md says to make them of that.
+    CLEANUP(kb_freep) char *path = kb_printf("%s/own.acl", folder);
+    CLEANUP(kb_freep)
+    char *command = kb_printf("sed 's/user machines/user n1/; s/koubo:to:\\*/koubo:to:n1/' %s >%s",
+                              shared[1], path);
+    assert_int_equal(system(command), 0);
+    const char *const own[] = {"--aclfile", path, NULL};
+    redis_server_start(&server, own);
+    redis_close(&head);
+    redis_close(&node);
+    head = open_as(&server, "head:CHANGE-ME-1");
+    node = open_as(&server, "n1:CHANGE-ME-2");
+    check_rights(&server, "n1");
+    do_all(head, node);
+    check_forbidden(node);
+    assert_fails(err, KB_BAD_INPUT, "NOPERM",
+                 redis_ask(node, NULL, 0, &err, "XREAD STREAMS koubo:to:n2 0"));
+    redis_server_stop(&server);
+}
+
+// What tools/cluster/setup_redis.sh writes is what Redis and koubo take.
+static void test_setup(void **state)
+{
+    if (!redis_server_is_here() || system("openssl version >/dev/null 2>&1") != 0)
+        SKIP_TEST("no redis-server or openssl here");
+    CLEANUP(kb_freep)
+    char *command = kb_printf(
+        "touch %s/redis.conf && for i in 1 2; do %s --lang=en --folder %s --tls localhost; done "
+        ">%s/said && "
+        "grep -c ^include %s/redis.conf | grep -qx 1 && ls -l %s/head.cluster | grep -q "
+        "'^-rw-------' && ! grep -q CHANGE %s/koubo.acl",
+        folder, source_path("tools/cluster/setup_redis.sh"), folder, folder, folder, folder,
+        folder);
+    assert_int_equal(system(command), 0);
+    CLEANUP(kb_freep) char *conf = kb_printf("%s/koubo.conf", folder);
+    const char *const extra[] = {"--include", conf, NULL};
+    struct redis_server server;
+    redis_server_start(&server, extra);
+    for (int is_head = 0; is_head < 2; is_head++) {
+        char line[1000] = "";
+        CLEANUP(kb_freep)
+        char *read = kb_printf("sed -n 's/^ *//; s/@\\([a-z0-9.]*\\)/@\\1:%d/; /^rediss:/p' %s/%s",
+                               server.tls_port, folder, is_head ? "head.cluster" : "said");
+        FILE *f = popen(read, "r");
+        assert_non_null(f);
+        assert_non_null(fgets(line, sizeof(line), f));
+        while (fgetc(f) != EOF) {
+        }
+        pclose(f);
+        line[strcspn(line, "\n")] = '\0';
+        CLEANUP(doctor_clear) struct doctor d = {.is_head = is_head};
+        look(&d, line);
+        check(&d, "redis", FINDING_OK, "rediss://");
+        check(&d, "rights", FINDING_OK, is_head ? "what the head does" : "and no more");
+        assert_null(find(&d, "password", ""));
+    }
     redis_server_stop(&server);
 }
 
@@ -299,6 +376,7 @@ int main(void)
         doctor_test(test_says_nothing_of_one_machine),
         doctor_test(test_redis),
         doctor_test(test_rights),
+        doctor_test(test_setup),
         doctor_test(test_machines),
         doctor_test(test_depot),
     };
