@@ -38,6 +38,9 @@ struct server {
     int64_t started_ms;
 };
 
+// Is a request to the depot signed by a machine of the cluster? False: answered. api/depot.c.
+bool depot_admits(struct request *r);
+
 // The application as http/ sees it: requests borrow a connection to the database.
 struct http_app server_app(struct server *s);
 
@@ -83,6 +86,7 @@ extern const struct route api_system_routes[];  // system, settings, session, he
 extern const struct route api_nodes_routes[];   // the machines of a cluster
 extern const struct route api_logs_routes[];
 extern const struct route api_events_routes[]; // server-sent events
+extern const struct route api_depot_routes[];  // files and results of the machines of a cluster
 extern const struct route api_easy_routes[];   // the Duix engine's API
 extern const struct route page_routes[];       // the page, docs/openapi.yaml
 

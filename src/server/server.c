@@ -47,7 +47,8 @@
 
 static const struct route *const tables[] = {
     api_uploads_routes, api_batches_routes, api_results_routes, api_system_routes, api_nodes_routes,
-    api_logs_routes,    api_events_routes,  api_easy_routes,    page_routes,       NULL,
+    api_logs_routes,    api_events_routes,  api_depot_routes,   api_easy_routes,   page_routes,
+    NULL,
 };
 
 // --- parameters: a copy with defaults filled in
@@ -271,7 +272,8 @@ static void take_store_back(void *ctx, void *loan)
 
 struct http_app server_app(struct server *s)
 {
-    return (struct http_app){.ctx = s, .lend = lend_store, .take_back = take_store_back};
+    return (struct http_app){
+        .ctx = s, .lend = lend_store, .take_back = take_store_back, .admits = depot_admits};
 }
 
 static enum kb_code listen_to_network(struct server *s, struct kb_error *err)

@@ -91,7 +91,8 @@ static json_t *resolve(json_t *schema)
 
 static const struct route *const tables[] = {
     api_uploads_routes, api_batches_routes, api_results_routes, api_system_routes, api_nodes_routes,
-    api_logs_routes,    api_events_routes,  api_easy_routes,    page_routes,       NULL,
+    api_logs_routes,    api_events_routes,  api_depot_routes,   api_easy_routes,   page_routes,
+    NULL,
 };
 
 static bool is_of_api(const char *path)
