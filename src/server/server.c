@@ -46,8 +46,16 @@
 #define ADDRESSES_MIN    ((int64_t)(2 * KB_GB)) // of threads, heap and mapped files together
 
 static const struct route *const tables[] = {
-    api_uploads_routes, api_batches_routes, api_results_routes, api_system_routes, api_nodes_routes,
-    api_logs_routes,    api_events_routes,  api_depot_routes,   api_easy_routes,   page_routes,
+    api_uploads_routes,
+    api_batches_routes,
+    api_results_routes,
+    api_system_routes,
+    api_nodes_routes,
+    api_logs_routes,
+    api_events_routes,
+    api_depot_routes,
+    api_easy_routes,
+    page_routes,
     NULL,
 };
 

@@ -90,8 +90,16 @@ static json_t *resolve(json_t *schema)
 // --- routes
 
 static const struct route *const tables[] = {
-    api_uploads_routes, api_batches_routes, api_results_routes, api_system_routes, api_nodes_routes,
-    api_logs_routes,    api_events_routes,  api_depot_routes,   api_easy_routes,   page_routes,
+    api_uploads_routes,
+    api_batches_routes,
+    api_results_routes,
+    api_system_routes,
+    api_nodes_routes,
+    api_logs_routes,
+    api_events_routes,
+    api_depot_routes,
+    api_easy_routes,
+    page_routes,
     NULL,
 };
 
