@@ -209,6 +209,17 @@ def check_pasted():
                 wrong.append(f"{page}: koubo refuses: {line}: {seen[called]}")
 
 
+def check_units():
+    """What systemd and Docker start, koubo takes."""
+    for path in sorted((root / "tools/cluster").iterdir()):
+        lines = re.findall(r"^(?:ExecStart=|\s+command: )(.*\bkoubo .*)$", path.read_text(encoding="utf-8"), re.MULTILINE) if path.is_file() else []
+        for line in lines:
+            args = pasted_arguments(line)
+            trouble = refused((*args, "--help"))
+            if trouble:
+                wrong.append(f"{path.relative_to(root)}: koubo refuses: {line}: {trouble}")
+
+
 def refused(args):
     environment = {"LC_ALL": "C.UTF-8", "LANGUAGE": "en", "PATH": os.environ["PATH"]}
     result = subprocess.run([program, *args], capture_output=True, text=True, env=environment, check=False)
@@ -257,6 +268,7 @@ for name in pages:
 check_numbers()
 check_commands()
 check_pasted()
+check_units()
 check_environment()
 check_default_model()
 check_readmes()
