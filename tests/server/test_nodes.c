@@ -236,6 +236,19 @@ static void the_system_view_and_the_metrics_tell(void **state)
         assert_holds(r.body, lines[i]);
 }
 
+// The page's doctor looks at this head's Redis, and shows no password.
+static void the_doctor_looks_at_redis(void **state)
+{
+    struct live *l = *state;
+    json_t *d = live_ask(l, 200, "GET", "/api/v1/doctor", NULL);
+    CLEANUP(kb_freep) char *all = json_dumps(d, 0);
+    assert_holds(all, "{\"name\": \"redis\"");
+    assert_holds(all, "Redis at redis://127.0.0.1:1/3 cannot be reached");
+    assert_holds(all, "none has been added to this head");
+    assert_null(strstr(all, "very-secret"));
+    json_decref(d);
+}
+
 // A sentence in the heartbeat is said to each in his own language.
 static void a_heartbeat_speaks_to_each(void **state)
 {
@@ -276,6 +289,7 @@ int main(void)
         TEST(the_lines_lead_here_and_tell_no_password),
         TEST(the_lines_take_the_address_of_who_asks),
         TEST(the_system_view_and_the_metrics_tell),
+        TEST(the_doctor_looks_at_redis),
         TEST(a_heartbeat_speaks_to_each),
     };
     return cmocka_run_group_tests_name("server/nodes", tests, NULL, NULL);

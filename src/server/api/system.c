@@ -300,6 +300,7 @@ void doctor_cache_unref(struct doctor_cache **cache)
 struct doctor_errand {
     struct doctor_cache *cache;
     char *data;
+    char *redis, *depot, *credentials; // of the cluster, or NULL
     int port;
     enum kb_language language;
 };
@@ -309,6 +310,9 @@ static void doctor_errand_free(void *ctx)
     struct doctor_errand *d = ctx;
     doctor_cache_unref(&d->cache);
     free(d->data);
+    free(d->redis);
+    free(d->depot);
+    free(d->credentials);
     free(d);
 }
 
@@ -320,7 +324,13 @@ static void doctor_work(void *ctx, const struct cancel *cancel, struct text *ret
     pthread_mutex_lock(&c->lock);
     if (!*json || kb_now_us() - c->made_us[e->language] > DOCTOR_MAX_AGE_US) {
         CLEANUP(text_free) struct text text = {0};
-        CLEANUP(doctor_clear) struct doctor d = {.data = e->data, .port = e->port};
+        CLEANUP(doctor_clear)
+        struct doctor d = {.data = e->data,
+                           .port = e->port,
+                           .redis = e->redis,
+                           .depot = e->depot,
+                           .credentials = e->credentials,
+                           .is_head = e->redis != NULL};
         doctor_look(&d);
         doctor_json(&d, &text);
         kb_freep(json);
@@ -337,6 +347,9 @@ static void doctor(struct request *r)
     struct doctor_errand *d = kb_alloc(sizeof(*d));
     d->cache = doctor_cache_ref(s->doctor);
     d->data = kb_strdup(s->params.data);
+    d->redis = kb_strdup(s->params.head.redis);
+    d->depot = kb_strdup(s->params.head.depot);
+    d->credentials = kb_strdup(s->params.head.credentials);
     d->port = server_port(s);
     d->language = kb_language_of(request_lang(r));
     reply_errand(r, s->errands, doctor_work, doctor_errand_free, d);
