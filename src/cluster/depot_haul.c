@@ -20,6 +20,7 @@
 #define TICK_MS      100
 #define PAUSE_MS     500 // before the second try; four times that before the third
 #define BUFFER_BYTES (512L << 10)
+#define GATHER_BYTES (256 << 10)
 #define UPLOAD_BYTES (1L << 20)
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
@@ -91,6 +92,23 @@ static enum kb_code check_range(struct haul *t)
     return KB_OK;
 }
 
+// What is gathered goes to the sink. curl brings 16 kB at a time, and each would be a call into the
+// kernel.
+static enum kb_code pour(struct haul *t)
+{
+    size_t n = t->began ? t->answer.size : 0;
+    if (n == 0 || t->err.text[0])
+        return t->err.code;
+    enum kb_code code = t->sink(t->ctx, t->answer.data, n, &t->err);
+    t->final = code != KB_OK;
+    text_clear(&t->answer);
+    if (code != KB_OK)
+        return code;
+    t->offset += (int64_t)n;
+    tell(t->depot, (int64_t)n);
+    return KB_OK;
+}
+
 static enum kb_code take_file(struct haul *t, const char *data, size_t n)
 {
     if (!t->began && check_range(t) != KB_OK)
@@ -100,19 +118,12 @@ static enum kb_code take_file(struct haul *t, const char *data, size_t n)
     t->skip -= (int64_t)skipped;
     data += skipped;
     n -= skipped;
-    if ((int64_t)n > t->file_size - t->offset)
+    if ((int64_t)(t->answer.size + n) > t->file_size - t->offset)
         return kb_fail(&t->err, KB_NOT_FOUND,
                        _("the file in the depot '%s' is longer than %lld bytes"), t->depot->place,
                        (long long)t->file_size);
-    if (n == 0)
-        return KB_OK;
-    enum kb_code code = t->sink(t->ctx, data, n, &t->err);
-    t->final = code != KB_OK;
-    if (code != KB_OK)
-        return code;
-    t->offset += (int64_t)n;
-    tell(t->depot, (int64_t)n);
-    return KB_OK;
+    text_add_bytes(&t->answer, data, n);
+    return t->answer.size < GATHER_BYTES ? KB_OK : pour(t);
 }
 
 static size_t on_data(char *data, size_t size, size_t n, void *opaque)
@@ -311,6 +322,7 @@ struct haul *haul_next(struct depot *d)
 enum kb_code haul_outcome(struct haul *t, struct kb_error *err)
 {
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &t->status);
+    pour(t); // the rest, also of what was cut
     if (t->err.text[0]) {
         if (err)
             *err = t->err;
@@ -329,6 +341,7 @@ enum kb_code haul_run(struct haul *t, struct kb_error *err)
     haul_start(t);
     if (!haul_next(t->depot)) {
         leave(t);
+        pour(t);
         return kb_fail(err, KB_CANCELLED, _("cancelled"));
     }
     return haul_outcome(t, err);

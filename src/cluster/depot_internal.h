@@ -57,8 +57,8 @@ struct haul {
     int64_t file_size, offset; // offset moves on
     int64_t skip;              // bytes that were not asked for, as the server sends all
     bool began;
-    bool final; // the sink failed: another try would not help
-    struct text answer;
+    bool final;         // the sink failed: another try would not help
+    struct text answer; // of a file: what was not given to the sink yet
 
     struct kb_error err; // why it was broken off from our side: by the sink, for instance
     int64_t mark_us, mark_bytes, moved; // when it last moved as fast as it must
