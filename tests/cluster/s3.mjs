@@ -8,10 +8,13 @@
 //     await s3.left();                                                          // { objects: [names], uploads: [names] }
 //
 //     node tests/cluster/s3.mjs FOLDER [--page N]    the same for other programs: says its endpoint, then hears lines, each of which
-//                                                    is answered by one: a fault as JSON, "left", "clear" (no faults), "clock MS"
+//                                                    is answered by one: a fault as JSON, "left", "clear" (no faults), "clock MS",
+//                                                    "tls" ("https://…" and the file of its certificate)
+import { spawnSync } from 'node:child_process';
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync } from 'node:fs';
 import http from 'node:http';
+import https from 'node:https';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import readline from 'node:readline';
@@ -112,9 +115,21 @@ export class S3Server {
         return this;
     }
 
+    // The same with TLS and a certificate that nobody knows. Null: there is no program to make one.
+    async start_tls() {
+        const [key, certificate] = ['key', 'certificate'].map((name) => path.join(this.folder, `${name}.pem`));
+        if (spawnSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-keyout', key, '-out', certificate,
+            '-subj', '/CN=koubo', '-addext', 'subjectAltName=IP:127.0.0.1'], { stdio: 'ignore' }).status !== 0) return null;
+        this.tls = https.createServer({ key: readFileSync(key), cert: readFileSync(certificate) }, (req, res) => this.serve(req, res));
+        this.tls.on('secureConnection', (socket) => this.sockets.add(socket.on('close', () => this.sockets.delete(socket))));
+        await new Promise((resolve) => this.tls.listen(0, this.bind, resolve));
+        return { endpoint: `https://${this.bind}:${this.tls.address().port}`, certificate };
+    }
+
     async stop() {
         for (const socket of this.sockets) socket.destroy();
         await new Promise((resolve) => this.server.close(resolve));
+        if (this.tls) await new Promise((resolve) => this.tls.close(resolve));
         this.agent.destroy();
         await this.inner.close();
     }
@@ -275,6 +290,11 @@ if (process.argv[1] === import.meta.filename || process.argv[1]?.endsWith('clust
     const s3 = await new S3Server(process.argv[2], { page: option('--page') }).start();
     console.log(s3.endpoint);
     for await (const line of readline.createInterface({ input: process.stdin })) {
+        if (line === 'tls') {
+            const tls = await s3.start_tls();
+            console.log(tls ? `${tls.endpoint} ${tls.certificate}` : 'no openssl');
+            continue;
+        }
         if (line === 'clear') s3.faults = [];
         else if (line.startsWith('clock ')) s3.clock_ms = Number(line.slice(6));
         else if (line !== 'left') s3.faults.push(JSON.parse(line));

@@ -342,6 +342,33 @@ static void test_gives_up(void **state)
     }
 }
 
+static void test_tls(void **state)
+{
+    NEED_S3();
+    struct test t;
+    char place[256], certificate[256];
+    start(&t, "tls", SMALL);
+    if (sscanf(s3_say("tls"), "https://%255s %255s", place, certificate) != 2) {
+        stop(&t);
+        SKIP_TEST("no program openssl that makes a certificate");
+    }
+    CLEANUP(kb_freep) char *unknown = kb_printf("s3://films?endpoint=https://%s", place);
+    CLEANUP(kb_freep) char *known = kb_printf("%s&ca=%s", unknown, certificate);
+    CLEANUP(kb_freep)
+    char *other = kb_printf("s3://films?endpoint=https://localhost%s&ca=%s", strrchr(place, ':'),
+                            certificate);
+    open_at(&t, unknown);
+    assert_fails(t.err, KB_UNAVAILABLE, "certificate", put(&t));
+    open_at(&t, other); // the certificate is of another name
+    assert_fails(t.err, KB_UNAVAILABLE, "certificate", put(&t));
+    open_at(&t, known);
+    assert_ok(t.err, put(&t));
+    assert_there(&t);
+    assert_ok(t.err, depot_remove(t.depot, t.name, &t.err));
+    assert_empty();
+    stop(&t);
+}
+
 static void test_wrong_keys(void **state)
 {
     NEED_S3();
@@ -564,19 +591,13 @@ static void test_xml(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole),
-        cmocka_unit_test(test_bucket_in_the_name_of_the_host),
-        cmocka_unit_test(test_parts),
-        cmocka_unit_test(test_goes_on_after_faults),
-        cmocka_unit_test(test_gives_up),
-        cmocka_unit_test(test_wrong_keys),
-        cmocka_unit_test(test_clocks_that_differ),
-        cmocka_unit_test(test_cut_short),
-        cmocka_unit_test(test_cancel_leaves_nothing),
-        cmocka_unit_test(test_list),
-        cmocka_unit_test(test_list_of_what_was_begun),
-        cmocka_unit_test(test_try),
-        cmocka_unit_test(test_xml),
+        cmocka_unit_test(test_whole),      cmocka_unit_test(test_bucket_in_the_name_of_the_host),
+        cmocka_unit_test(test_parts),      cmocka_unit_test(test_goes_on_after_faults),
+        cmocka_unit_test(test_gives_up),   cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_wrong_keys), cmocka_unit_test(test_clocks_that_differ),
+        cmocka_unit_test(test_cut_short),  cmocka_unit_test(test_cancel_leaves_nothing),
+        cmocka_unit_test(test_list),       cmocka_unit_test(test_list_of_what_was_begun),
+        cmocka_unit_test(test_try),        cmocka_unit_test(test_xml),
     };
     kb_language_set_process(KB_LANGUAGE_SOURCE);
     setenv("no_proxy", "*", 1);
