@@ -138,6 +138,8 @@ enum kb_code asset_set_facts(struct store *s, const char *id, const struct asset
     CLEANUP(kb_freep) char *peaks = facts_peaks(f);
     CLEANUP(kb_freep) char *boxes = facts_face_boxes(f);
     int n = 0;
+    if (!warnings || !boxes)
+        return kb_no_memory(err);
     bool durable = s->durable;
     store_set_durable(s, false);
     // What does not apply is NULL in the table.
