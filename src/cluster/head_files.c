@@ -18,16 +18,17 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define SENDERS    2 // also remove and tidy
-#define FETCHERS   2
-#define TRUST_US   (600 * 1000000LL) // a content that was in the depot is not looked for again
-#define TIDY_US    (10 * 1000000LL)  // between two clean-ups where something ended
-#define CALM_US    (3600 * 1000000LL)
-#define YOUNG_MS   600000   // a result that is not told of yet
-#define PART_MS    86400000 // an upload in parts that nobody goes on with
-#define WAIT_MS    1000
-#define REMOVED    64 // objects of one clean-up that are taken out before it lists anew
-#define NAME_BYTES 1100
+#define SENDERS      2 // also remove and tidy
+#define FETCHERS     2
+#define TRUST_US     (600 * 1000000LL) // a content that was in the depot is not looked for again
+#define TIDY_US      1000000 // between two clean-ups where something ended: as it is to be kept
+#define TIDY_MOST_US (600 * 1000000LL)
+#define CALM_US      (3600 * 1000000LL)
+#define YOUNG_MS     600000   // a result that is not told of yet
+#define PART_MS      86400000 // an upload in parts that nobody goes on with
+#define WAIT_MS      1000
+#define REMOVED      64 // objects of one clean-up that are taken out before it lists anew
+#define NAME_BYTES   1100
 
 enum errand_kind { ERRAND_SEND, ERRAND_REMOVE, ERRAND_TIDY, ERRAND_FETCH };
 enum errand_state { ERRAND_WAITS, ERRAND_RUNS, ERRAND_ENDED };
@@ -207,7 +208,8 @@ void files_tidy(struct files *f, const struct head *h, bool ended)
 {
     int64_t now = kb_now_us();
     f->untidy = f->untidy || ended;
-    if (f->tidied_us && now - f->tidied_us < (f->untidy ? TIDY_US : CALM_US))
+    int64_t pause_us = KB_MAX(TIDY_US, KB_MIN(h->depot_keep_ms * 100, TIDY_MOST_US)); // a tenth
+    if (f->tidied_us && now - f->tidied_us < (f->untidy ? pause_us : CALM_US))
         return;
     f->tidied_us = now;
     f->untidy = false;

@@ -1,0 +1,205 @@
+// The head with an S3 store as depot (tests/cluster/s3.mjs): what a job needs is there before it is
+// offered, results are brought in from it, and nothing stays.
+#include "tests/cluster/player.h"
+#include "tests/cluster/s3_store.h"
+
+#include "cluster/depot.h"
+
+static struct s3_store s3;
+static char *address, *credentials;
+static struct depot *depot;
+
+static int s3_setup(void **state)
+{
+    if (setup(state) != 0)
+        return -1;
+    struct queue_test *t = *state;
+    if (!s3_store_is_here(&s3))
+        return 0;
+    credentials = data_path(t, "credentials");
+    CLEANUP(kb_freep)
+    char *lines = kb_printf("AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\n", S3_KEY, S3_SECRET);
+    assert_ok(t->err, file_write_atomic(credentials, lines, strlen(lines), &t->err));
+    assert_int_equal(chmod(credentials, 0600), 0);
+    address = kb_printf("s3://films/koubo?endpoint=%s&region=us-east-1&style=path", s3.endpoint);
+    head_how = (struct head_params){.depot = address, .credentials = credentials};
+    const struct depot_params p = {.address = address, .credentials = credentials};
+    assert_ok(t->err, depot_open(&depot, &p, &t->err));
+    return 0;
+}
+
+static int s3_teardown(void **state)
+{
+    int failed = teardown(state);
+    depot_close(&depot);
+    kb_freep(&address);
+    kb_freep(&credentials);
+    head_how = (struct head_params){0};
+    return failed;
+}
+
+#define NEEDS_S3                                                                                   \
+    NEEDS_REDIS;                                                                                   \
+    if (!s3_store_is_here(&s3))                                                                    \
+    SKIP_TEST("no node, or no s3rver in tests/cluster (npm ci)")
+
+// As add_jobs(), whose contents are called after what they hold, as a depot wants it.
+static void add_hashed(struct queue_test *t, int n)
+{
+    int first = t->n_assets + 1;
+    add_batch(t, n, 0);
+    for (int i = first; i <= t->n_assets; i++) {
+        char hash[65];
+        CLEANUP(kb_freep) char *text = kb_printf("content %d", i);
+        hash_of(hash, text);
+        CLEANUP(kb_freep) char *path = data_path(t, "files/%s", hash);
+        CLEANUP(kb_freep) char *id = kb_printf("%032x", i);
+        assert_ok(t->err, file_write_atomic(path, text, strlen(text), &t->err));
+        assert_ok(t->err, store_exec(t->s, NULL, &t->err,
+                                     "UPDATE asset SET sha256 = ? WHERE id = ?", "tt", hash, id));
+    }
+}
+
+static bool is_there(struct queue_test *t, const char *hash)
+{
+    int64_t size = -1;
+    assert_ok(t->err, depot_find(depot, hash, &size, &t->err));
+    return size >= 0;
+}
+
+// text as the object that is called hash.
+static void put(struct queue_test *t, const char *hash, const char *text)
+{
+    CLEANUP(kb_freep) char *path = data_path(t, "made");
+    assert_ok(t->err, file_write_atomic(path, text, strlen(text), &t->err));
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const struct depot_put p = {.sha256 = hash, .fd = fd, .size = (int64_t)strlen(text)};
+    assert_ok(t->err, depot_put(depot, &p, &t->err));
+    close(fd);
+}
+
+// The inspector, of a result that has come.
+static void inspect(struct queue_test *t)
+{
+    WAIT(ask(t, "SELECT count(*) FROM asset WHERE job IS NOT NULL AND state = 'new'") == 1);
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    char asset[33];
+    assert_ok(t->err,
+              store_query(t->s, &q, &t->err, "SELECT id FROM asset WHERE job IS NOT NULL", ""));
+    store_copy_column(asset, sizeof(asset), q, 0);
+    store_reset(&q);
+    const struct asset_facts facts = {
+        .kind = "video", .duration_ms = 1000, .width = 64, .height = 48, .n_faces = -1};
+    assert_ok(t->err, asset_set_facts(t->s, asset, &facts, &t->err));
+}
+
+static void count_object(void *ctx, const char *name, int64_t size, int64_t modified_ms, bool part)
+{
+    ++*(int *)ctx;
+}
+
+static int count(struct queue_test *t)
+{
+    int n = 0;
+    assert_ok(t->err, depot_list(depot, count_object, &n, &t->err));
+    return n;
+}
+
+static void test_job_over_s3(void **state)
+{
+    NEEDS_S3;
+    char speech[65], made[65];
+    add_hashed(t, 2);
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    hash_of(speech, "content 1");
+    hash_of(made, film);
+    for (int i = 0; i < 2; i++) {
+        struct wire_offer o = offered(p);
+        assert_true(is_there(t, speech)); // before it is offered
+        tell(p, about("taken", &o));
+        expect(p, "go", o.job);
+        tell(p, about("made", &o));
+        put(t, made, film);
+        tell(p, done(&o));
+        inspect(t);
+        expect(p, "over", o.job);
+        assert_true(is_in(t, o.job, "done"));
+    }
+    WAIT(count(t) == 0); // nothing stays, as it is to be kept for no time
+}
+
+static void test_what_is_not_what_was_told(void **state)
+{
+    NEEDS_S3;
+    char made[65];
+    add_hashed(t, 1);
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    struct wire_offer o = begin_job(p);
+    hash_of(made, film);
+    tell(p, done(&o)); // it is not there
+    json_auto_t *missing = order(p, "again", o.job);
+    assert_true(strlen(get_text(missing, "why")) > 10);
+    put(t, made, "a lie."); // as long as it
+    tell(p, done(&o));
+    expect(p, "again", o.job);
+    tell(p, done(&o)); // the third time
+    expect(p, "lost", o.job);
+    WAIT(is_in(t, o.job, "queued"));
+    assert_int_equal(attempts(t, o.job), 1);
+    assert_int_equal(ask(t, "SELECT count(*) FROM asset WHERE job IS NOT NULL"), 0);
+}
+
+static void test_depot_that_refuses(void **state)
+{
+    NEEDS_S3;
+    add_hashed(t, 1);
+    CLEANUP(kb_freep) char *wrong = data_path(t, "wrong");
+    CLEANUP(kb_freep)
+    char *lines = kb_printf("AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=wrong\n", S3_KEY);
+    assert_ok(t->err, file_write_atomic(wrong, lines, strlen(lines), &t->err));
+    assert_int_equal(chmod(wrong, 0600), 0);
+    head_how.credentials = wrong;
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    greet(p, NULL);
+    char *error = NULL;
+    WAIT(({
+        struct text json = {0};
+        head_json(head, &json);
+        error = strstr(text_get(&json), "\"kind\":\"s3\"");
+        error = error ? strstr(error, "\"error\":\"") : NULL;
+        text_free(&json);
+        error != NULL;
+    }));
+    WAIT(is_in(t, 1, "queued")); // nobody's, so that a worker of this machine can have it
+    assert_int_equal(attempts(t, 1), 0);
+    struct wire_offer o;
+    beat(p, NULL);
+    assert_false(take_offer(p, &o, 300));
+}
+
+static int s3_group_setup(void **state)
+{
+    s3_store_start(&s3);
+    return group_setup(state);
+}
+
+static int s3_group_teardown(void **state)
+{
+    s3_store_stop(&s3);
+    return group_teardown(state);
+}
+
+#define S3_TEST(test) cmocka_unit_test_setup_teardown(test, s3_setup, s3_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        S3_TEST(test_job_over_s3),
+        S3_TEST(test_what_is_not_what_was_told),
+        S3_TEST(test_depot_that_refuses),
+    };
+    return cmocka_run_group_tests(tests, s3_group_setup, s3_group_teardown);
+}
