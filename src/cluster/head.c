@@ -196,8 +196,8 @@ static void listen_for(struct head *h, int ms)
         return;
     }
     pass_time(h);
-    if (head_refresh(h))
-        head_take(h, h->told, n);
+    head_refresh(h);
+    head_take(h, h->told, n);
     for (int i = 0; i < n; i++)
         wire_told_free(&h->told[i]);
 }

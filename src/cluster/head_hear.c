@@ -94,7 +94,7 @@ static char *facts_of(const json_t *m)
     return json_dumps(facts, JSON_COMPACT);
 }
 
-static bool take_beat(struct said *s, struct mate *mate, const json_t *m)
+static bool take_own_beat(struct said *s, struct mate *mate, const json_t *m)
 {
     const char *version, *boot, *cpu;
     int slots, draining, workers, cores;
@@ -124,6 +124,32 @@ static bool take_beat(struct said *s, struct mate *mate, const json_t *m)
     mate->slots = slots;
     mate->leaves = draining;
     return s->facts != NULL;
+}
+
+// Of another version, which says it in other words perhaps: that alone is to be known, and what it
+// says of jobs that it may still end.
+static bool take_other_beat(struct said *s, struct mate *mate, const json_t *m, const char *version)
+{
+    const char *boot = json_string_value(json_object_get(m, "boot"));
+    if (boot && is_hex(boot, sizeof(mate->boot) - 1) && strcmp(mate->boot, boot) != 0) {
+        snprintf(mate->boot, sizeof(mate->boot), "%s", boot);
+        mate->told = MATE_UNTOLD;
+    }
+    take_reports(s, json_object_get(m, "jobs")); // or none
+    snprintf(mate->version, sizeof(mate->version), "%s", version);
+    mate->slots = s->slots = 0;
+    json_auto_t *facts = json_pack("{s:s}", "version", version);
+    s->facts = json_dumps(facts, JSON_COMPACT);
+    return s->facts != NULL;
+}
+
+static bool take_beat(struct said *s, struct mate *mate, const json_t *m)
+{
+    const char *version = json_string_value(json_object_get(m, "version"));
+    if (!version || strlen(version) >= sizeof(mate->version))
+        return false;
+    return strcmp(version, KOUBO_VERSION) == 0 ? take_own_beat(s, mate, m)
+                                               : take_other_beat(s, mate, m, version);
 }
 
 static bool take_done(struct said *s, const json_t *m)

@@ -251,10 +251,11 @@ static void test_machines_that_get_nothing(void **state)
     struct player *old = join(t, "old", 4), *p = join(t, "n1", 1);
     struct wire_offer o;
     old->version = "0.0.1";
-    beat(old, NULL);
+    tell(old, json_loads("{\"is\":\"beat\",\"version\":\"0.0.1\",\"mood\":\"good\"}", 0, NULL));
     json_auto_t *refusal = order(old, "state", 0);
     assert_string_equal(get_text(refusal, "state"), "refused");
     assert_non_null(strstr(get_text(refusal, "why"), "0.0.1"));
+    beat(old, NULL);
     assert_false(take_offer(old, &o, 300));
     WAIT(ask(t, "SELECT error IS NOT NULL FROM node WHERE name = 'old'"));
     o = offered(p);
