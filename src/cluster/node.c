@@ -58,7 +58,10 @@ static enum kb_code claim_folder(struct machine *m, struct kb_error *err)
         // It had another name: what it still holds was promised under that one.
         code =
             store_exec(m->store, NULL, err, "DELETE FROM setting WHERE name GLOB 'node-job-*'", "");
-    return code == KB_OK ? setting_put(m->store, NODE_SETTING, json, err) : code;
+    if (code == KB_OK)
+        code = setting_put(m->store, NODE_SETTING, json, err);
+    m->owns = code == KB_OK;
+    return code;
 }
 
 static enum kb_code open_folder(struct machine *m, struct kb_error *err)
@@ -407,7 +410,7 @@ static void leave(struct machine *m)
             batch_cancel(m->store, d->batch, NULL);
             batch_delete(m->store, d->batch, NULL);
         }
-    if (m->store && m->params->cache_bytes == 0)
+    if (m->owns && m->params->cache_bytes == 0)
         copies_trim(m, 0, 0, &m->cache_used, NULL);
     duty_free_all(m);
     for (int i = 0; i < m->n_orders; i++)

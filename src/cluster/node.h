@@ -6,6 +6,9 @@
 #include "base/cancel.h"
 #include "worker/supervisor.h"
 
+// The setting that tells whose its data folder is: {"name": …}.
+#define NODE_SETTING "node"
+
 struct node_params {
     const char *name, *secret;
     const char *redis;       // see cluster/redis.h

@@ -431,6 +431,7 @@ void duty_forget(struct machine *m, struct duty *d)
         return;
     }
     duty_become(d, DUTY_FORGOTTEN);
+    m->beat_now = true; // it is not among its jobs any more, which the head sees at once
     cancel_request(&d->stop);
     if (d->batch)
         duty_drop(m, d);

@@ -16,8 +16,7 @@
 
 #define DUTY_FILES      5 // speech, video, and those of mouth_from, style_from and model
 #define MACHINE_PORTERS 4
-#define MACHINE_BOX     512    // orders and offers that wait for the main thread
-#define NODE_SETTING    "node" // tells that the folder is a machine's: {"name": …}
+#define MACHINE_BOX     512 // orders and offers that wait for the main thread
 
 enum duty_state {
     DUTY_TAKEN,     // it is said so, and waits for "go"
@@ -82,6 +81,7 @@ struct machine {
     struct store *store; // the main thread's
     struct supervisor *supervisor;
     int lock_fd;
+    bool owns;           // the folder is a machine's
     struct redis *redis; // so too
     pthread_t threads[2 + MACHINE_PORTERS];
     int n_threads;
