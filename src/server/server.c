@@ -4,6 +4,7 @@
 #include "base/descriptors.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "cluster/node.h"
 #include "queue/remote.h"
 #include "server/courier.h"
 #include "server/duix/codes.h"
@@ -235,6 +236,20 @@ static enum kb_code close_folders(struct server *s, struct store *store, struct 
     return code;
 }
 
+// What a machine of a cluster keeps is thrown away when its head says so.
+static enum kb_code refuse_machine(struct server *s, struct store *store, struct kb_error *err)
+{
+    CLEANUP(text_free) struct text kept = {0};
+    enum kb_code code = setting_get(store, NODE_SETTING, &kept, err);
+    if (code == KB_OK && kept.size > 0)
+        return kb_fail(
+            err, KB_BAD_INPUT,
+            _("'%s' is the folder of a machine of a cluster (koubo node); a server needs "
+              "one of its own: choose another with --data"),
+            s->params.data);
+    return code;
+}
+
 static enum kb_code open_folder(struct server *s, struct kb_error *err)
 {
     CLEANUP(store_close) struct store *store = NULL;
@@ -250,6 +265,8 @@ static enum kb_code open_folder(struct server *s, struct kb_error *err)
     log_set_source("serve");
     struct store_params how = {.create = true, .anew = s->params.new_database};
     code = store_open_as(&store, s->params.data, &how, err);
+    if (code == KB_OK)
+        code = refuse_machine(s, store, err);
     if (code == KB_OK)
         code = store_check(store, CHECK_BYTES, err);
     if (code == KB_OK)

@@ -3,6 +3,7 @@
 
 #include "asset/asset.h"
 #include "base/file.h"
+#include "cluster/node.h"
 #include "server/keeper.h"
 #include "store/backup.h"
 #include "store/sql.h"
@@ -338,6 +339,20 @@ static void a_second_server_says_who_is_there(void **state)
     assert_fails(err, KB_NOT_FOUND, "/nonexistent/folder", server_start(&second, &p, &err));
 }
 
+static void the_folder_of_a_machine_is_refused(void **state)
+{
+    struct live *l = *state;
+    struct kb_error err = {0};
+    struct server *server = NULL;
+    struct store *store = NULL;
+    CLEANUP(kb_freep) char *folder = path_join(l->site.folder, "machine");
+    struct server_params p = {.data = folder, .supervisor.n_workers = -1};
+    assert_ok(err, store_open(&store, folder, true, &err));
+    assert_ok(err, setting_put(store, NODE_SETTING, "{\"name\":\"n1\"}", &err));
+    store_close(&store);
+    assert_fails(err, KB_BAD_INPUT, "koubo node", server_start(&server, &p, &err));
+}
+
 static void the_lock_tells_the_address(void **state)
 {
     struct live *l = *state;
@@ -384,17 +399,12 @@ int main(void)
 {
     unsetenv("http_proxy");
     const struct CMUnitTest tests[] = {
-        TEST(addresses_are_downloaded),
-        TEST(downloads_go_on_after_a_restart),
-        TEST(a_second_server_says_who_is_there),
-        TEST(the_lock_tells_the_address),
-        TEST(no_redirect_leads_inside),
-        TEST(a_slow_server_keeps_back_no_other),
-        TEST(a_token_is_asked_for),
-        TEST(the_database_is_backed_up),
-        TEST(no_clock_wears_out_backups),
-        TEST(a_network_is_one_client),
-        TEST(a_damaged_database_is_no_bad_request),
+        TEST(addresses_are_downloaded),          TEST(downloads_go_on_after_a_restart),
+        TEST(a_second_server_says_who_is_there), TEST(the_folder_of_a_machine_is_refused),
+        TEST(the_lock_tells_the_address),        TEST(no_redirect_leads_inside),
+        TEST(a_slow_server_keeps_back_no_other), TEST(a_token_is_asked_for),
+        TEST(the_database_is_backed_up),         TEST(no_clock_wears_out_backups),
+        TEST(a_network_is_one_client),           TEST(a_damaged_database_is_no_bad_request),
     };
     return cmocka_run_group_tests_name("server/life", tests, NULL, NULL);
 }
