@@ -24,9 +24,19 @@ static void post_body(struct request *r)
     reply_text(r, 200, "text/plain", text);
 }
 
+static bool admits(struct request *r)
+{
+    const char *said = request_header(r, "Authorization");
+    if (said && strcmp(said, "Sealed") == 0)
+        return true;
+    reply_problem(r, 401, "signature", "no");
+    return false;
+}
+
 static const struct route routes[] = {
     {"GET", "/hello", get_hello, 0, NULL},
     {"GET", "/open", get_hello, ROUTE_OPEN, NULL},
+    {"GET", "/signed", get_hello, ROUTE_SIGNED, NULL},
     {"GET", "/vital", get_hello, ROUTE_OPEN | ROUTE_VITAL, NULL},
     {"POST", "/body", post_body, ROUTE_OPEN, NULL},
     {0},
@@ -42,6 +52,7 @@ static int stop(void **state)
 static void begin(struct http_params p)
 {
     p.token = TOKEN;
+    p.app.admits = admits;
     start_with(p, tables);
 }
 
@@ -169,21 +180,28 @@ static void test_slow_body(void **state)
     assert_string_equal(a.body, "60060");
 }
 
-// Strangers who stay are few; who has shown the token stays, idle or not.
+// Strangers who stay are few; who has shown the token, or signed what it asks for, stays, idle or
+// not.
 static void test_share(void **state)
 {
     enum { N = 40 };
     begin((struct http_params){.strangers = 8, .grace_ms = 50, .connections_per_client = 60});
     CLEANUP(answer_clear) struct answer a = {0};
     int known[N], strange[N];
+    static const char by_token[] = "GET /hello HTTP/1.1\r\nHost: localhost\r\n" HOLDER "\r\n";
+    static const char by_seal[] = "GET /signed HTTP/1.1\r\nHost: localhost\r\n"
+                                  "Authorization: Sealed\r\n\r\n";
     for (int i = 0; i < N; i++) {
         known[i] = client_connect(port);
-        client_sendf(known[i], "GET /hello HTTP/1.1\r\nHost: localhost\r\n" HOLDER "\r\n");
+        client_sendf(known[i], "%s", i % 2 ? by_seal : by_token);
         client_receive(known[i], &a, "GET");
         assert_answer(&a, 200);
         strange[i] = client_connect(port);
         if (i % 2) { // what is open to everybody makes nobody known
             client_sendf(strange[i], "GET /open HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            client_receive(strange[i], &a, "GET");
+        } else if (i % 4) { // nor does a wrong seal
+            client_sendf(strange[i], "GET /signed HTTP/1.1\r\nHost: localhost\r\n\r\n");
             client_receive(strange[i], &a, "GET");
         }
     }
@@ -192,7 +210,7 @@ static void test_share(void **state)
     assert_true(count_open(strange, N) <= 8);
     assert_int_equal(count_open(known, N), N);
     for (int i = 0; i < N; i++) {
-        client_sendf(known[i], "GET /hello HTTP/1.1\r\nHost: localhost\r\n" HOLDER "\r\n");
+        client_sendf(known[i], "%s", i % 2 ? by_seal : by_token);
         client_receive(known[i], &a, "GET");
         assert_answer(&a, 200);
         close(known[i]);

@@ -317,11 +317,11 @@ static bool put_piece(struct request *r, void *ctx, const void *data, size_t n)
         return true;
     t->failed = true;
     transfer_leave(t);
-    if (t->taken)
+    if (room && t->taken) // without room it was answered already
         reply_taken(r);
-    else if (!fits)
+    else if (room && !fits)
         reply_problem(r, 413, "too_large", _("more bytes than the upload has room for"));
-    else if (room) // else answered already
+    else if (room)
         reply_error(r, &err);
     if (t->upload)
         asset_upload_close(&t->upload, request_store(r), false, NULL, NULL);
