@@ -23,6 +23,7 @@ export class Queue extends EventEmitter {
         this.chinese = true;
         this.lastId = 0;
         this.holding = false; // offers stay untaken
+        this.sending = false; // what machines have made stays on its way
         this.workers = Array.from({ length: workers }, (_, i) => ({
             id: `w${i + 1}`, kind: 'generate', state: 'idle', pid: 4200 + i, job: null, heartbeat: Date.now(),
             started: Date.now(), restarts: 0, model: 'koubo-lips', precision: 'bf16', rss: 412e6 + i * 7e6,
@@ -195,6 +196,13 @@ export class Queue extends EventEmitter {
         this.count(this.rows.batch.get(job.batch));
     }
 
+    // A machine that lives, and whose clock goes on as ours does.
+    hear(node) {
+        const now = Date.now();
+        node.facts.clock += now - node.heard;
+        node.heard = now;
+    }
+
     // Uncounted, to whoever is free.
     giveBack(job) {
         this.step(job, 'queued');
@@ -235,6 +243,7 @@ export class Queue extends EventEmitter {
         job.eta = STAGES.slice(index).reduce((sum, s) => sum + s[1], -job._.spent) / this.pace;
         job.eta = Math.max(0, Math.round(job.eta));
         if (part < 1) return this.put('job', job);
+        if (this.sending && job.state === 'finishing') return this.put('job', Object.assign(job, { progress: 1 }));
         job._.spent = 0;
         job.stage_s = { ...job.stage_s, [job.state]: seconds };
         if (index + 1 < STAGES.length) {
@@ -266,7 +275,7 @@ export class Queue extends EventEmitter {
         for (const worker of this.workers) {
             if (worker.node?.state === 'silent') continue;
             worker.heartbeat = Date.now();
-            if (worker.node) worker.node.heard = Date.now();
+            if (worker.node) this.hear(worker.node);
             let job = this.rows.job.get(worker.job);
             if (!job) {
                 Object.assign(worker, { job: null, state: 'idle' });

@@ -79,7 +79,7 @@ await run({
             const words = { 'a-old': '版本不同', 'b-bad': '被拒', 'c-off': '还没有连接', 'd-late': '离线', 'e-clock': '在线' };
             for (const [name, word] of Object.entries(words)) holds(await state_of(page, name).innerText() === word, `${name}: ${await state_of(page, name).innerText()}`);
             await row_of(page, 'a-old').getByText('请装同一个版本').waitFor();
-            await row_of(page, 'd-late').getByText(/1:3\d 前/).waitFor();
+            await row_of(page, 'd-late').getByText(/\d:\d\d 前/).waitFor();
             await row_of(page, 'e-clock').getByText(/它的时钟快 1:02:0\d/).waitFor();
             holds(!(await row_of(page, 'b-bad').innerText()).includes('时钟'), 'a clock that is right is not spoken of');
             await page.getByTestId('redis').getByText('已连接').waitFor();
@@ -142,6 +142,10 @@ await run({
             mock.queue.holding = false;
             await job.getByText('在“机房一号”上').waitFor();
             await job.getByTestId('job-bar').waitFor();
+            mock.queue.sending = true;
+            mock.queue.pace = 20;
+            await job.getByText('传回结果').waitFor();
+            holds(!/剩余/.test(await job.innerText()), 'nothing is said to be left');
             await open_tab(page, 'system');
             await row_of(page, '机房一号').getByText('在做 1 个，最多 1 个').waitFor();
             await page.getByRole('button', { name: '移除 机房一号' }).click();

@@ -1,7 +1,7 @@
 // What is said of a batch, everywhere in the same words and colours.
 import { computed, ref } from 'vue';
 import { t } from './i18n';
-import { batches, clock, isEnded, isOffered, isRunning, jobsOf } from './live';
+import { batches, clock, isComing, isEnded, isOffered, isRunning, jobsOf } from './live';
 import type { Batch, Counts, Job, JobState } from './types';
 
 export type Colour = 'success' | 'warning' | 'danger' | 'info' | 'primary';
@@ -17,10 +17,10 @@ export function stateOf(batch: Batch): { text: string; colour: Colour } {
 
 const jobColours: Partial<Record<JobState, Colour>> = { queued: 'info', done: 'success', failed: 'danger', cancelled: 'info', skipped: 'warning' };
 export const jobColour = (state: JobState): Colour => jobColours[state] ?? 'primary';
-// Its state in a word, which while it waits for a machine is not that of the database.
+// Its state in a word, which of a machine's job is not always that of the database.
 export const jobTag = (job: Job) => (isOffered(job)
     ? { text: t('state.offered'), colour: 'info' as Colour, effect: 'light' as const }
-    : { text: t(`state.${job.state}`), colour: jobColour(job.state), effect: isRunning(job) ? 'dark' as const : 'light' as const });
+    : { text: t(`state.${isComing(job) ? 'coming' : job.state}`), colour: jobColour(job.state), effect: isRunning(job) ? 'dark' as const : 'light' as const });
 
 // What did not turn out, each in a word of its own.
 export function lossesOf(counts: Counts): { name: 'failed' | 'cancelled' | 'skipped'; text: string }[] {

@@ -161,6 +161,8 @@ export const isOffered = (job: Job) => isRunning(job) && job.worker === '';
 const nodes = computed(() => new Map((heartbeat.value?.nodes ?? []).map((n) => [n.name, n.title || n.name])));
 // The machine that makes it; '' on this one.
 export const machineOf = (job: Job): string => (isRunning(job) && job.worker && nodes.value.get(job.worker)) || '';
+// It is made, and on its way from there.
+export const isComing = (job: Job) => job.state === 'finishing' && job.progress >= 1 && machineOf(job) !== '';
 
 // Sorted once for all who ask, however many batches are on the screen.
 const jobsByBatch = computed(() => {

@@ -94,14 +94,14 @@ const en: Texts = {
     running: { show: 'Show the progress', others: 'and {n} more' },
     state: {
         queued: 'Queued', loading: 'Loading model', audio: 'Reading the speech', preprocessing: 'Preparing', generating: 'Generating', finishing: 'Writing', done: 'Done', failed: 'Failed',
-        cancelled: 'Cancelled', skipped: 'Skipped', offered: 'Waiting for a machine', active: 'Active', paused: 'Paused', ended: 'Ended',
+        cancelled: 'Cancelled', skipped: 'Skipped', offered: 'Waiting for a machine', coming: 'Sending back', active: 'Active', paused: 'Paused', ended: 'Ended',
     },
     outcome: { done: 'All done', partly: 'Partly done', failed: 'Failed', cancelled: 'Cancelled' },
     waiting: {
         worker: 'Its turn comes when one before it is done', paused: 'The batch is paused', disk: 'Not enough disk space; goes on when there is', speech: 'Waiting for the speech',
         download: 'Waiting for the download', retry: 'Tries again by itself',
     },
-    doing: { loading: 'Loading the model', audio: 'Reading the speech', preprocessing: 'Looking for the face', generating: 'Making the frames', finishing: 'Writing the file' },
+    doing: { loading: 'Loading the model', audio: 'Reading the speech', preprocessing: 'Looking for the face', generating: 'Making the frames', finishing: 'Writing the file', coming: 'The result is being sent' },
     queue: {
         title: 'Queue', empty: 'The queue is empty', up: 'Move up {name}', down: 'Move down {name}', drag: 'Drag to change the order',
         deleteSure: 'Delete “{name}” and all its results?', open: 'Open {name}', filter: 'State', created: 'created {time}', search: 'Search by name',

@@ -86,13 +86,13 @@ const zh = {
     running: { show: '查看当前进度', others: '还有 {n} 批' },
     state: {
         queued: '排队中', loading: '初始化模型', audio: '读取语音', preprocessing: '预处理', generating: '生成', finishing: '写出', done: '成功', failed: '失败',
-        cancelled: '已取消', skipped: '已跳过', offered: '等待机器', active: '进行中', paused: '已暂停', ended: '已结束',
+        cancelled: '已取消', skipped: '已跳过', offered: '等待机器', coming: '传回结果', active: '进行中', paused: '已暂停', ended: '已结束',
     },
     outcome: { done: '全部成功', partly: '部分成功', failed: '失败', cancelled: '已取消' },
     waiting: {
         worker: '前面的做完就轮到它', paused: '批次已暂停', disk: '磁盘空间不足，腾出空间后自动继续', speech: '等待语音生成', download: '等待下载完成', retry: '稍后自动重试',
     },
-    doing: { loading: '正在加载模型', audio: '正在读取语音', preprocessing: '正在找人脸', generating: '正在生成画面', finishing: '正在写文件' },
+    doing: { loading: '正在加载模型', audio: '正在读取语音', preprocessing: '正在找人脸', generating: '正在生成画面', finishing: '正在写文件', coming: '正在传回结果' },
     queue: {
         title: '队列', empty: '队列是空的', up: '上移 {name}', down: '下移 {name}', drag: '拖动可改变顺序', deleteSure: '删除“{name}”和它的全部结果？',
         open: '展开 {name}', filter: '状态', created: '{time} 创建', search: '按名称搜索', deleteJobSure: '删除“{name}”？结果也会删除。',
