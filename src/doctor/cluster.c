@@ -363,8 +363,8 @@ static void look_at_nodes(struct doctor *d, const json_t *nodes)
                    c.n_heard == 0 ? _("the head must run with --cluster, and koubo node on each "
                                       "machine")
                                   : NULL,
-                   _("%d are known, %d are heard and have room for %d jobs at a time"), c.n,
-                   c.n_heard, c.n_places);
+                   _("known: %d; heard: %d, with room for %d jobs at a time"), c.n, c.n_heard,
+                   c.n_places);
 }
 
 bool doctor_has_machines(const struct doctor *d, struct store *s)

@@ -322,7 +322,7 @@ static void test_machines(void **state)
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         assert_ok(err, node_add(s, names[i], "", secret, &err));
     look(&d, NULL);
-    check(&d, "nodes", FINDING_WARNING, "6 are known, 0 are heard");
+    check(&d, "nodes", FINDING_WARNING, "known: 6; heard: 0,");
     doctor_clear(&d);
 
     int64_t now = kb_wall_ms();
@@ -332,7 +332,7 @@ static void test_machines(void **state)
     hear(s, "past", 1, now - 3600000, NULL);
     hear(s, "future", 1, now + 3600000, NULL);
     look(&d, NULL);
-    check(&d, "nodes", FINDING_OK, "6 are known, 5 are heard and have room for 5 jobs");
+    check(&d, "nodes", FINDING_OK, "known: 6; heard: 5, with room for 5 jobs");
     check(&d, "node", FINDING_WARNING, "new has never been heard");
     check(&d, "node", FINDING_WARNING, "refused gets no jobs: its version is another");
     check(&d, "node", FINDING_WARNING, "full is heard, but takes no job");

@@ -100,7 +100,7 @@ fi
 [ -n "$name" ] || name=$(hostname -I 2>/dev/null | cut -d ' ' -f 1)
 [ -n "$name" ] || name=$(hostname)
 case $name in *:*) name="[$name]" ;; esac
-echo "$scheme://head:$(password head)@127.0.0.1$query" >"$home/head.cluster"
+echo "$scheme://head:$(password head)@$name$query" >"$home/head.cluster"
 chmod 600 "$home/head.cluster"
 [ -z "${owner:-}" ] || chown "$owner" "$home/head.cluster"
 pick "主机的地址写在 $home/head.cluster，用 koubo serve --cluster-file 告诉它。" \
