@@ -68,7 +68,7 @@ static void *make_string(const redisReadTask *task, char *text, size_t n)
 static void *make_list(const redisReadTask *task, list_length n)
 {
     const struct redis_answer *a = task->privdata;
-    bool is_kept = n >= 0 && (size_t)n <= (size_t)(REDIS_ANSWER_PIECES - a->pieces);
+    bool is_kept = (size_t)n <= (size_t)(REDIS_ANSWER_PIECES - a->pieces);
     redisReply *r = make(task, is_kept ? REDIS_REPLY_ARRAY : REDIS_REPLY_NIL);
     if (!r)
         return &left_out;

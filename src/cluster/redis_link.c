@@ -66,6 +66,7 @@ static enum kb_code set_up(struct redis_link *l, const struct redis_address *a, 
     curl_easy_setopt(l->easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(l->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)timeout_ms);
     curl_easy_setopt(l->easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(l->easy, CURLOPT_QUICK_EXIT, 1L); // a thread that looks a name up ends alone
     curl_easy_setopt(l->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     curl_easy_setopt(l->easy, CURLOPT_SSL_ENABLE_ALPN, 0L); // it is not HTTP
     enum kb_code code = check_file(a->ca, err);

@@ -5,6 +5,8 @@
 #include "tests/cluster/redis_server.h"
 
 #include <arpa/inet.h>
+#include <dlfcn.h>
+#include <netdb.h>
 #include <pthread.h>
 #include <sys/socket.h>
 
@@ -398,6 +400,43 @@ static void test_cancel(void **state)
     }
 }
 
+// Names of "….slow" are looked up until somebody lets it go on. libcurl calls this one.
+static _Atomic bool may_go_on;
+
+__attribute__((visibility("default"))) int getaddrinfo(const char *name, const char *service,
+                                                       const struct addrinfo *hints,
+                                                       struct addrinfo **ret)
+{
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
+        dlsym(RTLD_NEXT, "getaddrinfo");
+    if (!name || !strstr(name, ".slow"))
+        return real(name, service, hints, ret);
+    for (int i = 0; i < 6000 && !may_go_on; i++)
+        usleep(10000);
+    return EAI_AGAIN;
+}
+
+// Neither the time limit nor the cancel flag waits for a name server that says nothing.
+static void test_slow_names(void **state)
+{
+    struct cancel cancel = {0};
+    for (int i = 0; i < 2; i++) {
+        CLEANUP(redis_close)
+        struct redis *r = open_url("redis://redis.slow", i == 0 ? 100 : 60000, &cancel);
+        pthread_t thread;
+        if (i == 1)
+            assert_int_equal(pthread_create(&thread, NULL, cancel_later, &cancel), 0);
+        int64_t begin = kb_now_us();
+        assert_fails(err, i == 0 ? KB_UNAVAILABLE : KB_CANCELLED, "",
+                     redis_ask(r, NULL, 0, &err, "PING"));
+        redis_close(&r);
+        assert_true(kb_now_us() - begin < 30 * 1000000);
+        if (i == 1)
+            pthread_join(thread, NULL);
+    }
+    may_go_on = true;
+}
+
 // --- a real one
 
 static void test_commands(void **state)
@@ -562,12 +601,12 @@ static void test_tls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_addresses),  cmocka_unit_test(test_bad_addresses),
-        cmocka_unit_test(test_answers),    cmocka_unit_test(test_answers_are_bounded),
-        cmocka_unit_test(test_strangers),  cmocka_unit_test(test_backoff),
-        cmocka_unit_test(test_cancel),     cmocka_unit_test(test_commands),
-        cmocka_unit_test(test_comes_back), cmocka_unit_test(test_users),
-        cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_addresses), cmocka_unit_test(test_bad_addresses),
+        cmocka_unit_test(test_answers),   cmocka_unit_test(test_answers_are_bounded),
+        cmocka_unit_test(test_strangers), cmocka_unit_test(test_backoff),
+        cmocka_unit_test(test_cancel),    cmocka_unit_test(test_slow_names),
+        cmocka_unit_test(test_commands),  cmocka_unit_test(test_comes_back),
+        cmocka_unit_test(test_users),     cmocka_unit_test(test_tls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
