@@ -96,7 +96,7 @@ async function read_body(req, until = Infinity) {
 export class S3Server {
     // bind: the address that it listens on; page: entries in a page of a list; clock_ms: how far its clock is ahead.
     constructor(folder, { bucket = 'films', bind = '127.0.0.1', page = 1000, clock_ms = 0 } = {}) {
-        Object.assign(this, { folder, bucket, bind, page, clock_ms, faults: [], requests: 0, sockets: new Set() });
+        Object.assign(this, { folder, bucket, bind, page, clock_ms, faults: [], requests: 0, sockets: new Set(), parts: new Map() });
         mkdirSync(folder, { recursive: true });
     }
 
@@ -234,12 +234,15 @@ export class S3Server {
             const upload = this.uploads().find(({ id }) => id === url.searchParams.get('uploadId'));
             if (!upload) throw new Refusal(404, 'NoSuchUpload');
             if (req.method === 'DELETE') {
+                await Promise.allSettled(this.parts.get(upload.id) ?? []); // s3rver ends if the folder goes under its feet
                 rmSync(upload.folder, { recursive: true });
                 return this.say(res, 204, '');
             }
         }
         if (req.method === 'GET' && url.searchParams.has('list-type')) return this.list_objects(res, url.searchParams);
-        await this.pass_on(req, res, url, body, fault);
+        const passed = this.pass_on(req, res, url, body, fault), id = url.searchParams.get('uploadId');
+        if (id) this.parts.set(id, [...this.parts.get(id) ?? [], passed]);
+        await passed;
     }
 
     // s3rver answers; it looks at the credentials' name alone.

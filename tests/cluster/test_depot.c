@@ -30,7 +30,7 @@ static int make_content(void **state)
 enum fault {
     NONE,
     BUSY,       // 503
-    HANGS,      // nothing comes, and the depot waits for a second only
+    HANGS,      // nothing comes, and the depot waits for half a second only
     QUIET,      // nothing comes
     CUT,        // the connection ends in the middle
     FORGETFUL,  // sends all whatever was asked for
@@ -204,7 +204,7 @@ static void start(struct test *t, const enum fault *faults, size_t n)
                                    .secret = SECRET,
                                    .pulse = pulse,
                                    .cancel = &t->cancel,
-                                   .stall_ms = hangs ? 1000 : 0, // the machine may be busy
+                                   .stall_ms = hangs ? 500 : 0, // the machine may be busy
                                    .pause_ms = 1};
     assert_ok(t->err, depot_open(&t->depot, &p, &t->err));
 }

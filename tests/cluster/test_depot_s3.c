@@ -265,7 +265,7 @@ static void test_goes_on_after_faults(void **state)
         {SMALL, "{\"what\":\"error\",\"status\":400,\"code\":\"RequestTimeout\",\"times\":2}"},
         {LARGE, "{\"what\":\"error\",\"status\":500,\"path\":\"uploads=\",\"times\":2}"},
         {LARGE, "{\"what\":\"error\",\"status\":503,\"path\":\"partNumber=\",\"times\":2}"},
-        {LARGE, "{\"what\":\"stall\",\"path\":\"partNumber=2\"}"},
+        {LARGE, "{\"what\":\"stall\",\"path\":\"uploads=\"}"},
         {LARGE, "{\"what\":\"cut\",\"path\":\"partNumber=1\",\"times\":2}"},
         {LARGE, "{\"what\":\"garble\",\"path\":\"partNumber=3\"}"},
         {LARGE, "{\"what\":\"lie\",\"method\":\"POST\",\"path\":\"uploadId=\"}"},
