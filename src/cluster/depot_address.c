@@ -2,6 +2,7 @@
 #include "cluster/depot_internal.h"
 #include "cluster/wire.h"
 
+#include "base/file.h"
 #include "base/uri.h"
 
 #include <errno.h>
@@ -343,7 +344,13 @@ enum kb_code depot_read_address(struct depot *d, struct kb_error *err)
     d->s3 = depot_is_s3(d->p.address);
     if (code != KB_OK)
         return code;
-    return d->s3 ? read_s3(d, &a, err) : read_http(d, &a, err);
+    code = d->s3 ? read_s3(d, &a, err) : read_http(d, &a, err);
+    if (code == KB_OK && d->ca && !file_exists(d->ca))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the certificates that the address of the depot names cannot be read: "
+                         "'%s'"),
+                       d->ca);
+    return code;
 }
 
 void depot_forget_address(struct depot *d)

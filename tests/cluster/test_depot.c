@@ -458,13 +458,13 @@ static void test_addresses(void **state)
 {
     static const char *const good[] = {
         "http://head:7860",
-        "https://head/?ca=/etc/ca.pem",
+        "https://head/?ca=/dev/../etc/passwd",
         "http://[::1]:7860",
         "s3://films",
         "s3://films/",
         "s3://films/a/b-c/_d.e",
         "s3://films?endpoint=http://127.0.0.1:9000&region=eu-1&style=path",
-        "s3://films/x?style=host&endpoint=https%3A%2F%2Fstore.example&ca=/a%20b",
+        "s3://films/x?style=host&endpoint=https%3A%2F%2Fstore.example&ca=%2Fetc/passwd",
     };
     static const struct {
         const char *address, *part;
@@ -478,6 +478,7 @@ static void test_addresses(void **state)
         {"http://u:p@head:7860", "must be like"},
         {"http://head:7860/koubo", "no folder"},
         {"http://head:7860?style=path", "'style'"},
+        {"https://head?ca=/nowhere/a%20b", "'/nowhere/a b'"},
         {"s3://films/a/../b", "may have letters"},
         {"s3://films/a%2Fb", "may have letters"},
         {"s3://films?stile=path", "'stile'"},
