@@ -22,6 +22,7 @@
 #define HEAD_MS     15000   // for which Redis knows who the head is
 #define STEP_US     1000000 // of the clock of listening: a turn that lasts longer heard nothing
 #define WAIT_MS     500     // while Redis cannot be reached
+#define BREATH_US   5000    // from one turn to the next at least
 
 // --- what is shown
 
@@ -49,8 +50,8 @@ static void show_counts(struct head *h)
 {
     int offers = 0, arriving = 0;
     for (int i = 0; i < h->n_held; i++) {
-        offers += h->held[i].r.state == REMOTE_OFFERED;
-        arriving += h->held[i].r.state >= REMOTE_MADE;
+        offers += !h->held[i].ended && h->held[i].r.state == REMOTE_OFFERED;
+        arriving += !h->held[i].ended && h->held[i].r.state >= REMOTE_MADE;
     }
     struct kb_error depot = {0};
     if (h->files)
@@ -197,18 +198,28 @@ static void listen_for(struct head *h, int ms)
     }
     pass_time(h);
     head_refresh(h);
+    h->turn_us = kb_now_us();
     head_take(h, h->told, n);
     for (int i = 0; i < n; i++)
         wire_told_free(&h->told[i]);
 }
 
+// So many machines speak that each would have a turn of its own: they share one.
+static void take_breath(struct head *h)
+{
+    int64_t left = h->turn_us + BREATH_US - kb_now_us();
+    if (left > 0)
+        usleep((useconds_t)left);
+}
+
 static void turn(struct head *h)
 {
+    take_breath(h);
     store_renew_patience(h->store);
     if (h->n_said > 0)
         rest(h, HEAD_TURN_MS);
     else if (stand(h))
-        listen_for(h, h->n_answers > 0 ? 0 : HEAD_TURN_MS);
+        listen_for(h, HEAD_TURN_MS);
     else
         rest(h, WAIT_MS);
     if (cancel_requested(&h->cancel) || !head_refresh(h))
@@ -303,7 +314,7 @@ enum kb_code head_start(struct head **ret, const struct head_params *p, struct k
     h->depot_keep_ms = p->depot_keep_ms;
     h->silent_us = 1000 * (p->silent_ms > 0 ? p->silent_ms : SILENT_MS);
     h->version = -1;
-    h->stale = true;
+    h->stale = h->stale_mates = true;
     strcpy(h->after, "0-0"); // what an earlier head heard has an old nonce
     if (p->depot && !h->depot)
         return kb_fail(err, KB_BAD_INPUT,

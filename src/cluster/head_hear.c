@@ -311,6 +311,10 @@ static void take_one(struct head *h, const struct wire_told *told)
 {
     struct mate *mate = head_mate(h, told->node);
     if (!mate || !wire_is_by(told, mate->row.secret)) {
+        head_refresh_mates(h); // it may be a new one, or have a new secret
+        mate = head_mate(h, told->node);
+    }
+    if (!mate || !wire_is_by(told, mate->row.secret)) {
         name_stranger(h, told->node, mate != NULL);
         return;
     }

@@ -31,7 +31,7 @@ static void end(struct head *h, struct held *held, enum answer_kind kind)
         memcpy(a.entry, held->r.entry, sizeof(a.entry));
     head_answer(h, &a);
     held->ended = true;
-    h->stale = h->look = h->has_ended = true;
+    h->look = h->has_ended = true;
 }
 
 // False: the database cannot be asked now. That the job is not theirs any more is fine.
@@ -87,7 +87,7 @@ static enum kb_code settle_one(struct head *h, struct kb_error *err)
         held->ended = true;
     }
     head_answer(h, &a);
-    h->stale = h->look = h->has_ended = true;
+    h->look = h->has_ended = true;
     return KB_OK;
 }
 
@@ -110,8 +110,10 @@ static enum kb_code settle_some(struct head *h, struct kb_error *err)
     for (int i = 0; i < SETTLED && code == KB_OK; i++)
         code = settle_one(h, err);
     code = store_end(h->store, code == KB_EOF ? KB_OK : code, err);
-    if (code != KB_OK)
+    if (code != KB_OK) {
         h->n_answers = n_answers;
+        h->stale = true;
+    }
     return code;
 }
 
@@ -119,7 +121,7 @@ void head_settle(struct head *h)
 {
     bool any = false;
     for (int i = 0; i < h->n_held && !any; i++)
-        any = h->held[i].r.state == REMOTE_HERE;
+        any = !h->held[i].ended && h->held[i].r.state == REMOTE_HERE;
     if (!any || kb_now_us() < h->again_us)
         return;
     struct kb_error err = {0};
@@ -219,6 +221,8 @@ static int free_places(struct head *h)
         h->mates[i].busy = 0;
     for (int i = 0; i < h->n_held; i++) {
         const struct held *held = &h->held[i];
+        if (held->ended)
+            continue;
         struct mate *m = held->r.state == REMOTE_TAKEN ? head_mate(h, held->r.node) : NULL;
         if (m)
             m->busy++;

@@ -120,10 +120,13 @@ struct head {
     int64_t heard_us;    // when it last listened; 0 = not since it could
     char after[WIRE_ID_BYTES];
     int64_t version, looked_us; // when it was last looked for jobs
-    bool stale;                 // nodes and rows are to be read again
+    bool stale;                 // rows are to be read again; what we changed ourselves is known
+    bool stale_mates;           // and so are the machines, a little later
+    int64_t mates_us;           // when those were read
     bool look;                  // there may be a job that was none before
     bool complained;            // of the database
     int64_t again_us;           // not before, after it failed
+    int64_t turn_us;            // when this turn began to hear
     int64_t pause_us;           // no jobs are claimed before: the depot failed
     int64_t strangers_us;       // when unknown machines were last named
     struct mate *mates;         // by name
@@ -153,6 +156,8 @@ struct head {
 
 // Read them again where something changed. False: the database cannot be asked now.
 bool head_refresh(struct head *h);
+// The machines too, as somebody speaks whom we do not know, or with another secret: once in a turn.
+void head_refresh_mates(struct head *h);
 void head_forget_rows(struct head *h); // free them
 struct mate *head_mate(struct head *h, const char *name);
 struct held *head_held(struct head *h, int64_t job); // NULL: none, or ended

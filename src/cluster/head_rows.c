@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+// The database changes many times a second, its machines seldom do.
+#define MATES_US 200000
+
 static int compare_mates(const void *a, const void *b)
 {
     return strcmp(((const struct mate *)a)->row.name, ((const struct mate *)b)->row.name);
@@ -130,20 +133,36 @@ static enum kb_code read_held(struct head *h, struct kb_error *err)
 bool head_refresh(struct head *h)
 {
     struct kb_error err = {0};
-    int64_t version = store_data_version(h->store);
+    enum kb_code code = KB_OK;
+    int64_t version = store_data_version(h->store), now = kb_now_us();
     if (version != h->version)
-        h->stale = h->look = true;
+        h->stale = h->stale_mates = h->look = true;
     h->version = version;
-    if (!h->stale)
+    bool mates = h->stale_mates && now - h->mates_us >= MATES_US;
+    if (!h->stale && !mates)
         return true;
-    enum kb_code code = read_mates(h, &err);
-    if (code == KB_OK)
+    if (mates)
+        code = read_mates(h, &err);
+    if (code == KB_OK && mates) {
+        h->mates_us = now;
+        h->stale_mates = false;
+    }
+    if (code == KB_OK && h->stale)
         code = read_held(h, &err);
     if (code != KB_OK)
         head_store_failed(h, &err);
     else
         h->stale = h->complained = false;
     return code == KB_OK;
+}
+
+void head_refresh_mates(struct head *h)
+{
+    if (h->mates_us >= h->turn_us)
+        return;
+    h->stale_mates = true;
+    h->mates_us = 0;
+    head_refresh(h);
 }
 
 void head_forget_rows(struct head *h)

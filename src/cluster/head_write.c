@@ -252,7 +252,6 @@ void head_write(struct head *h)
     enum kb_code code = write_some(h, 0, h->n_said, &err);
     if (code == KB_OK) {
         drop_said(h, h->n_said);
-        h->stale = h->stale || h->n_answers > 0;
     } else if (code == KB_UNAVAILABLE || code == KB_NO_SPACE) {
         head_store_failed(h, &err);
     } else {
