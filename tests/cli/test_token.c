@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #define TOKEN "pineapple-4f5f6bd1"
+// Of a machine of a cluster.
+#define SECRET "4f5f6bd14f5f6bd14f5f6bd14f5f6bd14f5f6bd14f5f6bd14f5f6bd14f5f6bd1"
 
 // All of a file of /proc, its NULs as spaces; "" if it is gone.
 static char *read_proc(int pid, const char *name)
@@ -36,7 +38,7 @@ static void assert_silent(int pid)
     static const char *const names[] = {"cmdline", "environ"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         CLEANUP(kb_freep) char *text = read_proc(pid, names[i]);
-        if (strstr(text, TOKEN))
+        if (strstr(text, TOKEN) || strstr(text, SECRET))
             fail_msg("the token stands in %s of process %d:\n%s", names[i], pid, text);
     }
 }
@@ -134,6 +136,69 @@ static void nobody_reads_the_token(void **state)
     assert_says(text_get(&said), "--token-file");
 }
 
+// Of a Redis that is not there, so that it waits.
+static void run_machine(const char *data, const char *options[4])
+{
+    const char *const arguments[] = {
+        "node",      "--data", data,       "--depot",  "http://127.0.0.1:1", "--name",   "n1",
+        "--workers", "1",      options[0], options[1], options[2],           options[3], NULL};
+    int out, n = 0, pid = program_start(arguments, &out);
+    for (int ms = 0; ms < 60000 && n < 1; ms += 50, usleep(50000))
+        n = check_children(pid); // a worker
+    assert_int_equal(n, 1);
+    assert_silent(pid);
+    kill(pid, SIGTERM);
+    assert_int_equal(program_wait(pid), 0);
+    close(out);
+}
+
+static void nobody_reads_the_token_of_a_machine(void **state)
+{
+    (void)state;
+#define URL "redis://koubo:" TOKEN "@127.0.0.1:1"
+    const char *data = in_folder("machine"), *token = make_text_file("token", SECRET "\n");
+    const char *url = make_text_file("cluster", URL "\n");
+    run_machine(data, (const char *[]){"--cluster", URL, "--token", SECRET});
+    run_machine(data, (const char *[]){"--cluster-file", url, "--token-file", token});
+    setenv("KOUBO_CLUSTER", URL, 1);
+    setenv("KOUBO_NODE_TOKEN", SECRET, 1);
+    run_machine(data, (const char *[]){"--cache-gb", "0", "--drain", "1"});
+    unsetenv("KOUBO_CLUSTER");
+    unsetenv("KOUBO_NODE_TOKEN");
+    CLEANUP(kb_freep) char *log = kb_printf("%s/logs/koubo.log", data);
+    CLEANUP(text_free) struct text said = {0};
+    int fd = open(log, O_RDONLY | O_CLOEXEC);
+    assert_true(text_hear(&said, fd, 1 << 20, 5000000, NULL));
+    close(fd);
+    assert_null(strstr(text_get(&said), TOKEN));
+    assert_null(strstr(text_get(&said), SECRET));
+    assert_says(text_get(&said), "127.0.0.1:1"); // that it cannot be reached
+}
+
+static void what_a_machine_lacks_is_asked_for(void **state)
+{
+    (void)state;
+    struct outcome r = {0};
+    RUN(&r, "node", "--lang", "en");
+    assert_status(&r, 3);
+    assert_says(r.err, "--cluster");
+    RUN(&r, "node", "--lang", "en", "--cluster", "redis://127.0.0.1:1");
+    assert_status(&r, 3);
+    assert_says(r.err, "--depot");
+    RUN(&r, "node", "--lang", "en", "--cluster", "redis://127.0.0.1:1", "--depot", "http://h:1");
+    assert_status(&r, 3);
+    assert_says(r.err, "--token-file");
+    RUN(&r, "node", "--lang", "en", "--cluster", "redis://127.0.0.1:1", "--depot", "http://h:1",
+        "--token", "abc", "--name", "n1", "--data", in_folder("none"));
+    assert_status(&r, 3);
+    assert_says(r.err, "no token of a machine");
+    RUN(&r, "node", "--lang", "en", "--workers", "65");
+    assert_status(&r, 2);
+    assert_int_equal(access(in_folder("none"), F_OK), -1);
+    free(r.out);
+    free(r.err);
+}
+
 static void a_file_that_is_no_token(void **state)
 {
     (void)state;
@@ -161,6 +226,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(nobody_reads_the_token, folder_setup, folder_teardown),
+        cmocka_unit_test_setup_teardown(nobody_reads_the_token_of_a_machine, folder_setup,
+                                        folder_teardown),
+        cmocka_unit_test_setup_teardown(what_a_machine_lacks_is_asked_for, folder_setup,
+                                        folder_teardown),
         cmocka_unit_test_setup_teardown(a_file_that_is_no_token, folder_setup, folder_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
