@@ -3,6 +3,7 @@
 #include "tests/chinese.h"
 #include "tests/server/live.h"
 
+#include "base/file.h"
 #include "base/sentence.h"
 #include "queue/node.h"
 
@@ -166,6 +167,19 @@ static void the_lines_lead_here_and_tell_no_password(void **state)
     json_decref(a);
 }
 
+// Beside the program of this test, as it is beside one in a folder of sources.
+static void from_a_folder_of_sources_the_script_is_meant(void **state)
+{
+    struct live *l = *state;
+    CLEANUP(kb_freep) char *script = path_beside_program("../start.sh");
+    fclose(fopen(script, "w"));
+    json_t *a = live_ask(l, 201, "POST", "/api/v1/nodes", "{\"name\":\"n1\"}");
+    unlink(script);
+    assert_true(text_begins(text_at(a, "commands.2"), "./start.sh node --name n1 "));
+    assert_true(warns(a, "in the folder of koubo"));
+    json_decref(a);
+}
+
 static void the_lines_take_the_address_of_who_asks(void **state)
 {
     static const struct {
@@ -287,6 +301,7 @@ int main(void)
         TEST(one_is_added_named_drained_renewed_removed),
         TEST(what_makes_no_sense_is_refused),
         TEST(the_lines_lead_here_and_tell_no_password),
+        TEST(from_a_folder_of_sources_the_script_is_meant),
         TEST(the_lines_take_the_address_of_who_asks),
         TEST(the_system_view_and_the_metrics_tell),
         TEST(the_doctor_looks_at_redis),

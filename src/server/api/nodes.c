@@ -1,6 +1,7 @@
 // The machines of the cluster (docs/cluster.md): adding, naming, draining, renewing, removing them.
 #include "server/internal.h"
 
+#include "base/file.h"
 #include "cluster/head.h"
 #include "queue/node.h"
 #include "server/api/fields.h"
@@ -136,6 +137,13 @@ static bool is_behind_proxy(const struct server *s)
     return s->params.proxies && *s->params.proxies;
 }
 
+// In a folder of sources koubo is started by its script, and so it most likely is there.
+static bool is_started_by_script(void)
+{
+    CLEANUP(kb_freep) char *script = path_beside_program("../start.sh");
+    return file_exists(script);
+}
+
 static void add_line(json_t *lines, char *line)
 {
     json_array_append_new(lines, json_string(line));
@@ -169,10 +177,13 @@ static void reply_secret(struct request *r, int status, const char *name, const 
     add_line(lines, kb_printf(keep, secret_word, name, "token"));
     add_line(lines, kb_printf(keep, redis_word, name, "cluster"));
     add_line(lines,
-             kb_printf("koubo node --name %s --cluster-file ~/.config/koubo/%s.cluster "
+             kb_printf("%s node --name %s --cluster-file ~/.config/koubo/%s.cluster "
                        "--token-file ~/.config/koubo/%s.token --depot %s%s",
-                       name, name, name, depot_word,
+                       is_started_by_script() ? "./start.sh" : "koubo", name, name, name,
+                       depot_word,
                        s->params.head.depot ? " --depot-credentials ~/.config/koubo/depot" : ""));
+    if (is_started_by_script())
+        add_line(warnings, kb_strdup(_("paste them in the folder of koubo there")));
     if (password)
         add_line(warnings,
                  kb_strdup(_("in the second line put the user and the password that Redis has for "
