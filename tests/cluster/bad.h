@@ -22,6 +22,7 @@ typedef void bad_answer(struct bad *b, int fd, const char *head, const char *bod
 struct bad {
     bad_answer *answer;
     void *ctx;
+    pthread_mutex_t lock; // held while a request is heard and answered
     size_t cut_body; // 0, or: a body is heard no further, and the connection ends without an answer
     atomic_int n_calls; // requests so far, that which is answered now included
     int listener, port;
@@ -109,8 +110,11 @@ static inline void bad_converse(struct bad *b, int fd)
 static inline void *bad_serve(void *opaque)
 {
     struct bad *b = opaque;
-    for (int fd; (fd = accept(b->listener, NULL, NULL)) >= 0; close(fd))
+    for (int fd; (fd = accept(b->listener, NULL, NULL)) >= 0; close(fd)) {
+        pthread_mutex_lock(&b->lock);
         bad_converse(b, fd);
+        pthread_mutex_unlock(&b->lock);
+    }
     return NULL;
 }
 
@@ -119,6 +123,7 @@ static inline void bad_start(struct bad *b, bad_answer *answer, void *ctx)
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof(address);
     *b = (struct bad){.answer = answer, .ctx = ctx};
+    pthread_mutex_init(&b->lock, NULL);
     b->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(b->listener >= 0);
     assert_int_equal(bind(b->listener, (struct sockaddr *)&address, size), 0);
@@ -133,6 +138,7 @@ static inline void bad_stop(struct bad *b)
     shutdown(b->listener, SHUT_RDWR);
     pthread_join(b->thread, NULL);
     close(b->listener);
+    pthread_mutex_destroy(&b->lock);
 }
 
 #endif

@@ -51,7 +51,7 @@ struct head {
     enum fault faults[8]; // by number of the call, NONE afterwards
     char *result;         // what has come of it
     size_t size;
-    bool seen_signed, range_seen;
+    bool range_seen;
 };
 
 static void check_signature(struct head *h, const char *head)
@@ -249,7 +249,9 @@ static void test_get(void **state)
     // What is there already is not fetched again; all of it: nothing is asked.
     assert_ok(t.err, get(&t, 1000, &offset));
     assert_got(&t, offset);
+    pthread_mutex_lock(&t.bad.lock);
     assert_true(t.head.range_seen);
+    pthread_mutex_unlock(&t.bad.lock);
     assert_ok(t.err, get(&t, BYTES, &offset));
     assert_int_equal(t.bad.n_calls, 2);
     stop(&t);
@@ -356,8 +358,10 @@ static enum kb_code put(struct test *t)
 
 static void assert_put(struct test *t)
 {
+    pthread_mutex_lock(&t->bad.lock);
     assert_int_equal(t->head.size, BYTES);
     assert_memory_equal(t->head.result, content, BYTES);
+    pthread_mutex_unlock(&t->bad.lock);
 }
 
 static void test_put(void **state)
@@ -377,12 +381,16 @@ static void test_put_goes_on(void **state)
     struct test t;
     // It was cut after some bytes, which are kept; the next asks for its offset and goes on.
     START(&t, NONE);
+    pthread_mutex_lock(&t.bad.lock);
     t.bad.cut_body = 50000;
     t.head.size = 1000;
     memcpy(t.head.result, content, 1000);
+    pthread_mutex_unlock(&t.bad.lock);
     assert_fails(t.err, KB_UNAVAILABLE, "", put(&t));
+    pthread_mutex_lock(&t.bad.lock);
     assert_true(t.head.size > 150000 && t.head.size < BYTES);
     t.bad.cut_body = 0;
+    pthread_mutex_unlock(&t.bad.lock);
     assert_ok(t.err, put(&t));
     assert_put(&t);
     stop(&t);
