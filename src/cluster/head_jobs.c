@@ -174,8 +174,9 @@ static bool look_after_job(struct head *h, struct held *held)
     int64_t now = kb_now_us();
     if (!head_mate(h, held->r.node))
         return give_back(h, held); // it was removed
-    if (held->r.state == REMOTE_HERE)
-        return true; // nobody is needed for it any more
+    // Nobody is needed for it any more, if what it is was told of: over HTTP the bytes come first.
+    if (held->r.state == REMOTE_HERE && held->r.sha256[0])
+        return true;
     if (held->missing >= MISSING)
         return lose(h, held, N_("the machine was started anew and does not have the job any more"));
     if (h->clock_us - held->heard_clock > h->silent_us)

@@ -145,6 +145,21 @@ static void test_silence(void **state)
     assert_true(is_in(t, o.job, "queued"));
 }
 
+// All of the result is there, but its machine went before it said what it is.
+static void test_silence_about_a_result(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 1, 0);
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    struct wire_offer o = begin_job(p);
+    bring(t, p, &o);
+    assert_int_equal(ask(t, "SELECT count(*) FROM remote WHERE state = 4 AND sha256 = ''"), 1);
+    begin_again(t, 300);
+    WAIT(is_in(t, o.job, "queued"));
+    WAIT(ask(t, "SELECT count(*) FROM asset WHERE job IS NOT NULL") == 0);
+}
+
 static void test_time_without_redis_does_not_count(void **state)
 {
     NEEDS_REDIS;
@@ -512,6 +527,7 @@ int main(void)
         HEAD_TEST(test_ends_that_are_not_good),
         HEAD_TEST(test_what_is_not_theirs),
         HEAD_TEST(test_silence),
+        HEAD_TEST(test_silence_about_a_result),
         HEAD_TEST(test_time_without_redis_does_not_count),
         HEAD_TEST(test_a_new_process_without_the_job),
         HEAD_TEST(test_untaken_offers),
