@@ -14,7 +14,8 @@
 #include <dirent.h>
 #include <openssl/evp.h>
 
-#define FILM "the film that a machine made"
+#define HALF "the film that "
+#define FILM HALF "a machine made"
 
 static const struct dub_result told = {.frames = 25,
                                        .frames_animated = 24,

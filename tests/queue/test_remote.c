@@ -4,6 +4,7 @@
 
 #include "queue/change.h"
 #include "queue/result.h"
+#include "queue/retention.h"
 #include "queue/worker.h"
 
 #include <sys/wait.h>
@@ -418,7 +419,7 @@ static struct remote come_to(struct queue_test *t, int to)
     if (to >= TO_COMING)
         assert_ok(t->err, remote_asset(t->s, r.job, r.lease, "n1", asset, &t->err));
     if (to == TO_HALF)
-        write_part(t, asset, "the film");
+        write_part(t, asset, HALF);
     if (to >= TO_HERE)
         write_part(t, asset, FILM);
     if (to >= TO_LOOKED)
@@ -576,6 +577,29 @@ static void the_sweep_takes_the_rest(void **state)
     hash_of(hash, FILM);
     CLEANUP(kb_freep) char *content = data_path(t, "files/%s", hash);
     assert_true(file_exists(content));
+}
+
+// Neither a part nor a content is old while somebody waits for it.
+static void a_clean_up_leaves_what_comes(void **state)
+{
+    struct queue_test *t = *state;
+    const struct retention_params all = {.of_any_age = true};
+    struct retention_report report;
+    add_batch(t, 4, 5);
+    for (int to = TO_COMING; to <= TO_LOOKED; to++) {
+        struct remote_end end = {0};
+        struct remote r = come_to(t, to);
+        assert_ok(t->err, retention_run(t->s, &all, NULL, NULL, &report, &t->err));
+        assert_ok(t->err, remote_get(t->s, r.job, &r, &t->err));
+        assert_string_not_equal(r.asset, "");
+        if (to <= TO_HALF)
+            write_part(t, r.asset, FILM + (to == TO_HALF ? strlen(HALF) : 0));
+        if (to < TO_LOOKED)
+            inspect(t, r.asset, "video", 1000);
+        settle(t, &end);
+        assert_true(end.good);
+        assert_done(t, r.job);
+    }
 }
 
 // A user has the same film: it stays, and has nothing of the light look that a result gets.
@@ -798,6 +822,7 @@ int main(void)
         T(a_batch_is_cancelled_and_paused),
         T(the_end_is_tried_again),
         T(the_sweep_takes_the_rest),
+        T(a_clean_up_leaves_what_comes),
         T(a_users_content_stays),
         T(nobody_sees_it_come),
         T(contents_are_read_by_who_needs_them),
