@@ -199,6 +199,67 @@ static void what_a_machine_lacks_is_asked_for(void **state)
     free(r.err);
 }
 
+// A head whose Redis is away: it serves the page, and the address with its password is nowhere.
+static void run_head(const char *data, const char *option, const char *value)
+{
+    const char *const arguments[] = {"serve",  "--lang", "en",        "--port", "0",
+                                     "--data", data,     "--workers", "0",      "--min-free",
+                                     "0",      option,   value,       NULL};
+    int out, pid = program_start(arguments, &out), port = 0;
+    for (int ms = 0; ms < 60000 && port == 0; ms += 50, usleep(50000))
+        port = port_of(data);
+    assert_true(port > 0);
+    assert_silent(pid);
+    int n = 0;
+    for (int ms = 0; ms < 60000 && n < 1; ms += 50, usleep(50000))
+        n = check_children(pid);
+    assert_int_equal(n, 1); // the inspector alone
+    kill(pid, SIGTERM);
+    assert_int_equal(program_wait(pid), 0);
+    close(out);
+}
+
+static void nobody_reads_the_password_of_redis(void **state)
+{
+    (void)state;
+    const char address[] = "redis://head:" TOKEN "@127.0.0.1:1";
+    const char *file = make_text_file("cluster", "redis://head:" TOKEN "@127.0.0.1:1\n");
+    run_head(in_folder("data"), "--cluster", address);
+    run_head(in_folder("data"), "--cluster-file", file);
+    setenv("KOUBO_CLUSTER", address, 1);
+    run_head(in_folder("data"), "--log-format", "text");
+    unsetenv("KOUBO_CLUSTER");
+    CLEANUP(kb_freep) char *log = kb_printf("%s/logs/koubo.log", in_folder("data"));
+    CLEANUP(text_free) struct text said = {0};
+    int fd = open(log, O_RDONLY | O_CLOEXEC);
+    assert_true(text_hear(&said, fd, 1 << 20, 5000000, NULL));
+    close(fd);
+    assert_null(strstr(text_get(&said), TOKEN));
+    assert_says(text_get(&said), "--cluster-file");
+}
+
+static void a_head_without_a_cluster(void **state)
+{
+    (void)state;
+    struct outcome r = {0};
+    RUN(&r, "serve", "--lang", "en", "--data", in_folder("other"), "--workers", "0");
+    assert_true(r.status != 0);
+    assert_says(r.err, "say with --cluster");
+    RUN(&r, "serve", "--lang", "en", "--data", in_folder("other"), "--depot", "s3://films");
+    assert_true(r.status != 0);
+    assert_says(r.err, "say with --cluster");
+    RUN(&r, "serve", "--lang", "en", "--data", in_folder("other"), "--port", "0", "--cluster",
+        "redis://127.0.0.1:1", "--depot", "ftp://films");
+    assert_true(r.status != 0);
+    assert_says(r.err, "no address of an S3 store");
+    RUN(&r, "serve", "--lang", "en", "--data", in_folder("other"), "--port", "0", "--cluster",
+        "http://127.0.0.1:1");
+    assert_true(r.status != 0);
+    assert_says(r.err, "redis://");
+    free(r.out);
+    free(r.err);
+}
+
 static void a_file_that_is_no_token(void **state)
 {
     (void)state;
@@ -230,6 +291,9 @@ int main(void)
                                         folder_teardown),
         cmocka_unit_test_setup_teardown(what_a_machine_lacks_is_asked_for, folder_setup,
                                         folder_teardown),
+        cmocka_unit_test_setup_teardown(nobody_reads_the_password_of_redis, folder_setup,
+                                        folder_teardown),
+        cmocka_unit_test_setup_teardown(a_head_without_a_cluster, folder_setup, folder_teardown),
         cmocka_unit_test_setup_teardown(a_file_that_is_no_token, folder_setup, folder_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
