@@ -161,7 +161,6 @@ static bool stand(struct head *h)
     if (code == KB_OK)
         return true;
     lose_redis(h, &err);
-    h->look_us = now + LOOK_US;
     return false;
 }
 

@@ -34,6 +34,7 @@ struct mate {
     bool leaves;  // it takes nothing more by its own will
     char version[32], boot[17];
     int slots;           // jobs that it would do at a time
+    int n_lost;          // answers of this turn that a job is not its
     int busy;            // of the places in which it has a job, counted anew when it matters
     int64_t heard_clock; // head.clock_us when it was last heard
     int64_t off_us;      // it gave a job back: until then its places do not count

@@ -10,21 +10,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROW_US 900000  // how often the row of a node is written
-#define OFF_US 5000000 // a machine that gave a job back
+#define ROW_US    900000  // how often the row of a node is written
+#define MOST_LOST 50      // answers of a turn to one machine
+#define OFF_US    5000000 // a machine that gave a job back
 
-static void answer(struct head *h, enum answer_kind kind, const struct said *s)
+// It is not theirs. Whoever names many such jobs need not hear of each at once.
+static void answer_lost(struct head *h, const struct said *s)
 {
-    struct answer a = {.kind = kind, .job = s->job, .lease = s->lease};
+    struct mate *mate = head_mate(h, s->node);
+    struct answer a = {.kind = ANSWER_LOST, .job = s->job, .lease = s->lease};
     memcpy(a.node, s->node, sizeof(a.node));
-    head_answer(h, &a);
+    if (mate && mate->n_lost++ < MOST_LOST)
+        head_answer(h, &a);
 }
 
 // It ended, however: what of it lies in the depot may go.
-static void answer_end(struct head *h, enum answer_kind kind, const struct said *s,
-                       const struct held *held)
+static void answer_over(struct head *h, const struct said *s, const struct held *held)
 {
-    struct answer a = {.kind = kind, .job = s->job, .lease = s->lease};
+    struct answer a = {.kind = ANSWER_OVER, .job = s->job, .lease = s->lease};
     memcpy(a.node, s->node, sizeof(a.node));
     memcpy(a.sha256, held->r.sha256, sizeof(a.sha256));
     head_answer(h, &a);
@@ -48,7 +51,7 @@ static enum kb_code write_taken(struct head *h, struct mate *mate, const struct 
     memcpy(a.node, s->node, sizeof(a.node));
     if (!held || held->r.lease != s->lease ||
         (held->r.node[0] && strcmp(held->r.node, s->node) != 0)) {
-        answer(h, ANSWER_LOST, s);
+        answer_lost(h, s);
         return KB_OK;
     }
     if (held->r.state > REMOTE_TAKEN || !mate->version[0])
@@ -123,7 +126,7 @@ static enum kb_code write_end(struct head *h, struct mate *mate, const struct sa
         for (int i = 0; held->needs && h->files && i < HEAD_NEEDS; i++)
             files_doubt(h->files, held->needs[i].sha256);
     }
-    answer_end(h, ANSWER_OVER, s, held);
+    answer_over(h, s, held);
     held->ended = h->has_ended = true;
     h->look = true;
     return KB_OK;
@@ -147,7 +150,7 @@ static enum kb_code write_reports(struct head *h, struct mate *mate, const struc
         struct said of = {.job = r->job, .lease = r->lease};
         memcpy(of.node, s->node, sizeof(of.node));
         if (r->lost)
-            answer(h, ANSWER_LOST, &of);
+            answer_lost(h, &of);
     }
     return code;
 }
@@ -185,7 +188,7 @@ static enum kb_code write_one(struct head *h, const struct said *s, struct kb_er
         return write_taken(h, mate, s, err);
     struct held *held = head_held_by(h, s->node, s->job, s->lease);
     if (!held) {
-        answer(h, ANSWER_LOST, s);
+        answer_lost(h, s);
         return KB_OK;
     }
     if (s->kind == SAID_MADE)
@@ -237,7 +240,7 @@ static void write_each(struct head *h)
             break;
         }
         if (code == KB_NOT_FOUND && h->said[n].kind != SAID_BEAT)
-            answer(h, ANSWER_LOST, &h->said[n]);
+            answer_lost(h, &h->said[n]);
         else if (code != KB_OK)
             log_error("%s", err.text);
     }
@@ -249,6 +252,8 @@ void head_write(struct head *h)
     struct kb_error err = {0};
     if (h->n_said == 0 || kb_now_us() < h->again_us)
         return;
+    for (int i = 0; i < h->n_mates; i++)
+        h->mates[i].n_lost = 0;
     enum kb_code code = write_some(h, 0, h->n_said, &err);
     if (code == KB_OK) {
         drop_said(h, h->n_said);
