@@ -45,8 +45,8 @@ enum {
 static const struct argp_option node_options[] = {
     {NULL, 0, NULL, 0, N_("The cluster:"), 10},
     {"cluster", OPT_CLUSTER, "URL", 0,
-     N_("the Redis of the head, redis://[USER:PASSWORD@]HOST[:6379], rediss:// with TLS (default: "
-        "$KOUBO_CLUSTER)"),
+     N_("the Redis of the head: redis://HOST:6379, with USER:PASSWORD@ before HOST if it asks for "
+        "them, rediss:// with TLS (default: $KOUBO_CLUSTER)"),
      10},
     {"cluster-file", OPT_CLUSTER_FILE, "FILE", 0,
      N_("that address is the first line of this file, so that its password does not stand in the "

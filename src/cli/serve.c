@@ -120,7 +120,7 @@ static const struct argp_option serve_options[] = {
         "command line"),
      13},
     {"depot", OPT_DEPOT, "URL", 0,
-     N_("files go over this S3 store, s3://bucket/prefix?endpoint=https://host (default: over "
+     N_("files go over this S3 store, s3://BUCKET/PREFIX?endpoint=… (default: over "
         "this server's own port)"),
      13},
     {"depot-credentials", OPT_DEPOT_CREDENTIALS, "FILE", 0,

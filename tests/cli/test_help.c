@@ -108,8 +108,8 @@ static void every_line_fits(void **state)
         const char *columns;
         int width;
     } table[] = {{"60", 60}, {"50", 50}, {"200", 80}, {"0", 80}};
-    static const char *const long_ones[] = {"generate", "serve", "clean", "model quantize",
-                                            "model"};
+    static const char *const long_ones[] = {"generate",       "serve", "clean",
+                                            "model quantize", "node",  "model"};
     char commands[MAX_COMMANDS][32];
     size_t n = list_commands(commands);
     for (size_t i = 0; i < n; i++) {
