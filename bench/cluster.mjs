@@ -1,7 +1,7 @@
 // Figures of many machines: node bench/cluster.mjs [build/koubo] [part ...]
 //
-// Needs redis-server and ffmpeg; a quarter of an hour for all parts: dispatch, queue, progress, death, nodes,
-// transfer. Prints one "key value" a line. Nodes are played (tests/cluster/fake_node.mjs): a job is a second
+// Needs redis-server and ffmpeg; a quarter of an hour for all parts: dispatch (or one of dispatch.1, .4, .16,
+// .64), queue, progress, death, nodes, transfer. Prints one "key value" a line. Nodes are played (tests/cluster/fake_node.mjs): a job is a second
 // of sleep and a film of 6 KB, so what is measured is the head, Redis and the depot. All of it, the
 // players too, shares this machine with the head.
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -102,8 +102,8 @@ async function dispatch(n_nodes, waves) {
     });
 }
 
-if (wanted('dispatch'))
-    for (const n of [1, 4, 16, 64]) {
+for (const n of [1, 4, 16, 64])
+    if (wanted('dispatch') || parts.includes(`dispatch.${n}`)) {
         const runs = [];
         for (let i = 0; i < 3; i++) runs.push(await dispatch(n, 15));
         const of = (key) => runs.map((run) => run[key]);
