@@ -65,6 +65,7 @@ double doctor_ask_health(const char *url, struct kb_error *err)
     }
     curl_easy_setopt(curl, CURLOPT_URL, address);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)ANSWER_WAIT_MS);
+    curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L); // also of looking the name up
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_PROXY, "");
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, drop);
