@@ -200,6 +200,7 @@ void haul_init(struct haul *t, struct depot *d, const char *method, const char *
     curl_easy_setopt(c, CURLOPT_USERAGENT, "koubo/" KOUBO_VERSION);
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, CONNECT_S);
+    curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L); // a thread that looks a name up ends alone
     curl_easy_setopt(c, CURLOPT_BUFFERSIZE, BUFFER_BYTES);
     curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, UPLOAD_BYTES);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_data);

@@ -5,7 +5,9 @@
 #include "cluster/depot.h"
 #include "cluster/wire.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <openssl/evp.h>
 #include <sys/stat.h>
 
@@ -338,6 +340,55 @@ static void test_cancel(void **state)
     stop(&t);
 }
 
+// Names of "….slow" are looked up until somebody lets it go on. libcurl calls this one.
+static atomic_bool may_go_on, looked_up;
+
+__attribute__((visibility("default"))) int getaddrinfo(const char *node, const char *service,
+                                                       const struct addrinfo *hints,
+                                                       struct addrinfo **ret)
+{
+    int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **) =
+        dlsym(RTLD_NEXT, "getaddrinfo");
+    if (!node || !strstr(node, ".slow"))
+        return real(node, service, hints, ret);
+    looked_up = true;
+    for (int i = 0; i < 6000 && !may_go_on; i++)
+        usleep(10000);
+    return EAI_AGAIN;
+}
+
+static void *cancel_the_look_up(void *cancel)
+{
+    while (!looked_up)
+        usleep(1000);
+    cancel_request(cancel);
+    return NULL;
+}
+
+// Nobody waits for a name server that says nothing.
+static void test_slow_names(void **state)
+{
+    struct cancel cancel = {0};
+    struct depot *d = NULL;
+    struct kb_error err = {0};
+    struct sunk sunk = {0};
+    int64_t offset = 0;
+    pthread_t thread;
+    const struct depot_params p = {.address = "http://head.slow:7860",
+                                   .node = "n1",
+                                   .secret = SECRET,
+                                   .pulse = pulse,
+                                   .cancel = &cancel};
+    assert_ok(err, depot_open(&d, &p, &err));
+    assert_int_equal(pthread_create(&thread, NULL, cancel_the_look_up, &cancel), 0);
+    int64_t begin_us = kb_now_us();
+    assert_fails(err, KB_CANCELLED, "", depot_get(d, name, BYTES, 0, sink, &sunk, &offset, &err));
+    depot_close(&d);
+    assert_true(kb_now_us() - begin_us < 30 * 1000000);
+    pthread_join(thread, NULL);
+    may_go_on = true;
+}
+
 static void test_without_pulse(void **state)
 {
     struct test t;
@@ -556,12 +607,19 @@ static void test_credentials(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_get),          cmocka_unit_test(test_get_goes_on_after_faults),
-        cmocka_unit_test(test_get_gives_up), cmocka_unit_test(test_get_ends_with_its_sink),
-        cmocka_unit_test(test_cancel),       cmocka_unit_test(test_without_pulse),
-        cmocka_unit_test(test_put),          cmocka_unit_test(test_put_goes_on),
-        cmocka_unit_test(test_put_gives_up), cmocka_unit_test(test_put_of_a_file_that_shrinks),
-        cmocka_unit_test(test_addresses),    cmocka_unit_test(test_credentials),
+        cmocka_unit_test(test_get),
+        cmocka_unit_test(test_get_goes_on_after_faults),
+        cmocka_unit_test(test_get_gives_up),
+        cmocka_unit_test(test_get_ends_with_its_sink),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_slow_names),
+        cmocka_unit_test(test_without_pulse),
+        cmocka_unit_test(test_put),
+        cmocka_unit_test(test_put_goes_on),
+        cmocka_unit_test(test_put_gives_up),
+        cmocka_unit_test(test_put_of_a_file_that_shrinks),
+        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_credentials),
     };
     kb_language_set_process(KB_LANGUAGE_SOURCE);
     forget_keys();
