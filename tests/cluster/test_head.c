@@ -387,6 +387,65 @@ static void test_two_heads(void **state)
     store_close(&other.s);
 }
 
+// What is said once is not lost while somebody else writes to the database for long.
+static void test_locked_database(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 2, 0);
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    struct wire_offer o = begin_job(p), next;
+    assert_ok(t->err, store_begin(t->s, &t->err));
+    tell(p, about("made", &o));
+    usleep(700000);
+    store_rollback(t->s);
+    WAIT(ask(t, "SELECT state = %d FROM remote WHERE job = %lld", REMOTE_MADE, (long long)o.job));
+    WAIT(take_offer(p, &next, 100));
+}
+
+static void test_a_model_of_ones_own(void **state)
+{
+    NEEDS_REDIS;
+    char hash[65];
+    CLEANUP(kb_freep) char *before = kb_strdup(getenv("KOUBO_MODELS"));
+    CLEANUP(kb_freep) char *folder = data_path(t, "models");
+    CLEANUP(kb_freep) char *model = data_path(t, "models/mine.pth");
+    assert_int_equal(mkdir(folder, 0700), 0);
+    assert_ok(t->err, file_write_atomic(model, "weights", 7, &t->err));
+    setenv("KOUBO_MODELS", folder, 1);
+    int64_t batch = add_jobs(t, 2, 0);
+    assert_ok(t->err, store_exec(t->s, NULL, &t->err, "UPDATE batch SET options = ? WHERE id = ?",
+                                 "ti", "{\"model\":\"mine.pth\"}", batch));
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 2);
+    struct wire_offer o = offered(p);
+    tell(p, about("taken", &o));
+    json_auto_t *go = order(p, "go", o.job);
+    json_t *file = json_array_get(json_object_get(go, "files"), 2);
+    hash_of(hash, "weights");
+    assert_string_equal(get_text(file, "role"), "model");
+    assert_string_equal(get_text(file, "name"), "mine.pth");
+    assert_string_equal(get_text(file, "sha256"), hash);
+    assert_int_equal(get_int(file, "size"), 7);
+    CLEANUP(kb_freep) char *path = NULL;
+    assert_ok(t->err, head_model(t->s, "n1", hash, &path, &t->err));
+    assert_string_equal(path, model);
+    assert_int_equal(head_model(t->s, "n2", hash, &path, &t->err), KB_NOT_FOUND);
+    // Another file by that name is another model; without one, jobs end.
+    assert_ok(t->err, file_write_atomic(model, "better weights", 14, &t->err));
+    assert_int_equal(head_model(t->s, "n1", hash, &path, &t->err), KB_NOT_FOUND);
+    assert_int_equal(unlink(model), 0);
+    o = offered(p);
+    tell(p, about("taken", &o));
+    expect(p, "lost", o.job);
+    assert_true(is_in(t, o.job, "failed"));
+    head_stop(&head); // which reads the environment
+    if (before)
+        setenv("KOUBO_MODELS", before, 1);
+    else
+        unsetenv("KOUBO_MODELS");
+}
+
 // --- evil
 
 static void test_what_makes_no_sense(void **state)
@@ -537,6 +596,8 @@ int main(void)
         HEAD_TEST(test_redis_forgets),
         HEAD_TEST(test_head_starts_anew),
         HEAD_TEST(test_two_heads),
+        HEAD_TEST(test_locked_database),
+        HEAD_TEST(test_a_model_of_ones_own),
         HEAD_TEST(test_what_makes_no_sense),
         HEAD_TEST(test_a_flood),
         HEAD_TEST(test_no_more_than_places),
