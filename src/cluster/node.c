@@ -30,6 +30,7 @@
 #define CHECK_BYTES   (256LL << 20)
 #define CACHE_BYTES   ((int64_t)(20 * KB_GB))
 #define COMPLAIN_US   60000000
+#define SILENCE_US    15000000 // of the head, which says something every 10 s
 
 // Of one thing that fails, so many times with nothing that moved in between.
 #define MOST_TRIES    6
@@ -101,11 +102,13 @@ static void give_back(struct machine *m, struct duty *d, const struct kb_error *
     duty_back(m, d);
 }
 
-// How often, and after how long, is it worth another try?
+// How often, and after how long, is it worth another try? While the head is away, as often as it
+// takes: the depot may be its own.
 static void try_again(struct machine *m, struct duty *d, enum kb_code code, bool moved,
                       const struct kb_error *why)
 {
-    d->tries = moved ? 1 : d->tries + 1;
+    bool alone = !*m->pulse || kb_now_us() - m->heard_us > SILENCE_US;
+    d->tries = moved || (code == KB_UNAVAILABLE && alone) ? 1 : d->tries + 1;
     d->again_us = kb_now_us() + KB_MIN(1 << KB_MIN(d->tries, 5), LONGEST_S) * INT64_C(1000000);
     if (d->state == DUTY_SENDING) { // it is made, and that would be a pity
         if (d->tries == 1 || d->tries % 10 == 0)
@@ -176,6 +179,18 @@ static void call_porter(struct machine *m, struct duty *d)
     pthread_mutex_unlock(&m->lock);
 }
 
+static int count_living(struct machine *m)
+{
+    CLEANUP(kb_freep) struct worker_status *workers = NULL;
+    int n = 0, living = 0;
+    if (worker_list(m->store, &workers, &n, NULL) != KB_OK)
+        return m->living;
+    for (int i = 0; i < n; i++)
+        living += strcmp(workers[i].kind, "generate") == 0 &&
+                  (strcmp(workers[i].state, "idle") == 0 || strcmp(workers[i].state, "busy") == 0);
+    return living;
+}
+
 static void look_at_queue(struct machine *m)
 {
     int64_t version = store_data_version(m->store);
@@ -183,6 +198,7 @@ static void look_at_queue(struct machine *m)
         return;
     m->version = version;
     m->looked_us = kb_now_us();
+    m->living = count_living(m);
     for (struct duty *d = m->duties; d; d = d->next) {
         struct kb_error err = {0};
         if (d->state == DUTY_WORKING && duty_look(m, d, &err) != KB_OK)
@@ -204,23 +220,10 @@ static void look_at_duties(struct machine *m)
 
 // --- places
 
-static int count_living(struct machine *m)
-{
-    CLEANUP(kb_freep) struct worker_status *workers = NULL;
-    int n = 0, living = 0;
-    if (worker_list(m->store, &workers, &n, NULL) != KB_OK)
-        return m->living;
-    for (int i = 0; i < n; i++)
-        living += strcmp(workers[i].kind, "generate") == 0 &&
-                  (strcmp(workers[i].state, "idle") == 0 || strcmp(workers[i].state, "busy") == 0);
-    return living;
-}
-
 static void count_places(struct machine *m)
 {
     int in_hand = 0, before = m->slots;
     int64_t min_free = m->params->supervisor.worker.min_free_bytes;
-    m->living = count_living(m);
     bool takes = m->head == HEAD_ACTIVE && !m->drain_end_us && m->connected && *m->pulse &&
                  kb_now_us() >= m->wait_until_us && copies_free_bytes(m->data) >= min_free;
     m->slots = takes ? m->living : 0;

@@ -133,6 +133,7 @@ static void hear_state(struct machine *m, const json_t *o)
         m->head = HEAD_REFUSED;
     if ((int)m->head == before)
         return;
+    m->beat_now = true;
     if (m->head == HEAD_ACTIVE)
         log_info(_("the head has taken this machine in as '%s'"), m->params->name);
     else if (m->head == HEAD_DRAINING)

@@ -508,6 +508,26 @@ static inline int count_files(struct play *t, const char *folder)
     return count_below(path);
 }
 
+// Until a file in that folder has so many bytes.
+static inline void wait_bytes(struct play *t, const char *folder, int64_t n)
+{
+    CLEANUP(kb_freep) char *path = path_join(t->folder, folder);
+    for (int64_t end = kb_now_us() + PATIENCE; kb_now_us() < end; usleep(5000)) {
+        int64_t most = 0;
+        DIR *d = opendir(path);
+        for (struct dirent *e; d && (e = readdir(d));) {
+            struct stat st;
+            if (fstatat(dirfd(d), e->d_name, &st, 0) == 0 && S_ISREG(st.st_mode))
+                most = KB_MAX(most, (int64_t)st.st_size);
+        }
+        if (d)
+            closedir(d);
+        if (most >= n)
+            return;
+    }
+    fail_msg("nothing comes into %s", folder);
+}
+
 // A job of the machine's own queue that rests before its next attempt need not.
 static inline void end_pauses(struct play *t)
 {

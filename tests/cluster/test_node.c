@@ -140,8 +140,7 @@ static void test_killed_at_each_step_it_goes_on(void **state)
     t->depot.cut = 1000;
     t->depot.hold = true;
     begin(t, 1, 11, "slow film");
-    while (t->depot.n_held == 0)
-        json_decref(wait_stage(t, 1, STAGE_LOADING));
+    wait_bytes(t, "uploads", 1000);
     kill_node(t);
     t->depot.hold = false;
     t->depot.cut = 0;
