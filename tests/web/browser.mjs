@@ -46,8 +46,13 @@ export async function open_page(url, options = {}) {
         if (!['data:', 'blob:'].includes(to.protocol) && to.host !== new URL(url).host)
             faults.push(`request to ${request.url()}`);
     });
+    // A server that is busy for a moment says when to ask again (docs/openapi.yaml), and is asked again.
+    page.on('response', (response) => {
+        if (response.status() === 503 && !response.headers()['retry-after'] && !page.quiet) faults.push(`503: ${response.url()}`);
+    });
     page.on('console', (message) => {
-        if (message.type() === 'error' && !page.quiet) faults.push(`console: ${message.text()}`);
+        if (message.type() === 'error' && !page.quiet && !/status of 503/.test(message.text()))
+            faults.push(`console: ${message.text()} ${message.location().url}`);
     });
     page.on('pageerror', (error) => faults.push(`error: ${error.stack ?? error.message}`));
     page.faults = () => holds(faults.length === 0, faults.join('\n'));

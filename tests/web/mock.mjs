@@ -301,7 +301,6 @@ await run({
     async what_is_refused_for_a_moment_is_asked_again_quietly() {
         await with_mock({ workers: 1 }, async (mock) => {
             const page = await open_page(mock.url);
-            page.quiet = true; // the browser reports each 503
             mock.busy = 2;
             await page.reload();
             await page.getByTestId('start').waitFor();
