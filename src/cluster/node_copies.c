@@ -111,13 +111,16 @@ enum kb_code copies_use(struct store *s, const struct duty_file *f, char ret_ass
                            ret_asset);
     if (code == KB_OK && is_new && json_is_object(f->facts))
         code = set_facts(s, ret_asset, f, err);
-    // One of which nothing is known yet may be used as what it is given as.
-    return code == KB_OK ? store_exec(s, NULL, err,
-                                      "UPDATE asset SET name = ?2, kind = iif(kind = '', ?3, kind)"
-                                      " WHERE id = ?1",
-                                      "ttt", ret_asset, *name ? name : f->sha256,
-                                      strcmp(f->role, "audio") == 0 ? "audio" : "video")
-                         : code;
+    // One of which nothing is known yet may be used as what it is given as, as both if need be.
+    const char *kind = strcmp(f->role, "model") == 0   ? ""
+                       : strcmp(f->role, "audio") == 0 ? "audio"
+                                                       : "video";
+    return code == KB_OK
+               ? store_exec(s, NULL, err,
+                            "UPDATE asset SET name = ?2, kind = iif(kind = '' OR (state = 'new'"
+                            " AND ?3 = 'video'), ?3, kind) WHERE id = ?1",
+                            "ttt", ret_asset, *name ? name : f->sha256, kind)
+               : code;
 }
 
 enum kb_code copies_name_model(struct store *s, const struct duty_file *f,

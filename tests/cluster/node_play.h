@@ -415,6 +415,7 @@ struct given {
     const char *audio_path, *video_path;       // or files
     size_t pad;
     int64_t video_size; // that it is said to have
+    bool unseen;        // no inspector has looked at them yet
 };
 
 static inline void give(struct play *t, json_t *files, const struct given *g, const char *role,
@@ -436,7 +437,7 @@ static inline void give(struct play *t, json_t *files, const struct given *g, co
                               sound ? "audio" : "video", "duration_ms", 1000, "width",
                               sound ? 0 : 64, "height", sound ? 0 : 64, "fps", 25.0, "codec",
                               "h264", "faces", 1, "face_boxes", "face_boxes_at", "warnings");
-    if (model) {
+    if (model || g->unseen) {
         json_decref(facts);
         facts = json_null();
     }

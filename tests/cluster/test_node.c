@@ -55,9 +55,19 @@ static void test_a_job_from_offer_to_over(void **state)
     json_decref(hear(t, "done", 2));
     over(t, 2, 12);
     wait_gone(t);
+
+    // One file as speech and as whose teeth are taken, of which nothing is known yet.
+    offer(t, 3, 13);
+    json_decref(hear(t, "taken", 3));
+    g = (struct given){.audio = "both", .video = "ok film", .mouth = "both", .unseen = true};
+    go(t, 3, 13, &g);
+    json_decref(hear(t, "done", 3));
+    assert_int_equal(t->depot.n_gets, 6);
+    over(t, 3, 13);
+    wait_gone(t);
     assert_int_equal(stop_node(t, SIGTERM), 0);
     assert_int_equal(count_files(t, "results"), 0);
-    assert_int_equal(count_files(t, "files"), 5);
+    assert_int_equal(count_files(t, "files"), 6);
     assert_int_equal(count_files(t, "models"), 1);
 }
 
