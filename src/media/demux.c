@@ -168,6 +168,26 @@ static enum kb_code open_file(struct demux *s, int64_t offset, struct kb_error *
     return KB_OK;
 }
 
+// FFmpeg asked for more memory than there is: for a packet, or a table of the header, of the size
+// that the file gives it, which may be any. Neither is larger than its file; if so much is there,
+// the file lied.
+static bool memory_is_short(const struct demux *s)
+{
+    int64_t size = avio_size(s->io);
+    void *as_much = av_malloc((size_t)KB_MIN(KB_MAX(size, 1 << 20), INT32_MAX / 2));
+    av_free(as_much);
+    return !as_much;
+}
+
+static enum kb_code damaged(const struct demux *s, int e, struct kb_error *err)
+{
+    if (e == AVERROR(ENOMEM) && memory_is_short(s))
+        return kb_no_memory(err);
+    if (e == AVERROR(ENOMEM))
+        e = AVERROR_INVALIDDATA;
+    return kb_fail(err, ffmpeg_code(e), _("'%s' is damaged: %s"), s->path, ffmpeg_error(e));
+}
+
 static enum kb_code open_demuxer(struct demux *s, struct kb_error *err)
 {
     const AVInputFormat *other;
@@ -190,7 +210,7 @@ static enum kb_code open_demuxer(struct demux *s, struct kb_error *err)
     if (cancel_requested(s->cancel))
         return cancel_check(s->cancel, err);
     if (e == AVERROR(ENOMEM))
-        return kb_no_memory(err);
+        return damaged(s, e, err);
     if (looks_like_mp4(s->io))
         return kb_fail(
             err, KB_BAD_INPUT,
@@ -265,7 +285,7 @@ static enum kb_code open_stream(struct demux *s, enum AVMediaType type, struct k
     if (cancel_requested(s->cancel))
         return cancel_check(s->cancel, err);
     if (e < 0)
-        return kb_fail(err, ffmpeg_code(e), _("'%s' is damaged: %s"), s->path, ffmpeg_error(e));
+        return damaged(s, e, err);
     return choose_stream(s, type, err);
 }
 
@@ -324,16 +344,6 @@ enum kb_code demux_open_decoder(struct demux *s, int threads, struct kb_error *e
         return kb_fail(err, ffmpeg_code(e), _("cannot decode '%s' (%s): %s"), s->path,
                        s->codec->name, ffmpeg_error(e));
     return KB_OK;
-}
-
-// FFmpeg asked for more memory than there is: for a packet of the size that the file gives it,
-// which may be any. No packet is larger than its file; if so much is there, the file lied.
-static bool memory_is_short(const struct demux *s)
-{
-    int64_t size = avio_size(s->demux->pb);
-    void *as_much = av_malloc((size_t)KB_MIN(KB_MAX(size, 1 << 20), INT32_MAX / 2));
-    av_free(as_much);
-    return !as_much;
 }
 
 enum kb_code demux_read(struct demux *s, AVPacket *ret, struct kb_error *err)

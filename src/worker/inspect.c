@@ -323,7 +323,7 @@ static enum kb_code decode_middle(struct demux *film, AVFrame *ret, struct kb_er
         e = avcodec_receive_frame(film->decoder, ret);
     if (e >= 0 || e == AVERROR_EOF)
         return e >= 0 ? KB_OK : KB_EOF;
-    return kb_fail(err, ffmpeg_code(e), _("cannot decode '%s' (%s): %s"), film->path,
+    return kb_fail(err, KB_BAD_INPUT, _("cannot decode '%s' (%s): %s"), film->path,
                    film->codec->name, ffmpeg_error(e));
 }
 

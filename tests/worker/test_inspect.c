@@ -354,6 +354,28 @@ static void test_results_are_looked_at_lightly(void **state)
     make_teardown(NULL);
 }
 
+// A table of the header with two thousand million entries, of a file of a few kB: there is memory
+// enough for what is in it, so nobody waits for more.
+static void test_a_film_that_asks_for_all_memory(void **state)
+{
+    struct queue_test *t = *state;
+    struct asset a;
+    char id[33];
+    size_t size;
+    make_setup(NULL);
+    const char *path = make_file("greedy.mp4", "-f lavfi -i testsrc2=s=64x64:d=1 -c:v mpeg4");
+    CLEANUP(kb_freep) char *film = load_bytes(path, &size);
+    char *table = memmem(film, size, "stco", 4);
+    assert_non_null(table);
+    table[8] = (char)0x80;
+    write_bytes(path, film, size);
+    assert_string_equal(inspect_result(t, path, &a), "bad");
+    add_and_inspect(t, "greedy.mp4", path, id);
+    assert_ok(t->err, asset_find(t->s, id, &a, &t->err));
+    assert_string_equal(a.state, "bad");
+    make_teardown(NULL);
+}
+
 static void test_what_cannot_be_read_is_named(void **state)
 {
     static const char text[] = "this is a letter, not a film. this is a letter, not a film.";
@@ -400,6 +422,7 @@ int main(void)
         CASE(test_a_film_without_a_face),
         CASE(test_a_film_that_says_it_is_endless),
         CASE(test_results_are_looked_at_lightly),
+        CASE(test_a_film_that_asks_for_all_memory),
         CASE(test_what_cannot_be_read_is_named),
         CASE(test_a_text_becomes_a_speech),
     };
