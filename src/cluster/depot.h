@@ -42,8 +42,9 @@ bool depot_is_s3(const char *address);
 // clock: the sentence says which); KB_CANCELLED; KB_NO_SPACE: the other end is full.
 
 // The object, from offset on, to sink, which fails to break off, with a code and sentence that come
-// back as they are. The hash is the receiver's to check (asset/upload.h does). ret_offset: how far
-// it came, also when it failed: go on from there.
+// back as they are. Of a large one it runs in a thread of its own while this call lasts. The hash
+// is the receiver's to check (asset/upload.h does). ret_offset: how far it came, also when it
+// failed: go on from there.
 typedef enum kb_code depot_sink(void *ctx, const void *data, size_t n, struct kb_error *err);
 enum kb_code depot_get(struct depot *d, const char *sha256, int64_t size, int64_t offset,
                        depot_sink *sink, void *ctx, int64_t *ret_offset, struct kb_error *err);

@@ -20,7 +20,7 @@
 #define TICK_MS      100
 #define PAUSE_MS     500 // before the second try; four times that before the third
 #define BUFFER_BYTES (512L << 10)
-#define GATHER_BYTES (256 << 10)
+#define GATHER_BYTES (512 << 10)
 #define UPLOAD_BYTES (1L << 20)
 
 static pthread_once_t curl_once = PTHREAD_ONCE_INIT;
@@ -92,21 +92,62 @@ static enum kb_code check_range(struct haul *t)
     return KB_OK;
 }
 
-// What is gathered goes to the sink. curl brings 16 kB at a time, and each would be a call into the
-// kernel.
-static enum kb_code pour(struct haul *t)
+// What the sink has taken so far.
+static void note_done(struct haul *t, int64_t done)
 {
-    size_t n = t->began ? t->answer.size : 0;
-    if (n == 0 || t->err.text[0])
-        return t->err.code;
-    enum kb_code code = t->sink(t->ctx, t->answer.data, n, &t->err);
-    t->final = code != KB_OK;
+    int64_t more = t->from + done - t->offset;
+    t->offset += more;
+    if (more > 0)
+        tell(t->depot, more);
+}
+
+static enum kb_code note_failure(struct haul *t, enum kb_code code)
+{
+    t->err.code = code;
+    t->final = true;
+    return code;
+}
+
+// The last of what is gathered, or all if there is no other thread.
+static enum kb_code pour_here(struct haul *t)
+{
+    int64_t n = (int64_t)t->answer.size;
+    enum kb_code code = t->sink(t->ctx, t->answer.data, t->answer.size, &t->err);
     text_clear(&t->answer);
     if (code != KB_OK)
-        return code;
-    t->offset += (int64_t)n;
-    tell(t->depot, (int64_t)n);
+        return note_failure(t, code);
+    note_done(t, t->offset - t->from + n);
     return KB_OK;
+}
+
+// What is gathered goes to the sink. curl brings 16 kB at a time, and each would be a call into the
+// kernel.
+static enum kb_code pour_gathered(struct haul *t)
+{
+    int64_t done = 0;
+    if (!t->pour)
+        t->pour = pour_begin(t->sink, t->ctx);
+    if (!t->pour)
+        return pour_here(t);
+    t->handed += (int64_t)t->answer.size;
+    enum kb_code code = pour_give(t->pour, &t->answer, &done, &t->err);
+    note_done(t, done);
+    return code == KB_OK ? KB_OK : note_failure(t, code);
+}
+
+// The end of it, also of what was cut.
+static void pour_rest(struct haul *t)
+{
+    struct kb_error err = {0};
+    int64_t done = t->offset - t->from;
+    enum kb_code code = pour_end(&t->pour, &done, &err);
+    note_done(t, done);
+    if (code != KB_OK && t->err.code == KB_OK) {
+        t->err = err;
+        note_failure(t, code);
+    }
+    if (t->began && t->answer.size > 0 && t->err.code == KB_OK)
+        pour_here(t);
 }
 
 static enum kb_code take_file(struct haul *t, const char *data, size_t n)
@@ -118,12 +159,12 @@ static enum kb_code take_file(struct haul *t, const char *data, size_t n)
     t->skip -= (int64_t)skipped;
     data += skipped;
     n -= skipped;
-    if ((int64_t)(t->answer.size + n) > t->file_size - t->offset)
+    if ((int64_t)(t->answer.size + n) > t->file_size - t->from - t->handed)
         return kb_fail(&t->err, KB_NOT_FOUND,
                        _("the file in the depot '%s' is longer than %lld bytes"), t->depot->place,
                        (long long)t->file_size);
     text_add_bytes(&t->answer, data, n);
-    return t->answer.size < GATHER_BYTES ? KB_OK : pour(t);
+    return t->answer.size < GATHER_BYTES ? KB_OK : pour_gathered(t);
 }
 
 static size_t on_data(char *data, size_t size, size_t n, void *opaque)
@@ -252,7 +293,7 @@ void haul_receive(struct haul *t, int64_t size, int64_t offset, depot_sink *sink
     t->sink = sink;
     t->ctx = ctx;
     t->file_size = size;
-    t->offset = offset;
+    t->from = t->offset = offset;
     if (offset > 0) {
         CLEANUP(kb_freep) char *range = kb_printf("%lld-", (long long)offset);
         curl_easy_setopt(t->curl, CURLOPT_RANGE, range);
@@ -323,8 +364,8 @@ struct haul *haul_next(struct depot *d)
 enum kb_code haul_outcome(struct haul *t, struct kb_error *err)
 {
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &t->status);
-    pour(t); // the rest, also of what was cut
-    if (t->err.text[0]) {
+    pour_rest(t);
+    if (t->err.code != KB_OK) {
         if (err)
             *err = t->err;
         return t->err.code;
@@ -342,7 +383,7 @@ enum kb_code haul_run(struct haul *t, struct kb_error *err)
     haul_start(t);
     if (!haul_next(t->depot)) {
         leave(t);
-        pour(t);
+        pour_rest(t);
         return kb_fail(err, KB_CANCELLED, _("cancelled"));
     }
     return haul_outcome(t, err);
@@ -353,6 +394,7 @@ void haul_free(struct haul *t)
     if (!t->curl)
         return;
     leave(t);
+    pour_end(&t->pour, &(int64_t){0}, NULL);
     curl_easy_cleanup(t->curl);
     curl_slist_free_all(t->headers);
     text_free(&t->answer);

@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 #include "cluster/depot.h"
+#include "cluster/depot_pour.h"
 
 #include <curl/curl.h>
 
@@ -54,7 +55,9 @@ struct haul {
     // A good answer (2xx) is a file from offset on and goes to a sink; any other goes into answer.
     depot_sink *sink;
     void *ctx;
-    int64_t file_size, offset; // offset moves on
+    struct pour *pour;         // the sink's thread, of what is large
+    int64_t file_size, offset; // offset moves on from
+    int64_t from, handed;      // handed: bytes that were given to pour
     int64_t skip;              // bytes that were not asked for, as the server sends all
     bool began;
     bool final;         // the sink failed: another try would not help

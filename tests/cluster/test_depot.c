@@ -13,7 +13,7 @@
 
 #define SECRET "5ec5e75ec5e75ec5e75ec5e75ec5e75ec5e75ec5e75ec5e75ec5e75ec5e75ec5"
 #define NONCE  "0123456789abcdef0123456789abcdef"
-#define BYTES  300000
+#define BYTES  3000000 // in more than one piece
 
 static char content[BYTES], name[65];
 
@@ -284,7 +284,7 @@ static void test_get_gives_up(void **state)
         {CUT, KB_UNAVAILABLE, "broke off", 3},
         {STRANGER, KB_UNAVAILABLE, "'n1' in the list", 3},
         {GONE, KB_NOT_FOUND, "has no file", 1},
-        {OTHER_SIZE, KB_NOT_FOUND, "instead of 300000", 1},
+        {OTHER_SIZE, KB_NOT_FOUND, "instead of 3000000", 1},
         {GROWING, KB_NOT_FOUND, "longer than", 1},
         {MOVED, KB_BAD_INPUT, "another address", 1},
         {FULL, KB_NO_SPACE, "full", 1},
@@ -308,14 +308,16 @@ static void test_get_gives_up(void **state)
 
 static void test_get_ends_with_its_sink(void **state)
 {
-    struct test t;
-    int64_t offset = 0;
-    START(&t, NONE);
-    t.sunk.fails_at = 100000;
-    assert_fails(t.err, KB_UNAVAILABLE, "the disk is away", get(&t, 0, &offset));
-    assert_int_equal(offset, t.sunk.size);
-    assert_int_equal(t.bad.n_calls, 1);
-    stop(&t);
+    for (size_t i = 0; i < 3; i++) { // with its first piece, in the middle, with its last
+        struct test t;
+        int64_t offset = 0;
+        START(&t, NONE);
+        t.sunk.fails_at = i == 0 ? 1 : i == 1 ? BYTES / 2 : BYTES;
+        assert_fails(t.err, KB_UNAVAILABLE, "the disk is away", get(&t, 0, &offset));
+        assert_int_equal(offset, t.sunk.size);
+        assert_int_equal(t.bad.n_calls, 1);
+        stop(&t);
+    }
 }
 
 static void *cancel_soon(void *opaque)
