@@ -147,10 +147,12 @@ static void test_killed_at_each_step_it_goes_on(void **state)
     json_decref(beat);
 
     // Half of the film has come.
-    t->depot.cut = 1000;
+    t->depot.cut = 1 << 20;
     t->depot.hold = true;
-    begin(t, 1, 11, "slow film");
-    wait_bytes(t, "uploads", 1000);
+    offer(t, 1, 11);
+    json_decref(hear(t, "taken", 1));
+    go(t, 1, 11, &(struct given){.audio = "speech", .video = "slow film", .pad = 2 << 20});
+    wait_bytes(t, "uploads", 1 << 19);
     kill_node(t);
     t->depot.hold = false;
     t->depot.cut = 0;
