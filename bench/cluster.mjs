@@ -105,7 +105,7 @@ async function dispatch(n_nodes, waves) {
 for (const n of [1, 4, 16, 64])
     if (wanted('dispatch') || parts.includes(`dispatch.${n}`)) {
         const runs = [];
-        for (let i = 0; i < 3; i++) runs.push(await dispatch(n, 15));
+        for (let i = 0; i < 3; i++) runs.push(await dispatch(n, 12));
         const of = (key) => runs.map((run) => run[key]);
         say(`dispatch.${n}.jobs_s`, median(of('speed')), range(of('speed')));
         say(`dispatch.${n}.of_ideal`, median(of('speed')) / n, 'mark 0.9');
@@ -284,6 +284,8 @@ async function transfer(studio, machine, film) {
         await sleep(5);
     }
     const took = performance.now() - begin;
+    await studio.head.api('POST', `/batches/${batch.id}/cancel`);
+    await until('the job to end', async () => (await studio.head.api('GET', '/jobs?state=unfinished&limit=1')).total === 0, 60000);
     await studio.head.api('DELETE', `/batches/${batch.id}`);
     await studio.head.api('DELETE', `/assets/${id}`);
     await until('the node to be empty again', () => machine.left().length === 0);

@@ -1,6 +1,6 @@
 // A studio of many machines on this one: a redis-server, a head, nodes that are real or only play one
 // (tests/cluster/fake_node.mjs), and lines between them that can be cut.
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, existsSync, lstatSync, mkdirSync, openSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
@@ -225,8 +225,19 @@ export class Studio {
         for (const machine of this.machines) lines.push(`--- ${machine.name}`, machine.said());
         for (const fake of this.fakes) lines.push(`--- ${fake.name}: ${JSON.stringify(fake.seen)} ${fake.faults.join('\n')} ${fake.last_fault ?? ''}`);
         const open = await this.head.list('/jobs').then((jobs) => jobs.filter((j) => !ended(j)).slice(0, 5), (error) => String(error));
-        lines.push(JSON.stringify({ open, nodes: await this.nodes().catch(String) }, null, 1));
+        lines.push(JSON.stringify({ open, nodes: await this.nodes().catch(String) }, null, 1), this.rows());
         return lines.join('\n');
+    }
+
+    // What the head's database says of jobs that other machines have, and of results that come.
+    rows() {
+        const asked = spawnSync('python3', ['-c', `
+import sqlite3, sys
+db = sqlite3.connect('file:' + sys.argv[1] + '?mode=ro', uri=True)
+for sql in ("SELECT * FROM remote", "SELECT * FROM asset WHERE job IS NOT NULL"):
+    print([dict(zip([c[0] for c in q.description], row)) for q in [db.execute(sql)] for row in q])
+`, path.join(this.head.data, 'koubo.db')], { encoding: 'utf8' });
+        return asked.stdout + asked.stderr;
     }
 
     async close() {
