@@ -105,7 +105,7 @@ async function dispatch(n_nodes, waves) {
 for (const n of [1, 4, 16, 64])
     if (wanted('dispatch') || parts.includes(`dispatch.${n}`)) {
         const runs = [];
-        for (let i = 0; i < 3; i++) runs.push(await dispatch(n, 12));
+        for (let i = 0; i < 3; i++) runs.push(await dispatch(n, n < 64 ? 12 : 30));
         const of = (key) => runs.map((run) => run[key]);
         say(`dispatch.${n}.jobs_s`, median(of('speed')), range(of('speed')));
         say(`dispatch.${n}.of_ideal`, median(of('speed')) / n, 'mark 0.9');
