@@ -9,7 +9,7 @@ import { Dice } from './chance.mjs';
 import { sleep, until } from './server.mjs';
 import { ended, ENDED, Weather, with_studio } from './studio.mjs';
 
-const still_ms = 60000; // in the calm something ends at least so often, on a machine that is busy
+const still_ms = 120000; // in the calm something ends at least so often, on a machine that is busy
 
 class Storm {
     constructor(studio, seed, seconds) {
