@@ -4,6 +4,7 @@
 import { existsSync, lstatSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { EVIL } from '../cluster/fake_node.mjs';
+import { RedisClient } from '../cluster/redis.mjs';
 import { check_folder, check_results, check_rows } from './calm.mjs';
 import { Dice } from './chance.mjs';
 import { sleep, until } from './server.mjs';
@@ -85,7 +86,6 @@ class Storm {
     }
 
     async ask_redis(...words) {
-        const { RedisClient } = await import('../cluster/redis.mjs');
         const client = new RedisClient(this.studio.redis.url);
         await client.ask(...words).catch(() => {});
         client.close();
@@ -174,8 +174,7 @@ class Storm {
         this.players = [];
         for (const name of ['play1', 'play2', 'play3']) this.players.push(await studio.fake(name, { own_lines: true, seconds: 0.5, slots: 1 }));
         const dice = this.dice('evil');
-        // Not 'fail': a job that its machine calls impossible is over, by whoever.
-        const kinds = EVIL.filter((kind) => kind !== 'fail' && dice.roll() < 0.5);
+        const kinds = EVIL.filter(() => dice.roll() < 0.5);
         this.evil = await studio.fake('evil', { own_lines: true, seconds: 0.5, evil: kinds.length ? kinds : ['claim'] });
         for (let b = 0; b < n_jobs / 10; b++) await studio.batch(10, { seconds: 1, hz: 200 + 10 * b });
     }
