@@ -9,9 +9,11 @@
 #include "store/sql.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 // The contents of a job in the order of HEAD_NEEDS; the model comes last.
 struct contents {
@@ -41,6 +43,44 @@ bool head_is_gone(struct head *h, const struct job_claim *c, struct kb_error *wh
         return true;
     }
     return false;
+}
+
+static bool is_damaged(struct head *h, const char *sha256)
+{
+    char found[65];
+    CLEANUP(kb_freep) char *path = kb_printf("files/%s", sha256);
+    int fd = beneath_open(h->store->folder, path, O_RDONLY, 0);
+    if (fd < 0)
+        return false; // who is offered the job next finds that it is gone
+    bool read = model_hash(found, fd, path, NULL) == KB_OK;
+    close(fd);
+    return read && strcmp(found, sha256) != 0;
+}
+
+enum kb_code head_end_damaged(struct head *h, const struct held *held, struct kb_error *err)
+{
+    CLEANUP(job_claim_free) struct job_claim c = {0};
+    struct contents all[HEAD_NEEDS - 1];
+    struct kb_error why = {0};
+    const struct contents *bad = NULL;
+    enum kb_code code = remote_read(h->store, &held->r, &c, err);
+    if (code != KB_OK)
+        return code;
+    list_contents(&c, all);
+    for (size_t i = 0; i < ARRAY_LEN(all) && !bad; i++)
+        bad = strcmp(all[i].sha256, held->bad) == 0 ? &all[i] : NULL;
+    if (!bad || !is_damaged(h, bad->sha256))
+        return KB_EOF;
+    kb_fail(&why, KB_BAD_INPUT, _("the upload of '%s' is damaged: upload it again"), bad->name);
+    log_error(_("job %lld ended: %s"), (long long)held->r.job, why.text);
+    // First the file: while it is there with its size, another upload of the same would be taken
+    // for it.
+    CLEANUP(kb_freep) char *path = kb_printf("files/%s", bad->sha256);
+    beneath_unlink(h->store->folder, path);
+    code = remote_failed(h->store, &held->r, &why, err);
+    if (code == KB_OK)
+        asset_content_gone(h->store, bad->sha256, &why, NULL); // else the next job finds it
+    return code;
 }
 
 // Ends the job with a sentence that no attempt will change.

@@ -189,6 +189,18 @@ static bool take_failed(struct said *s, const json_t *m)
     return line && line_read_error(line, &s->why);
 }
 
+static bool take_back(struct said *s, const json_t *m)
+{
+    const char *bad = NULL;
+    if (json_unpack_ex((json_t *)m, NULL, JSON_STRICT, "{s:s, s:I, s:I, s?s}", "is",
+                       &(const char *){0}, "job", &(json_int_t){0}, "lease", &(json_int_t){0},
+                       "bad", &bad) != 0 ||
+        (bad && !is_hex(bad, sizeof(s->bad) - 1)))
+        return false;
+    snprintf(s->bad, sizeof(s->bad), "%s", bad ? bad : "");
+    return true;
+}
+
 static bool has_only_job(const json_t *m)
 {
     return json_object_size(m) == 3; // is, job, lease
@@ -221,6 +233,8 @@ static bool take_apart(struct said *s, struct mate *mate, const json_t *m)
         return false;
     if (s->kind == SAID_DONE)
         return take_done(s, m);
+    if (s->kind == SAID_BACK)
+        return take_back(s, m);
     return s->kind == SAID_FAILED ? take_failed(s, m) : has_only_job(m);
 }
 

@@ -169,11 +169,24 @@ static bool look_after_offer(struct head *h, struct held *held)
     return true;
 }
 
+// A file of it came to its machine as another one, again and again. Where ours is sound it counts
+// as an attempt: else it would go back and forth for ever between machines that cannot get it.
+static bool look_at_bad(struct head *h, struct held *held)
+{
+    struct kb_error err = {0};
+    enum kb_code code = head_end_damaged(h, held, &err);
+    if (code == KB_EOF)
+        return lose(h, held, N_("a file of the job came damaged to the machine"));
+    return ended(h, held, ANSWER_OVER, code, &err);
+}
+
 static bool look_after_job(struct head *h, struct held *held)
 {
     int64_t now = kb_now_us();
     if (!head_mate(h, held->r.node))
         return give_back(h, held); // it was removed
+    if (held->bad[0])
+        return look_at_bad(h, held);
     // Nobody is needed for it any more, if what it is was told of: over HTTP the bytes come first.
     if (held->r.state == REMOTE_HERE && held->r.sha256[0])
         return true;

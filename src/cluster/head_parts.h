@@ -65,6 +65,7 @@ struct held {
     int64_t cancel_us;  // when the machine was last told that it is to end
     bool wanted;        // its file is there to be brought in (S3)
     int sends;          // how often that was not what was told
+    char bad[65];       // its machine gives it back, as this file came as another; "" = no
     struct need *needs; // of HEAD_NEEDS, in an S3 depot; NULL: not looked at yet
 };
 
@@ -78,6 +79,7 @@ struct said {
     int64_t size;
     struct dub_result result;
     struct kb_error why;
+    char bad[65]; // "back": the content that came as something else; "" = none
     // Of a beat.
     bool is_last; // no later one of that machine is waiting
     int slots;
@@ -199,6 +201,9 @@ enum kb_code head_go(struct head *h, const struct held *held, json_t **ret, stru
 // The files that the job needs: h's needs, HEAD_NEEDS of them, those that are not there "".
 enum kb_code head_needs(struct head *h, struct held *held, struct kb_error *err);
 void needs_free(struct need **needs);
+// A file of the job, held->bad, came to its machine as another one. Is it ours that is damaged?
+// KB_OK: it is, it went, and the job ended with a sentence; KB_EOF: no. Reads all of the file.
+enum kb_code head_end_damaged(struct head *h, const struct held *held, struct kb_error *err);
 // A content that is not there any more: the job fails with the sentence, as does who else needs it.
 bool head_is_gone(struct head *h, const struct job_claim *c, struct kb_error *why);
 

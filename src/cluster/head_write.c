@@ -112,6 +112,15 @@ static enum kb_code write_done(struct head *h, const struct said *s, struct held
     return KB_OK;
 }
 
+// A file came to it as another one. What becomes of the job is seen when ours has been looked at,
+// which takes too long here; until then it says so again.
+static enum kb_code write_bad(struct mate *mate, const struct said *s, struct held *held)
+{
+    mate->off_us = kb_now_us() + OFF_US;
+    memcpy(held->bad, s->bad, sizeof(held->bad));
+    return KB_OK;
+}
+
 // Cancelled without being asked to is given back.
 static enum kb_code write_end(struct head *h, struct mate *mate, const struct said *s,
                               struct held *held, struct kb_error *err)
@@ -193,6 +202,8 @@ static enum kb_code write_one(struct head *h, const struct said *s, struct kb_er
     }
     if (s->kind == SAID_MADE)
         return write_made(h, s, held, err);
+    if (s->kind == SAID_BACK && s->bad[0] && held->r.state == REMOTE_TAKEN)
+        return write_bad(mate, s, held);
     return s->kind == SAID_DONE ? write_done(h, s, held, err) : write_end(h, mate, s, held, err);
 }
 

@@ -69,7 +69,7 @@ static void digest_free(EVP_MD_CTX **c)
     EVP_MD_CTX_free(*c);
 }
 
-static enum kb_code hash_all(char ret[65], int fd, const char *path, struct kb_error *err)
+enum kb_code model_hash(char ret[65], int fd, const char *path, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *buffer = kb_alloc(CHUNK_BYTES);
     CLEANUP(digest_free) EVP_MD_CTX *c = EVP_MD_CTX_new();
@@ -103,7 +103,7 @@ static enum kb_code read_model(struct model_file *m, struct kb_error *err)
     }
     enum kb_code code = KB_OK;
     if (!recall(m->sha256, m->path, &st)) {
-        code = hash_all(m->sha256, fd, m->path, err);
+        code = model_hash(m->sha256, fd, m->path, err);
         if (code == KB_OK)
             remember(m->path, &st, m->sha256);
     }

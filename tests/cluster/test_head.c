@@ -88,6 +88,41 @@ static void test_ends_that_are_not_good(void **state)
     assert_true(is_in(t, o.job, "failed"));
 }
 
+static void test_a_file_that_came_damaged(void **state)
+{
+    NEEDS_REDIS;
+    char hash[65];
+    hash_of(hash, "bytes");
+    add_jobs(t, 1, 0);
+    CLEANUP(kb_freep) char *path = data_path(t, "files/%s", hash);
+    assert_ok(t->err, file_write_atomic(path, "bytes", 5, &t->err));
+    assert_ok(t->err, store_exec(t->s, NULL, &t->err,
+                                 "UPDATE asset SET sha256 = ? WHERE name = 'v.mp4'", "t", hash));
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    struct wire_offer o = begin_job(p);
+    json_t *back = about("back", &o);
+    json_object_set_new(back, "bad", json_string(hash));
+    tell(p, back);
+    expect(p, "lost", o.job);
+    assert_true(is_in(t, o.job, "queued"));
+    assert_int_equal(attempts(t, o.job), 1); // else it would go back and forth for ever
+
+    // It is the head's own.
+    assert_ok(t->err, file_write_atomic(path, "bytex", 5, &t->err));
+    assert_ok(t->err, store_exec(t->s, NULL, &t->err, "UPDATE job SET not_before_ms = 0", ""));
+    p = join(t, "n2", 1);
+    o = begin_job(p);
+    back = about("back", &o);
+    json_object_set_new(back, "bad", json_string(hash));
+    tell(p, back);
+    expect(p, "over", o.job);
+    assert_true(is_in(t, o.job, "failed"));
+    assert_int_equal(ask(t, "SELECT error LIKE '%%is damaged: upload it again%%' FROM job"), 1);
+    assert_int_equal(ask(t, "SELECT count(*) FROM asset WHERE state = 'bad'"), 1);
+    assert_int_not_equal(access(path, F_OK), 0); // so that a sound one can come in its place
+}
+
 static void test_what_is_not_theirs(void **state)
 {
     NEEDS_REDIS;
@@ -584,6 +619,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         HEAD_TEST(test_job_goes_its_way),
         HEAD_TEST(test_ends_that_are_not_good),
+        HEAD_TEST(test_a_file_that_came_damaged),
         HEAD_TEST(test_what_is_not_theirs),
         HEAD_TEST(test_silence),
         HEAD_TEST(test_silence_about_a_result),
