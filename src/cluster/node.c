@@ -36,6 +36,7 @@
 #define MOST_TRIES    6
 #define MOST_REFUSALS 3
 #define LONGEST_S     30
+#define REFUSAL_S     1 // what came is wrong: that is not a matter of time
 
 // --- the folder
 
@@ -108,8 +109,10 @@ static void try_again(struct machine *m, struct duty *d, enum kb_code code, bool
                       const struct kb_error *why)
 {
     bool alone = !*m->pulse || kb_now_us() - m->heard_us > SILENCE_US;
-    d->tries = moved || (code == KB_UNAVAILABLE && alone) ? 1 : d->tries + 1;
-    d->again_us = kb_now_us() + KB_MIN(1 << KB_MIN(d->tries, 5), LONGEST_S) * INT64_C(1000000);
+    bool refused = code == KB_BAD_INPUT, first = d->tries == 0;
+    d->tries = (moved && !refused) || (code == KB_UNAVAILABLE && alone) ? 1 : d->tries + 1;
+    int pause_s = refused ? REFUSAL_S : KB_MIN(1 << KB_MIN(d->tries, 5), LONGEST_S);
+    d->again_us = kb_now_us() + pause_s * INT64_C(1000000);
     if (d->state == DUTY_SENDING) { // it is made, and that would be a pity
         if (d->tries == 1 || d->tries % 10 == 0)
             log_warn(_("the result of job %lld cannot be sent yet: %s"), (long long)d->job,
@@ -122,8 +125,11 @@ static void try_again(struct machine *m, struct duty *d, enum kb_code code, bool
         copies_trim(m, 0, 0, &m->cache_used, NULL);
         return;
     }
-    if (code == KB_NO_SPACE || d->tries >= (code == KB_BAD_INPUT ? MOST_REFUSALS : MOST_TRIES))
+    if (code == KB_NO_SPACE || d->tries >= (refused ? MOST_REFUSALS : MOST_TRIES))
         give_back(m, d, why);
+    else if (first || refused)
+        log_warn(_("the files of job %lld cannot be fetched yet: %s"), (long long)d->job,
+                 why->text);
 }
 
 static void fetched(struct machine *m, struct duty *d)
@@ -152,6 +158,7 @@ static void hear_porter(struct machine *m, struct duty *d)
     enum duty_state errand = d->errand;
     struct kb_error why = d->trouble;
     bool moved = d->carried_on;
+    const char *bad = d->came_bad;
     d->outcome = KB_EOF;
     pthread_mutex_unlock(&m->lock);
     if (code == KB_EOF || d->state != errand)
@@ -164,6 +171,8 @@ static void hear_porter(struct machine *m, struct duty *d)
         give_back(m, d, &why);
     else if (code != KB_CANCELLED)
         try_again(m, d, code, moved, &why);
+    if (d->state == DUTY_BACK && errand == DUTY_FETCHING)
+        d->bad = bad;
 }
 
 static void call_porter(struct machine *m, struct duty *d)
@@ -174,6 +183,8 @@ static void call_porter(struct machine *m, struct duty *d)
     if (!d->wanted && !d->carried && d->outcome == KB_EOF) {
         d->wanted = true;
         d->errand = d->state;
+        if (d->tries == 0)
+            d->most = 0;
         pthread_cond_broadcast(&m->errand);
     }
     pthread_mutex_unlock(&m->lock);

@@ -59,6 +59,7 @@ struct duty {
     char *result;           // below the data folder
     struct dub_result made; // and what it is
     struct kb_error why;    // it failed
+    const char *bad;        // it goes back as this content came as something else, again and again
     struct cancel stop;     // of the porter that has it; its parent is the machine's
     int tries;              // in vain since something moved
     int64_t again_us;       // not before
@@ -67,7 +68,9 @@ struct duty {
     bool wanted;              // that a porter does the errand
     enum duty_state errand;   // DUTY_FETCHING or DUTY_SENDING
     bool carried;             // one does
-    bool carried_on;          // something moved
+    bool carried_on;          // something moved, which never had come before
+    int64_t most;             // bytes that had, in this state
+    const char *came_bad;     // a content, as another one
     enum kb_code outcome;     // how that went; KB_EOF: not yet
     struct kb_error trouble;  // if not well
     struct job_report report; // where it is

@@ -29,6 +29,7 @@ struct porter {
     struct depot *depot;
     struct cancel cancel;  // its parent is the duty's
     struct duty *duty;     // that it has
+    const char *bad;       // a content that came as something else
     int64_t before, total; // bytes of the files before this one; of all
 };
 
@@ -49,7 +50,9 @@ static void tell_progress(void *opaque, int64_t done, int64_t total)
     (void)total;
     pthread_mutex_lock(&p->m->lock);
     if (d) {
-        d->carried_on = d->carried_on || p->before + done > d->report.done;
+        // What has to come once more, as it was wrong or got lost, is nothing new.
+        d->carried_on = d->carried_on || p->before + done > d->most;
+        d->most = KB_MAX(d->most, p->before + done);
         d->report.done = p->before + done;
         d->report.total = p->total;
     }
@@ -122,6 +125,8 @@ static enum kb_code fetch(struct porter *p, const struct duty_file *f, struct kb
         code = a.code;
     // What has come stays, whatever happened.
     enum kb_code closed = asset_upload_close(&a.upload, p->store, false, NULL, err);
+    if (code == KB_OK && closed == KB_BAD_INPUT)
+        p->bad = f->sha256;
     if (code != KB_OK && err)
         *err = why;
     return code == KB_OK ? closed : code;
@@ -272,6 +277,7 @@ static void carry(struct porter *p, struct duty *d, enum duty_state state)
     struct machine *m = p->m;
     struct kb_error err = {0};
     p->duty = d;
+    p->bad = NULL;
     p->cancel.parent = &d->stop;
     enum kb_code code = p->store ? KB_OK : store_open(&p->store, m->data, false, &err);
     if (code == KB_OK)
@@ -284,6 +290,7 @@ static void carry(struct porter *p, struct duty *d, enum duty_state state)
     d->carried = false;
     d->outcome = code == KB_EOF ? KB_NOT_FOUND : code;
     d->trouble = err;
+    d->came_bad = p->bad;
     pthread_cond_signal(&m->stir);
     pthread_mutex_unlock(&m->lock);
 }

@@ -120,6 +120,14 @@ static json_t *make_failed(const struct duty *d)
     return failed;
 }
 
+static json_t *make_back(const struct duty *d)
+{
+    json_t *back = name_job("back", d);
+    if (d->bad)
+        json_object_set_new(back, "bad", json_string(d->bad));
+    return back;
+}
+
 static json_t *make_word(const struct duty *d)
 {
     switch (d->state) {
@@ -132,7 +140,7 @@ static json_t *make_word(const struct duty *d)
     case DUTY_FAILED:
         return make_failed(d);
     case DUTY_BACK:
-        return name_job("back", d);
+        return make_back(d);
     case DUTY_FETCHING:
     case DUTY_WORKING:
     case DUTY_FORGOTTEN:

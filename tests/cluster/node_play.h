@@ -416,6 +416,7 @@ struct given {
     size_t pad;
     int64_t video_size; // that it is said to have
     bool unseen;        // no inspector has looked at them yet
+    bool damaged;       // a byte of the video comes as another one
 };
 
 static inline void give(struct play *t, json_t *files, const struct given *g, const char *role,
@@ -454,6 +455,9 @@ static inline void go(struct play *t, int job, int lease, const struct given *g)
     give(t, files, g, "audio", g->audio, g->audio_path, ".wav", 0);
     give(t, files, g, "video", g->video, g->video_path, g->video_path ? ".jpg" : ".mp4",
          g->video_size);
+    struct depot_play *d = &t->depot;
+    if (g->damaged)
+        d->files[d->n_files - 1].data[d->files[d->n_files - 1].size - 1] ^= 1;
     give(t, files, g, "mouth", g->mouth, NULL, ".mov", 0);
     give(t, files, g, "model", g->model, NULL, ".pth", 0);
     json_t *options = json_pack("{s:s}", "loop", "freeze");

@@ -208,6 +208,27 @@ static void test_redis_forgets_everything(void **state)
     assert_int_equal(stop_node(t, SIGKILL), -SIGKILL);
 }
 
+static void test_a_damaged_file_goes_back(void **state)
+{
+    struct play *t = *state;
+    start_node(t, NULL);
+    json_decref(wait_beat(t, "slots", 1));
+    offer(t, 1, 11);
+    json_decref(hear(t, "taken", 1));
+    struct given g = {.audio = "speech", .video = "ok film", .pad = 1 << 20, .damaged = true};
+    go(t, 1, 11, &g);
+    json_t *back = hear(t, "back", 1);
+    assert_string_equal(get_text(back, "bad"), t->depot.files[1].sha256);
+    json_decref(back);
+    assert_int_equal(t->depot.n_gets, 4); // the speech, and three times the film
+    over(t, 1, 11);
+    wait_gone(t);
+    assert_int_equal(stop_node(t, SIGTERM), 0);
+    CLEANUP(kb_freep) char *log = read_log(t);
+    assert_says(log, "cannot be fetched yet");
+    assert_says(log, "SHA-256");
+}
+
 // --- room
 
 static void test_a_full_disk_gives_jobs_back(void **state)
@@ -392,6 +413,7 @@ int main(int argc, char **argv)
         CASE(test_ends_other_than_well),
         CASE(test_killed_at_each_step_it_goes_on),
         CASE(test_redis_forgets_everything),
+        CASE(test_a_damaged_file_goes_back),
         CASE(test_a_full_disk_gives_jobs_back),
         CASE(test_the_copies_keep_to_their_limit),
         CASE(test_it_drains),
