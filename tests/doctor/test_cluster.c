@@ -269,12 +269,11 @@ static void test_setup(void **state)
         SKIP_TEST("no redis-server or openssl here");
     CLEANUP(kb_freep)
     char *command = kb_printf(
-        "touch %s/redis.conf && for i in 1 2; do %s --lang=en --folder %s --tls localhost; done "
-        ">%s/said && "
-        "grep -c ^include %s/redis.conf | grep -qx 1 && ls -l %s/head.cluster | grep -q "
-        "'^-rw-------' && ! grep -q CHANGE %s/koubo.acl",
-        folder, source_path("tools/cluster/setup_redis.sh"), folder, folder, folder, folder,
-        folder);
+        "touch %s/redis.conf && cd %s && for i in 1 2; do %s --lang=en --folder . --tls localhost "
+        ">said && cp koubo-ca.pem ca.$i && cp koubo-key.pem key.$i || exit 1; done; "
+        "cmp ca.1 ca.2 && cmp key.1 key.2 && grep -c ^include redis.conf | grep -qx 1 && "
+        "ls -l head.cluster | grep -q '^-rw-------' && ! grep -q CHANGE koubo.acl",
+        folder, folder, source_path("tools/cluster/setup_redis.sh"));
     assert_int_equal(system(command), 0);
     CLEANUP(kb_freep) char *conf = kb_printf("%s/koubo.conf", folder);
     const char *const extra[] = {"--include", conf, NULL};
@@ -299,6 +298,52 @@ static void test_setup(void **state)
         assert_null(find(&d, "password", ""));
     }
     redis_server_stop(&server);
+}
+
+// It does not take a Redis from others who use it: what stands in redis.conf, "port" that of the
+// server; said: a part of why it stops, NULL: it goes on.
+static void try_set_up(const struct redis_server *server, const char *line, const char *more,
+                       const char *said)
+{
+    CLEANUP(kb_freep)
+    char *command = kb_printf(
+        "cd %s && rm -f koubo* && printf 'port %d\\n%s\\n' >redis.conf && "
+        "%s --lang=en --folder . %s >said 2>&1; rc=$?; "
+        "if [ -z '%s' ]; then test $rc = 0 -a -e koubo.conf; else test $rc = 5 && grep -q '%s' "
+        "said "
+        "&& test ! -e koubo.acl && ! grep -q include redis.conf; fi || { cat said >&2; exit 1; }",
+        folder, server->port, line, source_path("tools/cluster/setup_redis.sh"), more,
+        said ? said : "", said ? said : "");
+    assert_int_equal(system(command), 0);
+}
+
+static void test_setup_of_a_redis_in_use(void **state)
+{
+    if (!redis_server_is_here() || system("redis-cli --version >/dev/null 2>&1") != 0)
+        SKIP_TEST("no redis-server or redis-cli here");
+    struct redis_server server;
+    redis_server_start(&server, NULL);
+    try_set_up(&server, "", "", NULL);
+    try_set_up(&server, "requirepass x", "", "it has a password or users");
+    try_set_up(&server, "requirepass x", "--force", NULL);
+    try_set_up(&server, "user shop on >x ~* +@all", "--force", "defines users");
+
+    ask(&server, "SET shop:1 x");
+    try_set_up(&server, "", "", "it holds data");
+    try_set_up(&server, "", "--force", NULL);
+    ask(&server, "FLUSHALL");
+    ask(&server, "ACL SETUSER shop on >x ~* +@all");
+    try_set_up(&server, "", "", "it has a password or users");
+    ask(&server, "ACL DELUSER shop");
+    CLEANUP(kb_freep) char *url = redis_server_url(&server, "");
+    CLEANUP(redis_close) struct redis *shop = NULL;
+    assert_ok(err,
+              redis_open(&shop, &(struct redis_params){.url = url, .timeout_ms = 60000}, &err));
+    assert_ok(err, redis_ask(shop, NULL, 0, &err, "PING"));
+    try_set_up(&server, "", "", "programs are connected");
+    redis_close(&shop);
+    redis_server_stop(&server);
+    try_set_up(&server, "", "", NULL); // nobody is there
 }
 
 static void hear(struct store *s, const char *name, int slots, int64_t clock, const char *error)
@@ -377,6 +422,7 @@ int main(void)
         doctor_test(test_redis),
         doctor_test(test_rights),
         doctor_test(test_setup),
+        doctor_test(test_setup_of_a_redis_in_use),
         doctor_test(test_machines),
         doctor_test(test_depot),
     };
