@@ -262,6 +262,21 @@ static void test_rights(void **state)
     redis_server_stop(&server);
 }
 
+// The address in that file of the folder, at this machine and the port.
+static void read_address(char line[1000], const char *name, int port)
+{
+    CLEANUP(kb_freep)
+    char *command = kb_printf("sed -n 's/^ *//; s/@[a-z0-9.]*/@localhost:%d/; /^rediss*:/p' %s/%s",
+                              port, folder, name);
+    FILE *f = popen(command, "r");
+    assert_non_null(f);
+    assert_non_null(fgets(line, 1000, f));
+    while (fgetc(f) != EOF) {
+    }
+    pclose(f);
+    line[strcspn(line, "\n")] = '\0';
+}
+
 // What tools/cluster/setup_redis.sh writes is what Redis and koubo take.
 static void test_setup(void **state)
 {
@@ -280,17 +295,8 @@ static void test_setup(void **state)
     struct redis_server server;
     redis_server_start(&server, extra);
     for (int is_head = 0; is_head < 2; is_head++) {
-        char line[1000] = "";
-        CLEANUP(kb_freep)
-        char *read = kb_printf("sed -n 's/^ *//; s/@\\([a-z0-9.]*\\)/@\\1:%d/; /^rediss:/p' %s/%s",
-                               server.tls_port, folder, is_head ? "head.cluster" : "said");
-        FILE *f = popen(read, "r");
-        assert_non_null(f);
-        assert_non_null(fgets(line, sizeof(line), f));
-        while (fgetc(f) != EOF) {
-        }
-        pclose(f);
-        line[strcspn(line, "\n")] = '\0';
+        char line[1000];
+        read_address(line, is_head ? "head.cluster" : "said", server.tls_port);
         CLEANUP(doctor_clear) struct doctor d = {.is_head = is_head};
         look(&d, line);
         check(&d, "redis", FINDING_OK, "rediss://");
@@ -344,6 +350,39 @@ static void test_setup_of_a_redis_in_use(void **state)
     redis_close(&shop);
     redis_server_stop(&server);
     try_set_up(&server, "", "", NULL); // nobody is there
+}
+
+// The same of tools/cluster/make_secrets.sh, in a copy: all files of compose.yaml are there, the
+// token is printed each time.
+static void test_secrets(void **state)
+{
+    if (!redis_server_is_here())
+        SKIP_TEST("no redis-server here");
+    CLEANUP(kb_freep)
+    char *command = kb_printf(
+        "cd %s && cp %s/make_secrets.sh %s/users.acl %s/compose.yaml . && "
+        "./make_secrets.sh >first && cksum secrets/* >sums && ./make_secrets.sh >second && "
+        "grep -qxE '[0-9a-f]{48}' first && cmp first second && cksum secrets/* | cmp - sums && "
+        "ls -ld secrets | grep -q ^drwx------ && ! grep -q CHANGE secrets/users.acl && "
+        "for f in $(sed -n 's,^ *file: ,,p' compose.yaml) ./secrets/token; do "
+        "test -f $f || exit 1; done",
+        folder, source_path("tools/cluster"), source_path("tools/cluster"),
+        source_path("tools/cluster"));
+    assert_int_equal(system(command), 0);
+    CLEANUP(kb_freep) char *acl = kb_printf("%s/secrets/users.acl", folder);
+    const char *const extra[] = {"--aclfile", acl, NULL};
+    struct redis_server server;
+    redis_server_start(&server, extra);
+    for (int is_head = 0; is_head < 2; is_head++) {
+        char line[1000];
+        read_address(line, is_head ? "secrets/head.cluster" : "secrets/machines.cluster",
+                     server.port);
+        CLEANUP(doctor_clear) struct doctor d = {.is_head = is_head};
+        look(&d, line);
+        check(&d, "redis", FINDING_OK, "");
+        check(&d, "rights", FINDING_OK, is_head ? "what the head does" : "and no more");
+    }
+    redis_server_stop(&server);
 }
 
 static void hear(struct store *s, const char *name, int slots, int64_t clock, const char *error)
@@ -423,6 +462,7 @@ int main(void)
         doctor_test(test_rights),
         doctor_test(test_setup),
         doctor_test(test_setup_of_a_redis_in_use),
+        doctor_test(test_secrets),
         doctor_test(test_machines),
         doctor_test(test_depot),
     };
