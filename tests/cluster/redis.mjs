@@ -3,6 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
+import { ends_with_us } from '../e2e/server.mjs';
 
 export const has_redis = () => spawnSync('redis-server', ['--version']).status === 0;
 
@@ -26,8 +27,8 @@ export class RedisServer {
     async start() {
         this.port ??= await free_port();
         this.url = `redis://${this.bind}:${this.port}`;
-        this.process = spawn('redis-server', ['--port', this.port, '--bind', this.bind, '--save', '', '--appendonly', 'no',
-            '--daemonize', 'no', '--protected-mode', 'no', '--dir', this.folder], { stdio: 'ignore' });
+        this.process = ends_with_us(spawn('redis-server', ['--port', this.port, '--bind', this.bind, '--save', '', '--appendonly', 'no',
+            '--daemonize', 'no', '--protected-mode', 'no', '--dir', this.folder], { stdio: 'ignore' }));
         this.ended = new Promise((resolve) => this.process.once('exit', resolve));
         for (let tries = 0; ; tries++) {
             const client = new RedisClient(this.url);

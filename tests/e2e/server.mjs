@@ -20,13 +20,21 @@ export async function until(what, answer, timeout_ms = 30000) {
     }
 }
 
-process.setMaxListeners(0); // one for each folder to be removed
+process.setMaxListeners(0); // one for each folder to be removed, and each process to be ended
 
 export function temporary_folder() {
     const folder = mkdtempSync(path.join(tmpdir(), 'koubo-e2e-'));
     process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
     return folder;
 }
+
+// What a test started ends with it, however it ends; a SIGTERM is how Meson says that the time is up.
+export function ends_with_us(child) {
+    process.prependListener('exit', () => child.kill('SIGKILL')); // before its folder goes
+    return child;
+}
+
+for (const [signal, status] of [['SIGTERM', 143], ['SIGINT', 130]]) process.once(signal, () => process.exit(status));
 
 export class Server {
     constructor(data, options = [], binary = program, environment = process.env) {
@@ -41,11 +49,11 @@ export class Server {
     async start() {
         rmSync(path.join(this.data, 'lock'), { force: true });
         const log = openSync(path.join(this.data, '..', 'server.err'), 'a');
-        this.process = spawn(
+        this.process = ends_with_us(spawn(
             this.binary,
             ['serve', '--lang', 'en', '--port', '0', '--data', this.data, '--min-free', '0', ...this.options],
             { stdio: ['ignore', 'ignore', log], env: { ...this.environment, LANG: 'C.UTF-8' } },
-        );
+        ));
         closeSync(log);
         const child = this.process;
         this.ended = new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })));

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { FakeNode, make_film } from '../cluster/fake_node.mjs';
 import { free_port, RedisServer } from '../cluster/redis.mjs';
 import { KEY, S3Server, SECRET } from '../cluster/s3.mjs';
-import { make_wav, person, program, Server, temporary_folder, until } from './server.mjs';
+import { ends_with_us, make_wav, person, program, Server, temporary_folder, until } from './server.mjs';
 
 export const ENDED = ['done', 'failed', 'cancelled', 'skipped'];
 export const ended = (job) => ENDED.includes(job.state);
@@ -111,7 +111,8 @@ export class Machine {
         const log = openSync(this.log, 'a');
         const words = [...this.wrap, program, 'node', '--lang', 'en', '--cluster', this.redis, '--depot', this.depot, '--name', this.name,
             '--token-file', this.secret_file, '--data', this.data, '--workers', '1', '--min-free', '0', '--cache-gb', '0', ...this.options];
-        this.process = spawn(words[0], words.slice(1), { stdio: ['ignore', log, log], env: { ...this.environment, ...this.studio.keys, LANG: 'C.UTF-8' } });
+        this.process = ends_with_us(spawn(words[0], words.slice(1),
+            { stdio: ['ignore', log, log], env: { ...this.environment, ...this.studio.keys, LANG: 'C.UTF-8' } }));
         closeSync(log);
         this.gone = null;
         this.ended = new Promise((resolve) => this.process.once('exit', (code, signal) => {
