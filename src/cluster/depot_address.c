@@ -329,6 +329,9 @@ static enum kb_code read_s3(struct depot *d, const struct address *a, struct kb_
     if (code == KB_OK)
         code = take_base(d, &endpoint, host_style ? a->host : NULL, err);
     d->bucket = host_style ? kb_strdup("") : kb_printf("/%s", a->host);
+    bool is_node = d->p.side == DEPOT_NODE;
+    d->gets = is_node ? S3_IN : S3_OUT;
+    d->puts = is_node ? S3_OUT : S3_IN;
     return code;
 }
 

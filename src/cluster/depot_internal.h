@@ -9,6 +9,8 @@
 
 #include <curl/curl.h>
 
+#define S3_IN          "in/"
+#define S3_OUT         "out/"
 #define DEPOT_TRIES    3
 #define DEPOT_PARALLEL 3         // transfers at a time
 #define ANSWER_BYTES   (4 << 20) // of an answer that is no file, at most
@@ -23,8 +25,9 @@ struct depot {
     char *ca;    // a file of certificates to trust instead of the system's; NULL = the system's
 
     // S3 only
-    char *bucket; // path of the bucket: "/name", or "" where the host's name has it
-    char *prefix; // ahead of objects' names: "" or "a/b/"
+    char *bucket;            // path of the bucket: "/name", or "" where the host's name has it
+    char *prefix;            // ahead of objects' names: "" or "a/b/"
+    const char *gets, *puts; // behind it, where this side reads and writes: "in/", "out/"
     char *region, *key_id, *key_secret, *session_token; // the last may be NULL
     int64_t clock_ms; // how far the store's clock is ahead of ours, as of its latest answer
 
@@ -108,8 +111,8 @@ enum kb_code s3_begin_get(struct depot *d, struct haul *t, const char *sha256);
 enum kb_code s3_verdict(struct haul *t, const char *what, struct kb_error *err);
 enum kb_code s3_put(struct depot *d, const struct depot_put *p, struct kb_error *err);
 
-// Of S3 alone. The path of an object, a new string.
-char *s3_path(const struct depot *d, const char *name);
+// Of S3 alone. The path of an object in a folder (d->gets, d->puts; "": name has it), a new string.
+char *s3_path(const struct depot *d, const char *folder, const char *name);
 // A signed request. payload_sha256: of its body, NULL = it has none.
 void s3_begin(struct depot *d, struct haul *t, const char *method, const char *path,
               const char *payload_sha256);

@@ -64,7 +64,7 @@ static enum kb_code begin_put(struct depot *d, struct haul *t, const char *path,
 
 static enum kb_code put_whole(struct depot *d, const struct depot_put *p, struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *path = s3_path(d, p->sha256);
+    CLEANUP(kb_freep) char *path = s3_path(d, d->puts, p->sha256);
     for (int tries = 0;;) {
         CLEANUP(haul_free) struct haul t = {0};
         d->done = 0;
@@ -246,7 +246,7 @@ static void abort_upload(struct upload *u)
 
 static enum kb_code put_in_parts(struct depot *d, const struct depot_put *p, struct kb_error *err)
 {
-    CLEANUP(upload_free) struct upload u = {.d = d, .p = p, .path = s3_path(d, p->sha256)};
+    CLEANUP(upload_free) struct upload u = {.d = d, .p = p, .path = s3_path(d, d->puts, p->sha256)};
     int64_t least = (p->size + MAX_PARTS - 1) / MAX_PARTS;
     u.part_bytes = KB_MAX(part_bytes(d), least);
     u.n_parts = (int)((p->size + u.part_bytes - 1) / u.part_bytes);
@@ -261,7 +261,7 @@ static enum kb_code put_in_parts(struct depot *d, const struct depot_put *p, str
                        d->place);
     if (code == KB_OK)
         code = end_upload(&u, err);
-    if (code == KB_NOT_FOUND) // it was ended, and the answer was lost: s3_put() looks
+    if (code == KB_NOT_FOUND) // it was ended, and the answer was lost: the head looks
         code = KB_OK;
     if (code != KB_OK)
         abort_upload(&u);
@@ -272,8 +272,9 @@ enum kb_code s3_put(struct depot *d, const struct depot_put *p, struct kb_error 
 {
     enum kb_code code = p->size > part_bytes(d) ? put_in_parts(d, p, err) : put_whole(d, p, err);
     int64_t size = -1;
-    if (code == KB_OK)
-        code = depot_find(d, p->sha256, &size, err);
+    if (code != KB_OK || d->p.side == DEPOT_NODE)
+        return code;
+    code = depot_find(d, p->sha256, &size, err);
     if (code == KB_OK && size != p->size)
         return kb_fail(err, KB_UNAVAILABLE,
                        _("the file in the depot '%s' has %lld bytes instead of %lld"), d->place,

@@ -26,9 +26,9 @@
 
 // --- requests
 
-char *s3_path(const struct depot *d, const char *name)
+char *s3_path(const struct depot *d, const char *folder, const char *name)
 {
-    return kb_printf("%s/%s%s", d->bucket, d->prefix, name);
+    return kb_printf("%s/%s%s%s", d->bucket, d->prefix, folder, name);
 }
 
 void s3_begin(struct depot *d, struct haul *t, const char *method, const char *path,
@@ -46,7 +46,7 @@ void s3_begin(struct depot *d, struct haul *t, const char *method, const char *p
 
 enum kb_code s3_begin_get(struct depot *d, struct haul *t, const char *sha256)
 {
-    CLEANUP(kb_freep) char *path = s3_path(d, sha256);
+    CLEANUP(kb_freep) char *path = s3_path(d, d->gets, sha256);
     s3_begin(d, t, "GET", path, NULL);
     return KB_OK;
 }
@@ -181,12 +181,11 @@ enum kb_code s3_ask(struct depot *d, struct haul *t, const char *method, const c
     }
 }
 
-enum kb_code depot_find(struct depot *d, const char *sha256, int64_t *ret_size,
-                        struct kb_error *err)
+static enum kb_code find_in(struct depot *d, const char *folder, const char *sha256,
+                            int64_t *ret_size, struct kb_error *err)
 {
-    assert(d->s3);
     CLEANUP(haul_free) struct haul t = {0};
-    CLEANUP(kb_freep) char *path = s3_path(d, sha256);
+    CLEANUP(kb_freep) char *path = s3_path(d, folder, sha256);
     struct kb_error why = {0};
     enum kb_code code = s3_ask(d, &t, "HEAD", path, NULL, 1, &why);
     curl_off_t size = -1;
@@ -202,6 +201,13 @@ enum kb_code depot_find(struct depot *d, const char *sha256, int64_t *ret_size,
     return code;
 }
 
+enum kb_code depot_find(struct depot *d, const char *sha256, int64_t *ret_size,
+                        struct kb_error *err)
+{
+    assert(d->s3);
+    return find_in(d, S3_IN, sha256, ret_size, err);
+}
+
 enum kb_code depot_remove(struct depot *d, const char *name, struct kb_error *err)
 {
     assert(d->s3);
@@ -209,7 +215,7 @@ enum kb_code depot_remove(struct depot *d, const char *name, struct kb_error *er
     CLEANUP(text_free) struct text path = {0};
     const char *upload = strchr(name, '?');
     CLEANUP(kb_freep) char *object = kb_printf("%.*s", (int)strcspn(name, "?"), name);
-    CLEANUP(kb_freep) char *of_object = s3_path(d, object);
+    CLEANUP(kb_freep) char *of_object = s3_path(d, "", object);
     text_add(&path, of_object);
     if (upload) {
         text_add(&path, "?uploadId=");
@@ -230,6 +236,7 @@ struct list {
     struct depot *d;
     depot_each *each;
     void *ctx;
+    const char *folder; // S3_IN or S3_OUT
     bool parts;
     char *key, *upload; // of the entry that is read
     int64_t size, modified_ms;
@@ -248,11 +255,12 @@ static void list_free(struct list *l)
 // Is it named as depot_put() does it? Then *ret points to the name behind the prefix.
 static bool is_ours(const struct list *l, const char **ret)
 {
-    const char *key = l->key ? l->key : "";
-    if (!text_begins(key, l->d->prefix))
+    const char *key = l->key ? l->key : "", *prefix = l->d->prefix;
+    if (!text_begins(key, prefix) || !text_begins(key + strlen(prefix), l->folder))
         return false;
-    *ret = key + strlen(l->d->prefix);
-    return strlen(*ret) == NAME_DIGITS && strspn(*ret, "0123456789abcdef") == NAME_DIGITS;
+    *ret = key + strlen(prefix);
+    const char *digits = *ret + strlen(l->folder);
+    return strlen(digits) == NAME_DIGITS && strspn(digits, "0123456789abcdef") == NAME_DIGITS;
 }
 
 static void end_entry(struct list *l)
@@ -324,7 +332,8 @@ static void write_query(const struct list *l, struct text *ret)
     if (!l->parts)
         add_query(ret, "list-type", "2");
     add_query(ret, l->parts ? "max-uploads" : "max-keys", "1000");
-    add_query(ret, "prefix", d->prefix);
+    CLEANUP(kb_freep) char *prefix = kb_printf("%s%s", d->prefix, l->folder);
+    add_query(ret, "prefix", prefix);
     if (l->parts && l->next_upload)
         add_query(ret, "upload-id-marker", l->next_upload);
     if (l->parts)
@@ -360,10 +369,17 @@ static enum kb_code list_all(struct list *l, struct kb_error *err)
 enum kb_code depot_list(struct depot *d, depot_each *each, void *ctx, struct kb_error *err)
 {
     assert(d->s3);
-    CLEANUP(list_free) struct list objects = {.d = d, .each = each, .ctx = ctx};
-    CLEANUP(list_free) struct list parts = {.d = d, .each = each, .ctx = ctx, .parts = true};
-    enum kb_code code = list_all(&objects, err);
-    return code == KB_OK ? list_all(&parts, err) : code;
+    enum kb_code code = KB_OK;
+    for (int i = 0; i < 4 && code == KB_OK; i++) {
+        CLEANUP(list_free)
+        struct list l = {.d = d,
+                         .each = each,
+                         .ctx = ctx,
+                         .folder = i % 2 == 0 ? S3_IN : S3_OUT,
+                         .parts = i >= 2};
+        code = list_all(&l, err);
+    }
+    return code;
 }
 
 // --- is all well?
@@ -386,12 +402,31 @@ static enum kb_code put_and_get(struct depot *d, const struct depot_put *p, cons
 {
     struct read_back back = {0};
     int64_t came = 0;
+    const char *gets = d->gets;
     enum kb_code code = depot_put(d, p, err);
+    d->gets = d->puts;
     if (code == KB_OK)
         code = depot_get(d, p->sha256, p->size, 0, keep_all, &back, &came, err);
+    d->gets = gets;
     if (code == KB_OK && memcmp(back.text, text, back.n) != 0)
         return s3_makes_no_sense(d, err);
     return code;
+}
+
+// What could be written is removed also if it could not be read (code). In the machines' folder
+// there is nothing of that name, which only who may read and remove there is told.
+static enum kb_code remove_tried(struct depot *d, const char *name, enum kb_code code,
+                                 struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *in = kb_printf(S3_IN "%s", name);
+    CLEANUP(kb_freep) char *out = kb_printf(S3_OUT "%s", name);
+    int64_t size;
+    enum kb_code removed = depot_remove(d, in, code == KB_OK ? err : NULL);
+    if (code == KB_OK)
+        code = removed;
+    if (code == KB_OK)
+        code = find_in(d, S3_OUT, name, &size, err);
+    return code == KB_OK ? depot_remove(d, out, err) : code;
 }
 
 enum kb_code depot_try(struct depot *d, int64_t *ret_ms, int64_t *ret_clock_ms,
@@ -411,11 +446,12 @@ enum kb_code depot_try(struct depot *d, int64_t *ret_ms, int64_t *ret_clock_ms,
         return kb_no_memory(err);
     }
     int64_t from_us = kb_now_us();
-    enum kb_code code = put_and_get(d, &p, text, err);
+    bool is_node = d->p.side == DEPOT_NODE;
+    enum kb_code code = is_node ? depot_put(d, &p, err) : put_and_get(d, &p, text, err);
     close(p.fd);
-    // What could be written is removed also if it could not be read.
-    enum kb_code removed = depot_remove(d, name, code == KB_OK ? err : NULL);
+    if (!is_node)
+        code = remove_tried(d, name, code, err);
     *ret_ms = (kb_now_us() - from_us) / 1000;
     *ret_clock_ms = d->clock_ms;
-    return code != KB_OK ? code : removed;
+    return code;
 }

@@ -7,6 +7,7 @@
 #include "asset/upload.h"
 #include "base/deadline.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "store/sql.h"
 
 #include <errno.h>
@@ -330,13 +331,14 @@ static int compare_names(const void *a, const void *b)
     return strncmp(a, b, 64);
 }
 
-static bool is_needed(const struct stock *s, const char *name)
+// sha256: 64 digits, whatever is behind them.
+static bool is_needed(const struct stock *s, const char *sha256)
 {
     for (int i = 0; i < s->e->n_spared; i++)
-        if (compare_names(name, s->e->spared[i]) == 0)
+        if (compare_names(sha256, s->e->spared[i]) == 0)
             return true;
     return s->n_needed > 0 &&
-           bsearch(name, s->needed, (size_t)s->n_needed, sizeof(*s->needed), compare_names);
+           bsearch(sha256, s->needed, (size_t)s->n_needed, sizeof(*s->needed), compare_names);
 }
 
 static enum kb_code ask_needed(struct mover *m, struct stock *s, struct kb_error *err)
@@ -346,6 +348,12 @@ static enum kb_code ask_needed(struct mover *m, struct stock *s, struct kb_error
     return remote_contents(m->store, &s->needed, &s->n_needed, err);
 }
 
+// "in/SHA256" or "out/SHA256", and of what is only begun "?ID".
+static const char *hash_in(const char *name)
+{
+    return strchr(name, '/') + 1;
+}
+
 static void look_at_object(void *ctx, const char *name, int64_t size, int64_t modified_ms,
                            bool part)
 {
@@ -353,7 +361,7 @@ static void look_at_object(void *ctx, const char *name, int64_t size, int64_t mo
     bool young_stay = !s->e->young_may_go;
     int64_t keep = young_stay ? KB_MAX(s->keep_ms, part ? PART_MS : YOUNG_MS) : s->keep_ms;
     if (s->now_ms - modified_ms >= keep && s->n_old < REMOVED && strlen(name) < NAME_BYTES &&
-        (part || !is_needed(s, name)))
+        (part || !is_needed(s, hash_in(name))))
         strcpy(s->old[s->n_old++], name);
 }
 
@@ -361,11 +369,12 @@ static enum kb_code remove_old(struct mover *m, struct stock *s, struct kb_error
 {
     enum kb_code code = ask_needed(m, s, err); // what became needed since it was listed stays
     for (int i = 0; i < s->n_old && code == KB_OK; i++) {
-        bool part = strlen(s->old[i]) != 64;
-        if (!part && is_needed(s, s->old[i]))
+        const char *hash = hash_in(s->old[i]);
+        bool part = strlen(hash) != 64;
+        if (!part && is_needed(s, hash))
             continue;
-        if (!part) // who sends it next looks for it again
-            files_doubt(m->files, s->old[i]);
+        if (!part && text_begins(s->old[i], "in/")) // who sends it next looks for it again
+            files_doubt(m->files, hash);
         code = depot_remove(m->depot, s->old[i], err);
     }
     return code;
@@ -392,13 +401,14 @@ static enum kb_code tidy(struct mover *m, const struct errand *e, struct kb_erro
     return code;
 }
 
-// A result that is in its place; it may be what somebody uploaded, too.
+// A result that is in its place; another job's that is still to come may have the same bytes.
 static enum kb_code remove_result(struct mover *m, const struct errand *e, struct kb_error *err)
 {
     struct stock s = {.e = e};
+    CLEANUP(kb_freep) char *name = kb_printf("out/%s", e->sha256);
     enum kb_code code = ask_needed(m, &s, err);
     if (code == KB_OK && !is_needed(&s, e->sha256))
-        code = depot_remove(m->depot, e->sha256, err);
+        code = depot_remove(m->depot, name, err);
     free(s.needed);
     return code == KB_NOT_FOUND ? KB_OK : code;
 }

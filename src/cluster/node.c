@@ -393,6 +393,7 @@ static enum kb_code check(struct machine *m, struct kb_error *err)
     struct redis_params redis = {.url = p->redis};
     struct depot_params dp = {.address = p->depot,
                               .credentials = p->credentials,
+                              .side = DEPOT_NODE,
                               .node = p->name,
                               .secret = p->secret,
                               .pulse = no_pulse};

@@ -64,6 +64,7 @@ static enum kb_code open_depot(struct porter *p, struct kb_error *err)
     const struct node_params *n = p->m->params;
     struct depot_params dp = {.address = n->depot,
                               .credentials = n->credentials,
+                              .side = DEPOT_NODE,
                               .node = n->name,
                               .secret = n->secret,
                               .pulse = tell_pulse,

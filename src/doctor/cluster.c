@@ -240,24 +240,36 @@ static void look_at_redis(struct doctor *d)
 
 // --- the depot
 
-static void look_at_s3(struct doctor *d, const char *place)
+static enum kb_code try_s3(const struct depot_params *p, int64_t *ret_ms, int64_t *ret_ahead_ms,
+                           struct kb_error *err)
 {
     CLEANUP(depot_close) struct depot *depot = NULL;
+    enum kb_code code = depot_open(&depot, p, err);
+    return code == KB_OK ? depot_try(depot, ret_ms, ret_ahead_ms, err) : code;
+}
+
+static void look_at_s3(struct doctor *d, const char *place)
+{
     struct kb_error err = {0};
-    const struct depot_params p = {.address = d->depot,
-                                   .credentials = d->credentials,
-                                   .stall_ms = DEPOT_STALL_MS,
-                                   .pause_ms = 100};
+    struct depot_params p = {.address = d->depot,
+                             .credentials = d->credentials,
+                             .stall_ms = DEPOT_STALL_MS,
+                             .pause_ms = 100};
     int64_t ms = 0, ahead_ms = 0;
-    enum kb_code code = depot_open(&depot, &p, &err);
-    if (code == KB_OK)
-        code = depot_try(depot, &ms, &ahead_ms, &err);
+    enum kb_code code = try_s3(&p, &ms, &ahead_ms, &err);
+    bool is_node = false;
+    if (code == KB_BAD_INPUT) { // keys of a machine may do less
+        struct kb_error ignored = {0};
+        p.side = DEPOT_NODE;
+        is_node = try_s3(&p, &ms, &ahead_ms, &ignored) == KB_OK;
+        code = is_node ? KB_OK : code;
+    }
     long long off_s = llabs(ahead_ms) / 1000;
     if (code != KB_OK)
         doctor_add(d, "depot", _("depot"), FINDING_PROBLEM,
                    code == KB_BAD_INPUT
-                       ? _("correct the address, the keys or what they may do: read, write, list "
-                           "and remove below the prefix")
+                       ? _("correct the address, the keys or what they may do (docs/cluster.md: "
+                           "those of the head, those of a machine)")
                        : _("look whether the store runs and this machine reaches it; jobs wait as "
                            "long"),
                    "%s", err.text);
@@ -268,8 +280,11 @@ static void look_at_s3(struct doctor *d, const char *place)
                    _("%s works, but its clock and this machine's are %lld s apart"), place, off_s);
     else
         doctor_add(d, "depot", _("depot"), FINDING_OK, NULL,
-                   _("%s: a small file was written, read and removed in %lld ms"), place,
-                   (long long)ms);
+                   is_node
+                       ? _("%s: with the keys of a machine a small file was written in %lld ms; "
+                           "the head removes it")
+                       : _("%s: a small file was written, read and removed in %lld ms"),
+                   place, (long long)ms);
 }
 
 static void look_at_depot(struct doctor *d)

@@ -188,11 +188,17 @@ int main(int argc, char **argv)
     http_stop(&http);
 
     if (argc > 3) {
-        const struct depot_params s3 = {.address = argv[3]};
+        // The head puts, a machine gets.
+        CLEANUP(kb_freep) char *object = kb_printf("in/%s", name);
+        struct depot_params s3 = {.address = argv[3]};
+        struct depot *machine = NULL;
         assert_ok(err, depot_open(&d, &s3, &err));
+        s3.side = DEPOT_NODE;
+        assert_ok(err, depot_open(&machine, &s3, &err));
         measure("s3.put", put_film, d);
-        measure("s3.get", get_film, d);
-        assert_ok(err, depot_remove(d, name, &err));
+        measure("s3.get", get_film, machine);
+        assert_ok(err, depot_remove(d, object, &err));
+        depot_close(&machine);
         depot_close(&d);
     }
     return 0;

@@ -1,6 +1,6 @@
 // An S3 store of a test's own: s3rver (npm) keeps the objects, and what stands in front of it is as strict as a real store where
 // s3rver is not: it checks each signature (SigV4), clock, SHA-256 and MD5 of what comes, knows uploads in parts that are aborted
-// and listed, takes the bucket in the path or in the host's name, and fails as it is told.
+// and listed, knows two keys and lets each do what docs/cluster.md gives the head and a machine, takes the bucket in the path or in the host's name, and fails as it is told.
 //
 //     import { S3Server, KEY, SECRET, has_s3 } from '../cluster/s3.mjs';
 //     const s3 = await new S3Server(folder, { bucket: 'films' }).start();       // s3.endpoint, s3.depot = "s3://films?endpoint=…"
@@ -19,8 +19,12 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import readline from 'node:readline';
 
+// The head's, and those of machines.
 export const KEY = 'KOUBOTESTKEY';
 export const SECRET = 'koubo/test+secret';
+export const NODE_KEY = 'KOUBOTESTNODE';
+export const NODE_SECRET = 'koubo/test+machine';
+const SECRETS = { [KEY]: SECRET, [NODE_KEY]: NODE_SECRET };
 const REGION = 'us-east-1';
 const SKEW_MS = 15 * 60 * 1000;
 
@@ -56,7 +60,7 @@ function check_signature(req, now) {
         .exec(req.headers.authorization ?? '');
     if (!shown) throw new Refusal(403, 'AccessDenied');
     const [, key, day, region, names, signature] = shown;
-    if (key !== KEY) throw new Refusal(403, 'InvalidAccessKeyId');
+    if (!Object.hasOwn(SECRETS, key)) throw new Refusal(403, 'InvalidAccessKeyId');
     if (region !== REGION) throw new Refusal(400, 'AuthorizationHeaderMalformed');
     const stamp = req.headers['x-amz-date'] ?? '';
     const at = Date.parse(stamp.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/, '$1-$2-$3T$4:$5:$6Z'));
@@ -69,9 +73,24 @@ function check_signature(req, now) {
     const request = [req.method, where, canonical_query(query), ...signed.map((name) => `${name}:${(req.headers[name] ?? '').trim()}`),
         '', names, req.headers['x-amz-content-sha256']].join('\n');
     const scope = `${day}/${region}/s3/aws4_request`;
-    const key_now = ['s3', 'aws4_request'].reduce((k, part) => hmac(k, part), hmac(hmac(`AWS4${SECRET}`, day), region));
+    const key_now = ['s3', 'aws4_request'].reduce((k, part) => hmac(k, part), hmac(hmac(`AWS4${SECRETS[key]}`, day), region));
     const right = hmac(key_now, ['AWS4-HMAC-SHA256', stamp, scope, hash('sha256', request, 'hex')].join('\n'), 'hex');
     if (!timingSafeEqual(Buffer.from(right), Buffer.from(signature))) throw new Refusal(403, 'SignatureDoesNotMatch');
+    return key;
+}
+
+// --- rights: the policies of docs/cluster.md. The prefix is whatever stands before in/ and out/.
+
+const RIGHTS = {
+    [KEY]: { 'in/': ['get', 'put', 'delete', 'abort'], 'out/': ['get', 'delete', 'abort'], lists: true },
+    [NODE_KEY]: { 'in/': ['get'], 'out/': ['put', 'abort'], lists: false },
+};
+
+function check_rights(key, method, path_of_object, query) {
+    const is_list = method === 'GET' && (query.has('list-type') || query.has('uploads'));
+    const [, folder] = /(?:^|\/)(in\/|out\/)/.exec(is_list ? query.get('prefix') ?? '' : path_of_object) ?? [];
+    const act = { GET: 'get', HEAD: 'get', PUT: 'put', POST: 'put', DELETE: query.has('uploadId') ? 'abort' : 'delete' }[method];
+    if (!folder || !(is_list ? RIGHTS[key].lists : RIGHTS[key][folder].includes(act))) throw new Refusal(403, 'AccessDenied');
 }
 
 function check_body(req, body) {
@@ -176,7 +195,7 @@ export class S3Server {
         try {
             if (fault.what === 'stall') return;
             if (fault.what === 'error') return this.error(res, fault.status, fault.code ?? 'InternalError');
-            check_signature(req, this.now());
+            const key = check_signature(req, this.now());
             const sends = req.method === 'PUT' || req.method === 'POST';
             const body = await read_body(req, fault.what === 'cut' && sends ? 1000 : Infinity);
             if (fault.what === 'cut' && sends) return res.destroy();
@@ -184,7 +203,7 @@ export class S3Server {
             check_body(req, body);
             if (fault.what === 'lie') return this.error(res, 200, 'InternalError');
             if (fault.what === 'babble') return this.say(res, 200, '<!DOCTYPE html><title>welcome', 'text/html');
-            await this.answer(req, res, body, fault);
+            await this.answer(req, res, body, fault, key);
         } catch (error) {
             if (res.headersSent) res.destroy();
             else this.error(res, error.status ?? 500, error.code ?? 'InternalError');
@@ -224,11 +243,12 @@ export class S3Server {
                 + `</LastModified><Size>${size}</Size></Contents>`).join('') + '</ListBucketResult>');
     }
 
-    async answer(req, res, body, fault) {
+    async answer(req, res, body, fault, key) {
         const of_host = req.headers.host.startsWith(`${this.bucket}.`);
         const url = new URL(of_host ? `/${this.bucket}${req.url}` : req.url, this.endpoint);
         const bucket = decodeURIComponent(url.pathname.split('/')[1]);
         if (bucket !== this.bucket) throw new Refusal(404, 'NoSuchBucket');
+        check_rights(key, req.method, url.pathname, url.searchParams);
         if (req.method === 'GET' && url.searchParams.has('uploads')) return this.list_uploads(res, url.searchParams);
         if (url.searchParams.has('uploadId')) {
             const upload = this.uploads().find(({ id }) => id === url.searchParams.get('uploadId'));

@@ -9,8 +9,10 @@
 #include <spawn.h>
 #include <sys/wait.h>
 
-#define S3_KEY    "KOUBOTESTKEY"
-#define S3_SECRET "koubo/test+secret"
+#define S3_KEY         "KOUBOTESTKEY"
+#define S3_SECRET      "koubo/test+secret"
+#define S3_NODE_KEY    "KOUBOTESTNODE"
+#define S3_NODE_SECRET "koubo/test+machine"
 
 extern char **environ;
 

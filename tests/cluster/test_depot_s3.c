@@ -15,12 +15,14 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#define KEY    "KOUBOTESTKEY"
-#define SECRET "koubo/test+secret"
-#define SMALL  100000
-#define PART   (1 << 20)
-#define LARGE  (2 * PART + 1)   // three parts
-#define HUGE   ((33 << 20) + 1) // three parts of the usual size
+#define KEY         "KOUBOTESTKEY"
+#define SECRET      "koubo/test+secret"
+#define NODE_KEY    "KOUBOTESTNODE"
+#define NODE_SECRET "koubo/test+machine"
+#define SMALL       100000
+#define PART        (1 << 20)
+#define LARGE       (2 * PART + 1)   // three parts
+#define HUGE        ((33 << 20) + 1) // three parts of the usual size
 
 extern char **environ;
 
@@ -96,15 +98,16 @@ static const char *s3_say(const char *fmt, ...)
 // --- our side
 
 struct test {
-    struct depot *depot;
+    struct depot *depot;   // the head's
+    struct depot *machine; // what reads that; with keys of its own
     struct cancel cancel;
     struct kb_error err;
     int fd;
     int64_t size;
-    char name[65];
-    int stall_ms; // 0 = the usual 30 s, as the machine may be busy
-    bool raise;   // the cancel flag, once half is sent
-    int64_t seen; // progress
+    char name[65], object[68]; // "in/" and the name
+    int stall_ms;              // 0 = the usual 30 s, as the machine may be busy
+    bool raise;                // the cancel flag, once half is sent
+    int64_t seen;              // progress
 };
 
 static void watch(void *ctx, int64_t done, int64_t total)
@@ -115,17 +118,30 @@ static void watch(void *ctx, int64_t done, int64_t total)
         cancel_request(&t->cancel);
 }
 
+static void use_keys(const char *key, const char *secret)
+{
+    setenv("AWS_ACCESS_KEY_ID", key, 1);
+    setenv("AWS_SECRET_ACCESS_KEY", secret, 1);
+}
+
 static void open_at(struct test *t, const char *address)
 {
-    const struct depot_params p = {.address = address,
-                                   .cancel = &t->cancel,
-                                   .progress = watch,
-                                   .ctx = t,
-                                   .stall_ms = t->stall_ms,
-                                   .pause_ms = 1,
-                                   .part_bytes = t->size < HUGE ? PART : 0};
+    CLEANUP(kb_freep) char *key = kb_strdup(getenv("AWS_ACCESS_KEY_ID"));
+    CLEANUP(kb_freep) char *secret = kb_strdup(getenv("AWS_SECRET_ACCESS_KEY"));
+    struct depot_params p = {.address = address,
+                             .cancel = &t->cancel,
+                             .progress = watch,
+                             .ctx = t,
+                             .stall_ms = t->stall_ms,
+                             .pause_ms = 1,
+                             .part_bytes = t->size < HUGE ? PART : 0};
     depot_close(&t->depot);
+    depot_close(&t->machine);
     assert_ok(t->err, depot_open(&t->depot, &p, &t->err));
+    p.side = DEPOT_NODE;
+    use_keys(NODE_KEY, NODE_SECRET);
+    assert_ok(t->err, depot_open(&t->machine, &p, &t->err));
+    use_keys(key, secret);
 }
 
 // A file of that size that differs all along, its name, and the depot with a folder of its own.
@@ -142,6 +158,7 @@ static void start(struct test *t, const char *folder, int64_t size)
     snprintf((char *)bytes, 64, "%s", folder);
     EVP_Digest(bytes, (size_t)size, digest, NULL, EVP_sha256(), NULL);
     bytes_hex(t->name, digest, sizeof(digest));
+    snprintf(t->object, sizeof(t->object), "in/%s", t->name);
     munmap(bytes, (size_t)size);
     CLEANUP(kb_freep) char *address = kb_printf("s3://films/%s?endpoint=%s", folder, s3.endpoint);
     open_at(t, address);
@@ -151,6 +168,7 @@ static void start(struct test *t, const char *folder, int64_t size)
 static void stop(struct test *t)
 {
     depot_close(&t->depot);
+    depot_close(&t->machine);
     close(t->fd);
 }
 
@@ -181,7 +199,8 @@ static void assert_there(struct test *t)
     EVP_DigestInit_ex(sha256, EVP_sha256(), NULL);
     assert_ok(t->err, depot_find(t->depot, t->name, &size, &t->err));
     assert_int_equal(size, t->size);
-    assert_ok(t->err, depot_get(t->depot, t->name, t->size, 0, hash_it, sha256, &offset, &t->err));
+    assert_ok(t->err,
+              depot_get(t->machine, t->name, t->size, 0, hash_it, sha256, &offset, &t->err));
     assert_int_equal(offset, t->size);
     EVP_DigestFinal_ex(sha256, digest, NULL);
     EVP_MD_CTX_free(sha256);
@@ -203,19 +222,20 @@ static void test_whole(void **state)
     assert_ok(t.err, depot_find(t.depot, t.name, &size, &t.err));
     assert_int_equal(size, -1);
     assert_fails(t.err, KB_NOT_FOUND, t.name,
-                 depot_get(t.depot, t.name, SMALL, 0, count_it, &n, &offset, &t.err));
+                 depot_get(t.machine, t.name, SMALL, 0, count_it, &n, &offset, &t.err));
     assert_ok(t.err, put(&t));
     assert_int_equal(t.seen, SMALL);
     assert_there(&t);
     assert_ok(t.err, put(&t)); // once more does no harm
-    assert_ok(t.err, depot_get(t.depot, t.name, SMALL, 60000, count_it, &n, &offset, &t.err));
+    assert_ok(t.err, depot_get(t.machine, t.name, SMALL, 60000, count_it, &n, &offset, &t.err));
     assert_int_equal(n, SMALL - 60000);
     assert_fails(t.err, KB_NOT_FOUND, "instead of 99999",
-                 depot_get(t.depot, t.name, SMALL - 1, 0, count_it, &n, &offset, &t.err));
-    CLEANUP(kb_freep) char *left = kb_printf("{\"objects\":[\"a/b/%s\"],\"uploads\":[]}\n", t.name);
+                 depot_get(t.machine, t.name, SMALL - 1, 0, count_it, &n, &offset, &t.err));
+    CLEANUP(kb_freep)
+    char *left = kb_printf("{\"objects\":[\"a/b/in/%s\"],\"uploads\":[]}\n", t.name);
     assert_string_equal(s3_say("left"), left);
-    assert_ok(t.err, depot_remove(t.depot, t.name, &t.err));
-    assert_ok(t.err, depot_remove(t.depot, t.name, &t.err)); // gone is gone
+    assert_ok(t.err, depot_remove(t.depot, t.object, &t.err));
+    assert_ok(t.err, depot_remove(t.depot, t.object, &t.err)); // gone is gone
     assert_empty();
     stop(&t);
 }
@@ -231,7 +251,7 @@ static void test_bucket_in_the_name_of_the_host(void **state)
     open_at(&t, address);
     assert_ok(t.err, put(&t));
     assert_there(&t);
-    assert_ok(t.err, depot_remove(t.depot, t.name, &t.err));
+    assert_ok(t.err, depot_remove(t.depot, t.object, &t.err));
     assert_empty();
     stop(&t);
 }
@@ -244,7 +264,7 @@ static void test_parts(void **state)
     assert_ok(t.err, put(&t));
     assert_int_equal(t.seen, HUGE);
     assert_there(&t);
-    assert_ok(t.err, depot_remove(t.depot, t.name, &t.err));
+    assert_ok(t.err, depot_remove(t.depot, t.object, &t.err));
     assert_empty();
     stop(&t);
 }
@@ -286,7 +306,7 @@ static void test_goes_on_after_faults(void **state)
             fail_msg("%s: %s", table[i].fault, t.err.text);
         assert_int_equal(t.seen, t.size);
         assert_there(&t);
-        assert_ok(t.err, depot_remove(t.depot, t.name, &t.err));
+        assert_ok(t.err, depot_remove(t.depot, t.object, &t.err));
         stop(&t);
     }
     assert_empty();
@@ -336,7 +356,7 @@ static void test_gives_up(void **state)
             strstr(t.err.text, SECRET))
             fail_msg("%s: code %d, %s", table[i].fault, (int)code, t.err.text);
         s3_say("clear");
-        assert_ok(t.err, depot_remove(t.depot, t.name, &t.err));
+        assert_ok(t.err, depot_remove(t.depot, t.object, &t.err));
         assert_empty();
         stop(&t);
     }
@@ -364,7 +384,7 @@ static void test_tls(void **state)
     open_at(&t, known);
     assert_ok(t.err, put(&t));
     assert_there(&t);
-    assert_ok(t.err, depot_remove(t.depot, t.name, &t.err));
+    assert_ok(t.err, depot_remove(t.depot, t.object, &t.err));
     assert_empty();
     stop(&t);
 }
@@ -379,15 +399,13 @@ static void test_wrong_keys(void **state)
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         struct test t;
         int64_t size = 0;
-        setenv("AWS_ACCESS_KEY_ID", table[i].key, 1);
-        setenv("AWS_SECRET_ACCESS_KEY", table[i].secret, 1);
+        use_keys(table[i].key, table[i].secret);
         start(&t, "keys", SMALL);
         assert_fails(t.err, KB_BAD_INPUT, table[i].part, put(&t));
         // An answer to HEAD has no body that says which.
         assert_fails(t.err, KB_BAD_INPUT, "credentials",
                      depot_find(t.depot, t.name, &size, &t.err));
-        setenv("AWS_ACCESS_KEY_ID", KEY, 1);
-        setenv("AWS_SECRET_ACCESS_KEY", SECRET, 1);
+        use_keys(KEY, SECRET);
         stop(&t);
     }
 }
@@ -403,7 +421,7 @@ static void test_clocks_that_differ(void **state)
     assert_fails(t.err, KB_BAD_INPUT, "60 minutes", depot_find(t.depot, t.name, &size, &t.err));
     s3_say("clock 0");
     assert_ok(t.err, put(&t));
-    assert_ok(t.err, depot_remove(t.depot, t.name, &t.err));
+    assert_ok(t.err, depot_remove(t.depot, t.object, &t.err));
     stop(&t);
 }
 
@@ -416,15 +434,15 @@ static void test_cut_short(void **state)
     assert_ok(t.err, put(&t));
     s3_say("{\"what\":\"cut\",\"method\":\"GET\",\"times\":9}");
     assert_fails(t.err, KB_UNAVAILABLE, "cannot be reached",
-                 depot_get(t.depot, t.name, SMALL, 0, count_it, &n, &offset, &t.err));
+                 depot_get(t.machine, t.name, SMALL, 0, count_it, &n, &offset, &t.err));
     assert_int_equal(offset, n);
     assert_true(n > SMALL / 2 && n < SMALL);
     s3_say("clear");
     // What came garbled the receiver's hash tells; a length that is another one, the depot.
     s3_say("{\"what\":\"resize\",\"method\":\"GET\"}");
     assert_fails(t.err, KB_NOT_FOUND, "99999 bytes",
-                 depot_get(t.depot, t.name, SMALL, 0, count_it, &n, &offset, &t.err));
-    assert_ok(t.err, depot_remove(t.depot, t.name, &t.err));
+                 depot_get(t.machine, t.name, SMALL, 0, count_it, &n, &offset, &t.err));
+    assert_ok(t.err, depot_remove(t.depot, t.object, &t.err));
     stop(&t);
 }
 
@@ -444,7 +462,7 @@ static void test_cancel_leaves_nothing(void **state)
 struct found {
     int n_objects, n_parts;
     int64_t bytes;
-    char part[512];
+    char part[512], last[512];
 };
 
 static void find(void *ctx, const char *name, int64_t size, int64_t modified_ms, bool part)
@@ -454,7 +472,10 @@ static void find(void *ctx, const char *name, int64_t size, int64_t modified_ms,
     if (part)
         snprintf(f->part, sizeof(f->part), "%s", name);
     *(part ? &f->n_parts : &f->n_objects) += 1;
-    assert_int_equal(strspn(name, "0123456789abcdef"), 64);
+    const char *digits = strchr(name, '/') + 1;
+    assert_true(strncmp(name, "in/", 3) == 0 || strncmp(name, "out/", 4) == 0);
+    assert_int_equal(strspn(digits, "0123456789abcdef"), 64);
+    snprintf(f->last, sizeof(f->last), "%s", name);
     assert_true(llabs(modified_ms - kb_wall_ms()) < 3600000);
 }
 
@@ -462,6 +483,12 @@ static void put_named(struct test *t, const char *name)
 {
     const struct depot_put p = {.sha256 = name, .fd = t->fd, .size = t->size};
     assert_ok(t->err, depot_put(t->depot, &p, &t->err));
+}
+
+static void remove_in(struct test *t, const char *name)
+{
+    CLEANUP(kb_freep) char *object = kb_printf("in/%s", name);
+    assert_ok(t->err, depot_remove(t->depot, object, &t->err));
 }
 
 static void test_list(void **state)
@@ -492,9 +519,9 @@ static void test_list(void **state)
     stop(&t);
     start(&t, "list", 1000);
     for (int i = 0; i < 5; i++)
-        assert_ok(t.err, depot_remove(t.depot, names[i], &t.err));
-    assert_ok(t.err, depot_remove(t.depot, "not-ours", &t.err));
-    assert_ok(t.err, depot_remove(t.depot, deeper, &t.err));
+        remove_in(&t, names[i]);
+    remove_in(&t, "not-ours");
+    remove_in(&t, deeper);
     assert_empty();
     stop(&t);
 }
@@ -550,6 +577,53 @@ static void test_try(void **state)
     stop(&t);
 }
 
+// --- what keys of a machine may do
+
+static void test_two_sides(void **state)
+{
+    NEED_S3();
+    static const int64_t sizes[] = {SMALL, LARGE};
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        struct test t;
+        struct depot *thief = NULL;
+        struct found f = {0};
+        int64_t n = 0, offset = 0, ms, clock_ms;
+        start(&t, "sides", sizes[i]);
+        CLEANUP(kb_freep) char *out = kb_printf("out/%s", t.name);
+        CLEANUP(kb_freep) char *address = kb_printf("s3://films/sides?endpoint=%s", s3.endpoint);
+        const struct depot_put p = {.sha256 = t.name, .fd = t.fd, .size = t.size};
+        // Its result the head can fetch and remove, and no other machine.
+        assert_ok(t.err, depot_put(t.machine, &p, &t.err));
+        assert_fails(t.err, KB_NOT_FOUND, t.name,
+                     depot_get(t.machine, t.name, t.size, 0, count_it, &n, &offset, &t.err));
+        assert_ok(t.err, depot_get(t.depot, t.name, t.size, 0, count_it, &n, &offset, &t.err));
+        assert_int_equal(n, t.size);
+        assert_ok(t.err, depot_list(t.depot, find, &f, &t.err));
+        assert_int_equal(f.n_objects, 1);
+        assert_string_equal(f.last, out);
+        // With the keys of a machine, who pretends to be the head gets nowhere.
+        const struct depot_params head = {.address = address, .pause_ms = 1, .part_bytes = PART};
+        use_keys(NODE_KEY, NODE_SECRET);
+        assert_ok(t.err, depot_open(&thief, &head, &t.err));
+        use_keys(KEY, SECRET);
+        assert_fails(t.err, KB_BAD_INPUT, "AccessDenied", depot_put(thief, &p, &t.err));
+        assert_fails(t.err, KB_BAD_INPUT, "AccessDenied",
+                     depot_get(thief, t.name, t.size, 0, count_it, &n, &offset, &t.err));
+        assert_fails(t.err, KB_BAD_INPUT, "AccessDenied", depot_list(thief, find, &f, &t.err));
+        assert_fails(t.err, KB_BAD_INPUT, "AccessDenied", depot_remove(thief, out, &t.err));
+        assert_fails(t.err, KB_BAD_INPUT, "AccessDenied", depot_remove(thief, t.object, &t.err));
+        assert_fails(t.err, KB_BAD_INPUT, "AccessDenied", depot_try(thief, &ms, &clock_ms, &t.err));
+        depot_close(&thief);
+        assert_ok(t.err, depot_remove(t.depot, out, &t.err));
+        // What a machine tries with is the head's to remove.
+        assert_ok(t.err, depot_try(t.machine, &ms, &clock_ms, &t.err));
+        assert_ok(t.err, depot_list(t.depot, find, &f, &t.err));
+        assert_ok(t.err, depot_remove(t.depot, f.last, &t.err));
+        assert_empty();
+        stop(&t);
+    }
+}
+
 // --- the XML
 
 static void note(void *ctx, const char *parent, const char *name, const char *text)
@@ -597,12 +671,12 @@ int main(void)
         cmocka_unit_test(test_wrong_keys), cmocka_unit_test(test_clocks_that_differ),
         cmocka_unit_test(test_cut_short),  cmocka_unit_test(test_cancel_leaves_nothing),
         cmocka_unit_test(test_list),       cmocka_unit_test(test_list_of_what_was_begun),
-        cmocka_unit_test(test_try),        cmocka_unit_test(test_xml),
+        cmocka_unit_test(test_two_sides),  cmocka_unit_test(test_try),
+        cmocka_unit_test(test_xml),
     };
     kb_language_set_process(KB_LANGUAGE_SOURCE);
     setenv("no_proxy", "*", 1);
-    setenv("AWS_ACCESS_KEY_ID", KEY, 1);
-    setenv("AWS_SECRET_ACCESS_KEY", SECRET, 1);
+    use_keys(KEY, SECRET);
     unsetenv("AWS_SESSION_TOKEN");
     unsetenv("AWS_REGION");
     unsetenv("AWS_ENDPOINT_URL");

@@ -7,7 +7,18 @@
 
 static struct s3_store s3;
 static char *address, *credentials;
-static struct depot *depot;
+static struct depot *depot, *machine; // the head's, as a test looks into it; a machine's
+
+// A file of keys, a new string.
+static char *write_keys(struct queue_test *t, const char *name, const char *key, const char *secret)
+{
+    char *path = data_path(t, "%s", name);
+    CLEANUP(kb_freep)
+    char *lines = kb_printf("AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\n", key, secret);
+    assert_ok(t->err, file_write_atomic(path, lines, strlen(lines), &t->err));
+    assert_int_equal(chmod(path, 0600), 0);
+    return path;
+}
 
 static int s3_setup(void **state)
 {
@@ -16,15 +27,15 @@ static int s3_setup(void **state)
     struct queue_test *t = *state;
     if (!s3_store_is_here(&s3))
         return 0;
-    credentials = data_path(t, "credentials");
-    CLEANUP(kb_freep)
-    char *lines = kb_printf("AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\n", S3_KEY, S3_SECRET);
-    assert_ok(t->err, file_write_atomic(credentials, lines, strlen(lines), &t->err));
-    assert_int_equal(chmod(credentials, 0600), 0);
+    credentials = write_keys(t, "credentials", S3_KEY, S3_SECRET);
+    CLEANUP(kb_freep) char *theirs = write_keys(t, "theirs", S3_NODE_KEY, S3_NODE_SECRET);
     address = kb_printf("s3://films/koubo?endpoint=%s&region=us-east-1&style=path", s3.endpoint);
     head_how = (struct head_params){.depot = address, .credentials = credentials};
-    const struct depot_params p = {.address = address, .credentials = credentials};
+    struct depot_params p = {.address = address, .credentials = credentials};
     assert_ok(t->err, depot_open(&depot, &p, &t->err));
+    p.credentials = theirs;
+    p.side = DEPOT_NODE;
+    assert_ok(t->err, depot_open(&machine, &p, &t->err));
     return 0;
 }
 
@@ -32,6 +43,7 @@ static int s3_teardown(void **state)
 {
     int failed = teardown(state);
     depot_close(&depot);
+    depot_close(&machine);
     kb_freep(&address);
     kb_freep(&credentials);
     head_how = (struct head_params){0};
@@ -67,14 +79,14 @@ static bool is_there(struct queue_test *t, const char *hash)
     return size >= 0;
 }
 
-// text as the object that is called hash.
+// As a machine: text as the object that is called hash.
 static void put(struct queue_test *t, const char *hash, const char *text)
 {
     CLEANUP(kb_freep) char *path = data_path(t, "made");
     assert_ok(t->err, file_write_atomic(path, text, strlen(text), &t->err));
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     const struct depot_put p = {.sha256 = hash, .fd = fd, .size = (int64_t)strlen(text)};
-    assert_ok(t->err, depot_put(depot, &p, &t->err));
+    assert_ok(t->err, depot_put(machine, &p, &t->err));
     close(fd);
 }
 
@@ -129,6 +141,36 @@ static void test_job_over_s3(void **state)
     WAIT(count(t) == 0); // nothing stays, as it is to be kept for no time
 }
 
+static enum kb_code keep(void *ctx, const void *data, size_t n, struct kb_error *err)
+{
+    text_add_bytes(ctx, data, n);
+    return KB_OK;
+}
+
+// As a machine: what the depot has for it by that name, a new string.
+static char *fetched(struct queue_test *t, const char *hash, size_t size)
+{
+    struct text text = {0};
+    int64_t came;
+    assert_ok(t->err, depot_get(machine, hash, (int64_t)size, 0, keep, &text, &came, &t->err));
+    return text.data;
+}
+
+// What one machine puts there is never what others are given to work with.
+static void test_a_machine_spoils_nothing(void **state)
+{
+    NEEDS_S3;
+    char speech[65];
+    add_hashed(t, 1);
+    hash_of(speech, "content 1");
+    put(t, speech, "CONTENT 1"); // as long as it
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    begin_job(p);
+    CLEANUP(kb_freep) char *content = fetched(t, speech, strlen("content 1"));
+    assert_string_equal(content, "content 1");
+}
+
 static void test_what_is_not_what_was_told(void **state)
 {
     NEEDS_S3;
@@ -155,11 +197,7 @@ static void test_depot_that_refuses(void **state)
 {
     NEEDS_S3;
     add_hashed(t, 1);
-    CLEANUP(kb_freep) char *wrong = data_path(t, "wrong");
-    CLEANUP(kb_freep)
-    char *lines = kb_printf("AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=wrong\n", S3_KEY);
-    assert_ok(t->err, file_write_atomic(wrong, lines, strlen(lines), &t->err));
-    assert_int_equal(chmod(wrong, 0600), 0);
+    CLEANUP(kb_freep) char *wrong = write_keys(t, "wrong", S3_KEY, "wrong");
     head_how.credentials = wrong;
     head_begin(t, LONG_MS);
     struct player *p = join(t, "n1", 1);
@@ -198,6 +236,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         S3_TEST(test_job_over_s3),
+        S3_TEST(test_a_machine_spoils_nothing),
         S3_TEST(test_what_is_not_what_was_told),
         S3_TEST(test_depot_that_refuses),
     };

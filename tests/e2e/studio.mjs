@@ -6,7 +6,7 @@ import net from 'node:net';
 import path from 'node:path';
 import { FakeNode, make_film } from '../cluster/fake_node.mjs';
 import { free_port, RedisServer } from '../cluster/redis.mjs';
-import { KEY, S3Server, SECRET } from '../cluster/s3.mjs';
+import { KEY, NODE_KEY, NODE_SECRET, S3Server, SECRET } from '../cluster/s3.mjs';
 import { ends_with_us, make_wav, person, program, Server, temporary_folder, until } from './server.mjs';
 
 export const ENDED = ['done', 'failed', 'cancelled', 'skipped'];
@@ -112,7 +112,7 @@ export class Machine {
         const words = [...this.wrap, program, 'node', '--lang', 'en', '--cluster', this.redis, '--depot', this.depot, '--name', this.name,
             '--token-file', this.secret_file, '--data', this.data, '--workers', '1', '--min-free', '0', '--cache-gb', '0', ...this.options];
         this.process = ends_with_us(spawn(words[0], words.slice(1),
-            { stdio: ['ignore', log, log], env: { ...this.environment, ...this.studio.keys, LANG: 'C.UTF-8' } }));
+            { stdio: ['ignore', log, log], env: { ...this.environment, ...this.studio.node_keys, LANG: 'C.UTF-8' } }));
         closeSync(log);
         this.gone = null;
         this.ended = new Promise((resolve) => this.process.once('exit', (code, signal) => {
@@ -164,10 +164,11 @@ export class Studio {
         return this;
     }
 
-    // What a depot on S3 is: a store, and the keys to it, which head and machines have in their environment.
+    // What a depot on S3 is: a store, and the keys to it, which head and machines each have in their environment.
     async open_store() {
         this.s3 = await new S3Server(path.join(this.folder, 's3')).start();
         this.keys = { AWS_ACCESS_KEY_ID: KEY, AWS_SECRET_ACCESS_KEY: SECRET };
+        this.node_keys = { AWS_ACCESS_KEY_ID: NODE_KEY, AWS_SECRET_ACCESS_KEY: NODE_SECRET };
     }
 
     async add(name) {
