@@ -253,6 +253,10 @@ static void a_head_without_a_cluster(void **state)
     assert_true(r.status != 0);
     assert_says(r.err, "no address of an S3 store");
     RUN(&r, "serve", "--lang", "en", "--data", in_folder("other"), "--port", "0", "--cluster",
+        "redis://127.0.0.1:1", "--depot", "https://head.example.com"); // that is what machines say
+    assert_true(r.status != 0);
+    assert_says(r.err, "no address of an S3 store");
+    RUN(&r, "serve", "--lang", "en", "--data", in_folder("other"), "--port", "0", "--cluster",
         "http://127.0.0.1:1");
     assert_true(r.status != 0);
     assert_says(r.err, "redis://");
