@@ -214,6 +214,41 @@ static void the_lines_take_the_address_of_who_asks(void **state)
     }
 }
 
+static void of_an_s3_store_the_lines_say_what_others_lack(void **state)
+{
+    static const struct {
+        const char *depot;
+        bool loopback, ca;
+    } table[] = {
+        {"s3://films/a?endpoint=https://192.0.2.7:1", false, false},
+        {"s3://films/a?endpoint=http://127.0.0.1:1&style=path", true, false},
+        {"s3://films/a?region=eu&endpoint=http%3A%2F%2Flocalhost", true, false},
+        {"s3://films/a?endpoint=http://[::1]:1&ca=/etc/hostname", true, true},
+        {"s3://films/a?ca=/etc/hostname&endpoint=https://localhost.example.com:1", false, true},
+    };
+    struct live *l = *state;
+    struct server_params p = cluster;
+    p.token = "lemon";
+    p.proxies = "127.0.0.1";
+    setenv("AWS_ACCESS_KEY_ID", "key", 1);
+    setenv("AWS_SECRET_ACCESS_KEY", "very-secret", 1);
+    setenv("no_proxy", "*", 1);
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        char name[8];
+        snprintf(name, sizeof(name), "n%zu", i);
+        p.head.depot = table[i].depot;
+        live_restart(l, &p);
+        json_t *a = added(l, "head.example.com", name);
+        assert_holds(text_at(a, "commands.2"), table[i].depot);
+        assert_int_equal(warns(a, "(endpoint)"), table[i].loopback);
+        assert_int_equal(warns(a, "--depot names (ca)"), table[i].ca);
+        assert_true(warns(a, "~/.config/koubo/depot"));
+        json_decref(a);
+    }
+    unsetenv("AWS_ACCESS_KEY_ID");
+    unsetenv("AWS_SECRET_ACCESS_KEY");
+}
+
 static void the_system_view_and_the_metrics_tell(void **state)
 {
     struct live *l = *state;
@@ -303,6 +338,7 @@ int main(void)
         TEST(the_lines_lead_here_and_tell_no_password),
         TEST(from_a_folder_of_sources_the_script_is_meant),
         TEST(the_lines_take_the_address_of_who_asks),
+        TEST(of_an_s3_store_the_lines_say_what_others_lack),
         TEST(the_system_view_and_the_metrics_tell),
         TEST(the_doctor_looks_at_redis),
         TEST(a_heartbeat_speaks_to_each),

@@ -2,6 +2,7 @@
 #include "server/internal.h"
 
 #include "base/file.h"
+#include "base/uri.h"
 #include "cluster/head.h"
 #include "queue/node.h"
 #include "server/api/fields.h"
@@ -150,6 +151,28 @@ static void add_line(json_t *lines, char *line)
     free(line);
 }
 
+// What in the address of an S3 store holds for this machine alone.
+static void warn_of_depot(json_t *warnings, const char *depot)
+{
+    CLEANUP(kb_freep) char *query = kb_strdup(depot + strcspn(depot, "?"));
+    char *rest = *query ? query + 1 : query;
+    for (char *part; (part = strsep(&rest, "&"));) {
+        char *value = part + strcspn(part, "=");
+        if (!*value || !uri_decode(++value, false))
+            continue;
+        const char *address = strstr(value, "://");
+        address = address ? address + strlen("://") : value;
+        CLEANUP(kb_freep) char *host = copy_of(address, host_length(address));
+        if (text_begins(part, "endpoint=") && is_loopback_host(host))
+            add_line(warnings, kb_strdup(_("the S3 store is reached by an address of this machine "
+                                           "alone (endpoint): put one there by which the others "
+                                           "reach it, for this server too")));
+        if (text_begins(part, "ca="))
+            add_line(warnings, kb_strdup(_("put the file that --depot names (ca) onto that machine "
+                                           "too")));
+    }
+}
+
 // {"node", "secret", "commands", "warnings"}: the only time that the secret is told.
 static void reply_secret(struct request *r, int status, const char *name, const char *secret)
 {
@@ -198,10 +221,12 @@ static void reply_secret(struct request *r, int status, const char *name, const 
     if (!s->params.head.depot && !is_behind_proxy(s) && server_is_loopback(s->params.listen))
         add_line(warnings, kb_strdup(_("other machines cannot reach this server for files: start "
                                        "it with --listen 0.0.0.0 and a token")));
-    if (s->params.head.depot)
-        add_line(warnings, kb_strdup(_("put the credentials of the S3 store into "
+    if (s->params.head.depot) {
+        warn_of_depot(warnings, s->params.head.depot);
+        add_line(warnings, kb_strdup(_("put a machine's keys to the S3 store into "
                                        "~/.config/koubo/depot there, for its owner alone to read "
-                                       "(chmod 600)")));
+                                       "(chmod 600); docs/cluster.md says what they may do")));
+    }
     json_auto_t *answer = json_pack("{s:o, s:s, s:o, s:o}", "node", node, "secret", secret,
                                     "commands", lines, "warnings", warnings);
     reply_object(r, status, answer);
