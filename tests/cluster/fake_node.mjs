@@ -26,8 +26,8 @@ const KB_CANCELLED = 2, KB_BAD_INPUT = 3; // base/base.h
 // again, also after `over`; text: a text file for a film; liar: true bytes, wrong facts; ghost:
 // progress of jobs that it does not have, and of some that nobody has; replay: repeats what others
 // told, word for word; forge: orders to other machines, and messages in their name; mute: takes jobs and
-// says nothing more of them.
-export const EVIL = ['claim', 'twice', 'text', 'liar', 'ghost', 'replay', 'forge', 'mute'];
+// says nothing more of them; fail: every job fails.
+export const EVIL = ['claim', 'twice', 'text', 'liar', 'ghost', 'replay', 'forge', 'mute', 'fail'];
 
 // A second of a moving picture with a tone, small, and what a machine tells of it.
 export function make_film(folder, seconds = 1) {
@@ -251,8 +251,9 @@ export class FakeNode {
         }
         if (!this.running || job.over) return;
         const ids = { job: job.job, lease: job.lease };
-        if (job.cancelled) {
-            await this.insist(job, () => ({ is: 'failed', ...ids, code: KB_CANCELLED, why: 'cancelled' }));
+        if (job.cancelled || this.evil.has('fail')) {
+            const code = job.cancelled ? KB_CANCELLED : KB_BAD_INPUT;
+            await this.insist(job, () => ({ is: 'failed', ...ids, code, why: 'this machine only plays one' }));
             return;
         }
         const bytes = this.evil.has('text') ? Buffer.from(`no film ${job.job}`) : unlike(this.film.bytes, `${this.name} ${job.job} ${job.lease}`);

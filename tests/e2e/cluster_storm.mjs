@@ -1,6 +1,7 @@
 // Fifty jobs on real and played machines, in a storm: machines, head and Redis are killed, lines cut,
-// disks full, clocks wrong, and one machine is evil. Then calm, and a look at what is left. What is
-// done comes out of the seed, which is printed; when it happens is the machine's.
+// one of them for 10 to 60 s, disks full, clocks wrong, and one machine is evil. With a store on S3 all
+// machines that make films are real, and the store answers errors, cuts, spoils and stalls. Then calm, and
+// a look at what is left. What is done comes out of the seed, which is printed; when it happens is the machine's.
 import { existsSync, lstatSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { EVIL } from '../cluster/fake_node.mjs';
@@ -9,6 +10,9 @@ import { check_folder, check_results, check_rows } from './calm.mjs';
 import { Dice } from './chance.mjs';
 import { sleep, until } from './server.mjs';
 import { ended, ENDED, Weather, with_studio } from './studio.mjs';
+
+// What a played machine of HTTP does; one that has no room for jobs can do the first of them only.
+const WITHOUT_JOBS = ['claim', 'ghost', 'replay', 'forge'];
 
 const still_ms = 120000; // in the calm something ends at least so often, on a machine that is busy
 
@@ -67,6 +71,29 @@ class Storm {
             await sleep(dice.roll() < 0.7 ? dice.between(200, 2000) : dice.between(4000, 7000));
             for (const line of cut) line.mend();
         }
+    }
+
+    // Once, and on into the calm: what the machine had has long been made by others when it comes back.
+    async cut_for_long(dice) {
+        const { lines } = this.studio.machines[0];
+        await sleep(dice.between(0, this.seconds * 500));
+        this.count('lines cut for long');
+        this.long_cut_s = dice.between(10, 60);
+        for (let end = Date.now() + this.long_cut_s * 1000; Date.now() < end; await sleep(100)) for (const line of lines) if (!line.is_cut) line.cut();
+        for (const line of lines) line.mend();
+    }
+
+    async strike_store(dice) {
+        const { faults } = this.studio.s3;
+        const kinds = [{ what: 'error', status: 500 }, { what: 'error', status: 503, code: 'SlowDown' }, { what: 'cut' }, { what: 'garble' },
+            { what: 'lie' }, { what: 'babble' }, { what: 'resize' }, { what: 'stall' }];
+        while (this.raging) {
+            await sleep(dice.between(100, 800));
+            if (!this.raging) break;
+            this.count('faults of the store');
+            faults.push({ ...dice.pick(kinds), method: dice.pick(['GET', 'PUT', undefined]), times: 1 + dice.below(3) });
+        }
+        faults.length = 0;
     }
 
     async strike_redis(dice) {
@@ -166,29 +193,34 @@ class Storm {
     async begin(n_jobs) {
         const { studio } = this;
         this.weathers = [];
-        for (const name of ['real1', 'real2']) {
+        for (const name of studio.s3 ? ['real1', 'real2', 'real3'] : ['real1', 'real2']) {
             const weather = new Weather(path.join(studio.folder, `weather-${name}`));
             this.weathers.push(weather);
             await studio.machine(name, { own_lines: true, environment: weather.environment() });
         }
         this.players = [];
-        for (const name of ['play1', 'play2', 'play3']) this.players.push(await studio.fake(name, { own_lines: true, seconds: 0.5, slots: 1 }));
+        for (const name of studio.s3 ? [] : ['play1', 'play2', 'play3']) this.players.push(await studio.fake(name, { own_lines: true, seconds: 0.5, slots: 1 }));
         const dice = this.dice('evil');
-        const kinds = EVIL.filter(() => dice.roll() < 0.5);
-        this.evil = await studio.fake('evil', { own_lines: true, seconds: 0.5, evil: kinds.length ? kinds : ['claim'] });
+        const kinds = (studio.s3 ? WITHOUT_JOBS : EVIL).filter(() => dice.roll() < 0.5);
+        this.evil = await studio.fake('evil', {
+            own_lines: !studio.s3, seconds: 0.5, slots: studio.s3 ? 0 : 1, evil: kinds.length ? kinds : ['claim'],
+            ...(studio.s3 ? { depot: studio.head.url } : {}),
+        });
         for (let b = 0; b < n_jobs / 10; b++) await studio.batch(10, { seconds: 1, hz: 200 + 10 * b });
     }
 
     async rage() {
         this.control = new AbortController();
         this.listening = this.listen();
-        const acts = ['kill_machines', 'kill_players', 'cut_lines', 'strike_redis', 'strike_head', 'rain', 'cancel_some']
+        const acts = ['kill_machines', 'cut_lines', 'strike_redis', 'strike_head', 'rain', 'cancel_some', this.studio.s3 ? 'strike_store' : 'kill_players']
             .map((act) => this[act](this.dice(act)));
+        const long = this.cuts_for_long ? this.cut_for_long(this.dice('cut_for_long')) : null;
         await sleep(this.seconds * 1000);
         this.raging = false;
         await Promise.all(acts);
         for (const weather of this.weathers) weather.set(0, false);
         await this.evil.stop(); // else it spoils jobs as long as there are any
+        this.mended = long;
     }
 
     async calm(n_jobs) {
@@ -211,7 +243,9 @@ class Storm {
         const complain = (what) => this.complain(what);
         for (const job of jobs) {
             this.note_job(job);
-            if (job.state === 'failed' && (job.attempts < job.max_attempts || !job.error))
+            // A job that its machine calls impossible is over, by whoever.
+            const called = job.worker === 'evil' && this.evil.evil.has('fail');
+            if (job.state === 'failed' && ((job.attempts < job.max_attempts && !called) || !job.error))
                 complain(`job ${job.id} failed after ${job.attempts} attempts: ${JSON.stringify(job.error)}`);
         }
         const done = jobs.filter((job) => job.state === 'done');
@@ -225,6 +259,11 @@ class Storm {
             await until('players to be done', () => player.jobs.size === 0, 30000)
                 .catch(() => complain(`${player.name} still has ${JSON.stringify([...player.jobs.values()])}`));
         for (const node of studio.fakes) node.faults.forEach(complain);
+        if (studio.s3)
+            await until('nothing to be left in the store', async () => {
+                this.stored = await studio.s3.left();
+                return this.stored.objects.length + this.stored.uploads.length === 0;
+            }, 60000).catch(() => complain(`left in the store: ${JSON.stringify(this.stored)}`));
         await studio.head.kill('SIGTERM');
         const rows = check_rows(studio.head, complain);
         check_folder(studio.head, rows, complain);
@@ -235,20 +274,25 @@ class Storm {
     }
 }
 
-export async function storm({ seed, seconds, jobs: n_jobs }) {
-    await with_studio({ timeout_s: 4 }, async (studio) => {
+// long: a line is cut for 10 to 60 s, too. s3: the depot is a store on S3, from which what no job needs goes at once.
+export async function storm({ seed, seconds, jobs: n_jobs, long, s3 }) {
+    await with_studio({ timeout_s: 4, s3, options: s3 ? ['--depot-keep', '0'] : [] }, async (studio) => {
         const all = new Storm(studio, seed, seconds);
+        all.cuts_for_long = long;
         await all.begin(n_jobs);
         await all.rage();
         const begin = Date.now();
         const jobs = await all.calm(n_jobs);
+        const calm_s = (Date.now() - begin) / 1000;
+        await all.mended;
         all.control.abort();
         await all.listening;
         await all.check(jobs);
         const states = jobs.reduce((sum, job) => ({ ...sum, [job.state]: (sum[job.state] ?? 0) + 1 }), {});
         const attempts = jobs.reduce((sum, job) => sum + job.attempts, 0);
-        console.log(`# seed ${seed}, ${seconds} s, evil: ${[...all.evil.evil].join(' ')}; ${JSON.stringify(all.counts)}`);
-        console.log(`# jobs ${JSON.stringify(states)}, attempts ${attempts}, the calm took ${((Date.now() - begin) / 1000).toFixed(1)} s`);
+        console.log(`# seed ${seed}, ${seconds} s, ${s3 ? 'S3' : 'HTTP'}, evil: ${[...all.evil.evil].join(' ')}; ${JSON.stringify(all.counts)}`);
+        console.log(`# jobs ${JSON.stringify(states)}, attempts ${attempts}, the calm took ${calm_s.toFixed(1)} s`
+            + (all.long_cut_s ? `, a line was cut for ${all.long_cut_s.toFixed(1)} s` : ''));
         if (all.complaints.length > 0) throw new Error(`seed ${seed}: ${all.complaints.length} complaints, the first: ${all.complaints[0]}`);
     });
 }

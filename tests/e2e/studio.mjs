@@ -59,6 +59,7 @@ export class Line {
 
     // What was under way comes through late; who connected meanwhile is connected now.
     mend() {
+        if (!this.is_cut) return;
         this.is_cut = false;
         for (const pair of this.pairs) {
             if (pair.far) {
@@ -176,12 +177,14 @@ export class Studio {
         return secret;
     }
 
-    // A line of the machine's own to the head's parts, or straight.
+    // A line of the machine's own to Redis and one to the depot, or straight.
     async ways(own_lines) {
         if (!own_lines) return { redis: this.redis.url, depot: this.s3?.depot ?? this.head.url, lines: [] };
-        const lines = await Promise.all([this.redis.port, Number(new URL(this.head.url).port)].map((port) => new Line(port).open()));
+        const depot = this.s3?.endpoint ?? this.head.url;
+        const lines = await Promise.all([this.redis.port, Number(new URL(depot).port)].map((port) => new Line(port).open()));
         this.lines.push(...lines);
-        return { redis: `redis://127.0.0.1:${lines[0].port}`, depot: `http://127.0.0.1:${lines[1].port}`, lines };
+        const at = `http://127.0.0.1:${lines[1].port}`;
+        return { redis: `redis://127.0.0.1:${lines[0].port}`, depot: this.s3 ? this.s3.depot.replace(depot, at) : at, lines };
     }
 
     async machine(name, { own_lines = false, depot, ...rest } = {}) {
