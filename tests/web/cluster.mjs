@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { has_redis } from '../cluster/redis.mjs';
-import { person, run, until } from '../e2e/server.mjs';
+import { person, run, sleep, until } from '../e2e/server.mjs';
 import { with_studio } from '../e2e/studio.mjs';
 import { choose, close_browser, holds, open_page, open_tab } from './browser.mjs';
 import { make_speech } from './materials.mjs';
@@ -26,6 +26,15 @@ function make_pictures(folder) {
     });
 }
 
+// A job that the machine is making, and cannot end any more: it stands still. Null: it goes on, and had none.
+async function catch_at_work(studio, machine) {
+    machine.process.kill('SIGSTOP');
+    await sleep(300); // what it told before has been heard
+    const job = (await studio.head.list('/jobs')).find((one) => one.state === 'generating' && one.worker === machine.name);
+    if (!job) machine.process.kill('SIGCONT');
+    return job;
+}
+
 async function all_twenty() {
     await with_studio({ timeout_s: 3 }, async (studio) => {
         const audio = make_speech(studio.folder, '课程.wav', '好。');
@@ -41,9 +50,13 @@ async function all_twenty() {
 
         const done = async () => (await studio.head.api('GET', '/results?limit=1')).total;
         await until('some to be done', async () => await done() >= 6, 120000);
+        const lost = await until('a job that is being made on n1', () => catch_at_work(studio, machines[0]), 60000);
         await machines[0].kill();
         await page.locator('[data-testid=batch][data-outcome=done]').waitFor({ timeout: 180000 });
         await batch.getByText(`成功 ${TWENTY} / ${TWENTY}`).waitFor();
+        const jobs = await studio.head.list('/jobs'), again = jobs.find((job) => job.id === lost.id);
+        holds(jobs.reduce((sum, job) => sum + job.attempts, 0) > TWENTY, 'no job was begun again');
+        holds(again.worker === 'n2', `the job of n1 was made by ${again.worker}, attempt ${again.attempts}`);
 
         await open_tab(page, 'results');
         const results = page.getByTestId('result');
