@@ -86,12 +86,14 @@ class Storm {
     async strike_store(dice) {
         const { faults } = this.studio.s3;
         const kinds = [{ what: 'error', status: 500 }, { what: 'error', status: 503, code: 'SlowDown' }, { what: 'cut' }, { what: 'garble' },
-            { what: 'lie' }, { what: 'babble' }, { what: 'resize' }, { what: 'stall' }];
+            { what: 'lie' }, { what: 'babble' }, { what: 'resize' }];
         while (this.raging) {
             await sleep(dice.between(100, 800));
             if (!this.raging) break;
             this.count('faults of the store');
-            faults.push({ ...dice.pick(kinds), method: dice.pick(['GET', 'PUT', undefined]), times: 1 + dice.below(3) });
+            // A stall lasts for half a minute, in which little else could happen.
+            if (dice.roll() < 0.05) faults.push({ what: 'stall' });
+            else faults.push({ ...dice.pick(kinds), method: dice.pick(['GET', 'PUT', undefined]), times: 1 + dice.below(3) });
         }
         faults.length = 0;
     }
@@ -207,6 +209,8 @@ class Storm {
             ...(studio.s3 ? { depot: studio.head.url } : {}),
         });
         for (let b = 0; b < n_jobs / 10; b++) await studio.batch(10, { seconds: 1, hz: 200 + 10 * b });
+        // Before anything is at work there is nothing to lose.
+        await until('a job to be generated', async () => (await studio.head.list('/jobs')).some((job) => job.state === 'generating'), 120000);
     }
 
     async rage() {
