@@ -19,7 +19,7 @@ struct redis_answer {
     int64_t body;      // bytes to come of a string and the line end behind it
     bool is_kept;      // those go to the reader
     int64_t kept, raw; // bytes of this answer
-    int pieces;        // of this answer
+    int pieces;        // of this answer, also those that its lists promise
     bool is_broken;
 };
 
@@ -48,9 +48,10 @@ static redisReply *make(const redisReadTask *task, int type)
         return NULL;
     redisReply *r = kb_alloc(sizeof(*r));
     r->type = type;
-    a->pieces++;
     if (parent)
         parent->element[task->idx] = r;
+    else
+        a->pieces++;
     return r;
 }
 
@@ -67,8 +68,9 @@ static void *make_string(const redisReadTask *task, char *text, size_t n)
 
 static void *make_list(const redisReadTask *task, list_length n)
 {
-    const struct redis_answer *a = task->privdata;
-    bool is_kept = (size_t)n <= (size_t)(REDIS_ANSWER_PIECES - a->pieces);
+    struct redis_answer *a = task->privdata;
+    // What lists have promised may be more than that already: then not even an empty one is kept.
+    bool is_kept = (int64_t)n >= 0 && (int64_t)n <= (int64_t)REDIS_ANSWER_PIECES - a->pieces;
     redisReply *r = make(task, is_kept ? REDIS_REPLY_ARRAY : REDIS_REPLY_NIL);
     if (!r)
         return &left_out;
@@ -78,6 +80,7 @@ static void *make_list(const redisReadTask *task, list_length n)
         free(r);
         return &left_out;
     }
+    a->pieces += (int)n;
     r->elements = (size_t)n;
     r->element = n > 0 ? kb_alloc((size_t)n * sizeof(*r->element)) : NULL;
     return r;

@@ -193,6 +193,22 @@ static void test_answers(void **state)
     assert_int_equal(count_answers(line, sizeof(line), 777), -1); // a line without an end
 }
 
+// Lists promise as much as an answer may have, and then one more promises anything.
+static void test_promises_are_bounded(void **state)
+{
+    CLEANUP(text_free) struct text text = {0};
+    text_addf(&text, "*%d\r\n*%d\r\n", REDIS_ANSWER_PIECES, REDIS_ANSWER_PIECES - 1);
+    for (int i = 0; i < REDIS_ANSWER_PIECES - 1; i++)
+        text_add(&text, ":1\r\n");
+    text_add(&text, "*2000000000\r\n*0\r\n");
+    struct redis_answer *a = redis_answer_new();
+    redisReply *reply = NULL;
+    assert_true(redis_answer_feed(a, text.data, text.size));
+    assert_true(redis_answer_next(a, &reply));
+    assert_null(reply);
+    redis_answer_free(&a);
+}
+
 // What is too long is left out, and what comes behind it is there.
 static void test_answers_are_bounded(void **state)
 {
@@ -601,12 +617,19 @@ static void test_tls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_addresses), cmocka_unit_test(test_bad_addresses),
-        cmocka_unit_test(test_answers),   cmocka_unit_test(test_answers_are_bounded),
-        cmocka_unit_test(test_strangers), cmocka_unit_test(test_backoff),
-        cmocka_unit_test(test_cancel),    cmocka_unit_test(test_slow_names),
-        cmocka_unit_test(test_commands),  cmocka_unit_test(test_comes_back),
-        cmocka_unit_test(test_users),     cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_bad_addresses),
+        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_answers_are_bounded),
+        cmocka_unit_test(test_promises_are_bounded),
+        cmocka_unit_test(test_strangers),
+        cmocka_unit_test(test_backoff),
+        cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_slow_names),
+        cmocka_unit_test(test_commands),
+        cmocka_unit_test(test_comes_back),
+        cmocka_unit_test(test_users),
+        cmocka_unit_test(test_tls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
