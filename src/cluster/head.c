@@ -176,11 +176,12 @@ static void rest(struct head *h, int ms)
     pthread_mutex_unlock(&h->lock);
 }
 
-// The clock of listening goes only while we hear.
-static void pass_time(struct head *h)
+// The clock of listening goes only while we hear, and hear all: where messages wait or were left
+// out, who seems silent may have spoken.
+static void pass_time(struct head *h, bool behind)
 {
     int64_t now = kb_now_us();
-    if (h->heard_us)
+    if (h->heard_us && !behind)
         h->clock_us += KB_MIN(now - h->heard_us, STEP_US);
     h->heard_us = now;
 }
@@ -190,12 +191,13 @@ static void listen_for(struct head *h, int ms)
 {
     struct kb_error err = {0};
     int n = 0;
-    enum kb_code code = wire_hear(h->redis, h->after, ms, h->told, HEAD_TOLD, &n, &err);
+    bool behind = false;
+    enum kb_code code = wire_hear(h->redis, h->after, ms, h->told, HEAD_TOLD, &n, &behind, &err);
     if (code != KB_OK) {
         lose_redis(h, &err);
         return;
     }
-    pass_time(h);
+    pass_time(h, behind);
     head_refresh(h);
     h->turn_us = kb_now_us();
     head_take(h, h->told, n);

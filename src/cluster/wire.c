@@ -438,11 +438,22 @@ static enum kb_code read_after(struct redis *r, redisReply **ret, const char *ke
     return code;
 }
 
+// Something of it went beyond what an answer may hold (redis_ask()): the entry, or a part of it.
+static bool is_cut(const redisReply *r)
+{
+    bool cut = !r || r->type == REDIS_REPLY_NIL;
+    for (size_t i = 0; !cut && r->type == REDIS_REPLY_ARRAY && i < r->elements; i++)
+        cut = is_cut(r->element[i]);
+    return cut;
+}
+
 enum kb_code wire_hear(struct redis *r, char after[WIRE_ID_BYTES], int block_ms,
-                       struct wire_told *ret, int max, int *ret_n, struct kb_error *err)
+                       struct wire_told *ret, int max, int *ret_n, bool *ret_behind,
+                       struct kb_error *err)
 {
     CLEANUP(reply_free) redisReply *reply = NULL;
     CLEANUP(kb_freep) char *key = kb_printf("%s:told", redis_prefix(r));
+    bool behind = false;
     *ret_n = 0;
     enum kb_code code = read_after(r, &reply, key, after, block_ms, max, err);
     if (code != KB_OK)
@@ -452,9 +463,13 @@ enum kb_code wire_hear(struct redis *r, char after[WIRE_ID_BYTES], int block_ms,
         char id[WIRE_ID_BYTES];
         if (wire_entry_told(entries->element[i], id, &ret[*ret_n]))
             (*ret_n)++;
+        else
+            behind = behind || is_cut(entries->element[i]);
         if (*id)
             snprintf(after, WIRE_ID_BYTES, "%s", id);
     }
+    if (ret_behind)
+        *ret_behind = behind || (entries && entries->elements >= (size_t)max);
     return KB_OK;
 }
 

@@ -71,9 +71,11 @@ struct wire_told {
     json_t *body; // an object; NULL: it is none
 };
 // What was told after an entry ("$" = from now on), which becomes the last of them. Malformed ones
-// are left out. wire_told_free() each.
+// are left out. wire_told_free() each. *ret_behind (may be NULL): max were there, so more may be,
+// or some were too much for an answer of Redis and are left out; who was not heard may have spoken.
 enum kb_code wire_hear(struct redis *r, char after[WIRE_ID_BYTES], int block_ms,
-                       struct wire_told *ret, int max, int *ret_n, struct kb_error *err);
+                       struct wire_told *ret, int max, int *ret_n, bool *ret_behind,
+                       struct kb_error *err);
 bool wire_is_by(const struct wire_told *t, const char *secret); // of its node
 void wire_told_free(struct wire_told *t);
 

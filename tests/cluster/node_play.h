@@ -223,7 +223,7 @@ static inline void kill_node(struct play *t)
     json_array_clear(t->told); // what comes from now on is of the next one
     struct wire_told told[64];
     for (int n = 1; n > 0;) {
-        assert_ok(t->err, wire_hear(t->redis, t->after, 10, told, 64, &n, &t->err));
+        assert_ok(t->err, wire_hear(t->redis, t->after, 10, told, 64, &n, NULL, &t->err));
         for (int i = 0; i < n; i++)
             wire_told_free(&told[i]);
     }
@@ -289,7 +289,7 @@ static inline void hear_all(struct play *t)
     int n = 0;
     if (kb_now_us() - t->pulse_us > 10000000)
         begin_pulse(t);
-    assert_ok(t->err, wire_hear(t->redis, t->after, 50, told, 64, &n, &t->err));
+    assert_ok(t->err, wire_hear(t->redis, t->after, 50, told, 64, &n, NULL, &t->err));
     siginfo_t ended = {0};
     t->silence = n > 0 ? 0 : t->silence + 1;
     if (t->silence > 20 && t->node &&

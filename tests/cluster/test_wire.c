@@ -315,7 +315,7 @@ static const char *hear(char after[WIRE_ID_BYTES])
     static char is[64];
     struct wire_told told;
     int n = 0;
-    assert_ok(err, wire_hear(redis, after, 0, &told, 1, &n, &err));
+    assert_ok(err, wire_hear(redis, after, 0, &told, 1, &n, NULL, &err));
     snprintf(is, sizeof(is), "%s", n ? wire_is(told.body) : "");
     if (n)
         wire_told_free(&told);
@@ -330,7 +330,7 @@ static void test_told(void **state)
     struct wire_told told[8];
     int n = 0;
     tell("before");
-    assert_ok(err, wire_hear(redis, after, 0, told, 8, &n, &err));
+    assert_ok(err, wire_hear(redis, after, 0, told, 8, &n, NULL, &err));
     assert_int_equal(n, 0);
     tell("one");
     assert_ok(err, wire_tell(redis, "n2", SECRET, NONCE,
@@ -338,7 +338,7 @@ static void test_told(void **state)
                              &err));
     tell("three");
     assert_string_equal(hear(again), ""); // "$" is now
-    assert_ok(err, wire_hear(redis, after, 60000, told, 2, &n, &err));
+    assert_ok(err, wire_hear(redis, after, 60000, told, 2, &n, NULL, &err));
     assert_int_equal(n, 2);
     assert_string_equal(wire_is(told[0].body), "one");
     assert_string_equal(told[0].node, "n1");
@@ -370,7 +370,7 @@ static void test_told(void **state)
     much[WIRE_BYTES - 9] = '\0'; // {"is":"…"}
     tell(much);
     int64_t length = 0;
-    assert_ok(err, wire_hear(redis, after, 0, told, 8, &n, &err));
+    assert_ok(err, wire_hear(redis, after, 0, told, 8, &n, NULL, &err));
     assert_int_equal(n, 1);
     length = (int64_t)strlen(told[0].text);
     assert_int_equal(length, WIRE_BYTES);
@@ -412,7 +412,7 @@ static void test_told_malformed(void **state)
         assert_ok(err, redis_ask(redis, NULL, 0, &err, command, "n\0n", (size_t)3));
     }
     tell("good");
-    assert_ok(err, wire_hear(redis, after, 0, told, 64, &n, &err));
+    assert_ok(err, wire_hear(redis, after, 0, told, 64, &n, NULL, &err));
     assert_int_equal(n, 1);
     assert_string_equal(wire_is(told[0].body), "good");
     wire_told_free(&told[0]);
@@ -429,7 +429,7 @@ static void test_told_malformed(void **state)
     for (size_t i = 0; i < ARRAY_LEN(odd); i++)
         assert_ok(err, redis_ask(redis, NULL, 0, &err,
                                  "XADD p:told * body %s node n1 mac " MAC " nonce " NONCE, odd[i]));
-    assert_ok(err, wire_hear(redis, after, 0, told, 64, &n, &err));
+    assert_ok(err, wire_hear(redis, after, 0, told, 64, &n, NULL, &err));
     assert_int_equal(n, ARRAY_LEN(odd));
     for (int i = 0; i < n; i++) {
         assert_null(told[i].body);
@@ -485,12 +485,25 @@ static void test_told_far_too_much(void **state)
     tell("last");
     struct wire_told told[256];
     int n = 0;
-    assert_ok(err, wire_hear(redis, after, 0, told, 256, &n, &err));
+    bool behind = false;
+    assert_ok(err, wire_hear(redis, after, 0, told, 256, &n, &behind, &err));
+    assert_true(behind);    // it may have been anybody's
     assert_int_equal(n, 2); // what is left out leaves room for what is short
     assert_string_equal(wire_is(told[0].body), "behind");
     assert_string_equal(wire_is(told[1].body), "last");
     wire_told_free(&told[0]);
     wire_told_free(&told[1]);
+    tell("small");
+    assert_ok(err, wire_hear(redis, after, 0, told, 256, &n, &behind, &err));
+    assert_int_equal(n, 1);
+    assert_false(behind);
+    wire_told_free(&told[0]);
+    tell("one");
+    tell("two");
+    assert_ok(err, wire_hear(redis, after, 0, told, 1, &n, &behind, &err));
+    assert_true(behind);
+    wire_told_free(&told[0]);
+    assert_string_equal(hear(after), "two");
     assert_string_equal(hear(after), "");
     free(much);
 }

@@ -176,14 +176,14 @@ static void do_all(struct redis *head, struct redis *node)
     assert_ok(err, wire_set_pulse(head, nonce, &err));
     assert_ok(err, wire_pulse(head, pulse, &err));
     assert_ok(err, wire_pulse(node, pulse, &err));
-    assert_ok(err, wire_hear(head, told_after, 0, &told, 1, &n, &err));
+    assert_ok(err, wire_hear(head, told_after, 0, &told, 1, &n, NULL, &err));
     assert_ok(err, wire_orders(node, "n1", "s", orders_after, 0, &order, 1, &n, &forged, &err));
     assert_ok(err, wire_take(node, "n1", 0, &offer, 1, &n, &err));
     assert_ok(err, wire_offer(head, 1, 2, id, &err));
     assert_ok(err, wire_take(node, "n1", 0, &offer, 1, &n, &err));
     assert_int_equal(n, 1);
     assert_ok(err, wire_tell(node, "n1", "s", nonce, json_pack("{s:s}", "is", "taken"), &err));
-    assert_ok(err, wire_hear(head, told_after, 0, &told, 1, &n, &err));
+    assert_ok(err, wire_hear(head, told_after, 0, &told, 1, &n, NULL, &err));
     assert_int_equal(n, 1);
     wire_told_free(&told);
     assert_ok(err, wire_order(head, "n1", "s", json_pack("{s:s}", "is", "go"), &err));
