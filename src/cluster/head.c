@@ -217,9 +217,10 @@ static void turn(struct head *h)
 {
     take_breath(h);
     store_renew_patience(h->store);
+    bool stands = stand(h); // also while nothing can be written: nobody else is to be the head
     if (h->n_said > 0)
         rest(h, HEAD_TURN_MS);
-    else if (stand(h))
+    else if (stands)
         listen_for(h, HEAD_TURN_MS);
     else
         rest(h, WAIT_MS);

@@ -422,7 +422,19 @@ static void test_two_heads(void **state)
     store_close(&other.s);
 }
 
-// What is said once is not lost while somebody else writes to the database for long.
+// For how much longer Redis knows who the head is.
+static int64_t hold_ms(struct player *p)
+{
+    struct kb_error err = {0};
+    redisReply *reply = NULL;
+    assert_ok(err, redis_ask(p->redis, &reply, 0, &err, "PTTL koubo:head"));
+    int64_t ms = reply->integer;
+    freeReplyObject(reply);
+    return ms;
+}
+
+// What is said once is not lost while somebody else writes to the database for long; and the head
+// stays the head.
 static void test_locked_database(void **state)
 {
     NEEDS_REDIS;
@@ -433,6 +445,13 @@ static void test_locked_database(void **state)
     assert_ok(t->err, store_begin(t->s, &t->err));
     tell(p, about("made", &o));
     usleep(700000);
+    int64_t before = hold_ms(p), now;
+    WAIT(({
+        now = hold_ms(p);
+        bool renewed = now > before;
+        before = now;
+        renewed;
+    }));
     store_rollback(t->s);
     WAIT(ask(t, "SELECT state = %d FROM remote WHERE job = %lld", REMOTE_MADE, (long long)o.job));
     WAIT(take_offer(p, &next, 100));
