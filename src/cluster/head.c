@@ -254,6 +254,7 @@ static void head_free(struct head **head)
     struct head *h = TAKE(*head);
     if (!h)
         return;
+    head_settler_stop(h);
     files_stop(&h->files);
     for (int i = 0; i < h->n_said; i++)
         said_free(&h->said[i]);

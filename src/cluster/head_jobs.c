@@ -1,5 +1,5 @@
-// Jobs on offer and in the hands of machines: how many are offered, when one is taken away again,
-// and what becomes of results.
+// Jobs on offer and in the hands of machines: how many are offered, and when one is taken away
+// again.
 #include "cluster/head_parts.h"
 
 #include "base/log.h"
@@ -8,13 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define AWAY_US   5000000  // a machine that was not heard for so long gets no offers
 #define CANCEL_US 5000000  // between two of the same
 #define PAUSE_US  10000000 // no jobs are offered where the depot failed
 #define CLAIMS    64       // of a turn
-#define SETTLED   100      // in a transaction
 #define MISSING   3        // beats
 #define STILL     60       // times the silence that loses a job: it is mentioned, and stands still
 
@@ -69,70 +67,6 @@ static bool cancel_offered(struct head *h, struct held *held)
 }
 
 // --- results
-
-static enum kb_code settle_one(struct head *h, struct kb_error *err)
-{
-    struct remote_end e = {0};
-    enum kb_code code = remote_settle(h->store, &e, err);
-    if (code != KB_OK)
-        return code;
-    if (!e.good)
-        log_warn(_("job %lld: what machine %s made cannot be used: %s"), (long long)e.job, e.node,
-                 e.why.text);
-    struct held *held = head_held(h, e.job);
-    struct answer a = {.kind = ANSWER_OVER, .job = e.job, .lease = e.lease};
-    memcpy(a.node, e.node, sizeof(a.node));
-    if (held && held->r.lease == e.lease) {
-        memcpy(a.sha256, held->r.sha256, sizeof(a.sha256));
-        held->ended = true;
-    }
-    head_answer(h, &a);
-    h->look = h->has_ended = true;
-    return KB_OK;
-}
-
-// Where a result gets a second name and is not copied, many are settled with one write to the disk;
-// else nobody should wait for a copy with the database locked.
-static bool is_one_disk(const struct head *h)
-{
-    CLEANUP(kb_freep) char *files = store_path(h->store, "files", "");
-    CLEANUP(kb_freep) char *results = store_path(h->store, "results", "");
-    struct stat a, b;
-    return stat(files, &a) == 0 && stat(results, &b) == 0 && a.st_dev == b.st_dev;
-}
-
-static enum kb_code settle_some(struct head *h, struct kb_error *err)
-{
-    int n_answers = h->n_answers;
-    enum kb_code code = store_begin(h->store, err);
-    if (code != KB_OK)
-        return code;
-    for (int i = 0; i < SETTLED && code == KB_OK; i++)
-        code = settle_one(h, err);
-    code = store_end(h->store, code == KB_EOF ? KB_OK : code, err);
-    if (code != KB_OK) {
-        h->n_answers = n_answers;
-        h->stale = true;
-    }
-    return code;
-}
-
-void head_settle(struct head *h)
-{
-    bool any = false;
-    for (int i = 0; i < h->n_held && !any; i++)
-        any = !h->held[i].ended && h->held[i].r.state == REMOTE_HERE;
-    if (!any || kb_now_us() < h->again_us)
-        return;
-    struct kb_error err = {0};
-    enum kb_code code = is_one_disk(h) ? settle_some(h, &err) : KB_OK;
-    if (code != KB_UNAVAILABLE && code != KB_NO_SPACE)
-        code = KB_OK; // one by one; and what all that ended left goes with the last call
-    while (code == KB_OK)
-        code = settle_one(h, &err);
-    if (code != KB_EOF)
-        head_store_failed(h, &err);
-}
 
 // An S3 depot: the file is brought in by threads. False: the database cannot be asked now.
 static bool bring_in(struct head *h, struct held *held)

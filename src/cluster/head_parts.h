@@ -129,6 +129,9 @@ struct head {
     bool look;                  // there may be a job that was none before
     bool complained;            // of the database
     int64_t again_us;           // not before, after it failed
+    int64_t settle_us;          // no result gets its place before: that failed
+    int64_t settle_said_us;     // when that was last said
+    struct settler *settler;    // head_settle.c: who copies results to another disk; NULL: nobody
     int64_t turn_us;            // when this turn began to hear
     int64_t pause_us;           // no jobs are claimed before: the depot failed
     int64_t strangers_us;       // when unknown machines were last named
@@ -188,11 +191,16 @@ void head_refusal(const struct mate *m, struct kb_error *ret); // why that one g
 
 // --- head_jobs.c
 
-void head_settle(struct head *h);     // results that were looked at
 void head_look_after(struct head *h); // the silent, the cancelled, the paused, the untaken
 void head_offer(struct head *h);      // as many as there are free places
 // The stream is another one now: nothing stands in it.
 void head_offer_anew(struct head *h);
+
+// --- head_settle.c
+
+void head_settle(struct head *h); // results that were looked at; it waits for no copy
+// Waits for the copy that is under way, if one is.
+void head_settler_stop(struct head *h);
 
 // --- head_go.c
 

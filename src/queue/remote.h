@@ -78,11 +78,13 @@ enum kb_code remote_asset(struct store *s, int64_t job, int64_t lease, const cha
 // as a copy.
 struct remote_end {
     int64_t job, lease;
-    char node[33], entry[48];
+    char node[33], entry[48], sha256[65];
     bool good;
     struct kb_error why;
 };
 enum kb_code remote_settle(struct store *s, struct remote_end *ret, struct kb_error *err);
+// Would it find one? Nothing is written.
+enum kb_code remote_arrived(struct store *s, bool *ret, struct kb_error *err);
 
 // The other ends. KB_NOT_FOUND: it was not theirs.
 enum kb_code remote_failed(struct store *s, const struct remote *r, const struct kb_error *why,

@@ -113,7 +113,12 @@ static bool is_as_told(const struct dub_result *told, int64_t duration_ms, int w
            apart <= KB_MAX(MOST_APART_S, MOST_APART * told->seconds);
 }
 
-// The first one that was looked at.
+// Those that were looked at.
+#define ARRIVED                                                                                    \
+    " FROM remote r LEFT JOIN asset a ON a.id = r.asset WHERE r.state = ?"                         \
+    " AND r.sha256 <> '' AND (a.id IS NULL OR a.state IN ('ready', 'bad'))"
+
+// The first one.
 static enum kb_code find_arrival(struct store *s, struct arrival *ret, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
@@ -126,10 +131,7 @@ static enum kb_code find_arrival(struct store *s, struct arrival *ret, struct kb
         " json_extract(r.facts, '$.width'), json_extract(r.facts, '$.height'),"
         " json_extract(r.facts, '$.stages[0]'), json_extract(r.facts, '$.stages[1]'),"
         " json_extract(r.facts, '$.stages[2]'), json_extract(r.facts, '$.stages[3]'),"
-        " json_extract(r.facts, '$.stages[4]')"
-        " FROM remote r LEFT JOIN asset a ON a.id = r.asset WHERE r.state = ?"
-        " AND r.sha256 <> '' AND (a.id IS NULL OR a.state IN ('ready', 'bad')) ORDER BY "
-        "r.since_ms, r.job LIMIT 1",
+        " json_extract(r.facts, '$.stages[4]')" ARRIVED " ORDER BY r.since_ms, r.job LIMIT 1",
         "i", (int64_t)REMOTE_HERE);
     if (code != KB_OK)
         return code;
@@ -305,6 +307,15 @@ static enum kb_code end_lost(struct store *s, const struct remote *r, const char
     return code == KB_OK ? remote_end_told(s, lose(s, r, reason, err), err) : code;
 }
 
+enum kb_code remote_arrived(struct store *s, bool *ret, struct kb_error *err)
+{
+    int64_t any = 0;
+    enum kb_code code = store_query_int(s, &any, err, "SELECT EXISTS (SELECT 1" ARRIVED ")", "i",
+                                        (int64_t)REMOTE_HERE);
+    *ret = any != 0;
+    return code;
+}
+
 enum kb_code remote_settle(struct store *s, struct remote_end *ret, struct kb_error *err)
 {
     for (;;) {
@@ -319,6 +330,7 @@ enum kb_code remote_settle(struct store *s, struct remote_end *ret, struct kb_er
         end.lease = a.r.lease;
         memcpy(end.node, a.r.node, sizeof(end.node));
         memcpy(end.entry, a.r.entry, sizeof(end.entry));
+        memcpy(end.sha256, a.r.sha256, sizeof(end.sha256));
         if (a.usable) {
             code = end_well(s, &a, &end, err);
         } else {
