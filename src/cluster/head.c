@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #define SILENT_MS   30000
+#define STILL       60      // times the silence that loses a job: it is mentioned, and stands still
+#define PAUSE_MS    10000   // no jobs are offered where the depot failed
 #define PATIENCE_MS 250     // that it waits for locks in a turn
 #define LOOK_US     1000000 // how often it is looked whether Redis still has what we said
 #define PULSE_US    10000000
@@ -107,8 +109,10 @@ static enum kb_code begin_anew(struct head *h, struct kb_error *err)
     if (code != KB_OK)
         return code;
     head_offer_anew(h);
-    for (int i = 0; i < h->n_held; i++)
+    for (int i = 0; i < h->n_held; i++) {
         h->held[i].heard_clock = h->held[i].moved_clock = h->clock_us;
+        h->held[i].asked_clock = 0;
+    }
     for (int i = 0; i < h->n_mates; i++)
         h->mates[i].told = MATE_UNTOLD;
     h->heard_us = kb_now_us();
@@ -316,6 +320,8 @@ enum kb_code head_start(struct head **ret, const struct head_params *p, struct k
     h->min_free_bytes = p->min_free_bytes;
     h->depot_keep_ms = p->depot_keep_ms;
     h->silent_us = 1000 * (p->silent_ms > 0 ? p->silent_ms : SILENT_MS);
+    h->still_us = p->still_ms > 0 ? 1000 * p->still_ms : STILL * h->silent_us;
+    h->pause_for_us = 1000 * (p->pause_ms > 0 ? p->pause_ms : PAUSE_MS);
     h->version = -1;
     h->stale = h->stale_mates = true;
     strcpy(h->after, "0-0"); // what an earlier head heard has an old nonce

@@ -19,6 +19,9 @@ struct head_params {
     int64_t depot_keep_ms; // how long what no job needs stays in an S3 depot; 0 = as soon as may be
     int64_t
         silent_ms; // a node's job of which nothing was heard for so long goes to others; 0 = 30000
+    int64_t still_ms; // one that is mentioned and gets no further for so long, too; 0 = 60 times
+                      // that. Eight times as long where its file does not come
+    int64_t pause_ms; // after an S3 depot failed no jobs are offered for so long; 0 = 10000
 };
 enum kb_code head_start(struct head **ret, const struct head_params *p, struct kb_error *err);
 void head_stop(struct head **h); // NULL is fine. Jobs of nodes go on without it
@@ -36,7 +39,8 @@ bool head_admits(struct head *h, struct store *store, const char *node, const ch
 // Any thread; store is the caller's.
 enum kb_code head_model(struct store *store, const char *node, const char *sha256, char **ret_path,
                         struct kb_error *err);
-// Something changed that it should look at now (a node was added, drained, a result has come).
+// Something changed that it should look at soon (a node was added, drained, a result has come): at
+// once where it rests, else when it has listened, within 0.1 s.
 void head_wake(struct head *h);
 
 #endif

@@ -257,7 +257,7 @@ static void note_job(struct head *h, const struct mate *mate, int64_t job, int64
         return;
     held->heard_clock = h->clock_us;
     held->missing = 0;
-    if (!at || at->stage != held->stage || at->done != held->done)
+    if (at && held->r.state <= REMOTE_TAKEN && (at->stage != held->stage || at->done != held->done))
         held->moved_clock = h->clock_us;
     if (at) {
         held->stage = at->stage;

@@ -2,6 +2,7 @@
 // again.
 #include "cluster/head_parts.h"
 
+#include "base/beneath.h"
 #include "base/log.h"
 #include "store/sql.h"
 
@@ -9,12 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define AWAY_US   5000000  // a machine that was not heard for so long gets no offers
-#define CANCEL_US 5000000  // between two of the same
-#define PAUSE_US  10000000 // no jobs are offered where the depot failed
-#define CLAIMS    64       // of a turn
-#define MISSING   3        // beats
-#define STILL     60       // times the silence that loses a job: it is mentioned, and stands still
+#define AWAY_US   5000000 // a machine that was not heard for so long gets no offers
+#define CANCEL_US 5000000 // between two of the same
+#define CLAIMS    64      // of a turn
+#define MISSING   3       // beats
+#define COMES     8       // times as long a file may not come as a job may stand still
+#define CANCELLED 15      // in this part of that a machine says that it ended what was cancelled
 
 // --- ends
 
@@ -59,7 +60,7 @@ static bool lose(struct head *h, struct held *held, const char *reason)
     return ended(h, held, ANSWER_LOST, code, &err);
 }
 
-static bool cancel_offered(struct head *h, struct held *held)
+static bool cancel(struct head *h, struct held *held)
 {
     struct kb_error err = {0}, why = {0};
     kb_fail(&why, KB_CANCELLED, _("cancelled"));
@@ -96,7 +97,7 @@ static bool bring_in(struct head *h, struct held *held)
 static bool look_after_offer(struct head *h, struct held *held)
 {
     if (held->r.cancel)
-        return cancel_offered(h, held);
+        return cancel(h, held);
     // Redis may have lost the offer, or its machine went before it told that it has read it.
     if (held->r.paused || (held->offered && kb_now_us() - held->since_us > h->silent_us / 3))
         return give_back(h, held);
@@ -114,6 +115,24 @@ static bool look_at_bad(struct head *h, struct held *held)
     return ended(h, held, ANSWER_OVER, code, &err);
 }
 
+// For so long nothing of it was further than before. Of a file that comes only its bytes count, not
+// what the machine says; and they are looked at only when it has been long.
+static bool stands_still(struct head *h, struct held *held)
+{
+    int64_t still_us = h->clock_us - held->moved_clock;
+    if (held->r.state == REMOTE_TAKEN)
+        return still_us > h->still_us;
+    if (still_us <= COMES * h->still_us)
+        return false;
+    CLEANUP(kb_freep) char *part = kb_printf("uploads/%s.part", held->r.asset);
+    int64_t came = held->r.asset[0] ? beneath_size(h->store->folder, part) : -1;
+    if (came <= held->came)
+        return true;
+    held->came = came;
+    held->moved_clock = h->clock_us;
+    return false;
+}
+
 static bool look_after_job(struct head *h, struct held *held)
 {
     int64_t now = kb_now_us();
@@ -128,9 +147,16 @@ static bool look_after_job(struct head *h, struct held *held)
         return lose(h, held, N_("the machine was started anew and does not have the job any more"));
     if (h->clock_us - held->heard_clock > h->silent_us)
         return lose(h, held, N_("the machine gave no sign of life"));
-    if (held->r.state == REMOTE_TAKEN && h->clock_us - held->moved_clock > STILL * h->silent_us)
-        return lose(h, held, N_("the machine made no progress"));
+    if (held->asked_clock && h->clock_us - held->asked_clock > h->still_us / CANCELLED)
+        return cancel(h, held); // it does not answer
+    if (stands_still(h, held))
+        return lose(h, held,
+                    held->r.state == REMOTE_TAKEN
+                        ? N_("the machine made no progress")
+                        : N_("the machine made it, and its file did not come"));
     if (held->r.cancel && now - held->cancel_us > CANCEL_US) {
+        if (!held->asked_clock)
+            held->asked_clock = h->clock_us;
         struct answer a = {.kind = ANSWER_CANCEL, .job = held->r.job, .lease = held->r.lease};
         memcpy(a.node, held->r.node, sizeof(a.node));
         head_answer(h, &a);
@@ -165,22 +191,14 @@ static int free_places(struct head *h)
 {
     int64_t now = kb_now_us();
     int n = 0;
-    for (int i = 0; i < h->n_mates; i++)
-        h->mates[i].busy = 0;
-    for (int i = 0; i < h->n_held; i++) {
-        const struct held *held = &h->held[i];
-        if (held->ended)
-            continue;
-        struct mate *m = held->r.state == REMOTE_TAKEN ? head_mate(h, held->r.node) : NULL;
-        if (m)
-            m->busy++;
-        n -= held->r.state == REMOTE_OFFERED;
-    }
+    head_count_places(h);
+    for (int i = 0; i < h->n_held; i++)
+        n -= !h->held[i].ended && h->held[i].r.state == REMOTE_OFFERED;
     for (int i = 0; i < h->n_mates; i++) {
         const struct mate *m = &h->mates[i];
         if (m->here && !m->refused && !m->row.draining && !m->leaves && now >= m->off_us &&
-            h->clock_us - m->heard_clock <= AWAY_US)
-            n += KB_MAX(0, m->slots - m->busy);
+            h->clock_us - m->heard_clock <= AWAY_US && head_has_place(m))
+            n += m->slots - m->busy;
     }
     return n;
 }
@@ -232,7 +250,7 @@ static enum kb_code is_ready(struct head *h, struct held *held)
     }
     if (code != KB_OK && code != KB_EOF) {
         log_warn(_("the depot: %s; jobs wait for it or are done here"), err.text);
-        h->pause_us = kb_now_us() + PAUSE_US;
+        h->pause_us = kb_now_us() + h->pause_for_us;
         give_back(h, held);
         return KB_EOF;
     }

@@ -22,7 +22,8 @@
 #define HEAD_NONCES   3       // the latest, with which machines may speak
 #define HEAD_JOBS     1024    // that one machine may have at a time
 #define HEAD_NEEDS    5       // files of a job: speech, video, teeth, style, model
-#define HEAD_SENDS    3       // so often may a machine send a file that is not what it told
+#define HEAD_OWED     16 // that it may have made beyond four for each place, not whole here yet
+#define HEAD_SENDS    3  // so often may a machine send a file that is not what it told
 
 enum mate_state { MATE_UNTOLD, MATE_ACTIVE, MATE_DRAINING, MATE_REFUSED };
 
@@ -36,6 +37,7 @@ struct mate {
     int slots;           // jobs that it would do at a time
     int n_lost;          // answers of this turn that a job is not its
     int busy;            // of the places in which it has a job, counted anew when it matters
+    int owes;            // files of what it has made that are not whole here, as busy
     int64_t heard_clock; // head.clock_us when it was last heard
     int64_t off_us;      // it gave a job back: until then its places do not count
     int64_t row_us;      // when its row was last written
@@ -58,15 +60,17 @@ struct held {
     int64_t moved_clock; // head.clock_us when it was last further than before
     enum stage stage;    // as it was then
     int64_t done;
-    char boot[17];      // of the machine's process when it took it; "" = not known
-    int missing;        // beats on end that did not mention it, of another process
-    bool offered;       // it stands in the stream as that is now
-    bool ended;         // since the rows were last read
-    int64_t cancel_us;  // when the machine was last told that it is to end
-    bool wanted;        // its file is there to be brought in (S3)
-    int sends;          // how often that was not what was told
-    char bad[65];       // its machine gives it back, as this file came as another; "" = no
-    struct need *needs; // of HEAD_NEEDS, in an S3 depot; NULL: not looked at yet
+    char boot[17];       // of the machine's process when it took it; "" = not known
+    int missing;         // beats on end that did not mention it, of another process
+    bool offered;        // it stands in the stream as that is now
+    bool ended;          // since the rows were last read
+    int64_t cancel_us;   // when the machine was last told that it is to end
+    int64_t asked_clock; // head.clock_us when it was first told so; 0 = not yet
+    int64_t came;        // bytes of its file when that was last looked at
+    bool wanted;         // its file is there to be brought in (S3)
+    int sends;           // how often that was not what was told
+    char bad[65];        // its machine gives it back, as this file came as another; "" = no
+    struct need *needs;  // of HEAD_NEEDS, in an S3 depot; NULL: not looked at yet
 };
 
 // What a machine said, taken apart and checked.
@@ -105,7 +109,7 @@ struct files; // head_files.c: who moves files from and to an S3 depot
 struct head {
     char *data, *redis_url, *depot, *credentials;
     int64_t min_free_bytes, depot_keep_ms;
-    int64_t silent_us;
+    int64_t silent_us, still_us, pause_for_us;
     pthread_t thread;
     struct cancel cancel; // raised by head_stop()
     char identity[33];
@@ -166,6 +170,8 @@ bool head_refresh(struct head *h);
 void head_refresh_mates(struct head *h);
 void head_forget_rows(struct head *h); // free them
 struct mate *head_mate(struct head *h, const char *name);
+void head_count_places(struct head *h);              // each machine's busy and owes
+bool head_has_place(const struct mate *m);           // by those
 struct held *head_held(struct head *h, int64_t job); // NULL: none, or ended
 // It is that machine's, by that lease. NULL if not.
 struct held *head_held_by(struct head *h, const char *node, int64_t job, int64_t lease);

@@ -29,6 +29,25 @@ struct mate *head_mate(struct head *h, const char *name)
     return bsearch(&key, h->mates, (size_t)h->n_mates, sizeof(key), compare_mates);
 }
 
+void head_count_places(struct head *h)
+{
+    for (int i = 0; i < h->n_mates; i++)
+        h->mates[i].busy = h->mates[i].owes = 0;
+    for (int i = 0; i < h->n_held; i++) {
+        const struct held *held = &h->held[i];
+        struct mate *m = held->ended ? NULL : head_mate(h, held->r.node);
+        if (m && held->r.state == REMOTE_TAKEN)
+            m->busy++;
+        else if (m && (held->r.state != REMOTE_HERE || !held->r.sha256[0]))
+            m->owes++;
+    }
+}
+
+bool head_has_place(const struct mate *m)
+{
+    return m->busy < m->slots && m->owes < 4 * m->slots + HEAD_OWED;
+}
+
 struct held *head_held(struct head *h, int64_t job)
 {
     struct held key = {.r.job = job};

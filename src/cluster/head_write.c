@@ -33,14 +33,12 @@ static void answer_over(struct head *h, const struct said *s, const struct held 
     head_answer(h, &a);
 }
 
-// May that machine have one more? One that takes more than it has places for is kept to them.
+// May that machine have one more? One that takes more than it has places for is kept to them, and
+// so is one that says of all that it has made it and sends nothing.
 static bool may_take(struct head *h, const struct mate *mate)
 {
-    int busy = 0;
-    for (int i = 0; i < h->n_held; i++)
-        busy += !h->held[i].ended && h->held[i].r.state == REMOTE_TAKEN &&
-                strcmp(h->held[i].r.node, mate->row.name) == 0;
-    return !mate->refused && !mate->row.draining && busy < mate->slots;
+    head_count_places(h);
+    return !mate->refused && !mate->row.draining && head_has_place(mate);
 }
 
 static enum kb_code write_taken(struct head *h, struct mate *mate, const struct said *s,
@@ -90,9 +88,11 @@ static enum kb_code write_made(struct head *h, const struct said *s, struct held
     if (held->r.state != REMOTE_TAKEN)
         return KB_OK;
     enum kb_code code = remote_made(h->store, s->job, s->lease, s->node, err);
-    if (code == KB_OK)
-        held->r.state = REMOTE_MADE;
-    return code;
+    if (code != KB_OK)
+        return code;
+    held->r.state = REMOTE_MADE;
+    held->moved_clock = h->clock_us;
+    return KB_OK;
 }
 
 static enum kb_code write_done(struct head *h, const struct said *s, struct held *held,
@@ -107,6 +107,7 @@ static enum kb_code write_done(struct head *h, const struct said *s, struct held
     if (code != KB_OK)
         return code;
     held->r.state = KB_MAX(held->r.state, REMOTE_COMING);
+    held->moved_clock = h->clock_us;
     held->r.size = s->size;
     memcpy(held->r.sha256, s->sha256, sizeof(held->r.sha256));
     return KB_OK;

@@ -79,6 +79,7 @@ static inline int teardown(void **state)
         redis_close(&players[i].redis);
     }
     n_players = 0;
+    head_how = (struct head_params){0};
     return queue_teardown(state);
 }
 

@@ -4,6 +4,9 @@
 
 #include "base/proc.h"
 
+#include <sched.h>
+#include <sys/mount.h>
+
 // --- the walk
 
 static void check_go(json_t *go)
@@ -249,6 +252,92 @@ static void test_untaken_offers(void **state)
     expect(p, "lost", o.job);
     again = begin_job(p);
     assert_true(again.job == o.job && again.lease != o.lease);
+}
+
+// Mentioned, made as it says, and then nothing comes.
+static void test_a_file_that_never_comes(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 1, 0);
+    head_how.still_ms = 100;
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    struct wire_offer o = offered(p);
+    tell(p, about("taken", &o));
+    tell(p, about("made", &o));
+    int n = 0;
+    WAIT(({
+        beat(p, json_pack("[o]", report(&o, 4, ++n))); // what it says does not count
+        tell(p, about("made", &o));
+        is_in(t, o.job, "queued");
+    }));
+    assert_int_equal(attempts(t, o.job), 1);
+    expect(p, "lost", o.job);
+}
+
+static void test_a_cancel_that_nobody_answers(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 1, 0);
+    head_how.still_ms = 15000; // a fifteenth of that
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    struct wire_offer o = begin_job(p);
+    tell(p, about("made", &o));
+    WAIT(ask(t, "SELECT state = %d FROM remote", REMOTE_MADE));
+    assert_ok(t->err, job_cancel(t->s, o.job, &t->err));
+    expect(p, "cancel", o.job);
+    WAIT(is_in(t, o.job, "cancelled"));
+    expect(p, "lost", o.job);
+}
+
+// --- results on another disk
+
+// For this process alone. False: no right to.
+static bool mount_results(struct queue_test *t)
+{
+    CLEANUP(kb_freep) char *results = data_path(t, "results");
+    return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("none", results, "tmpfs", 0, "size=64k,mode=0700") == 0;
+}
+
+// Only the results wait.
+static void test_results_on_a_full_disk(void **state)
+{
+    NEEDS_REDIS;
+    static char much[100000];
+    add_jobs(t, 3, 0);
+    if (!mount_results(t))
+        SKIP_TEST("no right to mount");
+    CLEANUP(kb_freep) char *results = data_path(t, "results");
+    CLEANUP(kb_freep) char *filler = data_path(t, "results/filler");
+    int fd = open(filler, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    while (write(fd, much, sizeof(much)) > 0)
+        continue;
+    close(fd);
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    struct wire_offer o = begin_job(p), next;
+    tell(p, about("made", &o));
+    bring(t, p, &o);
+    tell(p, done(&o));
+    WAIT(ask(t, "SELECT state = %d AND sha256 <> '' FROM remote WHERE job = %lld", REMOTE_HERE,
+             (long long)o.job));
+    for (int i = 0; i < 2; i++) {
+        next = begin_job(p);
+        tell(p, json_pack("{s:s, s:I, s:I, s:i, s:s}", "is", "failed", "job", (json_int_t)next.job,
+                          "lease", (json_int_t)next.lease, "code", KB_BAD_INPUT, "why", "no face"));
+        expect(p, "over", next.job);
+        usleep(100000); // the head tries again meanwhile, in vain
+    }
+    assert_false(is_in(t, o.job, "done"));
+    assert_int_equal(unlink(filler), 0);
+    expect(p, "over", o.job);
+    assert_true(is_in(t, o.job, "done"));
+    assert_int_equal(attempts(t, o.job), 1);
+    head_stop(&head);
+    assert_int_equal(umount(results), 0);
 }
 
 // --- what the user wants
@@ -645,6 +734,9 @@ int main(void)
         HEAD_TEST(test_time_without_redis_does_not_count),
         HEAD_TEST(test_a_new_process_without_the_job),
         HEAD_TEST(test_untaken_offers),
+        HEAD_TEST(test_a_file_that_never_comes),
+        HEAD_TEST(test_a_cancel_that_nobody_answers),
+        HEAD_TEST(test_results_on_a_full_disk),
         HEAD_TEST(test_cancel),
         HEAD_TEST(test_pause_and_order),
         HEAD_TEST(test_machines_that_get_nothing),
