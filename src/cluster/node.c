@@ -212,6 +212,8 @@ static void look_at_queue(struct machine *m)
     m->living = count_living(m);
     for (struct duty *d = m->duties; d; d = d->next) {
         struct kb_error err = {0};
+        if (d->state == DUTY_WORKING && d->cancel && !d->dropped)
+            duty_drop(m, d); // the database refused it before
         if (d->state == DUTY_WORKING && duty_look(m, d, &err) != KB_OK)
             log_warn("%s", err.text);
     }

@@ -557,6 +557,16 @@ static inline char *read_log(struct play *t)
     return text;
 }
 
+static inline void wait_log(struct play *t, const char *text)
+{
+    for (int64_t end = kb_now_us() + PATIENCE; kb_now_us() < end; hear_all(t)) {
+        CLEANUP(kb_freep) char *log = read_log(t);
+        if (strstr(log, text))
+            return;
+    }
+    fail_msg("the log never says '%s'", text);
+}
+
 // --- the machine
 
 static struct cancel play_cancel, play_hurry;

@@ -103,6 +103,24 @@ static void test_ends_other_than_well(void **state)
     over(t, 3, 13);
     t->depot.hold = false;
 
+    // Its database refuses that for a moment.
+    begin(t, 8, 18, "slow film");
+    json_decref(wait_stage(t, 8, STAGE_GENERATING));
+    struct store *s = NULL;
+    assert_ok(t->err, store_open(&s, t->folder, false, &t->err));
+    assert_ok(t->err, store_exec(s, NULL, &t->err,
+                                 "CREATE TRIGGER test BEFORE UPDATE OF cancel ON job"
+                                 " BEGIN SELECT RAISE(ABORT, 'not today'); END",
+                                 ""));
+    order(t, "cancel", 8, 18);
+    wait_log(t, "not today");
+    assert_ok(t->err, store_exec(s, NULL, &t->err, "DROP TRIGGER test", ""));
+    store_close(&s);
+    failed = hear(t, "failed", 8);
+    assert_int_equal(get_int(failed, "code"), KB_CANCELLED);
+    json_decref(failed);
+    over(t, 8, 18);
+
     // Lost: nothing more is said of it, nothing of it stays, and the place is free again.
     begin(t, 4, 14, "slow film");
     json_decref(wait_stage(t, 4, STAGE_GENERATING));
