@@ -183,6 +183,7 @@ static void call_porter(struct machine *m, struct duty *d)
     if (!d->wanted && !d->carried && d->outcome == KB_EOF) {
         d->wanted = true;
         d->errand = d->state;
+        d->carried_on = false;
         if (d->tries == 0)
             d->most = 0;
         pthread_cond_broadcast(&m->errand);

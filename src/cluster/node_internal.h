@@ -71,6 +71,7 @@ struct duty {
     bool carried_on;          // something moved, which never had come before
     int64_t most;             // bytes that had, in this state
     const char *came_bad;     // a content, as another one
+    const char *awaits;       // a content that another porter fetches; NULL: none
     enum kb_code outcome;     // how that went; KB_EOF: not yet
     struct kb_error trouble;  // if not well
     struct job_report report; // where it is

@@ -133,22 +133,26 @@ static enum kb_code fetch(struct porter *p, const struct duty_file *f, struct kb
     return code == KB_OK ? closed : code;
 }
 
-// One content is fetched by one porter at a time.
-static void claim_content(struct porter *p, const char *sha256)
+static bool is_carried(const struct machine *m, const char *sha256)
+{
+    bool carried = false;
+    for (int i = 0; i < MACHINE_PORTERS && sha256; i++)
+        carried = carried || (m->carrying[i] && strcmp(m->carrying[i], sha256) == 0);
+    return carried;
+}
+
+// One content is fetched by one porter at a time. False: another is at it, and d waits for that.
+static bool claim_content(struct porter *p, struct duty *d, const char *sha256)
 {
     struct machine *m = p->m;
     pthread_mutex_lock(&m->lock);
-    for (;;) {
-        bool theirs = false;
-        for (int i = 0; i < MACHINE_PORTERS; i++)
-            theirs = theirs || (m->carrying[i] && strcmp(m->carrying[i], sha256) == 0);
-        if (!theirs || cancel_requested(&p->cancel))
-            break;
-        struct timespec end = deadline_in(LOOK_MS);
-        pthread_cond_timedwait(&m->errand, &m->lock, &end);
-    }
-    *p->carrying = sha256;
+    bool theirs = is_carried(m, sha256);
+    if (theirs)
+        d->awaits = sha256;
+    else
+        *p->carrying = sha256;
     pthread_mutex_unlock(&m->lock);
+    return !theirs;
 }
 
 static void release_content(struct porter *p)
@@ -159,6 +163,7 @@ static void release_content(struct porter *p)
     pthread_mutex_unlock(&p->m->lock);
 }
 
+// KB_EOF: somebody else fetches what is next.
 static enum kb_code fetch_all(struct porter *p, struct duty *d, struct kb_error *err)
 {
     enum kb_code code = KB_OK;
@@ -168,7 +173,8 @@ static enum kb_code fetch_all(struct porter *p, struct duty *d, struct kb_error 
     for (int i = 0; code == KB_OK && i < d->n_files; i++) {
         const struct duty_file *f = &d->files[i];
         char id[33];
-        claim_content(p, f->sha256);
+        if (!claim_content(p, d, f->sha256))
+            return KB_EOF;
         code = cancel_check(&p->cancel, err);
         if (code == KB_OK)
             code = copies_find(p->store, f->sha256, f->size, id, NULL);
@@ -247,12 +253,14 @@ static enum kb_code send_result(struct porter *p, struct duty *d, struct kb_erro
 
 // --- the thread
 
+// The oldest; what is made goes before what is to be made.
 static struct duty *next_duty(struct machine *m)
 {
     struct duty *found = NULL;
-    for (struct duty *d = m->duties; d; d = d->next)
-        if (d->wanted && !d->carried)
-            found = d; // the list begins with the youngest
+    for (struct duty *d = m->duties; d; d = d->next) // which begins with the youngest
+        if (d->wanted && !d->carried && !is_carried(m, d->awaits) &&
+            (!found || found->errand != DUTY_SENDING || d->errand == DUTY_SENDING))
+            found = d;
     return found;
 }
 
@@ -267,7 +275,8 @@ static struct duty *take_duty(struct machine *m)
     }
     if (d) {
         d->carried = true;
-        d->wanted = d->carried_on = false;
+        d->wanted = false;
+        d->awaits = NULL;
     }
     pthread_mutex_unlock(&m->lock);
     return d;
@@ -289,7 +298,8 @@ static void carry(struct porter *p, struct duty *d, enum duty_state state)
         depot_close(&p->depot); // begin anew, should its credentials be others by then
     pthread_mutex_lock(&m->lock);
     d->carried = false;
-    d->outcome = code == KB_EOF ? KB_NOT_FOUND : code;
+    d->wanted = code == KB_EOF && d->awaits; // once more, when that has come
+    d->outcome = code == KB_EOF && !d->awaits ? KB_NOT_FOUND : code;
     d->trouble = err;
     d->came_bad = p->bad;
     pthread_cond_signal(&m->stir);

@@ -26,7 +26,7 @@ struct bad {
     size_t cut_body; // 0, or: a body is heard no further, and the connection ends without an answer
     atomic_int n_calls; // requests so far, that which is answered now included
     int listener, port;
-    pthread_t thread;
+    pthread_t threads[2]; // of which one answers at a time
 };
 
 static inline void bad_say(int fd, const void *bytes, size_t n)
@@ -130,13 +130,15 @@ static inline void bad_start(struct bad *b, bad_answer *answer, void *ctx)
     assert_int_equal(listen(b->listener, 16), 0);
     assert_int_equal(getsockname(b->listener, (struct sockaddr *)&address, &size), 0);
     b->port = ntohs(address.sin_port);
-    assert_int_equal(pthread_create(&b->thread, NULL, bad_serve, b), 0);
+    for (size_t i = 0; i < ARRAY_LEN(b->threads); i++)
+        assert_int_equal(pthread_create(&b->threads[i], NULL, bad_serve, b), 0);
 }
 
 static inline void bad_stop(struct bad *b)
 {
     shutdown(b->listener, SHUT_RDWR);
-    pthread_join(b->thread, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(b->threads); i++)
+        pthread_join(b->threads[i], NULL);
     close(b->listener);
     pthread_mutex_destroy(&b->lock);
 }

@@ -43,6 +43,7 @@ struct depot_play {
     atomic_int n_gets, n_held;
     atomic_bool hold;   // a file does not come to its end
     atomic_size_t cut;  // so much of it comes first
+    size_t spared;      // one of fewer bytes comes whole
     atomic_bool busy;   // no results now
     atomic_bool ranged; // somebody went on in the middle
     char *result;
@@ -71,11 +72,14 @@ static void send_content(struct depot_play *d, int fd, const char *head)
     char *answer = kb_printf("HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: %zu\r\n%s\r\n",
                              range ? "206 Part" : "200 OK", size - from, range ? part : "");
     bad_say(fd, answer, strlen(answer));
-    size_t first = d->hold ? KB_MIN(d->cut, size - from) : size - from;
+    bool hold = d->hold && size >= d->spared;
+    size_t first = hold ? KB_MIN(d->cut, size - from) : size - from;
     bad_say(fd, d->files[i].data + from, first);
-    d->n_held += d->hold;
-    for (struct pollfd p = {.fd = fd, .events = POLLIN}; d->hold && poll(&p, 1, 20) == 0;)
+    d->n_held += hold;
+    pthread_mutex_unlock(&d->server.lock); // others are answered meanwhile
+    for (struct pollfd p = {.fd = fd, .events = POLLIN}; hold && d->hold && poll(&p, 1, 20) == 0;)
         ; // until the client is gone
+    pthread_mutex_lock(&d->server.lock);
     bad_say(fd, d->files[i].data + from + first, size - from - first);
 }
 

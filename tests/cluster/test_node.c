@@ -226,6 +226,27 @@ static void test_redis_forgets_everything(void **state)
     assert_int_equal(stop_node(t, SIGKILL), -SIGKILL);
 }
 
+// Four jobs of one batch whose film is slow to come do not keep another one's files from coming.
+static void test_one_content_takes_one_porter(void **state)
+{
+    struct play *t = *state;
+    start_node(t, "workers=5");
+    json_decref(wait_beat(t, "slots", 5));
+    t->depot.spared = 100;
+    t->depot.hold = true;
+    for (int i = 1; i <= MACHINE_PORTERS; i++)
+        begin(t, i, 10 + i, "ok film");
+    json_decref(wait_stage(t, MACHINE_PORTERS, STAGE_LOADING));
+    offer(t, 9, 19);
+    json_decref(hear(t, "taken", 9));
+    go(t, 9, 19, &(struct given){.audio = "another speech", .video = "ok other film"});
+    json_decref(hear(t, "done", 9));
+    t->depot.hold = false;
+    for (int i = 1; i <= MACHINE_PORTERS; i++)
+        json_decref(hear(t, "done", i));
+    assert_int_equal(stop_node(t, SIGKILL), -SIGKILL);
+}
+
 static void test_a_damaged_file_goes_back(void **state)
 {
     struct play *t = *state;
@@ -431,6 +452,7 @@ int main(int argc, char **argv)
         CASE(test_ends_other_than_well),
         CASE(test_killed_at_each_step_it_goes_on),
         CASE(test_redis_forgets_everything),
+        CASE(test_one_content_takes_one_porter),
         CASE(test_a_damaged_file_goes_back),
         CASE(test_a_full_disk_gives_jobs_back),
         CASE(test_the_copies_keep_to_their_limit),
