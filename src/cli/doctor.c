@@ -3,6 +3,9 @@
 #include "cli/screen.h"
 #include "cli/secret.h"
 
+#include "base/file.h"
+#include "cluster/depot.h"
+#include "cluster/node.h"
 #include "doctor/doctor.h"
 #include "store/store.h"
 
@@ -34,7 +37,7 @@ static const struct argp_option doctor_options[] = {
      11},
     {"depot", OPT_DEPOT, "URL", 0,
      N_("look at this depot too: s3://…, of which a small object is written, read and removed, or "
-        "http://HOST:7860, the head"),
+        "http://HOST:7860, the head; without --data, of a machine its own folder then"),
      11},
     {"depot-credentials", OPT_DEPOT_CREDENTIALS, "FILE", 0,
      N_("its keys, a file of mode 0600 (default: AWS_ACCESS_KEY_ID and so on of the environment)"),
@@ -120,6 +123,19 @@ static void print_json(const struct doctor *d)
     printf("%s\n", text_get(&json));
 }
 
+// On a machine of a cluster it is koubo node's folder: there a depot is named, over HTTP the head's
+// own, and no server has one. *ret_machine: so it is.
+static char *choose_folder(const struct doctor_options *o, bool *ret_machine)
+{
+    CLEANUP(kb_freep) char *server = store_default_folder();
+    CLEANUP(kb_freep) char *node = node_default_folder();
+    bool has_server = file_is_dir(server), has_node = file_is_dir(node);
+    bool by_http = o->depot && !depot_is_s3(o->depot);
+    *ret_machine =
+        !o->data && o->depot && (by_http ? has_node || !has_server : has_node && !has_server);
+    return *ret_machine ? TAKE(node) : o->data ? kb_strdup(o->data) : TAKE(server);
+}
+
 int cmd_doctor(int argc, char **argv)
 {
     struct doctor_options o = {.port = 7860};
@@ -128,10 +144,12 @@ int cmd_doctor(int argc, char **argv)
     enum kb_code code = secret_settle(&o.cluster, "KOUBO_CLUSTER", &err);
     if (code != KB_OK)
         return cli_report(code, &err);
-    CLEANUP(kb_freep) char *data = o.data ? kb_strdup(o.data) : store_default_folder();
+    bool is_machine;
+    CLEANUP(kb_freep) char *data = choose_folder(&o, &is_machine);
     CLEANUP(doctor_clear)
     struct doctor d = {.data = data,
                        .port = o.port,
+                       .is_machine = is_machine,
                        .redis = o.cluster.value,
                        .depot = o.depot,
                        .credentials = o.credentials};

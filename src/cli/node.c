@@ -2,7 +2,6 @@
 #include "cli/options.h"
 #include "cli/secret.h"
 
-#include "base/file.h"
 #include "base/log.h"
 #include "cluster/node.h"
 #include "cluster/wire.h"
@@ -231,14 +230,6 @@ static void name_of_host(char ret[NODE_NAME_BYTES])
     ret[n] = '\0';
 }
 
-static char *default_folder(void)
-{
-    const char *shared = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
-    if (shared && *shared)
-        return path_join(shared, "koubo-node");
-    return kb_printf("%s/.local/share/koubo-node", home && *home ? home : "/tmp");
-}
-
 static enum kb_code settle(struct node_options *o, struct kb_error *err)
 {
     enum kb_code code = secret_settle(&o->cluster, "KOUBO_CLUSTER", err);
@@ -277,7 +268,7 @@ int cmd_node(int argc, char **argv)
 
     CLEANUP(kb_freep) char *folder = NULL;
     if (!o.node.supervisor.data)
-        o.node.supervisor.data = folder = default_folder();
+        o.node.supervisor.data = folder = node_default_folder();
     if (!o.node.name) {
         name_of_host(host);
         o.node.name = host;

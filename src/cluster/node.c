@@ -40,6 +40,14 @@
 
 // --- the folder
 
+char *node_default_folder(void)
+{
+    const char *shared = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+    if (shared && *shared)
+        return path_join(shared, "koubo-node");
+    return kb_printf("%s/.local/share/koubo-node", home && *home ? home : "/tmp");
+}
+
 // It is this machine's alone: what lies in a server's would be taken for copies and go.
 static enum kb_code claim_folder(struct machine *m, struct kb_error *err)
 {

@@ -9,6 +9,9 @@
 // The setting that tells whose its data folder is: {"name": …}.
 #define NODE_SETTING "node"
 
+// Where its data folder is if nothing is said, a new string: koubo-node in .local/share.
+char *node_default_folder(void);
+
 struct node_params {
     const char *name, *secret;
     const char *redis;       // see cluster/redis.h

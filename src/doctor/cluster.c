@@ -407,7 +407,7 @@ void doctor_look_at_cluster(struct doctor *d)
         look_at_redis(d);
     if (d->depot)
         look_at_depot(d);
-    if (nodes && (d->is_head || !d->depot || depot_is_s3(d->depot)))
+    if (nodes && !d->is_machine && (d->is_head || !d->depot || depot_is_s3(d->depot)))
         look_at_nodes(d, nodes);
     json_decref(nodes);
 }

@@ -24,6 +24,7 @@ struct doctor {
     const char *redis;       // address, cluster/redis.h
     const char *depot;       // address, cluster/depot.h; the head's own of a machine: "http://…"
     const char *credentials; // of an S3 depot
+    bool is_machine;         // not a server's folder but koubo node's; found out if it is there
     bool is_head; // Redis's user must be the head's; found out if the folder has machines
     // What was found; release with doctor_clear().
     struct finding *findings;

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/port.h"
 #include "base/utf8.h"
+#include "cluster/node.h"
 #include "notify/reason.h"
 #include "queue/job.h"
 #include "queue/stats.h"
@@ -82,6 +83,14 @@ double doctor_ask_health(const char *url, struct kb_error *err)
     return result == CURLE_OK && status == 200 ? ms : -1;
 }
 
+static bool is_of_machine(const struct doctor *d)
+{
+    CLEANUP(store_close) struct store *s = NULL;
+    CLEANUP(text_free) struct text kept = {0};
+    return file_is_dir(d->data) && store_open(&s, d->data, false, NULL) == KB_OK &&
+           setting_get(s, NODE_SETTING, &kept, NULL) == KB_OK && kept.size > 0;
+}
+
 // Is there a server to look further at?
 static bool look_at_process(struct doctor *d)
 {
@@ -103,6 +112,12 @@ static bool look_at_process(struct doctor *d)
                        _("stop it (kill the process) and start it again; no job is lost"),
                        _("runs (process %ld) but does not answer at %s: %s"), pid, url, err.text);
         return true;
+    }
+    if (d->is_machine) {
+        doctor_add(d, "server", _("koubo node"), FINDING_WARNING,
+                   _("start it with the line that the page of the head showed (docs/cluster.md)"),
+                   _("does not run with the folder '%s'"), d->data);
+        return false;
     }
     if (port_owner(d->port, owner))
         doctor_add(d, "server", _("server"), FINDING_PROBLEM,
@@ -263,7 +278,10 @@ static void say_sound(struct doctor *d, bool running)
 {
     int64_t last_ms = backup_last_ms(d->data);
     double hours = seconds_since(last_ms) / 3600;
-    if (!last_ms)
+    if (d->is_machine)
+        doctor_add(d, "database", _("database"), FINDING_OK, NULL,
+                   _("in order, in '%s'; the folder of a machine needs no backup"), d->data);
+    else if (!last_ms)
         doctor_add(d, "database", _("database"), FINDING_OK, NULL,
                    _("in order, in '%s'; no backup yet, a running server makes one a day"),
                    d->data);
@@ -278,10 +296,13 @@ static void say_sound(struct doctor *d, bool running)
 
 void doctor_look_at_server(struct doctor *d)
 {
+    d->is_machine = d->is_machine || is_of_machine(d);
     bool running = look_at_process(d);
     if (!file_is_dir(d->data)) {
         doctor_add(d, "database", _("database"), FINDING_OK, NULL,
-                   _("none yet; koubo serve makes the data folder '%s'"), d->data);
+                   d->is_machine ? _("none yet; koubo node makes the data folder '%s'")
+                                 : _("none yet; koubo serve makes the data folder '%s'"),
+                   d->data);
         return;
     }
     CLEANUP(store_close) struct store *s = NULL;

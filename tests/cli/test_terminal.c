@@ -4,6 +4,8 @@
 #include "base/file.h"
 #include "base/utf8.h"
 #include "cli/screen.h"
+#include "cluster/node.h"
+#include "store/store.h"
 
 #include <locale.h>
 #include <signal.h>
@@ -221,6 +223,33 @@ static void the_doctor_stays_in_its_columns(void **state)
     free(r.err);
 }
 
+// On a machine of a cluster nobody is told to start a server.
+static void the_doctor_looks_at_a_machine(void **state)
+{
+    struct outcome r = {0};
+    struct kb_error err = {0};
+    struct store *s = NULL;
+    CLEANUP(kb_freep) char *share = kb_strdup(in_folder("share"));
+    CLEANUP(kb_freep) char *node = path_join(share, "koubo-node");
+    setenv("XDG_DATA_HOME", share, 1);
+    setenv("KOUBO_DATA", in_folder("none"), 1); // as start.sh does
+    RUN(&r, "doctor", "--depot", "http://127.0.0.1:9", "--lang", "en");
+    assert_says(r.out, "koubo-node");
+    assert_null(strstr(r.out, "./start.sh"));
+
+    assert_ok(err, file_make_dirs(share, &err));
+    assert_ok(err, store_open(&s, node, true, &err));
+    assert_ok(err, setting_put(s, NODE_SETTING, "{\"name\":\"n1\"}", &err));
+    store_close(&s);
+    unsetenv("XDG_DATA_HOME");
+    RUN(&r, "doctor", "--data", node, "--lang", "en");
+    assert_says(r.out, "needs no backup");
+    assert_null(strstr(r.out, "./start.sh"));
+    unsetenv("KOUBO_DATA");
+    free(r.out);
+    free(r.err);
+}
+
 // A server whose workers have no cage is named as such; where no server runs, the kernel is asked.
 static void the_doctor_sees_a_missing_cage(void **state)
 {
@@ -256,6 +285,7 @@ int main(void)
         cmocka_unit_test(names_lose_their_middle),
         cmocka_unit_test(text_in_lines),
         cmocka_unit_test(the_doctor_stays_in_its_columns),
+        cmocka_unit_test(the_doctor_looks_at_a_machine),
         cmocka_unit_test(the_doctor_sees_a_missing_cage),
         cmocka_unit_test(the_bar_never_wraps),
         cmocka_unit_test(clean_asks_before_it_removes_all),
