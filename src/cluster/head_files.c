@@ -39,6 +39,7 @@ struct errand {
     bool dropped; // nobody asks any more: it goes when it has ended
     char sha256[65];
     char *path;         // to send
+    bool anew;          // also if it seems to be there
     struct remote r;    // to fetch
     bool young_may_go;  // to tidy: nobody is sending anything
     char (*spared)[65]; // models that are needed
@@ -163,6 +164,22 @@ void files_doubt(struct files *f, const char *sha256)
     pthread_mutex_unlock(&f->lock);
 }
 
+void files_send_anew(struct files *f, const struct need *n)
+{
+    pthread_mutex_lock(&f->lock);
+    struct errand *e = find(f, ERRAND_SEND, n->sha256, 0);
+    if (e && e->state == ERRAND_ENDED) {
+        take_out(f, e);
+        e = NULL;
+    }
+    if (!e) {
+        e = add(f, ERRAND_SEND, n->sha256);
+        e->path = kb_strdup(n->path);
+        e->anew = true;
+    }
+    pthread_mutex_unlock(&f->lock);
+}
+
 enum kb_code files_fetch(struct files *f, const struct held *held, struct kb_error *err)
 {
     enum kb_code code = KB_EOF;
@@ -250,7 +267,7 @@ static enum kb_code send_file(struct mover *m, const struct errand *e, struct kb
         return kb_fail(err, KB_UNAVAILABLE, _("cannot open '%s': %s"), e->path,
                        kb_strerror(number));
     }
-    enum kb_code code = depot_find(m->depot, e->sha256, &there, err);
+    enum kb_code code = e->anew ? KB_OK : depot_find(m->depot, e->sha256, &there, err);
     if (code == KB_OK && there != st.st_size)
         code = depot_put(
             m->depot, &(struct depot_put){.sha256 = e->sha256, .fd = fd, .size = st.st_size}, err);

@@ -110,6 +110,9 @@ static bool look_at_bad(struct head *h, struct held *held)
 {
     struct kb_error err = {0};
     enum kb_code code = head_end_damaged(h, held, &err);
+    for (int i = 0; code == KB_EOF && held->needs && h->files && i < HEAD_NEEDS; i++)
+        if (strcmp(held->needs[i].sha256, held->bad) == 0)
+            files_send_anew(h->files, &held->needs[i]); // the store's is damaged
     if (code == KB_EOF)
         return lose(h, held, N_("a file of the job came damaged to the machine"));
     return ended(h, held, ANSWER_OVER, code, &err);

@@ -230,6 +230,8 @@ void files_stop(struct files **f); // NULL is fine
 enum kb_code files_send(struct files *f, const struct need *n, struct kb_error *err);
 // That machine could not get it: it is looked for again.
 void files_doubt(struct files *f, const char *sha256);
+// It got something else: what is there is written over, of whatever size it is.
+void files_send_anew(struct files *f, const struct need *n);
 // The result of that job goes into its asset. KB_EOF: on its way; KB_OK: it is there; KB_NOT_FOUND
 // and KB_BAD_INPUT: nothing is there, or something else; told once.
 enum kb_code files_fetch(struct files *f, const struct held *held, struct kb_error *err);

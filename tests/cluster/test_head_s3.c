@@ -79,15 +79,21 @@ static bool is_there(struct queue_test *t, const char *hash)
     return size >= 0;
 }
 
-// As a machine: text as the object that is called hash.
-static void put(struct queue_test *t, const char *hash, const char *text)
+// text as the object that is called hash, by whom d is opened for.
+static void put_by(struct queue_test *t, struct depot *d, const char *hash, const char *text)
 {
     CLEANUP(kb_freep) char *path = data_path(t, "made");
     assert_ok(t->err, file_write_atomic(path, text, strlen(text), &t->err));
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     const struct depot_put p = {.sha256 = hash, .fd = fd, .size = (int64_t)strlen(text)};
-    assert_ok(t->err, depot_put(machine, &p, &t->err));
+    assert_ok(t->err, depot_put(d, &p, &t->err));
     close(fd);
+}
+
+// As a machine.
+static void put(struct queue_test *t, const char *hash, const char *text)
+{
+    put_by(t, machine, hash, text);
 }
 
 // The inspector, of a result that has come.
@@ -171,6 +177,39 @@ static void test_a_machine_spoils_nothing(void **state)
     assert_string_equal(content, "content 1");
 }
 
+// What the store has spoiled is sent once more, as a machine says so.
+static void test_what_came_damaged_is_sent_anew(void **state)
+{
+    NEEDS_S3;
+    char speech[65], other[65];
+    add_hashed(t, 1);
+    hash_of(speech, "content 1");
+    hash_of(other, "content 7");
+    put_by(t, depot, speech, "CONTENT 1"); // as long as it: the head takes it for the content
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    struct wire_offer o = begin_job(p);
+    CLEANUP(kb_freep) char *before = fetched(t, speech, strlen("content 1"));
+    assert_string_equal(before, "CONTENT 1");
+    json_t *back = about("back", &o);
+    json_object_set_new(back, "bad", json_string("../in"));
+    tell(p, back); // nobody listens to that
+    back = about("back", &o);
+    json_object_set_new(back, "bad", json_string(other));
+    tell(p, back); // not of that job: it goes on elsewhere, and that is all
+    expect(p, "lost", o.job);
+    assert_false(is_there(t, other));
+    p = join(t, "n2", 1); // a place that went back has to wait
+    o = begin_job(p);
+    back = about("back", &o);
+    json_object_set_new(back, "bad", json_string(speech));
+    tell(p, back);
+    expect(p, "lost", o.job);
+    begin_job(join(t, "n3", 1));
+    CLEANUP(kb_freep) char *after = fetched(t, speech, strlen("content 1"));
+    assert_string_equal(after, "content 1");
+}
+
 static void test_what_is_not_what_was_told(void **state)
 {
     NEEDS_S3;
@@ -237,6 +276,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         S3_TEST(test_job_over_s3),
         S3_TEST(test_a_machine_spoils_nothing),
+        S3_TEST(test_what_came_damaged_is_sent_anew),
         S3_TEST(test_what_is_not_what_was_told),
         S3_TEST(test_depot_that_refuses),
     };
