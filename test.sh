@@ -49,7 +49,8 @@ case ${1:-} in
 esac
 
 # The tests and suites in which threads meet: what ThreadSanitizer is to see.
-threads="base http server notify store/backup store/patience worker/inspect worker/broker worker/worker worker/supervisor queue/lease lipsync/dub"
+threads="base http server notify store/backup store/patience worker/inspect worker/broker worker/worker worker/supervisor queue/lease lipsync/dub
+cluster/wire cluster/redis cluster/head"
 
 # run FOLDER [TEST or SUITE...]: builds what they need and runs them, all without any.
 run()
