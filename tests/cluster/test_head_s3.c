@@ -257,6 +257,37 @@ static void test_depot_that_refuses(void **state)
     assert_false(take_offer(p, &o, 300));
 }
 
+static void s3_say(const char *line)
+{
+    char answer[1024];
+    fprintf(s3.to, "%s\n", line);
+    fflush(s3.to);
+    assert_non_null(fgets(answer, sizeof(answer), s3.from));
+}
+
+static void test_depot_that_comes_back(void **state)
+{
+    NEEDS_S3;
+    add_hashed(t, 1);
+    s3_say("{\"what\":\"error\",\"status\":403,\"code\":\"AccessDenied\",\"times\":1000000}");
+    head_how.pause_ms = 100;
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    greet(p, NULL);
+    struct text json = {0};
+    WAIT(({
+        text_free(&json);
+        head_json(head, &json);
+        strstr(text_get(&json), "\"kind\":\"s3\"") &&
+            strstr(strstr(text_get(&json), "\"kind\":\"s3\""), "\"error\":\"");
+    }));
+    text_free(&json);
+    s3_say("clear");
+    struct wire_offer o = begin_job(p);
+    assert_int_equal(o.job, 1);
+    assert_int_equal(attempts(t, 1), 1);
+}
+
 static int s3_group_setup(void **state)
 {
     s3_store_start(&s3);
@@ -279,6 +310,7 @@ int main(void)
         S3_TEST(test_what_came_damaged_is_sent_anew),
         S3_TEST(test_what_is_not_what_was_told),
         S3_TEST(test_depot_that_refuses),
+        S3_TEST(test_depot_that_comes_back),
     };
     return cmocka_run_group_tests(tests, s3_group_setup, s3_group_teardown);
 }
