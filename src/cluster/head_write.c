@@ -122,17 +122,28 @@ static enum kb_code write_bad(struct mate *mate, const struct said *s, struct he
     return KB_OK;
 }
 
-// Cancelled without being asked to is given back.
+static enum kb_code end_job(struct head *h, const struct said *s, const struct held *held,
+                            bool back, bool broke, struct kb_error *err)
+{
+    if (back)
+        return remote_back(h->store, &held->r, err);
+    return broke ? remote_crashed(h->store, &held->r, &s->why, err)
+                 : remote_failed(h->store, &held->r, &s->why, err);
+}
+
+// Cancelled without being asked to is given back. What broke there, another machine tries: this one
+// may be at fault.
 static enum kb_code write_end(struct head *h, struct mate *mate, const struct said *s,
                               struct held *held, struct kb_error *err)
 {
     bool back = s->kind == SAID_BACK || (s->why.code == KB_CANCELLED && !held->r.cancel);
-    enum kb_code code = back ? remote_back(h->store, &held->r, err)
-                             : remote_failed(h->store, &held->r, &s->why, err);
+    bool broke = !back && s->why.code == KB_INTERNAL && !held->r.cancel;
+    enum kb_code code = end_job(h, s, held, back, broke, err);
     if (code != KB_OK)
         return code;
-    if (back) {
+    if (back || broke)
         mate->off_us = kb_now_us() + OFF_US;
+    if (back) {
         for (int i = 0; held->needs && h->files && i < HEAD_NEEDS; i++)
             files_doubt(h->files, held->needs[i].sha256);
     }

@@ -350,6 +350,14 @@ static void make_room(struct machine *m, struct duty *d)
     duty_back(m, d);
 }
 
+// It takes nothing for a while, longer with each in a row.
+static void rest(struct machine *m)
+{
+    int64_t pause_s = KB_MIN((int64_t)FIRST_PAUSE_S << KB_MIN(m->n_back, 10), LONGEST_PAUSE_S);
+    m->wait_until_us = kb_now_us() + pause_s * 1000000;
+    m->n_back++;
+}
+
 static void make_out(struct machine *m, struct duty *d, sqlite3_stmt *q)
 {
     const char *state = text_of(q, 0), *error = text_of(q, 5), *waiting = text_of(q, 4);
@@ -366,6 +374,8 @@ static void make_out(struct machine *m, struct duty *d, sqlite3_stmt *q)
             duty_back(m, d);
         else
             duty_become(d, DUTY_FAILED);
+        if (!back && d->why.code == KB_INTERNAL) // if that is this machine's fault, others go first
+            rest(m);
     } else if (!d->dropped && lacks_room(m, state, waiting, error)) {
         make_room(m, d);
     } else {
@@ -415,9 +425,7 @@ void duty_back(struct machine *m, struct duty *d)
     cancel_request(&d->stop);
     if (d->batch && !d->dropped)
         duty_drop(m, d);
-    int64_t pause_s = KB_MIN((int64_t)FIRST_PAUSE_S << KB_MIN(m->n_back, 10), LONGEST_PAUSE_S);
-    m->wait_until_us = kb_now_us() + pause_s * 1000000;
-    m->n_back++;
+    rest(m);
 }
 
 void duty_forget(struct machine *m, struct duty *d)

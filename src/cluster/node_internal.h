@@ -103,7 +103,7 @@ struct machine {
     int64_t heard_us;      // when the head last said anything; 0: never
     int64_t told_us;       // since when it is told anything
     int64_t complained_us; // that it does not answer
-    int64_t wait_until_us; // takes nothing before, since a job had to go back
+    int64_t wait_until_us; // takes nothing before, since a job had to go back or broke
     int n_back;            // so many in a row
     bool connected, was_connected, leaving;
     bool headless;        // it was said that no head is there

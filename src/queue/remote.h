@@ -89,6 +89,10 @@ enum kb_code remote_arrived(struct store *s, bool *ret, struct kb_error *err);
 // The other ends. KB_NOT_FOUND: it was not theirs.
 enum kb_code remote_failed(struct store *s, const struct remote *r, const struct kb_error *why,
                            struct kb_error *err); // as job_failed()
+// Its workers broke there (KB_INTERNAL), which may be the machine's fault: queued again with that
+// sentence, the attempt counted; failed after the last one.
+enum kb_code remote_crashed(struct store *s, const struct remote *r, const struct kb_error *why,
+                            struct kb_error *err);
 enum kb_code remote_back(struct store *s, const struct remote *r,
                          struct kb_error *err); // uncounted
 enum kb_code remote_lost(struct store *s, const struct remote *r, const char *reason,

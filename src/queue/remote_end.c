@@ -8,6 +8,7 @@
 #include "asset/upload.h"
 #include "base/beneath.h"
 #include "base/file.h"
+#include "base/sentence.h"
 #include "store/fate.h"
 #include "store/privacy.h"
 
@@ -21,6 +22,7 @@
 
 #define MOST_APART_S 1.0 // what was told and what was found of a length, or
 #define MOST_APART   0.02
+#define RETRY_MS     2000LL // times the attempts made
 
 // --- what nobody waits for
 
@@ -354,6 +356,35 @@ enum kb_code remote_failed(struct store *s, const struct remote *r, const struct
     enum kb_code code = remote_output(s, r, &c, err);
     if (code == KB_OK)
         code = job_failed(s, &c, why, err);
+    if (code == KB_OK)
+        remote_sweep(s, NULL);
+    return code;
+}
+
+static enum kb_code try_again(struct store *s, const struct job_claim *c,
+                              const struct kb_error *why, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *text = sentence_of(why);
+    enum kb_code code = job_lap(s, c->job, kb_wall_ms(), err);
+    if (code == KB_OK)
+        code = job_requeue(s, c->job, RETRY_MS * c->attempt, "retry", "crashed", text, err);
+    if (code == KB_OK)
+        job_drop_part(s, c);
+    return code;
+}
+
+enum kb_code remote_crashed(struct store *s, const struct remote *r, const struct kb_error *why,
+                            struct kb_error *err)
+{
+    CLEANUP(job_claim_free) struct job_claim c = {0};
+    enum kb_code code = store_begin(s, err);
+    if (code != KB_OK)
+        return code;
+    code = remote_output(s, r, &c, err);
+    if (code == KB_OK)
+        code =
+            c.attempt < JOB_MAX_ATTEMPTS ? try_again(s, &c, why, err) : job_failed(s, &c, why, err);
+    code = remote_end_told(s, code, err);
     if (code == KB_OK)
         remote_sweep(s, NULL);
     return code;

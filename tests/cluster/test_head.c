@@ -126,6 +126,27 @@ static void test_a_file_that_came_damaged(void **state)
     assert_int_not_equal(access(path, F_OK), 0); // so that a sound one can come in its place
 }
 
+// A machine whose workers break must not end the queue.
+static void test_another_machine_tries_what_broke(void **state)
+{
+    NEEDS_REDIS;
+    add_jobs(t, 1, 0);
+    head_begin(t, LONG_MS);
+    for (int i = 1; i <= JOB_MAX_ATTEMPTS; i++) {
+        char name[8];
+        snprintf(name, sizeof(name), "n%d", i);
+        struct player *p = join(t, name, 1);
+        struct wire_offer o = begin_job(p);
+        tell(p, json_pack("{s:s, s:I, s:I, s:i, s:s}", "is", "failed", "job", (json_int_t)o.job,
+                          "lease", (json_int_t)o.lease, "code", KB_INTERNAL, "why", "it crashed"));
+        expect(p, "over", o.job);
+        assert_true(is_in(t, o.job, i < JOB_MAX_ATTEMPTS ? "queued" : "failed"));
+        assert_int_equal(attempts(t, o.job), i);
+        assert_int_equal(ask(t, "SELECT error LIKE '%%it crashed%%' FROM job"), 1);
+        run_sql(t, "UPDATE job SET not_before_ms = 0"); // it need not rest here
+    }
+}
+
 static void test_what_is_not_theirs(void **state)
 {
     NEEDS_REDIS;
@@ -728,6 +749,7 @@ int main(void)
         HEAD_TEST(test_job_goes_its_way),
         HEAD_TEST(test_ends_that_are_not_good),
         HEAD_TEST(test_a_file_that_came_damaged),
+        HEAD_TEST(test_another_machine_tries_what_broke),
         HEAD_TEST(test_what_is_not_theirs),
         HEAD_TEST(test_silence),
         HEAD_TEST(test_silence_about_a_result),
