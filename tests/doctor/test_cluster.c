@@ -6,6 +6,7 @@
 #include "queue/node.h"
 #include "store/sql.h"
 #include "tests/cluster/redis_server.h"
+#include "tests/cluster/s3_store.h"
 
 static struct kb_error err;
 static char *folder; // without a database, unless a test makes one
@@ -440,6 +441,34 @@ static void test_machines(void **state)
     assert_int_equal(d.n_findings, 21);
 }
 
+// Those of the head do more than those of a machine; both are told what they are good for.
+static void test_keys_of_a_store(void **state)
+{
+    static const struct {
+        const char *key, *secret, *text;
+        enum finding_level level;
+    } table[] = {{S3_KEY, S3_SECRET, "read and removed", FINDING_OK},
+                 {S3_NODE_KEY, S3_NODE_SECRET, "with the keys of a machine", FINDING_OK},
+                 {S3_NODE_KEY, "wrong", "SignatureDoesNotMatch", FINDING_PROBLEM}};
+    struct s3_store s3;
+    s3_store_start(&s3);
+    if (!s3_store_is_here(&s3)) {
+        s3_store_stop(&s3);
+        SKIP_TEST("no node, or no s3rver in tests/cluster (npm ci)");
+    }
+    CLEANUP(kb_freep) char *address = kb_printf("s3://films/x?endpoint=%s", s3.endpoint);
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        CLEANUP(doctor_clear) struct doctor d = {.depot = address};
+        setenv("AWS_ACCESS_KEY_ID", table[i].key, 1);
+        setenv("AWS_SECRET_ACCESS_KEY", table[i].secret, 1);
+        look(&d, "redis://127.0.0.1:1");
+        check(&d, "depot", table[i].level, table[i].text);
+    }
+    unsetenv("AWS_ACCESS_KEY_ID");
+    unsetenv("AWS_SECRET_ACCESS_KEY");
+    s3_store_stop(&s3);
+}
+
 static void test_depot(void **state)
 {
     CLEANUP(doctor_clear) struct doctor d = {.depot = "http://127.0.0.1:1"};
@@ -464,6 +493,7 @@ int main(void)
         doctor_test(test_setup_of_a_redis_in_use),
         doctor_test(test_secrets),
         doctor_test(test_machines),
+        doctor_test(test_keys_of_a_store),
         doctor_test(test_depot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
