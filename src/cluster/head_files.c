@@ -64,11 +64,11 @@ struct files {
     struct mover movers[SENDERS + FETCHERS];
     int n_movers;
     int64_t tidied_us; // the head's thread alone
-    bool untidy;
 
     pthread_mutex_t lock;
     pthread_cond_t woken;
     // --- under lock
+    bool untidy; // something ended, or was not removed, since the last clean-up
     struct errand *first;
     bool failed;
     struct kb_error error;
@@ -222,18 +222,18 @@ static void note_held(struct errand *e, const struct held *held)
         memcpy(e->spared[e->n_spared++], held->needs[HEAD_NEEDS - 1].sha256, 65);
 }
 
+// Called in each turn of the head; what one that is under way may have passed is for the next one.
 void files_tidy(struct files *f, const struct head *h, bool ended)
 {
     int64_t now = kb_now_us();
-    f->untidy = f->untidy || ended;
     int64_t pause_us = KB_MAX(TIDY_US, KB_MIN(h->depot_keep_ms * 100, TIDY_MOST_US)); // a tenth
-    if (f->tidied_us && now - f->tidied_us < (f->untidy ? pause_us : CALM_US))
-        return;
-    f->tidied_us = now;
-    f->untidy = false;
     pthread_mutex_lock(&f->lock);
-    forget_old(f);
-    if (!find(f, ERRAND_TIDY, NULL, 0)) {
+    f->untidy = f->untidy || ended;
+    bool due = !f->tidied_us || now - f->tidied_us >= (f->untidy ? pause_us : CALM_US);
+    if (due && !find(f, ERRAND_TIDY, NULL, 0)) {
+        f->tidied_us = now;
+        f->untidy = false;
+        forget_old(f);
         struct errand *e = add(f, ERRAND_TIDY, "");
         e->young_may_go = true;
         e->spared = kb_alloc((size_t)(h->n_held + 1) * sizeof(*e->spared));
@@ -471,8 +471,10 @@ static void end_errand(struct files *f, struct errand *e, enum kb_code code,
     // Of a fetch only the depot's failures count; a file that is another one is a machine's.
     if (e->kind != ERRAND_FETCH || code == KB_OK || code == KB_UNAVAILABLE)
         note_health(f, code, err);
-    if (code != KB_OK && (e->kind == ERRAND_REMOVE || e->kind == ERRAND_TIDY))
-        log_verbose("the depot: %s", err->text); // the next clean-up does it
+    if (code != KB_OK && (e->kind == ERRAND_REMOVE || e->kind == ERRAND_TIDY)) {
+        log_verbose("the depot: %s", err->text);
+        f->untidy = true; // the next clean-up does it, and soon
+    }
     e->state = ERRAND_ENDED;
     e->code = code;
     e->err = *err;

@@ -147,6 +147,28 @@ static void test_job_over_s3(void **state)
     WAIT(count(t) == 0); // nothing stays, as it is to be kept for no time
 }
 
+// A store that refuses to remove for a while keeps nothing for longer than that.
+static void test_what_was_not_removed_goes_soon(void **state)
+{
+    NEEDS_S3;
+    char made[65], said[64];
+    add_hashed(t, 1);
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 1);
+    hash_of(made, film);
+    struct wire_offer o = begin_job(p);
+    tell(p, about("made", &o));
+    put(t, made, film);
+    fprintf(s3.to, "{\"what\":\"error\",\"status\":403,\"code\":\"AccessDenied\","
+                   "\"method\":\"DELETE\",\"times\":4}\n");
+    fflush(s3.to);
+    assert_non_null(fgets(said, sizeof(said), s3.from));
+    tell(p, done(&o));
+    inspect(t);
+    expect(p, "over", o.job);
+    WAIT(count(t) == 0);
+}
+
 static enum kb_code keep(void *ctx, const void *data, size_t n, struct kb_error *err)
 {
     text_add_bytes(ctx, data, n);
@@ -306,6 +328,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         S3_TEST(test_job_over_s3),
+        S3_TEST(test_what_was_not_removed_goes_soon),
         S3_TEST(test_a_machine_spoils_nothing),
         S3_TEST(test_what_came_damaged_is_sent_anew),
         S3_TEST(test_what_is_not_what_was_told),
