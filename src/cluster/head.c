@@ -259,6 +259,7 @@ static void head_free(struct head **head)
     if (!h)
         return;
     head_settler_stop(h);
+    head_hasher_stop(h);
     files_stop(&h->files);
     for (int i = 0; i < h->n_said; i++)
         said_free(&h->said[i]);

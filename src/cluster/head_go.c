@@ -45,19 +45,21 @@ bool head_is_gone(struct head *h, const struct job_claim *c, struct kb_error *wh
     return false;
 }
 
-static bool is_damaged(struct head *h, const char *sha256)
+static bool is_damaged(struct head *h, const char *sha256, bool *ret_later)
 {
     char found[65];
+    struct kb_error err;
     CLEANUP(kb_freep) char *path = kb_printf("files/%s", sha256);
     int fd = beneath_open(h->store->folder, path, O_RDONLY, 0);
     if (fd < 0)
         return false; // who is offered the job next finds that it is gone
-    bool read = model_hash(found, fd, path, NULL) == KB_OK;
-    close(fd);
-    return read && strcmp(found, sha256) != 0;
+    enum kb_code code = head_hash(h, path, fd, found, &err);
+    *ret_later = code == KB_EOF;
+    return code == KB_OK && strcmp(found, sha256) != 0;
 }
 
-enum kb_code head_end_damaged(struct head *h, const struct held *held, struct kb_error *err)
+enum kb_code head_end_damaged(struct head *h, const struct held *held, bool *ret_later,
+                              struct kb_error *err)
 {
     CLEANUP(job_claim_free) struct job_claim c = {0};
     struct contents all[HEAD_NEEDS - 1];
@@ -69,7 +71,7 @@ enum kb_code head_end_damaged(struct head *h, const struct held *held, struct kb
     list_contents(&c, all);
     for (size_t i = 0; i < ARRAY_LEN(all) && !bad; i++)
         bad = strcmp(all[i].sha256, held->bad) == 0 ? &all[i] : NULL;
-    if (!bad || !is_damaged(h, bad->sha256))
+    if (!bad || !is_damaged(h, bad->sha256, ret_later))
         return KB_EOF;
     kb_fail(&why, KB_BAD_INPUT, _("the upload of '%s' is damaged: upload it again"), bad->name);
     log_error(_("job %lld ended: %s"), (long long)held->r.job, why.text);
@@ -94,7 +96,8 @@ static enum kb_code fail_job(struct head *h, const struct held *held, const stru
     return kb_fail(err, KB_NOT_FOUND, "job %lld has ended", (long long)held->r.job);
 }
 
-// What the job is, and the file of its model. KB_NOT_FOUND: it ended, as something is gone.
+// What the job is, and the file of its model. KB_NOT_FOUND: it ended, as something is gone; KB_EOF:
+// that file is being read.
 static enum kb_code read_job(struct head *h, const struct held *held, struct job_claim *c,
                              struct model_file *m, struct kb_error *err)
 {
@@ -102,9 +105,16 @@ static enum kb_code read_job(struct head *h, const struct held *held, struct job
     if (code != KB_OK)
         return code;
     struct kb_error why = {0};
-    if (head_is_gone(h, c, &why) || model_of_options(m, c->options, &why) != KB_OK)
+    if (head_is_gone(h, c, &why))
         return fail_job(h, held, &why, err);
-    return KB_OK;
+    code = model_known(m, c->options, &why);
+    if (code == KB_EOF) {
+        char hash[65];
+        code = head_hash(h, c->options, -1, hash, &why);
+        if (code == KB_OK)
+            code = model_known(m, c->options, &why);
+    }
+    return code == KB_OK || code == KB_EOF ? code : fail_job(h, held, &why, err);
 }
 
 // --- what an S3 depot must have

@@ -109,7 +109,10 @@ static bool look_after_offer(struct head *h, struct held *held)
 static bool look_at_bad(struct head *h, struct held *held)
 {
     struct kb_error err = {0};
-    enum kb_code code = head_end_damaged(h, held, &err);
+    bool later = false;
+    enum kb_code code = head_end_damaged(h, held, &later, &err);
+    if (later)
+        return true;
     for (int i = 0; code == KB_EOF && held->needs && h->files && i < HEAD_NEEDS; i++)
         if (strcmp(held->needs[i].sha256, held->bad) == 0)
             files_send_anew(h->files, &held->needs[i]); // the store's is damaged
@@ -237,6 +240,8 @@ static enum kb_code is_ready(struct head *h, struct held *held)
         return KB_OK;
     if (!held->needs)
         code = head_needs(h, held, &err);
+    if (code == KB_EOF)
+        return KB_EOF;
     if (code == KB_NOT_FOUND) {
         held->ended = true;
         return KB_EOF;

@@ -135,6 +135,7 @@ struct head {
     int64_t again_us;           // not before, after it failed
     int64_t settle_us;          // no result gets its place before: that failed
     int64_t settle_said_us;     // when that was last said
+    struct hasher *hasher;      // head_hash.c: who reads a file; NULL: nobody
     struct settler *settler;    // head_settle.c: who copies results to another disk; NULL: nobody
     int64_t turn_us;            // when this turn began to hear
     int64_t pause_us;           // no jobs are claimed before: the depot failed
@@ -208,16 +209,28 @@ void head_settle(struct head *h); // results that were looked at; it waits for n
 // Waits for the copy that is under way, if one is.
 void head_settler_stop(struct head *h);
 
+// --- head_hash.c
+
+// The SHA-256 of fd, which is taken, or, where fd is -1, of the model that options name (key; it is
+// known to model.h then). KB_EOF: it is being read, or another one is: ask again.
+enum kb_code head_hash(struct head *h, const char *key, int fd, char ret[65], struct kb_error *err);
+// Waits for the file that is being read, if one is.
+void head_hasher_stop(struct head *h);
+
 // --- head_go.c
 
 // The order to begin, a new object. KB_NOT_FOUND: a file of it is gone; the job ended with that.
+// KB_EOF: its model is still being read.
 enum kb_code head_go(struct head *h, const struct held *held, json_t **ret, struct kb_error *err);
-// The files that the job needs: h's needs, HEAD_NEEDS of them, those that are not there "".
+// The files that the job needs: h's needs, HEAD_NEEDS of them, those that are not there "". Codes
+// as of head_go().
 enum kb_code head_needs(struct head *h, struct held *held, struct kb_error *err);
 void needs_free(struct need **needs);
 // A file of the job, held->bad, came to its machine as another one. Is it ours that is damaged?
-// KB_OK: it is, it went, and the job ended with a sentence; KB_EOF: no. Reads all of the file.
-enum kb_code head_end_damaged(struct head *h, const struct held *held, struct kb_error *err);
+// KB_OK: it is, it went, and the job ended with a sentence; KB_EOF: no; or, with *ret_later, that
+// is not known yet.
+enum kb_code head_end_damaged(struct head *h, const struct held *held, bool *ret_later,
+                              struct kb_error *err);
 // A content that is not there any more: the job fails with the sentence, as does who else needs it.
 bool head_is_gone(struct head *h, const struct job_claim *c, struct kb_error *why);
 

@@ -62,6 +62,8 @@ static json_t *go(struct head *h, const struct answer *a)
         return body;
     if (code == KB_NOT_FOUND)
         return plain("lost", a);
+    if (code == KB_EOF) // it is asked for again, and known then
+        return NULL;
     head_store_failed(h, &err); // it is asked for again
     return NULL;
 }

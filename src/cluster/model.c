@@ -90,7 +90,7 @@ enum kb_code model_hash(char ret[65], int fd, const char *path, struct kb_error 
     return KB_OK;
 }
 
-static enum kb_code read_model(struct model_file *m, struct kb_error *err)
+static enum kb_code read_model(struct model_file *m, bool may_read, struct kb_error *err)
 {
     struct stat st;
     int fd = open(m->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); // a FIFO must not block
@@ -102,7 +102,10 @@ static enum kb_code read_model(struct model_file *m, struct kb_error *err)
                        _("cannot read '%s': %s"), m->path, kb_strerror(number));
     }
     enum kb_code code = KB_OK;
-    if (!recall(m->sha256, m->path, &st)) {
+    bool is_known = recall(m->sha256, m->path, &st);
+    if (!is_known && !may_read) {
+        code = KB_EOF;
+    } else if (!is_known) {
         code = model_hash(m->sha256, fd, m->path, err);
         if (code == KB_OK)
             remember(m->path, &st, m->sha256);
@@ -119,7 +122,8 @@ static bool is_bundled(const char *file)
            strcmp(file, "koubo-lips.safetensors") == 0;
 }
 
-enum kb_code model_of_options(struct model_file *ret, const char *options, struct kb_error *err)
+static enum kb_code find_model(struct model_file *ret, const char *options, bool may_read,
+                               struct kb_error *err)
 {
     *ret = (struct model_file){0};
     json_auto_t *o = json_loads(options, 0, NULL);
@@ -136,10 +140,20 @@ enum kb_code model_of_options(struct model_file *ret, const char *options, struc
                          "what is there"),
                        word);
     ret->name = TAKE(file);
-    enum kb_code code = read_model(ret, err);
+    enum kb_code code = read_model(ret, may_read, err);
     if (code != KB_OK)
         model_file_free(ret);
     return code;
+}
+
+enum kb_code model_of_options(struct model_file *ret, const char *options, struct kb_error *err)
+{
+    return find_model(ret, options, true, err);
+}
+
+enum kb_code model_known(struct model_file *ret, const char *options, struct kb_error *err)
+{
+    return find_model(ret, options, false, err);
 }
 
 void model_file_free(struct model_file *m)

@@ -15,6 +15,8 @@ struct model_file {
 // file here any more; KB_BAD_INPUT: it cannot be read. A file is read once, and again when it has
 // changed.
 enum kb_code model_of_options(struct model_file *ret, const char *options, struct kb_error *err);
+// The same, but nothing is read: KB_EOF where it would have to be.
+enum kb_code model_known(struct model_file *ret, const char *options, struct kb_error *err);
 // The SHA-256 of all that can be read of fd, 64 hex digits; path: for the sentence.
 enum kb_code model_hash(char ret[65], int fd, const char *path, struct kb_error *err);
 void model_file_free(struct model_file *m);

@@ -584,7 +584,14 @@ static void test_a_model_of_ones_own(void **state)
     struct player *p = join(t, "n1", 2);
     struct wire_offer o = offered(p);
     tell(p, about("taken", &o));
-    json_auto_t *go = order(p, "go", o.job);
+    json_auto_t *go = NULL;
+    WAIT(({ // until its model has been read, who took it says so again
+        hear_orders(p, 100);
+        go = find_order(p, "go", o.job);
+        if (!go)
+            tell(p, about("taken", &o));
+        go != NULL;
+    }));
     json_t *file = json_array_get(json_object_get(go, "files"), 2);
     hash_of(hash, "weights");
     assert_string_equal(get_text(file, "role"), "model");
