@@ -19,8 +19,9 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define SENDERS      2 // also remove and tidy
+#define SENDERS      2
 #define FETCHERS     2
+#define MOVERS       (SENDERS + FETCHERS + 1) // and one that removes and tidies
 #define TRUST_US     (600 * 1000000LL) // a content that was in the depot is not looked for again
 #define TIDY_US      1000000 // between two clean-ups where something ended: as it is to be kept
 #define TIDY_MOST_US (600 * 1000000LL)
@@ -28,7 +29,8 @@
 #define YOUNG_MS     600000   // a result that is not told of yet
 #define PART_MS      86400000 // an upload in parts that nobody goes on with
 #define WAIT_MS      1000
-#define REMOVED      64 // objects of one clean-up that are taken out before it lists anew
+#define REMOVED      64  // objects of one clean-up that are taken out before it lists anew
+#define ROUNDS       100 // so often at most: a store may go on listing what was removed
 #define NAME_BYTES   1100
 
 enum errand_kind { ERRAND_SEND, ERRAND_REMOVE, ERRAND_TIDY, ERRAND_FETCH };
@@ -38,21 +40,19 @@ struct errand {
     enum errand_state state;
     bool dropped; // nobody asks any more: it goes when it has ended
     char sha256[65];
-    char *path;         // to send
-    bool anew;          // also if it seems to be there
-    struct remote r;    // to fetch
-    bool young_may_go;  // to tidy: nobody is sending anything
-    char (*spared)[65]; // models that are needed
-    int n_spared;
+    char *path;        // to send
+    bool anew;         // also if it seems to be there
+    struct remote r;   // to fetch
     enum kb_code code; // of its end
     struct kb_error err;
     int64_t since_us; // of its end
     struct errand *next;
 };
 
+enum mover_does { MOVER_SENDS, MOVER_FETCHES, MOVER_TIDIES };
 struct mover {
     struct files *files;
-    bool fetches;
+    enum mover_does does;
     pthread_t thread;
     struct store *store;
     struct depot *depot;
@@ -61,7 +61,7 @@ struct mover {
 struct files {
     struct head *head; // its parameters, which do not change
     struct cancel cancel;
-    struct mover movers[SENDERS + FETCHERS];
+    struct mover movers[MOVERS];
     int n_movers;
     int64_t tidied_us; // the head's thread alone
 
@@ -70,6 +70,10 @@ struct files {
     // --- under lock
     bool untidy; // something ended, or was not removed, since the last clean-up
     struct errand *first;
+    // While there is something to tidy, as of the head's latest turn:
+    bool young_may_go;  // no machine may be sending anything
+    char (*spared)[65]; // models that are needed
+    int n_spared;
     bool failed;
     struct kb_error error;
 };
@@ -77,7 +81,6 @@ struct files {
 static void errand_free(struct errand *e)
 {
     free(e->path);
-    free(e->spared);
     free(e);
 }
 
@@ -214,12 +217,20 @@ void files_remove(struct files *f, const char *sha256)
     pthread_mutex_unlock(&f->lock);
 }
 
-static void note_held(struct errand *e, const struct held *held)
+// What may go is looked at when it goes: minutes may lie between an errand and its end.
+static void note_needs(struct files *f, const struct head *h)
 {
-    if (held->r.state <= REMOTE_MADE)
-        e->young_may_go = false;
-    if (held->needs && held->needs[HEAD_NEEDS - 1].sha256[0])
-        memcpy(e->spared[e->n_spared++], held->needs[HEAD_NEEDS - 1].sha256, 65);
+    free(f->spared);
+    f->spared = kb_alloc((size_t)(h->n_held + 1) * sizeof(*f->spared));
+    f->n_spared = 0;
+    f->young_may_go = true;
+    for (int i = 0; i < h->n_held; i++) {
+        const struct held *held = &h->held[i];
+        if (held->r.state <= REMOTE_MADE)
+            f->young_may_go = false;
+        if (held->needs && held->needs[HEAD_NEEDS - 1].sha256[0])
+            memcpy(f->spared[f->n_spared++], held->needs[HEAD_NEEDS - 1].sha256, 65);
+    }
 }
 
 // Called in each turn of the head; what one that is under way may have passed is for the next one.
@@ -230,16 +241,15 @@ void files_tidy(struct files *f, const struct head *h, bool ended)
     pthread_mutex_lock(&f->lock);
     f->untidy = f->untidy || ended;
     bool due = !f->tidied_us || now - f->tidied_us >= (f->untidy ? pause_us : CALM_US);
-    if (due && !find(f, ERRAND_TIDY, NULL, 0)) {
+    bool any = find(f, ERRAND_TIDY, NULL, 0);
+    if (due && !any) {
         f->tidied_us = now;
         f->untidy = false;
         forget_old(f);
-        struct errand *e = add(f, ERRAND_TIDY, "");
-        e->young_may_go = true;
-        e->spared = kb_alloc((size_t)(h->n_held + 1) * sizeof(*e->spared));
-        for (int i = 0; i < h->n_held; i++)
-            note_held(e, &h->held[i]);
+        add(f, ERRAND_TIDY, "");
     }
+    if (due || any)
+        note_needs(f, h);
     pthread_mutex_unlock(&f->lock);
 }
 
@@ -255,6 +265,7 @@ bool files_error(struct files *f, struct kb_error *ret)
 
 // --- sending
 
+// KB_INTERNAL: the file here cannot be read, of which the depot knows nothing.
 static enum kb_code send_file(struct mover *m, const struct errand *e, struct kb_error *err)
 {
     struct stat st;
@@ -264,8 +275,7 @@ static enum kb_code send_file(struct mover *m, const struct errand *e, struct kb
         int number = errno;
         if (fd >= 0)
             close(fd);
-        return kb_fail(err, KB_UNAVAILABLE, _("cannot open '%s': %s"), e->path,
-                       kb_strerror(number));
+        return kb_fail(err, KB_INTERNAL, _("cannot open '%s': %s"), e->path, kb_strerror(number));
     }
     enum kb_code code = e->anew ? KB_OK : depot_find(m->depot, e->sha256, &there, err);
     if (code == KB_OK && there != st.st_size)
@@ -337,7 +347,8 @@ static enum kb_code fetch_file(struct mover *m, const struct errand *e, struct k
 struct stock {
     char (*needed)[65];
     int n_needed;
-    const struct errand *e; // of the clean-up
+    struct files *files;
+    bool young_stay;
     int64_t now_ms, keep_ms;
     char old[REMOVED][NAME_BYTES];
     int n_old;
@@ -348,14 +359,32 @@ static int compare_names(const void *a, const void *b)
     return strncmp(a, b, 64);
 }
 
+// A model of a job, or it is just being looked for.
+static bool is_spared(struct files *f, const char *sha256)
+{
+    pthread_mutex_lock(&f->lock);
+    const struct errand *e = find(f, ERRAND_SEND, sha256, 0);
+    bool spared = e && e->state != ERRAND_ENDED;
+    for (int i = 0; i < f->n_spared && !spared; i++)
+        spared = strcmp(sha256, f->spared[i]) == 0;
+    pthread_mutex_unlock(&f->lock);
+    return spared;
+}
+
 // sha256: 64 digits, whatever is behind them.
 static bool is_needed(const struct stock *s, const char *sha256)
 {
-    for (int i = 0; i < s->e->n_spared; i++)
-        if (compare_names(sha256, s->e->spared[i]) == 0)
-            return true;
-    return s->n_needed > 0 &&
-           bsearch(sha256, s->needed, (size_t)s->n_needed, sizeof(*s->needed), compare_names);
+    return is_spared(s->files, sha256) ||
+           (s->n_needed > 0 &&
+            bsearch(sha256, s->needed, (size_t)s->n_needed, sizeof(*s->needed), compare_names));
+}
+
+static bool young_may_go(struct files *f)
+{
+    pthread_mutex_lock(&f->lock);
+    bool may = f->young_may_go;
+    pthread_mutex_unlock(&f->lock);
+    return may;
 }
 
 static enum kb_code ask_needed(struct mover *m, struct stock *s, struct kb_error *err)
@@ -375,19 +404,21 @@ static void look_at_object(void *ctx, const char *name, int64_t size, int64_t mo
                            bool part)
 {
     struct stock *s = ctx;
-    bool young_stay = !s->e->young_may_go;
-    int64_t keep = young_stay ? KB_MAX(s->keep_ms, part ? PART_MS : YOUNG_MS) : s->keep_ms;
+    int64_t keep = s->young_stay ? KB_MAX(s->keep_ms, part ? PART_MS : YOUNG_MS) : s->keep_ms;
     if (s->now_ms - modified_ms >= keep && s->n_old < REMOVED && strlen(name) < NAME_BYTES &&
         (part || !is_needed(s, hash_in(name))))
         strcpy(s->old[s->n_old++], name);
 }
 
+// What became needed since it was listed stays.
 static enum kb_code remove_old(struct mover *m, struct stock *s, struct kb_error *err)
 {
-    enum kb_code code = ask_needed(m, s, err); // what became needed since it was listed stays
+    enum kb_code code = ask_needed(m, s, err);
     for (int i = 0; i < s->n_old && code == KB_OK; i++) {
         const char *hash = hash_in(s->old[i]);
         bool part = strlen(hash) != 64;
+        if (!s->young_stay && !young_may_go(m->files)) // somebody may be sending this one
+            return KB_EOF;
         if (!part && is_needed(s, hash))
             continue;
         if (!part && text_begins(s->old[i], "in/")) // who sends it next looks for it again
@@ -397,21 +428,35 @@ static enum kb_code remove_old(struct mover *m, struct stock *s, struct kb_error
     return code;
 }
 
-static enum kb_code tidy(struct mover *m, const struct errand *e, struct kb_error *err)
+static enum kb_code tidy_once(struct mover *m, struct stock *s, int64_t ahead_ms,
+                              struct kb_error *err)
+{
+    s->n_old = 0;
+    s->young_stay = !young_may_go(m->files);
+    s->now_ms = kb_wall_ms() + ahead_ms; // as the depot sees it
+    enum kb_code code = ask_needed(m, s, err);
+    if (code == KB_OK)
+        code = depot_list(m->depot, look_at_object, s, err);
+    return code == KB_OK && s->n_old > 0 ? remove_old(m, s, err) : code;
+}
+
+static enum kb_code tidy(struct mover *m, struct kb_error *err)
 {
     struct stock *s = kb_alloc(sizeof(*s));
     int64_t ms, ahead_ms = 0;
     enum kb_code code = depot_try(m->depot, &ms, &ahead_ms, err);
-    s->e = e;
+    s->files = m->files;
     s->keep_ms = m->files->head->depot_keep_ms;
-    for (bool more = true; code == KB_OK && more; more = s->n_old == REMOVED) {
-        s->n_old = 0;
-        s->now_ms = kb_wall_ms() + ahead_ms; // as the depot sees it
-        code = ask_needed(m, s, err);
-        if (code == KB_OK)
-            code = depot_list(m->depot, look_at_object, s, err);
-        if (code == KB_OK && s->n_old > 0)
-            code = remove_old(m, s, err);
+    bool more = true;
+    for (int i = 0; code == KB_OK && more && i < ROUNDS; i++) {
+        code = tidy_once(m, s, ahead_ms, err);
+        more = s->n_old == REMOVED;
+    }
+    if (code == KB_EOF || (code == KB_OK && more)) { // the next one goes on, and soon
+        pthread_mutex_lock(&m->files->lock);
+        m->files->untidy = true;
+        pthread_mutex_unlock(&m->files->lock);
+        code = KB_OK;
     }
     free(s->needed);
     free(s);
@@ -421,12 +466,11 @@ static enum kb_code tidy(struct mover *m, const struct errand *e, struct kb_erro
 // A result that is in its place; another job's that is still to come may have the same bytes.
 static enum kb_code remove_result(struct mover *m, const struct errand *e, struct kb_error *err)
 {
-    struct stock s = {.e = e};
+    bool needed = false;
     CLEANUP(kb_freep) char *name = kb_printf("out/%s", e->sha256);
-    enum kb_code code = ask_needed(m, &s, err);
-    if (code == KB_OK && !is_needed(&s, e->sha256))
+    enum kb_code code = remote_needs(m->store, e->sha256, &needed, err);
+    if (code == KB_OK && !needed)
         code = depot_remove(m->depot, name, err);
-    free(s.needed);
     return code == KB_NOT_FOUND ? KB_OK : code;
 }
 
@@ -440,17 +484,24 @@ static enum kb_code run(struct mover *m, struct errand *e, struct kb_error *err)
     case ERRAND_REMOVE:
         return remove_result(m, e, err);
     case ERRAND_TIDY:
-        return tidy(m, e, err);
+        return tidy(m, err);
     case ERRAND_FETCH:
         break;
     }
     return fetch_file(m, e, err);
 }
 
+static enum mover_does who_does(enum errand_kind kind)
+{
+    if (kind == ERRAND_FETCH)
+        return MOVER_FETCHES;
+    return kind == ERRAND_SEND ? MOVER_SENDS : MOVER_TIDIES;
+}
+
 static struct errand *next_errand(struct mover *m)
 {
     struct errand *e = m->files->first;
-    while (e && (e->state != ERRAND_WAITS || (e->kind == ERRAND_FETCH) != m->fetches))
+    while (e && (e->state != ERRAND_WAITS || who_does(e->kind) != m->does))
         e = e->next;
     return e;
 }
@@ -468,8 +519,9 @@ static void note_health(struct files *f, enum kb_code code, const struct kb_erro
 static void end_errand(struct files *f, struct errand *e, enum kb_code code,
                        const struct kb_error *err)
 {
-    // Of a fetch only the depot's failures count; a file that is another one is a machine's.
-    if (e->kind != ERRAND_FETCH || code == KB_OK || code == KB_UNAVAILABLE)
+    // Of a fetch only the depot's failures count; a file that is another one is a machine's. Nor is
+    // it the depot's that a file here cannot be read.
+    if (e->kind == ERRAND_FETCH ? code == KB_OK || code == KB_UNAVAILABLE : code != KB_INTERNAL)
         note_health(f, code, err);
     if (code != KB_OK && (e->kind == ERRAND_REMOVE || e->kind == ERRAND_TIDY)) {
         log_verbose("the depot: %s", err->text);
@@ -506,14 +558,14 @@ static void *mover_run(void *opaque)
     return NULL;
 }
 
-static enum kb_code mover_start(struct files *f, bool fetches, struct kb_error *err)
+static enum kb_code mover_start(struct files *f, enum mover_does does, struct kb_error *err)
 {
     struct mover *m = &f->movers[f->n_movers];
     const struct head *h = f->head;
     struct depot_params p = {
         .address = h->depot, .credentials = h->credentials, .cancel = &f->cancel};
     m->files = f;
-    m->fetches = fetches;
+    m->does = does;
     enum kb_code code = store_open(&m->store, h->data, false, err);
     if (code == KB_OK)
         code = depot_open(&m->depot, &p, err);
@@ -539,8 +591,12 @@ enum kb_code files_start(struct files **ret, struct head *h, struct kb_error *er
     pthread_condattr_destroy(&monotonic);
     f->head = h;
     enum kb_code code = KB_OK;
-    for (int i = 0; i < SENDERS + FETCHERS && code == KB_OK; i++)
-        code = mover_start(f, i >= SENDERS, err);
+    for (int i = 0; i < MOVERS && code == KB_OK; i++)
+        code = mover_start(f,
+                           i < SENDERS              ? MOVER_SENDS
+                           : i < SENDERS + FETCHERS ? MOVER_FETCHES
+                                                    : MOVER_TIDIES,
+                           err);
     *ret = f;
     if (code != KB_OK)
         files_stop(ret);
@@ -564,6 +620,7 @@ void files_stop(struct files **files)
     }
     while (f->first)
         take_out(f, f->first);
+    free(f->spared);
     pthread_mutex_destroy(&f->lock);
     pthread_cond_destroy(&f->woken);
     free(f);

@@ -144,7 +144,10 @@ enum kb_code head_needs(struct head *h, struct held *held, struct kb_error *err)
     }
     struct need *model = &held->needs[HEAD_NEEDS - 1];
     memcpy(model->sha256, m.sha256, sizeof(model->sha256));
-    model->path = TAKE(m.path);
+    // The folder of models may hold links, and where they lead is the owner's choice.
+    model->path = m.path ? realpath(m.path, NULL) : NULL;
+    if (!model->path) // it went just now, which who sends it will see
+        model->path = TAKE(m.path);
     return KB_OK;
 }
 

@@ -73,7 +73,9 @@ static bool cancel(struct head *h, struct held *held)
 static bool bring_in(struct head *h, struct held *held)
 {
     struct kb_error err = {0};
-    if (!h->files || held->r.state != REMOTE_COMING || !held->wanted)
+    // That it comes is only in our memory, until there is an asset for it.
+    if (!h->files || held->r.state < REMOTE_MADE || held->r.state > REMOTE_COMING ||
+        !held->wanted || !held->r.sha256[0])
         return true;
     enum kb_code code = files_fetch(h->files, held, &err);
     if (code == KB_EOF)
@@ -255,6 +257,11 @@ static enum kb_code is_ready(struct head *h, struct held *held)
             held->needs[i].sha256[0] ? files_send(h->files, &held->needs[i], &err) : KB_OK;
         if (one != KB_OK && (code == KB_OK || one != KB_EOF))
             code = one;
+    }
+    if (code == KB_INTERNAL) { // nor the depot's fault
+        log_warn(_("job %lld ended: %s"), (long long)held->r.job, err.text);
+        ended(h, held, ANSWER_LOST, remote_crashed(h->store, &held->r, &err, &err), &err);
+        return KB_EOF;
     }
     if (code != KB_OK && code != KB_EOF) {
         log_warn(_("the depot: %s; jobs wait for it or are done here"), err.text);

@@ -239,7 +239,7 @@ bool head_is_gone(struct head *h, const struct job_claim *c, struct kb_error *wh
 enum kb_code files_start(struct files **ret, struct head *h, struct kb_error *err);
 void files_stop(struct files **f); // NULL is fine
 // Is the content in the depot? If not, it is sent, once for all who need it. KB_EOF: on its way.
-// Another code: that failed, told once.
+// Another code: that failed, told once; KB_INTERNAL: its file here cannot be read.
 enum kb_code files_send(struct files *f, const struct need *n, struct kb_error *err);
 // That machine could not get it: it is looked for again.
 void files_doubt(struct files *f, const char *sha256);

@@ -430,6 +430,21 @@ enum kb_code remote_may_read(struct store *s, const char *node, const char *sha2
     return code;
 }
 
+enum kb_code remote_needs(struct store *s, const char *sha256, bool *ret, struct kb_error *err)
+{
+    int64_t needed = 0;
+    enum kb_code code = store_query_int(
+        s, &needed, err,
+        "SELECT EXISTS (SELECT 1 FROM remote WHERE sha256 = ?1) OR EXISTS"
+        " (SELECT 1 FROM asset f WHERE f.sha256 = ?1 AND"
+        "  (EXISTS (SELECT 1 FROM job j WHERE j.video = f.id AND j.state IN " JOB_STATES_OPEN
+        "   ) OR EXISTS (SELECT 1 FROM batch b WHERE b.ended_ms IS NULL AND f.id IN (b.audio,"
+        "   coalesce(" BATCH_MOUTH_FROM ", ''), coalesce(" BATCH_STYLE_FROM ", '')))))",
+        "t", sha256);
+    *ret = needed != 0;
+    return code;
+}
+
 enum kb_code remote_contents(struct store *s, char (**ret)[65], int *ret_n, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;

@@ -103,6 +103,8 @@ enum kb_code remote_disband(struct store *s, struct kb_error *err);
 // May that machine read that content: is it a file of a job that it has?
 enum kb_code remote_may_read(struct store *s, const char *node, const char *sha256, bool *ret,
                              struct kb_error *err);
+// Is it one of those below?
+enum kb_code remote_needs(struct store *s, const char *sha256, bool *ret, struct kb_error *err);
 // Contents that queued and running jobs of other machines need, or whose result is coming: what an
 // S3 depot keeps. *ret: 64 digits each, one after the other, sorted. free(*ret).
 enum kb_code remote_contents(struct store *s, char (**ret)[65], int *ret_n, struct kb_error *err);

@@ -310,6 +310,51 @@ static void test_depot_that_comes_back(void **state)
     assert_int_equal(attempts(t, 1), 1);
 }
 
+static bool depot_complains(void)
+{
+    struct text json = {0};
+    head_json(head, &json);
+    bool complains = !strstr(text_get(&json), "\"place\":\"s3://films/koubo\",\"error\":null");
+    text_free(&json);
+    return complains;
+}
+
+// The folder of models may hold links. A file that cannot be read is its job's trouble alone.
+static void test_files_of_here(void **state)
+{
+    NEEDS_S3;
+    char hash[65];
+    CLEANUP(kb_freep) char *before = kb_strdup(getenv("KOUBO_MODELS"));
+    CLEANUP(kb_freep) char *folder = data_path(t, "models");
+    CLEANUP(kb_freep) char *link = data_path(t, "models/mine.pth");
+    CLEANUP(kb_freep) char *model = data_path(t, "elsewhere.pth");
+    assert_int_equal(mkdir(folder, 0700), 0);
+    assert_ok(t->err, file_write_atomic(model, "weights", 7, &t->err));
+    assert_int_equal(symlink(model, link), 0);
+    setenv("KOUBO_MODELS", folder, 1);
+    add_hashed(t, 1); // its speech will be a link, which nobody follows
+    hash_of(hash, "content 1");
+    CLEANUP(kb_freep) char *speech = data_path(t, "files/%s", hash);
+    assert_int_equal(unlink(speech), 0);
+    assert_int_equal(symlink(model, speech), 0);
+    add_hashed(t, 1);
+    run_sql(t, "UPDATE batch SET options = '{\"model\":\"mine.pth\"}' WHERE id = 2");
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 2);
+    struct wire_offer o = begin_job(p);
+    assert_int_equal(o.job, 2);
+    hash_of(hash, "weights");
+    assert_true(is_there(t, hash));
+    WAIT(attempts(t, 1) == JOB_MAX_ATTEMPTS || is_in(t, 1, "queued"));
+    assert_true(attempts(t, 1) >= 1);
+    assert_false(depot_complains());
+    head_stop(&head); // which reads the environment
+    if (before)
+        setenv("KOUBO_MODELS", before, 1);
+    else
+        unsetenv("KOUBO_MODELS");
+}
+
 static int s3_group_setup(void **state)
 {
     s3_store_start(&s3);
@@ -334,6 +379,7 @@ int main(void)
         S3_TEST(test_what_is_not_what_was_told),
         S3_TEST(test_depot_that_refuses),
         S3_TEST(test_depot_that_comes_back),
+        S3_TEST(test_files_of_here),
     };
     return cmocka_run_group_tests(tests, s3_group_setup, s3_group_teardown);
 }

@@ -697,6 +697,10 @@ static void contents_are_read_by_who_needs_them(void **state)
     assert_string_equal(list[1], film);
     assert_string_equal(list[2], other);
     assert_string_equal(list[3], hash);
+    for (int i = 0; i < n; i++) {
+        assert_ok(t->err, remote_needs(t->s, list[i], &may, &t->err));
+        assert_true(may);
+    }
     free(list);
     list = NULL;
     assert_ok(t->err, remote_back(t->s, &r, &t->err));
@@ -704,6 +708,10 @@ static void contents_are_read_by_who_needs_them(void **state)
     assert_ok(t->err, remote_contents(t->s, &list, &n, &t->err));
     assert_int_equal(n, 0);
     free(list);
+    for (int i = 0; i < 3; i++) {
+        assert_ok(t->err, remote_needs(t->s, names[i], &may, &t->err));
+        assert_false(may);
+    }
 }
 
 // A node's file says what the head says of it.
