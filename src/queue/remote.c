@@ -172,6 +172,7 @@ struct told {
     int64_t size;                   // of that
     const struct dub_result *facts; // of that
     char *ret_asset;                // remote_asset()
+    bool *ret_anew;                 // remote_anew()
 };
 typedef enum kb_code told_fn(struct store *s, const struct told *t, const struct remote *r,
                              struct kb_error *err);
@@ -386,30 +387,65 @@ static enum kb_code make_asset(struct store *s, const struct told *t, const stru
                          : code;
 }
 
-// One that is gone is made anew. Over HTTP a result comes before it is told of.
-static enum kb_code asset(struct store *s, const struct told *t, const struct remote *r,
-                          struct kb_error *err)
+// "" where there is none, or it is gone.
+static enum kb_code look_for_asset(struct store *s, const struct told *t, const struct remote *r,
+                                   struct kb_error *err)
 {
     int64_t there = 0;
     if (!is_theirs(t, r))
         return not_theirs(t->job, err);
     enum kb_code code = store_query_int(
         s, &there, err, "SELECT EXISTS (SELECT 1 FROM asset WHERE id = ?)", "t", r->asset);
-    if (code != KB_OK || !there)
-        return code == KB_OK ? make_asset(s, t, r, err) : code;
-    memcpy(t->ret_asset, r->asset, sizeof(r->asset));
-    return KB_OK;
+    if (code == KB_OK && there)
+        memcpy(t->ret_asset, r->asset, sizeof(r->asset));
+    return code;
 }
 
-// For good: else the bytes that come could outlive their row in a power cut.
+// Over HTTP a result comes before it is told of.
+static enum kb_code asset(struct store *s, const struct told *t, const struct remote *r,
+                          struct kb_error *err)
+{
+    enum kb_code code = look_for_asset(s, t, r, err);
+    return code == KB_OK && !t->ret_asset[0] ? make_asset(s, t, r, err) : code;
+}
+
+// Made for good: else the bytes that come could outlive their row in a power cut. Nearly always it
+// is there, for which nobody need wait for a lock.
 enum kb_code remote_asset(struct store *s, int64_t job, int64_t lease, const char *node,
                           char ret_asset[33], struct kb_error *err)
 {
     char id[33] = "";
-    enum kb_code code =
-        tell(s, asset, true, &(struct told){job, lease, .node = node, .ret_asset = id}, err);
+    const struct told t = {job, lease, .node = node, .ret_asset = id};
+    enum kb_code code = check_and_tell(s, look_for_asset, &t, err);
+    if (code == KB_OK && !id[0])
+        code = tell(s, asset, true, &t, err);
     if (code == KB_OK)
         memcpy(ret_asset, id, sizeof(id));
+    return code;
+}
+
+static enum kb_code anew(struct store *s, const struct told *t, const struct remote *r,
+                         struct kb_error *err)
+{
+    if (!is_theirs(t, r))
+        return not_theirs(t->job, err);
+    *t->ret_anew = r->asset[0] && !r->sha256[0];
+    if (!*t->ret_anew)
+        return KB_OK;
+    enum kb_code code = set_state(s, t->job, REMOTE_MADE, err);
+    return code == KB_OK
+               ? store_exec(s, NULL, err, "UPDATE remote SET asset = '' WHERE job = ?", "i", t->job)
+               : code;
+}
+
+enum kb_code remote_anew(struct store *s, int64_t job, int64_t lease, const char *node, bool *ret,
+                         struct kb_error *err)
+{
+    *ret = false;
+    const struct told t = {job, lease, .node = node, .ret_anew = ret};
+    enum kb_code code = tell(s, anew, false, &t, err);
+    if (code == KB_OK && *ret)
+        remote_sweep(s, NULL);
     return code;
 }
 

@@ -71,6 +71,10 @@ enum kb_code remote_result(struct store *s, int64_t job, int64_t lease, const ch
                            struct kb_error *err);
 enum kb_code remote_asset(struct store *s, int64_t job, int64_t lease, const char *node,
                           char ret_asset[33], struct kb_error *err);
+// The machine has another file now than came before it was told of: that goes, and the file comes
+// anew. *ret: it went; false: what came was told of, or nothing came.
+enum kb_code remote_anew(struct store *s, int64_t job, int64_t lease, const char *node, bool *ret,
+                         struct kb_error *err);
 // Those whose asset was looked at end here, in one transaction each: the result gets its place and
 // the job is done; or it is no video, not as long or not as large as was told: the job fails as by
 // a crash, an attempt counted. *ret: the job, and whether it was good. KB_EOF: none now; what those

@@ -11,6 +11,7 @@
 #include "queue/node.h"
 #include "queue/remote.h"
 #include "server/upload/tus.h"
+#include "server/upload/upload.h"
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -398,6 +399,47 @@ static void test_wrong_result(void **state)
     assert_int_equal(put(0, 0, 300000, &offset), 204);
 }
 
+// A machine that was started anew made another file than it had brought before it could tell of it.
+static void test_another_result_than_came(void **state)
+{
+    int64_t offset;
+    assert_int_equal(put(0, 0, 300000, &offset), 204);
+    result[299999] ^= 1;
+    hash(result_hash, result, sizeof(result));
+    assert_int_equal(offset_there(0, 200), 300000);
+    assert_int_equal(put(0, 300000, 300000, &offset), 409);
+    assert_int_equal(offset, 0);
+    assert_int_equal(offset_there(0, 200), 0);
+    assert_int_equal(put(0, 0, 300000, &offset), 204);
+    assert_string_equal(asset_of_result().sha256, result_hash);
+    tell(result_hash); // now only what was told counts
+    result[299999] ^= 1;
+    hash(result_hash, result, sizeof(result));
+    assert_int_equal(put(0, 0, 300000, &offset), 409);
+    assert_int_equal(offset, 300000);
+}
+
+// Its secret is void at once, also for what it is sending.
+static void test_renewed_while_it_sends(void **state)
+{
+    int64_t size = UPLOAD_CHECK_BYTES + 2 * (1 << 20), begun = 1000;
+    CLEANUP(kb_freep) char *bytes = kb_alloc((size_t)size);
+    CLEANUP(kb_freep) char *target = put_target(job, lease, result_hash, size, 0);
+    CLEANUP(kb_freep) char *header = signed_by(0, "PUT", target, NONCE);
+    int fd = site_connect(&site);
+    site_sendf(fd,
+               "PUT %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n%sContent-Length: "
+               "%lld\r\n\r\n",
+               target, header, (long long)size);
+    site_send(fd, bytes, 1000);
+    assert_true(site_wait(has_come, &begun));
+    assert_ok(err, node_renew(site.store, "n1", secrets[0], &err));
+    CLEANUP(reply_clear) struct reply r = {0};
+    site_send(fd, bytes + 1000, (size_t)size - 1000);
+    site_receive(fd, &r, "PUT");
+    assert_status(&r, 401);
+}
+
 static void test_no_result_of_others(void **state)
 {
     int64_t offset;
@@ -509,6 +551,8 @@ int main(void)
         CASE(test_result_in_pieces),
         CASE(test_result_broken_off),
         CASE(test_wrong_result),
+        CASE(test_another_result_than_came),
+        CASE(test_renewed_while_it_sends),
         CASE(test_no_result_of_others),
         CASE(test_limits),
         CASE(test_told_afterwards),

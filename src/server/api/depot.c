@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "cluster/head.h"
 #include "cluster/wire.h"
+#include "queue/node.h"
 #include "queue/remote.h"
 #include "server/upload/transfer.h"
 #include "server/upload/upload.h"
@@ -55,6 +56,14 @@ static bool read_sender(const struct request *r, struct sender *ret)
            take_word(&rest, ret->mac, sizeof(ret->mac)) && *rest == '\0';
 }
 
+static void reply_stranger(struct request *r)
+{
+    reply_header(r, "WWW-Authenticate", "Koubo-Node");
+    reply_problem(r, 401, "signature",
+                  _("this is for the machines of the cluster, and the request is not signed by one "
+                    "of them"));
+}
+
 bool depot_admits(struct request *r)
 {
     struct sender who;
@@ -70,10 +79,7 @@ bool depot_admits(struct request *r)
         if (head_admits(s->head, request_store(r), who.node, who.nonce, who.mac, text))
             return true;
     }
-    reply_header(r, "WWW-Authenticate", "Koubo-Node");
-    reply_problem(r, 401, "signature",
-                  _("this is for the machines of the cluster, and the request is not signed by one "
-                    "of them"));
+    reply_stranger(r);
     return false;
 }
 
@@ -199,6 +205,7 @@ static void get_result(struct request *r)
 struct arrival {
     struct transfer *transfer;
     int64_t size; // of all of it
+    char node[NODE_NAME_BYTES], secret[NODE_SECRET_BYTES];
 };
 
 static void arrival_free(struct arrival **pointer)
@@ -206,6 +213,8 @@ static void arrival_free(struct arrival **pointer)
     struct arrival *a = TAKE(*pointer);
     if (a)
         transfer_free(&a->transfer);
+    if (a)
+        explicit_bzero(a->secret, sizeof(a->secret));
     free(a);
 }
 
@@ -230,6 +239,23 @@ static bool read_wish(struct request *r, const char **ret_sha256, int64_t *ret_s
     return false;
 }
 
+// Whole, but of another file than the machine has now, as one that was started anew may have. What
+// was not told of yet comes anew; what was told of is looked at as it is.
+static void reply_other(struct request *r, const struct asset *a)
+{
+    char node[NODE_NAME_BYTES];
+    int64_t job, lease;
+    bool anew = false;
+    struct kb_error err = {0};
+    if (!request_part_id(r, 0, &job) || !request_query_int(r, "lease", 1, INT64_MAX, 0, &lease))
+        return;
+    sender_name(r, node);
+    if (remote_anew(request_store(r), job, lease, node, &anew, &err) == KB_OK)
+        reply_offset(r, 409, anew ? 0 : a->size_bytes);
+    else
+        reply_error(r, &err);
+}
+
 // What is there already, or comes by another request. False: answered.
 static bool is_to_come(struct request *r, const struct asset *a, const char *sha256, int64_t size,
                        int64_t offset)
@@ -238,6 +264,10 @@ static bool is_to_come(struct request *r, const struct asset *a, const char *sha
         is_whole(a) ? a->size_bytes : transfers_sent(request_server(r)->transfers, a->id);
     if (is_whole(a) && offset == size && strcmp(a->sha256, sha256) == 0) {
         reply_empty(r, 204); // the answer of before was lost
+        return false;
+    }
+    if (is_whole(a) && strcmp(a->sha256, sha256) != 0) {
+        reply_other(r, a);
         return false;
     }
     if (!is_whole(a) && a->size_bytes >= 0 && a->size_bytes != size) {
@@ -281,8 +311,12 @@ static void *put_open(struct request *r)
     if (!read_wish(r, &sha256, &size, &offset) || !find_result(r, &a) ||
         !is_to_come(r, &a, sha256, size, offset) || !hold(r, a.id, size, offset, &u))
         return NULL;
+    struct node n = {0};
     struct arrival *new = kb_alloc(sizeof(*new));
     new->size = size;
+    sender_name(r, new->node);
+    if (node_get(request_store(r), new->node, &n, NULL) == KB_OK) // else it was just removed
+        memcpy(new->secret, n.secret, sizeof(new->secret));
     new->transfer = transfer_create();
     new->transfer->upload = u;
     memcpy(new->transfer->id, a.id, sizeof(a.id));
@@ -297,13 +331,25 @@ static void reply_taken(struct request *r)
     reply_problem(r, 503, "unavailable", _("another request goes on with this upload"));
 }
 
+// A machine that is removed, or gets another secret, is out at once, also in the midst of a body.
+static bool is_still_admitted(struct request *r, const struct arrival *a)
+{
+    struct node n;
+    enum kb_code code = node_get(request_store(r), a->node, &n, NULL);
+    if (code == KB_OK ? strcmp(n.secret, a->secret) == 0 : code != KB_NOT_FOUND)
+        return true; // also where the database cannot tell now
+    reply_stranger(r);
+    return false;
+}
+
 static bool put_piece(struct request *r, void *ctx, const void *data, size_t n)
 {
     struct arrival *a = ctx;
     struct transfer *t = a->transfer;
     struct kb_error err = {0};
     t->checked -= (int64_t)n;
-    bool room = t->checked >= 0 || upload_has_room(r, UPLOAD_CHECK_BYTES);
+    bool room =
+        t->checked >= 0 || (is_still_admitted(r, a) && upload_has_room(r, UPLOAD_CHECK_BYTES));
     bool fits = true, written = false;
     if (t->checked < 0)
         t->checked = UPLOAD_CHECK_BYTES;
@@ -317,7 +363,7 @@ static bool put_piece(struct request *r, void *ctx, const void *data, size_t n)
         return true;
     t->failed = true;
     transfer_leave(t);
-    if (room && t->taken) // without room it was answered already
+    if (room && t->taken) // without room (or right) it was answered already
         reply_taken(r);
     else if (room && !fits)
         reply_problem(r, 413, "too_large", _("more bytes than the upload has room for"));
