@@ -36,6 +36,7 @@
 #define SILENT_DB     (-85.0) // the last bit of 16
 #define QUIET_DB      (-60.0)
 #define PEAKS         400
+#define END_S         1.0 // of a result, that may be missing
 #define PEAK_BLOCK    512 // samples of 16 kHz sound behind one value before they are joined
 
 // What is looked at, and when it was last told how far that is.
@@ -327,14 +328,42 @@ static enum kb_code decode_middle(struct demux *film, AVFrame *ret, struct kb_er
                    film->codec->name, ffmpeg_error(e));
 }
 
-// An MP4 with a film, and with a sound that can be heard if it has one.
+// The header promises a length; packets are there up to the end, not decoded. All of a result has a
+// last key frame a few seconds before it at most.
+static enum kb_code look_at_end(struct demux *film, struct kb_error *err)
+{
+    CLEANUP(av_packet_free) AVPacket *packet = av_packet_alloc();
+    const AVRational base = film->stream->time_base;
+    int64_t end_us = demux_origin(film) + demux_duration_us(film);
+    double seen_s = -INFINITY;
+    enum kb_code code = packet ? KB_OK : kb_no_memory(err);
+    if (code == KB_OK && !demux_seek(film, av_rescale_q(end_us, AV_TIME_BASE_Q, base)))
+        code = KB_EOF;
+    while (code == KB_OK) {
+        code = demux_read(film, packet, err);
+        bool whole = code == KB_OK && !(packet->flags & AV_PKT_FLAG_CORRUPT);
+        if (whole && packet->pts != AV_NOPTS_VALUE)
+            seen_s = fmax(seen_s, ((double)packet->pts + (double)packet->duration) * av_q2d(base));
+        if (code == KB_OK && !whole)
+            code = KB_EOF;
+        av_packet_unref(packet);
+    }
+    if (code != KB_EOF)
+        return code;
+    return seen_s + END_S >= (double)end_us / 1e6
+               ? KB_OK
+               : kb_fail(err, KB_BAD_INPUT, _("the video '%s' breaks off before its end"),
+                         film->path);
+}
+
+// An MP4 with a film, and with a sound that can be heard, as all that koubo makes has.
 static bool is_made_like_ours(const struct demux *film)
 {
     int sound = av_find_best_stream(film->demux, AVMEDIA_TYPE_AUDIO, -1, -1, NULL, 0);
     const AVCodecParameters *par = sound >= 0 ? film->demux->streams[sound]->codecpar : NULL;
     return !film->gallery && !demux_is_still(film) &&
-           av_match_name("mp4", film->demux->iformat->name) && demux_duration_us(film) > 0 &&
-           (!par || (format_decoder(par->codec_id) && par->sample_rate > 0));
+           av_match_name("mp4", film->demux->iformat->name) && demux_duration_us(film) > 0 && par &&
+           format_decoder(par->codec_id) && par->sample_rate > 0;
 }
 
 // Much less than of an upload: no faces, no wave form, one picture. Many may come in a second, and
@@ -348,11 +377,13 @@ static enum kb_code look_at_result(struct look *l, struct kb_error *err)
     if (code == KB_OK)
         code = demux_open_quick(&film, l->path, AVMEDIA_TYPE_VIDEO, l->cancel, err);
     if (code == KB_OK && !is_made_like_ours(&film))
-        code = kb_fail(err, KB_BAD_INPUT, _("'%s' is not an MP4 video"), l->path);
+        code = kb_fail(err, KB_BAD_INPUT, _("'%s' is not an MP4 video with sound"), l->path);
     if (code == KB_OK)
         code = decode_middle(&film, frame, err);
     if (code == KB_EOF)
         code = kb_fail(err, KB_BAD_INPUT, _("the video '%s' has no picture"), l->path);
+    if (code == KB_OK)
+        code = look_at_end(&film, err);
     if (code != KB_OK)
         return code;
     AVRational rate = film.stream->avg_frame_rate;

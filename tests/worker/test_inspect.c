@@ -316,19 +316,20 @@ static void test_results_are_looked_at_lightly(void **state)
     struct asset a;
     make_setup(NULL);
     CLEANUP(kb_freep) char *path = path_join(t->folder, "grey.mp4");
-    make_grey(path, 30, NULL);
-    assert_string_equal(inspect_result(t, path, &a), "ready");
+    const char *talk =
+        make_file("talk.mp4", "-f lavfi -i testsrc2=s=128x96:d=4 -f lavfi -i sine=d=4 -c:v mpeg4 -g"
+                              " 10 -c:a aac -movflags +faststart");
+    assert_string_equal(inspect_result(t, talk, &a), "ready");
     assert_string_equal(a.kind, "video");
-    assert_true(llabs(a.duration_ms - 1200) <= 40);
+    assert_true(llabs(a.duration_ms - 4000) <= 40);
     assert_true(a.width > 0 && a.height > 0);
     assert_int_equal(ask(t, "SELECT faces IS NULL AND peaks IS NULL AND warnings = '[]'"
                             " AND thumbnail AND abs(fps - 25) < 0.01 FROM asset"),
                      1);
     CLEANUP(kb_freep) char *thumb = kb_printf("%s/thumbs/%s.jpg", t->folder, a.sha256);
     assert_true(file_exists(thumb));
-    const char *talk = make_file("talk.mp4", "-f lavfi -i testsrc2=s=128x96:d=2 -f lavfi -i"
-                                             " sine=d=2 -c:v mpeg4 -g 10 -c:a aac");
-    assert_string_equal(inspect_result(t, talk, &a), "ready");
+    make_grey(path, 30, NULL); // without a sound
+    assert_string_equal(inspect_result(t, path, &a), "bad");
 
     // What is none, however it is called.
     const char *const bad[] = {
@@ -342,7 +343,11 @@ static void test_results_are_looked_at_lightly(void **state)
             fail_msg("%s: %s", bad[i], a.state);
     size_t size;
     CLEANUP(kb_freep) char *film = load_bytes(talk, &size);
-    write_bytes(path, film, size / 2); // where it says what is in it is missing
+    write_bytes(path, film, size * 2 / 3); // its header is whole
+    assert_string_equal(inspect_result(t, path, &a), "bad");
+    assert_int_equal(ask(t, "SELECT error LIKE '%%breaks off%%' FROM asset WHERE id = '%s'", a.id),
+                     1);
+    write_bytes(path, film, size / 200); // where it says what is in it is missing
     assert_string_equal(inspect_result(t, path, &a), "bad");
     write_bytes(path, "a letter, not a film", 20);
     assert_string_equal(inspect_result(t, path, &a), "bad");
