@@ -202,11 +202,12 @@ static bool copy(struct store *s, const char *from, const char *part, const char
 }
 
 // A second name for a file of the data folder, or a copy; never over what is there. Its mode is
-// that of part, which was made as results are.
-static bool put(struct store *s, const char *from, const char *part, const char *to)
+// that of part, which was made as results are, unless the file is somebody's upload, too: that
+// keeps its own.
+static bool put(struct store *s, const char *from, const char *part, const char *to, bool shared)
 {
     struct stat st;
-    bool has_mode = beneath_stat(s->folder, part, &st) && S_ISREG(st.st_mode);
+    bool has_mode = !shared && beneath_stat(s->folder, part, &st) && S_ISREG(st.st_mode);
     bool there = beneath_link(s->folder, from, to);
     if (!there && errno == ENOENT) {
         CLEANUP(kb_freep) char *folder = path_folder(to);
@@ -250,10 +251,16 @@ static enum kb_code put_result(struct store *s, const struct arrival *a, struct 
                                bool *ret_picture, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *from = path_join("files", a->r.sha256);
+    int64_t shared = 0;
+    enum kb_code asked = store_query_int(
+        s, &shared, err, "SELECT EXISTS (SELECT 1 FROM asset WHERE sha256 = ? AND job IS NULL)",
+        "t", a->r.sha256);
+    if (asked != KB_OK)
+        return asked;
     for (int tries = 0; tries < 2; tries++) {
         CLEANUP(kb_freep) char *to = path_join("results", c->output_name);
         CLEANUP(kb_freep) char *part = file_part_path(to, 0);
-        if (*c->output_name && put(s, from, part, to)) {
+        if (*c->output_name && put(s, from, part, to, shared)) {
             beneath_unlink(s->folder, part);
             *ret_picture = a->picture && put_picture(s, a->r.sha256, to);
             return KB_OK;

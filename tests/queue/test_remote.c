@@ -427,6 +427,28 @@ static struct remote come_to(struct queue_test *t, int to)
     return r;
 }
 
+// Somebody uploaded the very film, as what a result is uploaded again.
+static void an_upload_keeps_its_mode(void **state)
+{
+    struct queue_test *t = *state;
+    char hash[65];
+    struct stat st;
+    struct remote_end end = {0};
+    add_batch(t, 1, 5);
+    const char *mine = add_asset(t, "video", "ready", "mine.mp4");
+    come_to(t, TO_LOOKED);
+    hash_of(hash, FILM);
+    assert_ok(t->err, store_exec(t->s, NULL, &t->err, "UPDATE asset SET sha256 = ? WHERE id = ?",
+                                 "tt", hash, mine));
+    CLEANUP(kb_freep) char *path = data_path(t, "files/%s", hash);
+    assert_int_equal(chmod(path, 0600), 0);
+    settle(t, &end);
+    assert_true(end.good);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(st.st_nlink, 2); // the result's
+}
+
 static void every_state_has_every_end(void **state)
 {
     struct queue_test *t = *state;
@@ -826,6 +848,7 @@ int main(void)
         T(another_video_than_was_told),
         T(a_result_comes_before_it_is_told_of),
         T(another_result_comes_anew),
+        T(an_upload_keeps_its_mode),
         T(every_state_has_every_end),
         T(a_batch_is_cancelled_and_paused),
         T(the_end_is_tried_again),
