@@ -8,6 +8,7 @@
 #include "base/deadline.h"
 #include "base/log.h"
 #include "base/sentence.h"
+#include "base/utf8.h"
 #include "store/sql.h"
 
 #include <stdio.h>
@@ -325,6 +326,11 @@ enum kb_code head_start(struct head **ret, const struct head_params *p, struct k
     h->pause_for_us = 1000 * (p->pause_ms > 0 ? p->pause_ms : PAUSE_MS);
     h->version = -1;
     h->stale = h->stale_mates = true;
+    if (!utf8_valid(p->redis) || (p->depot && !utf8_valid(p->depot))) // the page could not be told
+        return kb_fail(
+            err, KB_BAD_INPUT,
+            _("the address of Redis or of the depot is not valid UTF-8; write such bytes "
+              "as %%XX"));
     strcpy(h->after, "0-0"); // what an earlier head heard has an old nonce
     if (p->depot && !h->depot)
         return kb_fail(err, KB_BAD_INPUT,
@@ -426,5 +432,5 @@ void head_json(struct head *h, struct text *ret)
                                  "offers", h->shown_offers, "arriving", h->shown_arriving);
     pthread_mutex_unlock(&h->lock);
     CLEANUP(kb_freep) char *json = json_dumps(all, JSON_COMPACT);
-    text_add(ret, json ? json : "null"); // an address may be no UTF-8
+    text_add(ret, json ? json : "null");
 }

@@ -25,7 +25,7 @@ enum kb_code worker_remove(struct store *s, const char *id, struct kb_error *err
     return store_exec(s, NULL, err, "DELETE FROM worker WHERE ?1 = '' OR id = ?1", "t", id);
 }
 
-// All of them, "w2" before "w10". A machine may be called as a worker is.
+// All of them, "w2" before "w10". A machine's job is none of theirs, whatever it is called.
 #define WORKERS                                                                                    \
     " (SELECT w.*, (SELECT id FROM job j WHERE j.worker = w.id"                                    \
     "   AND j.state IN " JOB_STATES_RUNNING " AND j.id NOT IN (SELECT job FROM remote) LIMIT 1)"   \

@@ -493,6 +493,16 @@ static void test_head_starts_anew(void **state)
     assert_int_equal(attempts(t, o.job), 1);
 }
 
+static void test_addresses_that_no_page_could_show(void **state)
+{
+    NEEDS_REDIS;
+    const struct head_params wrong[] = {
+        {.data = t->folder, .redis = url, .depot = "s3://films/\xff?region=x"},
+        {.data = t->folder, .redis = "redis://127.0.0.1/?prefix=\xff"}};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
+        assert_fails(t->err, KB_BAD_INPUT, "UTF-8", head_start(&head, &wrong[i], &t->err));
+}
+
 static void test_two_heads(void **state)
 {
     NEEDS_REDIS;
@@ -771,6 +781,7 @@ int main(void)
         HEAD_TEST(test_machines_that_get_nothing),
         HEAD_TEST(test_redis_forgets),
         HEAD_TEST(test_head_starts_anew),
+        HEAD_TEST(test_addresses_that_no_page_could_show),
         HEAD_TEST(test_two_heads),
         HEAD_TEST(test_locked_database),
         HEAD_TEST(test_a_model_of_ones_own),
