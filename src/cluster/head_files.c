@@ -407,7 +407,7 @@ static void look_at_object(void *ctx, const char *name, int64_t size, int64_t mo
     int64_t keep = s->young_stay ? KB_MAX(s->keep_ms, part ? PART_MS : YOUNG_MS) : s->keep_ms;
     if (s->now_ms - modified_ms >= keep && s->n_old < REMOVED && strlen(name) < NAME_BYTES &&
         (part || !is_needed(s, hash_in(name))))
-        strcpy(s->old[s->n_old++], name);
+        snprintf(s->old[s->n_old++], NAME_BYTES, "%s", name);
 }
 
 // What became needed since it was listed stays.
