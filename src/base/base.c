@@ -64,6 +64,21 @@ void kb_freep(void *pointer_to_pointer)
     *p = NULL;
 }
 
+bool kb_grow(void *list, int n, int *capacity, size_t size)
+{
+    void *items;
+    if (n < *capacity)
+        return true;
+    int more = KB_MAX(64, *capacity * 2);
+    memcpy(&items, list, sizeof(items));
+    items = reallocarray(items, (size_t)more, size);
+    if (!items)
+        return false;
+    memcpy(list, &items, sizeof(items));
+    *capacity = more;
+    return true;
+}
+
 void *kb_alloc(size_t size)
 {
     void *p = calloc(1, size);

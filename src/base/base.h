@@ -87,6 +87,10 @@ enum kb_code kb_no_memory(struct kb_error *err);
 // For CLEANUP on a malloc'd pointer of any type: CLEANUP(kb_freep) char *s = …;
 void kb_freep(void *pointer_to_pointer);
 
+// Room for one more in a list of n that was malloc'd and may hold *capacity of size bytes each; it
+// may move. list: the address of the pointer to it. False: memory is out, the list is as it was.
+bool kb_grow(void *list, int n, int *capacity, size_t size);
+
 // malloc for small fixed sizes and strings, where running out means the process is lost anyway.
 void *kb_alloc(size_t size);                           // zeroed, aborts when memory is out
 char *kb_strdup(const char *s);                        // s may be NULL, then NULL

@@ -91,14 +91,8 @@ static enum kb_code read_batches(struct store *s, struct line *l, struct kb_erro
                     " ORDER BY b.paused, b.priority DESC, b.turn, b.id",
                     "");
     for (; code == KB_OK; code = store_step(s, q, err)) {
-        if (l->n_batches == capacity) {
-            capacity = KB_MAX(64, capacity * 2);
-            struct waiting_batch *grown =
-                reallocarray(l->batches, (size_t)capacity, sizeof(*grown));
-            if (!grown)
-                return kb_no_memory(err);
-            l->batches = grown;
-        }
+        if (!kb_grow(&l->batches, l->n_batches, &capacity, sizeof(*l->batches)))
+            return kb_no_memory(err);
         l->batches[l->n_batches++] = (struct waiting_batch){.id = sqlite3_column_int64(q, 0),
                                                             .busy = sqlite3_column_int64(q, 1),
                                                             .queued = sqlite3_column_int64(q, 2),

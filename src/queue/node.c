@@ -88,13 +88,8 @@ enum kb_code node_list(struct store *s, struct node **ret, int *ret_n, struct kb
     int n = 0, capacity = 0;
     enum kb_code code = store_query(s, &q, err, NODE "ORDER BY name", "");
     for (; code == KB_OK; code = store_step(s, q, err)) {
-        if (n == capacity) {
-            capacity = KB_MAX(16, capacity * 2);
-            struct node *grown = reallocarray(list, (size_t)capacity, sizeof(*list));
-            if (!grown)
-                return kb_no_memory(err);
-            list = grown;
-        }
+        if (!kb_grow(&list, n, &capacity, sizeof(*list)))
+            return kb_no_memory(err);
         list[n++] = read_row(q);
     }
     if (code != KB_EOF)

@@ -52,13 +52,8 @@ enum kb_code remote_list(struct store *s, struct remote **ret, int *ret_n, struc
     int n = 0, capacity = 0;
     enum kb_code code = store_query(s, &q, err, REMOTE "ORDER BY r.job", "");
     for (; code == KB_OK; code = store_step(s, q, err)) {
-        if (n == capacity) {
-            capacity = KB_MAX(64, capacity * 2);
-            struct remote *grown = reallocarray(list, (size_t)capacity, sizeof(*list));
-            if (!grown)
-                return kb_no_memory(err);
-            list = grown;
-        }
+        if (!kb_grow(&list, n, &capacity, sizeof(*list)))
+            return kb_no_memory(err);
         list[n++] = read_row(q);
     }
     if (code != KB_EOF)
@@ -497,14 +492,9 @@ enum kb_code remote_contents(struct store *s, char (**ret)[65], int *ret_n, stru
                     " UNION SELECT sha256 FROM remote WHERE sha256 <> '' ORDER BY 1",
                     "");
     for (; code == KB_OK; code = store_step(s, q, err)) {
-        if (n == capacity) {
-            capacity = KB_MAX(64, capacity * 2);
-            void *grown = reallocarray(list, (size_t)capacity, sizeof(*list));
-            if (!grown) {
-                code = kb_no_memory(err);
-                break;
-            }
-            list = grown;
+        if (!kb_grow(&list, n, &capacity, sizeof(*list))) {
+            code = kb_no_memory(err);
+            break;
         }
         COPY(list[n], q, 0);
         n++;

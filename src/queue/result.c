@@ -88,13 +88,8 @@ enum kb_code result_ids(struct store *s, const struct result_filter *f, int64_t 
     enum kb_code code = store_query(s, &q, err, page_of(f), TYPES "ii", f->batch, like, f->since_ms,
                                     until(f), f->limit > 0 ? (int64_t)f->limit : -1, (int64_t)0);
     for (; code == KB_OK; code = store_step(s, q, err)) {
-        if (n == capacity) {
-            capacity = KB_MAX(64, capacity * 2);
-            int64_t *grown = reallocarray(ids, (size_t)capacity, sizeof(*ids));
-            if (!grown)
-                return kb_no_memory(err);
-            ids = grown;
-        }
+        if (!kb_grow(&ids, n, &capacity, sizeof(*ids)))
+            return kb_no_memory(err);
         ids[n++] = sqlite3_column_int64(q, 0);
     }
     if (code != KB_EOF)

@@ -41,13 +41,8 @@ enum kb_code worker_list(struct store *s, struct worker_status **ret, int *ret_n
     enum kb_code code =
         store_query(s, &q, err, "SELECT id, kind, state, heartbeat_ms FROM" WORKERS, "");
     for (; code == KB_OK; code = store_step(s, q, err)) {
-        if (n == capacity) {
-            capacity = KB_MAX(16, capacity * 2);
-            struct worker_status *grown = reallocarray(list, (size_t)capacity, sizeof(*list));
-            if (!grown)
-                return kb_no_memory(err);
-            list = grown;
-        }
+        if (!kb_grow(&list, n, &capacity, sizeof(*list)))
+            return kb_no_memory(err);
         struct worker_status *w = &list[n++];
         store_copy_column(w->id, sizeof(w->id), q, 0);
         store_copy_column(w->kind, sizeof(w->kind), q, 1);

@@ -258,6 +258,19 @@ static void test_cancel(void **state)
     assert_fails(err, KB_CANCELLED, "cancelled", cancel_check(&job, &err));
 }
 
+static void test_a_list_grows(void **state)
+{
+    int *list = NULL, capacity = 0;
+    for (int i = 0; i < 1000; i++) {
+        assert_true(kb_grow(&list, i, &capacity, sizeof(*list)));
+        assert_true(i < capacity);
+        list[i] = i;
+    }
+    for (int i = 0; i < 1000; i++)
+        assert_int_equal(list[i], i);
+    free(list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -270,6 +283,7 @@ int main(void)
         cmocka_unit_test(test_queue_keeps_order),
         cmocka_unit_test(test_queue_abort_wakes_a_blocked_producer),
         cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_a_list_grows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
