@@ -10,14 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_FRAMES  (INT64_C(1) << 40)
-#define MOST_SECONDS 1e8
-#define MOST_PIXELS  65536 // of a side
-#define MOST_BYTES   ((int64_t)(64 * KB_GB))
-#define MOST_AMOUNT  (INT64_C(1) << 53) // of bytes or milliseconds that are only shown
-#define MOST_WORD    200
-#define MOST_GPUS    64
-#define WARN_US      60000000 // between lines of the log about the same
+#define MOST_CORES  65536
+#define MOST_BYTES  ((int64_t)(64 * KB_GB))
+#define MOST_AMOUNT (INT64_C(1) << 53) // of bytes or milliseconds that are only shown
+#define MOST_WORD   200
+#define MOST_GPUS   64
+#define WARN_US     60000000 // between lines of the log about the same
 
 void said_free(struct said *s)
 {
@@ -51,12 +49,11 @@ static bool take_report(struct remote_report *r, const json_t *j)
     if (json_unpack_ex((json_t *)j, NULL, JSON_STRICT, "{s:I, s:I, s:i, s:I, s:I, s:F}", "job",
                        &job, "lease", &lease, "stage", &stage, "done", &done, "total", &total,
                        "fps", &fps) != 0 ||
-        job < 1 || lease < 0 || stage < 0 || stage >= N_STAGES || done < 0 || done > MOST_FRAMES ||
-        total < 0 || total > MOST_FRAMES || !in(fps, 0, 1e6))
+        job < 1 || lease < 0)
         return false;
     *r = (struct remote_report){
         .job = job, .lease = lease, .at = {(enum stage)stage, done, total, fps}};
-    return true;
+    return line_report_is_sane(&r->at);
 }
 
 static bool take_reports(struct said *s, const json_t *jobs)
@@ -111,7 +108,7 @@ static bool take_own_beat(struct said *s, struct mate *mate, const json_t *m)
                        "clock", &clock, "jobs", &jobs) != 0 ||
         strlen(version) >= sizeof(mate->version) || !is_hex(boot, sizeof(mate->boot) - 1) ||
         slots < 0 || slots > HEAD_JOBS || workers < 0 || workers > HEAD_JOBS || cores < 0 ||
-        cores > MOST_PIXELS || strlen(cpu) > MOST_WORD || !in(load, 0, 1e6) || !amount(memory[0]) ||
+        cores > MOST_CORES || strlen(cpu) > MOST_WORD || !in(load, 0, 1e6) || !amount(memory[0]) ||
         !amount(memory[1]) || !amount(disk[0]) || !amount(disk[1]) || !amount(cache) ||
         !amount(clock) || !are_words(gpus) || !take_reports(s, jobs))
         return false;
@@ -165,16 +162,12 @@ static bool take_done(struct said *s, const json_t *m)
                        "sha256", &sha256, "size", &size, "frames", &frames, "animated", &animated,
                        "seconds", &r->seconds, "width", &r->width, "height", &r->height, "stages",
                        &stages[0], &stages[1], &stages[2], &stages[3], &stages[4]) != 0 ||
-        !is_hex(sha256, sizeof(s->sha256) - 1) || size < 1 || size > MOST_BYTES || frames < 1 ||
-        frames > MOST_FRAMES || animated < 0 || animated > frames ||
-        !in(r->seconds, 0, MOST_SECONDS) || !in(r->width, 1, MOST_PIXELS) ||
-        !in(r->height, 1, MOST_PIXELS))
+        !is_hex(sha256, sizeof(s->sha256) - 1) || size < 1 || size > MOST_BYTES)
         return false;
-    for (int i = 0; i < N_STAGES; i++)
-        if (!in(stages[i], 0, MOST_SECONDS))
-            return false;
     r->frames = frames;
     r->frames_animated = animated;
+    if (!line_result_is_sane(r))
+        return false;
     memcpy(s->sha256, sha256, sizeof(s->sha256));
     s->size = size;
     return true;

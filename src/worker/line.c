@@ -3,6 +3,7 @@
 #include "base/sentence.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -80,4 +81,31 @@ bool line_read_error(const json_t *message, struct kb_error *ret)
         return false;
     sentence_fail(ret, (enum kb_code)code, kept);
     return true;
+}
+
+// --- what can be
+
+#define MOST_FRAMES  (INT64_C(1) << 40)
+#define MOST_SECONDS 1e8
+#define MOST_PIXELS  65536 // of a side
+
+static bool in(double value, double low, double high)
+{
+    return isfinite(value) && value >= low && value <= high;
+}
+
+bool line_report_is_sane(const struct job_report *r)
+{
+    return (int)r->stage >= 0 && (int)r->stage < N_STAGES && r->done >= 0 &&
+           r->done <= MOST_FRAMES && r->total >= 0 && r->total <= MOST_FRAMES && in(r->fps, 0, 1e6);
+}
+
+bool line_result_is_sane(const struct dub_result *r)
+{
+    for (int i = 0; i < N_STAGES; i++)
+        if (!in(r->stage_s[i], 0, MOST_SECONDS))
+            return false;
+    return r->frames >= 1 && r->frames <= MOST_FRAMES && r->frames_animated >= 0 &&
+           r->frames_animated <= r->frames && in(r->seconds, 0, MOST_SECONDS) &&
+           in(r->width, 1, MOST_PIXELS) && in(r->height, 1, MOST_PIXELS);
 }

@@ -5,7 +5,7 @@
 #ifndef WORKER_LINE_H
 #define WORKER_LINE_H
 
-#include "base/base.h"
+#include "queue/lease.h"
 
 #include <jansson.h>
 
@@ -38,5 +38,9 @@ const char *line_is(const json_t *message);
 // False: it is malformed.
 json_t *line_error(const char *is, const struct kb_error *why);
 bool line_read_error(const json_t *message, struct kb_error *ret);
+
+// Of a dub, as a worker or another machine tells it: are the numbers such as can be?
+bool line_report_is_sane(const struct job_report *r);
+bool line_result_is_sane(const struct dub_result *r);
 
 #endif

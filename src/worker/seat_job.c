@@ -8,18 +8,8 @@
 #include "store/sql.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-#define MOST_FRAMES  (INT64_C(1) << 40)
-#define MOST_SECONDS 1e8
-#define MOST_PIXELS  65536 // of a side
-
-static bool in(double value, double low, double high)
-{
-    return isfinite(value) && value >= low && value <= high;
-}
 
 // --- hearing
 
@@ -30,13 +20,14 @@ static bool hear_at(struct seat *s, const json_t *m)
     double fps;
     if (json_unpack_ex((json_t *)m, NULL, JSON_STRICT, "{s:s, s:i, s:I, s:I, s:F}", "is",
                        &(const char *){0}, "stage", &stage, "done", &done, "total", &total, "fps",
-                       &fps) != 0 ||
-        stage < 0 || stage >= N_STAGES || done < 0 || done > MOST_FRAMES || total < 0 ||
-        total > MOST_FRAMES || !in(fps, 0, 1e6))
+                       &fps) != 0)
         return false;
-    if ((enum stage)stage != s->report.stage || done != s->report.done)
+    const struct job_report r = {(enum stage)stage, done, total, fps};
+    if (!line_report_is_sane(&r))
+        return false;
+    if (r.stage != s->report.stage || r.done != s->report.done)
         s->moved_us = kb_now_us();
-    s->report = (struct job_report){(enum stage)stage, done, total, fps};
+    s->report = r;
     s->report_new = true;
     return true;
 }
@@ -52,16 +43,12 @@ static bool hear_done(struct seat *s, const json_t *m)
                        "{s:s, s:I, s:I, s:F, s:i, s:i, s:b, s:[F, F, F, F, F]}", "is",
                        &(const char *){0}, "frames", &frames, "animated", &animated, "seconds",
                        &r->seconds, "width", &r->width, "height", &r->height, "picture", &picture,
-                       "stages", &stages[0], &stages[1], &stages[2], &stages[3], &stages[4]) != 0 ||
-        frames < 1 || frames > MOST_FRAMES || animated < 0 || animated > frames ||
-        !in(r->seconds, 0, MOST_SECONDS) || !in(r->width, 1, MOST_PIXELS) ||
-        !in(r->height, 1, MOST_PIXELS))
+                       "stages", &stages[0], &stages[1], &stages[2], &stages[3], &stages[4]) != 0)
         return false;
-    for (int i = 0; i < N_STAGES; i++)
-        if (!in(stages[i], 0, MOST_SECONDS))
-            return false;
     r->frames = frames;
     r->frames_animated = animated;
+    if (!line_result_is_sane(r))
+        return false;
     s->picture = picture;
     s->ending = ENDED_WELL;
     return true;
