@@ -473,11 +473,10 @@ enum kb_code wire_hear(struct redis *r, char after[WIRE_ID_BYTES], int block_ms,
     return KB_OK;
 }
 
-static void sign_order(char ret[WIRE_MAC_BYTES], const char *secret, const char *node,
-                       const char *body)
+// What is signed of an order, a new string.
+static char *order_text(const char *node, const char *body)
 {
-    CLEANUP(kb_freep) char *text = kb_printf("to\n%s\n%s", node, body);
-    wire_sign(ret, secret, text);
+    return kb_printf("to\n%s\n%s", node, body);
 }
 
 enum kb_code wire_order(struct redis *r, const char *node, const char *secret, json_t *body,
@@ -487,7 +486,8 @@ enum kb_code wire_order(struct redis *r, const char *node, const char *secret, j
     if (!text)
         return too_long(err);
     char mac[WIRE_MAC_BYTES];
-    sign_order(mac, secret, node, text);
+    CLEANUP(kb_freep) char *signed_text = order_text(node, text);
+    wire_sign(mac, secret, signed_text);
     redis_note(r, "XADD %s:to:%s MAXLEN ~ %d * mac %s body %s", redis_prefix(r), node, MAX_ORDERS,
                mac, text);
     redis_note(r, "EXPIRE %s:to:%s %d", redis_prefix(r), node, ORDERS_S);
@@ -502,7 +502,7 @@ static json_t *order_of(const redisReply *entry, const char *node, const char *s
     size_t n[2];
     if (!wire_entry(entry, fields, 2, ret_id, v, n) || n[1] > WIRE_BYTES)
         return NULL;
-    CLEANUP(kb_freep) char *text = kb_printf("to\n%s\n%s", node, v[1]);
+    CLEANUP(kb_freep) char *text = order_text(node, v[1]);
     return wire_is_signed(v[0], secret, text) ? wire_body(v[1], n[1]) : NULL;
 }
 
