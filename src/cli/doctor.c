@@ -1,7 +1,7 @@
 // koubo doctor: prints what doctor/ finds.
+#include "cli/cluster.h"
 #include "cli/options.h"
 #include "cli/screen.h"
-#include "cli/secret.h"
 
 #include "base/file.h"
 #include "cluster/depot.h"
@@ -17,11 +17,10 @@ struct doctor_options {
     const char *data;
     int port;
     bool json;
-    struct secret cluster;
-    const char *depot, *credentials;
+    struct cluster_options cluster;
 };
 
-enum { OPT_PORT = 1000, OPT_JSON, OPT_CLUSTER, OPT_CLUSTER_FILE, OPT_DEPOT, OPT_DEPOT_CREDENTIALS };
+enum { OPT_PORT = 1000, OPT_JSON };
 
 static const struct argp_option doctor_options[] = {
     {"port", OPT_PORT, "N", 0, N_("where to look when no server runs (default: 7860)"), 10},
@@ -59,20 +58,8 @@ static error_t doctor_parse(int key, char *arg, struct argp_state *state)
     case OPT_JSON:
         o->json = true;
         return 0;
-    case OPT_CLUSTER:
-        secret_take(&o->cluster, arg);
-        return 0;
-    case OPT_CLUSTER_FILE:
-        o->cluster.file = arg;
-        return 0;
-    case OPT_DEPOT:
-        o->depot = arg;
-        return 0;
-    case OPT_DEPOT_CREDENTIALS:
-        o->credentials = arg;
-        return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return cluster_option(&o->cluster, key, arg) ? 0 : ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -130,9 +117,9 @@ static char *choose_folder(const struct doctor_options *o, bool *ret_machine)
     CLEANUP(kb_freep) char *server = store_default_folder();
     CLEANUP(kb_freep) char *node = node_default_folder();
     bool has_server = file_is_dir(server), has_node = file_is_dir(node);
-    bool by_http = o->depot && !depot_is_s3(o->depot);
-    *ret_machine =
-        !o->data && o->depot && (by_http ? has_node || !has_server : has_node && !has_server);
+    bool by_http = o->cluster.depot && !depot_is_s3(o->cluster.depot);
+    *ret_machine = !o->data && o->cluster.depot &&
+                   (by_http ? has_node || !has_server : has_node && !has_server);
     return *ret_machine ? TAKE(node) : o->data ? kb_strdup(o->data) : TAKE(server);
 }
 
@@ -141,7 +128,7 @@ int cmd_doctor(int argc, char **argv)
     struct doctor_options o = {.port = 7860};
     options_parse(&doctor_argp, argc, argv, &o);
     struct kb_error err = {0};
-    enum kb_code code = secret_settle(&o.cluster, "KOUBO_CLUSTER", &err);
+    enum kb_code code = secret_settle(&o.cluster.redis, "KOUBO_CLUSTER", &err);
     if (code != KB_OK)
         return cli_report(code, &err);
     bool is_machine;
@@ -150,11 +137,11 @@ int cmd_doctor(int argc, char **argv)
     struct doctor d = {.data = data,
                        .port = o.port,
                        .is_machine = is_machine,
-                       .redis = o.cluster.value,
-                       .depot = o.depot,
-                       .credentials = o.credentials};
+                       .redis = o.cluster.redis.value,
+                       .depot = o.cluster.depot,
+                       .credentials = o.cluster.credentials};
     doctor_look(&d);
-    secret_free(&o.cluster);
+    secret_free(&o.cluster.redis);
     if (o.json)
         print_json(&d);
     else

@@ -1,6 +1,6 @@
 // koubo node: this machine works for the head of a cluster, until Ctrl-C.
+#include "cli/cluster.h"
 #include "cli/options.h"
-#include "cli/secret.h"
 
 #include "base/log.h"
 #include "cluster/node.h"
@@ -17,28 +17,19 @@
 struct node_options {
     struct common_options common;
     struct node_params node;
-    struct secret cluster, token;
+    struct cluster_options cluster;
+    struct secret token;
 };
 
 enum {
-    OPT_CLUSTER = 1000,
-    OPT_CLUSTER_FILE,
-    OPT_DEPOT,
-    OPT_DEPOT_CREDENTIALS,
-    OPT_NAME,
+    OPT_NAME = 1000,
     OPT_TOKEN,
     OPT_TOKEN_FILE,
     OPT_DATA,
     OPT_MIN_FREE,
     OPT_CACHE_GB,
     OPT_WORKERS,
-    OPT_THREADS,
-    OPT_MEMORY,
-    OPT_PRECISION,
-    OPT_HANG_TIMEOUT,
     OPT_DRAIN,
-    OPT_NO_SANDBOX,
-    OPT_LOG_FORMAT,
 };
 
 static const struct argp_option node_options[] = {
@@ -78,58 +69,17 @@ static const struct argp_option node_options[] = {
      N_("copies of speeches, videos and models that are kept for further jobs, 0 = none (default: "
         "20)"),
      11},
-    {"log-format", OPT_LOG_FORMAT, "FORMAT", 0, N_("of the log file: text or json (default: text)"),
-     11},
     {NULL, 0, NULL, 0, N_("Workers (processes of their own, one a video):"), 12},
     {"workers", OPT_WORKERS, "N|auto", 0,
      N_("how many videos are made at the same time; more need more processors and memory "
         "(default: auto, half the processors, and a gigabyte of free memory for each)"),
      12},
-    {"threads", OPT_THREADS, "N", 0,
-     N_("processors that one worker may use (default: what there is, shared among the workers)"),
-     12},
-    {"memory", OPT_MEMORY, "GB", 0, N_("most memory that one worker may take (default: 8)"), 12},
-    {"precision", OPT_PRECISION, "P", 0,
-     N_("arithmetic of the network: auto, f32, bf16 or int8 (default: auto)"), 12},
-    {"hang-timeout", OPT_HANG_TIMEOUT, "SECONDS", 0,
-     N_("a job without any progress for so long is stopped and tried again (default: 60)"), 12},
     {"drain", OPT_DRAIN, "SECONDS", 0,
      N_("on Ctrl-C, so long may what runs go on; then it goes back to the head, at once after "
         "another Ctrl-C (default: 60)"),
      12},
-    {"no-sandbox", OPT_NO_SANDBOX, NULL, 0,
-     N_("do not confine workers (only where the kernel refuses it)"), 12},
     {0},
 };
-
-static int64_t option_gb(struct argp_state *state, const char *option, const char *arg, float low)
-{
-    return (int64_t)((double)option_float(state, option, arg, low, 1e6f) * KB_GB);
-}
-
-static void parse_limits(int key, char *arg, struct argp_state *state, struct node_params *p)
-{
-    struct supervisor_params *s = &p->supervisor;
-    if (key == OPT_MIN_FREE)
-        s->worker.min_free_bytes = option_gb(state, "--min-free", arg, 0);
-    else if (key == OPT_CACHE_GB)
-        p->cache_bytes = option_gb(state, "--cache-gb", arg, 0);
-    else if (key == OPT_HANG_TIMEOUT)
-        s->hang_ms = 1000LL * option_int(state, "--hang-timeout", arg, 5, 86400);
-    else if (key == OPT_DRAIN)
-        p->drain_ms = 1000LL * option_int(state, "--drain", arg, 0, 7 * 86400);
-    else if (key == OPT_MEMORY)
-        s->worker.memory_bytes = option_gb(state, "--memory", arg, 0.5f);
-    else if (key == OPT_THREADS)
-        s->worker.threads = option_int(state, "--threads", arg, 1, 1024);
-    else if (key == OPT_WORKERS)
-        s->n_workers = strcmp(arg, "auto") == 0 ? 0 : option_int(state, "--workers", arg, 1, 64);
-    else if (key == OPT_NO_SANDBOX)
-        s->worker.unconfined = true;
-    else if (key == OPT_PRECISION && !precision_parse(arg, &s->worker.precision))
-        argp_error(state, _("%s takes one of %s, not '%s'"), "--precision", "auto, f32, bf16, int8",
-                   arg);
-}
 
 static error_t node_parse(int key, char *arg, struct argp_state *state)
 {
@@ -137,12 +87,7 @@ static error_t node_parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &o->common;
-        return 0;
-    case OPT_CLUSTER:
-        secret_take(&o->cluster, arg);
-        return 0;
-    case OPT_CLUSTER_FILE:
-        o->cluster.file = arg;
+        state->child_inputs[1] = &o->node.supervisor;
         return 0;
     case OPT_TOKEN:
         secret_take(&o->token, arg);
@@ -150,35 +95,38 @@ static error_t node_parse(int key, char *arg, struct argp_state *state)
     case OPT_TOKEN_FILE:
         o->token.file = arg;
         return 0;
-    case OPT_DEPOT:
-        o->node.depot = arg;
-        return 0;
-    case OPT_DEPOT_CREDENTIALS:
-        o->node.credentials = arg;
-        return 0;
     case OPT_NAME:
         o->node.name = arg;
         return 0;
     case OPT_DATA:
         o->node.supervisor.data = arg;
         return 0;
-    case OPT_LOG_FORMAT:
-        o->node.supervisor.log_json = strcmp(arg, "json") == 0;
-        if (!o->node.supervisor.log_json && strcmp(arg, "text") != 0)
-            argp_error(state, _("%s takes one of %s, not '%s'"), "--log-format", "text, json", arg);
+    case OPT_MIN_FREE:
+        o->node.supervisor.worker.min_free_bytes = option_gb(state, "--min-free", arg, 0);
+        return 0;
+    case OPT_CACHE_GB:
+        o->node.cache_bytes = option_gb(state, "--cache-gb", arg, 0);
+        return 0;
+    case OPT_WORKERS:
+        o->node.supervisor.n_workers =
+            strcmp(arg, "auto") == 0 ? 0 : option_int(state, "--workers", arg, 1, 64);
+        return 0;
+    case OPT_DRAIN:
+        o->node.drain_ms = 1000LL * option_int(state, "--drain", arg, 0, 7 * 86400);
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, _("'%s' is one argument too many"), arg);
         return 0;
     default:
-        if (key < OPT_CLUSTER || key > OPT_LOG_FORMAT)
-            return ARGP_ERR_UNKNOWN;
-        parse_limits(key, arg, state, &o->node);
-        return 0;
+        return cluster_option(&o->cluster, key, arg) ? 0 : ARGP_ERR_UNKNOWN;
     }
 }
 
-static const struct argp_child node_children[] = {{&common_argp, 0, NULL, 0}, {0}};
+static const struct argp_child node_children[] = {
+    {&common_argp, 0, NULL, 0},
+    {&workers_argp, 0, NULL, 0},
+    {0},
+};
 
 static const struct argp node_argp = {
     node_options,
@@ -232,10 +180,12 @@ static void name_of_host(char ret[NODE_NAME_BYTES])
 
 static enum kb_code settle(struct node_options *o, struct kb_error *err)
 {
-    enum kb_code code = secret_settle(&o->cluster, "KOUBO_CLUSTER", err);
+    enum kb_code code = secret_settle(&o->cluster.redis, "KOUBO_CLUSTER", err);
     if (code == KB_OK)
         code = secret_settle(&o->token, "KOUBO_NODE_TOKEN", err);
-    o->node.redis = o->cluster.value;
+    o->node.redis = o->cluster.redis.value;
+    o->node.depot = o->cluster.depot;
+    o->node.credentials = o->cluster.credentials;
     o->node.secret = o->token.value;
     if (code == KB_OK && !o->node.redis)
         code = kb_fail(err, KB_BAD_INPUT,
@@ -258,12 +208,9 @@ int cmd_node(int argc, char **argv)
     struct node_options o = {.node = {.version = KOUBO_VERSION,
                                       .cache_bytes = -1,
                                       .drain_ms = DRAIN_S * 1000,
+                                      .supervisor = workers_defaults(),
                                       .cancel = cli_cancel(),
                                       .hurry = &hurry}};
-    o.node.supervisor.worker.min_free_bytes = (int64_t)(10 * KB_GB);
-    o.node.supervisor.worker.memory_bytes = (int64_t)(8 * KB_GB);
-    o.node.supervisor.worker.output_bytes = (int64_t)(64 * KB_GB);
-    o.node.supervisor.worker.parent_fd = -1;
     options_parse(&node_argp, argc, argv, &o);
 
     CLEANUP(kb_freep) char *folder = NULL;
@@ -277,15 +224,16 @@ int cmd_node(int argc, char **argv)
     catch_signals();
     struct kb_error err = {0};
     enum kb_code code = settle(&o, &err);
-    bool has_password = o.cluster.value && strchr(o.cluster.value, '@');
-    if (code == KB_OK && (o.token.was_seen || (o.cluster.was_seen && has_password)))
+    const struct secret *redis = &o.cluster.redis;
+    bool has_password = redis->value && strchr(redis->value, '@');
+    if (code == KB_OK && (o.token.was_seen || (redis->was_seen && has_password)))
         log_warn("%s",
                  _("what was given with --token or --cluster stood in the command line, where "
                    "other users of this machine may have seen it: --token-file and "
                    "--cluster-file keep it to yourself"));
     if (code == KB_OK)
         code = node_run(&o.node, &err);
-    secret_free(&o.cluster);
+    secret_free(&o.cluster.redis);
     secret_free(&o.token);
     return cli_report(code, &err);
 }

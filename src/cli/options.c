@@ -90,6 +90,11 @@ float option_float(struct argp_state *state, const char *option, const char *arg
     return value;
 }
 
+int64_t option_gb(struct argp_state *state, const char *option, const char *arg, float low)
+{
+    return (int64_t)((double)option_float(state, option, arg, low, 1e6f) * KB_GB);
+}
+
 static int64_t option_time(struct argp_state *state, const char *option, const char *arg)
 {
     int64_t us;

@@ -7,6 +7,7 @@
 #include "cli/progress.h"
 #include "lipsync/dub.h"
 #include "store/store.h"
+#include "worker/supervisor.h"
 
 #include <argp.h>
 
@@ -22,6 +23,12 @@ extern const struct argp threads_argp; // input: int *, 0 = not given
 
 // --model, --precision, --batch-size, --threads.
 extern const struct argp engine_argp; // input: struct engine_params *
+
+// Of those who keep workers, beside --workers: --threads, --memory, --precision, --hang-timeout,
+// --no-sandbox, in a group 12 whose head the command's own table has, and --log-format in its
+// group 11.
+extern const struct argp workers_argp; // input: struct supervisor_params *
+struct supervisor_params workers_defaults(void);
 
 // --data, for commands that look at a server's folder and take no arguments.
 extern const struct argp data_argp; // input: const char **
@@ -69,5 +76,7 @@ void option_face(struct argp_state *state, const char *arg, enum face_choice *re
 int option_int(struct argp_state *state, const char *option, const char *arg, int low, int high);
 float option_float(struct argp_state *state, const char *option, const char *arg, float low,
                    float high);
+// Gigabytes, not below low of them: bytes.
+int64_t option_gb(struct argp_state *state, const char *option, const char *arg, float low);
 
 #endif

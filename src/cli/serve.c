@@ -1,6 +1,6 @@
 // koubo serve: the page, the API, the queue and its workers, until Ctrl-C.
+#include "cli/cluster.h"
 #include "cli/options.h"
-#include "cli/secret.h"
 
 #include "base/log.h"
 #include "server/server.h"
@@ -17,7 +17,8 @@ struct serve_options {
     struct common_options common;
     struct server_params server;
     struct text proxies;
-    struct secret token, cluster;
+    struct secret token;
+    struct cluster_options cluster;
     bool cluster_has_password;
 };
 
@@ -33,22 +34,12 @@ enum {
     OPT_MIN_FREE,
     OPT_KEEP_DAYS,
     OPT_KEEP_GB,
-    OPT_HANG_TIMEOUT,
     OPT_MAX_UPLOAD,
-    OPT_MEMORY,
-    OPT_THREADS,
-    OPT_PRECISION,
     OPT_SHARE,
     OPT_PAGE,
-    OPT_LOG_FORMAT,
     OPT_NEW_DATABASE,
-    OPT_CLUSTER,
-    OPT_CLUSTER_FILE,
-    OPT_DEPOT,
-    OPT_DEPOT_CREDENTIALS,
     OPT_DEPOT_KEEP,
     OPT_NODE_TIMEOUT,
-    OPT_NO_SANDBOX,
 };
 
 static const struct argp_option serve_options[] = {
@@ -100,16 +91,6 @@ static const struct argp_option serve_options[] = {
         "(default: auto, half the processors, and a gigabyte of free memory for each; 0 with "
         "--cluster: other machines do all)"),
      12},
-    {"threads", OPT_THREADS, "N", 0,
-     N_("processors that one worker may use (default: what there is, shared among the workers)"),
-     12},
-    {"memory", OPT_MEMORY, "GB", 0, N_("most memory that one worker may take (default: 8)"), 12},
-    {"precision", OPT_PRECISION, "P", 0,
-     N_("arithmetic of the network: auto, f32, bf16 or int8 (default: auto)"), 12},
-    {"hang-timeout", OPT_HANG_TIMEOUT, "SECONDS", 0,
-     N_("a job without any progress for so long is stopped and tried again (default: 60)"), 12},
-    {"no-sandbox", OPT_NO_SANDBOX, NULL, 0,
-     N_("do not confine workers (only where the kernel refuses it)"), 12},
     {NULL, 0, NULL, 0, N_("Other machines (docs/cluster.md):"), 13},
     {"cluster", OPT_CLUSTER, "URL", 0,
      N_("give jobs to other machines too, which run koubo node: the Redis over which they are "
@@ -130,40 +111,13 @@ static const struct argp_option serve_options[] = {
      N_("how long files that no job needs stay in it (default: 24)"), 13},
     {"node-timeout", OPT_NODE_TIMEOUT, "SECONDS", 0,
      N_("a machine's job of which nothing was heard for so long goes to others (default: 30)"), 13},
-    {"log-format", OPT_LOG_FORMAT, "FORMAT", 0, N_("of the log file: text or json (default: text)"),
-     11},
     {0},
 };
-
-static int64_t option_gb(struct argp_state *state, const char *option, const char *arg, float low)
-{
-    return (int64_t)((double)option_float(state, option, arg, low, 1e6f) * KB_GB);
-}
 
 static void parse_workers(const char *arg, struct argp_state *state, struct supervisor_params *s)
 {
     s->n_workers = strcmp(arg, "auto") == 0 ? 0 : option_int(state, "--workers", arg, 0, 64);
     s->no_generators = strcmp(arg, "auto") != 0 && s->n_workers == 0;
-}
-
-static bool parse_cluster(int key, char *arg, struct argp_state *state, struct serve_options *o)
-{
-    struct head_params *h = &o->server.head;
-    if (key == OPT_CLUSTER)
-        secret_take(&o->cluster, arg);
-    else if (key == OPT_CLUSTER_FILE)
-        o->cluster.file = arg;
-    else if (key == OPT_DEPOT)
-        h->depot = arg;
-    else if (key == OPT_DEPOT_CREDENTIALS)
-        h->credentials = arg;
-    else if (key == OPT_DEPOT_KEEP)
-        h->depot_keep_ms = 3600000LL * option_int(state, "--depot-keep", arg, 0, 87600);
-    else if (key == OPT_NODE_TIMEOUT)
-        h->silent_ms = 1000LL * option_int(state, "--node-timeout", arg, 2, 3600);
-    else
-        return false;
-    return true;
 }
 
 static void parse_limits(int key, char *arg, struct argp_state *state, struct server_params *p)
@@ -177,19 +131,12 @@ static void parse_limits(int key, char *arg, struct argp_state *state, struct se
         s->keep_bytes = option_gb(state, "--keep-gb", arg, 0.01f);
     else if (key == OPT_MAX_UPLOAD)
         p->upload_bytes = option_gb(state, "--max-upload", arg, 0.001f);
-    else if (key == OPT_HANG_TIMEOUT)
-        s->hang_ms = 1000LL * option_int(state, "--hang-timeout", arg, 5, 86400);
-    else if (key == OPT_MEMORY)
-        s->worker.memory_bytes = option_gb(state, "--memory", arg, 0.5f);
-    else if (key == OPT_THREADS)
-        s->worker.threads = option_int(state, "--threads", arg, 1, 1024);
     else if (key == OPT_WORKERS)
         parse_workers(arg, state, s);
-    else if (key == OPT_NO_SANDBOX)
-        s->worker.unconfined = true;
-    else if (key == OPT_PRECISION && !precision_parse(arg, &s->worker.precision))
-        argp_error(state, _("%s takes one of %s, not '%s'"), "--precision", "auto, f32, bf16, int8",
-                   arg);
+    else if (key == OPT_DEPOT_KEEP)
+        p->head.depot_keep_ms = 3600000LL * option_int(state, "--depot-keep", arg, 0, 87600);
+    else if (key == OPT_NODE_TIMEOUT)
+        p->head.silent_ms = 1000LL * option_int(state, "--node-timeout", arg, 2, 3600);
 }
 
 static void allow_address(const struct argp_state *state, struct guard *guard, const char *arg)
@@ -205,6 +152,7 @@ static error_t serve_parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &o->common;
+        state->child_inputs[1] = &o->server.supervisor;
         return 0;
     case OPT_PORT:
         o->server.port = option_int(state, "--port", arg, 0, 65535);
@@ -236,25 +184,24 @@ static error_t serve_parse(int key, char *arg, struct argp_state *state)
     case OPT_NEW_DATABASE:
         o->server.new_database = true;
         return 0;
-    case OPT_LOG_FORMAT:
-        o->server.log_json = strcmp(arg, "json") == 0;
-        if (!o->server.log_json && strcmp(arg, "text") != 0)
-            argp_error(state, _("%s takes one of %s, not '%s'"), "--log-format", "text, json", arg);
-        return 0;
     case ARGP_KEY_ARG:
         argp_error(state, _("'%s' is one argument too many"), arg);
         return 0;
     default:
-        if (key < OPT_PORT || key > OPT_NO_SANDBOX)
-            return ARGP_ERR_UNKNOWN;
-        if (parse_cluster(key, arg, state, o))
+        if (cluster_option(&o->cluster, key, arg))
             return 0;
+        if (key < OPT_PORT || key > OPT_NODE_TIMEOUT)
+            return ARGP_ERR_UNKNOWN;
         parse_limits(key, arg, state, &o->server);
         return 0;
     }
 }
 
-static const struct argp_child serve_children[] = {{&common_argp, 0, NULL, 0}, {0}};
+static const struct argp_child serve_children[] = {
+    {&common_argp, 0, NULL, 0},
+    {&workers_argp, 0, NULL, 0},
+    {0},
+};
 
 static const struct argp serve_argp = {
     serve_options,
@@ -285,8 +232,10 @@ static enum kb_code choose_token(struct serve_options *o, char made[TOKEN_DIGITS
 static enum kb_code choose_cluster(struct serve_options *o, struct kb_error *err)
 {
     struct head_params *h = &o->server.head;
-    enum kb_code code = secret_settle(&o->cluster, "KOUBO_CLUSTER", err);
-    h->redis = o->cluster.value;
+    enum kb_code code = secret_settle(&o->cluster.redis, "KOUBO_CLUSTER", err);
+    h->redis = o->cluster.redis.value;
+    h->depot = o->cluster.depot;
+    h->credentials = o->cluster.credentials;
     if (code != KB_OK || h->redis)
         return code;
     const char *idle = o->server.supervisor.no_generators ? "--workers 0"
@@ -306,7 +255,7 @@ static void warn_of_seen(const struct serve_options *o)
         log_warn("%s", _("the token was given in the command line, where other users of this "
                          "machine may have seen it: --token-file or KOUBO_TOKEN keep it to "
                          "yourself"));
-    if (o->cluster.was_seen && o->cluster_has_password)
+    if (o->cluster.redis.was_seen && o->cluster_has_password)
         log_warn("%s", _("the password of Redis was given in the command line, where other users "
                          "of this machine may have seen it: --cluster-file or KOUBO_CLUSTER keep "
                          "it to yourself"));
@@ -321,12 +270,8 @@ static void wait_for_signal(void)
 
 int cmd_serve(int argc, char **argv)
 {
-    struct serve_options o = {.server = {.port = 7860}};
+    struct serve_options o = {.server = {.port = 7860, .supervisor = workers_defaults()}};
     o.server.head.depot_keep_ms = 24 * 3600000LL;
-    o.server.supervisor.worker.min_free_bytes = (int64_t)(10 * KB_GB);
-    o.server.supervisor.worker.memory_bytes = (int64_t)(8 * KB_GB);
-    o.server.supervisor.worker.output_bytes = (int64_t)(64 * KB_GB);
-    o.server.supervisor.worker.parent_fd = -1;
     options_parse(&serve_argp, argc, argv, &o);
 
     char made[TOKEN_DIGITS + 1] = "";
@@ -341,11 +286,11 @@ int cmd_serve(int argc, char **argv)
     enum kb_code code = choose_token(&o, made, &err);
     if (code == KB_OK)
         code = choose_cluster(&o, &err);
-    o.cluster_has_password = o.cluster.value && strchr(o.cluster.value, '@');
+    o.cluster_has_password = o.cluster.redis.value && strchr(o.cluster.redis.value, '@');
     if (code == KB_OK)
         code = server_start(&server, &o.server, &err);
     secret_free(&o.token); // the server has its own
-    secret_free(&o.cluster);
+    secret_free(&o.cluster.redis);
     text_free(&o.proxies);
     if (code != KB_OK)
         return cli_report(code, &err);

@@ -259,7 +259,7 @@ static enum kb_code open_folder(struct server *s, struct kb_error *err)
     if (code == KB_OK) // a failure shows when the log is opened
         beneath_make_dirs(s->params.data, "logs", 0700);
     if (code == KB_OK)
-        code = log_open(s->params.data, LOG_FILE, s->params.log_json, LOG_BYTES, err);
+        code = log_open(s->params.data, LOG_FILE, s->params.supervisor.log_json, LOG_BYTES, err);
     if (code != KB_OK)
         return code;
     log_set_source("serve");
@@ -358,7 +358,6 @@ enum kb_code server_start(struct server **ret, const struct server_params *p, st
         code = events_start(&s->events, s, err);
     if (code == KB_OK)
         code = listen_to_network(s, err);
-    s->params.supervisor.log_json = s->params.log_json;
     if (code == KB_OK && s->params.supervisor.n_workers >= 0)
         code = supervisor_start(&s->supervisor, &s->params.supervisor, err);
     if (code == KB_OK)

@@ -27,7 +27,6 @@ struct server_params {
     int64_t first_backup_ms; // after the start, if one is due; 0 = 30000
     const char *lang;        // "zh" or "en" for clients that do not say; NULL = "zh"
     bool new_database;       // where that of the folder is lost, go on with an empty one
-    bool log_json;           // the log file as JSON objects, one a line
 };
 
 struct server;

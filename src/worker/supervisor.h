@@ -16,7 +16,7 @@ struct supervisor_params {
     struct worker_params worker; // limits handed to each as options
     int64_t hang_ms;             // without progress; 0 = 60000
     int64_t lease_ms;            // of jobs that are nobody's here; 0: as sweep_params
-    bool log_json;               // workers write their lines of the log so
+    bool log_json;               // the log file as JSON objects, one a line
     int keep_days;               // retention, once an hour
     int64_t keep_bytes;
 };
