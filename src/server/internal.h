@@ -78,7 +78,8 @@ bool take_notify(struct request *r, const char *json, struct text *ret);
 struct doctor_cache *doctor_cache_create(void);
 void doctor_cache_unref(struct doctor_cache **c);
 
-// The route tables, one per file, each ended by {0}.
+// All routes: tables, one per file, each ended by {0}; NULL ends the list.
+extern const struct route *const server_routes[];
 extern const struct route api_uploads_routes[]; // tus, multipart, assets
 extern const struct route api_batches_routes[]; // batches and jobs
 extern const struct route api_results_routes[]; // results, zip

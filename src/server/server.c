@@ -46,7 +46,7 @@
 #define DESCRIPTORS_MIN  64
 #define ADDRESSES_MIN    ((int64_t)(2 * KB_GB)) // of threads, heap and mapped files together
 
-static const struct route *const tables[] = {
+const struct route *const server_routes[] = {
     api_uploads_routes,
     api_batches_routes,
     api_results_routes,
@@ -312,7 +312,7 @@ static enum kb_code listen_to_network(struct server *s, struct kb_error *err)
         .connections_per_client = KB_MAX(1, s->connections / 4 * 3),
         .app = server_app(s),
         .lang = s->params.lang,
-        .tables = tables,
+        .tables = server_routes,
     };
     enum kb_code code = http_start(&s->http, &p, err);
     if (code != KB_OK)

@@ -89,20 +89,6 @@ static json_t *resolve(json_t *schema)
 
 // --- routes
 
-static const struct route *const tables[] = {
-    api_uploads_routes,
-    api_batches_routes,
-    api_results_routes,
-    api_system_routes,
-    api_nodes_routes,
-    api_logs_routes,
-    api_events_routes,
-    api_depot_routes,
-    api_easy_routes,
-    page_routes,
-    NULL,
-};
-
 static bool is_of_api(const char *path)
 {
     return strncmp(path, "/api/", 5) == 0 || strncmp(path, "/easy/", 6) == 0 ||
@@ -119,8 +105,8 @@ static void lower(char *ret, const char *method)
 static void every_route_is_documented(void **state)
 {
     int n = 0;
-    for (size_t t = 0; tables[t]; t++) {
-        for (const struct route *r = tables[t]; r->method; r++) {
+    for (size_t t = 0; server_routes[t]; t++) {
+        for (const struct route *r = server_routes[t]; r->method; r++) {
             char method[16];
             if (!is_of_api(r->pattern))
                 continue;
@@ -136,8 +122,8 @@ static void every_route_is_documented(void **state)
 
 static bool route_exists(const char *method, const char *path)
 {
-    for (size_t t = 0; tables[t]; t++) {
-        for (const struct route *r = tables[t]; r->method; r++) {
+    for (size_t t = 0; server_routes[t]; t++) {
+        for (const struct route *r = server_routes[t]; r->method; r++) {
             char its[16];
             lower(its, r->method);
             if (strcmp(its, method) == 0 && strcmp(r->pattern, path) == 0)
