@@ -673,8 +673,8 @@ static void write_result(const char *data, const char *id, const json_t *job)
     json_object_set_new(result, "mouth_holds", json_string(mouth));
     json_object_set_new(result, "model_holds", json_string(model));
     CLEANUP(kb_freep) char *text = json_dumps(result, 0);
-    CLEANUP(kb_freep)
-    char *path = kb_printf("%s/work/%s/%s.mp4", data, id, get_text(job, "file"));
+    CLEANUP(kb_freep) char *name = kb_printf("work/%s/%s.mp4", id, get_text(job, "file"));
+    CLEANUP(kb_freep) char *path = path_join(data, name);
     file_write_atomic(path, text, strlen(text), NULL);
     json_decref(options);
     json_decref(result);

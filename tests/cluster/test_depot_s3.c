@@ -7,71 +7,31 @@
 #include "base/text.h"
 #include "cluster/depot.h"
 #include "cluster/depot_xml.h"
+#include "tests/cluster/s3_store.h"
 
-#include <fcntl.h>
 #include <openssl/evp.h>
 #include <pthread.h>
-#include <spawn.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 
-#define KEY         "KOUBOTESTKEY"
-#define SECRET      "koubo/test+secret"
-#define NODE_KEY    "KOUBOTESTNODE"
-#define NODE_SECRET "koubo/test+machine"
-#define SMALL       100000
-#define PART        (1 << 20)
-#define LARGE       (2 * PART + 1)   // three parts
-#define HUGE        ((33 << 20) + 1) // three parts of the usual size
-
-extern char **environ;
+#define SMALL 100000
+#define PART  (1 << 20)
+#define LARGE (2 * PART + 1)   // three parts
+#define HUGE  ((33 << 20) + 1) // three parts of the usual size
 
 // --- the store
 
-static struct {
-    pid_t pid;
-    FILE *to, *from; // NULL: there is no store
-    char folder[64], endpoint[256];
-} s3;
+static struct s3_store s3;
 
 static int s3_start(void **state)
 {
-    int to[2], from[2];
-    snprintf(s3.folder, sizeof(s3.folder), "/tmp/koubo-s3-XXXXXX");
-    assert_non_null(mkdtemp(s3.folder));
-    assert_int_equal(pipe2(to, O_CLOEXEC), 0);
-    assert_int_equal(pipe2(from, O_CLOEXEC), 0);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, to[0], STDIN_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, from[1], STDOUT_FILENO);
-    char script[4096];
-    snprintf(script, sizeof(script), "%s", source_path("tests/cluster/s3.mjs"));
-    char *argv[] = {"node", script, s3.folder, "--page", "2", NULL};
-    int e = posix_spawnp(&s3.pid, "node", &actions, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    close(to[0]);
-    close(from[1]);
-    s3.to = fdopen(to[1], "w");
-    s3.from = fdopen(from[0], "r");
-    bool there = e == 0 && fgets(s3.endpoint, sizeof(s3.endpoint), s3.from) &&
-                 strncmp(s3.endpoint, "http://", 7) == 0;
-    s3.endpoint[strcspn(s3.endpoint, "\n")] = '\0';
-    if (e != 0)
-        s3.pid = 0;
-    if (!there)
-        s3.endpoint[0] = '\0';
+    s3_store_start(&s3);
     return 0;
 }
 
 static int s3_stop(void **state)
 {
-    fclose(s3.to);
-    fclose(s3.from);
-    if (s3.pid > 0)
-        waitpid(s3.pid, NULL, 0);
-    CLEANUP(kb_freep) char *remove = kb_printf("rm -rf '%s'", s3.folder);
-    return system(remove);
+    s3_store_stop(&s3);
+    return 0;
 }
 
 // One line to the store, and its answer, in a static buffer.
@@ -91,7 +51,7 @@ static const char *s3_say(const char *fmt, ...)
 
 #define NEED_S3()                                                                                  \
     do {                                                                                           \
-        if (!s3.endpoint[0])                                                                       \
+        if (!s3_store_is_here(&s3))                                                                \
             SKIP_TEST("no node, or no s3rver in tests/cluster (npm ci)");                          \
     } while (0)
 
@@ -139,7 +99,7 @@ static void open_at(struct test *t, const char *address)
     depot_close(&t->machine);
     assert_ok(t->err, depot_open(&t->depot, &p, &t->err));
     p.side = DEPOT_NODE;
-    use_keys(NODE_KEY, NODE_SECRET);
+    use_keys(S3_NODE_KEY, S3_NODE_SECRET);
     assert_ok(t->err, depot_open(&t->machine, &p, &t->err));
     use_keys(key, secret);
 }
@@ -353,7 +313,7 @@ static void test_gives_up(void **state)
         t.err = (struct kb_error){0};
         enum kb_code code = put(&t);
         if (code != table[i].code || !strstr(t.err.text, table[i].part) ||
-            strstr(t.err.text, SECRET))
+            strstr(t.err.text, S3_SECRET))
             fail_msg("%s: code %d, %s", table[i].fault, (int)code, t.err.text);
         s3_say("clear");
         assert_ok(t.err, depot_remove(t.depot, t.object, &t.err));
@@ -394,8 +354,8 @@ static void test_wrong_keys(void **state)
     NEED_S3();
     static const struct {
         const char *key, *secret, *part;
-    } table[] = {{KEY, "guessed", "SignatureDoesNotMatch"},
-                 {"SOMEBODY", SECRET, "InvalidAccessKeyId"}};
+    } table[] = {{S3_KEY, "guessed", "SignatureDoesNotMatch"},
+                 {"SOMEBODY", S3_SECRET, "InvalidAccessKeyId"}};
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         struct test t;
         int64_t size = 0;
@@ -405,7 +365,7 @@ static void test_wrong_keys(void **state)
         // An answer to HEAD has no body that says which.
         assert_fails(t.err, KB_BAD_INPUT, "credentials",
                      depot_find(t.depot, t.name, &size, &t.err));
-        use_keys(KEY, SECRET);
+        use_keys(S3_KEY, S3_SECRET);
         stop(&t);
     }
 }
@@ -603,9 +563,9 @@ static void test_two_sides(void **state)
         assert_string_equal(f.last, out);
         // With the keys of a machine, who pretends to be the head gets nowhere.
         const struct depot_params head = {.address = address, .pause_ms = 1, .part_bytes = PART};
-        use_keys(NODE_KEY, NODE_SECRET);
+        use_keys(S3_NODE_KEY, S3_NODE_SECRET);
         assert_ok(t.err, depot_open(&thief, &head, &t.err));
-        use_keys(KEY, SECRET);
+        use_keys(S3_KEY, S3_SECRET);
         assert_fails(t.err, KB_BAD_INPUT, "AccessDenied", depot_put(thief, &p, &t.err));
         assert_fails(t.err, KB_BAD_INPUT, "AccessDenied",
                      depot_get(thief, t.name, t.size, 0, count_it, &n, &offset, &t.err));
@@ -676,7 +636,7 @@ int main(void)
     };
     kb_language_set_process(KB_LANGUAGE_SOURCE);
     setenv("no_proxy", "*", 1);
-    use_keys(KEY, SECRET);
+    use_keys(S3_KEY, S3_SECRET);
     unsetenv("AWS_SESSION_TOKEN");
     unsetenv("AWS_REGION");
     unsetenv("AWS_ENDPOINT_URL");
