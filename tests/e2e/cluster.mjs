@@ -53,15 +53,7 @@ function listen(server) {
     const heard = [];
     const control = new AbortController();
     const done = (async () => {
-        const response = await server.request('/api/v1/events', { signal: control.signal });
-        let text = '';
-        for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {
-            text += piece;
-            for (let end; (end = text.indexOf('\n\n')) >= 0; text = text.slice(end + 2)) {
-                const [, data] = /^data: (.*)$/m.exec(text.slice(0, end)) ?? [];
-                if (data) heard.push(...(JSON.parse(data).jobs ?? []));
-            }
-        }
+        for await (const change of server.events(null, control.signal)) heard.push(...(change.jobs ?? []));
     })().catch(() => {});
     return { heard, stop: () => { control.abort(); return done; } };
 }

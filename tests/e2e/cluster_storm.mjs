@@ -171,18 +171,9 @@ class Storm {
         let rev = 0;
         while (!this.control.signal.aborted) {
             try {
-                const response = await this.studio.head.request(`/api/v1/events?since=${rev}`, { signal: this.control.signal });
-                let text = '';
-                for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {
-                    text += piece;
-                    for (let end; (end = text.indexOf('\n\n')) >= 0; text = text.slice(end + 2)) {
-                        const [, id] = /^id: (\d+)$/m.exec(text.slice(0, end)) ?? [];
-                        const [, data] = /^data: (.*)$/m.exec(text.slice(0, end)) ?? [];
-                        if (!id) continue;
-                        const change = JSON.parse(data);
-                        rev = change.rev;
-                        change.jobs?.forEach((job) => this.note_job(job));
-                    }
+                for await (const change of this.studio.head.events(rev, this.control.signal)) {
+                    rev = change.rev;
+                    change.jobs?.forEach((job) => this.note_job(job));
                 }
             } catch {
                 await sleep(50); // the head is down

@@ -100,6 +100,20 @@ export class Server {
         }
     }
 
+    // Changes since a revision as the event stream tells them, {rev, jobs…}, until it ends or is aborted.
+    async *events(since, signal) {
+        const response = await this.request(`/api/v1/events${since === null ? '' : `?since=${since}`}`, { signal });
+        let text = '';
+        for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {
+            text += piece;
+            for (let end; (end = text.indexOf('\n\n')) >= 0; text = text.slice(end + 2)) {
+                const [, id] = /^id: (\d+)$/m.exec(text.slice(0, end)) ?? [];
+                const [, data] = /^data: (.*)$/m.exec(text.slice(0, end)) ?? [];
+                if (id && data) yield JSON.parse(data);
+            }
+        }
+    }
+
     // JSON in, JSON out; an answer of another kind than 2xx is an error with its sentence.
     async api(method, address, body) {
         const response = await this.patiently(`/api/v1${address}`, {

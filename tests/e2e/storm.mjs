@@ -348,20 +348,11 @@ async function listen() {
     let rev = 0;
     while (world.listening) {
         try {
-            const response = await server.request(`/api/v1/events?since=${rev}`, { signal: world.listening.signal });
-            let text = '';
-            for await (const piece of response.body.pipeThrough(new TextDecoderStream())) {
-                text += piece;
-                for (let end; (end = text.indexOf('\n\n')) >= 0; text = text.slice(end + 2)) {
-                    const [, id] = /^id: (\d+)$/m.exec(text.slice(0, end)) ?? [];
-                    const [, data] = /^data: (.*)$/m.exec(text.slice(0, end)) ?? [];
-                    if (!id) continue;
-                    const change = JSON.parse(data);
-                    if (change.rev < rev) complain(`revision ${change.rev} after ${rev}`);
-                    rev = change.rev;
-                    count('changes heard');
-                    change.jobs.forEach(note_job);
-                }
+            for await (const change of server.events(rev, world.listening.signal)) {
+                if (change.rev < rev) complain(`revision ${change.rev} after ${rev}`);
+                rev = change.rev;
+                count('changes heard');
+                change.jobs.forEach(note_job);
             }
         } catch {
             await sleep(50); // the server is down
