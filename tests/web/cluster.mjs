@@ -6,7 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { has_redis } from '../cluster/redis.mjs';
 import { person, run, sleep, until } from '../e2e/server.mjs';
-import { with_studio } from '../e2e/studio.mjs';
+import { ended, with_studio } from '../e2e/studio.mjs';
 import { choose, close_browser, holds, open_page, open_tab } from './browser.mjs';
 import { make_speech } from './materials.mjs';
 
@@ -26,11 +26,13 @@ function make_pictures(folder) {
     });
 }
 
-// A job that the machine is making, and cannot end any more: it stands still. Null: it goes on, and had none.
+// A job that the machine has, and cannot end any more: it stands still, and what it sent before has been
+// taken in. Null: it goes on, and had none.
 async function catch_at_work(studio, machine) {
     machine.process.kill('SIGSTOP');
-    await sleep(300); // what it told before has been heard
-    const job = (await studio.head.list('/jobs')).find((one) => one.state === 'generating' && one.worker === machine.name);
+    await sleep(500);
+    const jobs = await studio.head.list('/jobs');
+    const job = jobs.find((one) => one.worker === machine.name && one.state !== 'queued' && !ended(one));
     if (!job) machine.process.kill('SIGCONT');
     return job;
 }
