@@ -1,5 +1,5 @@
 // The options of a batch: JSON of a client, checked like the command line's options.
-#include "queue/options.h"
+#include "queue/options_internal.h"
 
 #include "base/file.h"
 #include "base/text.h"
@@ -11,69 +11,11 @@
 #include <string.h>
 
 // Longer than any batch of options needs; jansson itself bounds the nesting.
-#define MAX_BYTES   65536
-#define MAX_SECONDS 360000.0
+#define MAX_BYTES 65536
 
 static void json_free(json_t **json)
 {
     json_decref(*json);
-}
-
-// --- the kinds of values
-
-static enum kb_code read_bool(const char *name, const json_t *v, bool *ret, struct kb_error *err)
-{
-    if (!json_is_boolean(v))
-        return kb_fail(err, KB_BAD_INPUT, _("the option '%s' takes true or false"), name);
-    *ret = json_is_true(v);
-    return KB_OK;
-}
-
-static enum kb_code read_int(const char *name, const json_t *v, int low, int high, int *ret,
-                             struct kb_error *err)
-{
-    json_int_t value = json_integer_value(v);
-    if (!json_is_integer(v) || value < low || value > high)
-        return kb_fail(err, KB_BAD_INPUT, _("the option '%s' takes a whole number from %d to %d"),
-                       name, low, high);
-    *ret = (int)value;
-    return KB_OK;
-}
-
-static enum kb_code read_number(const char *name, const json_t *v, double low, double high,
-                                double *ret, struct kb_error *err)
-{
-    double value = json_number_value(v);
-    if (!json_is_number(v) || !(value >= low && value <= high))
-        return kb_fail(err, KB_BAD_INPUT, _("the option '%s' takes a number from %g to %g"), name,
-                       low, high);
-    *ret = value;
-    return KB_OK;
-}
-
-static enum kb_code read_fraction(const char *name, const json_t *v, double high, float *ret,
-                                  struct kb_error *err)
-{
-    double value = 0;
-    enum kb_code code = read_number(name, v, 0, high, &value, err);
-    if (code == KB_OK)
-        *ret = (float)value;
-    return code;
-}
-
-static enum kb_code read_seconds(const char *name, const json_t *v, int64_t *ret_us,
-                                 struct kb_error *err)
-{
-    double value = 0;
-    enum kb_code code = read_number(name, v, 0, MAX_SECONDS, &value, err);
-    if (code == KB_OK)
-        *ret_us = (int64_t)(value * 1e6);
-    return code;
-}
-
-static enum kb_code not_one_of(const char *name, const char *words, struct kb_error *err)
-{
-    return kb_fail(err, KB_BAD_INPUT, _("the option '%s' takes one of %s"), name, words);
 }
 
 // --- the options
@@ -105,7 +47,7 @@ static enum kb_code set_model(struct batch_options *o, const json_t *v, struct k
 static enum kb_code set_precision(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
     if (!json_is_string(v) || !precision_parse(json_string_value(v), &o->precision))
-        return not_one_of("precision", "auto, f32, bf16, int8", err);
+        return option_not_one_of("precision", "auto, f32, bf16, int8", err);
     return KB_OK;
 }
 
@@ -115,30 +57,30 @@ static enum kb_code set_face(struct batch_options *o, const json_t *v, struct kb
     snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(v));
     const char *word = json_is_integer(v) ? number : json_string_value(v);
     if (!word || !face_choice_parse(word, &o->dub.face, &o->dub.face_number))
-        return not_one_of("face", "largest, left, right, center, 1, 2, 3…", err);
+        return option_not_one_of("face", "largest, left, right, center, 1, 2, 3…", err);
     return KB_OK;
 }
 
 static enum kb_code set_loop(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
     if (!json_is_string(v) || !loop_mode_parse(json_string_value(v), &o->dub.loop))
-        return not_one_of("loop", "pingpong, restart, freeze, none", err);
+        return option_not_one_of("loop", "pingpong, restart, freeze, none", err);
     return KB_OK;
 }
 
 static enum kb_code set_keep_video(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
-    return read_bool("keep_video", v, &o->dub.keep_video, err);
+    return option_read_bool("keep_video", v, &o->dub.keep_video, err);
 }
 
 static enum kb_code set_start(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
-    return read_seconds("start", v, &o->dub.start_us, err);
+    return option_read_seconds("start", v, &o->dub.start_us, err);
 }
 
 static enum kb_code set_duration(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
-    enum kb_code code = read_seconds("duration", v, &o->dub.duration_us, err);
+    enum kb_code code = option_read_seconds("duration", v, &o->dub.duration_us, err);
     if (code == KB_OK && o->dub.duration_us == 0)
         return kb_fail(err, KB_BAD_INPUT, _("the option '%s' must be more than 0"), "duration");
     return code;
@@ -146,28 +88,28 @@ static enum kb_code set_duration(struct batch_options *o, const json_t *v, struc
 
 static enum kb_code set_height(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
-    return read_int("height", v, 64, 16384, &o->dub.height, err);
+    return option_read_int("height", v, 64, 16384, &o->dub.height, err);
 }
 
 static enum kb_code set_denoise(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
-    return read_bool("denoise", v, &o->dub.denoise, err);
+    return option_read_bool("denoise", v, &o->dub.denoise, err);
 }
 
 static enum kb_code set_loudnorm(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
-    return read_bool("loudnorm", v, &o->dub.loudnorm, err);
+    return option_read_bool("loudnorm", v, &o->dub.loudnorm, err);
 }
 
 static enum kb_code set_crf(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
-    return read_int("crf", v, 0, 51, &o->dub.crf, err);
+    return option_read_int("crf", v, 0, 51, &o->dub.crf, err);
 }
 
 static enum kb_code set_bitrate(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
     if (!json_is_string(v) || strcmp(json_string_value(v), "source") != 0)
-        return not_one_of("bitrate", "source", err);
+        return option_not_one_of("bitrate", "source", err);
     o->dub.bitrate_source = true;
     return KB_OK;
 }
@@ -182,41 +124,27 @@ static enum kb_code set_preset(struct batch_options *o, const json_t *v, struct 
         }
         text_addf(&words, "%s%s", i ? ", " : "", writer_presets[i]);
     }
-    return not_one_of("preset", text_get(&words), err);
+    return option_not_one_of("preset", text_get(&words), err);
 }
 
 static enum kb_code set_hdr(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
     const char *word = json_is_string(v) ? json_string_value(v) : "";
     o->dub.keep_deep = strcmp(word, "keep") == 0;
-    return o->dub.keep_deep || strcmp(word, "sdr") == 0 ? KB_OK
-                                                        : not_one_of("hdr", "sdr, keep", err);
+    return o->dub.keep_deep || strcmp(word, "sdr") == 0
+               ? KB_OK
+               : option_not_one_of("hdr", "sdr, keep", err);
 }
 
 static enum kb_code set_mouth_amount(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
-    return read_fraction("mouth_amount", v, 3, &o->dub.mouth_amount, err);
-}
-
-// The id of an asset, kept under the option's name.
-static enum kb_code read_asset(struct batch_options *o, const char *name, const json_t *v,
-                               const char **ret, const char *refusal, struct kb_error *err)
-{
-    const char *asset = json_string_value(v);
-    size_t n = asset ? strlen(asset) : 0;
-    if (n == 0 || n > 200 || n != json_string_length(v))
-        return kb_fail(err, KB_BAD_INPUT, "%s", refusal);
-    json_t *kept = json_string(asset);
-    if (json_object_set_new(o->keep, name, kept) != 0)
-        return kb_no_memory(err);
-    *ret = json_string_value(kept);
-    return KB_OK;
+    return option_read_fraction("mouth_amount", v, 3, &o->dub.mouth_amount, err);
 }
 
 static enum kb_code set_mouth_from(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
-    return read_asset(o, "mouth_from", v, &o->mouth_from,
-                      _("the option 'mouth_from' takes the id of an uploaded video"), err);
+    return option_read_asset(o, "mouth_from", v, &o->mouth_from,
+                             _("the option 'mouth_from' takes the id of an uploaded video"), err);
 }
 
 static enum kb_code set_style_from(struct batch_options *o, const json_t *v, struct kb_error *err)
@@ -225,20 +153,20 @@ static enum kb_code set_style_from(struct batch_options *o, const json_t *v, str
     o->dub.no_style = strcmp(word, "no") == 0;
     if (o->dub.no_style || strcmp(word, "self") == 0)
         return KB_OK;
-    return read_asset(o, "style_from", v, &o->style_from,
-                      _("the option 'style_from' takes self, no, or the id of an uploaded video"),
-                      err);
+    return option_read_asset(
+        o, "style_from", v, &o->style_from,
+        _("the option 'style_from' takes self, no, or the id of an uploaded video"), err);
 }
 
 static enum kb_code set_still_motion(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
-    return read_fraction("still_motion", v, 1, &o->dub.still_motion, err);
+    return option_read_fraction("still_motion", v, 1, &o->dub.still_motion, err);
 }
 
 static enum kb_code set_paint(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
     bool paint = true;
-    enum kb_code code = read_bool("paint", v, &paint, err);
+    enum kb_code code = option_read_bool("paint", v, &paint, err);
     o->dub.lead = !paint;
     return code;
 }
@@ -246,8 +174,8 @@ static enum kb_code set_paint(struct batch_options *o, const json_t *v, struct k
 static enum kb_code set_pads(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
     for (size_t i = 0; i < 4; i++)
-        if (json_array_size(v) != 4 ||
-            read_int("pads", json_array_get(v, i), -10000, 10000, &o->dub.pads[i], NULL) != KB_OK)
+        if (json_array_size(v) != 4 || option_read_int("pads", json_array_get(v, i), -10000, 10000,
+                                                       &o->dub.pads[i], NULL) != KB_OK)
             return kb_fail(err, KB_BAD_INPUT,
                            _("the option 'pads' takes four whole numbers: [top, bottom, left, "
                              "right]"));
@@ -257,28 +185,25 @@ static enum kb_code set_pads(struct batch_options *o, const json_t *v, struct kb
 
 static enum kb_code set_nosmooth(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
-    return read_bool("nosmooth", v, &o->dub.nosmooth, err);
+    return option_read_bool("nosmooth", v, &o->dub.nosmooth, err);
 }
 
 static enum kb_code set_mask_feather(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
-    return read_fraction("mask_feather", v, 1, &o->dub.mask_feather, err);
+    return option_read_fraction("mask_feather", v, 1, &o->dub.mask_feather, err);
 }
 
 static enum kb_code set_mask_dilate(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
-    return read_fraction("mask_dilate", v, 1, &o->dub.mask_dilate, err);
+    return option_read_fraction("mask_dilate", v, 1, &o->dub.mask_dilate, err);
 }
 
 static enum kb_code set_sharpen(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
-    return read_fraction("sharpen", v, 5, &o->dub.sharpen, err);
+    return option_read_fraction("sharpen", v, 5, &o->dub.sharpen, err);
 }
 
-static const struct {
-    const char *name;
-    enum kb_code (*set)(struct batch_options *o, const json_t *v, struct kb_error *err);
-} options[] = {
+static const struct option_row dub_options[] = {
     {"model", set_model},
     {"precision", set_precision},
     {"face", set_face},
@@ -303,14 +228,19 @@ static const struct {
     {"mask_feather", set_mask_feather},
     {"mask_dilate", set_mask_dilate},
     {"sharpen", set_sharpen},
+    {0},
 };
+
+// Each kind in a file of its own.
+static const struct option_row *const tables[] = {dub_options};
 
 static enum kb_code set_option(struct batch_options *o, const char *name, const json_t *v,
                                struct kb_error *err)
 {
-    for (size_t i = 0; i < ARRAY_LEN(options); i++)
-        if (strcmp(name, options[i].name) == 0)
-            return json_is_null(v) ? KB_OK : options[i].set(o, v, err); // null: as if not there
+    for (size_t t = 0; t < ARRAY_LEN(tables); t++)
+        for (const struct option_row *row = tables[t]; row->name; row++)
+            if (strcmp(name, row->name) == 0)
+                return json_is_null(v) ? KB_OK : row->set(o, v, err); // null: as if not there
     return kb_fail(err, KB_BAD_INPUT, _("there is no option '%.*s'"), utf8_fit(name, 60), name);
 }
 

@@ -235,3 +235,13 @@ const char store_schema_5[] =
     " UPDATE remote SET state = 4,"
     "  since_ms = CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
     " WHERE job = NEW.job AND asset = NEW.id; END;";
+
+const char store_schema_6[] =
+    // What is said and when, of a speech whose text is known, JSON: docs/store.md.
+    "ALTER TABLE asset ADD COLUMN words TEXT;"
+
+    // A job's own speech, options and name of the result; NULL: those of its batch.
+    "ALTER TABLE job ADD COLUMN audio TEXT;"
+    "ALTER TABLE job ADD COLUMN audio_name TEXT;"
+    "ALTER TABLE job ADD COLUMN options TEXT;"
+    "CREATE INDEX job_audio ON job(audio) WHERE audio IS NOT NULL;";

@@ -28,11 +28,11 @@ struct store {
     long long wait_entered;    // patience->entered when the present wait began
 };
 
-// The tables and triggers of version 1, and what makes versions 2 to 5 of them; PRAGMA user_version
+// The tables and triggers of version 1, and what makes versions 2 to 6 of them; PRAGMA user_version
 // is STORE_VERSION.
 extern const char store_schema[], store_schema_2[], store_schema_3[], store_schema_4[],
-    store_schema_5[];
-#define STORE_VERSION 5
+    store_schema_5[], store_schema_6[];
+#define STORE_VERSION 6
 // Temporary views that build JSON. Made by every connection for itself, so they need no migration.
 extern const char store_views[];
 

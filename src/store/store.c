@@ -29,8 +29,8 @@ static enum kb_code run(struct store *s, const char *sql, struct kb_error *err)
 }
 
 // What brings a database of version i to version i + 1.
-static const char *const upgrades[STORE_VERSION] = {store_schema, store_schema_2, store_schema_3,
-                                                    store_schema_4, store_schema_5};
+static const char *const upgrades[STORE_VERSION] = {store_schema,   store_schema_2, store_schema_3,
+                                                    store_schema_4, store_schema_5, store_schema_6};
 
 // What was committed so far: nobody else can write now, and a copy reads the state before this
 // transaction.
