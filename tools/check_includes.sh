@@ -9,16 +9,16 @@ lower()
     base) echo "" ;;
     nn | media | store | http) echo "base" ;;
     face) echo "base nn media" ;;
-    rig) echo "base nn media face" ;;
-    lipsync) echo "base nn media face rig" ;;
-    lab) echo "base nn media face rig lipsync" ;;
+    rig | finish) echo "base nn media face" ;;
+    lipsync) echo "base nn media face rig finish" ;;
+    lab) echo "base nn media face rig finish lipsync" ;;
     asset | notify) echo "base store" ;;
-    queue) echo "base nn media face rig lipsync store asset notify" ;;
-    worker) echo "base nn media face rig lipsync store asset notify queue" ;;
-    restore | cluster) echo "base nn media face rig lipsync store asset notify queue worker" ;;
-    doctor) echo "base nn media face rig lipsync store asset notify queue worker cluster" ;;
-    server) echo "base nn media face rig lipsync store asset notify queue worker cluster doctor http" ;;
-    cli) echo "base nn media face rig lipsync lab store asset notify queue worker cluster restore doctor http server" ;;
+    queue) echo "base nn media face rig finish lipsync store asset notify" ;;
+    worker) echo "base nn media face rig finish lipsync store asset notify queue" ;;
+    restore | cluster) echo "base nn media face rig finish lipsync store asset notify queue worker" ;;
+    doctor) echo "base nn media face rig finish lipsync store asset notify queue worker cluster" ;;
+    server) echo "base nn media face rig finish lipsync store asset notify queue worker cluster doctor http" ;;
+    cli) echo "base nn media face rig finish lipsync lab store asset notify queue worker cluster restore doctor http server" ;;
     *) echo "?" ;;
     esac
 }

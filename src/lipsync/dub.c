@@ -213,17 +213,41 @@ static enum kb_code read_extras(struct extras *ret, const struct dub *d, struct 
     return KB_OK;
 }
 
+static struct finish_picture picture_of(const struct reader_info *v)
+{
+    return (struct finish_picture){.width = v->width,
+                                   .height = v->height,
+                                   .frame_rate = timeline_rate(v->frame_rate),
+                                   .sample_aspect = v->sample_aspect,
+                                   .range = v->range,
+                                   .space = v->space,
+                                   .deep = v->deep};
+}
+
+// What becomes of the pictures after the mouth; NULL where nothing does. picture: how they leave.
+static enum kb_code open_finisher(struct finisher **ret, const struct dub *d,
+                                  struct finish_picture *picture, struct kb_error *err)
+{
+    const struct finish_source source = {.track = d->track,
+                                         .cast = d->cast,
+                                         .length_us = d->length_us,
+                                         .output_us = d->length_us,
+                                         .threads = engine_threads(d->p->threads),
+                                         .cancel = d->p->watch.cancel};
+    return finisher_open(ret, &d->p->finish, &source, picture, err);
+}
+
 static enum kb_code open_writer(struct writer **ret, const struct dub_params *p,
-                                const struct reader_info *v, const struct mel *mel,
-                                const struct extras *extras, int64_t length_us,
-                                struct kb_error *err)
+                                const struct reader_info *v, const struct finish_picture *picture,
+                                const struct mel *mel, const struct extras *extras,
+                                int64_t length_us, struct kb_error *err)
 {
     struct writer_params wp = {
-        .width = v->width,
-        .height = v->height,
+        .width = picture->width,
+        .height = picture->height,
         .deep = v->deep,
-        .frame_rate = timeline_rate(v->frame_rate),
-        .sample_aspect = v->sample_aspect,
+        .frame_rate = picture->frame_rate,
+        .sample_aspect = picture->sample_aspect,
         .range = v->range,
         .space = v->space,
         .primaries = v->primaries,
@@ -338,7 +362,9 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     const struct reader_info *info = reader_info(d->reader);
     CLEANUP(rigging_clear) struct rigging rigging = {0};
     CLEANUP(extras_clear) struct extras extras = {0};
+    CLEANUP(finisher_close) struct finisher *finisher = NULL;
     CLEANUP(writer_close) struct writer *writer = NULL;
+    struct finish_picture picture = picture_of(info);
     bool moves = d->motion || p->lead;
     const struct pipeline_params painting =
         d->motion ? (struct pipeline_params){0} : painting_of(d);
@@ -357,13 +383,16 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     if (code == KB_OK)
         code = read_extras(&extras, d, err);
     if (code == KB_OK)
-        code = open_writer(&writer, p, info, d->mel, &extras, d->length_us, err);
+        code = open_finisher(&finisher, d, &picture, err);
+    if (code == KB_OK)
+        code = open_writer(&writer, p, info, &picture, d->mel, &extras, d->length_us, err);
     if (code != KB_OK)
         return code;
     struct pipeline_params pp = moves ? (struct pipeline_params){.source = timeline_of(d),
                                                                  .plan = rigging.plan,
                                                                  .mel = d->mel}
                                       : painting;
+    pp.finisher = finisher;
     pp.writer = writer;
     pp.watch = p->watch;
     if (p->lead) // the second time through the film
@@ -377,6 +406,8 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     if (code == KB_OK)
         watch_tell(&p->watch, STAGE_FINISHING, 1, 1);
     lap(clock, STAGE_FINISHING);
+    ret->width = picture.width;
+    ret->height = picture.height;
     return code;
 }
 
@@ -436,8 +467,6 @@ enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_re
         code = run_stages(&d, &result, &clock, err);
     if (code != KB_OK)
         return code;
-    result.width = reader_info(film)->width;
-    result.height = reader_info(film)->height;
     *ret = result;
     return KB_OK;
 }

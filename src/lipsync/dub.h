@@ -2,6 +2,7 @@
 // videos with the same loaded models and the same mel.
 //
 //   decode ──► rig ──► encode + mux                           bounded queues between the threads
+//   decode ──► rig ──► finish ──► encode + mux                where more is asked for (finish.h)
 //   decode ──► crop + network ──► paste ──► encode + mux      with a network that paints (Wav2Lip)
 //   decode ──► crop + network ──► paste ──► read the lips     before the first, where one leads the
 //   rig (lead.h)
@@ -13,6 +14,7 @@
 #include "base/watch.h"
 #include "face/models.h"
 #include "face/track.h"
+#include "finish/finish.h"
 #include "lipsync/engine.h"
 #include "media/mel.h"
 
@@ -68,6 +70,8 @@ struct dub_params {
     float mask_feather; // width of the soft rim, fraction of the face's width; < 0 = 0.10
     float mask_dilate;  // grow the mask, fraction of the face's width; < 0 = 0.04
     float sharpen;      // amount of the unsharp mask, 0 = none
+
+    struct finish_params finish; // what else becomes of the pictures
 
     int threads; // 0 = all processors
     struct watch watch;

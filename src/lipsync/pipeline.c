@@ -1,5 +1,6 @@
 // decode ──► crop + network (batches) ──► paste ──► encode        a network that paints
 // decode ──► rig ──► encode                                       the person's own pixels, moved
+//                       └──► finish ──► encode                    either, where more is asked for
 //
 // Each arrow is a bounded queue, so the slowest stage sets the pace and memory stays constant.
 // Order is kept: every stage is one thread, or, for a large network, a few that take turns: a lane
@@ -29,7 +30,7 @@ struct item {
 
 struct pipeline {
     const struct pipeline_params *p;
-    struct queue *decoded, *generated, *pasted;
+    struct queue *decoded, *generated, *pasted, *finished;
     pthread_mutex_t taking; // held while a lane takes its batch
     int64_t next_taken;     // number of the next batch; protected by taking
     pthread_mutex_t lock;
@@ -64,6 +65,7 @@ static void abort_all(struct pipeline *pl)
     queue_abort(pl->decoded);
     queue_abort(pl->generated);
     queue_abort(pl->pasted);
+    queue_abort(pl->finished);
 }
 
 static void stop_with(struct pipeline *pl, enum kb_code code, const struct kb_error *err)
@@ -268,6 +270,31 @@ static void *draw_thread(void *opaque)
     return NULL;
 }
 
+// --- background, shape, labels ---
+
+static void *finish_thread(void *opaque)
+{
+    struct pipeline *pl = opaque;
+    struct item *it;
+    while ((it = queue_pop(pl->pasted))) {
+        struct kb_error err = {0};
+        const struct finish_moment at = {.part = PART_DUB,
+                                         .pts_us = it->shown.pts_us,
+                                         .output_us = it->shown.pts_us,
+                                         .duration_us = it->shown.duration_us,
+                                         .track_frame = it->shown.track_frame};
+        enum kb_code code = finisher_put(pl->p->finisher, &it->shown.frame, &at, &err);
+        if (code != KB_OK)
+            stop_with(pl, code, &err);
+        if (code != KB_OK || !queue_push(pl->finished, it)) {
+            item_free(it);
+            break;
+        }
+    }
+    queue_close(pl->finished);
+    return NULL;
+}
+
 // --- encode, in the calling thread ---
 
 static enum kb_code put_out(const struct pipeline_params *p, struct item *it, struct kb_error *err)
@@ -286,7 +313,8 @@ static void encode_all(struct pipeline *pl, int64_t *ret_frames, int64_t *ret_an
     struct kb_error err = {0};
     struct item *it;
     int64_t end_us = 0, total = timeline_count(&p->source);
-    while ((it = queue_pop(pl->pasted))) {
+    struct queue *from = p->finisher ? pl->finished : pl->pasted;
+    while ((it = queue_pop(from))) {
         enum kb_code code = put_out(p, it, &err);
         end_us = it->shown.pts_us + it->shown.duration_us;
         *ret_animated += it->animate;
@@ -311,17 +339,19 @@ enum kb_code pipeline_run(const struct pipeline_params *p, int64_t *ret_frames,
     pl.decoded = queue_create(QUEUE_FRAMES, item_free);
     pl.generated = queue_create(QUEUE_FRAMES, item_free);
     pl.pasted = queue_create(QUEUE_FRAMES, item_free);
+    pl.finished = queue_create(QUEUE_FRAMES, item_free);
 
     struct lane lanes[ENGINE_MAX_LANES];
-    pthread_t threads[2 + ENGINE_MAX_LANES];
-    int n_wanted = 2 + p->n_lanes, started = 0;
+    pthread_t threads[3 + ENGINE_MAX_LANES];
+    int n_wanted = 2 + p->n_lanes + (p->finisher != NULL), started = 0;
     for (int i = 0; i < p->n_lanes; i++)
         lanes[i] = (struct lane){.pipeline = &pl, .lips = p->lanes[i]};
     for (int e = 0; started < n_wanted && e == 0; started += e == 0) {
         int lane = started - 2;
-        e = lane >= 0 ? pthread_create(&threads[started], NULL, lane_thread, &lanes[lane])
-                      : pthread_create(&threads[started], NULL,
-                                       started == 0 ? decode_thread : draw_thread, &pl);
+        e = lane >= p->n_lanes ? pthread_create(&threads[started], NULL, finish_thread, &pl)
+            : lane >= 0        ? pthread_create(&threads[started], NULL, lane_thread, &lanes[lane])
+                               : pthread_create(&threads[started], NULL,
+                                         started == 0 ? decode_thread : draw_thread, &pl);
     }
     struct kb_error failure = {0};
     if (started < n_wanted)
@@ -336,6 +366,7 @@ enum kb_code pipeline_run(const struct pipeline_params *p, int64_t *ret_frames,
     queue_free(&pl.decoded);
     queue_free(&pl.generated);
     queue_free(&pl.pasted);
+    queue_free(&pl.finished);
     pthread_cond_destroy(&pl.passed);
     pthread_mutex_destroy(&pl.taking);
     pthread_mutex_destroy(&pl.lock);

@@ -4,6 +4,7 @@
 #define LIPSYNC_PIPELINE_H
 
 #include "base/watch.h"
+#include "finish/finish.h"
 #include "lipsync/crop.h"
 #include "lipsync/engine.h"
 #include "lipsync/paste.h"
@@ -27,6 +28,7 @@ struct pipeline_params { // everything is borrowed
     struct cropper
         cropper; // its face does not count, its side and that of the paste are the lanes'
     struct paste_params paste;
+    struct finisher *finisher; // what the frames go through before they are put out; or NULL
     // Where the frames go: into the writer; or, where that is NULL, past `look`, in order, from the
     // calling thread, and no further.
     struct writer *writer;
