@@ -1,4 +1,4 @@
-// Copies the face models out of the installed npm packages:
+// Copies the models of faces and people out of the installed npm packages:
 //
 //   npm install --ignore-scripts
 //   node tools/fetch_models.mjs [node_modules] [models]
@@ -11,6 +11,7 @@ import path from 'node:path';
 const [modules = 'node_modules', destination = 'models'] = process.argv.slice(2);
 const detection = path.join(modules, '@mediapipe/face_detection');
 const mesh = path.join(modules, '@mediapipe/face_mesh');
+const selfie = path.join(modules, '@mediapipe/selfie_segmentation');
 
 function fail(sentence) {
     console.error(`fetch_models: ${sentence}`);
@@ -53,10 +54,20 @@ const models = {
         size: 2495952,
         sha256: '883b7411747bac657c30c462d305d312e9dec6adbf8b85e2f5d8d722fca9455d',
     },
+    'selfie_segmentation.tflite': {
+        load: () => read(path.join(selfie, 'selfie_segmentation.tflite')),
+        size: 249024,
+        sha256: '8d13b7fae74af625c641226813616a2117bd6bca19eb3b75574621fc08557f27',
+    },
+    'selfie_segmentation_landscape.tflite': {
+        load: () => read(path.join(selfie, 'selfie_segmentation_landscape.tflite')),
+        size: 249792,
+        sha256: '4aafe6223bb8dac6fac8ca8ed56852870a33051ef3f6238822d282a109962894',
+    },
 };
 
 const versions = [];
-for (const folder of [detection, mesh]) {
+for (const folder of [detection, mesh, selfie]) {
     const info = JSON.parse(await read(path.join(folder, 'package.json')));
     if (info.license !== 'Apache-2.0')
         fail(`${info.name} is no longer under Apache-2.0 but ${info.license}`);
@@ -80,8 +91,9 @@ for (const [name, { load, size, sha256 }] of Object.entries(models)) {
 await rm(path.join(out, 'face_landmark.tflite'), { force: true }); // an earlier koubo's
 await writeFile(
     path.join(out, 'NOTICE'),
-    `BlazeFace (short and full range) and FaceMesh with attention: Copyright The MediaPipe Authors,
-licensed under the Apache License, Version 2.0 (https://www.apache.org/licenses/LICENSE-2.0).
-Taken unchanged from ${versions.join(' and ')}.
+    `BlazeFace (short and full range), FaceMesh with attention and the selfie segmentation (general and
+landscape): Copyright The MediaPipe Authors, licensed under the Apache License, Version 2.0
+(https://www.apache.org/licenses/LICENSE-2.0). Taken unchanged from
+${versions.join(', ')}.
 `,
 );

@@ -219,7 +219,7 @@ install_from_npm()
 install_models()
 {
     install_from_npm . "从 npm 下载人脸模型" "fetching the face models from npm"
-    [ models/face/face_landmark_attention.tflite -nt package-lock.json ] ||
+    [ models/face/selfie_segmentation_landscape.tflite -nt package-lock.json ] ||
         node tools/fetch_models.mjs node_modules models >&2 || exit 5
 }
 

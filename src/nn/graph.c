@@ -194,6 +194,16 @@ static enum kb_code shape_spatial(const struct graph *g, const struct op *op, st
                    ? KB_OK
                    : misfit(op, _("the crop names points that do not exist"), err);
     }
+    if (op->kind == OP_MEAN) {
+        y->h = y->w = 1;
+        return KB_OK;
+    }
+    if (op->kind == OP_GATE) {
+        const struct value *by = op->n_in == 2 ? &g->values[op->in[1]] : NULL;
+        return by && by->h == 1 && by->w == 1 && by->c == x->c
+                   ? KB_OK
+                   : misfit(op, _("needs one factor a channel"), err);
+    }
     if (op->n_in != 2 || !is_matrix(&g->values[op->in[1]]))
         return misfit(op, _("needs a 4x4 matrix"), err);
     if (op->kind == OP_PLACE)
@@ -266,6 +276,8 @@ static enum kb_code infer_shape(const struct graph *g, const struct op *op, stru
     case OP_CROP_MATRIX:
     case OP_WARP:
     case OP_PLACE:
+    case OP_MEAN:
+    case OP_GATE:
         return shape_spatial(g, op, y, err);
     case OP_INPUT:
     case OP_BATCHNORM:

@@ -33,9 +33,22 @@ enum op_kind {
                     // theirs
     OP_WARP,        // in[0], bilinear, at the places of an out_h x out_w crop by the matrix in[1]
     OP_PLACE,       // 1 x n points (x, y) of a crop by the matrix in[1] to where they are
+    // For networks that weigh their channels by what the whole picture shows (squeeze and
+    // excitation); f32 only.
+    OP_MEAN, // of all places, a channel: 1 x 1 x c
+    OP_GATE, // in[0] times in[1], which is 1 x 1 x c
 };
 
-enum activation { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_PRELU, ACT_SIGMOID, ACT_LEAKY_RELU };
+// ACT_HARD_SWISH: x * relu6(x + 3) / 6.
+enum activation {
+    ACT_NONE,
+    ACT_RELU,
+    ACT_RELU6,
+    ACT_PRELU,
+    ACT_SIGMOID,
+    ACT_LEAKY_RELU,
+    ACT_HARD_SWISH
+};
 
 // OP_CROP_MATRIX: which points the crop goes around, and how it lies.
 #define CROP_MAX_POINTS 256

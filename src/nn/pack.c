@@ -271,6 +271,7 @@ static int inputs_of(enum op_kind kind)
     case OP_ADD:
     case OP_WARP:
     case OP_PLACE:
+    case OP_GATE:
         return 2;
     case OP_INTERLEAVE:
         return 4;
@@ -284,7 +285,7 @@ static bool op_fits(const struct op *op)
 {
     int n_in = inputs_of(op->kind);
     bool axis_fits = op->axis == 'h' || op->axis == 'w' || op->axis == 'c';
-    return (n_in == 0 || op->n_in == n_in) && op->act >= ACT_NONE && op->act <= ACT_LEAKY_RELU &&
+    return (n_in == 0 || op->n_in == n_in) && op->act >= ACT_NONE && op->act <= ACT_HARD_SWISH &&
            (op->act != ACT_PRELU || op->slope) && (op->kind != OP_CONCAT || axis_fits) &&
            op->kind != OP_BATCHNORM; // folded, where a graph is packed
 }

@@ -7,7 +7,8 @@
 
 bool is_spatial(enum op_kind k)
 {
-    return k == OP_SCALE || k == OP_CROP_MATRIX || k == OP_WARP || k == OP_PLACE;
+    return k == OP_SCALE || k == OP_CROP_MATRIX || k == OP_WARP || k == OP_PLACE || k == OP_MEAN ||
+           k == OP_GATE;
 }
 
 // Image n of a batch.
@@ -93,6 +94,24 @@ static void place(float *y, const float *x, int n, const float *m)
     }
 }
 
+KB_VECTORISED static void mean(float *restrict y, const float *restrict x, int64_t n, int c)
+{
+    memset(y, 0, (size_t)c * sizeof(*y));
+    for (int64_t i = 0; i < n; i++)
+        for (int k = 0; k < c; k++)
+            y[k] += x[i * c + k];
+    for (int k = 0; k < c; k++)
+        y[k] /= (float)n;
+}
+
+KB_VECTORISED static void gate(float *restrict y, const float *restrict x, const float *restrict by,
+                               int64_t n, int c)
+{
+    for (int64_t i = 0; i < n; i++)
+        for (int k = 0; k < c; k++)
+            y[i * c + k] = x[i * c + k] * by[k];
+}
+
 void spatial_run(const struct spatial *s)
 {
     for (int n = 0; n < s->y.n; n++) {
@@ -107,6 +126,12 @@ void spatial_run(const struct spatial *s)
             break;
         case OP_WARP:
             warp(&s->y, y, &s->x, x, image_at(&s->matrix, n));
+            break;
+        case OP_MEAN:
+            mean(y, x, (int64_t)s->x.h * s->x.w, s->x.c);
+            break;
+        case OP_GATE:
+            gate(y, x, image_at(&s->matrix, n), (int64_t)s->x.h * s->x.w, s->x.c);
             break;
         default: // OP_PLACE
             place(y, x, s->x.w, image_at(&s->matrix, n));

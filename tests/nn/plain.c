@@ -22,6 +22,8 @@ static float activate(const struct op *op, float v, int c)
         return v > 0 ? v : v * op->alpha;
     case ACT_SIGMOID:
         return 1 / (1 + expf(-v));
+    case ACT_HARD_SWISH:
+        return v * fminf(fmaxf(v + 3, 0), 6) / 6;
     default:
         return v;
     }
@@ -110,6 +112,13 @@ static void plain_rest(const struct op *op, const struct plain *v)
                     *out = *at(a, oy, ox, c);
                 } else if (op->kind == OP_ADD) {
                     *out = *at(a, oy, ox, c) + *at(&v[op->in[1]], oy, ox, c);
+                } else if (op->kind == OP_GATE) {
+                    *out = *at(a, oy, ox, c) * *at(&v[op->in[1]], 0, 0, c);
+                } else if (op->kind == OP_MEAN) {
+                    double sum = 0;
+                    for (int k = 0; k < a->h * a->w; k++)
+                        sum += *at(a, k / a->w, k % a->w, c);
+                    *out = (float)(sum / (a->h * a->w));
                 } else if (op->kind == OP_MAX_POOL) {
                     *out = -INFINITY;
                     for (int k = 0; k < op->kernel_h * op->kernel_w; k++) {

@@ -266,6 +266,8 @@ static void test_refused(void **state)
     refuses(8, 8, 3, (struct op){.kind = OP_WARP, .n_in = 2, .out_h = 4, .out_w = 4}, "4x4 matrix");
     refuses(8, 8, 3, (struct op){.kind = OP_WARP, .out_h = 4, .out_w = 4}, "4x4 matrix");
     refuses(1, 8, 2, (struct op){.kind = OP_PLACE, .n_in = 2}, "4x4 matrix");
+    refuses(8, 8, 3, (struct op){.kind = OP_GATE, .n_in = 2}, "one factor a channel");
+    refuses(1, 1, 3, (struct op){.kind = OP_GATE}, "one factor a channel");
     r = rule, r.left = POINTS, refuses_rule(r);
     r = rule, r.right = -1, refuses_rule(r);
     r = rule, r.points[3] = POINTS, refuses_rule(r);

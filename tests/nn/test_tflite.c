@@ -1,5 +1,5 @@
-// The .tflite importer, on the three face networks it is for: their structure, their outputs
-// against an independent run (tools/golden/tflite.py), and files that are cut or damaged.
+// The .tflite importer, on the networks of faces and people it is for: their structure, their
+// outputs against an independent run (tools/golden/tflite.py), and files that are cut or damaged.
 #include "tests/drawn_face.h"
 #include "tests/test.h"
 
@@ -180,6 +180,68 @@ static void test_attention_golden(void **state)
     }
 }
 
+#define FACE_SIZE 192 // of draw_face()
+
+// The networks that tell people from what is behind them: the drawn face is one.
+static const struct {
+    const char *name;
+    int width, height;
+} people[] = {{"selfie_segmentation", 256, 256}, {"selfie_segmentation_landscape", 256, 144}};
+
+// As stretched_face() of tools/golden/tflite.py.
+static void stretch_face(float *to, int width, int height)
+{
+    static float face[FACE_SIZE * FACE_SIZE * 3];
+    draw_face(face, 1, 0, 1);
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++) {
+            int column = (x - (width - height) / 2) * FACE_SIZE;
+            column = column < 0 ? 0 : KB_MIN(column / height, FACE_SIZE - 1);
+            memcpy(to + 3 * (y * width + x),
+                   face + 3 * (y * FACE_SIZE / height * FACE_SIZE + column), 3 * sizeof(float));
+        }
+}
+
+static void test_people_golden(void **state)
+{
+    for (size_t i = 0; i < ARRAY_LEN(people); i++) {
+        struct kb_error err = {0};
+        char path[128];
+        CLEANUP(file_unmap) struct file_map m = {0}, golden = {0};
+        CLEANUP(graph_free) struct graph *g = NULL;
+        CLEANUP(session_free) struct session *s = NULL;
+        map_network(people[i].name, &m);
+        snprintf(path, sizeof(path), "tests/golden/%s.f32", people[i].name);
+        assert_ok(err, file_map(&golden, source_path(path), &err));
+        assert_ok(err, tflite_graph(&g, m.data, m.size, &err));
+        int means = 0, gates = 0, swishes = 0;
+        for (int k = 0; k < g->n_ops; k++) {
+            means += g->ops[k].kind == OP_MEAN;
+            gates += g->ops[k].kind == OP_GATE;
+            swishes += g->ops[k].act == ACT_HARD_SWISH;
+        }
+        assert_int_equal(means, 10);
+        assert_int_equal(gates, 10);
+        assert_int_equal(swishes, 11);
+        const struct session_params params = {.batch = 1, .precision = PRECISION_F32, .threads = 1};
+        assert_ok(err, session_create(&s, g, &params, &err));
+        stretch_face(session_input(s, 0), people[i].width, people[i].height);
+        assert_ok(err, session_run(s, &err));
+
+        const float *want = (const float *)golden.data;
+        const size_t n = golden.size / sizeof(float);
+        assert_int_equal(n, ((size_t)people[i].width * (size_t)people[i].height + 28) / 29);
+        double worst = 0, mean = 0;
+        for (size_t k = 0; k < n; k++) {
+            worst = fmax(worst, fabs((double)(session_output(s, 0)[29 * k] - want[k])));
+            mean += (double)want[k] / (double)n;
+        }
+        print_message("# %s: mean %.2f, largest difference %.2g\n", people[i].name, mean, worst);
+        assert_true(mean > 0.05 && mean < 0.95);
+        assert_true(worst < 1e-3);
+    }
+}
+
 // Any outcome is fine but a crash, a leak or a failure without a sentence.
 static void import_quietly(const uint8_t *data, size_t size, bool must_fail)
 {
@@ -206,6 +268,7 @@ static void test_cut(void **state)
 {
     cut(networks[0].name);
     cut(ATTENTION);
+    cut(people[0].name);
 }
 
 static void damage(const char *name, int times)
@@ -233,6 +296,8 @@ static void test_damaged(void **state)
 {
     damage(networks[0].name, 1500);
     damage(ATTENTION, 400);
+    damage(people[0].name, 400);
+    damage(people[1].name, 400);
 }
 
 static size_t find_bytes(const struct file_map *m, const void *bytes, size_t n)
@@ -329,6 +394,7 @@ int main(void)
         cmocka_unit_test(test_golden),
         cmocka_unit_test(test_attention_structure),
         cmocka_unit_test(test_attention_golden),
+        cmocka_unit_test(test_people_golden),
         cmocka_unit_test(test_cut),
         cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_damaged_options),

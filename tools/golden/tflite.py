@@ -1,11 +1,13 @@
 #!/usr/bin/python3
-"""Golden outputs of the three face networks, by an independent reading of the .tflite files.
+"""Golden outputs of the networks of faces and people, by an independent reading of the .tflite files.
 
     tools/golden/tflite.py models/face tests/golden
 
 Reads the FlatBuffer with struct and runs every operation with PyTorch. The detectors' input is
 x[i] = ((i * 2654435761 mod 2^32) >> 8) / 2^23 - 1, and of each output every STEP-th number is kept.
-The face mesh sees two drawn faces (FACE below: upright, then turned); kept are all its landmarks,
+The networks of people see
+the first of the drawn faces, stretched to their height, and its ground beside it; of their masks every
+STEP-th number is kept. The face mesh sees two drawn faces (FACE below: upright, then turned); kept are all its landmarks,
 its lips and the face's score. Little-endian f32, one after the other. Needs numpy and torch; tests
 need neither.
 """
@@ -98,6 +100,14 @@ def pad_same(x, kernel, stride, value=0.0):
     return F.pad(x, pads, value=value)
 
 
+def stretched_face(width, height):
+    """(1, height, width, 3): the upright face, one pixel of it where each pixel's corner lies."""
+    face = drawn_face(*TURNS[0])[0]
+    x = (np.arange(width) - (width - height) // 2) * SIZE // height
+    picture = face[np.arange(height)[:, None] * SIZE // height, np.clip(x, 0, SIZE - 1)]
+    return np.ascontiguousarray(picture[None])
+
+
 def flexbuffer(data):
     """A map of numbers and lists of whole numbers. It is read from its end."""
     def unsigned(at, width):
@@ -167,6 +177,10 @@ def custom(name, a, options):
         return warp(a[0], a[1], flexbuffer(options))
     if name == b'TransformLandmarks':
         return a[0] @ a[1][0, :2, :2].T + a[1][0, :2, 3]
+    if name == b'Convolution2DTransposeBias':
+        stride = struct.unpack_from('<3i', options)[1:]
+        y = F.conv_transpose2d(a[0].permute(0, 3, 1, 2), a[1].permute(3, 0, 1, 2), a[2], stride)
+        return y.permute(0, 2, 3, 1)
     raise ValueError(name)
 
 
@@ -216,6 +230,15 @@ def run(path, x=None, wanted=None):
                 y = torch.relu(y)
         elif code == 0:
             y = a[0] + a[1]
+        elif code == 1:  # AVERAGE_POOL_2D
+            kernel, stride = (o.number(4), o.number(3)), (o.number(2), o.number(1))
+            y = F.avg_pool2d(nchw(a[0]), kernel, stride).permute(0, 2, 3, 1)
+        elif code == 40:  # MEAN
+            y = a[0].mean(a[1].tolist(), keepdim=True)
+        elif code == 14:
+            y = torch.sigmoid(a[0])
+        elif code == 117:
+            y = F.hardswish(a[0])
         elif code == 19:
             y = torch.relu(a[0])
         elif code == 54:  # PRELU
@@ -257,6 +280,9 @@ def main(models, golden):
     kept = {}
     for name in ('face_detection_short_range', 'face_detection_full_range'):
         kept[name] = [y[::STEP] for y in run('%s/%s.tflite' % (models, name))]
+    for name in ('selfie_segmentation', 'selfie_segmentation_landscape'):
+        x = stretched_face(256, 144 if name.endswith('landscape') else 256)
+        kept[name] = [y[::STEP] for y in run('%s/%s.tflite' % (models, name), x)]
     kept[ATTENTION] = [y for turn in TURNS for y in run('%s/%s.tflite' % (models, ATTENTION),
                                                         drawn_face(*turn), KEPT)]
     for name, parts in kept.items():

@@ -98,6 +98,8 @@ enum kb_code tflite_read_custom(struct import *im, const struct tflite_op *o, st
         return read_crop_matrix(im, o, op, err);
     if (strcmp(name, "TransformTensorBilinear") == 0)
         return read_warp(im, o, op, err);
+    if (strcmp(name, "Convolution2DTransposeBias") == 0)
+        return tflite_read_deconv(im, o, op, err);
     if (strcmp(name, "TransformLandmarks") == 0) { // has no options in its second version
         op->kind = OP_PLACE;
         op->n_in = 2;

@@ -42,6 +42,7 @@ struct tflite_op {
 // schema.fbs BuiltinOperator
 enum {
     CODE_ADD = 0,
+    CODE_AVERAGE_POOL_2D = 1,
     CODE_CONCATENATION = 2,
     CODE_CONV_2D = 3,
     CODE_DEPTHWISE_CONV_2D = 4,
@@ -55,8 +56,10 @@ enum {
     CODE_RESIZE_BILINEAR = 23,
     CODE_CUSTOM = 32,
     CODE_PAD = 34,
+    CODE_MEAN = 40,
     CODE_STRIDED_SLICE = 45,
     CODE_PRELU = 54,
+    CODE_HARD_SWISH = 117,
 };
 
 enum kb_code tflite_unsupported(const char *what, const char *where, struct kb_error *err);
@@ -75,6 +78,9 @@ static inline const struct tflite_tensor *tflite_input(const struct import *im,
 // input; how many it has in the end is set here.
 enum kb_code tflite_read_op(struct import *im, const struct tflite_op *o, struct op *op,
                             struct kb_error *err);
+// MediaPipe's Convolution2DTransposeBias.
+enum kb_code tflite_read_deconv(struct import *im, const struct tflite_op *o, struct op *op,
+                                struct kb_error *err);
 enum kb_code tflite_read_custom(struct import *im, const struct tflite_op *o, struct op *op,
                                 struct kb_error *err);
 

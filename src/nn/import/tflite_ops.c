@@ -135,6 +135,44 @@ static enum kb_code read_conv(struct import *im, const struct tflite_op *o, stru
     return bias ? constant_floats(im, bias, outputs, &op->bias, err) : KB_OK;
 }
 
+// Of a kernel as large as its stride, so that taps do not meet: what upsamples a mask. Its options
+// are three numbers as they lie in memory: padding, strides.
+enum kb_code tflite_read_deconv(struct import *im, const struct tflite_op *o, struct op *op,
+                                struct kb_error *err)
+{
+    const struct tflite_tensor *w = tflite_input(im, o, 1), *bias = tflite_input(im, o, 2);
+    struct value x = {0};
+    int32_t numbers[3];
+    enum kb_code code = tflite_image(tflite_input(im, o, 0), &x, err);
+    if (code != KB_OK)
+        return code;
+    if (!w || w->rank != 4 || w->dims[3] != x.c)
+        return tflite_unsupported(_("weights that do not match the channels"), op->name, err);
+    if (o->custom_options.n < sizeof(numbers))
+        return tflite_unsupported(_("an unknown kernel, stride or padding"), op->name, err);
+    memcpy(numbers, im->flat.data + o->custom_options.at, sizeof(numbers));
+    if (w->dims[1] != 2 || w->dims[2] != 2 || numbers[1] != 2 || numbers[2] != 2)
+        return tflite_unsupported(_("an unknown kernel, stride or padding"), op->name, err);
+    op->kind = OP_DECONV;
+    op->kernel_h = op->kernel_w = op->stride_h = op->stride_w = 2;
+    op->out_c = w->dims[0];
+
+    const size_t taps = 4, outputs = (size_t)op->out_c, inputs = (size_t)x.c;
+    CLEANUP(kb_freep) float *as_stored = NULL;
+    code = constant_floats(im, w, outputs * inputs * taps, &as_stored, err);
+    if (code != KB_OK)
+        return code;
+    assert(as_stored);
+    op->weight = kb_calloc_checked(outputs * inputs * taps, sizeof(float));
+    if (!op->weight)
+        return kb_no_memory(err);
+    for (size_t i = 0; i < inputs; i++) // from (O, kh, kw, I) to IOHW
+        for (size_t k = 0; k < outputs; k++)
+            for (size_t t = 0; t < taps; t++)
+                op->weight[(i * outputs + k) * taps + t] = as_stored[(k * taps + t) * inputs + i];
+    return bias ? constant_floats(im, bias, outputs, &op->bias, err) : KB_OK;
+}
+
 static enum kb_code read_pool(struct import *im, const struct tflite_op *o, struct op *op,
                               struct kb_error *err)
 {
@@ -144,6 +182,35 @@ static enum kb_code read_pool(struct import *im, const struct tflite_op *o, stru
     if (table_byte(&im->flat, &o->options, 5) != 0)
         return tflite_unsupported(_("a fused activation of a pool"), op->name, err);
     return read_window(im, o, op, err);
+}
+
+// The mean over the whole picture: a pool of its size, or a reduction over rows and columns.
+static enum kb_code read_mean(struct import *im, const struct tflite_op *o, struct op *op,
+                              struct kb_error *err)
+{
+    const struct tflite_tensor *x = tflite_input(im, o, 0), *axes = tflite_input(im, o, 1);
+    int32_t a[2];
+    op->kind = OP_MEAN;
+    if (o->code->builtin == CODE_MEAN) {
+        if (!axes || !axes->data || axes->type != TYPE_I32 || axes->size != sizeof(a) ||
+            x->rank != 4)
+            return tflite_unsupported(_("a mean over something else than rows and columns"),
+                                      op->name, err);
+        memcpy(a, axes->data, sizeof(a));
+        return a[0] + a[1] == 3 && a[0] * a[1] == 2
+                   ? KB_OK
+                   : tflite_unsupported(_("a mean over something else than rows and columns"),
+                                        op->name, err);
+    }
+    struct value image = {0};
+    enum kb_code code = tflite_image(x, &image, err);
+    if (code != KB_OK)
+        return code;
+    if (table_i32(&im->flat, &o->options, 3, 0) != image.w ||
+        table_i32(&im->flat, &o->options, 4, 0) != image.h || op->out_h != 1 || op->out_w != 1 ||
+        table_byte(&im->flat, &o->options, 5) != 0)
+        return tflite_unsupported(_("a mean over a part of the picture"), op->name, err);
+    return KB_OK;
 }
 
 static enum kb_code read_pad(struct import *im, const struct tflite_op *o, struct op *op,
@@ -207,7 +274,8 @@ static enum kb_code read_resize(struct import *im, const struct tflite_op *o, st
     return KB_OK;
 }
 
-// Times a constant: one number, one a channel, or one a value.
+// Times a constant: one number, one a channel, or one a value; or times what was computed for each
+// channel.
 static enum kb_code read_mul(struct import *im, const struct tflite_op *o, struct op *op,
                              struct kb_error *err)
 {
@@ -216,8 +284,13 @@ static enum kb_code read_mul(struct import *im, const struct tflite_op *o, struc
     enum kb_code code = tflite_image(tflite_input(im, o, 0), &x, err);
     if (code != KB_OK)
         return code;
-    if (!factors || !factors->data || table_byte(&im->flat, &o->options, 0) != 0)
+    if (!factors || table_byte(&im->flat, &o->options, 0) != 0)
         return tflite_unsupported(_("a product of two computed values"), op->name, err);
+    if (!factors->data) {
+        op->kind = OP_GATE; // whose shapes are looked at as every operation's
+        op->n_in = 2;
+        return KB_OK;
+    }
     size_t n = factors->size / (factors->type == TYPE_F16 ? 2 : sizeof(float)), c = (size_t)x.c;
     bool whole = n % c == 0 && n / c == (size_t)x.h * (size_t)x.w;
     if (n != 1 && n != c && !whole)
@@ -261,6 +334,9 @@ enum kb_code tflite_read_op(struct import *im, const struct tflite_op *o, struct
         return read_conv(im, o, op, err);
     case CODE_MAX_POOL_2D:
         return read_pool(im, o, op, err);
+    case CODE_AVERAGE_POOL_2D:
+    case CODE_MEAN:
+        return read_mean(im, o, op, err);
     case CODE_PAD:
         return read_pad(im, o, op, err);
     case CODE_PRELU:
@@ -285,8 +361,12 @@ enum kb_code tflite_read_op(struct import *im, const struct tflite_op *o, struct
     case CODE_RELU:
     case CODE_RELU6:
     case CODE_LOGISTIC:
+    case CODE_HARD_SWISH:
         op->kind = OP_ACTIVATION;
-        op->act = code == CODE_RELU ? ACT_RELU : code == CODE_RELU6 ? ACT_RELU6 : ACT_SIGMOID;
+        op->act = code == CODE_RELU       ? ACT_RELU
+                  : code == CODE_RELU6    ? ACT_RELU6
+                  : code == CODE_LOGISTIC ? ACT_SIGMOID
+                                          : ACT_HARD_SWISH;
         return KB_OK;
     default:
         snprintf(unknown, sizeof(unknown), _("operation number %d"), code);

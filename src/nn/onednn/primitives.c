@@ -1,6 +1,10 @@
 // What else oneDNN computes: sums, activations, pooling, resizing, conversion between types.
 #include "nn/onednn/internal.h"
 
+// x * clip(alpha * x + beta, 0, 1). The library's version 2 has these numbers built in.
+#define HARD_SWISH_ALPHA (1.0f / 6)
+#define HARD_SWISH_BETA  0.5f
+
 enum kb_code onednn_primitive(struct plan *p, struct step *s, dnnl_primitive_desc_t pd,
                               struct kb_error *err)
 {
@@ -30,6 +34,8 @@ enum kb_code onednn_attr(dnnl_primitive_attr_t *ret, float sum, const struct op 
         post_ops_add_eltwise(post, dnnl_eltwise_clip, 0, 6 / unit);
     else if (op && op->act == ACT_SIGMOID)
         post_ops_add_eltwise(post, dnnl_eltwise_logistic, 0, 0);
+    else if (op && op->act == ACT_HARD_SWISH)
+        post_ops_add_eltwise(post, dnnl_eltwise_hardswish, HARD_SWISH_ALPHA, HARD_SWISH_BETA);
     dnnl_status_t st = dnnl_primitive_attr_set_post_ops(*ret, post);
     dnnl_post_ops_destroy(post);
     DNNL_CHECK(st);
@@ -74,6 +80,27 @@ enum kb_code onednn_add_sum(struct plan *p, const struct graph *g, const struct 
     return add_simple(p, g, st, pd, op, op->in[0], op->in[1], op->out, err);
 }
 
+static dnnl_alg_kind_t algorithm(const struct op *op, float *ret_alpha, float *ret_beta)
+{
+    *ret_alpha = *ret_beta = 0;
+    switch (op->act) {
+    case ACT_SIGMOID:
+        return dnnl_eltwise_logistic;
+    case ACT_HARD_SWISH:
+        *ret_alpha = HARD_SWISH_ALPHA;
+        *ret_beta = HARD_SWISH_BETA;
+        return dnnl_eltwise_hardswish;
+    case ACT_RELU6:
+        *ret_beta = 6;
+        return dnnl_eltwise_clip;
+    case ACT_LEAKY_RELU:
+        *ret_alpha = op->alpha;
+        return dnnl_eltwise_relu;
+    default:
+        return dnnl_eltwise_relu;
+    }
+}
+
 enum kb_code onednn_add_activation(struct plan *p, const struct graph *g, const struct op *op,
                                    struct kb_error *err)
 {
@@ -82,19 +109,12 @@ enum kb_code onednn_add_activation(struct plan *p, const struct graph *g, const 
         onednn_add_prelu(p, g, op);
         return KB_OK;
     }
-    dnnl_alg_kind_t alg = dnnl_eltwise_relu;
-    float alpha = 0, beta = 0;
-    if (op->act == ACT_SIGMOID)
-        alg = dnnl_eltwise_logistic;
-    else if (op->act == ACT_LEAKY_RELU)
-        alpha = op->alpha;
-    else if (op->act == ACT_RELU6) {
-        alg = dnnl_eltwise_clip;
-        beta = 6;
-    } else if (op->act == ACT_NONE) {
+    if (op->act == ACT_NONE) {
         onednn_add_copy(p, op->in[0], op->out);
         return KB_OK;
     }
+    float alpha, beta;
+    dnnl_alg_kind_t alg = algorithm(op, &alpha, &beta);
     desc_ref md = onednn_desc(p, g, op->in[0], onednn_type(p, op->in[0]));
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
