@@ -4,6 +4,7 @@
 
 // In the order in which they draw.
 static const struct finish_step *const steps[] = {
+    &reframe_step, // another shape
     NULL, // the last
 };
 

@@ -12,11 +12,13 @@
 #include "base/cancel.h"
 #include "face/cast.h"
 #include "face/track.h"
+#include "finish/reframe.h"
 
 #include <libavutil/frame.h>
 
 // What the user asked for, one struct a step. All zero: nothing.
 struct finish_params {
+    struct reframe_params reframe;
 };
 
 // The pictures: as they come in and, after finisher_open(), as they go out.
