@@ -5,7 +5,8 @@
 // In the order in which they draw.
 static const struct finish_step *const steps[] = {
     &reframe_step, // another shape
-    NULL, // the last
+    &logo_step,    // in a corner
+    NULL,          // the last
 };
 
 struct finisher {

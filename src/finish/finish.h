@@ -12,6 +12,7 @@
 #include "base/cancel.h"
 #include "face/cast.h"
 #include "face/track.h"
+#include "finish/logo.h"
 #include "finish/reframe.h"
 
 #include <libavutil/frame.h>
@@ -19,6 +20,7 @@
 // What the user asked for, one struct a step. All zero: nothing.
 struct finish_params {
     struct reframe_params reframe;
+    struct logo_params logo;
 };
 
 // The pictures: as they come in and, after finisher_open(), as they go out.
