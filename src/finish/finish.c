@@ -6,6 +6,7 @@
 static const struct finish_step *const steps[] = {
     &reframe_step, // another shape
     &logo_step,    // in a corner
+    &label_step,   // what AI made says so
     NULL,          // the last
 };
 

@@ -12,6 +12,7 @@
 #include "base/cancel.h"
 #include "face/cast.h"
 #include "face/track.h"
+#include "finish/label.h"
 #include "finish/logo.h"
 #include "finish/reframe.h"
 
@@ -21,6 +22,7 @@
 struct finish_params {
     struct reframe_params reframe;
     struct logo_params logo;
+    struct label_params label;
 };
 
 // The pictures: as they come in and, after finisher_open(), as they go out.

@@ -17,4 +17,6 @@ struct finish_step {
     bool everywhere; // over intro and outro too
 };
 
+extern const struct finish_step label_step;
+
 #endif
