@@ -2,21 +2,41 @@
 #include "cli/options.h"
 #include "cli/outputs.h"
 
+#include "base/file.h"
 #include "base/log.h"
 #include "media/reader.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct generate_options {
     struct dub_options shared;
     bool overwrite;
+    char *output; // of a look that was given none
 };
+
+#define KEY_PREVIEW     300
+#define PREVIEW_SECONDS 5
 
 static const struct argp_option generate_options[] = {
     {"input", 'i', "FILE", 0, N_("the video or the picture of the person"), 11},
     {"output", 'o', "FILE", 0, N_("the mp4 to write"), 11},
+    {"preview", KEY_PREVIEW, "SECONDS", OPTION_ARG_OPTIONAL,
+     N_("a look before the whole: only the first seconds in which the voice is heard, as the whole "
+        "would show them (default: 5); without -o into VIDEO_preview.mp4"),
+     11},
     {0},
 };
+
+// Beside the video: "film.mov" gives "film_preview.mp4". A new string.
+static char *preview_path(const char *video)
+{
+    CLEANUP(kb_freep) char *folder = path_folder(video);
+    CLEANUP(kb_freep) char *stem = path_stem(path_name(video));
+    CLEANUP(kb_freep) char *name = kb_printf("%s_preview.mp4", stem);
+    return strchr(video, '/') ? path_join(folder, name) : TAKE(name);
+}
 
 static error_t generate_parse(int key, char *arg, struct argp_state *state)
 {
@@ -32,6 +52,11 @@ static error_t generate_parse(int key, char *arg, struct argp_state *state)
     case 'o':
         o->shared.dub.output = option_path(arg);
         return 0;
+    case KEY_PREVIEW:
+        o->shared.dub.look_us = PREVIEW_SECONDS * 1000000LL;
+        if (arg)
+            o->shared.dub.look_us = llrintf(option_float(state, "preview", arg, 0.2f, 60) * 1e6f);
+        return 0;
     case ARGP_KEY_ARG: // as ffmpeg: a bare name is the output
         if (o->shared.dub.output)
             argp_error(state, _("'%s' is one argument too many; koubo batch takes several videos"),
@@ -41,6 +66,8 @@ static error_t generate_parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (!o->shared.dub.video)
             argp_error(state, "%s", _("no video: give the person's video or picture with -i FILE"));
+        if (!o->shared.dub.output && o->shared.dub.look_us > 0)
+            o->shared.dub.output = o->output = preview_path(o->shared.dub.video);
         if (!o->shared.dub.output)
             argp_error(state, "%s", _("no output: give the name of the result with -o FILE"));
         return 0;
@@ -133,5 +160,6 @@ int cmd_generate(int argc, char **argv)
     options_parse(&generate_argp, argc, argv, &o);
     int status = generate_run(&o);
     dub_options_free(&o.shared);
+    free(o.output);
     return status;
 }

@@ -92,7 +92,9 @@ static void add_names(struct text *t, const struct argp_option *o, const char *a
         text_addf(t, "-%c%s", o->key, o->name ? ", " : "");
     if (o->name)
         text_addf(t, "--%s", o->name);
-    if (arg)
+    if (arg && o->flags & OPTION_ARG_OPTIONAL)
+        text_addf(t, "[=%s]", arg);
+    else if (arg)
         text_addf(t, o->name ? "=%s" : " %s", arg);
 }
 

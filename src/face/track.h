@@ -126,6 +126,7 @@ struct track_params {
     const char *video_hash; // file_hash() of the video, where it is known; NULL: it is computed
     struct reader *film;    // the video, if it is open; left somewhere in it. NULL: it is opened
     int decoder_threads;    // 0 = 1
+    bool look;              // track_obtain: kept apart (HASH-look.kbt) unless it has the whole film
     bool deep;              // as reader_params: its library of mouths has those colours
     int64_t cache_limit;    // track_obtain: bytes of tracks that the folder may keep; 0 = no limit
     struct watch watch;
@@ -141,7 +142,9 @@ void track_free(struct track **t);
 
 // Load folder/HASH.kbt (HASH-deep.kbt of a deep one) if it is there, valid, and covers the limit;
 // else make it and save it there. A damaged file is made anew. folder may be NULL: no cache. A
-// cache that cannot be written is not an error. *ret_cached tells (may be NULL).
+// cache that cannot be written is not an error. *ret_cached tells (may be NULL). With `look` the
+// track of some seconds never takes the place of one of all that a job needs, nor is taken for it:
+// HASH-look.kbt (HASH-deep-look.kbt) is where it is kept, and looked for second.
 enum kb_code track_obtain(struct track **ret, const char *video_path, const char *folder,
                           struct face_models *models, const struct track_params *params,
                           bool *ret_cached, struct kb_error *err);

@@ -322,12 +322,32 @@ static bool covers(const struct track *t, int64_t limit_us)
     return t->info.covered_us == INT64_MAX || (limit_us > 0 && t->info.covered_us >= limit_us);
 }
 
+static char *cached_path(const char *folder, const struct track_params *p, bool look)
+{
+    CLEANUP(kb_freep)
+    char *name =
+        kb_printf("%s%s%s.kbt", p->video_hash, p->deep ? "-deep" : "", look ? "-look" : "");
+    return path_join(folder, name);
+}
+
+// Missing, damaged, too short or of another video: it is made anew.
+static bool load_cached(struct track **ret, const char *path, const struct track_params *p)
+{
+    CLEANUP(track_free) struct track *t = NULL;
+    if (track_load(&t, path, NULL) != KB_OK || strcmp(t->info.video_hash, p->video_hash) != 0 ||
+        !covers(t, p->limit_us))
+        return false;
+    cache_touch(path);
+    *ret = TAKE(t);
+    return true;
+}
+
 enum kb_code track_obtain(struct track **ret, const char *video_path, const char *folder,
                           struct face_models *models, const struct track_params *params,
                           bool *ret_cached, struct kb_error *err)
 {
     CLEANUP(track_free) struct track *t = NULL;
-    CLEANUP(kb_freep) char *path = NULL;
+    CLEANUP(kb_freep) char *path = NULL, *look = NULL;
     struct track_params p = params ? *params : (struct track_params){0};
     char hash[33];
     if (ret_cached)
@@ -337,24 +357,20 @@ enum kb_code track_obtain(struct track **ret, const char *video_path, const char
         if (code != KB_OK)
             return code;
         p.video_hash = p.video_hash ? p.video_hash : hash;
-        CLEANUP(kb_freep) char *name = kb_printf(p.deep ? "%s-deep.kbt" : "%s.kbt", p.video_hash);
-        path = path_join(folder, name);
-        // Missing, damaged, too short or of another video: made anew below.
-        if (track_load(&t, path, NULL) == KB_OK && strcmp(t->info.video_hash, p.video_hash) == 0 &&
-            covers(t, p.limit_us)) {
+        path = cached_path(folder, &p, false);
+        look = cached_path(folder, &p, true);
+        if (load_cached(ret, path, &p) || (p.look && load_cached(ret, look, &p))) {
             if (ret_cached)
                 *ret_cached = true;
-            cache_touch(path);
-            *ret = TAKE(t);
             return KB_OK;
         }
-        track_free(&t);
     }
     enum kb_code code = track_make(&t, video_path, models, &p, err);
     if (code != KB_OK)
         return code;
+    bool part = p.look && t->info.covered_us != INT64_MAX;
     if (path && file_make_dirs(folder, NULL) == KB_OK)
-        track_save(t, path, NULL); // only a cache: the job goes on without it
+        track_save(t, part ? look : path, NULL); // only a cache: the job goes on without it
     if (path && p.cache_limit > 0)
         cache_trim(folder, ".kbt", p.cache_limit);
     *ret = TAKE(t);

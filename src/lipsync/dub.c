@@ -3,10 +3,10 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "lipsync/kept.h"
 #include "lipsync/pipeline.h"
-#include "lipsync/rigging.h"
-#include "lipsync/speech.h"
 #include "lipsync/subtitles.h"
+#include "lipsync/vad.h"
 #include "media/audio.h"
 #include "media/reader.h"
 #include "media/writer.h"
@@ -35,7 +35,8 @@ struct dub_params dub_defaults(void)
                                .mask_feather = -1,
                                .mask_dilate = -1,
                                .mouth_amount = 1,
-                               .still_motion = 0.5f};
+                               .still_motion = 0.5f,
+                               .look_from_us = -1};
 }
 
 // One budget for the process, divided as it was fastest (docs/performance.md): the stages wait for
@@ -175,7 +176,9 @@ struct dub {
     const struct track *track;
     const struct cast *cast;
     struct reader *reader;
+    struct dub_kept *kept;
     int64_t length_us, last_us;
+    int64_t from_us; // where a look begins
 };
 
 static struct timeline_params timeline_of(const struct dub *d)
@@ -185,6 +188,7 @@ static struct timeline_params timeline_of(const struct dub *d)
                                     .loop = d->p->loop,
                                     .start_us = d->p->start_us,
                                     .length_us = d->length_us,
+                                    .from_us = d->from_us,
                                     .last_us = d->last_us};
 }
 
@@ -239,7 +243,7 @@ static enum kb_code open_finisher(struct finisher **ret, const struct dub *d,
 
 static enum kb_code open_writer(struct writer **ret, const struct dub_params *p,
                                 const struct reader_info *v, const struct finish_picture *picture,
-                                const struct mel *mel, const struct extras *extras,
+                                const struct mel *mel, const struct extras *extras, int64_t from_us,
                                 int64_t length_us, struct kb_error *err)
 {
     struct writer_params wp = {
@@ -259,7 +263,8 @@ static enum kb_code open_writer(struct writer **ret, const struct dub_params *p,
         .audio_path = p->audio,
         .audio_facts = mel_sound(mel),
         .loudnorm = p->loudnorm,
-        .max_duration_us = length_us,
+        .audio_from_us = from_us,
+        .max_duration_us = length_us - from_us,
         .subtitles = extras->tracks,
         .n_subtitles = extras->n_tracks,
         .comment = p->note,
@@ -355,48 +360,72 @@ static struct pipeline_params painting_of(const struct dub *d)
                   .sharpen = p->sharpen}};
 }
 
+// What the rig needs to know of this dub.
+static struct rigging_params rigging_of(const struct dub *d)
+{
+    return (struct rigging_params){.p = d->p,
+                                   .engine = d->engine,
+                                   .mel = d->mel,
+                                   .motion = d->motion,
+                                   .track = d->track,
+                                   .cast = d->cast,
+                                   .film = reader_info(d->reader),
+                                   .source = timeline_of(d)};
+}
+
+// Who draws the frames: a rig with its plan, or a network. A network that leads the rig goes
+// through the film first, from the beginning of the output on.
+static enum kb_code make_painters(struct pipeline_params *ret, const struct dub *d,
+                                  struct kb_error *err)
+{
+    struct dub_kept *k = d->kept;
+    if (!d->motion)
+        *ret = painting_of(d);
+    if (!d->motion && !d->p->lead)
+        return KB_OK;
+    struct rigging_params rp = rigging_of(d);
+    rp.painting = *ret;
+    rp.painting.source.from_us = 0;
+    enum kb_code code = KB_OK;
+    if (kept_wants_people(k, d->p))
+        code = rigging_make(&k->people, &rp, err);
+    if (code != KB_OK) {
+        kb_freep(&k->people_key);
+        return code;
+    }
+    code = rigging_plan(&k->people, &rp, err);
+    *ret =
+        (struct pipeline_params){.source = timeline_of(d), .plan = k->people.plan, .mel = d->mel};
+    return code;
+}
+
 static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, struct clock *clock,
                                struct kb_error *err)
 {
     const struct dub_params *p = d->p;
     const struct reader_info *info = reader_info(d->reader);
-    CLEANUP(rigging_clear) struct rigging rigging = {0};
     CLEANUP(extras_clear) struct extras extras = {0};
     CLEANUP(finisher_close) struct finisher *finisher = NULL;
     CLEANUP(writer_close) struct writer *writer = NULL;
     struct finish_picture picture = picture_of(info);
-    bool moves = d->motion || p->lead;
-    const struct pipeline_params painting =
-        d->motion ? (struct pipeline_params){0} : painting_of(d);
-    const struct rigging_params rp = {.p = p,
-                                      .engine = d->engine,
-                                      .mel = d->mel,
-                                      .motion = d->motion,
-                                      .track = d->track,
-                                      .cast = d->cast,
-                                      .film = info,
-                                      .source = timeline_of(d),
-                                      .painting = painting};
-    enum kb_code code = moves ? rigging_make(&rigging, &rp, err) : KB_OK;
+    struct pipeline_params pp = {0};
+    enum kb_code code = make_painters(&pp, d, err);
     if (code == KB_OK && p->lead)
         code = restart_film(d->reader, p, err);
-    if (code == KB_OK)
+    if (code == KB_OK && p->look_us <= 0)
         code = read_extras(&extras, d, err);
     if (code == KB_OK)
         code = open_finisher(&finisher, d, &picture, err);
     if (code == KB_OK)
-        code = open_writer(&writer, p, info, &picture, d->mel, &extras, d->length_us, err);
+        code =
+            open_writer(&writer, p, info, &picture, d->mel, &extras, d->from_us, d->length_us, err);
     if (code != KB_OK)
         return code;
-    struct pipeline_params pp = moves ? (struct pipeline_params){.source = timeline_of(d),
-                                                                 .plan = rigging.plan,
-                                                                 .mel = d->mel}
-                                      : painting;
     pp.finisher = finisher;
     pp.writer = writer;
     pp.watch = p->watch;
     if (p->lead) // the second time through the film
-        pp.watch = (struct watch){p->watch.cancel, passes_report, &rigging.passes};
+        pp.watch = (struct watch){p->watch.cancel, passes_report, &d->kept->people.passes};
     code = pipeline_run(&pp, &ret->frames, &ret->frames_animated, &ret->seconds, err);
     lap(clock, STAGE_GENERATING);
     if (code != KB_OK)
@@ -411,62 +440,136 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     return code;
 }
 
-enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_result *ret,
-                     struct kb_error *err)
+// Where the voice begins, a moment before it is heard; 0 where none is.
+static enum kb_code find_voice(int64_t *ret_us, const struct mel *mel, struct kb_error *err)
 {
-    CLEANUP(mel_free) struct mel *own_mel = NULL;
-    CLEANUP(reader_close) struct reader *own_film = NULL;
-    CLEANUP(track_free) struct track *track = NULL;
-    CLEANUP(motion_free) struct motion *motion = NULL;
-    CLEANUP(cast_free) struct cast *cast = NULL;
-    struct dub_result result = {0};
-    struct clock clock = {kb_now_us(), result.stage_s};
-    const struct watch quiet = {.cancel = p->watch.cancel};
+    const int step = 2;
+    int n = (mel_columns(mel) - 1) / step + 1, i = 0;
+    CLEANUP(kb_freep) float *voice = kb_calloc_checked((size_t)n, sizeof(*voice));
+    if (!voice)
+        return kb_no_memory(err);
+    enum kb_code code = vad_find(voice, n, step, mel, err);
+    while (i < n && voice[i] <= 0)
+        i++;
+    *ret_us = i == n ? 0 : (int64_t)i * step * 1000000 / MEL_PER_S;
+    return code;
+}
 
-    enum kb_code code = p->film ? KB_OK : dub_check(p, &own_film, err);
-    struct reader *film = p->film ? p->film : own_film;
-    if (code == KB_OK && p->lead)
-        code = engine_prepare_lead(e, err);
-    if (code == KB_OK && !p->mel)
-        code = speech_hear(&own_mel, p->audio, p->audio, p->loudnorm, &p->watch, err);
-    const struct mel *mel = p->mel ? p->mel : own_mel;
-    if (code == KB_OK && e->motion)
-        code = motion_run(&motion, e->motion, mel, &quiet, err);
-    lap(&clock, STAGE_AUDIO);
+// A look is the dub up to the end of the look, of which the first part is not shown.
+static enum kb_code settle_look(struct dub_params *p, struct dub *d, struct kb_error *err)
+{
+    int64_t from_us = p->look_from_us;
+    enum kb_code code = from_us < 0 ? find_voice(&from_us, d->mel, err) : KB_OK;
+    d->from_us = KB_MAX(KB_MIN(from_us, d->length_us - p->look_us), 0);
+    d->length_us = KB_MIN(d->from_us + p->look_us, d->length_us);
+    p->keep_video = false;
+    return code;
+}
+
+// All that must be known before the first frame. p is the dub's own, and changed in a look.
+static enum kb_code make_ready(struct dub *d, struct dub_params *p, struct dub_result *ret,
+                               struct clock *clock, struct kb_error *err)
+{
+    struct dub_kept *k = d->kept;
+    d->p = p;
+    enum kb_code code = p->lead ? engine_prepare_lead(d->engine, err) : KB_OK;
+    if (code == KB_OK)
+        code = kept_hear(k, d->engine, p, &d->mel, err);
+    lap(clock, STAGE_AUDIO);
     if (code != KB_OK)
         return code;
+    d->motion = k->motion;
+    d->length_us = speech_length_us(p, d->mel);
+    if (p->look_us > 0)
+        code = settle_look(p, d, err);
+    if (code == KB_OK)
+        code = kept_track(k, d->engine, p, d->reader,
+                          p->keep_video ? 0 : p->start_us + d->length_us, &ret->track_cached, err);
+    lap(clock, STAGE_PREPROCESSING);
+    d->track = k->track;
+    if (code == KB_OK && p->look_us > 0) { // its pictures are as long as those of the whole
+        const struct timeline_params source = timeline_of(d);
+        int64_t from_us = timeline_shown_us(&source, d->from_us);
+        d->length_us -= d->from_us - from_us;
+        d->from_us = from_us;
+    }
+    if (code == KB_OK && kept_wants_cast(k, p))
+        code = make_cast(&k->cast, p, k->track, !d->engine->motion, err);
+    d->cast = k->cast;
+    if (code == KB_OK)
+        code = settle_length(d, err);
+    if (code == KB_OK && p->look_us <= 0)
+        code = engine_prepare_int8(d->engine, p->video, d->track, d->mel, &p->watch, err);
+    return code;
+}
 
-    int64_t length_us = speech_length_us(p, mel);
-    struct track_params tp = {.video_hash = p->video_key,
-                              .limit_us = p->keep_video ? 0 : p->start_us + length_us,
-                              .film = film,
-                              .decoder_threads = engine_threads(p->threads),
-                              .cache_limit = p->track_cache_limit,
-                              .deep = reader_info(film)->deep,
-                              .watch = p->watch};
-    code =
-        track_obtain(&track, p->video, p->track_folder, e->faces, &tp, &result.track_cached, err);
-    lap(&clock, STAGE_PREPROCESSING);
+enum kb_code dub_run(struct engine *e, const struct dub_params *params, struct dub_result *ret,
+                     struct kb_error *err)
+{
+    CLEANUP(reader_close) struct reader *own_film = NULL;
+    CLEANUP(dub_kept_free) struct dub_kept *own = params->kept ? NULL : dub_kept_create();
+    struct dub_params p = *params;
+    struct dub_result result = {0};
+    struct clock clock = {kb_now_us(), result.stage_s};
+    enum kb_code code = p.film ? KB_OK : dub_check(&p, &own_film, err);
+    struct dub d = {.engine = e, .reader = p.film ? p.film : own_film, .kept = own ? own : p.kept};
     if (code == KB_OK)
-        code = make_cast(&cast, p, track, !e->motion, err);
-    struct dub d = {.engine = e,
-                    .p = p,
-                    .mel = mel,
-                    .motion = motion,
-                    .track = track,
-                    .cast = cast,
-                    .reader = film,
-                    .length_us = length_us};
+        code = make_ready(&d, &p, &result, &clock, err);
     if (code == KB_OK)
-        code = settle_length(&d, err);
-    if (code == KB_OK)
-        code = engine_prepare_int8(e, p->video, track, mel, &p->watch, err);
-    if (code == KB_OK)
-        code = restart_film(film, p, err);
+        code = restart_film(d.reader, &p, err);
     if (code == KB_OK)
         code = run_stages(&d, &result, &clock, err);
     if (code != KB_OK)
         return code;
     *ret = result;
     return KB_OK;
+}
+
+// --- one frame
+
+static enum kb_code take_still(void *onlooker, const struct shown_frame *shown, bool animated,
+                               struct kb_error *err)
+{
+    AVFrame **ret = onlooker;
+    (void)animated;
+    av_frame_free(ret);
+    *ret = av_frame_clone(shown->frame);
+    return *ret ? KB_OK : kb_no_memory(err);
+}
+
+enum kb_code dub_still(struct engine *e, const struct dub_params *params, int64_t at_us,
+                       AVFrame **ret, struct kb_error *err)
+{
+    CLEANUP(finisher_close) struct finisher *finisher = NULL;
+    CLEANUP(av_frame_free) AVFrame *frame = NULL;
+    struct dub_params p = *params;
+    struct dub_result told = {0};
+    struct clock clock = {kb_now_us(), told.stage_s};
+    struct dub d = {.engine = e, .kept = p.kept};
+    struct pipeline_params pp = {0};
+    enum kb_code code = kept_open(d.kept, &p, err);
+    d.reader = d.kept->reader;
+    if (code == KB_OK)
+        code = make_ready(&d, &p, &told, &clock, err);
+    if (code == KB_OK && p.lead) // the network goes through the film first
+        code = restart_film(d.reader, &p, err);
+    if (code == KB_OK)
+        code = make_painters(&pp, &d, err);
+    if (code != KB_OK)
+        return code;
+    pp.source.from_us = KB_MIN(d.from_us + KB_MAX(at_us, 0), d.length_us - 1);
+    code = kept_frame(d.kept, &p, &pp.source, err);
+    struct finish_picture picture = picture_of(reader_info(d.reader));
+    if (code == KB_OK)
+        code = open_finisher(&finisher, &d, &picture, err);
+    pp.only = &d.kept->frame;
+    pp.finisher = finisher;
+    pp.look = take_still;
+    pp.onlooker = &frame;
+    pp.watch.cancel = p.watch.cancel;
+    if (code == KB_OK)
+        code = pipeline_run(&pp, &told.frames, &told.frames_animated, &told.seconds, err);
+    if (code == KB_OK)
+        *ret = TAKE(frame);
+    return code;
 }

@@ -73,12 +73,24 @@ struct dub_params {
 
     struct finish_params finish; // what else becomes of the pictures
 
+    // A look before the whole (docs/preview.md): only look_us of the output, from look_from_us of
+    // the speech on (< 0: where the voice begins), as the whole would show them. What is kept
+    // beyond the speech is left out. look_us 0: the whole.
+    int64_t look_us, look_from_us;
+    struct dub_kept *kept; // for several dubs in a row; NULL: nothing is kept
+
     int threads; // 0 = all processors
     struct watch watch;
 };
 // Defaults for all that is not zero: crf -1, mask_* -1, mouth_amount 1, still_motion 0.5, no time
-// in face_at.
+// in face_at, look_from_us -1.
 struct dub_params dub_defaults(void);
+
+// What a process keeps of one dub for the next: motion, track, who is rigged. What the parameters
+// of the next one do not fit is made anew. One engine at a time: free it before the engine is.
+struct dub_kept;
+struct dub_kept *dub_kept_create(void); // never NULL
+void dub_kept_free(struct dub_kept **k);
 
 struct dub_result {
     int64_t frames;          // written
@@ -99,5 +111,11 @@ enum kb_code dub_check(const struct dub_params *p, struct reader **ret_film, str
 // nothing behind.
 enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_result *ret,
                      struct kb_error *err);
+
+// One frame of a look: the one that is shown at_us after its beginning, with all that is drawn in
+// it; at the end of the look, its last. Needs dub_params.kept and its film stays open there;
+// dub_params.output and film do not count. *ret is the caller's. The codes of dub_run().
+enum kb_code dub_still(struct engine *e, const struct dub_params *p, int64_t at_us,
+                       struct AVFrame **ret, struct kb_error *err);
 
 #endif

@@ -20,7 +20,6 @@
 // One frame on its way. The float arrays are there only if a network paints it.
 struct item {
     struct shown_frame shown;
-    int64_t number; // of the shown frames
     bool animate;
     struct affine to_frame;
     float points[TRACK_N_POINTS][2]; // in crop pixels
@@ -82,17 +81,28 @@ static void stop_with(struct pipeline *pl, enum kb_code code, const struct kb_er
 
 // --- decode ---
 
+// The only one there is to give.
+static enum kb_code next_only(const struct shown_frame *only, struct shown_frame *ret,
+                              struct kb_error *err)
+{
+    *ret = *only;
+    ret->frame = av_frame_clone(only->frame);
+    return ret->frame ? KB_OK : kb_no_memory(err);
+}
+
 static void *decode_thread(void *opaque)
 {
     struct pipeline *pl = opaque;
+    const struct shown_frame *only = pl->p->only;
     struct timeline *source = timeline_create(&pl->p->source);
     struct kb_error err = {0};
     enum kb_code code;
-    for (int64_t number = 0;; number++) {
+    for (int64_t n = 0;; n++) {
         struct item *it = kb_alloc(sizeof(*it));
-        it->number = number;
         code = watch_check(&pl->p->watch, &err);
-        if (code == KB_OK)
+        if (code == KB_OK && only)
+            code = n > 0 ? KB_EOF : next_only(only, &it->shown, &err);
+        else if (code == KB_OK)
             code = timeline_next(source, &it->shown, &err);
         if (code != KB_OK || !queue_push(pl->decoded, it)) {
             item_free(it);
@@ -229,7 +239,7 @@ static enum kb_code draw(struct brush *b, struct item *it, struct kb_error *err)
     struct still_state state;
     const struct still *still = plan ? plan_still(plan, it->shown.pts_us, &state) : NULL;
     if (plan)
-        it->animate = plan_frame(plan, it->number, &it->shown, &f, &rig);
+        it->animate = plan_frame(plan, it->shown.number, &it->shown, &f, &rig);
     if (!it->animate && !still)
         return KB_OK;
     if (av_frame_make_writable(it->shown.frame) < 0)
@@ -300,8 +310,9 @@ static void *finish_thread(void *opaque)
 static enum kb_code put_out(const struct pipeline_params *p, struct item *it, struct kb_error *err)
 {
     AVFrame *frame = it->shown.frame;
-    frame->pts = it->shown.pts_us;
-    FRAME_DURATION(frame) = it->shown.duration_us;
+    int64_t begin_us = KB_MAX(it->shown.pts_us, p->source.from_us);
+    frame->pts = begin_us - p->source.from_us;
+    FRAME_DURATION(frame) = it->shown.pts_us + it->shown.duration_us - begin_us;
     return p->writer ? writer_put(p->writer, frame, err)
                      : p->look(p->onlooker, &it->shown, it->animate, err);
 }
@@ -312,7 +323,7 @@ static void encode_all(struct pipeline *pl, int64_t *ret_frames, int64_t *ret_an
     const struct pipeline_params *p = pl->p;
     struct kb_error err = {0};
     struct item *it;
-    int64_t end_us = 0, total = timeline_count(&p->source);
+    int64_t end_us = p->source.from_us, total = p->only ? 1 : timeline_count(&p->source);
     struct queue *from = p->finisher ? pl->finished : pl->pasted;
     while ((it = queue_pop(from))) {
         enum kb_code code = put_out(p, it, &err);
@@ -326,7 +337,7 @@ static void encode_all(struct pipeline *pl, int64_t *ret_frames, int64_t *ret_an
         ++*ret_frames;
         watch_tell(&p->watch, STAGE_GENERATING, *ret_frames, KB_MAX(total, *ret_frames));
     }
-    *ret_seconds = (double)KB_MIN(end_us, p->source.length_us) / 1e6;
+    *ret_seconds = (double)(KB_MIN(end_us, p->source.length_us) - p->source.from_us) / 1e6;
 }
 
 enum kb_code pipeline_run(const struct pipeline_params *p, int64_t *ret_frames,

@@ -17,8 +17,9 @@
 typedef enum kb_code pipeline_look_fn(void *onlooker, const struct shown_frame *frame,
                                       bool animated, struct kb_error *err);
 
-struct pipeline_params { // everything is borrowed
-    struct timeline_params source;
+struct pipeline_params {            // everything is borrowed
+    struct timeline_params source;  // times of what is put out begin at its from_us
+    const struct shown_frame *only; // this one frame of it alone; NULL: all
     // Rigs move the lips as planned; or NULL, and a network paints those of the cast.
     const struct plan *plan;
     const struct cast *cast;

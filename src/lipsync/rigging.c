@@ -219,8 +219,7 @@ static enum kb_code follow_painting(struct rigging *r, const struct rigging_para
 
 // --- the plan ---
 
-static enum kb_code make_plan(struct rigging *r, const struct rigging_params *d,
-                              struct kb_error *err)
+enum kb_code rigging_plan(struct rigging *r, const struct rigging_params *d, struct kb_error *err)
 {
     const struct dub_params *p = d->p;
     const struct track_info *t = track_info(d->track);
@@ -245,6 +244,7 @@ static enum kb_code make_plan(struct rigging *r, const struct rigging_params *d,
                              .scale_x = (float)d->film->width / (float)t->width,
                              .scale_y = (float)d->film->height / (float)t->height,
                              .cancel = p->watch.cancel};
+    plan_free(&r->plan);
     enum kb_code code = plan_create(&r->plan, &pp, err);
     int lead = cast_lead(d->cast);
     if (code != KB_OK || !r->parts[lead].rig)
@@ -269,7 +269,5 @@ enum kb_code rigging_make(struct rigging *ret, const struct rigging_params *d, s
         code = make_rigs(ret, d, err);
     if (code == KB_OK)
         code = read_styles(ret, d, err);
-    if (code == KB_OK && p->lead)
-        code = follow_painting(ret, d, err);
-    return code == KB_OK ? make_plan(ret, d, err) : code;
+    return code == KB_OK && p->lead ? follow_painting(ret, d, err) : code;
 }

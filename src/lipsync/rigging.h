@@ -42,9 +42,12 @@ struct rigging {
     struct plan *plan;
 };
 
-// A network that leads leaves the film at its end. KB_BAD_INPUT where none of them can be moved.
+// All but the plan. A network that leads leaves the film at its end. KB_BAD_INPUT where none of
+// them can be moved.
 enum kb_code rigging_make(struct rigging *ret, const struct rigging_params *p,
                           struct kb_error *err);
+// The plan, once they are made; another one before is gone.
+enum kb_code rigging_plan(struct rigging *r, const struct rigging_params *p, struct kb_error *err);
 void rigging_clear(struct rigging *r); // all-zero is fine
 
 // KB_BAD_INPUT: the sentence of a video in which nobody is seen.

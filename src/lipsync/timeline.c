@@ -29,6 +29,7 @@ struct order {
     bool seek;       // a reader does not stand before it
     int64_t time_us; // where the next frame begins in the output
     int64_t piece;   // of the next frame, is given next
+    int64_t number;  // of the pieces that were taken
 };
 
 struct timeline {
@@ -142,14 +143,6 @@ enum kb_code timeline_measure(struct timeline_params *p, struct kb_error *err)
     if (code == KB_OK && frame->pts == last)
         p->last_us = FRAME_DURATION(frame);
     return code == KB_EOF ? KB_OK : code; // a damaged spot: it is not there this time
-}
-
-struct timeline *timeline_create(const struct timeline_params *p)
-{
-    struct timeline *s = kb_alloc(sizeof(*s));
-    s->p = *p;
-    s->order = order_begin(p);
-    return s;
 }
 
 static void drop_chunk(struct timeline *s)
@@ -270,6 +263,7 @@ static int order_take(struct order *o, int64_t *ret_pts_us, int64_t *ret_duratio
     int64_t duration = duration_of(o, frame), n = pieces_of(duration);
     *ret_pts_us = piece_begin(o, duration, o->piece, n);
     *ret_duration_us = piece_begin(o, duration, o->piece + 1, n) - *ret_pts_us;
+    o->number++;
     if (++o->piece < n)
         return frame;
     o->piece = 0;
@@ -278,12 +272,43 @@ static int order_take(struct order *o, int64_t *ret_pts_us, int64_t *ret_duratio
     return frame;
 }
 
+// Passes over whole pictures that end before from_us. One that may be frozen later is read.
+static void order_skip(struct order *o, int64_t from_us)
+{
+    bool freezes = o->is_still || o->loop == LOOP_FREEZE || o->loop == LOOP_NONE;
+    int64_t pts, duration;
+    while (order_time(o) < from_us && order_ready(o) && o->direction != FROZEN) {
+        if (o->next == o->last && (freezes || o->first == o->last))
+            return;
+        if (o->time_us + duration_of(o, o->next) > from_us)
+            return;
+        bool forward = o->direction == FORWARD;
+        do
+            order_take(o, &pts, &duration);
+        while (o->piece > 0);
+        o->seek = o->seek || forward;
+    }
+}
+
+int64_t timeline_shown_us(const struct timeline_params *p, int64_t time_us)
+{
+    struct order o = order_begin(p);
+    int64_t pts = 0, duration = 0;
+    order_skip(&o, time_us);
+    while (pts + duration <= time_us && order_ready(&o))
+        order_take(&o, &pts, &duration);
+    return KB_MIN(pts, time_us);
+}
+
 int64_t timeline_count(const struct timeline_params *p)
 {
     struct order o = order_begin(p);
     int64_t n = 0, pts, duration;
-    for (; n < PLAN_MAX && order_time(&o) < p->length_us && order_ready(&o); n++)
+    order_skip(&o, p->from_us);
+    while (n < PLAN_MAX && order_time(&o) < p->length_us && order_ready(&o)) {
         order_take(&o, &pts, &duration);
+        n += pts + duration > p->from_us;
+    }
     return n;
 }
 
@@ -317,6 +342,15 @@ enum kb_code timeline_plan(const struct timeline_params *p, struct planned_frame
     return KB_OK;
 }
 
+struct timeline *timeline_create(const struct timeline_params *p)
+{
+    struct timeline *s = kb_alloc(sizeof(*s));
+    s->p = *p;
+    s->order = order_begin(p);
+    order_skip(&s->order, p->from_us);
+    return s;
+}
+
 // The next frame of the film, as the order has it.
 static enum kb_code read_next(struct timeline *s, AVFrame **ret, struct kb_error *err)
 {
@@ -334,7 +368,7 @@ static enum kb_code read_next(struct timeline *s, AVFrame **ret, struct kb_error
     return code;
 }
 
-enum kb_code timeline_next(struct timeline *s, struct shown_frame *ret, struct kb_error *err)
+static enum kb_code next_piece(struct timeline *s, struct shown_frame *ret, struct kb_error *err)
 {
     struct order *o = &s->order;
     if (order_time(o) >= s->p.length_us || !order_ready(o))
@@ -345,13 +379,14 @@ enum kb_code timeline_next(struct timeline *s, struct shown_frame *ret, struct k
         if (code == KB_EOF && o->direction == FORWARD && o->next > o->first) {
             // The file ends before the track does: play what there is.
             o->last = o->next - 1;
-            return timeline_next(s, ret, err);
+            return next_piece(s, ret, err);
         }
         if (code != KB_OK)
             return code;
     } else {
         frame = TAKE(s->current);
     }
+    ret->number = o->number;
     ret->track_frame = order_take(o, &ret->pts_us, &ret->duration_us);
     ret->frame = frame;
     if (o->piece > 0 && !(s->current = av_frame_clone(frame))) {
@@ -359,4 +394,14 @@ enum kb_code timeline_next(struct timeline *s, struct shown_frame *ret, struct k
         return kb_no_memory(err);
     }
     return KB_OK;
+}
+
+enum kb_code timeline_next(struct timeline *s, struct shown_frame *ret, struct kb_error *err)
+{
+    enum kb_code code = next_piece(s, ret, err);
+    while (code == KB_OK && ret->pts_us + ret->duration_us <= s->p.from_us) {
+        av_frame_free(&ret->frame);
+        code = next_piece(s, ret, err);
+    }
+    return code;
 }

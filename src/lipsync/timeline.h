@@ -19,10 +19,13 @@ struct timeline_params {
     int64_t start_us;  // first frame: the one shown at this time of the video, or the piece of it
     int64_t length_us; // frames are given until this time of the output
     int64_t last_us;   // how long the track's last frame is shown; 0 = as long as the one before
+    int64_t from_us;   // those that end before that time of the output are passed over, mostly
+                       // unread. timeline_plan() has all of them
 };
 
 struct shown_frame {
     AVFrame *frame;              // the caller's; maybe shared with others: make it writable first
+    int64_t number;              // its place in timeline_plan()
     int track_frame;             // its place in the track
     int64_t pts_us, duration_us; // in the output
 };
@@ -48,7 +51,10 @@ struct planned_frame {
 enum kb_code timeline_plan(const struct timeline_params *p, struct planned_frame **ret, int *ret_n,
                            struct kb_error *err);
 
-// How many frames that is; no more than can be planned.
+// When the frame begins that is shown at that time of the output.
+int64_t timeline_shown_us(const struct timeline_params *p, int64_t time_us);
+
+// How many frames are given; no more than can be planned.
 int64_t timeline_count(const struct timeline_params *p);
 
 struct timeline *timeline_create(const struct timeline_params *p); // never NULL

@@ -29,6 +29,7 @@ struct soundtrack {
 
     // Encoded: sound -> fifo -> encoder, which wants frames of its own size.
     int64_t next; // where the next frame starts, in samples
+    int64_t skip; // samples that are not written
     struct sound *sound;
     AVAudioFifo *fifo;
     struct encoder encoder;
@@ -50,8 +51,8 @@ static bool can_copy(const struct demux *s, const struct soundtrack_params *p)
     const AVCodecParameters *par = s->stream->codecpar;
     const struct sound_facts *f = p->facts;
     bool whole = !f || (f->n_holes == 0 && f->n_broken == 0 && f->changes == 0);
-    return whole && !p->loudnorm && par->codec_id == AV_CODEC_ID_AAC && par->sample_rate > 0 &&
-           par->ch_layout.nb_channels > 0 &&
+    return whole && !p->loudnorm && p->from_us <= 0 && par->codec_id == AV_CODEC_ID_AAC &&
+           par->sample_rate > 0 && par->ch_layout.nb_channels > 0 &&
            (par->extradata_size >= 2 || av_match_name(s->demux->iformat->name, "aac,mpegts"));
 }
 
@@ -102,6 +103,7 @@ static enum kb_code open_encoded(struct soundtrack *t, const struct soundtrack_p
     if (code != KB_OK)
         return code;
     t->rate_hz = sound_rate_hz(t->sound);
+    t->skip = samples_at(t, KB_MAX(p->from_us, 0));
     return open_encoder(t, err);
 }
 
@@ -230,6 +232,11 @@ static enum kb_code fill(struct soundtrack *t, struct kb_error *err)
         if (code == KB_OK &&
             av_audio_fifo_write(t->fifo, (void **)f->extended_data, f->nb_samples) < 0)
             return kb_no_memory(err);
+        if (t->skip > 0) {
+            int n = (int)KB_MIN(t->skip, av_audio_fifo_size(t->fifo));
+            av_audio_fifo_drain(t->fifo, n);
+            t->skip -= n;
+        }
         av_frame_unref(f);
     }
     return KB_OK;

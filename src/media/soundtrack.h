@@ -17,6 +17,7 @@ struct soundtrack_params {
     // is above 0 dB is scaled.
     const struct sound_facts *facts; // borrowed while soundtrack_open() runs
     bool loudnorm;
+    int64_t from_us; // begins there: what comes before is read and not written; then encoded anew
 };
 
 // Adds a stream to mux, which must not have been started. mux must outlive the soundtrack.

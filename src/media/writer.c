@@ -161,8 +161,10 @@ enum kb_code writer_open(struct writer **ret, const char *path, const struct wri
         av_dict_set(&w->mux.out->metadata, "comment", params->comment, 0) < 0)
         code = kb_no_memory(err);
     if (code == KB_OK && params->audio_path) {
-        const struct soundtrack_params sound = {
-            .path = params->audio_path, .facts = params->audio_facts, .loudnorm = params->loudnorm};
+        const struct soundtrack_params sound = {.path = params->audio_path,
+                                                .facts = params->audio_facts,
+                                                .loudnorm = params->loudnorm,
+                                                .from_us = params->audio_from_us};
         code = soundtrack_open(&w->sound, &w->mux, &sound, err);
     }
     if (code == KB_OK && params->n_subtitles > 0)

@@ -32,6 +32,7 @@ struct writer_params {
     const char *audio_path; // file whose best audio stream becomes the sound; NULL = none
     const struct sound_facts *audio_facts;  // what mel_sound() says of it, or NULL
     bool loudnorm;                          // normalise it (then it is re-encoded)
+    int64_t audio_from_us;                  // where in the file the sound begins
     int64_t max_duration_us;                // cut sound and picture there; 0 = no limit
     const struct subtitle_track *subtitles; // as captions_open() wants them; NULL = none
     int n_subtitles;

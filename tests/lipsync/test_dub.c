@@ -157,6 +157,158 @@ static void test_lips_move_and_nothing_else(void **state)
     assert_true(e.psnr_outside_mask > 40);
 }
 
+// The mean difference of luma between two pictures.
+static double apart(const AVFrame *a, const AVFrame *b)
+{
+    assert_int_equal(a->width, b->width);
+    assert_int_equal(a->height, b->height);
+    double sum = 0;
+    for (int y = 0; y < a->height; y++)
+        for (int x = 0; x < a->width; x++)
+            sum += abs(a->data[0][y * a->linesize[0] + x] - b->data[0][y * b->linesize[0] + x]);
+    return sum / (a->width * a->height);
+}
+
+static AVFrame *picture_at(const char *film, int64_t at_us)
+{
+    struct kb_error err = {0};
+    CLEANUP(reader_close) struct reader *r = NULL;
+    AVFrame *f = NULL;
+    assert_ok(err, reader_open(&r, film, NULL, &err));
+    assert_ok(err, reader_seek(r, at_us, &err));
+    assert_ok(err, reader_next(r, &f, &err));
+    return f;
+}
+
+// The columns of a film's sound that differ most from another's, which begins later.
+static double heard_apart(const char *whole, const char *part, int from)
+{
+    struct kb_error err = {0};
+    CLEANUP(mel_free) struct mel *a = NULL, *b = NULL;
+    assert_ok(err, mel_from_file(&a, whole, false, &(struct watch){0}, &err));
+    assert_ok(err, mel_from_file(&b, part, false, &(struct watch){0}, &err));
+    double sum = 0;
+    int n = 0;
+    for (int c = 4; c + 4 < mel_columns(b); c++)
+        for (int k = 0; k < MEL_BANDS; k++, n++)
+            sum += fabs((double)(mel_column(a, c + from)[k] - mel_column(b, c)[k]));
+    assert_true(n > 0);
+    return sum / n;
+}
+
+// Four tenths out of the middle of a dub, picture and sound, without the track that the whole made.
+static void test_look_is_a_part_of_the_whole(void **state)
+{
+    struct kb_error err = {0};
+    struct dub_params p = job_on("grid_brbk7n.mpg", "square_512.mp4");
+    CLEANUP(kb_freep) char *part = path_join(folder, "part.mp4");
+    struct dub_result r;
+    p.crf = 1;
+    p.track_folder = NULL;
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    const char *whole = p.output;
+    p.output = part;
+    p.duration_us = 0;
+    p.look_from_us = 410000; // within the frame that begins at 0.4 s
+    p.look_us = 400000;
+    p.track_folder = folder;
+    int tracks = count_files(".kbt");
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    assert_int_equal(r.frames, 10);
+    assert_true(fabs(r.seconds - 0.4) < 0.001);
+    // That of the whole film, where it has one, is as good; its own is kept apart.
+    assert_int_equal(count_files(".kbt"), r.track_cached ? tracks : tracks + 1);
+    for (int k = 0; k < 10; k++) {
+        CLEANUP(av_frame_free) AVFrame *a = picture_at(whole, 400000 + k * 40000);
+        CLEANUP(av_frame_free) AVFrame *b = picture_at(part, k * 40000);
+        CLEANUP(av_frame_free) AVFrame *other = picture_at(whole, 200000 + k * 40000);
+        double same = apart(a, b), wrong = apart(other, b);
+        if (!(same < 1 && same < wrong))
+            fail_msg("frame %d: %.3f apart, of another time %.3f", k, same, wrong);
+    }
+    double same = heard_apart(whole, part, 32), late = heard_apart(whole, part, 36);
+    if (!(same < 0.4 && same < late / 2))
+        fail_msg("the sound is %.3f apart, 50 ms later %.3f", same, late);
+}
+
+static void test_look_begins_with_the_voice(void **state)
+{
+    struct kb_error err = {0};
+    struct dub_params p = job_on("grid_brbk7n.mpg", "square_512.mp4");
+    struct dub_result r;
+    CLEANUP(kb_freep) char *late = path_join(folder, "late.wav");
+    char *const argv[] = {(char *)"ffmpeg",
+                          (char *)"-nostdin",
+                          (char *)"-y",
+                          (char *)"-i",
+                          (char *)p.audio,
+                          (char *)"-vn",
+                          (char *)"-af",
+                          (char *)"adelay=1200:all=1",
+                          late,
+                          NULL};
+    assert_int_equal(run_program(argv, -1), 0);
+    p.audio = late;
+    p.duration_us = 0;
+    p.look_us = 400000;
+    p.crf = 1;
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    CLEANUP(mel_free) struct mel *mel = NULL;
+    assert_ok(err, mel_from_file(&mel, p.output, false, &(struct watch){0}, &err));
+    assert_true(mel_level_db(mel) > -40);
+    double least = INFINITY;
+    int at = -1;
+    for (int from = 60; from < 200; from++) {
+        double d = heard_apart(late, p.output, from);
+        if (d < least) {
+            least = d;
+            at = from;
+        }
+    }
+    print_message("# the voice begins at %.2f s\n", at / 80.0);
+    assert_in_range(at, 72, 112); // 0.2 s before what is heard at 1.2 s or a little later
+}
+
+// One frame at once, and again with other settings and without the film's bytes.
+static void test_still_is_a_frame_of_the_look(void **state)
+{
+    struct kb_error err = {0};
+    struct dub_params p = job_on("grid_brbk7n.mpg", "square_512.mp4");
+    struct dub_result r;
+    CLEANUP(dub_kept_free) struct dub_kept *kept = dub_kept_create();
+    p.kept = kept;
+    p.crf = 1;
+    p.duration_us = 0;
+    p.look_from_us = 400000;
+    p.look_us = 400000;
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    CLEANUP(av_frame_free) AVFrame *still = NULL, *again = NULL, *closed = NULL, *last = NULL;
+    assert_ok(err, dub_still(&engine, &p, 210000, &still, &err));
+    for (int k = 3; k < 8; k++) { // the sixth, and no other as much
+        CLEANUP(av_frame_free) AVFrame *seen = picture_at(p.output, k * 40000);
+        double d = apart(still, seen);
+        if (k == 5 ? d > 0.7 : d < 0.05)
+            fail_msg("frame %d of the look is %.3f apart from the still", k, d);
+    }
+    assert_ok(err, dub_still(&engine, &p, 210000, &again, &err));
+    assert_true(apart(still, again) == 0);
+    p.mouth_amount = 0;
+    int64_t before = kb_now_us();
+    assert_ok(err, dub_still(&engine, &p, 210000, &closed, &err));
+    print_message("# another setting: %.0f ms\n", (double)(kb_now_us() - before) / 1e3);
+    assert_true(apart(still, closed) > 0.01);
+    assert_ok(err, dub_still(&engine, &p, 60000000, &last, &err)); // beyond the end: its last
+    p.mouth_amount = 1;
+    p.height = 256;
+    CLEANUP(av_frame_free) AVFrame *small = NULL;
+    assert_ok(err, dub_still(&engine, &p, 0, &small, &err));
+    assert_int_equal(small->height, 256);
+    // The same once more as a film, of what is kept: nothing is looked for again.
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    assert_true(r.track_cached);
+    assert_true(r.stage_s[STAGE_AUDIO] < 0.02);
+}
+
 // Mean absolute luma difference to the source over columns from x0 to x1 (fractions), first frame.
 static double difference(const struct dub_params *p, double x0, double x1)
 {
@@ -754,6 +906,9 @@ int main(void)
         unit_test_without_tsan(test_turned_and_small_faces),
         unit_test_without_tsan(test_start_height_and_loops),
         cmocka_unit_test(test_keep_video),
+        cmocka_unit_test(test_look_is_a_part_of_the_whole),
+        cmocka_unit_test(test_look_begins_with_the_voice),
+        cmocka_unit_test(test_still_is_a_frame_of_the_look),
         cmocka_unit_test(test_picture_in_a_film),
         unit_test_without_tsan(test_keep_deep),
         cmocka_unit_test(test_published_wav2lip),

@@ -86,7 +86,7 @@ static void play(enum loop_mode loop, int64_t start_us, int64_t length_us, const
     struct kb_error err = {0};
     struct reader *r = NULL;
     assert_ok(err, reader_open(&r, video, NULL, &err));
-    struct timeline_params sp = {r, track, loop, start_us, length_us, 0};
+    struct timeline_params sp = {r, track, loop, start_us, length_us, 0, 0};
     struct timeline *s = timeline_create(&sp);
     int n = 0;
     for (;; n++) {
@@ -110,6 +110,50 @@ static void play(enum loop_mode loop, int64_t start_us, int64_t length_us, const
 static void test_speech_shorter_than_video(void **state)
 {
     play(LOOP_PINGPONG, 0, 3 * STEP_US, (const int[]){0, 1, 2, -1});
+}
+
+// Each of them from the middle on: what is passed over is missing, and nothing else.
+static void test_from(void **state)
+{
+    static const struct {
+        enum loop_mode loop;
+        int64_t start_us;
+    } cases[] = {{LOOP_PINGPONG, 0},
+                 {LOOP_RESTART, 17 * STEP_US},
+                 {LOOP_FREEZE, 7 * STEP_US},
+                 {LOOP_NONE, 0}};
+    enum { LENGTH = 3 * N_FRAMES };
+    for (size_t c = 0; c < ARRAY_LEN(cases); c++)
+        for (int from = 0; from < LENGTH; from += 7) {
+            struct kb_error err = {0};
+            CLEANUP(reader_close) struct reader *r = NULL;
+            CLEANUP(kb_freep) struct planned_frame *plan = NULL;
+            int n;
+            assert_ok(err, reader_open(&r, video, NULL, &err));
+            struct timeline_params sp = {.reader = r,
+                                         .track = track,
+                                         .loop = cases[c].loop,
+                                         .start_us = cases[c].start_us,
+                                         .length_us = LENGTH * STEP_US};
+            assert_ok(err, timeline_plan(&sp, &plan, &n, &err));
+            sp.from_us = from * STEP_US + STEP_US / 3;
+            int64_t shown = timeline_shown_us(&sp, sp.from_us);
+            assert_int_equal(shown, KB_MIN(from, n - 1) * STEP_US);
+            assert_int_equal(timeline_count(&sp), KB_MAX(n - from, 0));
+            struct timeline *s = timeline_create(&sp);
+            struct shown_frame f = {0};
+            int k = from;
+            for (; timeline_next(s, &f, &err) == KB_OK; k++) {
+                assert_int_equal(f.number, k);
+                assert_int_equal(f.pts_us, plan[k].pts_us);
+                assert_int_equal(f.track_frame, plan[k].track_frame);
+                int luma = f.frame->data[0][20 * f.frame->linesize[0] + 30];
+                assert_int_equal((luma - 20 + 5) / 10, f.track_frame);
+                av_frame_free(&f.frame);
+            }
+            assert_int_equal(KB_MAX(k, n), KB_MAX(n, from));
+            timeline_free(&s);
+        }
 }
 
 static void test_start(void **state)
@@ -159,7 +203,7 @@ static void test_too_many_frames(void **state)
     int64_t pts[N_FRAMES], *own = track->pts;
     for (int i = 0; i < N_FRAMES; i++)
         pts[i] = i;
-    struct timeline_params sp = {r, track, LOOP_RESTART, 0, 3600000000, 0};
+    struct timeline_params sp = {r, track, LOOP_RESTART, 0, 3600000000, 0, 0};
     track->pts = pts;
     enum kb_code code = timeline_plan(&sp, &plan, &n, &err);
     track->pts = own;
@@ -199,7 +243,7 @@ static void test_pieces(void **state)
         int n_planned, n = 0;
         assert_ok(err, reader_open(&r, slides, NULL, &err));
         struct timeline_params sp = {
-            r, slides_track, cases[c].loop, cases[c].start_us, cases[c].length_us, 0};
+            r, slides_track, cases[c].loop, cases[c].start_us, cases[c].length_us, 0, 0};
         assert_ok(err, timeline_measure(&sp, &err));
         assert_ok(err, timeline_plan(&sp, &plan, &n_planned, &err));
         assert_int_equal(timeline_count(&sp), n_planned);
@@ -288,7 +332,7 @@ static void test_start_within(void **state)
         struct reader *r = NULL;
         assert_ok(err, reader_open(&r, slides, NULL, &err));
         struct timeline_params sp = {
-            r, slides_track, cases[c].loop, cases[c].start_us, cases[c].length_us, 0};
+            r, slides_track, cases[c].loop, cases[c].start_us, cases[c].length_us, 0, 0};
         assert_ok(err, timeline_measure(&sp, &err));
         assert_true(llabs(timeline_begin_us(&sp) - cases[c].begin_us) < 1000);
         assert_ok(err, reader_restart(r, NULL, &err));
@@ -327,7 +371,7 @@ static void test_cut_track(void **state)
     slides_track->info.n_frames = 2;
     slides_track->info.covered_us = 1000000;
     assert_ok(err, reader_open(&r, slides, NULL, &err));
-    struct timeline_params sp = {r, slides_track, LOOP_PINGPONG, 0, 1000000, 0};
+    struct timeline_params sp = {r, slides_track, LOOP_PINGPONG, 0, 1000000, 0, 0};
     enum kb_code code = timeline_measure(&sp, &err);
     int64_t n = timeline_count(&sp);
     slides_track->info.n_frames = N_SLIDES;
@@ -378,7 +422,7 @@ static void test_subtitles(void **state)
         subtitle_add(&e.tracks[1], -STEP_US, STEP_US / 2, "3");
         subtitle_add(&e.tracks[1], 90 * STEP_US, 91 * STEP_US, "4");
         const struct timeline_params sp = {
-            r, track, cases[i].loop, cases[i].start * STEP_US, cases[i].length * STEP_US, 0};
+            r, track, cases[i].loop, cases[i].start * STEP_US, cases[i].length * STEP_US, 0, 0};
         assert_ok(err, subtitles_place(&e, &sp, &err));
         assert_int_equal(e.n_tracks, 1); // an empty one is dropped
         char shown[64] = "";
@@ -430,7 +474,7 @@ static void test_subtitles_of_slides(void **state)
         subtitle_add(&e.tracks[0], 0, 240000, "1");
         subtitle_add(&e.tracks[0], 1000000, 1240000, "2");
         subtitle_add(&e.tracks[0], 2500000, 3000000, "3");
-        struct timeline_params sp = {r, slides_track, cases[i].loop, 0, cases[i].length_us, 0};
+        struct timeline_params sp = {r, slides_track, cases[i].loop, 0, cases[i].length_us, 0, 0};
         assert_ok(err, timeline_measure(&sp, &err));
         assert_ok(err, subtitles_place(&e, &sp, &err));
         assert_int_equal(e.n_tracks, 1);
@@ -454,6 +498,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_speech_shorter_than_video),
         cmocka_unit_test(test_start),
+        cmocka_unit_test(test_from),
         cmocka_unit_test(test_pingpong),
         cmocka_unit_test(test_restart_freeze_none),
         cmocka_unit_test(test_too_many_frames),
