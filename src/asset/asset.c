@@ -164,14 +164,24 @@ enum kb_code asset_find(struct store *s, const char *id, struct asset *ret, stru
     return KB_OK;
 }
 
-enum kb_code asset_source(struct store *s, const char *id, char **ret, struct kb_error *err)
+static enum kb_code find_text(struct store *s, const char *sql, const char *id, char **ret,
+                              struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    enum kb_code code =
-        store_query(s, &q, err, "SELECT coalesce(source, '') FROM asset WHERE id = ?", "t", id);
+    enum kb_code code = store_query(s, &q, err, sql, "t", id);
     if (code == KB_OK)
         *ret = store_column(q, 0);
     return code == KB_EOF ? asset_not_found(err) : code;
+}
+
+enum kb_code asset_source(struct store *s, const char *id, char **ret, struct kb_error *err)
+{
+    return find_text(s, "SELECT coalesce(source, '') FROM asset WHERE id = ?", id, ret, err);
+}
+
+enum kb_code asset_words(struct store *s, const char *id, char **ret, struct kb_error *err)
+{
+    return find_text(s, "SELECT coalesce(words, '') FROM asset WHERE id = ?", id, ret, err);
 }
 
 int asset_count_uploads(struct store *s, const char *client)

@@ -60,6 +60,9 @@ enum kb_code asset_add_file(struct store *s, const struct asset_params *p, const
 enum kb_code asset_find(struct store *s, const char *id, struct asset *ret, struct kb_error *err);
 // The address of a fetched one, the text of a made one (may be 20 KB), else "". A new string.
 enum kb_code asset_source(struct store *s, const char *id, char **ret, struct kb_error *err);
+// When each word of a speech is said, in the JSON of media/words.h, "" if that is not known. A new
+// string.
+enum kb_code asset_words(struct store *s, const char *id, char **ret, struct kb_error *err);
 // n users' files of this client (NULL: of all) that have not ended coming: sent, fetched or spoken.
 int asset_count_uploads(struct store *s, const char *client);
 // Letters of all texts that wait to be spoken.

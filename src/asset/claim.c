@@ -158,6 +158,15 @@ enum kb_code asset_set_facts(struct store *s, const char *id, const struct asset
     return code == KB_OK && n == 0 ? asset_not_found(err) : code;
 }
 
+enum kb_code asset_set_words(struct store *s, const char *id, const char *json,
+                             struct kb_error *err)
+{
+    int n = 0;
+    enum kb_code code = store_exec(
+        s, &n, err, "UPDATE asset SET words = ? WHERE id = ? AND state = 'making'", "tt", json, id);
+    return code == KB_OK && n == 0 ? asset_not_found(err) : code;
+}
+
 enum kb_code content_facts_json(struct store *s, const char *sha256, struct text *ret,
                                 struct kb_error *err)
 {

@@ -42,6 +42,9 @@ struct asset_facts {
 // State "ready".
 enum kb_code asset_set_facts(struct store *s, const char *id, const struct asset_facts *facts,
                              struct kb_error *err);
+// When each word of a "making" asset is said, in the JSON of media/words.h. KB_NOT_FOUND.
+enum kb_code asset_set_words(struct store *s, const char *id, const char *json,
+                             struct kb_error *err);
 // What was found of that content, for a machine that shall not look at it again: an object of kind,
 // duration_ms, width, height, fps, codec, faces, face_boxes, face_boxes_at and warnings, as the
 // columns hold them. Appended to ret; "null" while nobody has looked.

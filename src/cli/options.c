@@ -320,7 +320,7 @@ enum kb_code speech_prepare(struct speech_options *s, struct kb_error *err)
         return code;
     s->file = path_join(s->folder, "speech.wav");
     s->audio = s->file;
-    return voice_speak(s->file, s->text, s->voice, 0, err);
+    return voice_speak(s->file, s->text, &(struct voice_params){.voice = s->voice}, NULL, err);
 }
 
 static void speech_cleanup(struct speech_options *s)

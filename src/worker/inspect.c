@@ -423,6 +423,23 @@ static void tell_failure(struct look *l, enum kb_code code, struct kb_error *why
     pulse_say(l->pulse, line_error("failed", why));
 }
 
+// --- texts
+
+static enum kb_code speak(struct look *l, const char *path, const char *text, const char *voice,
+                          struct kb_error *err)
+{
+    CLEANUP(words_free) struct words words = {0};
+    const struct voice_params p = {.voice = voice, .cancel = l->cancel};
+    enum kb_code code = voice_speak(path, text, &p, &words, err);
+    if (code != KB_OK)
+        return code;
+    json_t *m = json_pack("{s:s, s:o*}", "is", "spoken", "words", words_pack(&words));
+    if (line_is_closed_to(m, &(json_error_t){0}))
+        json_object_del(m, "words"); // too many: it is a speech without them, too
+    pulse_say(l->pulse, m);
+    return KB_OK;
+}
+
 enum kb_code inspect_asset(struct pulse *pulse, const json_t *message, const char *data,
                            const char *folder, struct face_models *faces, struct kb_error *err)
 {
@@ -444,7 +461,7 @@ enum kb_code inspect_asset(struct pulse *pulse, const json_t *message, const cha
     struct kb_error why = {0};
     enum kb_code code;
     if (text)
-        code = voice_speak(sound, text, voice, 0, &why);
+        code = speak(&l, sound, text, voice, &why);
     else if (result)
         code = look_at_result(&l, &why);
     else if (has_picture(path, l.cancel))
@@ -453,7 +470,5 @@ enum kb_code inspect_asset(struct pulse *pulse, const json_t *message, const cha
         code = look_at_sound(&l, &why);
     if (code != KB_OK)
         tell_failure(&l, code, &why);
-    else if (text)
-        pulse_say(pulse, json_pack("{s:s}", "is", "spoken"));
     return KB_OK;
 }

@@ -4,6 +4,7 @@
 #define WORKER_INTERNAL_H
 
 #include "asset/claim.h"
+#include "media/words.h"
 #include "queue/lease.h"
 #include "worker/broker.h"
 #include "worker/flood.h"
@@ -75,7 +76,7 @@ struct seat {
     char kind[8], codec[65], warnings[8][24];
     struct asset_facts facts; // its pointers are set when it is written
     uint8_t peaks[400];
-    bool spoken;
+    struct words words; // of the asset, while its text is spoken: the text, and what was said of it
 };
 
 // A message of that worker's, about what it has. False: it makes no sense.

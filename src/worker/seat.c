@@ -84,7 +84,8 @@ void seat_drop(struct seat *s)
     harvest_cancel(s);
     if (s->has_job)
         job_claim_free(&s->claim);
-    s->has_job = s->has_asset = s->report_new = s->told = s->moved = s->picture = s->spoken = false;
+    s->has_job = s->has_asset = s->report_new = s->told = s->moved = s->picture = false;
+    words_free(&s->words);
     s->ending = NOT_ENDED;
     s->free_us = kb_now_us();
     s->why = (struct kb_error){0};

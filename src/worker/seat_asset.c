@@ -109,6 +109,15 @@ static bool hear_facts(struct seat *s, const json_t *m)
     return true;
 }
 
+// When each word is said, if the voice could tell.
+static bool hear_speech(struct seat *s, const json_t *m)
+{
+    json_t *packed = NULL;
+    return json_unpack_ex((json_t *)m, NULL, JSON_STRICT, "{s:s, s?:o}", "is", &(const char *){0},
+                          "words", &packed) == 0 &&
+           (!packed || words_unpack(&s->words, packed));
+}
+
 bool seat_hear_asset(struct seat *s, const char *is, const json_t *m)
 {
     double progress;
@@ -123,7 +132,7 @@ bool seat_hear_asset(struct seat *s, const char *is, const json_t *m)
         return true;
     }
     if ((strcmp(is, "facts") == 0 && !text && hear_facts(s, m)) ||
-        (strcmp(is, "spoken") == 0 && text))
+        (strcmp(is, "spoken") == 0 && text && hear_speech(s, m)))
         s->ending = ENDED_WELL;
     else if (strcmp(is, "failed") == 0 && line_read_error(m, &s->why))
         s->ending = ENDED_BADLY;
@@ -154,11 +163,14 @@ static enum kb_code write_facts(struct seat *s, struct store *store, struct kb_e
 
 static enum kb_code write_speech(const struct seat *s, struct store *store, struct kb_error *err)
 {
+    CLEANUP(kb_freep) char *words = s->words.n > 0 ? words_json(&s->words) : NULL;
     CLEANUP(kb_freep) char *name = kb_printf("%s/%s.wav", s->folder, s->file);
     CLEANUP(kb_freep) char *path = kb_printf("%s/%s", store->folder, name);
     if (beneath_size(store->folder, name) <= 0) // a link, for instance
         return kb_fail(err, KB_INTERNAL, _("the speech of '%s' is not there"), s->asset.name);
-    return asset_set_content(store, s->asset.id, path, err);
+    // First: with its content it is not "making" any more.
+    enum kb_code code = words ? asset_set_words(store, s->asset.id, words, err) : KB_OK;
+    return code == KB_OK ? asset_set_content(store, s->asset.id, path, err) : code;
 }
 
 // True: *why says that its content is not there any more.
@@ -241,6 +253,7 @@ enum kb_code seat_give_asset(struct seat *s, struct store *store, struct kb_erro
     s->has_asset = true;
     s->given_us = kb_now_us();
     kb_random_hex(s->file, FILE_STEM);
+    s->words.text = kb_strdup(text);
     json_error_t error = {0};
     json_t *m =
         json_pack_ex(&error, 0, "{s:s, s:s, s:s, s:s*, s:s*, s:s*}", "is", "asset", "file", s->file,

@@ -239,7 +239,8 @@ const char *make_speech(const char *name)
 {
     struct kb_error err = {0};
     const char *path = in_folder(name);
-    assert_ok(err, voice_speak(path, "One two three four five.", "en", 0, &err));
+    assert_ok(err, voice_speak(path, "One two three four five.",
+                               &(struct voice_params){.voice = "en"}, NULL, &err));
     return path;
 }
 

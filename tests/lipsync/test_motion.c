@@ -307,7 +307,7 @@ static void test_voice(void **state)
     }
 }
 
-static struct motion *speak(const char *text, int speed)
+static struct motion *speak(const char *text)
 {
     struct kb_error err = {0};
     char path[] = "/tmp/koubo-speech-XXXXXX";
@@ -315,7 +315,7 @@ static struct motion *speak(const char *text, int speed)
     CLEANUP(motion_model_free) struct motion_model *model = NULL;
     CLEANUP(mel_free) struct mel *mel = NULL;
     struct motion *m = NULL;
-    assert_ok(err, voice_speak(path, text, "en", speed, &err));
+    assert_ok(err, voice_speak(path, text, &(struct voice_params){.voice = "en"}, NULL, &err));
     assert_ok(err, mel_from_file(&mel, path, false, NULL, &err));
     assert_ok(err, motion_model_load(&model, NULL, 2, &err));
     assert_ok(err, motion_run(&m, model, mel, NULL, &err));
@@ -328,7 +328,7 @@ static void test_speech(void **state)
 {
     CLEANUP(motion_free)
     struct motion *m =
-        speak("Good morning. Papa made a marmalade, and mama has opened a bottle for Bob.", 0);
+        speak("Good morning. Papa made a marmalade, and mama has opened a bottle for Bob.");
     float low, high;
     motion_range(m, &low, &high);
     print_message("# opening %.4f to %.4f\n", low, high);

@@ -68,7 +68,8 @@ static void test_quiet_voice(void **state)
 {
     struct kb_error err = {0};
     const char *voice = make_path("voice.wav");
-    assert_ok(err, voice_speak(voice, "Where are we, and what is it about?", "en", 0, &err));
+    assert_ok(err, voice_speak(voice, "Where are we, and what is it about?",
+                               &(struct voice_params){.voice = "en"}, NULL, &err));
     CLEANUP(motion_model_free) struct motion_model *model = NULL;
     assert_ok(err, motion_model_load(&model, NULL, 1, &err));
     struct motion *motions[2] = {0};

@@ -656,6 +656,21 @@ static void test_what_an_inspector_finds(void **state)
     // A text, as long as one may be, comes whole, and the speech goes to the contents.
     CLEANUP(kb_freep) char *text = malloc(20001);
     memset(text, '\\', 20000);
+    assert_ok(t->err, asset_create_speech(t->s, &p, "hello", "en", id, &t->err));
+    static const char *const no_words[] = {"[1,2,3]",    "[0,9,0,6]", "[0,9,0,3,0,9,-1,2]", "{}",
+                                           "[0,-9,0,5]", "[0,9,0,0]", "[0,9e99,0,5]"};
+    for (size_t i = 0; i < ARRAY_LEN(no_words); i++) {
+        leave(&w, NULL);
+        w = sit(t, "i1", true);
+        free(take(t, &w, "i1", "asset"));
+        CLEANUP(kb_freep)
+        char *said = kb_printf("{\"is\":\"spoken\",\"words\":%s}", no_words[i]);
+        say(&w, said);
+        WAIT(is_bad(&w));
+    }
+    leave(&w, "the worker crashed");
+    run_sql(t, "DELETE FROM asset WHERE state = 'making'");
+    w = sit(t, "i1", true);
     text[20000] = '\0';
     assert_ok(t->err, asset_create_speech(t->s, &p, text, "en", id, &t->err));
     say(&w, "{\"is\":\"next\"}");
@@ -664,8 +679,11 @@ static void test_what_an_inspector_finds(void **state)
     CLEANUP(kb_freep) char *sound = data_path(t, "work/i1/%s", get_text(m, "file"));
     json_decref(m);
     put(sound, ".wav", "a speech");
-    say(&w, "{\"is\":\"spoken\"}");
+    say(&w, "{\"is\":\"spoken\",\"words\":[20,100,0,5,-20,30,1,2]}");
     WAIT(ask(t, "SELECT count(*) FROM asset WHERE state = 'new' AND length(sha256) = 64"));
+    CLEANUP(kb_freep) char *words = NULL;
+    assert_ok(t->err, asset_words(t->s, id, &words, &t->err));
+    assert_non_null(strstr(words, "\"words\":[[20,120,0,5],[100,130,6,2]]"));
     leave(&w, NULL);
 }
 

@@ -6,6 +6,7 @@
 #include "asset/asset.h"
 #include "face/models.h"
 #include "media/reader.h"
+#include "media/words.h"
 #include "worker/broker.h"
 #include "worker/inspect.h"
 #include "worker/limits.h"
@@ -410,6 +411,14 @@ static void test_a_text_becomes_a_speech(void **state)
     assert_string_equal(string_at(a, "kind"), "audio");
     assert_true(json_integer_value(json_object_get(a, "duration")) > 500);
     json_decref(a);
+    CLEANUP(kb_freep) char *json = NULL;
+    CLEANUP(words_free) struct words words = {0};
+    assert_ok(t->err, asset_words(t->s, id, &json, &t->err));
+    assert_ok(t->err, words_parse(&words, json, &t->err));
+    assert_string_equal(words.text, "hello everybody");
+    assert_int_equal(words.n, 2);
+    assert_int_equal(words.list[1].first, 6);
+    assert_true(words.list[1].begin_us > 200000 && words.list[1].end_us > 600000);
     a = shown(t, bad);
     assert_string_equal(string_at(a, "state"), "bad");
     assert_non_null(strstr(string_at(a, "error"), "no-such-voice"));

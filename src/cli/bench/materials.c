@@ -90,7 +90,9 @@ static enum kb_code make_speech(const char *path, int seconds, struct kb_error *
     for (int i = 0; i < seconds; i += 3) // some 5 s each
         text_add(&text, sentence);
     struct kb_error ignored = {0};
-    if (voice_speak(path, text.data, "en", 0, &ignored) == KB_OK && long_enough(path, seconds))
+    if (voice_speak(path, text.data, &(struct voice_params){.voice = "en"}, NULL, &ignored) ==
+            KB_OK &&
+        long_enough(path, seconds))
         return KB_OK;
     return make_hum(path, seconds, err);
 }
