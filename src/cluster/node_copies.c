@@ -215,8 +215,7 @@ static enum kb_code list(struct machine *m, struct copy **ret, int *ret_n, int64
 // With what was found out about it.
 static enum kb_code remove_copy(struct machine *m, const struct copy *c, struct kb_error *err)
 {
-    static const char *const tails[] = {".kbt", "-deep.kbt", "-look.kbt", "-deep-look.kbt",
-                                        ".kbs"};
+    static const char *const tails[] = {".kbt", "-deep.kbt", "-look.kbt", "-deep-look.kbt", ".kbs"};
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code = KB_OK;
     for (;;) {

@@ -4,10 +4,11 @@
 
 // In the order in which they draw.
 static const struct finish_step *const steps[] = {
-    &reframe_step, // another shape
-    &logo_step,    // in a corner
-    &label_step,   // what AI made says so
-    NULL,          // the last
+    &background_step, // what is behind the people
+    &reframe_step,    // another shape
+    &logo_step,       // in a corner
+    &label_step,      // what AI made says so
+    NULL,             // the last
 };
 
 struct finisher {

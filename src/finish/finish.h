@@ -12,6 +12,7 @@
 #include "base/cancel.h"
 #include "face/cast.h"
 #include "face/track.h"
+#include "finish/background.h"
 #include "finish/label.h"
 #include "finish/logo.h"
 #include "finish/reframe.h"
@@ -20,6 +21,7 @@
 
 // What the user asked for, one struct a step. All zero: nothing.
 struct finish_params {
+    struct background_params background;
     struct reframe_params reframe;
     struct logo_params logo;
     struct label_params label;

@@ -17,6 +17,7 @@ struct finish_step {
     bool everywhere; // over intro and outro too
 };
 
+extern const struct finish_step background_step;
 extern const struct finish_step label_step;
 
 #endif

@@ -1,0 +1,22 @@
+// People before a screen of one colour, green or blue: found by the rim of the picture, keyed by
+// how much of the screen's colour a pixel has. Thread-safe: no state.
+#ifndef FINISH_CHROMA_H
+#define FINISH_CHROMA_H
+
+#include "finish/compose.h"
+
+struct chroma_screen {
+    bool found;
+    bool blue;
+    float y, u, v; // its colour, as matte.h has colours
+};
+
+// Is the rim of the picture (its left, right and upper one, since people stand at the lower one)
+// evenly green or blue? m: after matter_look(). only: 0 both, 'g' or 'b' just that, and then it may
+// be less even.
+struct chroma_screen chroma_find(const struct matte *m, char only);
+struct compose_screen chroma_spill(const struct chroma_screen *s);
+// alpha of every place.
+void chroma_key(const struct chroma_screen *s, const struct matte *m, float *ret_alpha);
+
+#endif
