@@ -114,7 +114,7 @@ build_packages="gcc libc6-dev meson ninja-build pkg-config gettext
     libprotobuf-c-dev protobuf-c-compiler
     libsqlite3-dev libhiredis-dev libmicrohttpd-dev libcurl4-openssl-dev libexpat1-dev libssl-dev libarchive-dev libseccomp-dev
     zlib1g-dev libunistring-dev"
-test_packages="libcmocka-dev redis-server openssl iproute2 ffmpeg espeak-ng chromium libyaml-dev
+test_packages="libcmocka-dev libimage-exiftool-perl redis-server openssl iproute2 ffmpeg espeak-ng chromium libyaml-dev
     python3-torch python3-numpy clang-format clang-tidy"
 
 # The same by the names that other systems know too.

@@ -46,6 +46,7 @@ bool cli_ask(const char *question);
 
 // Choose language and catalogue. lang: "zh", "en", or NULL = by locale. False: no such language.
 bool cli_set_language(const char *lang);
+bool cli_is_chinese(void); // what was chosen
 // For programs that answer people of both languages (kb_language_set_thread): from now on the
 // catalogue is the Chinese one, and the process goes on in its language, which is returned: "zh"
 // or "en". After the options were parsed, before threads are started.
@@ -68,6 +69,7 @@ int cmd_node(int argc, char **argv);
 int cmd_worker(int argc, char **argv);
 int cmd_clean(int argc, char **argv);
 int cmd_restore(int argc, char **argv);
+int cmd_label(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 
 #endif

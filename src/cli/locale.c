@@ -98,10 +98,15 @@ bool cli_set_language(const char *lang)
     return true;
 }
 
-const char *cli_speak_both_languages(void)
+bool cli_is_chinese(void)
 {
     const char *language = getenv("LANGUAGE");
-    bool chinese = language && strncmp(language, "zh", 2) == 0;
+    return language && strncmp(language, "zh", 2) == 0;
+}
+
+const char *cli_speak_both_languages(void)
+{
+    bool chinese = cli_is_chinese();
     setenv("LANGUAGE", "zh_CN", 1);
     textdomain("koubo"); // forget what was looked up under another LANGUAGE
     translate_libc();

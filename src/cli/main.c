@@ -28,6 +28,7 @@ static const struct command {
     {"doctor", cmd_doctor, N_("say whether all is well here, and what to do if not")},
     {"clean", cmd_clean, N_("remove what the server no longer needs")},
     {"restore", cmd_restore, N_("take results that the server's database lost back in")},
+    {"label", cmd_label, N_("say what a film says of being made by AI, or put that into it")},
     {"node", cmd_node, N_("make videos for the head of a cluster")},
     {"worker", cmd_worker, N_("work through the queue; started by koubo serve")},
 };

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/place.h"
+#include "cli/finish/finish.h"
 #include "cli/help.h"
 #include "media/voice.h"
 #include "media/writer.h"
@@ -521,6 +522,7 @@ static error_t dub_parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = &o->speech;
         state->child_inputs[1] = &o->engine;
         state->child_inputs[2] = &o->common;
+        state->child_inputs[3] = o;
         return 0;
     case OPT_HEIGHT:
         o->dub.height = option_int(state, "--height", arg, 64, 16384);
@@ -564,6 +566,7 @@ static const struct argp_child dub_children[] = {
     {&speech_argp, 0, NULL, 0},
     {&engine_argp, 0, NULL, 0},
     {&common_argp, 0, NULL, 0},
+    {&finish_argp, 0, NULL, 0},
     {0},
 };
 

@@ -54,6 +54,7 @@ struct dub_options {
     struct dub_params dub;
     const char *track_folder; // as the user named it; NULL = the default cache
     bool no_cache;
+    bool label_said;         // --ai-label, else the language decides
     char *tracks, *networks; // folders that dub_options_prepare() chose, or NULL
 };
 extern const struct argp dub_argp; // input: struct dub_options *, preset by dub_options_defaults()

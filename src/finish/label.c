@@ -10,11 +10,11 @@
 #include <strings.h>
 
 #define LEAST_LETTER 0.05 // of the shorter side: GB 45438-2025, 5.4 c)
-#define START_LETTER 0.09
+#define START_LETTER 0.075
 #define START_US     3000000 // at least two seconds: 5.4 d)
 #define FADE_US      300000  // after that
 #define MARGIN       0.03    // to the picture's edges, of the shorter side
-#define START_HEIGHT 0.70    // of the picture: below faces, above subtitles
+#define START_HEIGHT 0.76    // of the picture: below faces, above subtitles
 
 const char *const label_shows[N_LABEL_SHOWS] = {"off", "corner", "start", "both"};
 const char *const label_places[N_LABEL_PLACES] = {"top-left", "top-right", "bottom-left",
@@ -75,6 +75,13 @@ enum kb_code label_text_check(const char *text, struct kb_error *err)
               "instance AI生成"),
             text);
     return KB_OK;
+}
+
+char *label_note(const struct label_params *p)
+{
+    return p->show == LABEL_OFF
+               ? NULL
+               : kb_printf("%s %s", label_shows[p->show], p->text ? p->text : LABEL_TEXT);
 }
 
 int label_corner(const struct label_params *p)

@@ -38,6 +38,8 @@ bool label_place_parse(const char *word, enum label_place *ret);
 // A text says that it is AI's ("AI", "人工智能") and that it was generated or synthesised (生成,
 // 合成, generated, synthetic), else it is no label. KB_BAD_INPUT.
 enum kb_code label_text_check(const char *text, struct kb_error *err);
+// What the file says of its visible mark (AIGC_MARK_KEY): "both AI生成". A new string; NULL: none.
+char *label_note(const struct label_params *p);
 // The corner that the mark has all along, or -1: for what else wants to be in one.
 int label_corner(const struct label_params *p);
 

@@ -7,6 +7,7 @@
 #include "lipsync/pipeline.h"
 #include "lipsync/subtitles.h"
 #include "lipsync/vad.h"
+#include "media/aigc.h"
 #include "media/audio.h"
 #include "media/reader.h"
 #include "media/writer.h"
@@ -246,6 +247,8 @@ static enum kb_code open_writer(struct writer **ret, const struct dub_params *p,
                                 const struct mel *mel, const struct extras *extras, int64_t from_us,
                                 int64_t length_us, struct kb_error *err)
 {
+    CLEANUP(kb_freep) char *aigc = aigc_make(p->finish.label.producer, NULL);
+    CLEANUP(kb_freep) char *mark = label_note(&p->finish.label);
     struct writer_params wp = {
         .width = picture->width,
         .height = picture->height,
@@ -268,6 +271,8 @@ static enum kb_code open_writer(struct writer **ret, const struct dub_params *p,
         .subtitles = extras->tracks,
         .n_subtitles = extras->n_tracks,
         .comment = p->note,
+        .aigc = aigc,
+        .mark = mark,
         .cancel = p->watch.cancel,
     };
     if (p->bitrate_source && v->bitrate <= 0)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -31,6 +32,19 @@ static int interrupted(void *cancel)
     return cancel_requested(cancel);
 }
 
+// As FFmpeg calls the format that the name's ending stands for.
+static const char *format_of(const char *path)
+{
+    static const struct {
+        const char *ending, *format;
+    } formats[] = {{".mov", "mov"}, {".mkv", "matroska"}, {".webm", "webm"}};
+    const char *dot = strrchr(path_name(path), '.');
+    for (size_t i = 0; dot && i < ARRAY_LEN(formats); i++)
+        if (strcasecmp(dot, formats[i].ending) == 0)
+            return formats[i].format;
+    return "mp4";
+}
+
 enum kb_code mux_open(struct mux *m, const char *path, const struct cancel *cancel,
                       struct kb_error *err)
 {
@@ -40,9 +54,10 @@ enum kb_code mux_open(struct mux *m, const char *path, const struct cancel *canc
     if (code != KB_OK)
         return code;
     CLEANUP(kb_freep) char *url = kb_printf("file:%s", m->part);
-    int e = avformat_alloc_output_context2(&m->out, NULL, "mp4", url);
+    int e = avformat_alloc_output_context2(&m->out, NULL, format_of(path), url);
     if (e < 0)
-        return kb_fail(err, KB_UNAVAILABLE, _("this FFmpeg cannot write mp4: %s"), ffmpeg_error(e));
+        return kb_fail(err, KB_UNAVAILABLE, _("this FFmpeg cannot write %s: %s"), format_of(path),
+                       ffmpeg_error(e));
     m->out->interrupt_callback = (AVIOInterruptCB){interrupted, (void *)cancel};
     e = avio_open2(&m->out->pb, url, AVIO_FLAG_WRITE, &m->out->interrupt_callback, NULL);
     if (e < 0)
@@ -54,7 +69,8 @@ enum kb_code mux_open(struct mux *m, const char *path, const struct cancel *canc
 enum kb_code mux_start(struct mux *m, struct kb_error *err)
 {
     AVDictionary *options = NULL;
-    av_dict_set(&options, "movflags", "+faststart", 0);
+    // Tags keep the names they have, as ISO's keys: those that mp4 has no name for, too.
+    av_dict_set(&options, "movflags", "+faststart+use_metadata_tags", 0);
     int e = avformat_write_header(m->out, &options);
     av_dict_free(&options);
     if (e >= 0)
@@ -70,6 +86,12 @@ enum kb_code mux_write(struct mux *m, AVPacket *packet, AVRational from, struct 
     if (m->out->pb->error < 0)
         e = m->out->pb->error;
     return e < 0 ? cannot_write(m, e, err) : KB_OK;
+}
+
+enum kb_code mux_tag(struct mux *m, const char *name, const char *value, struct kb_error *err)
+{
+    return !value || av_dict_set(&m->out->metadata, name, value, 0) >= 0 ? KB_OK
+                                                                         : kb_no_memory(err);
 }
 
 // A name is worth something after a power cut only when the data and the folder are on the disk.

@@ -10,6 +10,7 @@
 #include <libavutil/opt.h>
 
 #include "base/text.h"
+#include "media/aigc.h"
 #include "media/captions.h"
 #include "media/deep.h"
 #include "media/encode.h"
@@ -141,6 +142,15 @@ static enum kb_code open_encoder(struct writer *w, const struct writer_params *p
     return KB_OK;
 }
 
+static enum kb_code tell_of_itself(struct writer *w, const struct writer_params *p,
+                                   struct kb_error *err)
+{
+    enum kb_code code = mux_tag(&w->mux, "comment", p->comment, err);
+    if (code == KB_OK)
+        code = mux_tag(&w->mux, AIGC_KEY, p->aigc, err);
+    return code == KB_OK ? mux_tag(&w->mux, AIGC_MARK_KEY, p->mark, err) : code;
+}
+
 enum kb_code writer_open(struct writer **ret, const char *path, const struct writer_params *params,
                          struct kb_error *err)
 {
@@ -150,6 +160,7 @@ enum kb_code writer_open(struct writer **ret, const char *path, const struct wri
     CLEANUP(writer_close) struct writer *w = kb_alloc(sizeof(*w));
     w->params = *params;
     w->params.preset = w->params.audio_path = w->params.comment = NULL;
+    w->params.aigc = w->params.mark = NULL;
     w->params.audio_facts = NULL; // the caller's, good only until we return
     w->frame = av_frame_alloc();
     if (!w->frame)
@@ -157,9 +168,8 @@ enum kb_code writer_open(struct writer **ret, const char *path, const struct wri
     code = mux_open(&w->mux, path, params->cancel, err);
     if (code == KB_OK)
         code = open_encoder(w, params, err);
-    if (code == KB_OK && params->comment &&
-        av_dict_set(&w->mux.out->metadata, "comment", params->comment, 0) < 0)
-        code = kb_no_memory(err);
+    if (code == KB_OK)
+        code = tell_of_itself(w, params, err);
     if (code == KB_OK && params->audio_path) {
         const struct soundtrack_params sound = {.path = params->audio_path,
                                                 .facts = params->audio_facts,

@@ -117,7 +117,7 @@ static void test_start(void **state)
 
     CLEANUP(av_frame_free) AVFrame *frame = put(f, PART_DUB, 0, 320, 240);
     struct box b = find(frame, WHITE);
-    assert_true(b.bottom - b.top >= 240 * 9 / 100);
+    assert_true(b.bottom - b.top >= 240 * 15 / 200);
     assert_in_range(b.left + b.right, 310, 330); // in the middle
     assert_true(b.top > 120);
 
