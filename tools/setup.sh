@@ -108,8 +108,8 @@ heic_package()
 
 build_packages="gcc libc6-dev meson ninja-build pkg-config gettext
     libavformat-dev libavcodec-dev libavfilter-dev libavutil-dev
-    libheif-dev $(heic_package) libwebp-dev libass-dev libfontconfig-dev fonts-wqy-microhei
-    libuchardet-dev libswscale-dev
+    libheif-dev $(heic_package) libwebp-dev libass-dev libfontconfig-dev libfreetype-dev
+    fonts-wqy-microhei libuchardet-dev libicu-dev libswscale-dev
     libkissfft-dev libespeak-ng-dev espeak-ng-data libdnnl-dev libjansson-dev libxxhash-dev
     libprotobuf-c-dev protobuf-c-compiler
     libsqlite3-dev libhiredis-dev libmicrohttpd-dev libcurl4-openssl-dev libexpat1-dev libssl-dev libarchive-dev libseccomp-dev
@@ -119,7 +119,7 @@ test_packages="libcmocka-dev libimage-exiftool-perl redis-server openssl iproute
 
 # The same by the names that other systems know too.
 needed_tools="cc meson ninja pkg-config msgfmt node npm"
-needed_libraries="libavformat libavcodec libavfilter libavutil libswscale libheif libwebpdemux libass fontconfig uchardet kissfft-float espeak-ng jansson
+needed_libraries="libavformat libavcodec libavfilter libavutil libswscale libheif libwebpdemux libass fontconfig freetype2 uchardet icu-uc kissfft-float espeak-ng jansson
     libxxhash sqlite3 hiredis libmicrohttpd libcurl expat libcrypto libarchive libseccomp zlib"
 
 # "Debian GNU/Linux 12 (bookworm)", and is it a system whose packages are known?

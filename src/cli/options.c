@@ -598,4 +598,5 @@ void dub_options_free(struct dub_options *o)
     speech_cleanup(&o->speech);
     kb_freep(&o->tracks);
     kb_freep(&o->networks);
+    kb_freep(&o->subtitles_text);
 }

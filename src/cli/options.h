@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 #include "cli/progress.h"
 #include "lipsync/dub.h"
+#include "media/words.h"
 #include "store/store.h"
 #include "worker/supervisor.h"
 
@@ -39,8 +40,9 @@ enum kb_code data_open(struct store **ret, const char *folder, struct kb_error *
 struct speech_options {
     const char *audio; // a path; speech_prepare() fills it in when text is given
     const char *text, *voice;
-    char *folder; // the private temporary folder of a synthesized speech, or NULL
-    char *file;   // in it
+    char *folder;       // the private temporary folder of a synthesized speech, or NULL
+    char *file;         // in it
+    struct words words; // when each of its words is said; none of a recording
 };
 extern const struct argp speech_argp; // input: struct speech_options *
 // Make the file of --text. KB_OK at once when there is an audio file.
@@ -54,7 +56,9 @@ struct dub_options {
     struct dub_params dub;
     const char *track_folder; // as the user named it; NULL = the default cache
     bool no_cache;
-    bool label_said;         // --ai-label, else the language decides
+    bool label_said; // --ai-label, else the language decides
+    bool subtitles_spoken, subtitles_as_said, subtitles_styled; // what of --subtitle… was given
+    char *subtitles_text;                                       // that --subtitles-text read
     char *tracks, *networks; // folders that dub_options_prepare() chose, or NULL
 };
 extern const struct argp dub_argp; // input: struct dub_options *, preset by dub_options_defaults()

@@ -7,6 +7,7 @@ static const struct finish_step *const steps[] = {
     &background_step, // what is behind the people
     &reframe_step,    // another shape
     &logo_step,       // in a corner
+    &captions_step,   // what is said, to be read
     &label_step,      // what AI made says so
     NULL,             // the last
 };

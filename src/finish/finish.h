@@ -13,6 +13,7 @@
 #include "face/cast.h"
 #include "face/track.h"
 #include "finish/background.h"
+#include "finish/captions.h"
 #include "finish/label.h"
 #include "finish/logo.h"
 #include "finish/reframe.h"
@@ -24,6 +25,7 @@ struct finish_params {
     struct background_params background;
     struct reframe_params reframe;
     struct logo_params logo;
+    struct captions_params captions;
     struct label_params label;
 };
 

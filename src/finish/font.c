@@ -3,6 +3,9 @@
 #include "base/text.h"
 
 #include <fontconfig/fontconfig.h>
+#include <ft2build.h>
+#include FT_FREETYPE_H
+#include FT_TRUETYPE_TABLES_H
 #include <stdio.h>
 #include <string.h>
 
@@ -90,4 +93,45 @@ enum kb_code font_family(const char *wanted, char ret[FONT_NAME], struct kb_erro
     return kb_fail(err, KB_UNAVAILABLE,
                    _("no font of this machine has Chinese letters; install the package "
                      "fonts-wqy-microhei or fonts-noto-cjk"));
+}
+
+static double line_of(const char *file, int index)
+{
+    FT_Library library = NULL;
+    FT_Face face = NULL;
+    double line = 1;
+    if (FT_Init_FreeType(&library) != 0)
+        return 1;
+    if (FT_New_Face(library, file, index, &face) == 0) {
+        const TT_OS2 *os2 = FT_Get_Sfnt_Table(face, FT_SFNT_OS2);
+        // libass scales by these as VSFilter did.
+        if (os2 && face->units_per_EM > 0 && os2->usWinAscent + os2->usWinDescent > 0)
+            line = (double)(os2->usWinAscent + os2->usWinDescent) / face->units_per_EM;
+        FT_Done_Face(face);
+    }
+    FT_Done_FreeType(library);
+    return line > 0.5 && line < 4 ? line : 1;
+}
+
+double font_line(const char *family)
+{
+    double line = 1;
+    FcResult result;
+    FcPattern *pattern = FcInit() ? FcPatternCreate() : NULL;
+    if (!pattern)
+        return 1;
+    FcPatternAddString(pattern, FC_FAMILY, (const FcChar8 *)family);
+    FcConfigSubstitute(NULL, pattern, FcMatchPattern);
+    FcDefaultSubstitute(pattern);
+    FcPattern *found = FcFontMatch(NULL, pattern, &result);
+    FcChar8 *file;
+    int index = 0;
+    if (found && FcPatternGetString(found, FC_FILE, 0, &file) == FcResultMatch) {
+        FcPatternGetInteger(found, FC_INDEX, 0, &index);
+        line = line_of((const char *)file, index);
+    }
+    if (found)
+        FcPatternDestroy(found);
+    FcPatternDestroy(pattern);
+    return line;
 }

@@ -12,4 +12,8 @@
 // first time.
 enum kb_code font_family(const char *wanted, char ret[FONT_NAME], struct kb_error *err);
 
+// What libass's font size has to be for letters whose square is 1 high: it takes a size for the
+// whole line, of which the letters of some fonts fill two thirds. 1 where that is not known.
+double font_line(const char *family);
+
 #endif

@@ -19,5 +19,6 @@ struct finish_step {
 
 extern const struct finish_step background_step;
 extern const struct finish_step label_step;
+extern const struct finish_step captions_step;
 
 #endif

@@ -98,6 +98,16 @@ static enum kb_code check_inputs(const struct dub_params *p, struct reader **ret
     return KB_OK;
 }
 
+static enum kb_code check_subtitles(const struct dub_params *p, struct kb_error *err)
+{
+    const struct captions_params *c = &p->finish.captions;
+    CLEANUP(kb_freep) char *srt = subtitles_path(p->output);
+    if (c->as & CAPTIONS_SRT && c->file && file_same(c->file, srt))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the output '%s' is one of the inputs; choose another name"), srt);
+    return captions_check(c, err);
+}
+
 enum kb_code dub_check(const struct dub_params *p, struct reader **ret_film, struct kb_error *err)
 {
     CLEANUP(reader_close) struct reader *film = NULL;
@@ -107,7 +117,9 @@ enum kb_code dub_check(const struct dub_params *p, struct reader **ret_film, str
         (p->style_from && file_same(p->style_from, p->output)))
         return kb_fail(err, KB_BAD_INPUT,
                        _("the output '%s' is one of the inputs; choose another name"), p->output);
-    enum kb_code code = check_inputs(p, &film, &bytes, err);
+    enum kb_code code = check_subtitles(p, err);
+    if (code == KB_OK)
+        code = check_inputs(p, &film, &bytes, err);
     if (code == KB_OK)
         code = file_check_writable(p->output, bytes + SPARE_BYTES, err);
     if (code == KB_OK && ret_film)
@@ -229,17 +241,26 @@ static struct finish_picture picture_of(const struct reader_info *v)
                                    .deep = v->deep};
 }
 
-// What becomes of the pictures after the mouth; NULL where nothing does. picture: how they leave.
-static enum kb_code open_finisher(struct finisher **ret, const struct dub *d,
-                                  struct finish_picture *picture, struct kb_error *err)
+static struct finish_source finish_source_of(const struct dub *d)
 {
-    const struct finish_source source = {.track = d->track,
-                                         .cast = d->cast,
-                                         .length_us = d->length_us,
-                                         .output_us = d->length_us,
-                                         .threads = engine_threads(d->p->threads),
-                                         .cancel = d->p->watch.cancel};
-    return finisher_open(ret, &d->p->finish, &source, picture, err);
+    return (struct finish_source){.track = d->track,
+                                  .cast = d->cast,
+                                  .length_us = d->length_us,
+                                  .output_us = d->length_us,
+                                  .threads = engine_threads(d->p->threads),
+                                  .cancel = d->p->watch.cancel};
+}
+
+// What becomes of the pictures after the mouth; NULL where nothing does. picture: how they leave.
+static enum kb_code open_finisher(struct finisher **ret, struct subtitles *ret_subtitles,
+                                  const struct dub *d, struct finish_picture *picture,
+                                  struct kb_error *err)
+{
+    const struct finish_source source = finish_source_of(d);
+    struct finish_params params = d->p->finish;
+    enum kb_code code = subtitles_load(ret_subtitles, &d->p->finish.captions, d->mel, err);
+    params.captions.loaded = ret_subtitles->captions;
+    return code == KB_OK ? finisher_open(ret, &params, &source, picture, err) : code;
 }
 
 static enum kb_code open_writer(struct writer **ret, const struct dub_params *p,
@@ -410,17 +431,21 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     const struct dub_params *p = d->p;
     const struct reader_info *info = reader_info(d->reader);
     CLEANUP(extras_clear) struct extras extras = {0};
+    CLEANUP(subtitles_clear) struct subtitles subtitles = {0};
     CLEANUP(finisher_close) struct finisher *finisher = NULL;
     CLEANUP(writer_close) struct writer *writer = NULL;
     struct finish_picture picture = picture_of(info);
     struct pipeline_params pp = {0};
+    int64_t before_us = finish_source_of(d).before_us;
     enum kb_code code = make_painters(&pp, d, err);
     if (code == KB_OK && p->lead)
         code = restart_film(d->reader, p, err);
     if (code == KB_OK && p->look_us <= 0)
         code = read_extras(&extras, d, err);
     if (code == KB_OK)
-        code = open_finisher(&finisher, d, &picture, err);
+        code = open_finisher(&finisher, &subtitles, d, &picture, err);
+    if (p->look_us <= 0)
+        subtitles_stream(&subtitles, before_us, &extras);
     if (code == KB_OK)
         code =
             open_writer(&writer, p, info, &picture, d->mel, &extras, d->from_us, d->length_us, err);
@@ -436,7 +461,10 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     if (code != KB_OK)
         return code;
     watch_tell(&p->watch, STAGE_FINISHING, 0, 1);
-    code = writer_finish(writer, err);
+    if (p->look_us <= 0)
+        code = subtitles_write(&subtitles, before_us, p->output, err);
+    if (code == KB_OK)
+        code = writer_finish(writer, err);
     if (code == KB_OK)
         watch_tell(&p->watch, STAGE_FINISHING, 1, 1);
     lap(clock, STAGE_FINISHING);
@@ -545,6 +573,7 @@ static enum kb_code take_still(void *onlooker, const struct shown_frame *shown, 
 enum kb_code dub_still(struct engine *e, const struct dub_params *params, int64_t at_us,
                        AVFrame **ret, struct kb_error *err)
 {
+    CLEANUP(subtitles_clear) struct subtitles subtitles = {0};
     CLEANUP(finisher_close) struct finisher *finisher = NULL;
     CLEANUP(av_frame_free) AVFrame *frame = NULL;
     struct dub_params p = *params;
@@ -566,7 +595,7 @@ enum kb_code dub_still(struct engine *e, const struct dub_params *params, int64_
     code = kept_frame(d.kept, &p, &pp.source, err);
     struct finish_picture picture = picture_of(reader_info(d.reader));
     if (code == KB_OK)
-        code = open_finisher(&finisher, &d, &picture, err);
+        code = open_finisher(&finisher, &subtitles, &d, &picture, err);
     pp.only = &d.kept->frame;
     pp.finisher = finisher;
     pp.look = take_still;

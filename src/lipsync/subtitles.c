@@ -1,5 +1,12 @@
 #include "lipsync/subtitles.h"
 
+#include "base/file.h"
+#include "base/log.h"
+#include "base/utf8.h"
+#include "lipsync/spoken.h"
+#include "media/subtitle_file.h"
+
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,4 +82,88 @@ enum kb_code subtitles_place(struct extras *e, const struct timeline_params *sou
     extras_clear(e);
     *e = placed;
     return KB_OK;
+}
+
+// --- those that were asked for
+
+enum kb_code subtitles_load(struct subtitles *ret, const struct captions_params *p,
+                            const struct mel *mel, struct kb_error *err)
+{
+    enum kb_code code = KB_OK;
+    if (!captions_wanted(p))
+        return KB_OK;
+    bool align = !p->file && !p->cues && !(p->words && p->words->n > 0);
+    if (align)
+        code = spoken_align(&ret->words, p->text, mel, err);
+    if (code == KB_OK)
+        code = captions_load(&ret->captions, p, align ? &ret->words : NULL, err);
+    const struct subtitle_file *file = code == KB_OK ? captions_file(ret->captions) : NULL;
+    if (file)
+        log_info(_("'%s': %zu subtitles, encoding %s"), p->file, file->track.n, file->encoding);
+    if (file && file->n_skipped > 0)
+        log_warn(_("'%s': %d subtitles have no time or nothing to show, and are left out"), p->file,
+                 file->n_skipped);
+    return code;
+}
+
+void subtitles_clear(struct subtitles *s)
+{
+    captions_free(&s->captions);
+    words_free(&s->words);
+}
+
+// What players call the track: told by its letters, where they tell. ISO 639-2.
+static const char *language_of(const struct subtitle_track *t)
+{
+    size_t han = 0, kana = 0, hangul = 0, all = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        const char *c = t->at[i].text;
+        for (int length; *c; c += length) {
+            int32_t letter = utf8_next(c, &length);
+            han += letter >= 0x3400 && letter <= 0x9fff;
+            kana += letter >= 0x3041 && letter <= 0x30ff;
+            hangul += letter >= 0xac00 && letter <= 0xd7a3;
+            all += letter > ' ';
+        }
+    }
+    return kana * 8 > all ? "jpn" : hangul * 4 > all ? "kor" : han * 4 > all ? "chi" : "";
+}
+
+static void add_stream(struct extras *e, const struct subtitle_track *t, int64_t before_us)
+{
+    struct subtitle_track *to = &e->tracks[e->n_tracks++];
+    snprintf(to->language, sizeof(to->language), "%s", language_of(t));
+    for (size_t i = 0; i < t->n; i++)
+        subtitle_add(to, t->at[i].start_us + before_us, t->at[i].end_us + before_us, t->at[i].text);
+}
+
+void subtitles_stream(const struct subtitles *s, int64_t before_us, struct extras *e)
+{
+    if (!s->captions)
+        return;
+    for (int i = 0; i < e->n_tracks; i++)
+        subtitle_track_clear(&e->tracks[i]);
+    e->n_tracks = 0;
+    const struct subtitle_track *t = captions_track(s->captions);
+    if (captions_as(s->captions) & CAPTIONS_STREAM && t->n > 0)
+        add_stream(e, t, before_us);
+}
+
+char *subtitles_path(const char *output)
+{
+    CLEANUP(kb_freep) char *folder = path_folder(output);
+    CLEANUP(kb_freep) char *stem = path_stem(output);
+    CLEANUP(kb_freep) char *name = kb_printf("%s.srt", stem);
+    return path_join(folder, name);
+}
+
+enum kb_code subtitles_write(const struct subtitles *s, int64_t before_us, const char *output,
+                             struct kb_error *err)
+{
+    if (!s->captions || !(captions_as(s->captions) & CAPTIONS_SRT))
+        return KB_OK;
+    CLEANUP(text_free) struct text srt = {0};
+    CLEANUP(kb_freep) char *path = subtitles_path(output);
+    subtitles_to_srt(&srt, captions_track(s->captions), before_us);
+    return file_write_atomic(path, text_get(&srt), srt.size, err);
 }

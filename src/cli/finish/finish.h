@@ -8,6 +8,8 @@
 // All of them; hands its input on to each.
 extern const struct argp finish_argp; // input: struct dub_options *
 
+extern const struct argp captions_argp; // input: struct dub_options *
+
 extern const struct argp label_argp; // input: struct dub_options *
 // The same words for whoever has other options: the server's defaults.
 enum label_key {
