@@ -18,13 +18,14 @@ struct background {
     struct background_params params;
     const struct track *track;
     struct finish_picture picture;
-    struct people *people; // NULL until it is needed
+    struct people *people;
+    struct keyer *keyer; // NULL where no screen is looked for
     struct matter *matter;
     struct composer *composer;
     struct backdrop *backdrop;
     struct blurrer *blurrer;
     struct chroma_screen screen;
-    float *keyed;    // alpha by the screen
+    float *alpha;    // by the screen, or rough
     int frame, shot; // of the track, of the picture before; -1 before the first
 };
 
@@ -61,26 +62,46 @@ bool background_parse(const char *text, struct background_params *ret)
     return true;
 }
 
-bool background_key_parse(const char *text, enum background_key *ret)
+static bool find_word(const char *text, const char *const *words, int *ret)
 {
-    static const char *const words[] = {"auto", "person", "green", "blue"};
-    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+    for (int i = 0; words[i]; i++)
         if (strcmp(text, words[i]) == 0) {
-            *ret = (enum background_key)i;
+            *ret = i;
             return true;
         }
     return false;
+}
+
+bool background_key_parse(const char *text, enum background_key *ret)
+{
+    static const char *const words[] = {"auto", "person", "green", "blue", NULL};
+    int i;
+    if (!find_word(text, words, &i))
+        return false;
+    *ret = (enum background_key)i;
+    return true;
+}
+
+bool background_alpha_parse(const char *text, enum background_alpha *ret)
+{
+    static const char *const words[] = {"webm", "mov", NULL};
+    int i;
+    if (!find_word(text, words, &i))
+        return false;
+    *ret = (enum background_alpha)(ALPHA_WEBM + i);
+    return true;
 }
 
 static void background_close(void *opaque)
 {
     struct background *b = opaque;
     people_close(&b->people);
+    keyer_free(&b->keyer);
     matter_free(&b->matter);
     composer_free(&b->composer);
     backdrop_close(&b->backdrop);
     blurrer_free(&b->blurrer);
-    free(b->keyed);
+    free(b->alpha);
     free(b);
 }
 
@@ -89,7 +110,7 @@ static enum kb_code background_open(void **ret, const struct finish_params *p,
                                     struct finish_picture *picture, struct kb_error *err)
 {
     const struct background_params *want = &p->background;
-    if (want->kind == BACKGROUND_AS_IT_IS)
+    if (want->kind == BACKGROUND_AS_IT_IS && want->alpha == ALPHA_NONE)
         return KB_OK;
     struct background *b = kb_alloc(sizeof(*b));
     *b = (struct background){.params = *want,
@@ -99,19 +120,21 @@ static enum kb_code background_open(void **ret, const struct finish_params *p,
                              .frame = -1};
     const struct matte *m = matter_matte(b->matter);
     b->composer = composer_create(m);
-    b->keyed = kb_alloc((size_t)m->w * (size_t)m->h * sizeof(float));
+    b->alpha = kb_alloc((size_t)m->w * (size_t)m->h * sizeof(float));
     enum kb_code code = KB_OK;
     if (want->kind == BACKGROUND_BLUR)
         b->blurrer = blurrer_create(m);
     if (want->kind == BACKGROUND_COLOUR || want->kind == BACKGROUND_FILE)
         code = backdrop_open(&b->backdrop, want, picture, source, err);
-    if (code == KB_OK && want->key != KEY_GREEN && want->key != KEY_BLUE)
+    if (want->key != KEY_PERSON)
+        b->keyer = keyer_create(m);
+    if (code == KB_OK)
         code = people_open(&b->people, picture, source, err);
     if (code != KB_OK) {
         background_close(b);
         return code;
     }
-    if (want->kind == BACKGROUND_CLEAR) {
+    if (want->alpha != ALPHA_NONE) {
         picture->alpha = true;
         picture->deep = false;
     }
@@ -140,18 +163,16 @@ static enum kb_code make_matte(struct background *b, const AVFrame *frame,
         look_for_screen(b, m);
     b->frame = at->track_frame;
     b->shot = shot;
+    enum kb_code code = people_find(b->people, frame, at->track_frame, b->alpha, m->w, m->h, err);
+    if (code != KB_OK)
+        return code;
     if (b->screen.found) {
-        chroma_key(&b->screen, m, b->keyed);
-        matter_take(b->matter, b->keyed);
-        return KB_OK;
+        keyer_run(b->keyer, &b->screen, m, b->alpha);
+        matter_refine(b->matter, b->alpha);
+    } else {
+        matter_refine(b->matter, b->alpha);
     }
-    const float *mask;
-    int width, height;
-    enum kb_code code =
-        people_find(b->people, frame, at->track_frame, is_new, &mask, &width, &height, err);
-    if (code == KB_OK)
-        matter_refine(b->matter, mask, width, height);
-    return code;
+    return KB_OK;
 }
 
 // The alpha as a fourth plane.
@@ -197,7 +218,7 @@ static enum kb_code background_put(void *opaque, AVFrame **frame, const struct f
     const struct compose_screen spill = b->screen.found ? chroma_spill(&b->screen) : none;
     composer_run(b->composer, m, &spill, *frame, behind,
                  b->picture.range == AVCOL_RANGE_JPEG ? 0 : 16);
-    return b->params.kind == BACKGROUND_CLEAR ? add_alpha(b, frame, err) : KB_OK;
+    return b->params.alpha != ALPHA_NONE ? add_alpha(b, frame, err) : KB_OK;
 }
 
 const struct finish_step background_step = {

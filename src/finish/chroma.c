@@ -1,7 +1,10 @@
 #include "finish/chroma.h"
 
+#include "base/vectorise.h"
+#include "finish/box.h"
+
 #include <math.h>
-#include <string.h>
+#include <stdlib.h>
 
 // Less colour than this is a wall, not a screen.
 #define LEAST_COLOUR 0.15f
@@ -63,16 +66,95 @@ struct compose_screen chroma_spill(const struct chroma_screen *s)
     return (struct compose_screen){.used = true, .u = s->u / size, .v = s->v / size};
 }
 
-void chroma_key(const struct chroma_screen *s, const struct matte *m, float *ret_alpha)
+// --- the key ---
+
+#define RADIUS 48
+
+struct keyer {
+    struct box *box;
+    const struct matte *matte;
+    const struct chroma_screen *screen;
+    float *alpha;
+};
+
+struct keyer *keyer_create(const struct matte *m)
 {
-    float size = fmaxf(hypotf(s->u, s->v), 1e-6f), ku = s->u / size, kv = s->v / size;
-    size_t n = (size_t)m->w * (size_t)m->h;
-    const float *y = m->planes[MATTE_Y], *u = m->planes[MATTE_U], *v = m->planes[MATTE_V];
-    for (size_t i = 0; i < n; i++) {
-        // A screen in the shade has less colour, as it has less light.
-        float light = fminf(fmaxf(y[i] / fmaxf(s->y, 0.02f), 0.6f), 1);
-        float along = u[i] * ku + v[i] * kv, across = fabsf(v[i] * ku - u[i] * kv);
-        float share = (along - 1.2f * across) / (size * light);
-        ret_alpha[i] = fminf(fmaxf((0.78f - share) / 0.66f, 0), 1);
+    struct keyer *k = kb_alloc(sizeof(*k));
+    k->box = box_create(m->w, m->h, RADIUS);
+    return k;
+}
+
+void keyer_free(struct keyer **k)
+{
+    if (!*k)
+        return;
+    box_free(&(*k)->box);
+    free(*k);
+    *k = NULL;
+}
+
+// How much of a colour of this direction and strength is in u, v: less where another one is.
+static inline float share_of(float u, float v, float ku, float kv, float size)
+{
+    return (u * ku + v * kv - 1.2f * fabsf(v * ku - u * kv)) / size;
+}
+
+// The colours of what is surely screen.
+KB_VECTORISED static void fill_screen(void *context, int y, float *const *lanes)
+{
+    const struct keyer *k = context;
+    const struct matte *m = k->matte;
+    size_t at = (size_t)y * (size_t)m->w;
+    const float *restrict u = m->planes[MATTE_U] + at, *restrict v = m->planes[MATTE_V] + at;
+    float size = hypotf(k->screen->u, k->screen->v);
+    float ku = k->screen->u / size, kv = k->screen->v / size;
+    for (int x = 0; x < m->w; x++) {
+        float share = share_of(u[x], v[x], ku, kv, size);
+        float weight = fminf(fmaxf((share - 0.4f) * 4, 0), 1) + 1e-4f;
+        lanes[0][x] = weight;
+        lanes[1][x] = weight * u[x];
+        lanes[2][x] = weight * v[x];
     }
+}
+
+KB_VECTORISED static void emit_key(void *context, int y, float *const *means)
+{
+    const struct keyer *k = context;
+    const struct matte *m = k->matte;
+    size_t at = (size_t)y * (size_t)m->w;
+    const float *restrict u = m->planes[MATTE_U] + at, *restrict v = m->planes[MATTE_V] + at;
+    float *restrict alpha = k->alpha + at;
+    float su = k->screen->u, sv = k->screen->v;
+    for (int x = 0; x < m->w; x++) {
+        // Far from any screen its mean colour over the rim.
+        float known = fminf(means[0][x] * 20, 1), n = known / means[0][x];
+        float lu = means[1][x] * n + (1 - known) * su, lv = means[2][x] * n + (1 - known) * sv;
+        float size = fmaxf(sqrtf(lu * lu + lv * lv), 0.02f);
+        float share = share_of(u[x], v[x], lu / size, lv / size, size);
+        float keyed = fminf(fmaxf((0.85f - share) / 0.7f, 0), 1), rough = alpha[x];
+        // What is half of the screen's colour is a fold of it where nobody is, and its light on
+        // somebody where they surely are.
+        float low = fmaxf(0.02f - rough, 0) * 25, high = fmaxf(rough - 0.97f, 0) * 10;
+        keyed = fminf(fmaxf((keyed - low) / (1 - low), 0), 1);
+        alpha[x] = fminf(keyed / (1 - high), 1);
+    }
+}
+
+void keyer_run(struct keyer *k, const struct chroma_screen *s, const struct matte *m, float *alpha)
+{
+    k->matte = m;
+    k->screen = s;
+    k->alpha = alpha;
+    box_run(k->box, RADIUS, 3, fill_screen, emit_key, k);
+    // The film's own rim is often black, or has the screen's end in it.
+    int side = KB_MAX(m->w / 100, 1), top = KB_MAX(m->h / 80, 1);
+    for (int y = 0; y < m->h; y++)
+        for (int x = 0; x < m->w; x++) {
+            if (y >= top && x == side)
+                x = m->w - side;
+            float *a = &alpha[(size_t)y * (size_t)m->w + (size_t)x];
+            size_t inner = (size_t)KB_MAX(y, top) * (size_t)m->w +
+                           (size_t)KB_MIN(KB_MAX(x, side), m->w - 1 - side);
+            *a = fminf(*a, alpha[inner]);
+        }
 }

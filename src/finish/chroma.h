@@ -1,5 +1,5 @@
 // People before a screen of one colour, green or blue: found by the rim of the picture, keyed by
-// how much of the screen's colour a pixel has. Thread-safe: no state.
+// how much of the screen's colour, as it is around there, a pixel has. Not thread-safe.
 #ifndef FINISH_CHROMA_H
 #define FINISH_CHROMA_H
 
@@ -16,7 +16,12 @@ struct chroma_screen {
 // be less even.
 struct chroma_screen chroma_find(const struct matte *m, char only);
 struct compose_screen chroma_spill(const struct chroma_screen *s);
-// alpha of every place.
-void chroma_key(const struct chroma_screen *s, const struct matte *m, float *ret_alpha);
+
+struct keyer;
+struct keyer *keyer_create(const struct matte *m); // of this size; never NULL
+void keyer_free(struct keyer **k);
+// alpha holds a rough mask of the people (people.h) and becomes that of all that is before the
+// screen: things that people hold too. The mask helps where the screen has folds and shades.
+void keyer_run(struct keyer *k, const struct chroma_screen *s, const struct matte *m, float *alpha);
 
 #endif

@@ -83,8 +83,6 @@ KB_VECTORISED static void between(float *restrict to, const float *restrict a,
 // One row of the frame under way.
 struct row {
     const struct matte *m;
-    const struct compose_screen *screen;
-    const AVFrame *behind;
     const float *alpha; // of the reduced picture, where that is the frame
     float *const *lanes;
     uint8_t *y, *to_alpha;
@@ -98,10 +96,9 @@ static inline uint8_t byte_of(float v)
 }
 
 // What a pixel of the person's looks like, times alpha. front, back: the colours nearby.
-static inline float person_of(float pixel, float alpha, float front, float back, bool screen)
+static inline float person_of(float pixel, float alpha, float front, float back)
 {
-    float behind = (1 - alpha) * back;
-    return screen ? pixel - behind : alpha * (front + alpha * (pixel - alpha * front - behind));
+    return alpha * (front + alpha * (pixel - alpha * front - (1 - alpha) * back));
 }
 
 static void mix_pixels(const struct row *r, int from, int to)
@@ -120,7 +117,7 @@ static void mix_pixels(const struct row *r, int from, int to)
                       : y * v[LANE_GAIN_Y] + ((float)r->u[x / 2] - 128) / 127.5f * v[LANE_GAIN_U] +
                             ((float)r->v[x / 2] - 128) / 127.5f * v[LANE_GAIN_V] + v[LANE_OFFSET];
         a = fminf(fmaxf(a, 0), 1);
-        float person = person_of(y, a, v[LANE_FRONT], v[LANE_BACK], r->screen->used);
+        float person = person_of(y, a, v[LANE_FRONT], v[LANE_BACK]);
         person = fminf(fmaxf(person, 0), a);
         r->to_alpha[x] = byte_of(a);
         if (r->new_y)
@@ -152,8 +149,8 @@ static void run_row(const struct row *r, const uint8_t *cells)
     }
 }
 
-static void run_luma(struct composer *c, const struct matte *m, const struct compose_screen *screen,
-                     AVFrame *frame, const AVFrame *behind, uint8_t black)
+static void run_luma(struct composer *c, const struct matte *m, AVFrame *frame,
+                     const AVFrame *behind, uint8_t black)
 {
     for (int y = 0; y < m->height; y++) {
         float at = ((float)y + 0.5f) / (float)m->step - 0.5f;
@@ -167,8 +164,6 @@ static void run_luma(struct composer *c, const struct matte *m, const struct com
                         m->w);
         const struct row r = {
             .m = m,
-            .screen = screen,
-            .behind = behind,
             .alpha = m->step == 1 ? m->planes[MATTE_ALPHA] + (size_t)y * (size_t)m->w : NULL,
             .lanes = c->lanes,
             .y = frame->data[0] + (ptrdiff_t)y * frame->linesize[0],
@@ -234,10 +229,10 @@ static void run_chroma(const struct composer *c, const struct matte *m,
             size_t at = row + (size_t)KB_MIN(2 * x / m->step, m->w - 1);
             float pu = ((float)u[x] - 128) / 127.5f, pv = ((float)v[x] - 128) / 127.5f;
             if (a < 1) {
-                pu = person_of(pu, a, m->planes[MATTE_FRONT + 1][at], m->planes[MATTE_BACK + 1][at],
-                               screen->used);
-                pv = person_of(pv, a, m->planes[MATTE_FRONT + 2][at], m->planes[MATTE_BACK + 2][at],
-                               screen->used);
+                pu =
+                    person_of(pu, a, m->planes[MATTE_FRONT + 1][at], m->planes[MATTE_BACK + 1][at]);
+                pv =
+                    person_of(pv, a, m->planes[MATTE_FRONT + 2][at], m->planes[MATTE_BACK + 2][at]);
                 pu = fminf(fmaxf(pu, -a), a);
                 pv = fminf(fmaxf(pv, -a), a);
             }
@@ -253,6 +248,6 @@ void composer_run(struct composer *c, const struct matte *m, const struct compos
                   AVFrame *frame, const AVFrame *behind, uint8_t black)
 {
     sort_cells(c, m);
-    run_luma(c, m, screen, frame, behind, black);
+    run_luma(c, m, frame, behind, black);
     run_chroma(c, m, screen, frame, behind);
 }

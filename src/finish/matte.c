@@ -15,7 +15,7 @@
 struct matter {
     struct matte matte;
     struct box *box;
-    float *rough;     // the mask, as large as the planes
+    float *rough, *rough_before;
     float *guided;    // the mask along the picture's edges
     float *target;    // what a guided filter fits
     float *near;      // how much of the places around is the person, roughly
@@ -37,6 +37,7 @@ struct matter *matter_create(int width, int height)
     for (int i = 0; i < 4; i++)
         m->before[i] = kb_alloc(bytes);
     m->rough = kb_alloc(bytes);
+    m->rough_before = kb_alloc(bytes);
     m->guided = kb_alloc(bytes);
     m->near = kb_alloc(bytes);
     int side = KB_MIN(KB_MAX(w, h), 2 * KB_MIN(w, h));
@@ -56,6 +57,7 @@ void matter_free(struct matter **mp)
     for (int i = 0; i < 4; i++)
         free(m->before[i]);
     free(m->rough);
+    free(m->rough_before);
     free(m->guided);
     free(m->near);
     box_free(&m->box);
@@ -282,12 +284,14 @@ KB_VECTORISED static void emit_mixture(void *context, int y, float *const *s)
         float vb = fmaxf(s[9][x] * nb - ba * ba - bb * bb - bc * bc, 0);
         float along =
             ((a[x] - ba) * da + (b[x] - bb) * db + (c[x] - bc) * dc) / fmaxf(apart, 1e-6f);
-        float mixed = fminf(fmaxf(along, 0), 1);
+        float mixed = fminf(fmaxf((along - 0.08f) / 0.84f, 0), 1);
+        // Where nothing is known an edge is better than a haze.
+        float edge = fminf(fmaxf((guided[x] - 0.5f) * 1.8f + 0.5f, 0), 1);
         float trust = apart / (apart + 3 * (vf + vb) + 2e-3f);
         trust *= fminf(s[0][x] * 40, 1) * fminf(s[5][x] * 40, 1);
-        // Only where the rough mask changes.
-        float rim = fminf(fminf(near[x], 1 - near[x]) * 20, 1);
-        float alpha = guided[x] + trust * rim * (mixed - guided[x]);
+        // Only where the rough mask changes: hair stands out further than gaps reach in.
+        float rim = fminf(fminf(near[x] * 10, (1 - near[x]) * 5), 1);
+        float alpha = edge + trust * (mixed - edge);
         alpha = rim * alpha + (1 - rim) * (near[x] > 0.5f ? 1 : 0);
         to[x] = fminf(fmaxf((alpha - 0.06f) / 0.88f, 0), 1);
     }
@@ -309,11 +313,10 @@ static void emit_near(void *context, int y, float *const *means)
 
 // Where the picture did not change, neither does the alpha: what flickers is the mask. Where it
 // did, the new one counts alone.
-KB_VECTORISED static void steady(struct matter *m)
+KB_VECTORISED static void steady(const struct matter *m, float *restrict alpha,
+                                 const float *restrict before)
 {
     size_t n = (size_t)m->matte.w * (size_t)m->matte.h;
-    float *restrict alpha = m->matte.planes[MATTE_ALPHA];
-    const float *restrict before = m->before[3];
     const float *restrict a = m->matte.planes[MATTE_Y], *restrict b = m->matte.planes[MATTE_U];
     const float *restrict c = m->matte.planes[MATTE_V];
     const float *restrict d = m->before[0], *restrict e = m->before[1], *restrict f = m->before[2];
@@ -356,64 +359,25 @@ KB_VECTORISED static void emit_colours(void *context, int y, float *const *s)
     }
 }
 
-static void keep(struct matter *m)
+void matter_refine(struct matter *m, const float *rough)
 {
     size_t bytes = (size_t)m->matte.w * (size_t)m->matte.h * sizeof(float);
-    memcpy(m->before[3], m->matte.planes[MATTE_ALPHA], bytes);
-    m->has_before = true;
-}
-
-static void finish(struct matter *m)
-{
+    memcpy(m->rough, rough, bytes);
     if (m->has_before)
-        steady(m);
-    m->target = m->matte.planes[MATTE_ALPHA];
-    box_run(m->box, 2, 13, fill_moments, emit_fine, m);
-    box_run(m->box, m->far_radius / 2, 7, fill_colours, emit_colours, m);
-    keep(m);
-}
-
-void matter_take(struct matter *m, const float *alpha)
-{
-    size_t bytes = (size_t)m->matte.w * (size_t)m->matte.h * sizeof(float);
-    memcpy(m->matte.planes[MATTE_ALPHA], alpha, bytes);
-    finish(m);
-}
-
-// --- the rough mask ---
-
-// Bilinear, one row: places of the mask between two of its rows.
-static void enlarge_row(float *to, int w, const float *upper, const float *lower, float t, int n)
-{
-    float per_place = (float)n / (float)w;
-    for (int x = 0; x < w; x++) {
-        float at = fminf(fmaxf(((float)x + 0.5f) * per_place - 0.5f, 0), (float)(n - 1));
-        int x0 = (int)at, x1 = KB_MIN(x0 + 1, n - 1);
-        float u = at - (float)x0;
-        float above = upper[x0] + u * (upper[x1] - upper[x0]);
-        float below = lower[x0] + u * (lower[x1] - lower[x0]);
-        to[x] = above + t * (below - above);
-    }
-}
-
-static void enlarge(struct matter *m, const float *mask, int width, int height)
-{
-    for (int y = 0; y < m->matte.h; y++) {
-        float at = ((float)y + 0.5f) * (float)height / (float)m->matte.h - 0.5f;
-        at = fminf(fmaxf(at, 0), (float)(height - 1));
-        int y0 = (int)at, y1 = KB_MIN(y0 + 1, height - 1);
-        enlarge_row(m->rough + row_of(m, y), m->matte.w, mask + (size_t)y0 * (size_t)width,
-                    mask + (size_t)y1 * (size_t)width, at - (float)y0, width);
-    }
-}
-
-void matter_refine(struct matter *m, const float *mask, int mask_width, int mask_height)
-{
-    enlarge(m, mask, mask_width, mask_height);
+        steady(m, m->rough, m->rough_before);
+    memcpy(m->rough_before, m->rough, bytes);
     m->target = m->rough;
     box_run(m->box, m->near_radius, 13, fill_moments, emit_rough, m);
     box_run(m->box, m->near_radius, 4, fill_gains, emit_guided, m);
     box_run(m->box, m->near_radius, 1, fill_rough, emit_near, m);
     box_run(m->box, m->far_radius, 10, fill_sides, emit_mixture, m);
-    finish(m);
+
+    float *alpha = m->matte.planes[MATTE_ALPHA];
+    if (m->has_before)
+        steady(m, alpha, m->before[3]);
+    memcpy(m->before[3], alpha, bytes);
+    m->has_before = true;
+    m->target = alpha;
+    box_run(m->box, 2, 13, fill_moments, emit_fine, m);
+    box_run(m->box, m->far_radius / 2, 7, fill_colours, emit_colours, m);
 }

@@ -44,10 +44,8 @@ void matter_free(struct matter **m);
 const struct matte *matter_matte(const struct matter *m);
 // The frame (yuv420p of that size) comes next. is_cut: it has nothing to do with the one before.
 void matter_look(struct matter *m, const AVFrame *frame, bool is_cut);
-// The rough mask of the picture: fills all planes from the ALPHA one on. mask: rows of mask_width
-// values 0..1 that cover the whole frame.
-void matter_refine(struct matter *m, const float *mask, int mask_width, int mask_height);
-// The same from an alpha that is known at each place of the reduced picture (a coloured screen).
-void matter_take(struct matter *m, const float *alpha);
+// Fills all planes from the ALPHA one on, by a mask as large as they are: a rough one of people, or
+// what a coloured screen leaves.
+void matter_refine(struct matter *m, const float *rough);
 
 #endif

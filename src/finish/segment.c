@@ -58,16 +58,13 @@ void segmenter_size(const struct segmenter *s, int *ret_width, int *ret_height)
 }
 
 enum kb_code segmenter_run(struct segmenter *s, const AVFrame *frame, const struct affine *to_frame,
-                           const float **ret, const float **ret_seen, struct kb_error *err)
+                           const float **ret, struct kb_error *err)
 {
     const struct warp_params look = {
         .width = s->width, .height = s->height, .pixel_stride = 3, .low = 0, .high = 1};
     warp_crop(frame, to_frame, &look, session_input(s->session, 0));
     enum kb_code code = session_run(s->session, err);
-    if (code == KB_OK) {
+    if (code == KB_OK)
         *ret = session_output(s->session, 0);
-        if (ret_seen)
-            *ret_seen = session_input(s->session, 0);
-    }
     return code;
 }

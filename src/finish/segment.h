@@ -17,9 +17,8 @@ void segmenter_close(struct segmenter **s);
 // Of what it gives, and of what it looks at.
 void segmenter_size(const struct segmenter *s, int *ret_width, int *ret_height);
 // Look at the part of the picture that to_frame tells, from the pixels of the network's input to
-// those of the frame. *ret: probabilities 0..1, row by row; *ret_seen (may be NULL): the input, RGB
-// 0..1. Both are the segmenter's, until it runs again.
+// those of the frame. *ret: probabilities 0..1, row by row, the segmenter's until it runs again.
 enum kb_code segmenter_run(struct segmenter *s, const AVFrame *frame, const struct affine *to_frame,
-                           const float **ret, const float **ret_seen, struct kb_error *err);
+                           const float **ret, struct kb_error *err);
 
 #endif

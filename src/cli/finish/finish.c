@@ -1,6 +1,7 @@
 #include "cli/finish/finish.h"
 
 static const struct argp_child finish_children[] = {
+    {&background_argp, 0, NULL, 0},
     {&captions_argp, 0, NULL, 0},
     {&label_argp, 0, NULL, 0},
     {0},

@@ -8,6 +8,7 @@
 // All of them; hands its input on to each.
 extern const struct argp finish_argp; // input: struct dub_options *
 
+extern const struct argp background_argp; // input: struct dub_options *
 extern const struct argp captions_argp; // input: struct dub_options *
 
 extern const struct argp label_argp; // input: struct dub_options *
