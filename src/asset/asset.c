@@ -291,9 +291,8 @@ static enum kb_code find_user(struct store *s, const char *id, char **ret_batch,
         " AND j.state NOT IN " JOB_STATES_ENDED
         " UNION ALL SELECT b.name FROM batch b JOIN job j ON j.batch = b.id WHERE b.audio = ?1"
         " AND j.state NOT IN " JOB_STATES_ENDED
-        " UNION ALL SELECT b.name FROM job j JOIN batch b ON b.id = j.batch"
-        " WHERE j.state NOT IN " JOB_STATES_ENDED " AND ?1 IN (" BATCH_MOUTH_FROM
-        "," BATCH_STYLE_FROM ") LIMIT 1",
+        " UNION ALL SELECT b.name FROM material m JOIN batch b ON b.id = m.batch"
+        " WHERE b.ended_ms IS NULL AND m.asset = ?1 LIMIT 1",
         "t", id);
     if (code == KB_OK)
         *ret_batch = store_column(q, 0);

@@ -22,22 +22,31 @@ struct contents {
 
 static void list_contents(const struct job_claim *c, struct contents ret[HEAD_NEEDS - 1])
 {
+    for (int i = 0; i < HEAD_NEEDS - 1; i++)
+        ret[i] = (struct contents){"", "", NULL};
     ret[0] = (struct contents){"audio", c->audio_sha256, c->audio_name};
     ret[1] = (struct contents){"video", c->video_sha256, c->video_name};
-    ret[2] = (struct contents){"mouth", c->mouth_sha256, c->mouth_name};
-    ret[3] = (struct contents){"style", c->style_sha256, c->style_name};
+    for (int i = 0; i < c->n_materials; i++) {
+        const struct job_material *m = &c->materials[i];
+        ret[2 + i] = (struct contents){m->role->name, m->sha256, m->name};
+    }
 }
 
 bool head_is_gone(struct head *h, const struct job_claim *c, struct kb_error *why)
 {
     struct contents all[HEAD_NEEDS - 1];
     list_contents(c, all);
+    *why = (struct kb_error){0};
+    for (int i = 0; i < c->n_materials; i++)
+        if (!c->materials[i].path) {
+            material_gone(c->materials[i].role->name, why);
+            return true;
+        }
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         CLEANUP(kb_freep) char *path = kb_printf("files/%s", all[i].sha256);
         struct stat st;
         if (!*all[i].sha256 || beneath_stat(h->store->folder, path, &st) || errno != ENOENT)
             continue;
-        *why = (struct kb_error){0};
         kb_fail(why, KB_NOT_FOUND, _("the upload of '%s' is gone: upload it again"), all[i].name);
         asset_content_gone(h->store, all[i].sha256, why, NULL); // else the next job finds it
         return true;
@@ -182,8 +191,8 @@ static json_t *pack(const struct job_claim *c, json_t *files)
 {
     json_t *options = json_loads(c->options ? c->options : "{}", 0, NULL);
     json_auto_t *note = json_loads(c->note ? c->note : "{}", 0, NULL);
-    json_object_del(options, "mouth_from"); // ids of ours; the files are in the list
-    json_object_del(options, "style_from");
+    for (int i = 0; i < c->n_materials; i++) // ids of ours; the files are in the list
+        json_object_del(options, c->materials[i].role->name);
     return json_pack("{s:s, s:I, s:I, s:i, s:o, s:o, s:s, s:s, s:[f, f, f], s:s, s:s}", "is", "go",
                      "job", (json_int_t)c->job, "lease", (json_int_t)c->lease, "attempt",
                      c->attempt, "files", files, "options", options, "output_name",

@@ -21,7 +21,7 @@
 #define HEAD_TOLD     500     // messages of a turn
 #define HEAD_NONCES   3       // the latest, with which machines may speak
 #define HEAD_JOBS     1024    // that one machine may have at a time
-#define HEAD_NEEDS    5       // files of a job: speech, video, teeth, style, model
+#define HEAD_NEEDS    (3 + MATERIAL_MOST) // files of a job: speech, video, materials, model
 #define HEAD_OWED     16 // that it may have made beyond four for each place, not whole here yet
 #define HEAD_SENDS    3  // so often may a machine send a file that is not what it told
 

@@ -98,6 +98,15 @@ static enum kb_code set_facts(struct store *s, const char *id, const struct duty
     return asset_set_facts(s, id, &facts, err);
 }
 
+// The kind of asset that a file of that role is taken for, "" of a model.
+static const char *kind_of(const char *role)
+{
+    const struct material_role *material = material_find(role);
+    if (material)
+        return material_takes(material, "video") ? "video" : material->kinds;
+    return strcmp(role, "model") == 0 ? "" : strcmp(role, "audio") == 0 ? "audio" : "video";
+}
+
 enum kb_code copies_use(struct store *s, const struct duty_file *f, char ret_asset[33],
                         struct kb_error *err)
 {
@@ -112,9 +121,7 @@ enum kb_code copies_use(struct store *s, const struct duty_file *f, char ret_ass
     if (code == KB_OK && is_new && json_is_object(f->facts))
         code = set_facts(s, ret_asset, f, err);
     // One of which nothing is known yet may be used as what it is given as, as both if need be.
-    const char *kind = strcmp(f->role, "model") == 0   ? ""
-                       : strcmp(f->role, "audio") == 0 ? "audio"
-                                                       : "video";
+    const char *kind = kind_of(f->role);
     return code == KB_OK
                ? store_exec(s, NULL, err,
                             "UPDATE asset SET name = ?2, kind = iif(kind = '' OR (state = 'new'"

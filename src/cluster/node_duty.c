@@ -23,8 +23,6 @@
 #define SHORT_US        3000000            // the queue sees within it that there is room again
 #define MOST_BYTES      ((int64_t)1 << 40) // of a file
 
-static const char *const roles[DUTY_FILES] = {"audio", "video", "mouth", "style", "model"};
-
 // --- the list
 
 struct duty *duty_find(struct machine *m, int64_t job, int64_t lease)
@@ -77,6 +75,13 @@ static bool is_hash(const char *text)
     return strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64;
 }
 
+// A head of another version may ask for what this machine would not do.
+static bool is_role(const char *role)
+{
+    return strcmp(role, "audio") == 0 || strcmp(role, "video") == 0 || strcmp(role, "model") == 0 ||
+           material_find(role);
+}
+
 static bool read_file(struct duty *d, const json_t *v)
 {
     struct duty_file *f = &d->files[d->n_files];
@@ -89,9 +94,7 @@ static bool read_file(struct duty *d, const json_t *v)
         !is_hash(f->sha256) || size < 1 || size > MOST_BYTES || !*f->name ||
         (!json_is_object(facts) && !json_is_null(facts)))
         return false;
-    bool known = false;
-    for (int i = 0; i < DUTY_FILES; i++)
-        known = known || strcmp(f->role, roles[i]) == 0;
+    bool known = is_role(f->role);
     for (int i = 0; i < d->n_files; i++)
         known = known && strcmp(f->role, d->files[i].role) != 0;
     f->size = size;
@@ -235,10 +238,8 @@ static enum kb_code make_options(struct machine *m, const struct duty *d,
     for (int i = 0; code == KB_OK && i < d->n_files; i++) {
         const struct duty_file *f = &d->files[i];
         char model[MODEL_NAME_BYTES];
-        if (strcmp(f->role, "mouth") == 0)
-            json_object_set_new(options, "mouth_from", json_string(assets[i]));
-        else if (strcmp(f->role, "style") == 0)
-            json_object_set_new(options, "style_from", json_string(assets[i]));
+        if (material_find(f->role))
+            json_object_set_new(options, f->role, json_string(assets[i]));
         else if (strcmp(f->role, "model") == 0) {
             code = copies_name_model(m->store, f, model, err);
             json_object_set_new(options, "model", json_string(model));

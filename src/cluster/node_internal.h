@@ -14,7 +14,7 @@
 
 #include <pthread.h>
 
-#define DUTY_FILES      5 // speech, video, and those of mouth_from, style_from and model
+#define DUTY_FILES      (3 + MATERIAL_MOST) // speech, video, materials, model
 #define MACHINE_PORTERS 4
 #define MACHINE_BOX     512 // orders and offers that wait for the main thread
 

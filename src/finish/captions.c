@@ -88,7 +88,7 @@ enum kb_code captions_load(struct captions **ret, const struct captions_params *
     c->p = p;
     c->words = words ? words : p->words;
     enum kb_code code = KB_OK;
-    if (p->file) {
+    if (p->file)
         code = subtitle_file_read(&c->file, p->file, err);
         if (code == KB_OK)
             *ret = TAKE(c);

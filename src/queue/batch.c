@@ -183,38 +183,28 @@ static enum kb_code set_faces(struct store *s, const struct batch_params *p, int
     return code;
 }
 
-// The options mouth_from and style_from: a whole video; jobs do not wait for it. refusal has a %s
-// for its name.
-static enum kb_code check_lender(struct store *s, const char *id, const char *refusal,
-                                 struct kb_error *err)
+// A file that an option names: whole, and of a kind that it takes; jobs do not wait for it.
+static enum kb_code check_material(struct store *s, const struct material_role *role,
+                                   const char *id, struct kb_error *err)
 {
-    int64_t usable = 0;
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     CLEANUP(kb_freep) char *name = NULL;
     enum kb_code code = check_asset(s, id, true, &name, err);
     if (code == KB_OK)
-        code = store_query_int(s, &usable, err,
-                               "SELECT kind = 'video' AND state IN ('new', 'ready') FROM asset"
-                               " WHERE id = ?",
-                               "t", id);
-    if (code == KB_OK && !usable)
-        return kb_fail(err, KB_BAD_INPUT, refusal, name);
+        code = store_query(
+            s, &q, err, "SELECT kind, state IN ('new', 'ready') FROM asset WHERE id = ?", "t", id);
+    if (code == KB_OK && (!sqlite3_column_int(q, 1) ||
+                          !material_takes(role, (const char *)sqlite3_column_text(q, 0))))
+        return kb_fail(err, KB_BAD_INPUT, _(role->refusal), name);
     return code;
 }
 
-static enum kb_code check_lenders(struct store *s, const struct batch_options *o,
-                                  struct kb_error *err)
+static enum kb_code check_materials(struct store *s, const struct batch_options *o,
+                                    struct kb_error *err)
 {
     enum kb_code code = KB_OK;
-    if (o->mouth_from)
-        code = check_lender(s, o->mouth_from,
-                            _("'%s' cannot lend its mouth: the option 'mouth_from' takes a video "
-                              "that is whole and can be read"),
-                            err);
-    if (code == KB_OK && o->style_from)
-        code = check_lender(s, o->style_from,
-                            _("nobody's way of speaking can be learnt from '%s': the option "
-                              "'style_from' takes a video that is whole and can be read"),
-                            err);
+    for (int i = 0; code == KB_OK && i < o->n_materials; i++)
+        code = check_material(s, o->materials[i].role, o->materials[i].asset, err);
     return code;
 }
 
@@ -225,7 +215,7 @@ static enum kb_code create(struct store *s, const struct batch_params *p,
     CLEANUP(kb_freep) char *audio = NULL;
     enum kb_code code = check_asset(s, p->audio, false, &audio, err);
     if (code == KB_OK)
-        code = check_lenders(s, options, err);
+        code = check_materials(s, options, err);
     if (code != KB_OK)
         return code;
     CLEANUP(kb_freep) char *stem = path_stem(audio);

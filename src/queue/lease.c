@@ -4,6 +4,7 @@
 
 #include "queue/internal.h"
 #include "queue/line.h"
+#include "queue/options.h"
 
 #include "base/beneath.h"
 #include "base/file.h"
@@ -154,16 +155,43 @@ static char *take_content(struct store *s, sqlite3_stmt *q, int i, char ret_sha2
     return *ret_sha256 ? store_path(s, "files", ret_sha256) : NULL;
 }
 
+static enum kb_code add_material(struct store *s, struct job_claim *c,
+                                 const struct material_role *role, const char *asset,
+                                 struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    struct job_material *m = &c->materials[c->n_materials++];
+    m->role = role;
+    enum kb_code code = store_query(
+        s, &q, err, "SELECT sha256, name FROM asset WHERE id = ? AND job IS NULL", "t", asset);
+    if (code != KB_OK)
+        return code == KB_EOF ? KB_OK : code;
+    m->path = take_content(s, q, 0, m->sha256);
+    if (m->path)
+        m->name = store_column(q, 1);
+    return KB_OK;
+}
+
+// Options that cannot be read (any more) name nothing; who does the job says why.
+static enum kb_code read_materials(struct store *s, struct job_claim *c, struct kb_error *err)
+{
+    CLEANUP(batch_options_free) struct batch_options o = {0};
+    enum kb_code code = KB_OK;
+    if (batch_options_parse(c->options, &o, NULL) != KB_OK)
+        return KB_OK;
+    for (int i = 0; code == KB_OK && i < o.n_materials; i++)
+        code = add_material(s, c, o.materials[i].role, o.materials[i].asset, err);
+    return code;
+}
+
 enum kb_code job_read_claim(struct store *s, struct job_claim *c, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code = store_query(
         s, &q, err,
         "SELECT a.sha256, v.sha256, b.audio_name, j.name, b.options, coalesce(j.note," JOB_NOTE
-        "), m.sha256, m.name, y.sha256, y.name, coalesce(j.face_x, -1), j.face_y,"
-        " coalesce(j.face_s, -1)"
-        " FROM" JOB_AND_FILES "LEFT JOIN asset m ON m.id =" BATCH_MOUTH_FROM
-        "LEFT JOIN asset y ON y.id =" BATCH_STYLE_FROM "WHERE j.id = ?",
+        "), coalesce(j.face_x, -1), j.face_y, coalesce(j.face_s, -1) FROM" JOB_AND_FILES
+        "WHERE j.id = ?",
         "i", c->job);
     if (code != KB_OK)
         return code == KB_EOF ? kb_fail(err, KB_INTERNAL, "job %" PRId64 " vanished", c->job)
@@ -177,13 +205,9 @@ enum kb_code job_read_claim(struct store *s, struct job_claim *c, struct kb_erro
     c->video_name = store_column(q, 3);
     c->options = store_column(q, 4);
     c->note = store_column(q, 5);
-    c->mouth_path = take_content(s, q, 6, c->mouth_sha256);
-    c->mouth_name = store_column(q, 7);
-    c->style_path = take_content(s, q, 8, c->style_sha256);
-    c->style_name = store_column(q, 9);
     for (int i = 0; i < 3; i++)
-        c->face_at[i] = sqlite3_column_double(q, 10 + i);
-    return KB_OK;
+        c->face_at[i] = sqlite3_column_double(q, 6 + i);
+    return read_materials(s, c, err);
 }
 
 enum kb_code job_take(struct store *s, const char *worker, int64_t min_free_bytes,
@@ -227,12 +251,12 @@ void job_claim_free(struct job_claim *c)
 {
     free(c->audio_path);
     free(c->video_path);
-    free(c->mouth_path);
-    free(c->style_path);
     free(c->audio_name);
     free(c->video_name);
-    free(c->mouth_name);
-    free(c->style_name);
+    for (int i = 0; i < c->n_materials; i++) {
+        free(c->materials[i].path);
+        free(c->materials[i].name);
+    }
     free(c->output);
     free(c->output_name);
     free(c->options);

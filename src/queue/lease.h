@@ -5,17 +5,26 @@
 
 #include "base/progress.h"
 #include "lipsync/dub.h"
+#include "queue/material.h"
 #include "store/states.h"
 #include "store/store.h"
+
+// A file that an option of the job names.
+struct job_material {
+    const struct material_role *role;
+    char *path, *name; // the content; the user's name
+    char sha256[65];   // "": it was deleted since; then path and name are NULL
+};
 
 struct job_claim {
     int pid; // of the process that is to do it; in: 0 = this one
     int64_t job, batch, lease;
     int attempt;                   // 1..JOB_MAX_ATTEMPTS
     char *audio_path, *video_path; // contents; the names are the users'
-    char *mouth_path, *style_path; // of mouth_from and style_from; NULL: not given, or gone
-    char audio_sha256[65], video_sha256[65], mouth_sha256[65], style_sha256[65]; // "" = none
-    char *audio_name, *video_name, *mouth_name, *style_name;
+    char audio_sha256[65], video_sha256[65];
+    char *audio_name, *video_name;
+    struct job_material materials[MATERIAL_MOST];
+    int n_materials;
     char *output_name; // below results/, "12_news/film_speech_2026-11-27.mp4"; no file has it yet
     char *output;      // its path. "output.part" is there, empty
     char *options;

@@ -143,8 +143,8 @@ static enum kb_code set_mouth_amount(struct batch_options *o, const json_t *v, s
 
 static enum kb_code set_mouth_from(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
-    return option_read_asset(o, "mouth_from", v, &o->mouth_from,
-                             _("the option 'mouth_from' takes the id of an uploaded video"), err);
+    return option_read_material(
+        o, "mouth_from", v, _("the option 'mouth_from' takes the id of an uploaded video"), err);
 }
 
 static enum kb_code set_style_from(struct batch_options *o, const json_t *v, struct kb_error *err)
@@ -153,8 +153,8 @@ static enum kb_code set_style_from(struct batch_options *o, const json_t *v, str
     o->dub.no_style = strcmp(word, "no") == 0;
     if (o->dub.no_style || strcmp(word, "self") == 0)
         return KB_OK;
-    return option_read_asset(
-        o, "style_from", v, &o->style_from,
+    return option_read_material(
+        o, "style_from", v,
         _("the option 'style_from' takes self, no, or the id of an uploaded video"), err);
 }
 

@@ -2,7 +2,7 @@
 #ifndef QUEUE_OPTIONS_H
 #define QUEUE_OPTIONS_H
 
-#include "lipsync/dub.h"
+#include "queue/material.h"
 
 // The options of a batch, named as those of koubo generate (docs/openapi.yaml: Options): model,
 // precision, face, loop, keep_video, start, duration, height, denoise, loudnorm, crf, bitrate,
@@ -13,9 +13,12 @@ struct json_t;
 struct batch_options {
     const char *model; // NULL = bundled; a name listed by "koubo model list", never a path
     enum precision precision;
-    // Assets; their paths are job_claim.mouth_path and style_path. NULL: each video itself
-    const char *mouth_from, *style_from;
-    struct dub_params dub;
+    struct dub_params dub; // without the paths of materials
+    struct {
+        const struct material_role *role;
+        const char *asset; // its id
+    } materials[MATERIAL_MOST];
+    int n_materials;
     struct json_t *keep;
 };
 enum kb_code batch_options_parse(const char *json, struct batch_options *ret, struct kb_error *err);

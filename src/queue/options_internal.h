@@ -23,9 +23,10 @@ enum kb_code option_read_fraction(const char *name, const struct json_t *v, doub
                                   struct kb_error *err);
 enum kb_code option_read_seconds(const char *name, const struct json_t *v, int64_t *ret_us,
                                  struct kb_error *err);
-// The id of an asset, kept under the option's name; refusal says what it has to be.
-enum kb_code option_read_asset(struct batch_options *o, const char *name, const struct json_t *v,
-                               const char **ret, const char *refusal, struct kb_error *err);
+// The id of an asset: one more of the materials, in the role of that name (material.h). refusal
+// says what v has to be.
+enum kb_code option_read_material(struct batch_options *o, const char *name, const struct json_t *v,
+                                  const char *refusal, struct kb_error *err);
 // KB_BAD_INPUT.
 enum kb_code option_not_one_of(const char *name, const char *words, struct kb_error *err);
 

@@ -1,6 +1,7 @@
 // The kinds of values that options have, in JSON.
 #include "queue/options_internal.h"
 
+#include <assert.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -61,17 +62,19 @@ enum kb_code option_not_one_of(const char *name, const char *words, struct kb_er
     return kb_fail(err, KB_BAD_INPUT, _("the option '%s' takes one of %s"), name, words);
 }
 
-// The id of an asset, kept under the option's name.
-enum kb_code option_read_asset(struct batch_options *o, const char *name, const json_t *v,
-                               const char **ret, const char *refusal, struct kb_error *err)
+enum kb_code option_read_material(struct batch_options *o, const char *name, const json_t *v,
+                                  const char *refusal, struct kb_error *err)
 {
+    const struct material_role *role = material_find(name);
     const char *asset = json_string_value(v);
     size_t n = asset ? strlen(asset) : 0;
+    assert(role && o->n_materials < MATERIAL_MOST); // an option is there once
     if (n == 0 || n > 200 || n != json_string_length(v))
         return kb_fail(err, KB_BAD_INPUT, "%s", refusal);
     json_t *kept = json_string(asset);
     if (json_object_set_new(o->keep, name, kept) != 0)
         return kb_no_memory(err);
-    *ret = json_string_value(kept);
+    o->materials[o->n_materials].role = role;
+    o->materials[o->n_materials++].asset = json_string_value(kept);
     return KB_OK;
 }

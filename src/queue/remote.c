@@ -453,8 +453,9 @@ enum kb_code remote_may_read(struct store *s, const char *node, const char *sha2
     enum kb_code code =
         store_query_int(s, &may, err,
                         "SELECT EXISTS (SELECT 1 FROM remote r JOIN job j ON j.id = r.job"
-                        " JOIN batch b ON b.id = j.batch JOIN asset f ON f.id IN (b.audio, j.video,"
-                        "  coalesce(" BATCH_MOUTH_FROM ", ''), coalesce(" BATCH_STYLE_FROM ", ''))"
+                        " JOIN batch b ON b.id = j.batch JOIN asset f ON f.id IN (b.audio, j.video)"
+                        "  OR f.id IN (SELECT m.asset FROM material m WHERE m.batch = b.id"
+                        "   AND coalesce(m.job, j.id) = j.id)"
                         " WHERE r.node = ?1 AND r.state > 0 AND f.sha256 = ?2)",
                         "tt", node, sha256);
     *ret = may != 0;
@@ -469,8 +470,9 @@ enum kb_code remote_needs(struct store *s, const char *sha256, bool *ret, struct
         "SELECT EXISTS (SELECT 1 FROM remote WHERE sha256 = ?1) OR EXISTS"
         " (SELECT 1 FROM asset f WHERE f.sha256 = ?1 AND"
         "  (EXISTS (SELECT 1 FROM job j WHERE j.video = f.id AND j.state IN " JOB_STATES_OPEN
-        "   ) OR EXISTS (SELECT 1 FROM batch b WHERE b.ended_ms IS NULL AND f.id IN (b.audio,"
-        "   coalesce(" BATCH_MOUTH_FROM ", ''), coalesce(" BATCH_STYLE_FROM ", '')))))",
+        "   ) OR EXISTS (SELECT 1 FROM batch b WHERE b.ended_ms IS NULL AND f.id = b.audio)"
+        "   OR f.id IN (SELECT m.asset FROM material m JOIN batch b ON b.id = m.batch"
+        "    WHERE b.ended_ms IS NULL)))",
         "t", sha256);
     *ret = needed != 0;
     return code;
@@ -483,8 +485,10 @@ enum kb_code remote_contents(struct store *s, char (**ret)[65], int *ret_n, stru
     int n = 0, capacity = 0;
     enum kb_code code =
         store_query(s, &q, err,
-                    "SELECT f.sha256 FROM batch b JOIN asset f ON f.id IN (b.audio,"
-                    "  coalesce(" BATCH_MOUTH_FROM ", ''), coalesce(" BATCH_STYLE_FROM ", ''))"
+                    "SELECT f.sha256 FROM batch b JOIN asset f ON f.id = b.audio"
+                    "  WHERE b.ended_ms IS NULL AND f.sha256 IS NOT NULL"
+                    " UNION SELECT f.sha256 FROM material m JOIN batch b ON b.id = m.batch"
+                    "  JOIN asset f ON f.id = m.asset"
                     "  WHERE b.ended_ms IS NULL AND f.sha256 IS NOT NULL"
                     " UNION SELECT f.sha256 FROM (SELECT DISTINCT video FROM job"
                     "  WHERE state IN " JOB_STATES_OPEN ") j JOIN asset f ON f.id = j.video"

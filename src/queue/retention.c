@@ -313,19 +313,17 @@ static enum kb_code list_contents(struct run *r, struct kb_error *err)
         "  coalesce((SELECT max(b.created_ms) FROM job j JOIN batch b ON b.id = j.batch"
         "            WHERE j.video = a.id), 0), coalesce(m.used_ms, 0)))"
         " FROM asset a LEFT JOIN (SELECT id, max(used_ms) AS used_ms FROM"
-        "  (SELECT" BATCH_MOUTH_FROM "AS id, b.created_ms AS used_ms FROM batch b UNION ALL"
-        "   SELECT" BATCH_STYLE_FROM ", b.created_ms FROM batch b)"
-        "  GROUP BY id) m ON m.id = a.id WHERE sha256 IS NOT NULL"
+        "  (SELECT m.asset AS id, b.created_ms AS used_ms FROM material m"
+        "   JOIN batch b ON b.id = m.batch) GROUP BY id) m ON m.id = a.id"
+        " WHERE sha256 IS NOT NULL"
         " GROUP BY sha256 HAVING NOT max("
         "  a.job IS NOT NULL OR coalesce(a.lease_ms, 0) > ? OR"
         "  EXISTS (SELECT 1 FROM job j WHERE j.video = a.id AND j.state NOT IN " JOB_STATES_ENDED
         "  ) OR"
         "  EXISTS (SELECT 1 FROM batch b JOIN job j ON j.batch = b.id WHERE b.audio = a.id"
         "          AND j.state NOT IN " JOB_STATES_ENDED ") OR"
-        "  a.id IN (SELECT coalesce(" BATCH_MOUTH_FROM ", '') FROM job j"
-        "           JOIN batch b ON b.id = j.batch WHERE j.state NOT IN " JOB_STATES_ENDED ") OR"
-        "  a.id IN (SELECT coalesce(" BATCH_STYLE_FROM ", '') FROM job j"
-        "           JOIN batch b ON b.id = j.batch WHERE j.state NOT IN " JOB_STATES_ENDED "))",
+        "  a.id IN (SELECT m.asset FROM material m JOIN batch b ON b.id = m.batch"
+        "           WHERE b.ended_ms IS NULL))",
         "i", r->now_ms);
     for (; code == KB_OK; code = store_step(r->s, q, err))
         add_item(r, (struct item){.what = ITEM_CONTENT,

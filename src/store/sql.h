@@ -36,13 +36,6 @@ extern const char store_schema[], store_schema_2[], store_schema_3[], store_sche
 // Temporary views that build JSON. Made by every connection for itself, so they need no migration.
 extern const char store_views[];
 
-// The asset that a batch b takes teeth from (its option mouth_from), or NULL. The same of its
-// option style_from; that may also be the word self or no, which is no asset's id.
-#define BATCH_OPTION(name)                                                                         \
-    " iif(json_valid(b.options), json_extract(b.options, '$." name "'), NULL) "
-#define BATCH_MOUTH_FROM BATCH_OPTION("mouth_from")
-#define BATCH_STYLE_FROM BATCH_OPTION("style_from")
-
 // Was a row of node heard of lately? In milliseconds, by the wall clock of SQLite.
 #define NODE_IS_HEARD                                                                              \
     "heard_ms > CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) - 10000"

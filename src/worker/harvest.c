@@ -74,11 +74,23 @@ static void lend(const struct seat *s, const char *data, const char *cache, cons
         return; // it is made anew
 }
 
+// The films of its job that have tracks. Returns how many.
+static int list_films(const struct job_claim *c, const char *ret[1 + MATERIAL_MOST])
+{
+    int n = 0;
+    ret[n++] = c->video_sha256;
+    for (int i = 0; i < c->n_materials; i++)
+        if (c->materials[i].role->key && c->materials[i].path)
+            ret[n++] = c->materials[i].sha256;
+    return n;
+}
+
 void harvest_lend(const struct seat *s, const char *data)
 {
-    const char *films[] = {s->claim.video_sha256, s->claim.mouth_sha256, s->claim.style_sha256};
-    for (size_t i = 0; i < ARRAY_LEN(films); i++)
-        for (size_t k = 0; *films[i] && k < ARRAY_LEN(track_tails); k++) {
+    const char *films[1 + MATERIAL_MOST];
+    int n = list_films(&s->claim, films);
+    for (int i = 0; i < n; i++)
+        for (size_t k = 0; k < ARRAY_LEN(track_tails); k++) {
             CLEANUP(kb_freep)
             char *name = kb_printf("%.*s%s", KEY_DIGITS, films[i], track_tails[k]);
             lend(s, data, "tracks", name);
@@ -253,9 +265,10 @@ bool harvest_picture(const struct seat *s, const char *data, const char *to)
 
 void harvest_tracks(const struct seat *s, const char *data)
 {
-    const char *films[] = {s->claim.video_sha256, s->claim.mouth_sha256, s->claim.style_sha256};
-    for (size_t i = 0; s->has_job && i < ARRAY_LEN(films); i++)
-        for (size_t k = 0; *films[i] && k < ARRAY_LEN(track_tails); k++) {
+    const char *films[1 + MATERIAL_MOST];
+    int n = s->has_job ? list_films(&s->claim, films) : 0;
+    for (int i = 0; i < n; i++)
+        for (size_t k = 0; k < ARRAY_LEN(track_tails); k++) {
             CLEANUP(kb_freep)
             char *from = kb_printf("%s/%.*s%s", s->folder, KEY_DIGITS, films[i], track_tails[k]);
             CLEANUP(kb_freep)

@@ -89,9 +89,13 @@ void seat_let_go(struct seat *s, const char *data)
 static bool is_gone(struct seat *s, struct store *store, struct kb_error *why)
 {
     const struct job_claim *c = &s->claim;
-    const char *contents[] = {c->audio_sha256, c->video_sha256, c->mouth_sha256, c->style_sha256};
-    const char *names[] = {c->audio_name, c->video_name, c->mouth_name, c->style_name};
-    for (size_t i = 0; i < ARRAY_LEN(contents); i++) {
+    const char *contents[2 + MATERIAL_MOST] = {c->audio_sha256, c->video_sha256};
+    const char *names[2 + MATERIAL_MOST] = {c->audio_name, c->video_name};
+    for (int i = 0; i < c->n_materials; i++) {
+        contents[2 + i] = c->materials[i].sha256;
+        names[2 + i] = c->materials[i].name;
+    }
+    for (int i = 0; i < 2 + c->n_materials; i++) {
         CLEANUP(kb_freep) char *path = kb_printf("files/%s", contents[i]);
         struct stat st;
         if (!*contents[i] || beneath_stat(store->folder, path, &st) || errno != ENOENT)
@@ -173,24 +177,35 @@ enum kb_code seat_write_job(struct seat *s, struct store *store, struct kb_error
 
 // --- giving
 
-static const char *content_or_null(const char *sha256)
+// NULL: a name is not valid UTF-8.
+static json_t *pack_materials(const struct job_claim *c, json_error_t *error)
 {
-    return *sha256 ? sha256 : NULL;
+    json_t *list = json_array();
+    for (int i = 0; list && i < c->n_materials; i++) {
+        const struct job_material *m = &c->materials[i];
+        json_t *one = !m->path ? NULL
+                               : json_pack_ex(error, 0, "{s:s, s:s, s:s}", "role", m->role->name,
+                                              "sha256", m->sha256, "name", m->name);
+        if (m->path && json_array_append_new(list, one) != 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
 }
 
 static json_t *pack_job(const struct seat *s, json_error_t *error)
 {
     const struct job_claim *c = &s->claim;
+    json_t *materials = pack_materials(c, error);
+    if (!materials)
+        return NULL;
     return json_pack_ex(
-        error, 0,
-        "{s:s, s:I, s:i, s:s, s:s, s:s, s:s*, s:s*, s:s, s:s, s:s*, s:s*, s:s, s:s, s:s,"
-        " s:[f, f, f]}",
-        "is", "job", "job", (json_int_t)c->job, "attempt", c->attempt, "file", s->file, "audio",
-        c->audio_sha256, "video", c->video_sha256, "mouth", content_or_null(c->mouth_sha256),
-        "style", content_or_null(c->style_sha256), "audio_name", c->audio_name, "video_name",
-        c->video_name, "mouth_name", c->mouth_name, "style_name", c->style_name, "output_name",
-        path_name(c->output_name), "options", c->options, "note", c->note, "face_at", c->face_at[0],
-        c->face_at[1], c->face_at[2]);
+        error, 0, "{s:s, s:I, s:i, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:[f, f, f]}", "is",
+        "job", "job", (json_int_t)c->job, "attempt", c->attempt, "file", s->file, "audio",
+        c->audio_sha256, "video", c->video_sha256, "audio_name", c->audio_name, "video_name",
+        c->video_name, "materials", materials, "output_name", path_name(c->output_name), "options",
+        c->options, "note", c->note, "face_at", c->face_at[0], c->face_at[1], c->face_at[2]);
 }
 
 enum kb_code seat_give_job(struct seat *s, struct store *store, int64_t min_free_bytes,

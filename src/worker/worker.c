@@ -33,12 +33,18 @@ struct task {
     int64_t job;
     int attempt;
     const char *file; // what its files in the work folder are called, without the tail
-    const char *audio, *video, *mouth, *style;
-    const char *audio_name, *video_name, *mouth_name, *style_name, *output_name;
+    const char *audio, *video;
+    const char *audio_name, *video_name, *output_name;
     const char *options, *note;
     double face_at[3];
     // --- made of these
-    char *audio_path, *video_path, *mouth_path, *style_path, *output;
+    char *audio_path, *video_path, *output;
+    struct given {
+        const struct material_role *role;
+        const char *sha256, *name;
+        char *path, key[KEY_SIZE];
+    } materials[MATERIAL_MOST];
+    int n_materials;
 };
 
 struct worker {
@@ -128,26 +134,35 @@ static void blame_memory(struct worker *w, const struct task *t, struct kb_error
 // Under which name the server keeps the track of a content.
 static const char *key_of(const char *content, char ret[KEY_SIZE])
 {
-    snprintf(ret, KEY_SIZE, "%s", content ? content : "");
-    return content ? ret : NULL;
+    snprintf(ret, KEY_SIZE, "%s", content);
+    return ret;
+}
+
+// What the options name was given with the job, or is gone.
+static enum kb_code put_materials(const struct task *t, const struct batch_options *o,
+                                  struct dub_params *dub, struct kb_error *err)
+{
+    for (int i = 0; i < o->n_materials; i++) {
+        const struct given *m = t->materials;
+        while (m < t->materials + t->n_materials && m->role != o->materials[i].role)
+            m++;
+        if (m == t->materials + t->n_materials)
+            return material_gone(o->materials[i].role->name, err);
+        material_put(m->role, dub, m->path, m->key);
+    }
+    return KB_OK;
 }
 
 static enum kb_code run_task(struct worker *w, const struct task *t, struct dub_result *result,
                              struct kb_error *err)
 {
     CLEANUP(batch_options_free) struct batch_options o = {0};
-    char keys[3][KEY_SIZE];
+    char key[KEY_SIZE];
     // A file that is nothing but work to read has the time that every job has.
     limits_processor_time(w->params, 0);
     enum kb_code code = batch_options_parse(t->options, &o, err);
-    if (code == KB_OK && o.mouth_from && !t->mouth_path)
-        code = kb_fail(err, KB_NOT_FOUND,
-                       _("the video that the option 'mouth_from' names is gone; make a new batch "
-                         "with another one, or without"));
-    if (code == KB_OK && o.style_from && !t->style_path)
-        code = kb_fail(err, KB_NOT_FOUND,
-                       _("the video that the option 'style_from' names is gone; make a new batch "
-                         "with another one, or without"));
+    if (code == KB_OK)
+        code = put_materials(t, &o, &o.dub, err);
     if (code == KB_OK)
         code = load_engine(w, o.model,
                            o.precision != PRECISION_AUTO ? o.precision : w->params->precision, err);
@@ -161,8 +176,6 @@ static enum kb_code run_task(struct worker *w, const struct task *t, struct dub_
     struct dub_params dub = o.dub;
     dub.audio = t->audio_path;
     dub.video = t->video_path;
-    dub.mouth_from = t->mouth_path;
-    dub.style_from = t->style_path;
     dub.output = t->output;
     if (t->face_at[0] >= 0) {
         dub.face = FACE_AT;
@@ -171,9 +184,7 @@ static enum kb_code run_task(struct worker *w, const struct task *t, struct dub_
     dub.note = t->note;
     dub.mel = w->mel;
     dub.track_folder = w->folder;
-    dub.video_key = key_of(t->video, keys[0]);
-    dub.mouth_key = key_of(t->mouth, keys[1]);
-    dub.style_key = key_of(t->style, keys[2]);
+    dub.video_key = key_of(t->video, key);
     dub.threads = w->params->threads;
     dub.watch = (struct watch){pulse_work(w->pulse), pulse_progress, w->pulse};
     CLEANUP(reader_close) struct reader *film = NULL;
@@ -241,8 +252,8 @@ static void run_job(struct worker *w, const struct task *t)
     // Lower layers name a content's file; the user knows it by another name.
     sentence_replace(&why, t->video_path, t->video_name);
     sentence_replace(&why, t->audio_path, t->audio_name);
-    sentence_replace(&why, t->mouth_path, t->mouth_name);
-    sentence_replace(&why, t->style_path, t->style_name);
+    for (int i = 0; i < t->n_materials; i++)
+        sentence_replace(&why, t->materials[i].path, t->materials[i].name);
     sentence_replace(&why, t->output, t->output_name);
     if (lost) {
         log_warn(_("'%s' was taken from this worker; nothing of it is kept"), t->video_name);
@@ -260,34 +271,57 @@ static void run_job(struct worker *w, const struct task *t)
 
 static char *content_path(const struct worker *w, const char *content)
 {
-    return content ? kb_printf("%s/files/%s", w->params->data, content) : NULL;
+    return kb_printf("%s/files/%s", w->params->data, content);
+}
+
+static bool read_materials(const struct worker *w, struct task *t, const json_t *list)
+{
+    size_t i;
+    json_t *one;
+    json_array_foreach(list, i, one)
+    {
+        struct given *m = &t->materials[t->n_materials];
+        const char *role;
+        if (i >= MATERIAL_MOST || json_unpack(one, "{s:s, s:s, s:s}", "role", &role, "sha256",
+                                              &m->sha256, "name", &m->name) != 0)
+            return false;
+        m->role = material_find(role);
+        if (!m->role)
+            return false;
+        m->path = content_path(w, m->sha256);
+        key_of(m->sha256, m->key);
+        t->n_materials++;
+    }
+    return true;
+}
+
+static void task_free(struct task *t)
+{
+    free(t->audio_path);
+    free(t->video_path);
+    free(t->output);
+    for (int i = 0; i < t->n_materials; i++)
+        free(t->materials[i].path);
 }
 
 static enum kb_code take_job(struct worker *w, const json_t *message, struct kb_error *err)
 {
-    struct task t = {0};
+    CLEANUP(task_free) struct task t = {0};
     json_int_t job;
+    const json_t *materials;
     if (json_unpack((json_t *)message,
-                    "{s:I, s:i, s:s, s:s, s:s, s?:s, s?:s, s:s, s:s, s?:s, s?:s, s:s, s:s, s:s,"
-                    " s:[F, F, F]}",
-                    "job", &job, "attempt", &t.attempt, "file", &t.file, "audio", &t.audio, "video",
-                    &t.video, "mouth", &t.mouth, "style", &t.style, "audio_name", &t.audio_name,
-                    "video_name", &t.video_name, "mouth_name", &t.mouth_name, "style_name",
-                    &t.style_name, "output_name", &t.output_name, "options", &t.options, "note",
-                    &t.note, "face_at", &t.face_at[0], &t.face_at[1], &t.face_at[2]) != 0)
+                    "{s:I, s:i, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:[F, F, F]}", "job",
+                    &job, "attempt", &t.attempt, "file", &t.file, "audio", &t.audio, "video",
+                    &t.video, "audio_name", &t.audio_name, "video_name", &t.video_name, "materials",
+                    &materials, "output_name", &t.output_name, "options", &t.options, "note",
+                    &t.note, "face_at", &t.face_at[0], &t.face_at[1], &t.face_at[2]) != 0 ||
+        !read_materials(w, &t, materials))
         return kb_fail(err, KB_INTERNAL, "a job that makes no sense");
     t.job = job;
     t.audio_path = content_path(w, t.audio);
     t.video_path = content_path(w, t.video);
-    t.mouth_path = content_path(w, t.mouth);
-    t.style_path = content_path(w, t.style);
     t.output = kb_printf("%s/%s.mp4", w->folder, t.file);
     run_job(w, &t);
-    free(t.audio_path);
-    free(t.video_path);
-    free(t.mouth_path);
-    free(t.style_path);
-    free(t.output);
     return KB_OK;
 }
 

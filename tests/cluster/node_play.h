@@ -416,6 +416,7 @@ static inline const char *put_content(struct play *t, char *data, size_t size, s
 
 struct given {
     const char *audio, *video, *mouth, *model; // contents
+    const char *odd;                           // in a role that nobody knows
     const char *audio_path, *video_path;       // or files
     size_t pad;
     int64_t video_size; // that it is said to have
@@ -462,7 +463,8 @@ static inline void go(struct play *t, int job, int lease, const struct given *g)
     struct depot_play *d = &t->depot;
     if (g->damaged)
         d->files[d->n_files - 1].data[d->files[d->n_files - 1].size - 1] ^= 1;
-    give(t, files, g, "mouth", g->mouth, NULL, ".mov", 0);
+    give(t, files, g, "mouth_from", g->mouth, NULL, ".mov", 0);
+    give(t, files, g, "perfume", g->odd, NULL, ".bin", 0);
     give(t, files, g, "model", g->model, NULL, ".pth", 0);
     json_t *options = json_pack("{s:s}", "loop", "freeze");
     if (g->model)
@@ -662,8 +664,9 @@ static void say_failed(enum kb_code code, const char *text)
 static void write_result(const char *data, const char *id, const json_t *job)
 {
     CLEANUP(kb_freep) char *files = path_join(data, "files");
+    const json_t *material = json_array_get(json_object_get(job, "materials"), 0);
     CLEANUP(kb_freep)
-    char *mouth = read_content(files, json_string_value(json_object_get(job, "mouth")));
+    char *mouth = read_content(files, json_string_value(json_object_get(material, "sha256")));
     json_t *options = json_loads(get_text(job, "options"), 0, NULL);
     const char *models = getenv("KOUBO_FETCHED_MODELS");
     CLEANUP(kb_freep)

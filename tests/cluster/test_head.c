@@ -627,6 +627,44 @@ static void test_a_model_of_ones_own(void **state)
         unsetenv("KOUBO_MODELS");
 }
 
+// Materials: files that options name go with the job, their ids do not; words stay. One that was
+// deleted ends the job here.
+static void test_files_that_options_name(void **state)
+{
+    NEEDS_REDIS;
+    char lent[33];
+    int64_t batch = add_jobs(t, 2, 0);
+    snprintf(lent, sizeof(lent), "%s", add_asset(t, "video", "ready", "laughs.mp4"));
+    CLEANUP(kb_freep) char *path = data_path(t, "files/%s", lent);
+    assert_ok(t->err, file_write_atomic(path, "teeth", 5, &t->err));
+    CLEANUP(kb_freep)
+    char *options = kb_printf("{\"mouth_from\":\"%s\",\"style_from\":\"no\"}", lent);
+    assert_ok(t->err, store_exec(t->s, NULL, &t->err, "UPDATE batch SET options = ? WHERE id = ?",
+                                 "ti", options, batch));
+    head_begin(t, LONG_MS);
+    struct player *p = join(t, "n1", 2);
+    struct wire_offer o = offered(p);
+    tell(p, about("taken", &o));
+    json_auto_t *go = order(p, "go", o.job);
+    json_t *file = json_array_get(json_object_get(go, "files"), 2);
+    assert_string_equal(get_text(file, "role"), "mouth_from");
+    assert_string_equal(get_text(file, "name"), "laughs.mp4");
+    assert_string_equal(get_text(file, "sha256"), lent);
+    json_t *left = json_object_get(go, "options");
+    assert_int_equal(json_object_size(left), 1);
+    assert_string_equal(get_text(left, "style_from"), "no");
+    bring(t, p, &o);
+    tell(p, done(&o));
+    expect(p, "over", o.job);
+
+    run_sql(t, "DELETE FROM asset WHERE name = 'laughs.mp4'");
+    o = offered(p);
+    tell(p, about("taken", &o));
+    expect(p, "lost", o.job);
+    assert_true(is_in(t, o.job, "failed"));
+    assert_int_equal(ask(t, "SELECT count(*) FROM job WHERE error LIKE '%%mouth_from%%'"), 1);
+}
+
 // --- evil
 
 static void test_what_makes_no_sense(void **state)
@@ -785,6 +823,7 @@ int main(void)
         HEAD_TEST(test_two_heads),
         HEAD_TEST(test_locked_database),
         HEAD_TEST(test_a_model_of_ones_own),
+        HEAD_TEST(test_files_that_options_name),
         HEAD_TEST(test_what_makes_no_sense),
         HEAD_TEST(test_a_flood),
         HEAD_TEST(test_no_more_than_places),

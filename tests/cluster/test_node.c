@@ -135,6 +135,15 @@ static void test_ends_other_than_well(void **state)
     assert_says(get_text(failed, "why"), "version");
     json_decref(failed);
     over(t, 5, 15);
+    // A file in a role that this machine does not know, as a newer head may ask for.
+    offer(t, 9, 19);
+    json_decref(hear(t, "taken", 9));
+    struct given g = {.audio = "a", .video = "ok b", .odd = "smell"};
+    go(t, 9, 19, &g);
+    failed = hear(t, "failed", 9);
+    assert_says(get_text(failed, "why"), "of one version");
+    json_decref(failed);
+    over(t, 9, 19);
     order(t, "cancel", 99, 1);
     go(t, 98, 1, &(struct given){.audio = "a", .video = "ok b"});
     struct play forger = *t;

@@ -71,7 +71,6 @@ static void test_create(void **state)
 // before they have ended.
 static void check_lender(struct queue_test *t, const char *option, const char *refusal)
 {
-    bool mouth = strcmp(option, "mouth_from") == 0;
     char film[33], other[33];
     snprintf(film, 33, "%s", add_asset(t, "video", "new", "laughs.mp4"));
     snprintf(other, 33, "%s", add_asset(t, "video", "ready", "v.mp4"));
@@ -85,8 +84,10 @@ static void check_lender(struct queue_test *t, const char *option, const char *r
     assert_fails(t->err, KB_BAD_INPUT, "Tuesday", asset_delete(t->s, film, &t->err));
     struct job_claim c = claim(t, "w1");
     CLEANUP(kb_freep) char *path = store_path(t->s, "files", film); // its content has its number
-    assert_string_equal(mouth ? c.mouth_path : c.style_path, path);
-    assert_null(mouth ? c.style_path : c.mouth_path);
+    assert_int_equal(c.n_materials, 1);
+    assert_string_equal(c.materials[0].role->name, option);
+    assert_string_equal(c.materials[0].path, path);
+    assert_string_equal(c.materials[0].name, "laughs.mp4");
     finish(t, &c);
     assert_ok(t->err, asset_delete(t->s, film, &t->err));
 
@@ -99,8 +100,8 @@ static void check_lender(struct queue_test *t, const char *option, const char *r
     assert_ok(t->err, store_exec(t->s, NULL, &t->err, "UPDATE batch SET options = ? WHERE id = ?",
                                  "ti", options, again));
     c = claim(t, "w1");
-    assert_null(c.mouth_path);
-    assert_null(c.style_path);
+    assert_int_equal(c.n_materials, 1);
+    assert_null(c.materials[0].path);
     finish(t, &c);
     assert_fails(t->err, KB_NOT_FOUND, "no file", batch_create(t->s, &p, &id, &t->err));
 

@@ -18,8 +18,7 @@ static void test_defaults(void **state)
         assert_ok(err, batch_options_parse(same[i], &o, &err));
         struct dub_params d = dub_defaults();
         assert_null(o.model);
-        assert_null(o.mouth_from);
-        assert_null(o.style_from);
+        assert_int_equal(o.n_materials, 0);
         assert_int_equal(o.precision, PRECISION_AUTO);
         assert_memory_equal(&o.dub, &d, sizeof(d));
         batch_options_free(&o);
@@ -53,7 +52,9 @@ static void test_all(void **state)
     assert_memory_equal(o.dub.pads, pads, sizeof(pads));
     assert_true(o.dub.pads_set);
     assert_true(o.dub.mask_feather == 0.25f && o.dub.mask_dilate == 0 && o.dub.sharpen == 5);
-    assert_string_equal(o.mouth_from, "a1");
+    assert_int_equal(o.n_materials, 1);
+    assert_string_equal(o.materials[0].role->name, "mouth_from");
+    assert_string_equal(o.materials[0].asset, "a1");
     assert_true(o.dub.mouth_amount == 3 && o.dub.still_motion == 0 && !o.dub.lead);
     batch_options_free(&o);
 
@@ -66,14 +67,15 @@ static void test_all(void **state)
     assert_int_equal(o.dub.face_number, 12);
     batch_options_free(&o);
     assert_ok(err, batch_options_parse("{\"style_from\":\"a2\"}", &o, &err));
-    assert_string_equal(o.style_from, "a2");
+    assert_string_equal(o.materials[0].role->name, "style_from");
+    assert_string_equal(o.materials[0].asset, "a2");
     assert_false(o.dub.no_style);
     batch_options_free(&o);
     assert_ok(err, batch_options_parse("{\"style_from\":\"no\"}", &o, &err));
-    assert_true(o.dub.no_style && !o.style_from);
+    assert_true(o.dub.no_style && o.n_materials == 0);
     batch_options_free(&o);
     assert_ok(err, batch_options_parse("{\"style_from\":\"self\"}", &o, &err));
-    assert_true(!o.dub.no_style && !o.style_from);
+    assert_true(!o.dub.no_style && o.n_materials == 0);
     batch_options_free(&o);
 }
 
