@@ -110,7 +110,7 @@ static void test_every_corner(void **state)
 static void test_half_of_it_shows(void **state)
 {
     CLEANUP(av_frame_free)
-    AVFrame *a = draw(&(struct logo_params){.path = path, .size = 0.25f, .opacity = 0.5f});
+    AVFrame *a = draw(&(struct logo_params){path, LOGO_TOP_LEFT, 0.25f, 0.5f});
     assert_true(abs(a->data[0][27 * a->linesize[0] + 27] - (63 + 128) / 2) <= 2);
 }
 
