@@ -128,7 +128,13 @@ typedef void stream_free_fn(void *ctx); // after the last read
 // with stream_unref().
 void reply_stream(struct request *r, const char *type, stream_read_fn *read, stream_free_fn *free,
                   void *ctx, struct stream **ret);
-void stream_wake(struct stream *s); // from any thread; also after the client has gone
+// The answer is not known yet: the connection sleeps until stream_wake(), then the handler is
+// called again, and answers or waits once more, with what it gets from request_waited(). free: at
+// the end of the request, on its network thread. Not for sinks. *ret as above, each time; for the
+// waking.
+void request_wait(struct request *r, stream_free_fn *free, void *ctx, struct stream **ret);
+void *request_waited(const struct request *r); // ctx of the wait before; NULL: it is the first time
+void stream_wake(struct stream *s);            // from any thread; also after the client has gone
 void stream_unref(struct stream **s);
 
 // --- the session: for the routes of /api/v1/session

@@ -124,7 +124,8 @@ struct request {
     struct text body;
     int64_t thrown; // bytes of the body that nobody wanted
     json_t *json;
-    void *loan; // of the app
+    void *loan;             // of the app
+    struct stream *waiting; // by which it sleeps before it is answered; NULL: it did not yet
 
     int n_headers;
     char *headers[MAX_HEADERS][2]; // of the answer
@@ -188,7 +189,11 @@ const char *reply_header_get(const struct request *r, const char *name);
 
 enum kb_language request_language(const struct request *r);
 
-// stream.c: the thread that notices clients that left while their stream slept.
+// stream.c: a request that waits to be answered. False: it need not sleep, or must not, for the
+// client has gone (*ret_gone).
+bool request_sleep(struct request *r, bool *ret_gone);
+void request_wait_over(struct request *r);
+// The thread that notices clients that left while their stream slept.
 bool streams_start(struct http *h);
 void streams_stop(struct http *h); // before the daemon stops
 

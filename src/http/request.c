@@ -58,6 +58,7 @@ void request_end(void *http, struct MHD_Connection *connection, void **request,
         free(r->headers[i][0]);
         free(r->headers[i][1]);
     }
+    request_wait_over(r);
     if (r->peer)
         peer_ends(r->http, r->peer);
     text_free(&r->body);
@@ -303,6 +304,12 @@ static void handle_end(struct request *r)
         r->route->sink->done(r, TAKE(r->sink_ctx));
     } else if (!r->answered && need_loan(r)) {
         r->route->handle(r);
+        if (!r->answered && r->waiting && !atomic_load(&r->http->stopping))
+            return;
+        if (!r->answered && r->waiting) {
+            reply_header(r, "Retry-After", "1");
+            reply_problem(r, 503, "unavailable", _("the server is being stopped"));
+        }
     }
     must_have_answered(r);
 }
@@ -371,7 +378,12 @@ static enum MHD_Result handle_next(struct request *r, const char *data, size_t n
     }
     if (r->peer)
         atomic_store(&r->peer->phase, PEER_ANSWER);
-    handle_end(r);
+    bool gone = false;
+    do {
+        handle_end(r);
+        if (!r->answered && request_sleep(r, &gone)) // and is called again
+            return MHD_YES;
+    } while (!r->answered && !gone);
     return deliver(r);
 }
 

@@ -38,11 +38,11 @@ static void resume(struct stream *s)
     }
 }
 
-// Nothing to send: sleep, unless somebody has woken the stream meanwhile.
+// Nothing to do: sleep, unless somebody has woken the stream meanwhile.
 static bool fall_asleep(struct stream *s)
 {
     pthread_mutex_lock(&s->lock);
-    bool sleeps = !s->woken && !atomic_load(&s->http->stopping);
+    bool sleeps = !s->woken && !s->gone && !atomic_load(&s->http->stopping);
     if (sleeps) {
         s->asleep = true;
         MHD_suspend_connection(s->connection);
@@ -71,9 +71,8 @@ static ssize_t stream_read(void *opaque, uint64_t position, char *buffer, size_t
                    : (ssize_t)n;
 }
 
-static void stream_over(void *opaque)
+static void leave_list(struct stream *s)
 {
-    struct stream *s = opaque;
     struct http *h = s->http;
     pthread_mutex_lock(&h->lock);
     if (s->next)
@@ -85,28 +84,11 @@ static void stream_over(void *opaque)
     if (!h->streams)
         pthread_cond_broadcast(&h->watch);
     pthread_mutex_unlock(&h->lock);
-
-    pthread_mutex_lock(&s->lock);
-    s->connection = NULL;
-    pthread_mutex_unlock(&s->lock);
-    if (s->free_ctx)
-        s->free_ctx(s->ctx);
-    stream_unref(&s);
 }
 
-void reply_stream(struct request *r, const char *type, stream_read_fn *read,
-                  stream_free_fn *free_ctx, void *ctx, struct stream **ret)
+static void enter_list(struct stream *s)
 {
-    struct http *h = r->http;
-    struct stream *s = kb_alloc(sizeof(*s));
-    *s = (struct stream){.http = h, .read = read, .free_ctx = free_ctx, .ctx = ctx};
-    s->language = request_language(r);
-    s->connection = r->connection;
-    s->refs = ret ? 2 : 1;
-    pthread_mutex_init(&s->lock, NULL);
-    if (ret)
-        *ret = s;
-
+    struct http *h = s->http;
     pthread_mutex_lock(&h->lock);
     s->next = h->streams;
     if (h->streams)
@@ -115,7 +97,41 @@ void reply_stream(struct request *r, const char *type, stream_read_fn *read,
         pthread_cond_signal(&h->watch);
     h->streams = s;
     pthread_mutex_unlock(&h->lock);
+}
 
+static void stream_over(void *opaque)
+{
+    struct stream *s = opaque;
+    leave_list(s);
+    pthread_mutex_lock(&s->lock);
+    s->connection = NULL;
+    pthread_mutex_unlock(&s->lock);
+    if (s->free_ctx)
+        s->free_ctx(s->ctx);
+    stream_unref(&s);
+}
+
+static struct stream *stream_create(struct request *r, const struct stream *what,
+                                    struct stream **ret)
+{
+    struct stream *s = kb_alloc(sizeof(*s));
+    *s = *what;
+    s->http = r->http;
+    s->language = request_language(r);
+    s->connection = r->connection;
+    s->refs = ret ? 2 : 1;
+    pthread_mutex_init(&s->lock, NULL);
+    if (ret)
+        *ret = s;
+    enter_list(s);
+    return s;
+}
+
+void reply_stream(struct request *r, const char *type, stream_read_fn *read,
+                  stream_free_fn *free_ctx, void *ctx, struct stream **ret)
+{
+    const struct stream what = {.read = read, .free_ctx = free_ctx, .ctx = ctx};
+    struct stream *s = stream_create(r, &what, ret);
     struct MHD_Response *response =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 4 << 10, stream_read, s, stream_over);
     if (!response) {
@@ -127,6 +143,37 @@ void reply_stream(struct request *r, const char *type, stream_read_fn *read,
             reply_header(r, "Content-Type", type);
     }
     reply_response(r, 200, response);
+}
+
+// --- requests that wait to be answered
+
+void request_wait(struct request *r, stream_free_fn *free_ctx, void *ctx, struct stream **ret)
+{
+    const struct stream what = {.free_ctx = free_ctx, .ctx = ctx};
+    request_wait_over(r);
+    r->waiting = stream_create(r, &what, ret);
+}
+
+void *request_waited(const struct request *r)
+{
+    return r->waiting ? r->waiting->ctx : NULL;
+}
+
+bool request_sleep(struct request *r, bool *ret_gone)
+{
+    struct stream *s = r->waiting;
+    bool sleeps = fall_asleep(s);
+    pthread_mutex_lock(&s->lock);
+    *ret_gone = s->gone;
+    s->woken = s->woken && sleeps; // seen now, unless it came behind
+    pthread_mutex_unlock(&s->lock);
+    return sleeps;
+}
+
+void request_wait_over(struct request *r)
+{
+    if (r->waiting)
+        stream_over(TAKE(r->waiting));
 }
 
 void stream_wake(struct stream *s)

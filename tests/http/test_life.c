@@ -117,6 +117,30 @@ static void forget_talkers(void)
         stream_unref(&talkers[--n_talkers]);
 }
 
+// An answer that is known only once somebody has said something, or, with ?now, at the second
+// asking.
+static atomic_int n_waiting;
+
+static void get_later(struct request *r)
+{
+    int *heard = request_waited(r);
+    if (heard && (*heard != said || request_query(r, "now"))) {
+        char text[32];
+        snprintf(text, sizeof(text), "said %d", said);
+        reply_text(r, 202, "text/plain", text);
+        return;
+    }
+    if (heard) // woken for nothing
+        return;
+    heard = kb_alloc(sizeof(*heard));
+    *heard = said;
+    request_wait(r, talk_free, heard, &talkers[n_talkers]);
+    if (request_query(r, "now"))
+        stream_wake(talkers[n_talkers]);
+    n_talkers++;
+    n_waiting++;
+}
+
 // A stream with an end, and one that breaks off.
 static int64_t count_down(void *ctx, char *buffer, size_t max)
 {
@@ -147,6 +171,7 @@ static const struct route routes[] = {
     {"GET", "/loan", get_loan, 0, NULL},
     {"POST", "/sink", NULL, ROUTE_SINK, &count_sink},
     {"GET", "/talk", get_talk, 0, NULL},
+    {"GET", "/later", get_later, 0, NULL},
     {"GET", "/finite", get_finite, 0, NULL},
     {0},
 };
@@ -255,11 +280,16 @@ static void test_streams(void **state)
         assert_answer(&a, 200);
     }
     assert_int_equal(n_freed, 0);
+    n_waiting = 0;
+    int unanswered = client_connect(port);
+    client_sendf(unanswered, "GET /later HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    wait_for(&n_waiting, 1);
+    close(unanswered);
     for (int i = 0; i < N; i += 2) // half of them go; nobody tells the server, and nothing is said
         close(fds[i]);
-    wait_for(&n_freed, N / 2);
+    wait_for(&n_freed, N / 2 + 1);
     http_stop(&http); // the others sleep
-    assert_int_equal(n_freed, N);
+    assert_int_equal(n_freed, N + 1);
     say(); // nobody hears it
     for (int i = 1; i < N; i += 2) {
         char chunk[64];
@@ -329,6 +359,45 @@ static void test_stream_ends(void **state)
     assert_int_equal(a.size, 100000);
     close(fd);
     wait_for(&n_freed, ARRAY_LEN(cases) + 2);
+}
+
+// Many requests sleep before they are answered, with a status of their own; one is woken before it
+// sleeps, all for nothing, and the server stops. test_streams has a client that leaves.
+static void test_later(void **state)
+{
+    CLEANUP(answer_clear) struct answer a = {0};
+    int fds[40];
+    n_waiting = 0;
+    client_ask(port, &a, "GET", "/later?now", "", NULL);
+    assert_answer(&a, 202);
+    wait_for(&n_freed, 1);
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+        fds[i] = client_connect(port);
+        client_sendf(fds[i], "GET /later HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    }
+    wait_for(&n_waiting, ARRAY_LEN(fds) + 1);
+    for (int i = 0; i < n_talkers; i++)
+        stream_wake(talkers[i]); // for nothing
+    client_ask(port, &a, "GET", "/hello", "", NULL);
+    assert_answer(&a, 200);
+    say();
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++) {
+        client_receive(fds[i], &a, "GET");
+        assert_answer(&a, 202);
+        assert_true(text_begins(a.body, "said "));
+        client_sendf(fds[i], "GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        client_receive(fds[i], &a, "GET");
+        assert_answer(&a, 200);
+    }
+    wait_for(&n_freed, ARRAY_LEN(fds) + 1);
+    client_sendf(fds[0], "GET /later HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    wait_for(&n_waiting, ARRAY_LEN(fds) + 2);
+    http_stop(&http);
+    client_receive(fds[0], &a, "GET");
+    assert_answer(&a, 503);
+    assert_int_equal(n_freed, ARRAY_LEN(fds) + 2);
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+        close(fds[i]);
 }
 
 static void test_sink(void **state)
@@ -532,9 +601,10 @@ static void test_sink_guarded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_slow_loris),  TEST(test_idle),         TEST(test_streams),  TEST(test_wake_storm),
-        TEST(test_stream_ends), TEST(test_sink),         TEST(test_full),     TEST(test_start),
-        TEST(test_loan),        TEST(test_sink_guarded), TEST(test_sink_cut),
+        TEST(test_slow_loris), TEST(test_idle),         TEST(test_streams),
+        TEST(test_wake_storm), TEST(test_later),        TEST(test_stream_ends),
+        TEST(test_sink),       TEST(test_full),         TEST(test_start),
+        TEST(test_loan),       TEST(test_sink_guarded), TEST(test_sink_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
