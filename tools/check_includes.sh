@@ -13,12 +13,13 @@ lower()
     lipsync) echo "base nn media face rig finish" ;;
     lab) echo "base nn media face rig finish lipsync" ;;
     asset | notify) echo "base store" ;;
+    voices) echo "base media store notify" ;;
     queue) echo "base nn media face rig finish lipsync store asset notify" ;;
     worker) echo "base nn media face rig finish lipsync store asset notify queue" ;;
     restore | cluster) echo "base nn media face rig finish lipsync store asset notify queue worker" ;;
     doctor) echo "base nn media face rig finish lipsync store asset notify queue worker cluster" ;;
-    server) echo "base nn media face rig finish lipsync store asset notify queue worker cluster doctor http" ;;
-    cli) echo "base nn media face rig finish lipsync lab store asset notify queue worker cluster restore doctor http server" ;;
+    server) echo "base nn media face rig finish lipsync store asset notify queue worker cluster doctor http voices" ;;
+    cli) echo "base nn media face rig finish lipsync lab store asset notify queue worker cluster restore doctor http server voices" ;;
     *) echo "?" ;;
     esac
 }

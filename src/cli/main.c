@@ -20,6 +20,7 @@ static const struct command {
     {"generate", cmd_generate, N_("one speech and one video to one lip-synced video")},
     {"batch", cmd_batch, N_("one speech, many videos")},
     {"preprocess", cmd_preprocess, N_("find the faces of videos ahead of time")},
+    {"voice", cmd_voice, N_("voices that speak texts: add, try, list and use them")},
     {"model", cmd_model, N_("list, inspect, convert and run model files")},
     {"dataset", cmd_dataset, N_("make training data out of videos of people who speak")},
     {"eval", cmd_eval, N_("measure how well lips follow, against the true video")},

@@ -6,6 +6,8 @@
 #include "base/place.h"
 #include "cli/finish/finish.h"
 #include "cli/help.h"
+#include "cli/speech.h"
+#include "media/recital.h"
 #include "media/voice.h"
 #include "media/writer.h"
 
@@ -27,6 +29,8 @@ enum {
     OPT_DATA,
     OPT_TEXT,
     OPT_VOICE,
+    OPT_SPEED,
+    OPT_PAUSE,
     OPT_FACE,
     OPT_FACE_AT,
     OPT_MOUTH_AMOUNT,
@@ -279,7 +283,14 @@ static const struct argp_option speech_options[] = {
     {"audio", 'a', "FILE", 0, N_("the speech: any file with sound"), 10},
     {"text", OPT_TEXT, "TEXT", 0, N_("speak this text instead of a file"), 10},
     {"voice", OPT_VOICE, "NAME", 0,
-     N_("voice for --text, a name of espeak-ng: zh, en, en-us… (default: by the text)"), 10},
+     N_("voice for --text: one that koubo voice list shows, or a name of espeak-ng: zh, en, en-us… "
+        "(default: by the text)"),
+     10},
+    {"speed", OPT_SPEED, "X", 0,
+     N_("how fast --text is spoken, 0.5 to 2 (default: 1, as the voice speaks)"), 10},
+    {"pause", OPT_PAUSE, "SECONDS", 0,
+     N_("between sentences of --text, 0 to 5; twice as long between its lines (default: 0.35)"),
+     10},
     {0},
 };
 
@@ -296,6 +307,15 @@ static error_t speech_parse(int key, char *arg, struct argp_state *state)
     case OPT_VOICE:
         o->voice = arg;
         return 0;
+    case OPT_SPEED:
+        o->speed = (double)option_float(state, "--speed", arg, VOICE_LEAST_SPEED, VOICE_MOST_SPEED);
+        return 0;
+    case OPT_PAUSE:
+        o->pause_ms =
+            (int)(option_float(state, "--pause", arg, 0, RECITAL_MOST_PAUSE_MS / 1000.0f) * 1000 +
+                  0.5f);
+        o->has_pause = true;
+        return 0;
     case ARGP_KEY_END:
         if (!o->audio && !o->text)
             argp_error(state, "%s", _("no speech: give a file with -a FILE or a text with --text"));
@@ -303,6 +323,8 @@ static error_t speech_parse(int key, char *arg, struct argp_state *state)
             argp_error(state, "%s", _("-a and --text are two speeches; give one of them"));
         if (o->voice && !o->text)
             argp_error(state, "%s", _("--voice needs --text"));
+        if ((o->speed > 0 || o->has_pause) && !o->text)
+            argp_error(state, "%s", _("--speed and --pause need --text"));
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -321,11 +343,21 @@ enum kb_code speech_prepare(struct speech_options *s, struct kb_error *err)
         return code;
     s->file = path_join(s->folder, "speech.wav");
     s->audio = s->file;
-    return voice_speak(s->file, s->text, &(struct voice_params){.voice = s->voice}, NULL, err);
+    const struct speech_wish wish = {
+        .path = s->file,
+        .text = s->text,
+        .voice = s->voice,
+        .speed = s->speed,
+        .has_pause = s->has_pause,
+        .pause_ms = s->pause_ms,
+        .folder = s->folder,
+    };
+    return speech_make(&wish, &s->words, err);
 }
 
 static void speech_cleanup(struct speech_options *s)
 {
+    words_free(&s->words);
     kb_freep(&s->file);
     place_end(&s->folder);
 }

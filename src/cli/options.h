@@ -36,13 +36,16 @@ extern const struct argp data_argp; // input: const char **
 // The store in that folder, NULL = where koubo serve has it. No folder is made.
 enum kb_code data_open(struct store **ret, const char *folder, struct kb_error *err);
 
-// Where the speech comes from: -a, or --text and --voice.
+// Where the speech comes from: -a, or --text with --voice, --speed and --pause.
 struct speech_options {
     const char *audio; // a path; speech_prepare() fills it in when text is given
     const char *text, *voice;
+    double speed; // 0 = as the voice speaks
+    bool has_pause;
+    int pause_ms;       // between sentences
+    struct words words; // what is said when; of a text, once speech_prepare() has made its speech
     char *folder;       // the private temporary folder of a synthesized speech, or NULL
     char *file;         // in it
-    struct words words; // when each of its words is said; none of a recording
 };
 extern const struct argp speech_argp; // input: struct speech_options *
 // Make the file of --text. KB_OK at once when there is an audio file.

@@ -9,7 +9,7 @@
 extern const struct argp finish_argp; // input: struct dub_options *
 
 extern const struct argp background_argp; // input: struct dub_options *
-extern const struct argp captions_argp; // input: struct dub_options *
+extern const struct argp captions_argp;   // input: struct dub_options *
 
 extern const struct argp label_argp; // input: struct dub_options *
 // The same words for whoever has other options: the server's defaults.
