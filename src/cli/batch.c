@@ -342,7 +342,9 @@ static enum kb_code run(struct batch *b, struct batch_options *o, struct kb_erro
 static int run_and_report(struct batch_options *o)
 {
     dub_options_prepare(&o->shared);
-    CLEANUP(inputs_free) struct inputs outputs = inputs_outputs(&o->inputs, o->folder);
+    CLEANUP(inputs_free)
+    struct inputs outputs = inputs_outputs(
+        &o->inputs, o->folder, background_ending(o->shared.dub.finish.background.alpha));
     struct batch b = {.n = o->inputs.n, .mode = progress_mode_of(o->shared.common.progress)};
     CLEANUP(kb_freep) struct item *items = kb_alloc(b.n * sizeof(*items));
     b.items = items;

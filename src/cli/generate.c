@@ -114,7 +114,8 @@ static enum kb_code run(struct generate_options *o, struct dub_result *result, s
 {
     struct dub_params *dub = &o->shared.dub;
     const char *const inputs[] = {dub->video, o->shared.speech.audio, NULL};
-    enum kb_code code = film_output_check(dub->output, o->overwrite, inputs, err);
+    enum kb_code code =
+        film_output_check(dub->output, dub->finish.background.alpha, o->overwrite, inputs, err);
     if (code != KB_OK)
         return code;
     code = speech_prepare(&o->shared.speech, err);

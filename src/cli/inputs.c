@@ -120,18 +120,18 @@ static bool contains(const struct inputs *in, const char *path)
 }
 
 // A film "….ts" of the longest name there can be has none left for "….mp4": then its stem is cut.
-static char *output_name(const char *stem, const char *count)
+static char *output_name(const char *stem, const char *count, const char *ending)
 {
-    int room = NAME_MAX - (int)strlen(count) - (int)strlen(".mp4");
-    return kb_printf("%.*s%s.mp4", utf8_fit(stem, room), stem, count);
+    int room = NAME_MAX - (int)strlen(count) - (int)strlen(ending);
+    return kb_printf("%.*s%s%s", utf8_fit(stem, room), stem, count, ending);
 }
 
-struct inputs inputs_outputs(const struct inputs *in, const char *folder)
+struct inputs inputs_outputs(const struct inputs *in, const char *folder, const char *ending)
 {
     struct inputs out = {0};
     for (size_t i = 0; i < in->n; i++) {
         CLEANUP(kb_freep) char *stem = path_stem(in->paths[i]);
-        CLEANUP(kb_freep) char *name = output_name(stem, "");
+        CLEANUP(kb_freep) char *name = output_name(stem, "", ending);
         CLEANUP(kb_freep) char *path = path_join(folder, name);
         // A counted name may itself be somebody's stem, so look again after each count.
         for (int n = 2; contains(&out, path); n++) {
@@ -139,7 +139,7 @@ struct inputs inputs_outputs(const struct inputs *in, const char *folder)
             kb_freep(&path);
             char count[16];
             snprintf(count, sizeof(count), "-%d", n);
-            name = output_name(stem, count);
+            name = output_name(stem, count, ending);
             path = path_join(folder, name);
         }
         append(&out, TAKE(path));

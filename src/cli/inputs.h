@@ -22,7 +22,8 @@ extern const struct argp inputs_argp; // input: struct inputs *
 void inputs_free(struct inputs *in);
 
 // A name for the result of each input: folder/STEM.mp4; from the second of equal stems on
-// folder/STEM-2.mp4 and so on. An array of in->n new strings; inputs_free() releases it as paths.
-struct inputs inputs_outputs(const struct inputs *in, const char *folder);
+// folder/STEM-2.mp4 and so on, or with another ending. An array of in->n new strings; inputs_free()
+// releases it as paths.
+struct inputs inputs_outputs(const struct inputs *in, const char *folder, const char *ending);
 
 #endif

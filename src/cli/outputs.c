@@ -43,12 +43,15 @@ enum kb_code output_check(const char *output, bool overwrite, const char *const 
     return code;
 }
 
-enum kb_code film_output_check(const char *output, bool overwrite, const char *const *inputs,
-                               struct kb_error *err)
+enum kb_code film_output_check(const char *output, enum background_alpha alpha, bool overwrite,
+                               const char *const *inputs, struct kb_error *err)
 {
-    const char *dot = strrchr(path_name(output), '.');
+    const char *dot = strrchr(path_name(output), '.'), *want = background_ending(alpha);
+    if (alpha != ALPHA_NONE && (!dot || strcasecmp(dot, want) != 0))
+        return kb_fail(err, KB_BAD_INPUT, _("'%s' does not end in %s, as --alpha %s wants it"),
+                       output, want, want + 1);
     bool written = dot && dot > path_name(output) &&
-                   (strcasecmp(dot, ".mp4") == 0 || strcasecmp(dot, ".m4v") == 0);
+                   (strcasecmp(dot, want) == 0 || strcasecmp(dot, ".m4v") == 0);
     enum kb_code code = input_check(output, inputs, err);
     if (code == KB_OK && !written) {
         CLEANUP(kb_freep) char *stem = path_stem(output);

@@ -4,6 +4,7 @@
 #define CLI_OUTPUTS_H
 
 #include "base/base.h"
+#include "finish/background.h"
 
 #include <argp.h>
 
@@ -14,8 +15,8 @@ extern const struct argp overwrite_argp; // input: bool *
 enum kb_code output_check(const char *output, bool overwrite, const char *const *inputs,
                           struct kb_error *err);
 
-// The same for a film: its name must end as the one format that is written. KB_BAD_INPUT.
-enum kb_code film_output_check(const char *output, bool overwrite, const char *const *inputs,
-                               struct kb_error *err);
+// The same for a film: its name must end as the format that is written. KB_BAD_INPUT.
+enum kb_code film_output_check(const char *output, enum background_alpha alpha, bool overwrite,
+                               const char *const *inputs, struct kb_error *err);
 
 #endif

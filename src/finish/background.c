@@ -82,6 +82,12 @@ bool background_key_parse(const char *text, enum background_key *ret)
     return true;
 }
 
+const char *background_ending(enum background_alpha alpha)
+{
+    static const char *const endings[] = {".mp4", ".webm", ".mov"};
+    return endings[alpha];
+}
+
 bool background_alpha_parse(const char *text, enum background_alpha *ret)
 {
     static const char *const words[] = {"webm", "mov", NULL};

@@ -33,6 +33,8 @@ struct background_params {
 bool background_parse(const char *text, struct background_params *ret);
 // "auto", "person", "green", "blue".
 bool background_key_parse(const char *text, enum background_key *ret);
+// ".mp4", ".webm" or ".mov": what the name of the result ends in.
+const char *background_ending(enum background_alpha alpha);
 // "webm", "mov".
 bool background_alpha_parse(const char *text, enum background_alpha *ret);
 

@@ -10,7 +10,9 @@
 #include "media/clock.h"
 #include "media/encode.h"
 
-#define AAC_BITRATE 192000
+#define AAC_BITRATE  192000
+#define OPUS_BITRATE 128000
+#define OPUS_RATE_HZ 48000 // it knows few others
 
 struct soundtrack {
     struct mux *mux;
@@ -45,14 +47,27 @@ static int64_t samples_at(const struct soundtrack *t, int64_t time_us)
     return av_rescale(time_us, t->rate_hz, 1000000);
 }
 
+// Which takes Opus, and no AAC.
+static bool is_webm(const struct soundtrack *t)
+{
+    return strcmp(t->mux->out->oformat->name, "webm") == 0;
+}
+
+static enum AVSampleFormat format_of(const struct soundtrack *t)
+{
+    return is_webm(t) ? AV_SAMPLE_FMT_FLT : AV_SAMPLE_FMT_FLTP;
+}
+
 // mp4 needs the decoder's configuration: it is in the file, or in the ADTS header of every packet.
-static bool can_copy(const struct demux *s, const struct soundtrack_params *p)
+static bool can_copy(const struct soundtrack *t, const struct demux *s,
+                     const struct soundtrack_params *p)
 {
     const AVCodecParameters *par = s->stream->codecpar;
     const struct sound_facts *f = p->facts;
     bool whole = !f || (f->n_holes == 0 && f->n_broken == 0 && f->changes == 0);
-    return whole && !p->loudnorm && p->from_us <= 0 && par->codec_id == AV_CODEC_ID_AAC &&
-           par->sample_rate > 0 && par->ch_layout.nb_channels > 0 &&
+    return whole && !is_webm(t) && !p->loudnorm && p->from_us <= 0 &&
+           par->codec_id == AV_CODEC_ID_AAC && par->sample_rate > 0 &&
+           par->ch_layout.nb_channels > 0 &&
            (par->extradata_size >= 2 || av_match_name(s->demux->iformat->name, "aac,mpegts"));
 }
 
@@ -71,23 +86,25 @@ static enum kb_code open_copy(struct soundtrack *t, struct kb_error *err)
 
 static enum kb_code open_encoder(struct soundtrack *t, struct kb_error *err)
 {
-    const AVCodec *codec = avcodec_find_encoder(AV_CODEC_ID_AAC);
+    const AVCodec *codec = is_webm(t) ? avcodec_find_encoder_by_name("libopus")
+                                      : avcodec_find_encoder(AV_CODEC_ID_AAC);
     if (!codec)
-        return kb_fail(err, KB_UNAVAILABLE, _("this FFmpeg has no AAC encoder"));
+        return kb_fail(err, KB_UNAVAILABLE, _("this FFmpeg has no %s encoder"),
+                       is_webm(t) ? "Opus" : "AAC");
     enum kb_code code = encoder_init(&t->encoder, t->mux, codec, err);
     if (code != KB_OK)
         return code;
     AVCodecContext *c = t->encoder.context;
     c->sample_rate = t->rate_hz;
-    c->sample_fmt = AV_SAMPLE_FMT_FLTP;
-    c->bit_rate = AAC_BITRATE;
+    c->sample_fmt = format_of(t);
+    c->bit_rate = is_webm(t) ? OPUS_BITRATE : AAC_BITRATE;
     c->time_base = sample_units(t);
     av_channel_layout_default(&c->ch_layout, sound_channels(t->sound));
     int e = avcodec_open2(c, codec, NULL);
     if (e < 0)
-        return kb_fail(err, KB_INTERNAL, _("the AAC encoder cannot be started: %s"),
+        return kb_fail(err, KB_INTERNAL, _("the encoder of the sound cannot be started: %s"),
                        ffmpeg_error(e));
-    t->fifo = av_audio_fifo_alloc(AV_SAMPLE_FMT_FLTP, sound_channels(t->sound), c->frame_size);
+    t->fifo = av_audio_fifo_alloc(format_of(t), sound_channels(t->sound), c->frame_size);
     return t->fifo && encoder_add_stream(&t->encoder) ? KB_OK : kb_no_memory(err);
 }
 
@@ -95,8 +112,10 @@ static enum kb_code open_encoded(struct soundtrack *t, const struct soundtrack_p
                                  struct kb_error *err)
 {
     const struct sound_facts *f = p->facts;
-    struct sound_params params = {
-        .format = AV_SAMPLE_FMT_FLTP, .loudnorm = p->loudnorm, .cancel = t->mux->cancel};
+    struct sound_params params = {.rate_hz = is_webm(t) ? OPUS_RATE_HZ : 0,
+                                  .format = format_of(t),
+                                  .loudnorm = p->loudnorm,
+                                  .cancel = t->mux->cancel};
     if (f && f->peak > 1 && f->n_broken == 0) // else the loudest may be what is damaged
         params.gain = 1 / f->peak;
     enum kb_code code = sound_open(&t->sound, p->path, &params, err);
@@ -115,7 +134,7 @@ enum kb_code soundtrack_open(struct soundtrack **ret, struct mux *mux,
     enum kb_code code = demux_open(&t->source, params->path, AVMEDIA_TYPE_AUDIO, mux->cancel, err);
     if (code != KB_OK)
         return code;
-    if (can_copy(&t->source, params)) {
+    if (can_copy(t, &t->source, params)) {
         code = open_copy(t, err);
     } else {
         demux_close(&t->source);
@@ -206,7 +225,7 @@ static enum kb_code encode_samples(struct soundtrack *t, int n, struct kb_error 
     CLEANUP(av_frame_free) AVFrame *f = av_frame_alloc();
     if (!f)
         return kb_no_memory(err);
-    f->format = AV_SAMPLE_FMT_FLTP;
+    f->format = format_of(t);
     f->sample_rate = t->rate_hz;
     f->nb_samples = n;
     if (av_channel_layout_copy(&f->ch_layout, &t->encoder.context->ch_layout) < 0 ||

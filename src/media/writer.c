@@ -11,6 +11,7 @@
 
 #include "base/text.h"
 #include "media/aigc.h"
+#include "media/alpha.h"
 #include "media/captions.h"
 #include "media/deep.h"
 #include "media/encode.h"
@@ -29,6 +30,7 @@ struct writer {
     struct mux mux;
     struct encoder encoder; // its pts is -1 before the first picture
     AVFrame *frame;
+    struct alpha_shape shape; // where pictures have alpha
     struct captions *captions;
     struct soundtrack *sound;
     int64_t end_us; // where the last picture ends
@@ -103,6 +105,10 @@ static void set_up_encoder(AVCodecContext *c, const struct writer_params *p)
     c->color_primaries = p->primaries;
     c->color_trc = p->transfer;
     c->thread_count = p->threads;
+    if (p->alpha) {
+        alpha_set_up(c, p->crf);
+        return;
+    }
     set_up_effort(c, p);
     if (p->bitrate > 0)
         c->bit_rate = p->bitrate;
@@ -113,7 +119,12 @@ static void set_up_encoder(AVCodecContext *c, const struct writer_params *p)
 static enum kb_code open_encoder(struct writer *w, const struct writer_params *params,
                                  struct kb_error *err)
 {
-    const AVCodec *codec = avcodec_find_encoder_by_name(params->deep ? "libx265" : "libx264");
+    const AVCodec *codec = NULL;
+    enum kb_code code = params->alpha ? alpha_codec(&codec, &w->mux, err) : KB_OK;
+    if (code != KB_OK)
+        return code;
+    if (!params->alpha)
+        codec = avcodec_find_encoder_by_name(params->deep ? "libx265" : "libx264");
     if (!codec && params->deep)
         return kb_fail(err, KB_UNAVAILABLE,
                        _("this FFmpeg has no HEVC encoder (libx265) for ten bits; leave out --hdr "
@@ -121,7 +132,7 @@ static enum kb_code open_encoder(struct writer *w, const struct writer_params *p
     if (!codec)
         return kb_fail(err, KB_UNAVAILABLE,
                        _("this FFmpeg has no H.264 encoder (libx264); install one that has"));
-    enum kb_code code = encoder_init(&w->encoder, &w->mux, codec, err);
+    code = encoder_init(&w->encoder, &w->mux, codec, err);
     if (code != KB_OK)
         return code;
     AVCodecContext *c = w->encoder.context;
@@ -192,7 +203,7 @@ enum kb_code writer_put(struct writer *w, AVFrame *frame, struct kb_error *err)
     if (code != KB_OK)
         return code;
     if (frame->width != w->params.width || frame->height != w->params.height ||
-        frame->format != AV_PIX_FMT_YUV420P)
+        frame->format != (w->params.alpha ? AV_PIX_FMT_YUVA420P : AV_PIX_FMT_YUV420P))
         return kb_fail(err, KB_INTERNAL, _("a picture of %dx%d does not fit a video of %dx%d"),
                        frame->width, frame->height, w->params.width, w->params.height);
     int64_t limit_us = w->params.max_duration_us;
@@ -210,7 +221,9 @@ enum kb_code writer_put(struct writer *w, AVFrame *frame, struct kb_error *err)
     e->pts = KB_MAX(av_rescale_q(frame->pts, us, units), e->pts + 1);
     e->duration = KB_MAX(av_rescale_q(w->end_us, us, units) - e->pts, 1);
 
-    int status = w->params.deep ? deep_join(frame, w->frame) : av_frame_ref(w->frame, frame);
+    int status = w->params.alpha  ? alpha_shape(&w->shape, e->context, frame, w->frame)
+                 : w->params.deep ? deep_join(frame, w->frame)
+                                  : av_frame_ref(w->frame, frame);
     if (status == AVERROR_INVALIDDATA)
         return kb_fail(err, KB_INTERNAL, "a picture of eight bits for a film of ten");
     if (status < 0)
@@ -253,6 +266,7 @@ void writer_close(struct writer **w)
     soundtrack_close(&(*w)->sound);
     captions_close(&(*w)->captions);
     encoder_clear(&(*w)->encoder);
+    alpha_shape_clear(&(*w)->shape);
     av_frame_free(&(*w)->frame);
     mux_close(&(*w)->mux);
     free(*w);

@@ -1,4 +1,5 @@
-// Writes one mp4: H.264 pictures (or HEVC of ten bits) and AAC sound, as file_part_path() says,
+// Writes one film: H.264 pictures (or HEVC of ten bits, or what keeps alpha) and AAC sound (Opus in
+// .webm), in the format that the name ends in, mp4 else, as file_part_path() says,
 // renamed to path when whole. Not thread-safe; may move between threads.
 #ifndef MEDIA_WRITER_H
 #define MEDIA_WRITER_H
@@ -19,6 +20,7 @@ extern const char *const writer_presets[N_WRITER_PRESETS];
 struct writer_params {
     int width, height;     // even
     bool deep;             // the pictures carry ten bits (media/deep.h): HEVC Main 10
+    bool alpha;            // the pictures are yuva420p: VP9 in .webm, ProRes 4444 in .mov (alpha.h)
     AVRational frame_rate; // nominal, a hint for the encoder and players
     AVRational sample_aspect;
     enum AVColorRange range;
