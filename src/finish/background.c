@@ -162,7 +162,7 @@ static enum kb_code make_matte(struct background *b, const AVFrame *frame,
                                const struct finish_moment *at, struct kb_error *err)
 {
     const struct matte *m = matter_matte(b->matter);
-    int shot = track_shot(b->track, at->track_frame);
+    int shot = b->track ? track_shot(b->track, at->track_frame) : 0;
     bool is_new = b->frame < 0 || shot != b->shot;
     matter_look(b->matter, frame, is_new);
     if (is_new)

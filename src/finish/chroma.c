@@ -60,6 +60,13 @@ struct chroma_screen chroma_find(const struct matte *m, char only)
     return s;
 }
 
+bool chroma_is_screen(const AVFrame *frame)
+{
+    CLEANUP(matter_free) struct matter *m = matter_create(frame->width, frame->height);
+    matter_look(m, frame, true);
+    return chroma_find(matter_matte(m), 0).found;
+}
+
 struct compose_screen chroma_spill(const struct chroma_screen *s)
 {
     float size = fmaxf(hypotf(s->u, s->v), 1e-6f);

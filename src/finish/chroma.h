@@ -15,6 +15,8 @@ struct chroma_screen {
 // evenly green or blue? m: after matter_look(). only: 0 both, 'g' or 'b' just that, and then it may
 // be less even.
 struct chroma_screen chroma_find(const struct matte *m, char only);
+// The same of one frame (yuv420p) alone.
+bool chroma_is_screen(const AVFrame *frame);
 struct compose_screen chroma_spill(const struct chroma_screen *s);
 
 struct keyer;

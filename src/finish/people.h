@@ -8,7 +8,8 @@
 
 struct people;
 
-// The track is borrowed. KB_NOT_FOUND when the models were not fetched.
+// The track is borrowed; NULL: no head is looked at from near. KB_NOT_FOUND when the models were
+// not fetched.
 enum kb_code people_open(struct people **ret, const struct finish_picture *picture,
                          const struct finish_source *source, struct kb_error *err);
 void people_close(struct people **p);

@@ -5,6 +5,10 @@
 
 // One a line; each line's option is read by its row in a table of options (options_internal.h).
 static const struct material_role roles[] = {
+    {"background", "video",
+     N_("'%s' cannot be shown behind the people: the option 'background' takes a picture or a "
+        "video that is whole and can be read"),
+     offsetof(struct dub_params, finish.background.path), 0},
     {"mouth_from", "video",
      N_("'%s' cannot lend its mouth: the option 'mouth_from' takes a video that is whole and can "
         "be read"),

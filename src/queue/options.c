@@ -232,7 +232,10 @@ static const struct option_row dub_options[] = {
 };
 
 // Each kind in a file of its own.
-static const struct option_row *const tables[] = {dub_options};
+static const struct option_row *const tables[] = {
+    dub_options,
+    background_option_rows,
+};
 
 static enum kb_code set_option(struct batch_options *o, const char *name, const json_t *v,
                                struct kb_error *err)

@@ -11,6 +11,7 @@
 #include "base/sentence.h"
 #include "base/utf8.h"
 #include "face/models.h"
+#include "finish/chroma.h"
 #include "media/audio.h"
 #include "media/demux.h"
 #include "media/formats.h"
@@ -277,6 +278,7 @@ static enum kb_code look_at_video(struct look *l, struct face_models *models, st
     warn(&w, faces.most == 0, "no_face");
     warn(&w, faces.most > 1, "several_faces");
     warn(&w, faces.most > 0 && faces.largest < SMALL_FACE_PX, "small_face");
+    warn(&w, best && chroma_is_screen(best), "green_screen"); // or a blue one
     warn(&w, facts.duration_ms > LONG_VIDEO_MS, "very_long");
     warn(&w, !info->is_still && facts.duration_ms < SHORT_MS, "short");
     warn(&w, KB_MIN(info->width, info->height) < LOW_ROWS, "low_resolution");

@@ -1,5 +1,5 @@
 // What the API sends (docs/openapi.yaml), as far as the page uses it. Times are ms since 1970.
-export type Warning = 'no_face' | 'several_faces' | 'small_face' | 'very_long' | 'low_resolution' | 'silent' | 'short' | 'quiet' | 'gaps';
+export type Warning = 'no_face' | 'several_faces' | 'small_face' | 'green_screen' | 'very_long' | 'low_resolution' | 'silent' | 'short' | 'quiet' | 'gaps';
 
 // Of a picture, 0..1 from the left and the top; and the second of the film that has this picture.
 export type Point = [x: number, y: number] | [x: number, y: number, at: number];

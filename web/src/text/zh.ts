@@ -34,7 +34,7 @@ const zh = {
         oneSpeech: '一批只用一段音频，用了“{name}”', oneVideo: '这里一次做一个视频，用了“{name}”；要做多个请到“批量处理”', emptyFolder: '文件夹里没有可用的音频、视频或照片',
     },
     warning: {
-        no_face: '没有检测到人脸', several_faces: '有多张人脸', small_face: '人脸太小', very_long: '时间很长', low_resolution: '分辨率低',
+        no_face: '没有检测到人脸', several_faces: '有多张人脸', small_face: '人脸太小', green_screen: '绿幕', very_long: '时间很长', low_resolution: '分辨率低',
         silent: '没有声音', short: '时间太短', quiet: '声音太轻', gaps: '声音有缺失',
         help: {
             no_face: '抽查的画面里没有看到人脸，所以不会生成；确定有人脸，就点“仍要生成”', several_faces: '默认让最大的脸说话，可在参数设置里改', small_face: '脸太小时效果不好，建议换近一些的画面',
