@@ -263,6 +263,12 @@ static void reply_unopened(struct request *r, const char *path, int number)
     }
 }
 
+void reply_download(struct request *r, const char *name)
+{
+    CLEANUP(kb_freep) char *value = disposition(name);
+    reply_header(r, "Content-Disposition", value);
+}
+
 void reply_file(struct request *r, const struct reply_file_params *p)
 {
     CLEANUP(file_close) struct file f = {.fd = -1};
@@ -287,9 +293,7 @@ void reply_file(struct request *r, const struct reply_file_params *p)
         return;
     }
     reply_header(r, "Accept-Ranges", "bytes");
-    if (p->download) {
-        CLEANUP(kb_freep) char *value = disposition(p->download);
-        reply_header(r, "Content-Disposition", value);
-    }
+    if (p->download)
+        reply_download(r, p->download);
     reply_content(r, &f, p->type);
 }

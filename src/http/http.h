@@ -96,6 +96,8 @@ void reply_header(struct request *r, const char *name, const char *value); // be
 void reply_json(struct request *r, int status, const char *json);          // copied
 void reply_empty(struct request *r, int status);
 void reply_text(struct request *r, int status, const char *type, const char *text);
+// Before the reply: to be kept under that name (RFC 6266, with filename* of RFC 8187).
+void reply_download(struct request *r, const char *name);
 // RFC 9457: {"type":"about:blank","title":…,"status":…,"code":CODE,"detail":SENTENCE}
 void reply_problem(struct request *r, int status, const char *code, const char *sentence);
 // The same for an error of a lower layer: KB_BAD_INPUT 400 (409 if conflict), NOT_FOUND 404,

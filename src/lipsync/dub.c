@@ -462,7 +462,9 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     if (code != KB_OK)
         return code;
     watch_tell(&p->watch, STAGE_FINISHING, 0, 1);
-    if (p->look_us <= 0)
+    if (p->subtitles)
+        subtitles_give(&subtitles, before_us, p->subtitles);
+    else if (p->look_us <= 0)
         code = subtitles_write(&subtitles, before_us, p->output, err);
     if (code == KB_OK)
         code = writer_finish(writer, err);

@@ -71,6 +71,10 @@ struct dub_params {
     float mask_dilate;  // grow the mask, fraction of the face's width; < 0 = 0.04
     float sharpen;      // amount of the unsharp mask, 0 = none
 
+    // Where the subtitles go that it makes, in times of the output, instead of an SRT beside it;
+    // subtitle_track_clear(). NULL: none are wanted back.
+    struct subtitle_track *subtitles;
+
     struct finish_params finish; // what else becomes of the pictures
 
     // A look before the whole (docs/preview.md): only look_us of the output, from look_from_us of

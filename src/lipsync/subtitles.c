@@ -99,9 +99,10 @@ enum kb_code subtitles_load(struct subtitles *ret, const struct captions_params 
         code = captions_load(&ret->captions, p, align ? &ret->words : NULL, err);
     const struct subtitle_file *file = code == KB_OK ? captions_file(ret->captions) : NULL;
     if (file)
-        log_info(_("'%s': %zu subtitles, encoding %s"), p->file, file->track.n, file->encoding);
+        log_info(_("%zu subtitles were read, as %s in %s"), file->track.n, file->format,
+                 file->encoding);
     if (file && file->n_skipped > 0)
-        log_warn(_("'%s': %d subtitles have no time or nothing to show, and are left out"), p->file,
+        log_warn(_("%d subtitles have no time or nothing to show, and are left out"),
                  file->n_skipped);
     return code;
 }
@@ -129,12 +130,12 @@ static const char *language_of(const struct subtitle_track *t)
     return kana * 8 > all ? "jpn" : hangul * 4 > all ? "kor" : han * 4 > all ? "chi" : "";
 }
 
-static void add_stream(struct extras *e, const struct subtitle_track *t, int64_t before_us)
+void subtitles_give(const struct subtitles *s, int64_t before_us, struct subtitle_track *ret)
 {
-    struct subtitle_track *to = &e->tracks[e->n_tracks++];
-    snprintf(to->language, sizeof(to->language), "%s", language_of(t));
-    for (size_t i = 0; i < t->n; i++)
-        subtitle_add(to, t->at[i].start_us + before_us, t->at[i].end_us + before_us, t->at[i].text);
+    const struct subtitle_track *t = s->captions ? captions_track(s->captions) : NULL;
+    for (size_t i = 0; t && i < t->n; i++)
+        subtitle_add(ret, t->at[i].start_us + before_us, t->at[i].end_us + before_us,
+                     t->at[i].text);
 }
 
 void subtitles_stream(const struct subtitles *s, int64_t before_us, struct extras *e)
@@ -145,8 +146,11 @@ void subtitles_stream(const struct subtitles *s, int64_t before_us, struct extra
         subtitle_track_clear(&e->tracks[i]);
     e->n_tracks = 0;
     const struct subtitle_track *t = captions_track(s->captions);
-    if (captions_as(s->captions) & CAPTIONS_STREAM && t->n > 0)
-        add_stream(e, t, before_us);
+    if (!(captions_as(s->captions) & CAPTIONS_STREAM) || t->n == 0)
+        return;
+    struct subtitle_track *to = &e->tracks[e->n_tracks++];
+    snprintf(to->language, sizeof(to->language), "%s", language_of(t));
+    subtitles_give(s, before_us, to);
 }
 
 char *subtitles_path(const char *output)

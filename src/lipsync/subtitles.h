@@ -30,6 +30,8 @@ void subtitles_stream(const struct subtitles *s, int64_t before_us, struct extra
 // As an SRT beside output, if that is wanted.
 enum kb_code subtitles_write(const struct subtitles *s, int64_t before_us, const char *output,
                              struct kb_error *err);
+// All of them, appended to *ret.
+void subtitles_give(const struct subtitles *s, int64_t before_us, struct subtitle_track *ret);
 void subtitles_clear(struct subtitles *s);
 
 // Where that SRT lies: output with another ending; free().

@@ -8,6 +8,7 @@
 #include "base/utf8.h"
 #include "notify/notify.h"
 #include "queue/options.h"
+#include "queue/subtitles.h"
 #include "store/names.h"
 
 #include <jansson.h>
@@ -106,10 +107,11 @@ static enum kb_code find_useless(struct store *s, const char *video, char **ret,
                                  struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    enum kb_code code = store_query(s, &q, err,
-                                    "SELECT state = 'bad', kind = 'audio' AND state = 'ready',"
-                                    " error FROM asset WHERE id = ?",
-                                    "t", video);
+    enum kb_code code =
+        store_query(s, &q, err,
+                    "SELECT state = 'bad', kind IN ('audio', 'text') AND state = 'ready',"
+                    " error FROM asset WHERE id = ?",
+                    "t", video);
     if (code != KB_OK)
         return code;
     bool bad = sqlite3_column_int(q, 0), sound = sqlite3_column_int(q, 1);
@@ -216,6 +218,8 @@ static enum kb_code create(struct store *s, const struct batch_params *p,
     enum kb_code code = check_asset(s, p->audio, false, &audio, err);
     if (code == KB_OK)
         code = check_materials(s, options, err);
+    if (code == KB_OK)
+        code = subtitles_check(s, options, p->audio, err);
     if (code != KB_OK)
         return code;
     CLEANUP(kb_freep) char *stem = path_stem(audio);

@@ -17,6 +17,10 @@ static const struct material_role roles[] = {
      N_("nobody's way of speaking can be learnt from '%s': the option 'style_from' takes a video "
         "that is whole and can be read"),
      offsetof(struct dub_params, style_from), offsetof(struct dub_params, style_key)},
+    {"subtitles", "text",
+     N_("'%s' gives no subtitles: the option 'subtitles' takes an SRT, VTT or ASS file that can be "
+        "read"),
+     offsetof(struct dub_params, finish.captions.file), 0},
 };
 
 _Static_assert(ARRAY_LEN(roles) <= MATERIAL_MOST, "a job may have one of each");

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 // Longer than any batch of options needs; jansson itself bounds the nesting.
@@ -235,6 +236,7 @@ static const struct option_row dub_options[] = {
 static const struct option_row *const tables[] = {
     dub_options,
     background_option_rows,
+    captions_rows,
 };
 
 static enum kb_code set_option(struct batch_options *o, const char *name, const json_t *v,
@@ -281,6 +283,12 @@ enum kb_code batch_options_parse(const char *json, struct batch_options *ret, st
             kb_fail(err, KB_BAD_INPUT,
                     _("the option 'paint' is for Wav2Lip checkpoints; choose one with the option "
                       "'model', or leave it out"));
+    struct captions_params *c = &o.dub.finish.captions;
+    const char *off = json_string_value(json_object_get(given, "subtitles"));
+    if (!json_is_string(json_object_get(given, "subtitles_as")))
+        c->as = CAPTIONS_BURN; // of what there is
+    if (off && strcmp(off, "off") == 0)
+        c->as = 0;
     if (code == KB_OK)
         *ret = o;
     else
@@ -290,6 +298,9 @@ enum kb_code batch_options_parse(const char *json, struct batch_options *ret, st
 
 void batch_options_free(struct batch_options *o)
 {
+    if (o->cues)
+        subtitle_track_clear(o->cues);
+    free(o->cues);
     json_decref(o->keep);
     *o = (struct batch_options){0};
 }

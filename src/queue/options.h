@@ -19,6 +19,8 @@ struct batch_options {
         const char *asset; // its id
     } materials[MATERIAL_MOST];
     int n_materials;
+    bool subtitles_spoken;       // of the speech's text: its words come with the job
+    struct subtitle_track *cues; // those of dub.finish.captions.cues, or NULL
     struct json_t *keep;
 };
 enum kb_code batch_options_parse(const char *json, struct batch_options *ret, struct kb_error *err);

@@ -32,4 +32,6 @@ enum kb_code option_read_material(struct batch_options *o, const char *name, con
 // KB_BAD_INPUT.
 enum kb_code option_not_one_of(const char *name, const char *words, struct kb_error *err);
 
+extern const struct option_row captions_rows[]; // options_captions.c
+
 #endif

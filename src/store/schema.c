@@ -244,4 +244,5 @@ const char store_schema_6[] =
     "ALTER TABLE job ADD COLUMN audio TEXT;"
     "ALTER TABLE job ADD COLUMN audio_name TEXT;"
     "ALTER TABLE job ADD COLUMN options TEXT;"
+    "ALTER TABLE job ADD COLUMN cues TEXT;" // subtitles of the result, JSON: docs/store.md
     "CREATE INDEX job_audio ON job(audio) WHERE audio IS NOT NULL;";

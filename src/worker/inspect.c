@@ -17,13 +17,17 @@
 #include "media/formats.h"
 #include "media/level.h"
 #include "media/reader.h"
+#include "media/cues.h"
 #include "media/sound.h"
+#include "media/subtitle_file.h"
 #include "media/voice.h"
 
+#include <fcntl.h>
 #include <libavutil/avstring.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TELL_US       200000
 #define FACE_SAMPLES  8  // frames in which faces are looked for
@@ -301,6 +305,40 @@ static bool has_picture(const char *path, const struct cancel *cancel)
     return !cover;
 }
 
+// --- subtitles
+
+static bool is_subtitles(const char *path)
+{
+    uint8_t head[4096];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? pread(fd, head, sizeof(head), 0) : -1;
+    if (fd >= 0)
+        close(fd);
+    return n > 0 && subtitle_file_begins(head, (size_t)n);
+}
+
+static enum kb_code look_at_subtitles(struct look *l, struct kb_error *err)
+{
+    CLEANUP(subtitle_file_clear) struct subtitle_file file = {0};
+    struct warnings w = {0};
+    enum kb_code code = subtitle_file_read(&file, l->path, err);
+    if (code != KB_OK)
+        return code;
+    CLEANUP(kb_freep) char *codec = kb_printf("%s %s", file.format, file.encoding);
+    const struct subtitle *last = &file.track.at[file.track.n - 1];
+    struct asset_facts facts = {.kind = "text",
+                                .duration_ms = KB_MIN(last->end_us, MOST_US) / 1000,
+                                .codec = codec,
+                                .n_faces = -1};
+    warn(&w, file.n_skipped > 0, "bad_cues");
+    memcpy(facts.warnings, w.codes, sizeof(facts.warnings));
+    for (size_t at = 0; at < file.track.n;)
+        pulse_say(l->pulse, json_pack("{s:s, s:o*}", "is", "cues", "cues",
+                                      cues_pack(&file.track, &at, LINE_CUES_BYTES)));
+    tell_facts(l, &facts);
+    return KB_OK;
+}
+
 // --- what another machine made of a job
 
 // The last key frame before the middle (where one cannot go there, the next), decoded alone.
@@ -466,6 +504,8 @@ enum kb_code inspect_asset(struct pulse *pulse, const json_t *message, const cha
         code = speak(&l, sound, text, voice, &why);
     else if (result)
         code = look_at_result(&l, &why);
+    else if (is_subtitles(path))
+        code = look_at_subtitles(&l, &why);
     else if (has_picture(path, l.cancel))
         code = look_at_video(&l, faces, &why);
     else

@@ -4,6 +4,7 @@
 #define WORKER_INTERNAL_H
 
 #include "asset/claim.h"
+#include "media/extras.h"
 #include "media/words.h"
 #include "queue/lease.h"
 #include "worker/broker.h"
@@ -76,6 +77,7 @@ struct seat {
     char kind[8], codec[65], warnings[8][24];
     struct asset_facts facts; // its pointers are set when it is written
     uint8_t peaks[400];
+    struct subtitle_track cues; // that its result was made with, or that were found in it
     struct words words; // of the asset, while its text is spoken: the text, and what was said of it
 };
 
@@ -83,6 +85,7 @@ struct seat {
 bool seat_hear(struct seat *s, const json_t *message);
 bool seat_hear_job(struct seat *s, const char *is, const json_t *message);
 bool seat_hear_asset(struct seat *s, const char *is, const json_t *message);
+bool seat_hear_cues(struct seat *s, const json_t *message); // some more of them
 
 // One that has loaded its model may read what users gave, once that is taken which is taken only of
 // one that had not. Needs no database.

@@ -12,6 +12,10 @@
 // A packet has at most so many bytes: a text to speak of 20 KB, in JSON at worst six times as long,
 // or a batch's options.
 #define LINE_BYTES (160 << 10)
+// Of subtitles in one message, of which each byte may be six in JSON.
+#define LINE_CUES_BYTES (20 << 10)
+// What the file with a speech's words ends with, beside what a job makes.
+#define WORDS_TAIL ".words"
 
 // ret[0] for the server, ret[1] to be a worker's standard input. KB_NO_SPACE.
 enum kb_code line_pair(int ret[2], struct kb_error *err);

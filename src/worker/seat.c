@@ -1,6 +1,8 @@
 // What a worker says, checked: it must be one of a few things, of what it has, in its range.
 #include "worker/internal.h"
 
+#include "media/cues.h"
+
 #include "base/log.h"
 #include "nn/session.h"
 
@@ -79,6 +81,14 @@ bool seat_hear(struct seat *s, const json_t *m)
                       : s->has_job && seat_hear_job(s, is, m);
 }
 
+bool seat_hear_cues(struct seat *s, const json_t *m)
+{
+    json_t *list;
+    return json_unpack_ex((json_t *)m, NULL, JSON_STRICT, "{s:s, s:o}", "is", &(const char *){0},
+                          "cues", &list) == 0 &&
+           cues_unpack(&s->cues, list);
+}
+
 void seat_drop(struct seat *s)
 {
     harvest_cancel(s);
@@ -86,6 +96,7 @@ void seat_drop(struct seat *s)
         job_claim_free(&s->claim);
     s->has_job = s->has_asset = s->report_new = s->told = s->moved = s->picture = false;
     words_free(&s->words);
+    subtitle_track_clear(&s->cues);
     s->ending = NOT_ENDED;
     s->free_us = kb_now_us();
     s->why = (struct kb_error){0};

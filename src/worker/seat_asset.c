@@ -3,6 +3,7 @@
 
 #include "base/beneath.h"
 #include "base/log.h"
+#include "queue/subtitles.h"
 #include "store/sql.h"
 
 #include <errno.h>
@@ -95,9 +96,10 @@ static bool hear_facts(struct seat *s, const json_t *m)
                        "boxes", &boxes, "boxes_at", &f->face_boxes_at, "warnings", &warnings,
                        "peaks", &peaks, "picture", &picture) != 0)
         return false;
-    bool video = strcmp(kind, "video") == 0;
-    if ((!video && strcmp(kind, "audio") != 0) || duration < 0 || duration > MOST_MS ||
-        !in(f->width, 0, MOST_PIXELS) || !in(f->height, 0, MOST_PIXELS) || !in(f->fps, 0, 1e6) ||
+    bool video = strcmp(kind, "video") == 0, subtitles = strcmp(kind, "text") == 0;
+    if ((!video && !subtitles && strcmp(kind, "audio") != 0) || subtitles != (s->cues.n > 0) ||
+        duration < 0 || duration > MOST_MS || !in(f->width, 0, MOST_PIXELS) ||
+        !in(f->height, 0, MOST_PIXELS) || !in(f->fps, 0, 1e6) ||
         (codec && strlen(codec) >= sizeof(s->codec)) || !in(f->n_faces, -1, MOST_FACES) ||
         !in(f->face_boxes_at, -1e9, 1e9) || !hear_boxes(f, boxes) || !hear_warnings(s, warnings) ||
         !hear_peaks(s, peaks))
@@ -131,6 +133,8 @@ bool seat_hear_asset(struct seat *s, const char *is, const json_t *m)
         s->report_new = true;
         return true;
     }
+    if (strcmp(is, "cues") == 0)
+        return !text && seat_hear_cues(s, m);
     if ((strcmp(is, "facts") == 0 && !text && hear_facts(s, m)) ||
         (strcmp(is, "spoken") == 0 && text && hear_speech(s, m)))
         s->ending = ENDED_WELL;
@@ -158,7 +162,11 @@ static enum kb_code write_facts(struct seat *s, struct store *store, struct kb_e
     f->peaks = f->n_peaks > 0 ? s->peaks : NULL;
     for (size_t i = 0; i + 1 < ARRAY_LEN(f->warnings); i++)
         f->warnings[i] = s->warnings[i][0] ? s->warnings[i] : NULL;
-    return asset_set_facts(store, s->asset.id, f, err);
+    enum kb_code code = KB_OK;
+    // Of subtitles the codec says which and in what encoding: "srt GB18030".
+    if (strcmp(s->kind, "text") == 0)
+        code = subtitles_set_file(store, s->asset.id, &s->cues, err);
+    return code == KB_OK ? asset_set_facts(store, s->asset.id, f, err) : code;
 }
 
 static enum kb_code write_speech(const struct seat *s, struct store *store, struct kb_error *err)

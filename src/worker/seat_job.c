@@ -5,11 +5,15 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sentence.h"
+#include "queue/options.h"
+#include "queue/subtitles.h"
 #include "store/sql.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 // --- hearing
 
@@ -60,6 +64,8 @@ bool seat_hear_job(struct seat *s, const char *is, const json_t *m)
         return hear_at(s, m);
     if (strcmp(is, "done") == 0)
         return hear_done(s, m);
+    if (strcmp(is, "cues") == 0)
+        return seat_hear_cues(s, m);
     if (strcmp(is, "loaded") == 0)
         s->loaded = true;
     else if (strcmp(is, "back") == 0)
@@ -135,7 +141,8 @@ static enum kb_code write_done(struct seat *s, struct store *store, struct kb_er
     if (code != KB_OK)
         return code;
     s->moved = true;
-    return job_done(store, &s->claim, &s->result, s->picture, err);
+    code = job_done(store, &s->claim, &s->result, s->picture, err);
+    return code == KB_OK ? subtitles_keep(store, s->claim.job, &s->cues, err) : code;
 }
 
 static enum kb_code write_ending(struct seat *s, struct store *store, struct kb_error *err)
@@ -208,6 +215,31 @@ static json_t *pack_job(const struct seat *s, json_error_t *error)
         c->options, "note", c->note, "face_at", c->face_at[0], c->face_at[1], c->face_at[2]);
 }
 
+// The words of its speech into the worker's folder, where its subtitles are made of them. Without
+// them it says so itself.
+static void lend_words(const struct seat *s, struct store *store)
+{
+    CLEANUP(batch_options_free) struct batch_options o = {0};
+    CLEANUP(kb_freep) char *words = NULL;
+    if (batch_options_parse(s->claim.options, &o, NULL) != KB_OK || !o.subtitles_spoken ||
+        o.dub.finish.captions.text || subtitles_words(store, s->claim.job, &words, NULL) != KB_OK ||
+        !*words)
+        return;
+    CLEANUP(kb_freep) char *path = kb_printf("%s/%s" WORDS_TAIL, s->folder, s->file);
+    int fd = beneath_open(store->folder, path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    size_t n = strlen(words), at = 0;
+    while (fd >= 0 && at < n) {
+        ssize_t written = write(fd, words + at, n - at);
+        if (written <= 0)
+            break;
+        at += (size_t)written;
+    }
+    if (fd >= 0)
+        close(fd);
+    if (at < n)
+        beneath_unlink(store->folder, path);
+}
+
 enum kb_code seat_give_job(struct seat *s, struct store *store, int64_t min_free_bytes,
                            struct kb_error *err)
 {
@@ -233,6 +265,7 @@ enum kb_code seat_give_job(struct seat *s, struct store *store, int64_t min_free
         return seat_write_job(s, store, err);
     }
     harvest_lend(s, store->folder);
+    lend_words(s, store);
     s->asks = !line_send(s->line, true, m);
     if (s->asks)
         s->ending = ENDED_BACK; // it is gone, or does not read, or there is no memory

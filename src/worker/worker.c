@@ -17,6 +17,7 @@
 #include "base/sentence.h"
 #include "base/text.h"
 #include "lipsync/speech.h"
+#include "media/cues.h"
 #include "media/reader.h"
 
 #include <fcntl.h>
@@ -45,6 +46,8 @@ struct task {
         char *path, key[KEY_SIZE];
     } materials[MATERIAL_MOST];
     int n_materials;
+    struct subtitle_track subtitles; // that the result was made with
+    struct words words;              // of the speech, where subtitles are made of them
 };
 
 struct worker {
@@ -153,7 +156,28 @@ static enum kb_code put_materials(const struct task *t, const struct batch_optio
     return KB_OK;
 }
 
-static enum kb_code run_task(struct worker *w, const struct task *t, struct dub_result *result,
+// Subtitles of what the speech says: its words lie in the folder, if they are known.
+static enum kb_code read_words(const struct worker *w, struct task *t,
+                               const struct batch_options *o, struct dub_params *dub,
+                               struct kb_error *err)
+{
+    CLEANUP(file_unmap) struct file_map map = {0};
+    CLEANUP(kb_freep) char *path = kb_printf("%s/%s" WORDS_TAIL, w->folder, t->file);
+    dub->subtitles = &t->subtitles;
+    if (!o->subtitles_spoken || !dub->finish.captions.as || dub->finish.captions.text)
+        return KB_OK;
+    if (file_map(&map, path, NULL) != KB_OK)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("what the speech '%s' says is not known, so there are no subtitles of its "
+                         "text; give the text, or a file of subtitles"),
+                       t->audio_name);
+    CLEANUP(kb_freep) char *json = kb_printf("%.*s", (int)map.size, (const char *)map.data);
+    enum kb_code code = words_parse(&t->words, json, err);
+    dub->finish.captions.words = &t->words;
+    return code;
+}
+
+static enum kb_code run_task(struct worker *w, struct task *t, struct dub_result *result,
                              struct kb_error *err)
 {
     CLEANUP(batch_options_free) struct batch_options o = {0};
@@ -181,6 +205,9 @@ static enum kb_code run_task(struct worker *w, const struct task *t, struct dub_
         dub.face = FACE_AT;
         memcpy(dub.face_at, t->face_at, sizeof(dub.face_at));
     }
+    code = read_words(w, t, &o, &dub, err);
+    if (code != KB_OK)
+        return code;
     dub.note = t->note;
     dub.mel = w->mel;
     dub.track_folder = w->folder;
@@ -223,6 +250,9 @@ static void finish_well(struct worker *w, const struct task *t, const struct dub
              result->stage_s[STAGE_GENERATING] + result->stage_s[STAGE_FINISHING]);
     for (enum stage i = STAGE_LOADING; i < N_STAGES; i++)
         log_debug("%s: %.3f s", stage_id(i), result->stage_s[i]);
+    for (size_t next = 0; next < t->subtitles.n;)
+        pulse_say(w->pulse, json_pack("{s:s, s:o*}", "is", "cues", "cues",
+                                      cues_pack(&t->subtitles, &next, LINE_CUES_BYTES)));
     pulse_say(w->pulse, tell_done(result, thumb));
 }
 
@@ -239,7 +269,7 @@ static void finish_badly(struct worker *w, const struct task *t, struct kb_error
     pulse_say(w->pulse, line_error("failed", why));
 }
 
-static void run_job(struct worker *w, const struct task *t)
+static void run_job(struct worker *w, struct task *t)
 {
     struct dub_result result = {0};
     struct kb_error why = {0};
@@ -300,6 +330,8 @@ static void task_free(struct task *t)
     free(t->audio_path);
     free(t->video_path);
     free(t->output);
+    subtitle_track_clear(&t->subtitles);
+    words_free(&t->words);
     for (int i = 0; i < t->n_materials; i++)
         free(t->materials[i].path);
 }

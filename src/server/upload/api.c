@@ -12,7 +12,7 @@
 
 static void list_assets(struct request *r)
 {
-    static const char *const kinds[] = {"audio", "video", NULL};
+    static const char *const kinds[] = {"audio", "video", "text", NULL};
     static const char *const states[] = {"uploading", "fetching", "making", "new",
                                          "ready",     "bad",      NULL};
     struct asset_filter f = {.search = query_text(r, "search")};
