@@ -69,6 +69,11 @@ static enum kb_code logo_open(void **ret, const struct finish_params *params,
     int margin = (int)lrint(MARGIN * KB_MIN(picture->width, picture->height));
     bool right = p->place == LOGO_TOP_RIGHT || p->place == LOGO_BOTTOM_RIGHT;
     bool low = p->place == LOGO_BOTTOM_LEFT || p->place == LOGO_BOTTOM_RIGHT;
+    // The AI label has its corner by law.
+    int label = label_corner(&params->label);
+    bool label_right = label == LABEL_TOP_RIGHT || label == LABEL_BOTTOM_RIGHT;
+    bool label_low = label == LABEL_BOTTOM_LEFT || label == LABEL_BOTTOM_RIGHT;
+    right ^= label >= 0 && label_right == right && label_low == low;
     l->x = right ? picture->width - margin - b.width : margin;
     l->y = low ? picture->height - margin - b.height : margin;
     l->opacity = p->opacity > 0 ? p->opacity : 1;

@@ -1,21 +1,18 @@
 // A dub end to end. See dub.h for the threads; the stages themselves are in pipeline.c.
 #include "lipsync/dub.h"
 
-#include "base/file.h"
 #include "base/log.h"
 #include "lipsync/kept.h"
 #include "lipsync/pipeline.h"
 #include "lipsync/subtitles.h"
 #include "lipsync/vad.h"
+#include "lipsync/wrap.h"
 #include "media/aigc.h"
-#include "media/audio.h"
 #include "media/reader.h"
 #include "media/writer.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define SPARE_BYTES (16 << 20) // room that must be free beside the estimated output
 
 bool loop_mode_parse(const char *text, enum loop_mode *ret)
 {
@@ -37,6 +34,7 @@ struct dub_params dub_defaults(void)
                                .mask_dilate = -1,
                                .mouth_amount = 1,
                                .still_motion = 0.5f,
+                               .music = {.volume = 0.5f},
                                .look_from_us = -1};
 }
 
@@ -51,80 +49,6 @@ static int decoder_threads(int threads)
 static int encoder_threads(int threads)
 {
     return engine_threads(threads) * 3 / 2;
-}
-
-// --- before the work ---
-
-// A generous guess of the output's size in bytes.
-static int64_t estimate_bytes(const struct reader_info *v, int64_t length_us)
-{
-    // CRF 18 seldom needs more than 0.15 bits a pixel at 25 fps; a source bitrate may be higher.
-    int64_t bits = (int64_t)v->width * v->height * 15 / 100 * 25;
-    bits = KB_MAX(bits, v->bitrate) + 192000;
-    return bits / 8 * (length_us / 1000000 + 1);
-}
-
-static enum kb_code check_inputs(const struct dub_params *p, struct reader **ret_film,
-                                 int64_t *ret_bytes, struct kb_error *err)
-{
-    CLEANUP(audio_close) struct audio_reader *audio = NULL;
-    CLEANUP(reader_close) struct reader *video = NULL, *mouth_from = NULL, *style_from = NULL;
-    struct audio_params ap = {.cancel = p->watch.cancel};
-    struct reader_params rp = {
-        .height = p->height, .deep = p->keep_deep, .cancel = p->watch.cancel};
-
-    enum kb_code code = audio_open(&audio, p->audio, &ap, err);
-    if (code == KB_OK)
-        code = reader_open(&video, p->video, &rp, err);
-    if (code == KB_OK && p->mouth_from)
-        code = reader_open(&mouth_from, p->mouth_from, &rp, err);
-    if (code == KB_OK && p->style_from)
-        code = reader_open(&style_from, p->style_from, &rp, err);
-    if (code != KB_OK)
-        return code;
-    const struct reader_info *info = reader_info(video);
-    if (p->start_us > 0 && info->duration_us > 0 && p->start_us >= info->duration_us)
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("--start %.3f s lies behind the end of '%s' (%.3f s); choose an earlier "
-                         "start"),
-                       (double)p->start_us / 1e6, p->video, (double)info->duration_us / 1e6);
-    int64_t length = audio_duration_us(audio);
-    if (p->keep_video)
-        length = KB_MAX(length, info->duration_us);
-    if (p->duration_us > 0)
-        length = KB_MIN(length, p->duration_us);
-    *ret_bytes = estimate_bytes(info, length);
-    *ret_film = TAKE(video);
-    return KB_OK;
-}
-
-static enum kb_code check_subtitles(const struct dub_params *p, struct kb_error *err)
-{
-    const struct captions_params *c = &p->finish.captions;
-    CLEANUP(kb_freep) char *srt = subtitles_path(p->output);
-    if (c->as & CAPTIONS_SRT && c->file && file_same(c->file, srt))
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("the output '%s' is one of the inputs; choose another name"), srt);
-    return captions_check(c, err);
-}
-
-enum kb_code dub_check(const struct dub_params *p, struct reader **ret_film, struct kb_error *err)
-{
-    CLEANUP(reader_close) struct reader *film = NULL;
-    int64_t bytes = 0;
-    if (file_same(p->video, p->output) || file_same(p->audio, p->output) ||
-        (p->mouth_from && file_same(p->mouth_from, p->output)) ||
-        (p->style_from && file_same(p->style_from, p->output)))
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("the output '%s' is one of the inputs; choose another name"), p->output);
-    enum kb_code code = check_subtitles(p, err);
-    if (code == KB_OK)
-        code = check_inputs(p, &film, &bytes, err);
-    if (code == KB_OK)
-        code = file_check_writable(p->output, bytes + SPARE_BYTES, err);
-    if (code == KB_OK && ret_film)
-        *ret_film = TAKE(film);
-    return code;
 }
 
 // --- the job ---
@@ -241,33 +165,35 @@ static struct finish_picture picture_of(const struct reader_info *v)
                                    .deep = v->deep};
 }
 
-static struct finish_source finish_source_of(const struct dub *d)
+static struct finish_source finish_source_of(const struct dub *d, const struct wrap *wrap)
 {
     return (struct finish_source){.track = d->track,
                                   .cast = d->cast,
                                   .length_us = d->length_us,
-                                  .output_us = d->length_us,
+                                  .before_us = wrap->before_us,
+                                  .output_us = wrap->output_us,
                                   .threads = engine_threads(d->p->threads),
                                   .cancel = d->p->watch.cancel};
 }
 
 // What becomes of the pictures after the mouth; NULL where nothing does. picture: how they leave.
 static enum kb_code open_finisher(struct finisher **ret, struct subtitles *ret_subtitles,
-                                  const struct dub *d, struct finish_picture *picture,
-                                  struct kb_error *err)
+                                  const struct dub *d, const struct wrap *wrap,
+                                  struct finish_picture *picture, struct kb_error *err)
 {
-    const struct finish_source source = finish_source_of(d);
+    const struct finish_source source = finish_source_of(d, wrap);
     struct finish_params params = d->p->finish;
     enum kb_code code = subtitles_load(ret_subtitles, &d->p->finish.captions, d->mel, err);
     params.captions.loaded = ret_subtitles->captions;
     return code == KB_OK ? finisher_open(ret, &params, &source, picture, err) : code;
 }
 
-static enum kb_code open_writer(struct writer **ret, const struct dub_params *p,
-                                const struct reader_info *v, const struct finish_picture *picture,
-                                const struct mel *mel, const struct extras *extras, int64_t from_us,
-                                int64_t length_us, struct kb_error *err)
+static enum kb_code open_writer(struct writer **ret, const struct dub *d,
+                                const struct finish_picture *picture, const struct extras *extras,
+                                const struct wrap *wrap, struct kb_error *err)
 {
+    const struct dub_params *p = d->p;
+    const struct reader_info *v = reader_info(d->reader);
     CLEANUP(kb_freep) char *aigc = aigc_make(p->finish.label.producer, NULL);
     CLEANUP(kb_freep) char *mark = label_note(&p->finish.label);
     struct writer_params wp = {
@@ -286,10 +212,11 @@ static enum kb_code open_writer(struct writer **ret, const struct dub_params *p,
         .preset = p->preset,
         .threads = encoder_threads(p->threads),
         .audio_path = p->audio,
-        .audio_facts = mel_sound(mel),
+        .audio_facts = mel_sound(d->mel),
+        .mix = wrap->mixed ? &wrap->mix : NULL,
         .loudnorm = p->loudnorm,
-        .audio_from_us = from_us,
-        .max_duration_us = length_us - from_us,
+        .audio_from_us = d->from_us,
+        .max_duration_us = wrap->output_us - d->from_us,
         .subtitles = extras->tracks,
         .n_subtitles = extras->n_tracks,
         .comment = p->note,
@@ -426,30 +353,65 @@ static enum kb_code make_painters(struct pipeline_params *ret, const struct dub 
     return code;
 }
 
+// The pictures, from the first one of the intro to the last one of the outro.
+static enum kb_code play(struct wrap *wrap, struct pipeline_params *pp,
+                         const struct finish_picture *picture, struct dub_result *ret,
+                         struct kb_error *err)
+{
+    int64_t around = 0;
+    const struct watch watch = pp->watch;
+    pp->watch = wrap_watch(wrap, &watch);
+    pp->before_us = wrap->before_us;
+    enum kb_code code =
+        wrap_play(wrap, PART_INTRO, picture, pp->finisher, pp->writer, &around, err);
+    wrap_watch(wrap, &watch);
+    if (code == KB_OK)
+        code = pipeline_run(pp, &ret->frames, &ret->frames_animated, &ret->seconds, err);
+    if (code == KB_OK)
+        code = wrap_play(wrap, PART_OUTRO, picture, pp->finisher, pp->writer, &around, err);
+    ret->frames += around;
+    ret->seconds =
+        wrap->outro ? (double)wrap->output_us / 1e6 : ret->seconds + (double)wrap->before_us / 1e6;
+    return code;
+}
+
+// What is around the dub, and the film's subtitles in all of it.
+static enum kb_code open_around(struct wrap *wrap, struct extras *extras, const struct dub *d,
+                                AVRational frame_rate, struct kb_error *err)
+{
+    const struct dub_params *p = d->p;
+    const struct timeline_params source = timeline_of(d);
+    enum kb_code code = wrap_open(wrap, p, &source, frame_rate, mel_sound(d->mel),
+                                  speech_length_us(p, d->mel), err);
+    if (code == KB_OK && p->look_us <= 0)
+        code = read_extras(extras, d, err);
+    if (code == KB_OK)
+        subtitles_shift(extras, wrap->before_us);
+    return code;
+}
+
 static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, struct clock *clock,
                                struct kb_error *err)
 {
     const struct dub_params *p = d->p;
-    const struct reader_info *info = reader_info(d->reader);
+    CLEANUP(wrap_clear) struct wrap wrap = {0};
     CLEANUP(extras_clear) struct extras extras = {0};
     CLEANUP(subtitles_clear) struct subtitles subtitles = {0};
     CLEANUP(finisher_close) struct finisher *finisher = NULL;
     CLEANUP(writer_close) struct writer *writer = NULL;
-    struct finish_picture picture = picture_of(info);
+    struct finish_picture picture = picture_of(reader_info(d->reader));
     struct pipeline_params pp = {0};
-    int64_t before_us = finish_source_of(d).before_us;
     enum kb_code code = make_painters(&pp, d, err);
     if (code == KB_OK && p->lead)
         code = restart_film(d->reader, p, err);
+    if (code == KB_OK)
+        code = open_around(&wrap, &extras, d, picture.frame_rate, err);
+    if (code == KB_OK)
+        code = open_finisher(&finisher, &subtitles, d, &wrap, &picture, err);
     if (code == KB_OK && p->look_us <= 0)
-        code = read_extras(&extras, d, err);
+        subtitles_stream(&subtitles, wrap.before_us, &extras);
     if (code == KB_OK)
-        code = open_finisher(&finisher, &subtitles, d, &picture, err);
-    if (p->look_us <= 0)
-        subtitles_stream(&subtitles, before_us, &extras);
-    if (code == KB_OK)
-        code =
-            open_writer(&writer, p, info, &picture, d->mel, &extras, d->from_us, d->length_us, err);
+        code = open_writer(&writer, d, &picture, &extras, &wrap, err);
     if (code != KB_OK)
         return code;
     pp.finisher = finisher;
@@ -457,15 +419,15 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     pp.watch = p->watch;
     if (p->lead) // the second time through the film
         pp.watch = (struct watch){p->watch.cancel, passes_report, &d->kept->people.passes};
-    code = pipeline_run(&pp, &ret->frames, &ret->frames_animated, &ret->seconds, err);
+    code = play(&wrap, &pp, &picture, ret, err);
     lap(clock, STAGE_GENERATING);
     if (code != KB_OK)
         return code;
     watch_tell(&p->watch, STAGE_FINISHING, 0, 1);
     if (p->subtitles)
-        subtitles_give(&subtitles, before_us, p->subtitles);
+        subtitles_give(&subtitles, wrap.before_us, p->subtitles);
     else if (p->look_us <= 0)
-        code = subtitles_write(&subtitles, before_us, p->output, err);
+        code = subtitles_write(&subtitles, wrap.before_us, p->output, err);
     if (code == KB_OK)
         code = writer_finish(writer, err);
     if (code == KB_OK)
@@ -539,12 +501,22 @@ static enum kb_code make_ready(struct dub *d, struct dub_params *p, struct dub_r
     return code;
 }
 
+// What is cut out of a film is as many rows as were asked for, not the film.
+static void settle_rows(struct dub_params *p)
+{
+    if (p->finish.reframe.width <= 0)
+        return;
+    p->finish.reframe.rows = p->height;
+    p->height = 0;
+}
+
 enum kb_code dub_run(struct engine *e, const struct dub_params *params, struct dub_result *ret,
                      struct kb_error *err)
 {
     CLEANUP(reader_close) struct reader *own_film = NULL;
     CLEANUP(dub_kept_free) struct dub_kept *own = params->kept ? NULL : dub_kept_create();
     struct dub_params p = *params;
+    settle_rows(&p);
     struct dub_result result = {0};
     struct clock clock = {kb_now_us(), result.stage_s};
     enum kb_code code = p.film ? KB_OK : dub_check(&p, &own_film, err);
@@ -580,6 +552,7 @@ enum kb_code dub_still(struct engine *e, const struct dub_params *params, int64_
     CLEANUP(finisher_close) struct finisher *finisher = NULL;
     CLEANUP(av_frame_free) AVFrame *frame = NULL;
     struct dub_params p = *params;
+    settle_rows(&p);
     struct dub_result told = {0};
     struct clock clock = {kb_now_us(), told.stage_s};
     struct dub d = {.engine = e, .kept = p.kept};
@@ -598,7 +571,8 @@ enum kb_code dub_still(struct engine *e, const struct dub_params *params, int64_
     code = kept_frame(d.kept, &p, &pp.source, err);
     struct finish_picture picture = picture_of(reader_info(d.reader));
     if (code == KB_OK)
-        code = open_finisher(&finisher, &subtitles, &d, &picture, err);
+        code = open_finisher(&finisher, &subtitles, &d, &(struct wrap){.output_us = d.length_us},
+                             &picture, err);
     pp.only = &d.kept->frame;
     pp.finisher = finisher;
     pp.look = take_still;

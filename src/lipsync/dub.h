@@ -17,6 +17,7 @@
 #include "finish/finish.h"
 #include "lipsync/engine.h"
 #include "media/mel.h"
+#include "media/mix.h"
 
 // What fills the time when the speech is longer than the video.
 enum loop_mode { LOOP_PINGPONG, LOOP_RESTART, LOOP_FREEZE, LOOP_NONE };
@@ -76,6 +77,8 @@ struct dub_params {
     struct subtitle_track *subtitles;
 
     struct finish_params finish; // what else becomes of the pictures
+    const char *intro, *outro;   // films or pictures that are shown before and after; NULL = none
+    struct music_params music;   // its times are the dub's business
 
     // A look before the whole (docs/preview.md): only look_us of the output, from look_from_us of
     // the speech on (< 0: where the voice begins), as the whole would show them. What is kept
@@ -86,8 +89,8 @@ struct dub_params {
     int threads; // 0 = all processors
     struct watch watch;
 };
-// Defaults for all that is not zero: crf -1, mask_* -1, mouth_amount 1, still_motion 0.5, no time
-// in face_at, look_from_us -1.
+// Defaults for all that is not zero: crf -1, mask_* -1, mouth_amount 1, still_motion 0.5,
+// music.volume 0.5, no time in face_at, look_from_us -1.
 struct dub_params dub_defaults(void);
 
 // What a process keeps of one dub for the next: motion, track, who is rigged. What the parameters

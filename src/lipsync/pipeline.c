@@ -290,7 +290,7 @@ static void *finish_thread(void *opaque)
         struct kb_error err = {0};
         const struct finish_moment at = {.part = PART_DUB,
                                          .pts_us = it->shown.pts_us,
-                                         .output_us = it->shown.pts_us,
+                                         .output_us = pl->p->before_us + it->shown.pts_us,
                                          .duration_us = it->shown.duration_us,
                                          .track_frame = it->shown.track_frame};
         enum kb_code code = finisher_put(pl->p->finisher, &it->shown.frame, &at, &err);
@@ -311,7 +311,7 @@ static enum kb_code put_out(const struct pipeline_params *p, struct item *it, st
 {
     AVFrame *frame = it->shown.frame;
     int64_t begin_us = KB_MAX(it->shown.pts_us, p->source.from_us);
-    frame->pts = begin_us - p->source.from_us;
+    frame->pts = p->before_us + begin_us - p->source.from_us;
     FRAME_DURATION(frame) = it->shown.pts_us + it->shown.duration_us - begin_us;
     return p->writer ? writer_put(p->writer, frame, err)
                      : p->look(p->onlooker, &it->shown, it->animate, err);

@@ -29,6 +29,7 @@ struct pipeline_params {            // everything is borrowed
     struct cropper
         cropper; // its face does not count, its side and that of the paste are the lanes'
     struct paste_params paste;
+    int64_t before_us;         // of the output, before the first frame
     struct finisher *finisher; // what the frames go through before they are put out; or NULL
     // Where the frames go: into the writer; or, where that is NULL, past `look`, in order, from the
     // calling thread, and no further.

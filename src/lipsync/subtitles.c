@@ -171,3 +171,12 @@ enum kb_code subtitles_write(const struct subtitles *s, int64_t before_us, const
     subtitles_to_srt(&srt, captions_track(s->captions), before_us);
     return file_write_atomic(path, text_get(&srt), srt.size, err);
 }
+
+void subtitles_shift(struct extras *e, int64_t by_us)
+{
+    for (int t = 0; t < e->n_tracks; t++)
+        for (size_t i = 0; i < e->tracks[t].n; i++) {
+            e->tracks[t].at[i].start_us += by_us;
+            e->tracks[t].at[i].end_us += by_us;
+        }
+}

@@ -14,6 +14,9 @@
 enum kb_code subtitles_place(struct extras *e, const struct timeline_params *source,
                              struct kb_error *err);
 
+// All times that much later.
+void subtitles_shift(struct extras *e, int64_t by_us);
+
 // Subtitles that somebody asked for, instead of the film's own. All-zero: none.
 struct subtitles {
     struct captions *captions; // for finish_params

@@ -300,6 +300,17 @@ int64_t timeline_shown_us(const struct timeline_params *p, int64_t time_us)
     return KB_MIN(pts, time_us);
 }
 
+int64_t timeline_end_us(const struct timeline_params *p)
+{
+    struct order o = order_begin(p);
+    int64_t n = 0, pts, duration, end = 0;
+    for (; n < PLAN_MAX && order_time(&o) < p->length_us && order_ready(&o); n++) {
+        order_take(&o, &pts, &duration);
+        end = pts + duration;
+    }
+    return end;
+}
+
 int64_t timeline_count(const struct timeline_params *p)
 {
     struct order o = order_begin(p);

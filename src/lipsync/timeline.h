@@ -54,6 +54,9 @@ enum kb_code timeline_plan(const struct timeline_params *p, struct planned_frame
 // When the frame begins that is shown at that time of the output.
 int64_t timeline_shown_us(const struct timeline_params *p, int64_t time_us);
 
+// Where the last frame ends that begins before length_us: there the output ends.
+int64_t timeline_end_us(const struct timeline_params *p);
+
 // How many frames are given; no more than can be planned.
 int64_t timeline_count(const struct timeline_params *p);
 

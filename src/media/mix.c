@@ -3,6 +3,7 @@
 #include "media/demux.h"
 #include "media/loudness.h"
 #include "media/repeat.h"
+#include "media/samples.h"
 #include "media/sound.h"
 
 #include <libavfilter/avfilter.h>
@@ -30,6 +31,7 @@ struct mix {
     // The pieces, one after the other.
     int piece;           // that is being read
     int64_t at, end;     // in samples: of the voice so far, of the piece
+    int64_t skip;        // of the piece's file, that are not heard
     struct sound *sound; // of the piece; NULL: silence
     AVFrame *frame;
 
@@ -81,6 +83,7 @@ static enum kb_code open_piece(struct mix *m, struct kb_error *err)
                                     .loudnorm = p->loudnorm,
                                     .cancel = m->p.cancel};
     m->end = end_of(m, m->piece);
+    m->skip = samples_at(p->from_us);
     return p->path ? sound_open(&m->sound, p->path, &sp, err) : KB_OK;
 }
 
@@ -116,15 +119,23 @@ static enum kb_code voice_next(struct mix *m, AVFrame *f, struct kb_error *err)
     enum kb_code code = m->at >= m->end ? next_piece(m, err) : KB_OK;
     if (code != KB_OK)
         return code;
-    code = m->sound ? sound_next(m->sound, f, err) : KB_EOF;
     int e = 0;
+    code = m->sound ? sound_next(m->sound, f, err) : KB_EOF;
+    for (; code == KB_OK && m->skip >= f->nb_samples; code = sound_next(m->sound, f, err)) {
+        m->skip -= f->nb_samples;
+        av_frame_unref(f);
+    }
+    if (code == KB_OK && m->skip > 0) {
+        e = samples_cut(f, (int)m->skip);
+        m->skip = 0;
+    }
     if (code == KB_EOF) {
         sound_close(&m->sound);
         e = make_frame(f, (int)KB_MIN(m->end - m->at, CHUNK));
         if (e >= 0)
             av_samples_set_silence(f->extended_data, 0, f->nb_samples, CHANNELS, f->format);
     } else if (code == KB_OK) {
-        e = cut(m, f);
+        e = e < 0 ? e : cut(m, f);
     } else {
         return code;
     }

@@ -18,6 +18,7 @@
 
 struct mix_piece {
     const char *path;  // a file with sound; NULL: silence
+    int64_t from_us;   // of the file: begins there
     int64_t length_us; // silence fills it up, what is longer is cut
     float gain;        // 0 = 1
     bool loudnorm;     // to -16 LUFS

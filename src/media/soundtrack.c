@@ -33,6 +33,8 @@ struct soundtrack {
     int64_t next; // where the next frame starts, in samples
     int64_t skip; // samples that are not written
     struct sound *sound;
+    struct mix *mix; // instead of sound
+    int channels;
     AVAudioFifo *fifo;
     struct encoder encoder;
 };
@@ -99,12 +101,12 @@ static enum kb_code open_encoder(struct soundtrack *t, struct kb_error *err)
     c->sample_fmt = format_of(t);
     c->bit_rate = is_webm(t) ? OPUS_BITRATE : AAC_BITRATE;
     c->time_base = sample_units(t);
-    av_channel_layout_default(&c->ch_layout, sound_channels(t->sound));
+    av_channel_layout_default(&c->ch_layout, t->channels);
     int e = avcodec_open2(c, codec, NULL);
     if (e < 0)
         return kb_fail(err, KB_INTERNAL, _("the encoder of the sound cannot be started: %s"),
                        ffmpeg_error(e));
-    t->fifo = av_audio_fifo_alloc(format_of(t), sound_channels(t->sound), c->frame_size);
+    t->fifo = av_audio_fifo_alloc(format_of(t), t->channels, c->frame_size);
     return t->fifo && encoder_add_stream(&t->encoder) ? KB_OK : kb_no_memory(err);
 }
 
@@ -122,6 +124,19 @@ static enum kb_code open_encoded(struct soundtrack *t, const struct soundtrack_p
     if (code != KB_OK)
         return code;
     t->rate_hz = sound_rate_hz(t->sound);
+    t->channels = sound_channels(t->sound);
+    t->skip = samples_at(t, KB_MAX(p->from_us, 0));
+    return open_encoder(t, err);
+}
+
+static enum kb_code open_mixed(struct soundtrack *t, const struct soundtrack_params *p,
+                               struct kb_error *err)
+{
+    enum kb_code code = mix_open(&t->mix, p->mix, err);
+    if (code != KB_OK)
+        return code;
+    t->rate_hz = MIX_RATE_HZ;
+    t->channels = 2;
     t->skip = samples_at(t, KB_MAX(p->from_us, 0));
     return open_encoder(t, err);
 }
@@ -131,8 +146,12 @@ enum kb_code soundtrack_open(struct soundtrack **ret, struct mux *mux,
 {
     CLEANUP(soundtrack_close) struct soundtrack *t = kb_alloc(sizeof(*t));
     t->mux = mux;
-    enum kb_code code = demux_open(&t->source, params->path, AVMEDIA_TYPE_AUDIO, mux->cancel, err);
-    if (code != KB_OK)
+    enum kb_code code =
+        params->mix ? open_mixed(t, params, err)
+                    : demux_open(&t->source, params->path, AVMEDIA_TYPE_AUDIO, mux->cancel, err);
+    if (code == KB_OK && params->mix)
+        *ret = TAKE(t);
+    if (code != KB_OK || params->mix)
         return code;
     if (can_copy(t, &t->source, params)) {
         code = open_copy(t, err);
@@ -244,7 +263,7 @@ static enum kb_code fill(struct soundtrack *t, struct kb_error *err)
     if (!f)
         return kb_no_memory(err);
     while (!t->ended && av_audio_fifo_size(t->fifo) < t->encoder.context->frame_size) {
-        enum kb_code code = sound_next(t->sound, f, err);
+        enum kb_code code = t->mix ? mix_next(t->mix, f, err) : sound_next(t->sound, f, err);
         if (code != KB_OK && code != KB_EOF)
             return code;
         t->ended = code == KB_EOF;
@@ -303,6 +322,7 @@ void soundtrack_close(struct soundtrack **t)
     if (!*t)
         return;
     sound_close(&(*t)->sound);
+    mix_close(&(*t)->mix);
     demux_close(&(*t)->source);
     encoder_clear(&(*t)->encoder);
     if ((*t)->fifo)

@@ -5,6 +5,7 @@
 #define MEDIA_SOUNDTRACK_H
 
 #include "base/base.h"
+#include "media/mix.h"
 #include "media/mux.h"
 #include "media/sound.h"
 
@@ -17,6 +18,7 @@ struct soundtrack_params {
     // is above 0 dB is scaled.
     const struct sound_facts *facts; // borrowed while soundtrack_open() runs
     bool loudnorm;
+    const struct mix_params *mix; // this instead of path; NULL: none. Its strings are borrowed
     int64_t from_us; // begins there: what comes before is read and not written; then encoded anew
 };
 

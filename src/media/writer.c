@@ -172,6 +172,7 @@ enum kb_code writer_open(struct writer **ret, const char *path, const struct wri
     w->params = *params;
     w->params.preset = w->params.audio_path = w->params.comment = NULL;
     w->params.aigc = w->params.mark = NULL;
+    w->params.mix = NULL;
     w->params.audio_facts = NULL; // the caller's, good only until we return
     w->frame = av_frame_alloc();
     if (!w->frame)
@@ -181,10 +182,11 @@ enum kb_code writer_open(struct writer **ret, const char *path, const struct wri
         code = open_encoder(w, params, err);
     if (code == KB_OK)
         code = tell_of_itself(w, params, err);
-    if (code == KB_OK && params->audio_path) {
+    if (code == KB_OK && (params->audio_path || params->mix)) {
         const struct soundtrack_params sound = {.path = params->audio_path,
                                                 .facts = params->audio_facts,
                                                 .loudnorm = params->loudnorm,
+                                                .mix = params->mix,
                                                 .from_us = params->audio_from_us};
         code = soundtrack_open(&w->sound, &w->mux, &sound, err);
     }

@@ -9,6 +9,7 @@
 #include "media/extras.h"
 #include "media/reader.h"
 
+struct mix_params;
 struct sound_facts;
 struct writer;
 
@@ -32,6 +33,8 @@ struct writer_params {
     const char *preset;     // one of writer_presets; NULL = "auto"
     int threads;            // encoder threads; 0 = library's choice
     const char *audio_path; // file whose best audio stream becomes the sound; NULL = none
+    const struct mix_params
+        *mix; // this instead; its strings are borrowed until the writer is closed
     const struct sound_facts *audio_facts;  // what mel_sound() says of it, or NULL
     bool loudnorm;                          // normalise it (then it is re-encoded)
     int64_t audio_from_us;                  // where in the file the sound begins

@@ -4,6 +4,7 @@ static const struct argp_child finish_children[] = {
     {&background_argp, 0, NULL, 0},
     {&captions_argp, 0, NULL, 0},
     {&label_argp, 0, NULL, 0},
+    {&frame_argp, 0, NULL, 0},
     {0},
 };
 

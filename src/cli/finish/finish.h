@@ -25,5 +25,6 @@ bool label_option(struct argp_state *state, int key, char *arg, struct label_par
 // What holds where --ai-label was not said: in Chinese the corner, else nothing. And says once who
 // is liable for what has no label, to those who read Chinese.
 void label_settle(struct label_params *p, bool said);
+extern const struct argp frame_argp; // input: struct dub_options *
 
 #endif
