@@ -21,6 +21,21 @@ static const struct material_role roles[] = {
      N_("'%s' gives no subtitles: the option 'subtitles' takes an SRT, VTT or ASS file that can be "
         "read"),
      offsetof(struct dub_params, finish.captions.file), 0},
+    {"logo", "video",
+     N_("'%s' cannot be the logo: the option 'logo' takes a picture that can be read"),
+     offsetof(struct dub_params, finish.logo.path), 0},
+    {"intro", "video",
+     N_("'%s' cannot be shown before the video: the option 'intro' takes a video or picture that "
+        "is whole and can be read"),
+     offsetof(struct dub_params, intro), 0},
+    {"outro", "video",
+     N_("'%s' cannot be shown after the video: the option 'outro' takes a video or picture that is "
+        "whole and can be read"),
+     offsetof(struct dub_params, outro), 0},
+    {"music", "audio video",
+     N_("'%s' cannot be the music: the option 'music' takes a sound, or a video with one, that is "
+        "whole and can be read"),
+     offsetof(struct dub_params, music.path), 0},
 };
 
 _Static_assert(ARRAY_LEN(roles) <= MATERIAL_MOST, "a job may have one of each");

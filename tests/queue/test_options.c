@@ -58,6 +58,28 @@ static void test_all(void **state)
     assert_true(o.dub.mouth_amount == 3 && o.dub.still_motion == 0 && !o.dub.lead);
     batch_options_free(&o);
 
+    json = "{\"crop\":\"9:16\",\"crop_zoom\":1.5,\"logo\":\"l1\",\"logo_place\":\"bottom-left\","
+           "\"logo_size\":0.25,\"logo_opacity\":0.5,\"intro\":\"i1\",\"outro\":\"i1\","
+           "\"music\":\"m1\",\"music_volume\":0.25,\"music_duck\":false}";
+    assert_ok(err, batch_options_parse(json, &o, &err));
+    assert_int_equal(o.dub.finish.reframe.width, 9);
+    assert_int_equal(o.dub.finish.reframe.height, 16);
+    assert_true(o.dub.finish.reframe.zoom == 1.5f);
+    assert_int_equal(o.dub.finish.logo.place, LOGO_BOTTOM_LEFT);
+    assert_true(o.dub.finish.logo.size == 0.25f && o.dub.finish.logo.opacity == 0.5f);
+    assert_true(o.dub.music.volume == 0.25f && o.dub.music.steady);
+    assert_int_equal(o.n_materials, 4);
+    static const char *const roles[] = {"logo", "intro", "outro", "music"};
+    for (int i = 0; i < 4; i++) {
+        assert_string_equal(o.materials[i].role->name, roles[i]);
+        material_put(o.materials[i].role, &o.dub, roles[i], NULL);
+    }
+    assert_string_equal(o.dub.finish.logo.path, "logo");
+    assert_string_equal(o.dub.intro, "intro");
+    assert_string_equal(o.dub.outro, "outro");
+    assert_string_equal(o.dub.music.path, "music");
+    batch_options_free(&o);
+
     assert_ok(err, batch_options_parse("{\"bitrate\":\"source\",\"face\":3}", &o, &err));
     assert_true(o.dub.bitrate_source);
     assert_int_equal(o.dub.face, FACE_NUMBER);
@@ -124,6 +146,18 @@ static void test_refused(void **state)
         {"{\"style_from\":\"\"}", "self, no, or the id"},
         {"{\"style_from\":false}", "self, no, or the id"},
         {"{\"paint\":0}", "true or false"},
+        {"{\"crop\":\"9x16\"}", "9:16"},
+        {"{\"crop\":\"1:5\"}", "1 to 4"},
+        {"{\"crop_zoom\":0.5}", "from 1 to 3"},
+        {"{\"logo\":1}", "uploaded picture"},
+        {"{\"logo_place\":\"middle\"}", "top-right"},
+        {"{\"logo_size\":0.6}", "0.5"},
+        {"{\"logo_opacity\":0}", "0.05"},
+        {"{\"intro\":\"\"}", "uploaded video or picture"},
+        {"{\"outro\":false}", "uploaded video or picture"},
+        {"{\"music\":{}}", "uploaded sound"},
+        {"{\"music_volume\":2}", "from 0 to 1"},
+        {"{\"music_duck\":\"no\"}", "true or false"},
         {"{\"paint\":false}", "'paint' is for Wav2Lip"},
         {"{\"model\":\"koubo-lips-research\",\"paint\":false}", "'paint' is for Wav2Lip"},
         {"{\"face\":\"nobody\"}", "largest"},
