@@ -1,5 +1,6 @@
 // koubo serve: the page, the API, the queue and its workers, until Ctrl-C.
 #include "cli/cluster.h"
+#include "cli/finish/finish.h"
 #include "cli/options.h"
 
 #include "base/log.h"
@@ -19,6 +20,7 @@ struct serve_options {
     struct text proxies;
     struct secret token;
     struct cluster_options cluster;
+    struct label_defaults label;
     bool cluster_has_password;
 };
 
@@ -153,6 +155,7 @@ static error_t serve_parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &o->common;
         state->child_inputs[1] = &o->server.supervisor;
+        state->child_inputs[2] = &o->label;
         return 0;
     case OPT_PORT:
         o->server.port = option_int(state, "--port", arg, 0, 65535);
@@ -200,6 +203,7 @@ static error_t serve_parse(int key, char *arg, struct argp_state *state)
 static const struct argp_child serve_children[] = {
     {&common_argp, 0, NULL, 0},
     {&workers_argp, 0, NULL, 0},
+    {&label_defaults_argp, 0, NULL, 0},
     {0},
 };
 
@@ -276,6 +280,8 @@ int cmd_serve(int argc, char **argv)
 
     char made[TOKEN_DIGITS + 1] = "";
     CLEANUP(kb_freep) char *folder = NULL;
+    CLEANUP(kb_freep) char *defaults = label_defaults_json(&o.label);
+    o.server.defaults = defaults;
     if (!o.server.data)
         o.server.data = folder = store_default_folder();
     o.server.proxies = text_get(&o.proxies);

@@ -264,12 +264,18 @@ enum kb_code batch_create(struct store *s, const struct batch_params *p, int64_t
 {
     int64_t id = 0;
     CLEANUP(batch_options_free) struct batch_options options = {0};
+    CLEANUP(kb_freep) char *complete = NULL;
+    struct batch_params with = *p;
     enum kb_code code = check_params(p, &options, err);
+    if (code == KB_OK && p->defaults) {
+        with.options = complete = batch_options_complete(p->options, p->defaults, p->lang);
+        code = complete ? KB_OK : kb_no_memory(err);
+    }
     if (code == KB_OK)
         code = store_begin(s, err);
     if (code != KB_OK)
         return code;
-    code = store_end(s, create(s, p, &options, &id, err), err);
+    code = store_end(s, create(s, &with, &options, &id, err), err);
     if (code == KB_OK)
         *ret_id = id;
     return code;

@@ -28,8 +28,11 @@ struct batch_params {
     // Of each video, as dub_params.face_at; x < 0: the options say whom. NULL: they do for all.
     const double (*face_at)[3];
     const char *options; // JSON object, see batch_options_parse(); NULL = defaults
-    const char *notify;  // JSON as the setting "notify", for this batch alone; NULL
-    int priority;        // 0..9, 5 is usual
+    // What of them holds where the client says nothing, also a JSON object; NULL: nothing, and the
+    // options stay as they are.
+    const char *defaults;
+    const char *notify; // JSON as the setting "notify", for this batch alone; NULL
+    int priority;       // 0..9, 5 is usual
     const char *client, *lang;
     const char *note; // job_claim.note of its jobs, JSON; NULL = made of what the rows say
 };

@@ -238,6 +238,7 @@ static const struct option_row *const tables[] = {
     background_option_rows,
     captions_rows,
     frame_options,
+    label_options,
 };
 
 static enum kb_code set_option(struct batch_options *o, const char *name, const json_t *v,

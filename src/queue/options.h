@@ -7,8 +7,9 @@
 // The options of a batch, named as those of koubo generate (docs/openapi.yaml: Options): model,
 // precision, face, loop, keep_video, start, duration, height, denoise, loudnorm, crf, bitrate,
 // preset, mouth_amount, mouth_from, style_from, still_motion, and of Wav2Lip's paint, pads,
-// nosmooth, mask_feather, mask_dilate, sharpen. Unknown names and values out of range are
-// KB_BAD_INPUT. Strings in *ret live as long as *keep (json_decref it).
+// nosmooth, mask_feather, mask_dilate, sharpen; those of finish/ as in their options_*.c. Unknown
+// names and values out of range are KB_BAD_INPUT. Strings in *ret live as long as *keep
+// (json_decref it).
 struct json_t;
 struct batch_options {
     const char *model; // NULL = bundled; a name listed by "koubo model list", never a path
@@ -25,5 +26,9 @@ struct batch_options {
 };
 enum kb_code batch_options_parse(const char *json, struct batch_options *ret, struct kb_error *err);
 void batch_options_free(struct batch_options *o);
+
+// options, which batch_options_parse() takes (NULL = none), with those of defaults that it does not
+// have, a JSON object too, and the label's text for who reads lang: a new string.
+char *batch_options_complete(const char *options, const char *defaults, const char *lang);
 
 #endif

@@ -15,6 +15,7 @@ struct option_row {
 // Those of files of their own.
 extern const struct option_row background_option_rows[]; // options_background.c
 extern const struct option_row frame_options[];
+extern const struct option_row label_options[];
 
 // A value of that kind, else KB_BAD_INPUT and a sentence with the option's name.
 enum kb_code option_read_bool(const char *name, const struct json_t *v, bool *ret,

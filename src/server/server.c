@@ -64,6 +64,7 @@ static void params_copy(struct server_params *to, const struct server_params *fr
     to->page = kb_strdup(from->page);
     to->share = kb_strdup(from->share);
     to->lang = kb_strdup(kb_language_name(kb_language_of(from->lang)));
+    to->defaults = kb_strdup(from->defaults ? from->defaults : "{}");
     to->upload_bytes = from->upload_bytes > 0 ? from->upload_bytes : UPLOAD_BYTES;
     to->uploads_per_client = from->uploads_per_client > 0 ? from->uploads_per_client : UPLOADS;
     to->first_backup_ms = from->first_backup_ms > 0 ? from->first_backup_ms : FIRST_BACKUP_MS;
@@ -87,6 +88,7 @@ static void params_free(struct server_params *p)
     free((void *)p->page);
     free((void *)p->share);
     free((void *)p->lang);
+    free((void *)p->defaults);
     free((void *)p->supervisor.program);
     free((void *)p->head.redis);
     free((void *)p->head.depot);

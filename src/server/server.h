@@ -26,6 +26,7 @@ struct server_params {
         head; // redis: NULL = no other machines. data and min_free_bytes are filled in
     int64_t first_backup_ms; // after the start, if one is due; 0 = 30000
     const char *lang;        // "zh" or "en" for clients that do not say; NULL = "zh"
+    const char *defaults;    // options of batches that do not say them, JSON; NULL = none
     bool new_database;       // where that of the folder is lost, go on with an empty one
 };
 

@@ -141,6 +141,14 @@ static void test_refused(void **state)
         {"{\"mouth_amount\":\"1\"}", "mouth_amount"},
         {"{\"still_motion\":1.1}", "from 0 to 1"},
         {"{\"still_motion\":-0.1}", "from 0 to 1"},
+        {"{\"ai_label\":true}", "off, corner, start, both"},
+        {"{\"ai_label\":\"middle\"}", "off, corner, start, both"},
+        {"{\"ai_label_place\":\"left\"}", "top-left"},
+        {"{\"ai_label_opacity\":0.59}", "from 0.6 to 1"},
+        {"{\"ai_label_text\":\"hello\"}", "GB 45438"},
+        {"{\"ai_label_text\":7}", "GB 45438"},
+        {"{\"ai_producer\":\"\"}", "one line"},
+        {"{\"ai_producer\":\"a\\nb\"}", "one line"},
         {"{\"mouth_from\":\"\"}", "uploaded video"},
         {"{\"mouth_from\":7}", "uploaded video"},
         {"{\"style_from\":\"\"}", "self, no, or the id"},
@@ -236,13 +244,53 @@ static void test_models(void **state)
         unsetenv("KOUBO_MODELS");
 }
 
+static void test_label(void **state)
+{
+    struct batch_options o = {0};
+    struct kb_error err = {0};
+    assert_ok(err, batch_options_parse("{\"ai_label\":\"both\",\"ai_label_place\":\"bottom-right\","
+                                       "\"ai_label_opacity\":0.75,\"ai_producer\":\"X1\","
+                                       "\"ai_label_text\":\"本视频由AI合成\"}",
+                                       &o, &err));
+    const struct label_params *p = &o.dub.finish.label;
+    assert_true(p->show == LABEL_BOTH && p->place == LABEL_BOTTOM_RIGHT && p->opacity == 0.75f);
+    assert_string_equal(p->text, "本视频由AI合成");
+    assert_string_equal(p->producer, "X1");
+    batch_options_free(&o);
+    assert_ok(err, batch_options_parse("{}", &o, &err));
+    assert_int_equal(o.dub.finish.label.show, LABEL_OFF);
+    batch_options_free(&o);
+}
+
+// What a server adds: only what is not said.
+static void test_complete(void **state)
+{
+    static const struct {
+        const char *options, *defaults, *lang, *wanted;
+    } cases[] = {
+        {NULL, "{}", "zh", "{}"},
+        {"{\"crf\":20}", "{\"ai_label\":\"corner\",\"ai_producer\":\"X\"}", "zh",
+         "{\"crf\":20,\"ai_label\":\"corner\",\"ai_producer\":\"X\"}"},
+        {"{\"ai_label\":\"off\"}", "{\"ai_label\":\"corner\"}", "en", "{\"ai_label\":\"off\"}"},
+        {"{\"ai_label\":null}", "{\"ai_label\":\"corner\"}", "zh", "{\"ai_label\":\"corner\"}"},
+        {"{\"ai_label\":\"start\"}", "{}", "en",
+         "{\"ai_label\":\"start\",\"ai_label_text\":\"AI-generated\"}"},
+        {"{}", "{\"ai_label\":\"both\",\"ai_label_text\":\"AI合成\"}", "en",
+         "{\"ai_label\":\"both\",\"ai_label_text\":\"AI合成\"}"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(kb_freep)
+        char *all = batch_options_complete(cases[i].options, cases[i].defaults, cases[i].lang);
+        assert_string_equal(all, cases[i].wanted);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_all),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_models),
+        cmocka_unit_test(test_defaults), cmocka_unit_test(test_all),
+        cmocka_unit_test(test_refused),  cmocka_unit_test(test_models),
+        cmocka_unit_test(test_label),    cmocka_unit_test(test_complete),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,7 +42,7 @@ static void write_file(const char *path, const char *content)
 
 static struct server_params easy_params(struct easy_state *e)
 {
-    return (struct server_params){.share = e->share};
+    return (struct server_params){.share = e->share, .defaults = "{\"ai_producer\":\"X1\"}"};
 }
 
 static int start(void **state)
@@ -297,6 +297,8 @@ static void a_task_from_submit_to_file(void **state)
     json_t *b = live_ask(&e->live, 200, "GET", "/api/v1/batches", NULL);
     assert_string_equal(text_at(b, "items.0.name"), "task-1");
     assert_string_equal(text_at(b, "items.0.options.loop"), "pingpong");
+    assert_null(json_object_get(
+        json_object_get(json_array_get(json_object_get(b, "items"), 0), "options"), "ai_label"));
     assert_string_equal(text_at(b, "items.0.audio.name"), "speech.wav");
     json_decref(b);
 
@@ -453,7 +455,7 @@ static void forms_and_addresses(void **state)
     snprintf(
         body, sizeof(body),
         "audio_url=http%%3A%%2F%%2F127.0.0.1%%3A%d%%2Ffile.wav&video_url=person.mp4&code=form+1"
-        "&pn=0",
+        "&pn=0&digital_auth=1",
         e->port);
     CLEANUP(reply_clear) struct reply r = {0};
     site_ask(&e->live.site, &r, "POST", "/easy/submit",
@@ -464,6 +466,8 @@ static void forms_and_addresses(void **state)
     json_decref(a);
     json_t *b = live_ask(&e->live, 200, "GET", "/api/v1/batches", NULL);
     assert_string_equal(text_at(b, "items.0.options.loop"), "restart");
+    assert_string_equal(text_at(b, "items.0.options.ai_label"), "corner");
+    assert_string_equal(text_at(b, "items.0.options.ai_producer"), "X1"); // the server's
     json_decref(b);
     struct kb_error err = {0};
     for (int i = 0; i < 500; i++) { // until it was downloaded

@@ -12,7 +12,6 @@ extern const struct argp background_argp; // input: struct dub_options *
 extern const struct argp captions_argp;   // input: struct dub_options *
 
 extern const struct argp label_argp; // input: struct dub_options *
-// The same words for whoever has other options: the server's defaults.
 enum label_key {
     OPT_AI_LABEL = 2000,
     OPT_AI_LABEL_TEXT,
@@ -26,5 +25,14 @@ bool label_option(struct argp_state *state, int key, char *arg, struct label_par
 // is liable for what has no label, to those who read Chinese.
 void label_settle(struct label_params *p, bool said);
 extern const struct argp frame_argp; // input: struct dub_options *
+
+// The same options as what a server does where a batch does not say.
+struct label_defaults {
+    struct label_params params;
+    bool said;
+};
+extern const struct argp label_defaults_argp; // input: struct label_defaults *
+// As options of a batch, JSON, a new string.
+char *label_defaults_json(const struct label_defaults *d);
 
 #endif

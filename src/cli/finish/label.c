@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "media/aigc.h"
 
+#include <jansson.h>
 #include <string.h>
 
 static const struct argp_option label_options[] = {
@@ -64,13 +65,13 @@ bool label_option(struct argp_state *state, int key, char *arg, struct label_par
     }
 }
 
-void label_settle(struct label_params *p, bool said)
+// What holds where --ai-label was not said: in Chinese the corner, else nothing. Says once who is
+// liable for what has no label, to those who read Chinese.
+static void settle(struct label_params *p, bool said)
 {
     bool chinese = cli_is_chinese();
     if (!said && chinese)
         p->show = LABEL_CORNER;
-    if (!p->text && !chinese)
-        p->text = LABEL_TEXT_ENGLISH;
     if (p->show == LABEL_OFF && chinese)
         log_warn("%s", _("no visible AI label is drawn: whoever publishes the video must then say "
                          "that AI made it, and is liable for that (Measures for Labelling, "
@@ -81,7 +82,9 @@ static error_t label_parse(int key, char *arg, struct argp_state *state)
 {
     struct dub_options *o = state->input;
     if (key == ARGP_KEY_END) {
-        label_settle(&o->dub.finish.label, o->label_said);
+        settle(&o->dub.finish.label, o->label_said);
+        if (!o->dub.finish.label.text && !cli_is_chinese())
+            o->dub.finish.label.text = LABEL_TEXT_ENGLISH;
         return 0;
     }
     return label_option(state, key, arg, &o->dub.finish.label, &o->label_said) ? 0
@@ -90,3 +93,35 @@ static error_t label_parse(int key, char *arg, struct argp_state *state)
 
 const struct argp label_argp = {
     .options = label_options, .parser = label_parse, .argp_domain = "koubo"};
+
+// --- a server's
+
+static error_t defaults_parse(int key, char *arg, struct argp_state *state)
+{
+    struct label_defaults *d = state->input;
+    if (key == ARGP_KEY_END) {
+        settle(&d->params, d->said);
+        return 0;
+    }
+    return label_option(state, key, arg, &d->params, &d->said) ? 0 : ARGP_ERR_UNKNOWN;
+}
+
+const struct argp label_defaults_argp = {
+    .options = label_options, .parser = defaults_parse, .argp_domain = "koubo"};
+
+char *label_defaults_json(const struct label_defaults *d)
+{
+    const struct label_params *p = &d->params;
+    json_auto_t *json = json_object();
+    if (p->show != LABEL_OFF)
+        json_object_set_new(json, "ai_label", json_string(label_shows[p->show]));
+    if (p->text)
+        json_object_set_new(json, "ai_label_text", json_string(p->text));
+    if (p->place != LABEL_TOP_LEFT)
+        json_object_set_new(json, "ai_label_place", json_string(label_places[p->place]));
+    if (p->opacity > 0)
+        json_object_set_new(json, "ai_label_opacity", json_real((double)p->opacity));
+    if (p->producer)
+        json_object_set_new(json, "ai_producer", json_string(p->producer));
+    return json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(3));
+}

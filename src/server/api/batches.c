@@ -72,6 +72,7 @@ static void batches_create(struct request *r)
     p.videos = videos;
     p.face_at = (const double(*)[3])faces;
     p.options = options;
+    p.defaults = request_server(r)->params.defaults;
     p.notify = notify ? text_get(&told) : NULL;
     p.priority = (int)priority;
 

@@ -101,6 +101,7 @@ static void system_show(struct request *r)
         "others", lost.n_others, "bytes", (json_int_t)lost.bytes);
     json_t *folder = absolute ? json_string(absolute) : NULL; // its name may be no UTF-8
     json_object_set_new(head, "results_folder", folder ? folder : json_null());
+    json_object_set_new(head, "defaults", json_loads(s->params.defaults, 0, NULL));
     system_add_object(&all, head);
     system_add_member(&all, "workers", text_get(&workers));
     system_add_member(&all, "stats", text_get(&stats_text));

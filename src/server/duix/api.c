@@ -179,7 +179,9 @@ struct submit {
     char *data, *client, *code;
     char lang[4];
     struct source audio, video;
+    char *defaults; // the server's options
     bool pingpong;
+    bool marked;        // with the AI label, whatever the server does otherwise
     int64_t keep_bytes; // --min-free
 };
 
@@ -193,6 +195,7 @@ static void submit_free(void *ctx)
         free(sources[i]->text);
     }
     free(s->data);
+    free(s->defaults);
     free(s->client);
     free(s->code);
     free(s);
@@ -222,12 +225,16 @@ static enum kb_code make_asset(struct store *store, const struct submit *s,
 static enum kb_code make_batch(struct store *store, const struct submit *s, const char *audio,
                                const char *video, int64_t *ret_job, struct kb_error *err)
 {
+    CLEANUP(kb_freep)
+    char *options = kb_printf("{\"loop\":\"%s\"%s}", s->pingpong ? "pingpong" : "restart",
+                              s->marked ? ",\"ai_label\":\"corner\"" : "");
     struct batch_params p = {
         .name = s->code,
         .audio = audio,
         .videos = &video,
         .n_videos = 1,
-        .options = s->pingpong ? "{\"loop\":\"pingpong\"}" : "{\"loop\":\"restart\"}",
+        .options = options,
+        .defaults = s->defaults,
         .priority = 5,
         .client = s->client,
         .lang = s->lang,
@@ -449,6 +456,8 @@ static void submit_body(struct request *r, json_t *body)
     s->code = kb_strdup(code);
     s->keep_bytes = server->params.supervisor.worker.min_free_bytes;
     s->pingpong = number_field(body, "pn", 1) != 0;
+    s->marked = number_field(body, "digital_auth", 0) || number_field(body, "watermark_switch", 0);
+    s->defaults = kb_strdup(server->params.defaults);
     snprintf(s->lang, sizeof(s->lang), "%s", request_lang(r));
     // Its place comes first: a code that is noted as begun must come to an end.
     struct errand *errand = errand_enter(server->errands);
