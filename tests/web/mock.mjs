@@ -50,6 +50,45 @@ await run({
         });
     },
 
+    async the_ai_label_is_the_servers_until_somebody_chooses() {
+        await with_mock({}, async (mock) => {
+            const page = await open_page(mock.url);
+            await choose(page, audio, [clip]);
+            const form = page.locator('details.options');
+            const label = page.getByTestId('label-options');
+            const start = async () => {
+                const before = mock.queue.rows.batch.size;
+                await page.locator('[data-testid=start]:enabled').click();
+                await until('the batch', () => mock.queue.rows.batch.size === before + 1);
+                return [...mock.queue.rows.batch.values()].at(-1).options;
+            };
+            await form.locator('summary').click();
+            await label.getByLabel('角落，全程显示').waitFor(); // what the server does
+            await until('the default', () => label.getByLabel('角落，全程显示').isChecked());
+            holds(await label.getByRole('note').count() === 0, 'liable with a label');
+            await label.getByText('不加', { exact: true }).click();
+            await label.getByText('发布者须自行声明').waitFor();
+            const off = await start();
+            holds(JSON.stringify(off) === '{"ai_label":"off"}', `sent ${JSON.stringify(off)}`);
+            await label.getByText('角落和开头').click();
+            await label.getByLabel('标识文字').fill('数字人');
+            await label.getByLabel('标识文字').press('Tab'); // says neither AI nor generated
+            await label.getByLabel('在哪个角').selectOption('bottom-right');
+            await label.getByLabel('制作者').fill('X1');
+            await label.getByLabel('制作者').press('Tab');
+            await form.getByText('已修改 3 项').waitFor();
+            await label.getByLabel('标识文字').fill('本视频由 AI 合成');
+            await label.getByLabel('标识文字').press('Tab');
+            await form.getByText('已修改 4 项').waitFor();
+            await page.reload();
+            await form.getByText('已修改 4 项').waitFor();
+            const all = await start();
+            holds(all.ai_label === 'both' && all.ai_label_place === 'bottom-right' && all.ai_producer === 'X1'
+                && all.ai_label_text === '本视频由 AI 合成', `sent ${JSON.stringify(all)}`);
+            page.faults();
+        });
+    },
+
     async options_are_kept_and_those_of_wav2lip_stand_with_its_models() {
         await with_mock({}, async (mock) => {
             const page = await open_page(mock.url);

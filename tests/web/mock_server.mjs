@@ -551,6 +551,7 @@ export class Mock {
                 { name: 'koubo-lips-research', kind: 'listener', size: 5.3e6, default: false },
                 { name: 'wav2lip_gan', kind: 'wav2lip', size: 436e6, default: false },
             ],
+            defaults: { ai_label: 'corner' },
             results_folder: '/home/koubo/.local/share/koubo/results',
             lost: { results: 282, others: 3, bytes: 1.9e9 },
             stats: { jobs: { done: jobs.filter((j) => j.state === 'done').length, failed: jobs.filter((j) => j.state === 'failed').length } },

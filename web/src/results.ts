@@ -2,6 +2,7 @@
 // they speak of the same results.
 import { get, query } from './api';
 import { goTo } from './address';
+import { loadDefaults, withoutDefaults } from './defaults';
 import { t } from './i18n';
 import { loadAsset } from './live';
 import { batchSelection } from './selection';
@@ -81,7 +82,8 @@ async function putBack(videos: Asset[], options: Options, faces: Record<string, 
     removeVideos([...state.videos]);
     clearAudio();
     state.videos = videos.map((v) => knownAsset(v, save));
-    state.options = options;
+    await loadDefaults();
+    state.options = withoutDefaults(options);
     Object.assign(state.faces, faces);
     for (const v of videos) if (!faces[v.id]) delete state.faces[v.id];
     state.anyway = videos.filter((v) => v.warnings.includes('no_face')).map((v) => v.id);

@@ -1,5 +1,6 @@
 // From what is chosen to a batch.
 import { post } from './api';
+import { loadDefaults, withoutDefaults } from './defaults';
 import { t } from './i18n';
 import { assets, batches, clock, jobsOf, loadJobs } from './live';
 import { isSound, type Selection } from './selection';
@@ -83,13 +84,14 @@ function sameBefore(request: Request): Batch | undefined {
     return [...batches.values()].find((b) => {
         if (b.state === 'ended' && (b.outcome === 'cancelled' || clock.value - b.created > RECENT_MS)) return false;
         if (sent.has(b.id)) return sent.get(b.id) === contentOf(request);
-        return b.audio.id === request.audio && inOrder(b.options) === inOrder(request.options)
+        return b.audio.id === request.audio && inOrder(withoutDefaults(b.options)) === inOrder(withoutDefaults(request.options))
             && jobsOf(b.id).map((j) => videoOf(j.video, j.face_at)).sort().join() === made;
     });
 }
 
 export async function startBatch(state: State): Promise<Batch | undefined> {
     const request = requestOf(state);
+    await loadDefaults();
     const same = sameBefore(request);
     if (same && !await ask(t(same.state === 'ended' ? 'start.againEnded' : 'start.again', { name: same.name }), t('start.againYes'))) return undefined;
     const batch = await attempt(() => post<Batch>('/batches', request));

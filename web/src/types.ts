@@ -199,6 +199,7 @@ export interface System extends Omit<Heartbeat, 'cpu' | 'counts'> {
     models: Model[];
     stats: { jobs: Partial<Record<JobState, number>> };
     results_folder: string | null;
+    defaults: Options;
     lost: { results: number; others: number; bytes: number };
 }
 

@@ -78,6 +78,18 @@ const en: Texts = {
             nosmooth: 'For faces that move fast', pads: 'Pixels; if the chin is not covered, raise the second', precision: 'Wav2Lip models only; auto: the fastest that the processor has',
         },
     },
+    label: {
+        title: 'AI label', shows: { off: 'None', corner: 'In a corner, all along', start: 'Larger, first 3 seconds', both: 'Both' },
+        text: 'Its text', place: 'Corner', opacity: 'Opacity', producer: 'Made by',
+        places: { 'top-left': 'Top left', 'top-right': 'Top right', 'bottom-left': 'Bottom left', 'bottom-right': 'Bottom right' },
+        help: {
+            text: 'It must say AI and generated or synthesised; letters have 5 % of the shorter side at least', place: 'A logo in the same corner makes room', opacity: 'It must be clear to the eye: 60 % at least',
+            producer: 'In the file’s metadata, of every result; the code of the service provider is best',
+        },
+        textWrong: 'It must say AI and generated or synthesised, for instance AI-generated', startOnly: '“{text}” is shown for the first 3 seconds only',
+        liable: 'Without a visible label the file still says in its metadata that AI made it. Whoever publishes it in China must then say so, and is liable for that (Measures for Labelling, articles 9 and 10).',
+        chip: 'AI-generated', chipHelp: 'This video was made by AI; its file says so in its metadata',
+    },
     start: {
         title: 'Generate', remind: 'Tell me when it is done', batch: 'Start batch', single: 'Generate', noAudio: 'Add the speech first', noVideo: 'Add videos first', noneUsable: 'None of the videos can be used', uploading: 'Ready when all is uploaded',
         missing: 'An upload is unfinished: choose its file again, or remove it', badAudio: 'This speech cannot be used; choose another',

@@ -71,6 +71,18 @@ const zh = {
             pads: '单位像素；下巴没有盖住时加大第二个数', precision: '只影响 Wav2Lip 模型；自动：处理器支持的最快一种',
         },
     },
+    label: {
+        title: 'AI 标识', shows: { off: '不加', corner: '角落，全程显示', start: '开头 3 秒，更大', both: '角落和开头' },
+        text: '标识文字', place: '在哪个角', opacity: '不透明度', producer: '制作者',
+        places: { 'top-left': '左上角', 'top-right': '右上角', 'bottom-left': '左下角', 'bottom-right': '右下角' },
+        help: {
+            text: '要写明“AI”和“生成”或“合成”；字高按国标不小于短边的 5%', place: '角标（台标）放在同一个角时会让开', opacity: '国标要求清晰可辨，不能低于 60%',
+            producer: '写进文件的隐式标识，每个结果都有；最好填服务提供者编码',
+        },
+        textWrong: '要写明“AI”或“人工智能”，还要有“生成”或“合成”，例如“AI 生成”', startOnly: '“{text}”只在开头显示 3 秒',
+        liable: '不加看得见的标识，文件里仍有隐式标识。在中国境内发布时，发布者须自行声明内容由 AI 生成，并承担由此产生的责任（《人工智能生成合成内容标识办法》第九条、第十条）。',
+        chip: 'AI 生成', chipHelp: '这个视频由 AI 生成合成，文件里有隐式标识',
+    },
     start: {
         title: '生成', remind: '完成时提醒我', batch: '开始批量生成', single: '开始生成', noAudio: '请先上传音频', noVideo: '请先选择视频', noneUsable: '没有可以生成的视频', uploading: '文件传完就可以开始',
         missing: '有文件没有传完，请重新选择或移除', badAudio: '音频有问题，请换一个', queued: '已加入队列 ✓ 共 {n} 个', ready: '准备好了', again: '这批已在队列里，再做一次？（{name}）', againEnded: '这批刚刚做过，再做一次？（{name}）', againYes: '再做一次',
