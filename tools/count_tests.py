@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Adds up Meson's test logs, every case of a TAP program as one test.
 
-    tools/count_tests.py FOLDER/meson-logs/testlog.json...
+    tools/count_tests.py FOLDER/meson-logs/testlog*.json...
 
 Shows what each failing test printed (Meson leaves out the standard output of TAP programs, where cmocka writes which
 assertion failed), then the suites that took longest. Last line: "N passed, N failed, N skipped".
@@ -24,7 +24,7 @@ def show(test, folder):
     shown = [line for line in (test.get("stdout") or "").splitlines() if not re.match(r"ok \d|\d+\.\.\d", line)]
     shown += (test.get("stderr") or "").splitlines()
     if len(shown) > LINES:
-        print(f"    … {len(shown) - LINES} lines more in {folder}/meson-logs/testlog.txt")
+        print(f"    … {len(shown) - LINES} lines more in {folder}/meson-logs/{path.stem}.txt")
     for line in shown[-LINES:]:
         print(f"    {line}")
 
@@ -32,7 +32,8 @@ def show(test, folder):
 sys.stdout.reconfigure(errors="replace")
 for path in map(pathlib.Path, sys.argv[1:]):
     folder = path.parent.parent.name
-    folders.append(folder)
+    if folder not in folders:
+        folders.append(folder)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
