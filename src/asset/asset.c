@@ -289,8 +289,10 @@ static enum kb_code find_user(struct store *s, const char *id, char **ret_batch,
         s, &q, err,
         "SELECT b.name FROM job j JOIN batch b ON b.id = j.batch WHERE j.video = ?1"
         " AND j.state NOT IN " JOB_STATES_ENDED
-        " UNION ALL SELECT b.name FROM batch b JOIN job j ON j.batch = b.id WHERE b.audio = ?1"
+        " UNION ALL SELECT b.name FROM job j JOIN batch b ON b.id = j.batch WHERE j.audio = ?1"
         " AND j.state NOT IN " JOB_STATES_ENDED
+        " UNION ALL SELECT b.name FROM batch b JOIN job j ON j.batch = b.id WHERE b.audio = ?1"
+        " AND j.audio IS NULL AND j.state NOT IN " JOB_STATES_ENDED
         " UNION ALL SELECT b.name FROM material m JOIN batch b ON b.id = m.batch"
         " WHERE b.ended_ms IS NULL AND m.asset = ?1 LIMIT 1",
         "t", id);

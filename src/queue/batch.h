@@ -1,5 +1,5 @@
-// Batches and their jobs: the durable queue. A batch is one speech, N videos and options; each pair
-// is a job:
+// Batches and their jobs: the durable queue. A batch is one speech, N videos and options, or pairs
+// that each have a speech of their own; each pair is a job:
 //
 //   queued ─► loading ─► audio ─► preprocessing ─► generating ─► finishing ─► done | failed |
 //   cancelled
@@ -20,6 +20,13 @@
 
 #include "store/store.h"
 
+struct batch_pair {
+    const char *audio, *video; // assets
+    const char *name;          // of the result, without ".mp4"; NULL: after film and speech
+    const char *options;       // JSON object, laid over the batch's; NULL
+    double face_at[3];         // as dub_params.face_at; x < 0: the options say whom
+};
+
 struct batch_params {
     const char *name;          // NULL or "": named after the speech
     const char *audio;         // asset
@@ -27,6 +34,9 @@ struct batch_params {
     int n_videos;              // 1..1000
     // Of each video, as dub_params.face_at; x < 0: the options say whom. NULL: they do for all.
     const double (*face_at)[3];
+    // Instead of audio, videos and face_at.
+    const struct batch_pair *pairs;
+    int n_pairs;         // 1..1000; 0 = none
     const char *options; // JSON object, see batch_options_parse(); NULL = defaults
     // What of them holds where the client says nothing, also a JSON object; NULL: nothing, and the
     // options stay as they are.
@@ -37,8 +47,9 @@ struct batch_params {
     const char *note; // job_claim.note of its jobs, JSON; NULL = made of what the rows say
 };
 // All or nothing. KB_NOT_FOUND names an unknown asset; one still uploading, or a speech that is
-// "bad", is KB_BAD_INPUT with its name. Videos that are known to be useless ("bad", or a sound)
-// become "skipped" jobs; a batch of nothing else is KB_BAD_INPUT and says why of the first.
+// "bad", is KB_BAD_INPUT with its name. Videos that are known to be useless ("bad", or a sound),
+// and pairs with a "bad" speech, become "skipped" jobs; a batch of nothing else is KB_BAD_INPUT and
+// says why of the first. What is wrong with a pair says which one it is.
 enum kb_code batch_create(struct store *s, const struct batch_params *p, int64_t *ret_id,
                           struct kb_error *err);
 

@@ -37,20 +37,36 @@ static enum kb_code find_speech(struct store *s, const char *audio, double *ret_
     return code;
 }
 
+static enum kb_code estimate_job(struct store *s, const struct batch_params *p, int i, double *ret,
+                                 bool *ret_known, struct kb_error *err)
+{
+    const struct batch_pair *pair = p->n_pairs > 0 ? &p->pairs[i] : NULL;
+    CLEANUP(kb_freep) char *options = NULL;
+    double speech_s = 0;
+    enum kb_code code = find_speech(s, pair ? pair->audio : p->audio, &speech_s, err);
+    if (code == KB_OK && pair && pair->options)
+        code = batch_options_merge(p->options, pair->options, &options, err);
+    if (code == KB_OK)
+        code = output_of(s, pair ? pair->video : p->videos[i], options ? options : p->options,
+                         speech_s, ret, ret_known, err);
+    *ret_known = *ret_known && speech_s > 0;
+    return code;
+}
+
 static enum kb_code estimate(struct store *s, const struct batch_params *p,
                              struct batch_estimate *ret, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    double speech_s = 0, output = 0;
-    int n = 0;
+    double output = 0;
+    int n = 0, n_jobs = p->n_pairs > 0 ? p->n_pairs : p->n_videos;
     bool known = true;
     int64_t n_workers = 0;
     *ret = (struct batch_estimate){-1, -1};
-    enum kb_code code = find_speech(s, p->audio, &speech_s, err);
-    for (int i = 0; code == KB_OK && i < p->n_videos; i++) {
+    enum kb_code code = KB_OK;
+    for (int i = 0; code == KB_OK && i < n_jobs; i++) {
         double one = 0;
         bool one_known = false;
-        code = output_of(s, p->videos[i], p->options, speech_s, &one, &one_known, err);
+        code = estimate_job(s, p, i, &one, &one_known, err);
         known = known && one_known;
         output += one;
         n += one > 0;
@@ -59,7 +75,7 @@ static enum kb_code estimate(struct store *s, const struct batch_params *p,
         code = store_query_int(s, &n_workers, err, "SELECT n FROM place", "");
     if (code == KB_OK)
         code = store_query(s, &q, err, "SELECT seconds, bytes FROM pace", "");
-    if (code != KB_OK || speech_s <= 0 || !known || sqlite3_column_type(q, 0) == SQLITE_NULL)
+    if (code != KB_OK || !known || sqlite3_column_type(q, 0) == SQLITE_NULL)
         return code;
     double at_once = (double)KB_MAX(1, KB_MIN(n_workers, (int64_t)n));
     ret->seconds = output * sqlite3_column_double(q, 0) / at_once;
@@ -67,11 +83,28 @@ static enum kb_code estimate(struct store *s, const struct batch_params *p,
     return KB_OK;
 }
 
+static enum kb_code check_options(const struct batch_params *p, struct kb_error *err)
+{
+    enum kb_code code = KB_OK;
+    for (int i = 0; code == KB_OK && i < KB_MAX(p->n_pairs, 1); i++) {
+        CLEANUP(batch_options_free) struct batch_options o = {0};
+        CLEANUP(kb_freep) char *merged = NULL;
+        const char *own = p->n_pairs > 0 ? p->pairs[i].options : NULL;
+        if (i > 0 && !own)
+            continue;
+        code = batch_options_merge(p->options, own, &merged, err);
+        if (code == KB_OK)
+            code = batch_options_parse(merged, &o, err);
+        if (code != KB_OK && own)
+            kb_wrap(err, _("pair %d"), i + 1);
+    }
+    return code;
+}
+
 enum kb_code batch_estimate(struct store *s, const struct batch_params *p,
                             struct batch_estimate *ret, struct kb_error *err)
 {
-    CLEANUP(batch_options_free) struct batch_options o = {0};
-    enum kb_code code = p->options ? batch_options_parse(p->options, &o, err) : KB_OK;
+    enum kb_code code = check_options(p, err);
     if (code == KB_OK)
         code = store_begin_read(s, err);
     return code == KB_OK ? store_end(s, estimate(s, p, ret, err), err) : code;

@@ -10,8 +10,9 @@ struct batch_estimate {
     double bytes;   // of all results; negative: not known
 };
 // By what jobs done lately took for a second and pixel of output; nothing is guessed before any is
-// done. Of p only audio (may be NULL), videos and options count. Videos that cannot be used are
-// left out; with one that was not looked at yet nothing is known. KB_BAD_INPUT: the options.
+// done. Of p only audio (may be NULL), videos or pairs, and options count. Videos that cannot be
+// used are left out; with one that was not looked at yet nothing is known. KB_BAD_INPUT: the
+// options.
 enum kb_code batch_estimate(struct store *s, const struct batch_params *p,
                             struct batch_estimate *ret, struct kb_error *err);
 

@@ -11,7 +11,8 @@
 // A job j with its batch b and the assets of its speech a and its video v, for FROM.
 #define JOB_AND_FILES                                                                              \
     " job j JOIN batch b ON b.id = j.batch"                                                        \
-    " LEFT JOIN asset a ON a.id = b.audio LEFT JOIN asset v ON v.id = j.video "
+    " LEFT JOIN asset a ON a.id = coalesce(j.audio, b.audio)"                                      \
+    " LEFT JOIN asset v ON v.id = j.video "
 
 // Keep what the queued jobs take (job.cost), of the batch or those that the sweep looks at (0).
 enum kb_code job_price(struct store *s, int64_t batch, struct kb_error *err);
@@ -29,7 +30,8 @@ enum kb_code job_price(struct store *s, int64_t batch, struct kb_error *err);
 // Users hand these files on: names only, nothing of the machine, of clients or of settings.
 #define JOB_NOTE                                                                                   \
     " json_object('koubo', 1, 'job', j.id, 'batch', b.id, 'batch_name', b.name,"                   \
-    " 'speech', b.audio_name, 'video', j.name, 'name', j.result_name, 'lang', b.lang,"             \
+    " 'speech', coalesce(j.audio_name, b.audio_name), 'video', j.name, 'name', j.result_name, "    \
+    "'lang', b.lang,"                                                                              \
     " 'created', j.created_ms, 'started', j.started_ms) "
 
 // What jobs may still take of the disk: free, less min_free, less the need of the running ones.
@@ -82,6 +84,8 @@ enum kb_code job_end(struct store *s, int64_t job, const char *state, const char
 enum kb_code job_end_cancelled(struct store *s, int64_t job, struct kb_error *err);
 // Why a speech that is "bad" cannot be used; why: its own sentence as it is kept, or NULL.
 enum kb_code speech_useless(const char *name, const char *why, struct kb_error *err);
+// 0..9, else KB_BAD_INPUT.
+enum kb_code batch_check_priority(int priority, struct kb_error *err);
 // Mark the batch as ended if no job is left to do, and tell notify/.
 enum kb_code batch_check_ended(struct store *s, int64_t batch, struct kb_error *err);
 

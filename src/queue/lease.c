@@ -189,7 +189,8 @@ enum kb_code job_read_claim(struct store *s, struct job_claim *c, struct kb_erro
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code = store_query(
         s, &q, err,
-        "SELECT a.sha256, v.sha256, b.audio_name, j.name, b.options, coalesce(j.note," JOB_NOTE
+        "SELECT a.sha256, v.sha256, coalesce(j.audio_name, b.audio_name), j.name," JOB_OPTIONS
+        ", coalesce(j.note," JOB_NOTE
         "), coalesce(j.face_x, -1), j.face_y, coalesce(j.face_s, -1) FROM" JOB_AND_FILES
         "WHERE j.id = ?",
         "i", c->job);

@@ -27,12 +27,14 @@ static enum kb_code next_of_batch(struct store *s, int64_t batch, int64_t room, 
                                   struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    enum kb_code code = store_query(
-        s, &q, err,
-        "SELECT j.id FROM" JOB_AND_FILES "WHERE j.batch = ?1 AND j.state = 'queued'"
-        " AND NOT (" JOB_RESTS("?2") ") AND v.state IN ('new', 'ready') AND" JOB_NEED "<= ?3"
-                                     " ORDER BY j.position, j.id LIMIT 1",
-        "iii", batch, kb_wall_ms(), room);
+    enum kb_code code =
+        store_query(s, &q, err,
+                    "SELECT j.id FROM" JOB_AND_FILES "WHERE j.batch = ?1 AND j.state = 'queued'"
+                    " AND NOT (" JOB_RESTS(
+                        "?2") ") AND a.state IN ('new', 'ready') AND v.state IN ('new', 'ready')"
+                              " AND" JOB_NEED "<= ?3"
+                              " ORDER BY j.position, j.id LIMIT 1",
+                    "iii", batch, kb_wall_ms(), room);
     if (code == KB_OK)
         *ret = sqlite3_column_int64(q, 0);
     return code;
@@ -41,13 +43,13 @@ static enum kb_code next_of_batch(struct store *s, int64_t batch, int64_t room, 
 enum kb_code line_next(struct store *s, int64_t room, int64_t *ret, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *batches = NULL;
-    enum kb_code code =
-        store_query(s, &batches, err,
-                    "SELECT b.id FROM batch b JOIN batch_sum m ON m.batch = b.id"
-                    " JOIN asset a ON a.id = b.audio WHERE b.ended_ms IS NULL AND NOT b.paused"
-                    " AND m.queued > 0 AND a.state IN ('new', 'ready')"
-                    " ORDER BY b.priority DESC, m.running, b.turn, b.id",
-                    "");
+    enum kb_code code = store_query(s, &batches, err,
+                                    "SELECT b.id FROM batch b JOIN batch_sum m ON m.batch = b.id"
+                                    " LEFT JOIN asset a ON a.id = b.audio WHERE b.ended_ms IS NULL"
+                                    " AND NOT b.paused AND m.queued > 0"
+                                    " AND (b.speeches > 1 OR a.state IN ('new', 'ready'))"
+                                    " ORDER BY b.priority DESC, m.running, b.turn, b.id",
+                                    "");
     for (; code == KB_OK; code = store_step(s, batches, err)) {
         enum kb_code found = next_of_batch(s, sqlite3_column_int64(batches, 0), room, ret, err);
         if (found != KB_EOF)

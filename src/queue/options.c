@@ -234,11 +234,7 @@ static const struct option_row dub_options[] = {
 
 // Each kind in a file of its own.
 static const struct option_row *const tables[] = {
-    dub_options,
-    background_option_rows,
-    captions_rows,
-    frame_options,
-    label_options,
+    dub_options, background_option_rows, captions_rows, frame_options, label_options,
 };
 
 static enum kb_code set_option(struct batch_options *o, const char *name, const json_t *v,
@@ -251,13 +247,12 @@ static enum kb_code set_option(struct batch_options *o, const char *name, const 
     return kb_fail(err, KB_BAD_INPUT, _("there is no option '%.*s'"), utf8_fit(name, 60), name);
 }
 
-enum kb_code batch_options_parse(const char *json, struct batch_options *ret, struct kb_error *err)
+static enum kb_code load_object(const char *json, json_t **ret, struct kb_error *err)
 {
     json_error_t where;
     size_t n = json ? strnlen(json, MAX_BYTES + 1) : 0;
     if (n > MAX_BYTES)
         return kb_fail(err, KB_BAD_INPUT, _("the options are too long"));
-    CLEANUP(json_free)
     json_t *given = n ? json_loadb(json, n, JSON_REJECT_DUPLICATES, &where) : json_object();
     if (!given && n == 0)
         return kb_no_memory(err);
@@ -265,12 +260,44 @@ enum kb_code batch_options_parse(const char *json, struct batch_options *ret, st
         return kb_fail(err, KB_BAD_INPUT,
                        _("the options are no valid JSON: line %d, column %d: %s"), where.line,
                        where.column, where.text);
-    if (!json_is_object(given))
-        return kb_fail(err, KB_BAD_INPUT, _("the options must be a JSON object"));
+    *ret = given;
+    return json_is_object(given)
+               ? KB_OK
+               : kb_fail(err, KB_BAD_INPUT, _("the options must be a JSON object"));
+}
+
+enum kb_code batch_options_merge(const char *options, const char *own, char **ret,
+                                 struct kb_error *err)
+{
+    CLEANUP(json_free) json_t *below = NULL;
+    CLEANUP(json_free) json_t *above = NULL;
+    const char *name;
+    json_t *value;
+    enum kb_code code = load_object(options, &below, err);
+    if (code == KB_OK)
+        code = load_object(own, &above, err);
+    if (code != KB_OK)
+        return code;
+    json_object_foreach(above, name, value)
+    {
+        if (json_is_null(value))
+            json_object_del(below, name);
+        else
+            json_object_set(below, name, value);
+    }
+    *ret = json_dumps(below, JSON_COMPACT);
+    return *ret ? KB_OK : kb_no_memory(err);
+}
+
+enum kb_code batch_options_parse(const char *json, struct batch_options *ret, struct kb_error *err)
+{
+    CLEANUP(json_free) json_t *given = NULL;
+    enum kb_code code = load_object(json, &given, err);
+    if (code != KB_OK)
+        return code;
     struct batch_options o = {.dub = dub_defaults(), .keep = json_object()};
     const char *name;
     json_t *value;
-    enum kb_code code = KB_OK;
     json_object_foreach(given, name, value)
     {
         code = set_option(&o, name, value, err);

@@ -25,6 +25,10 @@ struct batch_options {
     struct json_t *keep;
 };
 enum kb_code batch_options_parse(const char *json, struct batch_options *ret, struct kb_error *err);
+// Own options laid over others, as JSON text, a new string; null there: the default again. Either
+// may be NULL. Nothing is checked but that both are objects.
+enum kb_code batch_options_merge(const char *options, const char *own, char **ret,
+                                 struct kb_error *err);
 void batch_options_free(struct batch_options *o);
 
 // options, which batch_options_parse() takes (NULL = none), with those of defaults that it does not

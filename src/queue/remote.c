@@ -453,7 +453,8 @@ enum kb_code remote_may_read(struct store *s, const char *node, const char *sha2
     enum kb_code code =
         store_query_int(s, &may, err,
                         "SELECT EXISTS (SELECT 1 FROM remote r JOIN job j ON j.id = r.job"
-                        " JOIN batch b ON b.id = j.batch JOIN asset f ON f.id IN (b.audio, j.video)"
+                        " JOIN batch b ON b.id = j.batch JOIN asset f ON f.id IN"
+                        "  (coalesce(j.audio, b.audio), j.video)"
                         "  OR f.id IN (SELECT m.asset FROM material m WHERE m.batch = b.id"
                         "   AND coalesce(m.job, j.id) = j.id)"
                         " WHERE r.node = ?1 AND r.state > 0 AND f.sha256 = ?2)",
@@ -469,7 +470,8 @@ enum kb_code remote_needs(struct store *s, const char *sha256, bool *ret, struct
         s, &needed, err,
         "SELECT EXISTS (SELECT 1 FROM remote WHERE sha256 = ?1) OR EXISTS"
         " (SELECT 1 FROM asset f WHERE f.sha256 = ?1 AND"
-        "  (EXISTS (SELECT 1 FROM job j WHERE j.video = f.id AND j.state IN " JOB_STATES_OPEN
+        "  (EXISTS (SELECT 1 FROM job j WHERE f.id IN (j.video, j.audio)"
+        "   AND j.state IN " JOB_STATES_OPEN
         "   ) OR EXISTS (SELECT 1 FROM batch b WHERE b.ended_ms IS NULL AND f.id = b.audio)"
         "   OR f.id IN (SELECT m.asset FROM material m JOIN batch b ON b.id = m.batch"
         "    WHERE b.ended_ms IS NULL)))",
@@ -491,6 +493,7 @@ enum kb_code remote_contents(struct store *s, char (**ret)[65], int *ret_n, stru
                     "  JOIN asset f ON f.id = m.asset"
                     "  WHERE b.ended_ms IS NULL AND f.sha256 IS NOT NULL"
                     " UNION SELECT f.sha256 FROM (SELECT DISTINCT video FROM job"
+                    "  WHERE state IN " JOB_STATES_OPEN " UNION SELECT audio FROM job"
                     "  WHERE state IN " JOB_STATES_OPEN ") j JOIN asset f ON f.id = j.video"
                     "  WHERE f.sha256 IS NOT NULL"
                     " UNION SELECT sha256 FROM remote WHERE sha256 <> '' ORDER BY 1",

@@ -311,7 +311,9 @@ static enum kb_code list_contents(struct run *r, struct kb_error *err)
         "SELECT sha256, max(max(a.created_ms,"
         "  coalesce((SELECT max(b.created_ms) FROM batch b WHERE b.audio = a.id), 0),"
         "  coalesce((SELECT max(b.created_ms) FROM job j JOIN batch b ON b.id = j.batch"
-        "            WHERE j.video = a.id), 0), coalesce(m.used_ms, 0)))"
+        "            WHERE j.video = a.id), 0),"
+        "  coalesce((SELECT max(b.created_ms) FROM job j JOIN batch b ON b.id = j.batch"
+        "            WHERE j.audio = a.id), 0), coalesce(m.used_ms, 0)))"
         " FROM asset a LEFT JOIN (SELECT id, max(used_ms) AS used_ms FROM"
         "  (SELECT m.asset AS id, b.created_ms AS used_ms FROM material m"
         "   JOIN batch b ON b.id = m.batch) GROUP BY id) m ON m.id = a.id"
@@ -319,6 +321,8 @@ static enum kb_code list_contents(struct run *r, struct kb_error *err)
         " GROUP BY sha256 HAVING NOT max("
         "  a.job IS NOT NULL OR coalesce(a.lease_ms, 0) > ? OR"
         "  EXISTS (SELECT 1 FROM job j WHERE j.video = a.id AND j.state NOT IN " JOB_STATES_ENDED
+        "  ) OR"
+        "  EXISTS (SELECT 1 FROM job j WHERE j.audio = a.id AND j.state NOT IN " JOB_STATES_ENDED
         "  ) OR"
         "  EXISTS (SELECT 1 FROM batch b JOIN job j ON j.batch = b.id WHERE b.audio = a.id"
         "          AND j.state NOT IN " JOB_STATES_ENDED ") OR"

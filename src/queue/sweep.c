@@ -284,6 +284,9 @@ static enum kb_code note_changed(struct store *s, struct kb_error *err)
                       " UNION ALL SELECT j.id FROM (SELECT id FROM asset WHERE rev > ?1"
                       "   UNION SELECT id FROM gone WHERE rev > ?1 AND kind = 'asset') f"
                       "  CROSS JOIN job j ON j.video = f.id WHERE +j.state = 'queued'"
+                      " UNION ALL SELECT j.id FROM (SELECT id FROM asset WHERE rev > ?1"
+                      "   UNION SELECT id FROM gone WHERE rev > ?1 AND kind = 'asset') f"
+                      "  CROSS JOIN job j ON j.audio = f.id WHERE +j.state = 'queued'"
                       " UNION ALL SELECT id FROM job j WHERE waiting = 'retry' AND NOT (" JOB_RESTS(
                           "?2") ")"
                                 "  AND +state = 'queued'",
@@ -357,7 +360,8 @@ static enum kb_code sweep_bad(struct store *s, struct kb_error *err)
         enum kb_code code = store_query(
             s, &q, err,
             "SELECT j.id, a.id IS NULL OR v.id IS NULL, a.state IS 'bad',"
-            " iif(a.state IS 'bad', a.error, v.error), iif(a.state IS 'bad', b.audio_name, j.name)"
+            " iif(a.state IS 'bad', a.error, v.error), iif(a.state IS 'bad',"
+            " coalesce(j.audio_name, b.audio_name), j.name)"
             " FROM" CHANGED "AND j.id > ? AND (a.id IS NULL OR v.id IS NULL OR a.state = 'bad'"
             " OR v.state = 'bad') ORDER BY j.id LIMIT 1",
             "i", last);

@@ -170,13 +170,14 @@ static enum kb_code insert(struct restoring *r, const struct found *f, const str
             "INSERT INTO job(batch, video, name, result_name, position, state, waiting, attempts,"
             " output, progress, done, total, state_since_ms, created_ms, started_ms, ended_ms,"
             " result, result_thumb, result_size, result_ms, result_width, result_height,"
-            " result_frames) VALUES (?1, '', ?2, ?3,"
+            " result_frames, audio_name) VALUES (?1, '', ?2, ?3,"
             " (SELECT coalesce(max(position), 0) + 1 FROM job WHERE batch = ?1), 'done', NULL, ?4,"
-            " NULL, 1, ?5, ?5, ?6, ?7, ?8, ?6, ?9, ?10, ?11, ?12, ?13, ?14, ?5)",
-            "ittiiiiitiiiii", *ret_batch, h->video, h->name,
+            " NULL, 1, ?5, ?5, ?6, ?7, ?8, ?6, ?9, ?10, ?11, ?12, ?13, ?14, ?5, (SELECT"
+            " nullif(?15, audio_name) FROM batch WHERE id = ?1))",
+            "ittiiiiitiiiiit", *ret_batch, h->video, h->name,
             KB_MAX(KB_MIN(f->name.attempt, JOB_MAX_ATTEMPTS), 1), p->frames, h->ended_ms,
             h->created_ms, h->started_ms, file, (int64_t)p->picture, f->size, p->duration_ms,
-            (int64_t)p->width, (int64_t)p->height);
+            (int64_t)p->width, (int64_t)p->height, h->speech);
     if (code == KB_OK)
         code = store_exec(r->s, NULL, err,
                           "UPDATE batch SET ended_ms = max(ended_ms, ?2),"

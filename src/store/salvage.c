@@ -403,6 +403,7 @@ static const char mend[] =
     " state NOT IN " JOB_STATES_OPEN " AND state NOT IN " JOB_STATES_ENDED ";"
     "DELETE FROM setting WHERE NOT json_valid(json);"
     "UPDATE batch SET options = '{}' WHERE NOT json_valid(options);"
+    "UPDATE job SET options = NULL WHERE NOT json_valid(options);"
     "UPDATE batch SET notify = NULL WHERE NOT json_valid(notify);"
     "UPDATE asset SET warnings = '[]' WHERE NOT json_valid(warnings);"
     "UPDATE asset SET face_boxes = '[]' WHERE NOT json_valid(face_boxes);"

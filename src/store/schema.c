@@ -240,7 +240,9 @@ const char store_schema_6[] =
     // What is said and when, of a speech whose text is known, JSON: docs/store.md.
     "ALTER TABLE asset ADD COLUMN words TEXT;"
 
-    // A job's own speech, options and name of the result; NULL: those of its batch.
+    // A job's own speech, and what of its options is its own; NULL: those of its batch, which says
+    // how many different speeches its jobs were made with.
+    "ALTER TABLE batch ADD COLUMN speeches INTEGER NOT NULL DEFAULT 1;"
     "ALTER TABLE job ADD COLUMN audio TEXT;"
     "ALTER TABLE job ADD COLUMN audio_name TEXT;"
     "ALTER TABLE job ADD COLUMN options TEXT;"

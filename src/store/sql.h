@@ -89,7 +89,10 @@ void store_add_column(struct text *ret, sqlite3_stmt *q, int i);
 
 // Seconds and pixels of the result of a job, multiplied: speech a, video v, batch b. What it will
 // take is in proportion to it; job.cost keeps it.
-#define JOB_OUTPUT OUTPUT_S("a.duration_ms / 1000.0", "b.options") "*" OUTPUT_PIXELS("b.options")
+#define JOB_OUTPUT OUTPUT_S("a.duration_ms / 1000.0", JOB_OPTIONS) "*" OUTPUT_PIXELS(JOB_OPTIONS)
+
+// The options of a job j of the batch b: those of the batch, with its own laid over.
+#define JOB_OPTIONS " iif(j.options IS NULL, b.options, json_patch(b.options, j.options)) "
 
 // "…%…" for LIKE … ESCAPE '\', a new string; NULL stays NULL.
 char *store_like(const char *search);

@@ -1,6 +1,7 @@
 // Batches and jobs, on a real server.
 #include "tests/server/live.h"
 
+#include "base/file.h"
 #include "queue/lease.h"
 
 static int64_t make_batch(struct live *l, const char *name, int n_videos)
@@ -50,6 +51,15 @@ static void bad_bodies_are_refused_by_name(void **state)
         {"{\"audio\":\"x\",\"videos\":[{\"id\":\"x\",\"face_at\":[0,0,null]}]}", "'videos'", 400},
         {"{\"audio\":\"x\",\"videos\":[{\"id\":\"x\",\"face_at\":[0,0,1,1]}]}", "'videos'", 400},
         {"{\"audio\":\"x\",\"videos\":[{\"id\":\"x\",\"face_at\":[]}]}", "'videos'", 400},
+        {"{\"jobs\":[]}", "1 to 1000 pairs", 400},
+        {"{\"jobs\":{}}", "'jobs'", 400},
+        {"{\"jobs\":[7]}", "'video'", 400},
+        {"{\"jobs\":[{\"video\":\"x\"}]}", "number 1 is none", 400},
+        {"{\"audio\":\"x\",\"jobs\":[{\"audio\":\"x\"}]}", "'video'", 400},
+        {"{\"jobs\":[{\"audio\":\"x\",\"video\":\"x\",\"colour\":1}]}", "'colour'", 400},
+        {"{\"jobs\":[{\"audio\":\"x\",\"video\":\"x\",\"options\":[]}]}", "'options'", 400},
+        {"{\"jobs\":[{\"audio\":\"x\",\"video\":\"x\",\"face_at\":[2,0]}]}", "'jobs'", 400},
+        {"{\"jobs\":[{\"audio\":\"x\",\"video\":\"x\"}],\"videos\":[\"x\"]}", "exclude", 400},
         {"{\"audio\":\"x\",\"videos\":[\"x\"],\"priority\":10}", "from 0 to 9", 400},
         {"{\"audio\":\"x\",\"videos\":[\"x\"],\"priority\":\"5\"}", "'priority'", 400},
         {"{\"audio\":\"x\",\"videos\":[\"x\"],\"options\":[]}", "'options'", 400},
@@ -113,6 +123,48 @@ static void a_face_is_chosen_for_a_video(void **state)
             assert_true(c.face_at[0] < 0);
             assert_true(json_is_null(at));
         }
+        json_decref(job);
+        job_claim_free(&c);
+    }
+    json_decref(batch);
+}
+
+// Pairs: each job has its own speech, options and name, the others those of the batch.
+static void pairs_have_their_own(void **state)
+{
+    struct live *l = *state;
+    struct kb_error err = {0};
+    char one[33], two[33], film[33], body[700];
+    site_asset(&l->site, "one.wav", "RIFF", 4, one);
+    site_asset(&l->site, "two.wav", "RIFG", 4, two);
+    site_asset(&l->site, "person.mp4", "ftyp", 4, film);
+    snprintf(body, sizeof(body),
+             "{\"audio\":\"%s\",\"options\":{\"crf\":20,\"loop\":\"freeze\"},\"jobs\":[{\"video\":"
+             "\"%s\"},"
+             "{\"audio\":\"%s\",\"video\":\"%s\",\"name\":\"lesson 2.mp4\",\"face_at\":[0.5,0.25],"
+             "\"options\":{\"crf\":30,\"loop\":null,\"height\":480}}]}",
+             one, film, two, film);
+    json_decref(live_ask(l, 200, "POST", "/api/v1/estimate", body));
+    json_t *batch = live_ask(l, 201, "POST", "/api/v1/batches", body);
+    assert_string_equal(text_at(batch, "name"), "one +1");
+    assert_int_equal(number_at(batch, "speeches"), 2);
+    static const char *const names[] = {"one.wav", "two.wav"};
+    for (int i = 0; i < 2; i++) {
+        struct job_claim c = {0};
+        assert_ok(err, job_claim(l->site.store, "w1", 0, &c, &err));
+        assert_string_equal(c.audio_name, names[i]);
+        json_auto_t *options = json_loads(c.options, 0, NULL);
+        assert_int_equal(number_at(options, "crf"), i ? 30 : 20);
+        assert_int_equal(json_object_get(options, "loop") == NULL, i);
+        assert_true(c.face_at[0] == (i ? 0.5 : -1));
+        assert_int_equal(strcmp(path_name(c.output_name), "lesson 2.mp4") == 0, i);
+        assert_non_null(strstr(c.note, names[i]));
+        char path[60];
+        snprintf(path, sizeof(path), "/api/v1/jobs/%lld", (long long)c.job);
+        json_t *job = live_ask(l, 200, "GET", path, NULL);
+        assert_string_equal(text_at(job, "audio"), i ? two : one);
+        assert_string_equal(text_at(job, "audio_name"), names[i]);
+        assert_int_equal(json_is_null(json_object_get(job, "options")), !i);
         json_decref(job);
         job_claim_free(&c);
     }
@@ -225,11 +277,9 @@ int main(void)
 {
     unsetenv("http_proxy");
     const struct CMUnitTest tests[] = {
-        TEST(bad_bodies_are_refused_by_name),
-        TEST(a_face_is_chosen_for_a_video),
-        TEST(options_are_checked),
-        TEST(a_batch_goes_through_its_life),
-        TEST(jobs_move_within_their_batch),
+        TEST(bad_bodies_are_refused_by_name), TEST(a_face_is_chosen_for_a_video),
+        TEST(pairs_have_their_own),           TEST(options_are_checked),
+        TEST(a_batch_goes_through_its_life),  TEST(jobs_move_within_their_batch),
         TEST(lists_check_their_questions),
     };
     return cmocka_run_group_tests_name("server/batches", tests, NULL, NULL);

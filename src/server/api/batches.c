@@ -3,6 +3,7 @@
 
 #include "queue/batch.h"
 #include "queue/job.h"
+#include "server/api/batch_body.h"
 #include "server/api/estimate.h"
 #include "server/api/fields.h"
 
@@ -34,50 +35,21 @@ static void answer_job(struct request *r, int64_t id)
 
 // --- making one
 
-// Whom somebody chose in each video, x < 0 where nobody did, seconds < 0 where they said no time: a
-// new array of n.
-static double (*take_faces(const json_t *body, int n))[3]
-{
-    const json_t *videos = json_object_get(body, "videos");
-    double(*ret)[3] = kb_alloc((size_t)n * sizeof(*ret));
-    for (int i = 0; i < n; i++) {
-        const json_t *at = json_object_get(json_array_get(videos, (size_t)i), "face_at");
-        for (size_t k = 0; k < 3; k++)
-            ret[i][k] = k < json_array_size(at) ? json_number_value(json_array_get(at, k)) : -1;
-    }
-    return ret;
-}
-
 static void batches_create(struct request *r)
 {
-    static const char *const names[] = {"name",     "audio",  "videos", "options",
-                                        "priority", "notify", NULL};
-    struct batch_params p = {.priority = 5, .client = request_client(r), .lang = request_lang(r)};
-    CLEANUP(kb_freep) const char **videos = NULL;
-    CLEANUP(kb_freep) char *options = NULL;
-    CLEANUP(kb_freep) char *notify = NULL;
+    CLEANUP(batch_body_free) struct batch_body body = {0};
     CLEANUP(text_free) struct text told = {0};
-    int64_t priority = p.priority, id;
-    bool has_priority;
-    json_t *body = request_json(r);
-    if (!body || !fields_known(r, body, names) ||
-        !field_text(r, body, "name", false, NAME_LETTERS, &p.name) ||
-        !field_text(r, body, "audio", true, 64, &p.audio) ||
-        !field_videos(r, body, &videos, &p.n_videos) ||
-        !field_object(r, body, "options", &options) ||
-        !field_int(r, body, "priority", 0, 9, &priority, &has_priority) ||
-        !field_object(r, body, "notify", &notify) || (notify && !take_notify(r, notify, &told)))
+    int64_t id;
+    if (!batch_body_read(r, true, &body) || (body.notify && !take_notify(r, body.notify, &told)))
         return;
-    CLEANUP(kb_freep) double(*faces)[3] = take_faces(body, p.n_videos);
-    p.videos = videos;
-    p.face_at = (const double(*)[3])faces;
-    p.options = options;
-    p.defaults = request_server(r)->params.defaults;
-    p.notify = notify ? text_get(&told) : NULL;
-    p.priority = (int)priority;
+    struct batch_params *p = &body.params;
+    p->client = request_client(r);
+    p->lang = request_lang(r);
+    p->notify = body.notify ? text_get(&told) : NULL;
+    p->defaults = request_server(r)->params.defaults;
 
     struct kb_error err = {0};
-    if (batch_create(request_store(r), &p, &id, &err) != KB_OK) {
+    if (batch_create(request_store(r), p, &id, &err) != KB_OK) {
         reply_error(r, &err);
         return;
     }

@@ -1,7 +1,7 @@
 #include "server/api/estimate.h"
 
 #include "queue/estimate.h"
-#include "server/api/fields.h"
+#include "server/api/batch_body.h"
 #include "server/internal.h"
 
 #include <stdlib.h>
@@ -13,21 +13,12 @@ static json_t *known(double value)
 
 void estimate_batch(struct request *r)
 {
-    static const char *const names[] = {"name",     "audio",  "videos", "options",
-                                        "priority", "notify", NULL};
-    struct batch_params p = {0};
-    CLEANUP(kb_freep) const char **videos = NULL;
-    CLEANUP(kb_freep) char *options = NULL;
+    CLEANUP(batch_body_free) struct batch_body body = {0};
     struct batch_estimate estimate;
     struct kb_error err = {0};
-    json_t *body = request_json(r);
-    if (!body || !fields_known(r, body, names) ||
-        !field_text(r, body, "audio", false, 64, &p.audio) ||
-        !field_videos(r, body, &videos, &p.n_videos) || !field_object(r, body, "options", &options))
+    if (!batch_body_read(r, false, &body))
         return;
-    p.videos = videos;
-    p.options = options;
-    if (batch_estimate(request_store(r), &p, &estimate, &err) != KB_OK) {
+    if (batch_estimate(request_store(r), &body.params, &estimate, &err) != KB_OK) {
         reply_error(r, &err);
         return;
     }

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define VIDEOS_MAX 1000 // of a batch
-
 static bool refuse(struct request *r, const char *fmt, ...) KB_PRINTF(2, 3);
 static bool refuse(struct request *r, const char *fmt, ...)
 {
@@ -120,59 +118,6 @@ bool field_object(struct request *r, json_t *body, const char *name, char **ret)
     if (!json_is_object(value))
         return refuse(r, _("the field '%s' must be an object: {…}"), name);
     *ret = json_dumps(value, JSON_COMPACT);
-    return true;
-}
-
-// [x, y] or [x, y, seconds].
-static bool is_face_at(const json_t *at)
-{
-    size_t n = json_array_size(at);
-    bool good = n == 2 || n == 3;
-    for (size_t i = 0; i < n && good; i++) {
-        const json_t *number = json_array_get(at, i);
-        double value = json_number_value(number);
-        good = json_is_number(number) && value >= 0 && (value <= 1 || i == 2);
-    }
-    return good;
-}
-
-// An entry of "videos": an id, or {"id": …, "face_at": …}. NULL: it is neither.
-static const char *video_of(const json_t *entry)
-{
-    const json_t *id = json_is_object(entry) ? json_object_get(entry, "id") : entry;
-    const json_t *at = json_object_get(entry, "face_at");
-    size_t known = json_object_size(entry) - (at != NULL);
-    if (!json_is_string(id) || (json_is_object(entry) && known != 1))
-        return NULL;
-    return !at || json_is_null(at) || is_face_at(at) ? json_string_value(id) : NULL;
-}
-
-bool field_videos(struct request *r, json_t *body, const char ***ret, int *ret_n)
-{
-    json_t *videos = json_object_get(body, "videos");
-    size_t n = json_array_size(videos), i;
-    json_t *id;
-    bool good = n >= 1 && n <= VIDEOS_MAX;
-    json_array_foreach(videos, i, id)
-    {
-        good = good && video_of(id);
-    }
-    if (!good) {
-        struct kb_error err = {0};
-        kb_fail(&err, KB_BAD_INPUT,
-                _("the field 'videos' must be a list of 1 to %d ids of uploaded videos, or of "
-                  "objects {\"id\": …, \"face_at\": [x, y]} with numbers from 0 to 1, or [x, y, "
-                  "seconds]"),
-                VIDEOS_MAX);
-        reply_error(r, &err);
-        return false;
-    }
-    *ret = kb_alloc(n * sizeof(**ret));
-    json_array_foreach(videos, i, id)
-    {
-        (*ret)[i] = video_of(id);
-    }
-    *ret_n = (int)n;
     return true;
 }
 

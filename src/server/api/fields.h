@@ -20,9 +20,6 @@ bool field_int(struct request *r, json_t *body, const char *name, int64_t low, i
 bool field_bool(struct request *r, json_t *body, const char *name, bool *ret, bool *ret_there);
 // An object as JSON text, a new string. Absent or null: NULL.
 bool field_object(struct request *r, json_t *body, const char *name, char **ret);
-// The ids in the list "videos", each alone or in {"id": …, "face_at": [x, y]}, or [x, y, seconds]:
-// an array to free(), of texts that live as long as body.
-bool field_videos(struct request *r, json_t *body, const char ***ret, int *ret_n);
 
 // offset and limit of a list.
 bool query_page(struct request *r, int *ret_offset, int *ret_limit);
