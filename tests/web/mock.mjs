@@ -141,6 +141,47 @@ await run({
         });
     },
 
+    async a_background_is_chosen_by_its_tile() {
+        await with_mock({}, async (mock) => {
+            const page = await open_page(mock.url);
+            await choose(page, audio, [make_clip(folder, '绿幕课.mp4', 2, 3)]);
+            await until('the film', () => [...mock.queue.rows.asset.values()].some((a) => a.kind === 'video' && a.state === 'ready'));
+            const form = page.locator('details.options');
+            await form.locator('summary').click();
+            const part = page.getByTestId('background-options');
+            await part.getByText('“绿幕课.mp4”这段是绿幕').waitFor();
+            const sent = async () => {
+                const before = mock.queue.rows.batch.size;
+                await page.locator('[data-testid=start]:enabled').click();
+                await until('the batch', () => mock.queue.rows.batch.size === before + 1);
+                return JSON.stringify([...mock.queue.rows.batch.values()].at(-1).options);
+            };
+            await part.getByText('虚化', { exact: true }).click();
+            await part.getByLabel('怎样抠像').selectOption('person');
+            const blurred = await sent();
+            holds(blurred === '{"background":"blur","background_key":"person"}', blurred);
+            await part.getByText('纯色', { exact: true }).click();
+            await part.getByRole('button', { name: '#00b140' }).click();
+            await form.getByText('已修改 2 项').waitFor();
+            await part.getByText('图片/视频', { exact: true }).click();
+            await part.getByTestId('background-input').setInputFiles(make_clip(folder, '海边.mp4', 3, 3));
+            await until('the background', () => [...mock.queue.rows.asset.values()].some((a) => a.name === '海边.mp4' && a.state === 'ready'));
+            const shore = [...mock.queue.rows.asset.values()].find((a) => a.name === '海边.mp4').id;
+            await part.locator('.background-look img').waitFor();
+            holds(await page.getByTestId('video-row').count() === 1, 'the background is no video of the batch');
+            await page.reload(); // and what was chosen stays
+            await form.locator('summary').click();
+            await part.locator('.background-look img').waitFor();
+            const film = JSON.parse(await sent());
+            holds(film.background === shore, `sent ${JSON.stringify(film)}`);
+            await part.getByText('不变', { exact: true }).click();
+            const none = await sent();
+            holds(none === '{}', none);
+            page.faults();
+            await page.context().close();
+        });
+    },
+
     async an_upload_goes_on_after_a_refresh_with_the_same_file() {
         const big = path.join(folder, '大文件.mp4');
         writeFileSync(big, no_film(SIZE));

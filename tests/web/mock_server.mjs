@@ -212,6 +212,7 @@ export class Mock {
                 if (/两人|two/i.test(asset.name)) Object.assign(asset, { face_boxes: [[0.08, 0.2, 0.25, 0.45], [0.6, 0.25, 0.3, 0.5]], face_boxes_at: 1.25 });
                 else if (asset.faces) asset.face_boxes = [[0.35, 0.25, 0.3, 0.5]];
                 if (asset.faces) asset.faces = asset.face_boxes.length;
+                if (/绿幕|green/i.test(asset.name)) asset.warnings.push('green_screen');
                 if (asset.faces === 0) asset.warnings.push('no_face');
                 if (asset.faces > 1) asset.warnings.push('several_faces');
                 if (found.height < 360) asset.warnings.push('low_resolution');

@@ -38,9 +38,10 @@ const en: Texts = {
         oneSpeech: 'A batch has one speech: took “{name}”', oneVideo: 'One video at a time here: took “{name}”. Use Batch for many', emptyFolder: 'There are no audio files, videos or photos in this folder',
     },
     warning: {
-        no_face: 'No face found', several_faces: 'Several faces', small_face: 'Small face', very_long: 'Very long', low_resolution: 'Low resolution',
+        no_face: 'No face found', several_faces: 'Several faces', small_face: 'Small face', green_screen: 'Green screen', very_long: 'Very long', low_resolution: 'Low resolution',
         silent: 'Silent', short: 'Very short', quiet: 'Very quiet', gaps: 'Sound with gaps',
         help: {
+            green_screen: 'Keyed by its colour when the background is replaced',
             no_face: 'No face was seen in the pictures that were looked at, so it is left out; if there is one, try it anyway', several_faces: 'The largest face speaks; see the options for another',
             small_face: 'Small faces turn out less well; use a closer view if you can', very_long: 'This takes a while; a short piece makes a quicker first try',
             low_resolution: '720p or more is better', silent: 'No sound was heard; listen to it first', short: 'Is it complete?',
@@ -89,6 +90,11 @@ const en: Texts = {
         textWrong: 'It must say AI and generated or synthesised, for instance AI-generated', startOnly: '“{text}” is shown for the first 3 seconds only',
         liable: 'Without a visible label the file still says in its metadata that AI made it. Whoever publishes it in China must then say so, and is liable for that (Measures for Labelling, articles 9 and 10).',
         chip: 'AI-generated', chipHelp: 'This video was made by AI; its file says so in its metadata',
+    background: {
+        title: 'Background', kinds: { none: 'As it is', blur: 'Blurred', colour: 'Colour', file: 'Picture or video' }, ownColour: 'Another colour', upload: 'Upload a picture or video', uploaded: 'One that is uploaded',
+        screen: '“{name}” has a green screen, which will be keyed', screens: '{n} videos have a green screen, which will be keyed',
+        key: 'Cut out by', keys: { auto: 'Automatic', person: 'How people look', green: 'The green screen', blue: 'The blue screen' },
+        help: { file: 'Cropped to fill the picture; a video begins again at its end', key: 'Automatic: by the screen where the picture’s rim is green or blue, else by how people look' },
     },
     start: {
         title: 'Generate', remind: 'Tell me when it is done', batch: 'Start batch', single: 'Generate', noAudio: 'Add the speech first', noVideo: 'Add videos first', noneUsable: 'None of the videos can be used', uploading: 'Ready when all is uploaded',

@@ -37,6 +37,7 @@ const zh = {
         no_face: '没有检测到人脸', several_faces: '有多张人脸', small_face: '人脸太小', green_screen: '绿幕', very_long: '时间很长', low_resolution: '分辨率低',
         silent: '没有声音', short: '时间太短', quiet: '声音太轻', gaps: '声音有缺失',
         help: {
+            green_screen: '换背景时会按绿幕（蓝幕）抠像',
             no_face: '抽查的画面里没有看到人脸，所以不会生成；确定有人脸，就点“仍要生成”', several_faces: '默认让最大的脸说话，可在参数设置里改', small_face: '脸太小时效果不好，建议换近一些的画面',
             very_long: '处理需要较长时间，可以先用短一点的片段试试', low_resolution: '建议使用 720p 以上的视频', silent: '听不到声音，请先试听', short: '内容很短，请确认是否完整',
             quiet: '口型可能会跟着噪声走，建议录得响一些', gaps: '缺失或损坏的地方会用静音代替，请先试听',
@@ -82,6 +83,11 @@ const zh = {
         textWrong: '要写明“AI”或“人工智能”，还要有“生成”或“合成”，例如“AI 生成”', startOnly: '“{text}”只在开头显示 3 秒',
         liable: '不加看得见的标识，文件里仍有隐式标识。在中国境内发布时，发布者须自行声明内容由 AI 生成，并承担由此产生的责任（《人工智能生成合成内容标识办法》第九条、第十条）。',
         chip: 'AI 生成', chipHelp: '这个视频由 AI 生成合成，文件里有隐式标识',
+    background: {
+        title: '背景', kinds: { none: '不变', blur: '虚化', colour: '纯色', file: '图片/视频' }, ownColour: '自选颜色', upload: '上传图片或视频', uploaded: '用已上传的',
+        screen: '“{name}”这段是绿幕，会按绿幕抠像', screens: '有 {n} 段是绿幕，会按绿幕抠像',
+        key: '怎样抠像', keys: { auto: '自动', person: '按人像', green: '按绿幕', blue: '按蓝幕' },
+        help: { file: '裁剪到铺满画面；视频会循环播放', key: '自动：四周是绿幕或蓝幕就按幕布抠，否则识别人像' },
     },
     start: {
         title: '生成', remind: '完成时提醒我', batch: '开始批量生成', single: '开始生成', noAudio: '请先上传音频', noVideo: '请先选择视频', noneUsable: '没有可以生成的视频', uploading: '文件传完就可以开始',
