@@ -35,6 +35,7 @@ function make(name: string) {
         audio: null as Entry | null,
         videos: [] as Entry[],
         options: {} as Options,
+        materials: {} as Record<string, Entry>, // files on their way that options will name
         batchName: '',
         priority: 5,
         faces: {} as Record<string, Point>, // who speaks, by the video's asset; else the option says

@@ -44,7 +44,7 @@ export function reasonNotToStart(state: State): string {
     if (!audio || audio.error) return t('start.noAudio');
     if (!kinds.length) return t(state.videos.length ? 'start.noneUsable' : 'start.noVideo');
     if (wantsFile(audio) || kinds.includes('missing')) return t('start.missing');
-    if (!audio.id || kinds.includes('uploading')) return t('start.uploading');
+    if (!audio.id || kinds.includes('uploading') || Object.values(state.materials).some((m) => !m.id && !m.error)) return t('start.uploading');
     if (assets.get(audio.id)?.state === 'bad') return t('start.badAudio');
     return '';
 }

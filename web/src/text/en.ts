@@ -95,6 +95,17 @@ const en: Texts = {
         screen: '“{name}” has a green screen, which will be keyed', screens: '{n} videos have a green screen, which will be keyed',
         key: 'Cut out by', keys: { auto: 'Automatic', person: 'How people look', green: 'The green screen', blue: 'The blue screen' },
         help: { file: 'Cropped to fill the picture; a video begins again at its end', key: 'Automatic: by the screen where the picture’s rim is green or blue, else by how people look' },
+    frame: {
+        title: 'Shape and packaging', crop: 'Shape', whole: 'As it is', for: { '9_16': 'Phones', '4_5': 'Feeds', '1_1': 'Square', '16_9': 'Wide' }, crop_zoom: 'Nearer',
+        logo: 'Logo', logo_place: 'Place', logo_size: 'Size', logo_opacity: 'Opacity', around: 'Intro and outro', music: 'Background music', music_volume: 'Volume of the music', music_duck: 'Quieter while somebody speaks',
+        below: '{n} dB below the voice', asLoud: 'as loud as the voice', play: 'Play', stop: 'Stop', change: 'Change', remove: 'Remove',
+        places: { 'top-left': 'top left', 'top-right': 'top right', 'bottom-left': 'bottom left', 'bottom-right': 'bottom right' },
+        choose: { logo: 'Choose a picture as logo', intro: 'Choose an intro', outro: 'Choose an outro', music: 'Choose music' },
+        help: {
+            crop: 'The camera follows the face that speaks: it rests while the person does, and moves softly when they walk', crop_zoom: '1 is the largest part of that shape; more if the person is far away',
+            logo: 'PNG and WebP keep their transparency, JPG works too', logo_place: 'Where the AI label has this corner, the logo takes the one beside it', intro: 'A video, with its own sound, or a picture, for 3 seconds; other proportions lie on a blurred copy', outro: 'As the intro',
+            music: 'Again and again to the end, faded in and out', music_volume: 'Matched by loudness: another piece fits as well', music_duck: 'It comes back in pauses',
+        },
     },
     start: {
         title: 'Generate', remind: 'Tell me when it is done', batch: 'Start batch', single: 'Generate', noAudio: 'Add the speech first', noVideo: 'Add videos first', noneUsable: 'None of the videos can be used', uploading: 'Ready when all is uploaded',

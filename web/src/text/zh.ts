@@ -88,6 +88,17 @@ const zh = {
         screen: '“{name}”这段是绿幕，会按绿幕抠像', screens: '有 {n} 段是绿幕，会按绿幕抠像',
         key: '怎样抠像', keys: { auto: '自动', person: '按人像', green: '按绿幕', blue: '按蓝幕' },
         help: { file: '裁剪到铺满画面；视频会循环播放', key: '自动：四周是绿幕或蓝幕就按幕布抠，否则识别人像' },
+    frame: {
+        title: '画幅与包装', crop: '画幅', whole: '不裁', for: { '9_16': '抖音、视频号', '4_5': '信息流', '1_1': '方形', '16_9': '横屏' }, crop_zoom: '拉近',
+        logo: '角标', logo_place: '位置', logo_size: '大小', logo_opacity: '不透明度', around: '片头和片尾', music: '背景音乐', music_volume: '音乐音量', music_duck: '说话时音乐变小',
+        below: '比人声低 {n} 分贝', asLoud: '和人声一样响', play: '播放', stop: '停止播放', change: '更换', remove: '移除',
+        places: { 'top-left': '左上角', 'top-right': '右上角', 'bottom-left': '左下角', 'bottom-right': '右下角' },
+        choose: { logo: '选择角标图片', intro: '选择片头', outro: '选择片尾', music: '选择背景音乐' },
+        help: {
+            crop: '镜头跟着说话的人脸走：人不动，画面不动；人走开，镜头平稳跟上', crop_zoom: '1 是能取的最大范围；人离得远时拉近一些',
+            logo: 'PNG、WebP 保留透明，也可以是 JPG', logo_place: '和 AI 标识在同一角时，角标自动移到旁边的角', intro: '视频（带它自己的声音）或图片（显示 3 秒）；比例不同时用虚化的画面补满', outro: '同片头',
+            music: '循环到结尾，开头结尾渐强渐弱', music_volume: '按响度自动对齐，换一首也一样合适', music_duck: '有人说话时压低，停顿时恢复',
+        },
     },
     start: {
         title: '生成', remind: '完成时提醒我', batch: '开始批量生成', single: '开始生成', noAudio: '请先上传音频', noVideo: '请先选择视频', noneUsable: '没有可以生成的视频', uploading: '文件传完就可以开始',
