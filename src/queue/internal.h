@@ -50,6 +50,10 @@ enum kb_code job_choose_output(struct store *s, struct job_claim *c, struct kb_e
 void job_drop_part(struct store *s, const struct job_claim *c);
 // Contents, names, options and note of c->job.
 enum kb_code job_read_claim(struct store *s, struct job_claim *c, struct kb_error *err);
+// The files that its options name.
+enum kb_code job_read_materials(struct store *s, struct job_claim *c, struct kb_error *err);
+// Could a job be made of p's speech and first video? The codes and sentences of batch_create().
+enum kb_code batch_check_pair(struct store *s, const struct batch_params *p, struct kb_error *err);
 
 // Whoever made the running job is gone, or late: queued again, or at its end. hung: it stood still,
 // else it crashed. reason as in sweep.h.

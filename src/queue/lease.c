@@ -173,7 +173,7 @@ static enum kb_code add_material(struct store *s, struct job_claim *c,
 }
 
 // Options that cannot be read (any more) name nothing; who does the job says why.
-static enum kb_code read_materials(struct store *s, struct job_claim *c, struct kb_error *err)
+enum kb_code job_read_materials(struct store *s, struct job_claim *c, struct kb_error *err)
 {
     CLEANUP(batch_options_free) struct batch_options o = {0};
     enum kb_code code = KB_OK;
@@ -208,7 +208,7 @@ enum kb_code job_read_claim(struct store *s, struct job_claim *c, struct kb_erro
     c->note = store_column(q, 5);
     for (int i = 0; i < 3; i++)
         c->face_at[i] = sqlite3_column_double(q, 6 + i);
-    return read_materials(s, c, err);
+    return job_read_materials(s, c, err);
 }
 
 enum kb_code job_take(struct store *s, const char *worker, int64_t min_free_bytes,

@@ -47,9 +47,19 @@
 #define ADDRESSES_MIN    ((int64_t)(2 * KB_GB)) // of threads, heap and mapped files together
 
 const struct route *const server_routes[] = {
-    api_uploads_routes, api_batches_routes, api_results_routes, api_subtitles_routes,
-    api_system_routes,  api_nodes_routes,   api_logs_routes,    api_events_routes,
-    api_depot_routes,   api_easy_routes,    page_routes,        NULL,
+    api_uploads_routes,
+    api_batches_routes,
+    api_results_routes,
+    api_subtitles_routes,
+    api_previews_routes,
+    api_system_routes,
+    api_nodes_routes,
+    api_logs_routes,
+    api_events_routes,
+    api_depot_routes,
+    api_easy_routes,
+    page_routes,
+    NULL,
 };
 
 // --- parameters: a copy with defaults filled in
@@ -69,6 +79,7 @@ static void params_copy(struct server_params *to, const struct server_params *fr
     to->uploads_per_client = from->uploads_per_client > 0 ? from->uploads_per_client : UPLOADS;
     to->first_backup_ms = from->first_backup_ms > 0 ? from->first_backup_ms : FIRST_BACKUP_MS;
     to->guard.trusting = !from->token && !(from->proxies && *from->proxies);
+    to->supervisor.previews = true;
     to->supervisor.data = to->data;
     to->supervisor.worker.data = to->data;
     to->supervisor.program = kb_strdup(from->supervisor.program);

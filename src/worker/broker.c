@@ -29,13 +29,15 @@
 #define AGAIN_US    500000  // after which what failed is tried again
 #define PATIENCE_MS 250     // that it waits for locks in a turn
 #define MESSAGES    500     // of one worker in a turn
-#define ROW_US      1000000 // how often the row of a worker is written
-#define NEW_ROW_US  200000  // and where its state is another one
+
+#define PREVIEW_IDLE_US 60000000 // after which the worker that makes previews is sent away
+#define ROW_US          1000000  // how often the row of a worker is written
+#define NEW_ROW_US      200000   // and where its state is another one
 
 // What supervisor and broker tell each other of a seat.
 struct desk {
     char worker[16];
-    bool inspect;
+    enum seat_kind kind;
     bool taken, fresh; // fresh: the broker has not seen it yet
     bool ended, hung;
     int pid, line;
@@ -49,6 +51,7 @@ struct broker {
     char *data;
     int64_t min_free_bytes;
     int wake; // an eventfd
+    struct previews *previews;
     pthread_t thread;
     // --- the thread's alone
     struct store *store;
@@ -71,6 +74,11 @@ static void wake(struct broker *b)
     eventfd_write(b->wake, 1);
 }
 
+static void wake_up(void *broker)
+{
+    wake(broker);
+}
+
 // Takes over what the supervisor said since the last turn.
 static void look_up(struct broker *b)
 {
@@ -81,7 +89,8 @@ static void look_up(struct broker *b)
         struct desk *d = &b->desks[i];
         struct seat *s = &b->seats[i];
         if (d->fresh) {
-            *s = (struct seat){.inspect = d->inspect,
+            *s = (struct seat){.inspect = d->kind == SEAT_INSPECTS,
+                               .previews = d->kind == SEAT_PREVIEWS,
                                .line = d->line,
                                .places = d->places,
                                .clean = true,
@@ -156,7 +165,8 @@ static void listen_to_all(struct broker *b)
                                      .bad = s->bad,
                                      .silent_ms = (now - s->heard_us) / 1000};
         if (s->has_job) {
-            look->job = s->claim.job;
+            look->job = s->claim.job; // a preview's is 0
+            look->preview = s->preview[0];
             look->stage = s->report.stage;
             look->still_ms = s->ending ? 0 : (now - s->moved_us) / 1000;
         }
@@ -212,7 +222,8 @@ static void send_away(struct broker *b, struct seat *s)
 static bool is_row_due(const struct seat *s)
 {
     bool same = strcmp(s->state, s->row_state) == 0;
-    return s->row_new && kb_now_us() - s->row_us >= (same ? ROW_US - NEW_ROW_US : NEW_ROW_US);
+    return s->row_new && !s->previews && // it has no part in the queue
+           kb_now_us() - s->row_us >= (same ? ROW_US - NEW_ROW_US : NEW_ROW_US);
 }
 
 static void write_row(struct broker *b, struct seat *s)
@@ -234,6 +245,10 @@ static void write_row(struct broker *b, struct seat *s)
 static enum kb_code lose(struct broker *b, struct seat *s, struct kb_error *err)
 {
     enum kb_code code = KB_OK;
+    if (s->previews) {
+        seat_lose_preview(s, b->previews, b->data);
+        return KB_OK;
+    }
     harvest_tracks(s, b->data);
     if (s->inspect && s->reason && !b->going)
         code = asset_worker_crashed(b->store, s->worker, err);
@@ -249,7 +264,9 @@ static enum kb_code lose(struct broker *b, struct seat *s, struct kb_error *err)
 static enum kb_code write_seat(struct broker *b, struct seat *s, struct kb_error *err)
 {
     enum kb_code code = KB_OK;
-    if (s->has_job)
+    if (s->preview[0])
+        seat_write_preview(s, b->previews, b->data);
+    else if (s->has_job)
         code = seat_write_job(s, b->store, err);
     if (s->spent && !s->has_job && !s->leaves)
         send_away(b, s);
@@ -274,10 +291,13 @@ static enum kb_code write_seat(struct broker *b, struct seat *s, struct kb_error
 static void write_all(struct broker *b)
 {
     int64_t now = kb_now_us();
+    for (int i = 0; i < b->n_seats; i++) // of which the database knows nothing
+        if (b->seats[i].taken && b->seats[i].previews)
+            write_seat(b, &b->seats[i], NULL);
     for (int i = 0; i < b->n_seats; i++) {
         struct seat *s = &b->seats[i];
         struct kb_error err = {0};
-        if (!s->taken || now < s->again_us)
+        if (!s->taken || s->previews || now < s->again_us)
             continue;
         enum kb_code code = write_seat(b, s, &err);
         s->again_us = code == KB_OK ? 0 : kb_now_us() + AGAIN_US;
@@ -323,13 +343,30 @@ static void give_to(struct broker *b, struct seat *s)
     b->complained = code != KB_OK && code != KB_EOF;
 }
 
+// They wait for nothing that is in the database. Who has had none for long is not needed.
+static void give_previews(struct broker *b)
+{
+    seat_sweep_previews(b->previews, b->data);
+    for (int i = 0; i < b->n_seats; i++) {
+        struct seat *s = &b->seats[i];
+        if (!s->previews || !may_get(s) || b->going)
+            continue;
+        bool idle = kb_now_us() - s->free_us > PREVIEW_IDLE_US;
+        if (!previews_wait(b->previews) ? idle : is_stranded(b, s))
+            send_away(b, s);
+        else
+            seat_give_preview(s, b->previews, b->data);
+    }
+}
+
 static void give_all(struct broker *b)
 {
     bool new_one = false, any = false;
     for (int i = 0; i < b->n_seats; i++) {
         const struct seat *s = &b->seats[i];
-        any = any || may_get(s);
-        new_one = new_one || (may_get(s) && s->heard_us > b->looked_us);
+        bool gets = may_get(s) && !s->previews;
+        any = any || gets;
+        new_one = new_one || (gets && s->heard_us > b->looked_us);
     }
     if (!any || b->going)
         return;
@@ -340,7 +377,7 @@ static void give_all(struct broker *b)
     b->looked_us = now;
     for (int i = 0; i < b->n_seats; i++) {
         struct seat *s = &b->seats[i];
-        if (may_get(s))
+        if (may_get(s) && !s->previews)
             give_to(b, s);
     }
 }
@@ -367,6 +404,7 @@ static void *broker_run(void *opaque)
         listen_to_all(b);
         store_renew_patience(b->store);
         write_all(b);
+        give_previews(b);
         give_all(b);
     }
     return NULL;
@@ -376,6 +414,7 @@ static void broker_free(struct broker *b)
 {
     for (int i = 0; i < b->n_seats; i++)
         seat_drop(&b->seats[i]);
+    previews_free(&b->previews);
     for (int i = 0; i < b->n_desks; i++) {
         if (b->desks[i].taken && b->desks[i].line >= 0)
             close(b->desks[i].line);
@@ -399,6 +438,7 @@ enum kb_code broker_start(struct broker **ret, const char *data, int64_t min_fre
     b->version = -1;
     pthread_mutex_init(&b->lock, NULL);
     b->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    b->previews = previews_create(wake_up, b);
     enum kb_code code = store_open(&b->store, data, false, err);
     b->patience.budget_ms = PATIENCE_MS;
     if (code == KB_OK)
@@ -444,7 +484,7 @@ static bool lock_folder(const char *data, const char *folder, int *ret, struct k
     return false;
 }
 
-int broker_seat(struct broker *b, const char *worker, bool inspect, int *ret_line,
+int broker_seat(struct broker *b, const char *worker, enum seat_kind kind, int *ret_line,
                 struct kb_error *err)
 {
     int ends[2], lock;
@@ -464,7 +504,7 @@ int broker_seat(struct broker *b, const char *worker, bool inspect, int *ret_lin
         i++;
     if (i < BROKER_SEATS) {
         struct desk *d = &b->desks[i];
-        *d = (struct desk){.inspect = inspect,
+        *d = (struct desk){.kind = kind,
                            .taken = true,
                            .fresh = true,
                            .line = ends[0],
@@ -532,6 +572,11 @@ void broker_look(struct broker *b, int seat, struct broker_look *ret)
     pthread_mutex_lock(&b->lock);
     *ret = b->desks[seat].look;
     pthread_mutex_unlock(&b->lock);
+}
+
+struct previews *broker_previews(struct broker *b)
+{
+    return b->previews;
 }
 
 int broker_jobs(struct broker *b, int64_t ret[BROKER_SEATS])

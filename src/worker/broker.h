@@ -15,6 +15,7 @@
 #include "store/store.h"
 
 struct broker;
+struct previews;
 
 #define BROKER_SEATS 80 // workers at a time
 
@@ -27,7 +28,8 @@ void broker_stop(struct broker **b, int64_t wait_ms);
 // empty of what an earlier one left. *ret_line is to be its standard input, and the caller's to
 // close afterwards. -1: err says why, for instance that another process has a worker of that name
 // there. The seat of an earlier process of that name must be free.
-int broker_seat(struct broker *b, const char *worker, bool inspect, int *ret_line,
+enum seat_kind { SEAT_JOBS, SEAT_INSPECTS, SEAT_PREVIEWS };
+int broker_seat(struct broker *b, const char *worker, enum seat_kind kind, int *ret_line,
                 struct kb_error *err);
 // The process lives, and gets work. 0: it could not be started, the seat is free again.
 void broker_begin(struct broker *b, int seat, int pid);
@@ -46,8 +48,9 @@ struct broker_look {
     bool starting;     // its model is being loaded for the first time
     bool bad;          // it said what makes no sense: it is to be killed
     int64_t job;       // 0: none, or it has nothing to do with it any more
-    enum stage stage;  // of the job
-    int64_t still_ms;  // since the job last moved
+    bool preview;      // it makes one
+    enum stage stage;  // of the job, or of the preview
+    int64_t still_ms;  // since that last moved
     int64_t silent_ms; // since anything was heard
     bool leaves;       // it was told to end, in peace
     int64_t told_ms;   // since it was told to end what it is at, or itself; 0: it was not
@@ -55,6 +58,10 @@ struct broker_look {
     int64_t idle_ms;   // since it could have asked for work and has not
 };
 void broker_look(struct broker *b, int seat, struct broker_look *ret);
+
+// Where looks before the long run are asked for. The one who makes them is to be there while one
+// waits (previews_wait()); without work for a minute it is sent away.
+struct previews *broker_previews(struct broker *b);
 
 // The jobs that are in the hands of a worker or wait to be written down: for sweep_run(). How many.
 int broker_jobs(struct broker *b, int64_t ret[BROKER_SEATS]);

@@ -23,7 +23,8 @@
 
 #define KEY_DIGITS 32 // of the hash that a track or a network is called after
 
-static const char *const track_tails[] = {".kbt", "-deep.kbt", ".kbs"};
+static const char *const track_tails[] = {".kbt", "-deep.kbt", "-look.kbt", "-deep-look.kbt",
+                                          ".kbs"};
 
 static bool has_key(const char *name)
 {
@@ -257,10 +258,15 @@ enum kb_code harvest_result(struct seat *s, const char *data, struct kb_error *e
     return KB_OK;
 }
 
+bool harvest_file(const struct seat *s, const char *data, const char *tail, const char *to)
+{
+    CLEANUP(kb_freep) char *from = made_by(s, tail);
+    return own_size(data, from) > 0 && move(data, from, to, true, NULL);
+}
+
 bool harvest_picture(const struct seat *s, const char *data, const char *to)
 {
-    CLEANUP(kb_freep) char *from = made_by(s, ".jpg");
-    return own_size(data, from) > 0 && move(data, from, to, true, NULL);
+    return harvest_file(s, data, ".jpg", to);
 }
 
 void harvest_tracks(const struct seat *s, const char *data)

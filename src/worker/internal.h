@@ -10,6 +10,7 @@
 #include "worker/broker.h"
 #include "worker/flood.h"
 #include "worker/line.h"
+#include "worker/previews.h"
 
 #define REPORT_US 180000 // how often it is written down where the work is
 #define FILE_STEM 32     // digits of the name that a worker gives what it makes
@@ -29,6 +30,7 @@ struct seat {
     char worker[16], folder[32]; // "w1", "work/w1" below the data folder
     struct places places;        // of its process
     bool inspect;
+    bool previews; // makes these instead of jobs
     bool taken, ended, hung;
     int pid;            // 0: not known yet
     const char *reason; // why the process ended
@@ -59,6 +61,8 @@ struct seat {
     int64_t told_us, given_us;     // when; and when the asset was given
     int64_t free_us;               // since when it has nothing to do
     struct job_claim claim;
+    char preview[33]; // in the place of a job: its id; "": none
+    bool preview_picture;
     struct asset asset;
     struct job_report report;
     bool report_new;
@@ -98,6 +102,16 @@ enum kb_code seat_write_asset(struct seat *s, struct store *store, struct kb_err
 enum kb_code seat_give_job(struct seat *s, struct store *store, int64_t min_free_bytes,
                            struct kb_error *err);
 enum kb_code seat_give_asset(struct seat *s, struct store *store, struct kb_error *err);
+// The line's message of a job, or of what is like one. NULL: *error says why.
+json_t *seat_pack_job(const struct seat *s, json_error_t *error);
+// A preview, which has the line's messages of a job. None of it is in the database.
+void seat_give_preview(struct seat *s, struct previews *previews, const char *data);
+void seat_write_preview(struct seat *s, struct previews *previews, const char *data);
+// Its process is gone. reason: as in sweep_worker_lost(); NULL: the server is ending.
+void seat_lose_preview(struct seat *s, struct previews *previews, const char *data);
+// All files that are there, and those that nobody wants any more.
+void seat_clear_previews(const char *data);
+void seat_sweep_previews(struct previews *previews, const char *data);
 // It was written down, or is somebody else's.
 void seat_drop(struct seat *s);
 
@@ -115,6 +129,9 @@ void harvest_lend(const struct seat *s, const char *data);
 enum kb_code harvest_result(struct seat *s, const char *data, struct kb_error *err);
 // What is on its way is given up. Waits for what cannot be broken off.
 void harvest_cancel(struct seat *s);
+// A file of the worker's alone goes elsewhere below the data folder, in the place of what was
+// there. tail: ".mp4". False: there is none.
+bool harvest_file(const struct seat *s, const char *data, const char *tail, const char *to);
 // A picture, to a path below the data folder. False: there is none.
 bool harvest_picture(const struct seat *s, const char *data, const char *to);
 // Tracks of the job's films, and styles.

@@ -92,8 +92,9 @@ bool seat_hear_cues(struct seat *s, const json_t *m)
 void seat_drop(struct seat *s)
 {
     harvest_cancel(s);
-    if (s->has_job)
+    if (s->has_job && !s->preview[0]) // what is to be previewed is not ours
         job_claim_free(&s->claim);
+    s->preview[0] = '\0';
     s->has_job = s->has_asset = s->report_new = s->told = s->moved = s->picture = false;
     words_free(&s->words);
     subtitle_track_clear(&s->cues);

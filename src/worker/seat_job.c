@@ -201,7 +201,7 @@ static json_t *pack_materials(const struct job_claim *c, json_error_t *error)
     return list;
 }
 
-static json_t *pack_job(const struct seat *s, json_error_t *error)
+json_t *seat_pack_job(const struct seat *s, json_error_t *error)
 {
     const struct job_claim *c = &s->claim;
     json_t *materials = pack_materials(c, error);
@@ -211,8 +211,9 @@ static json_t *pack_job(const struct seat *s, json_error_t *error)
         error, 0, "{s:s, s:I, s:i, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:[f, f, f]}", "is",
         "job", "job", (json_int_t)c->job, "attempt", c->attempt, "file", s->file, "audio",
         c->audio_sha256, "video", c->video_sha256, "audio_name", c->audio_name, "video_name",
-        c->video_name, "materials", materials, "output_name", path_name(c->output_name), "options",
-        c->options, "note", c->note, "face_at", c->face_at[0], c->face_at[1], c->face_at[2]);
+        c->video_name, "materials", materials, "output_name",
+        c->output_name ? path_name(c->output_name) : c->video_name, "options", c->options, "note",
+        c->note ? c->note : "", "face_at", c->face_at[0], c->face_at[1], c->face_at[2]);
 }
 
 // The words of its speech into the worker's folder, where its subtitles are made of them. Without
@@ -252,7 +253,7 @@ enum kb_code seat_give_job(struct seat *s, struct store *store, int64_t min_free
     s->moved_us = kb_now_us();
     kb_random_hex(s->file, FILE_STEM);
     json_error_t error = {0};
-    json_t *m = pack_job(s, &error);
+    json_t *m = seat_pack_job(s, &error);
     bool never = line_is_closed_to(m, &error);
     if (never) // every worker that got it would wait for it, and the queue behind it
         kb_fail(&s->why, KB_INTERNAL,

@@ -11,6 +11,8 @@
 #include "store/store.h"
 #include "worker/broker.h"
 #include "worker/hang.h"
+#include "worker/internal.h"
+#include "worker/previews.h"
 
 #include "base/log.h"
 #include "base/proc.h"
@@ -42,10 +44,12 @@
 #define MEMORY_PER_WORKER ((int64_t)KB_GB)
 #define MAX_WORKERS       64
 #define INSPECTOR         "i1"
+#define PREVIEWER         "p1"
+#define PREVIEWER_THREADS 2 // it runs beside those that do jobs
 
 struct slot {
     char id[16];
-    bool inspect;
+    enum seat_kind kind;
     pid_t pid; // 0: not running
     int seat;  // at the broker's, of the process or the last one; -1: none
     int64_t started_us, start_at_us, pause_us;
@@ -62,7 +66,7 @@ struct supervisor {
     int64_t patient_until_us;       // with what hangs
     int64_t sweep_patient_until_us; // with leases
     int n_slots, n_generators;
-    struct slot slots[MAX_WORKERS + 1];
+    struct slot slots[MAX_WORKERS + 2];
 };
 
 int supervisor_auto_workers(void)
@@ -96,6 +100,8 @@ static struct arguments worker_arguments(const struct supervisor *s, const struc
     struct arguments a = {0};
     int threads =
         w->threads > 0 ? w->threads : KB_MAX(kb_cpu_count() / KB_MAX(s->n_generators, 1), 1);
+    if (slot->kind == SEAT_PREVIEWS)
+        threads = KB_MIN(PREVIEWER_THREADS, kb_cpu_count());
     add(&a, kb_strdup("koubo"));
     add(&a, kb_strdup("worker"));
     add(&a, kb_strdup("--lang")); // one language in a terminal and a log
@@ -112,7 +118,7 @@ static struct arguments worker_arguments(const struct supervisor *s, const struc
     add_option(&a, "--output-bytes", w->output_bytes);
     add_option(&a, "--cpu-factor", w->cpu_factor);
     add_option(&a, "--parent-fd", STDIN_FILENO);
-    if (slot->inspect)
+    if (slot->kind == SEAT_INSPECTS)
         add(&a, kb_strdup("--inspect"));
     if (w->unconfined)
         add(&a, kb_strdup("--no-sandbox"));
@@ -169,7 +175,7 @@ static void start(struct supervisor *s, struct slot *slot)
     int line;
     slot->started_us = kb_now_us();
     slot->start_at_us = slot->started_us + LONGEST_PAUSE_US; // if it fails
-    slot->seat = broker_seat(s->broker, slot->id, slot->inspect, &line, &err);
+    slot->seat = broker_seat(s->broker, slot->id, slot->kind, &line, &err);
     if (slot->seat < 0) {
         log_error(_("worker %s cannot be started: %s"), slot->id, err.text);
         return;
@@ -243,12 +249,17 @@ static void buried(struct supervisor *s, struct slot *slot, int status, const st
               "one is started"),
             _(reason), slot->id, how_it_ended(status), used->ru_maxrss / 1024,
             (long)(used->ru_utime.tv_sec + used->ru_stime.tv_sec));
+    else if (slot->kind == SEAT_PREVIEWS)
+        log_verbose("worker %s has ended; it is started again when a preview is asked for",
+                    slot->id);
     else
         log_info(_("worker %s has ended; another one is started"), slot->id);
-    struct worker_row row = {
-        .kind = slot->inspect ? "inspect" : "generate", .pid = slot->pid, .state = "stopped"};
+    struct worker_row row = {.kind = slot->kind == SEAT_INSPECTS ? "inspect" : "generate",
+                             .pid = slot->pid,
+                             .state = "stopped"};
     snprintf(row.id, sizeof(row.id), "%s", slot->id);
-    worker_put(s->store, &row, NULL); // only a line in a list
+    if (slot->kind != SEAT_PREVIEWS)
+        worker_put(s->store, &row, NULL); // only a line in a list
     slot->pid = 0;
     broker_end(s->broker, slot->seat, reason, slot->hung);
 }
@@ -261,7 +272,8 @@ static void look_at(struct supervisor *s, struct slot *slot)
         buried(s, slot, status, &used);
     // Not before all that the last one said is written down.
     bool seated = slot->seat >= 0 && broker_is_seated(s->broker, slot->seat);
-    if (!slot->pid && !seated && kb_now_us() >= slot->start_at_us)
+    bool wanted = slot->kind != SEAT_PREVIEWS || previews_wait(broker_previews(s->broker));
+    if (!slot->pid && !seated && wanted && kb_now_us() >= slot->start_at_us)
         start(s, slot);
 }
 
@@ -273,7 +285,7 @@ static const char *hangs_in(const struct supervisor *s, const struct slot *slot,
                             const struct broker_look *look)
 {
     int64_t limit = s->params.hang_ms, age = kb_now_us() - slot->started_us;
-    if (look->job && look->still_ms > limit)
+    if ((look->job || look->preview) && look->still_ms > limit)
         return stage_id(look->stage);
     if (look->told_ms > HANG_TOLD_MS)
         return "cancelled";
@@ -399,8 +411,13 @@ static void make_slots(struct supervisor *s)
     }
     if (!p->no_inspector) {
         struct slot *slot = add_slot(s);
-        slot->inspect = true;
+        slot->kind = SEAT_INSPECTS;
         snprintf(slot->id, sizeof(slot->id), INSPECTOR);
+    }
+    if (p->previews) {
+        struct slot *slot = add_slot(s);
+        slot->kind = SEAT_PREVIEWS;
+        snprintf(slot->id, sizeof(slot->id), PREVIEWER);
     }
 }
 
@@ -431,6 +448,8 @@ enum kb_code supervisor_start(struct supervisor **ret, const struct supervisor_p
         code = sweep_server_lost(s->store, err);
     if (code == KB_OK)
         code = broker_start(&s->broker, s->params.data, s->params.worker.min_free_bytes, err);
+    if (code == KB_OK && s->params.previews) // of the server before
+        seat_clear_previews(s->params.data);
     int e = code == KB_OK ? pthread_create(&s->thread, NULL, supervise, s) : 0;
     if (e != 0)
         code = kb_fail(err, KB_NO_SPACE, _("no thread can be started: %s"), kb_strerror(e));
@@ -481,5 +500,12 @@ void supervisor_stop(struct supervisor **sp)
     }
     broker_stop(&s->broker, STOP_WAIT_US / 1000);
     worker_remove(s->store, "", NULL);
+    if (s->params.previews)
+        seat_clear_previews(s->params.data);
     supervisor_free(s);
+}
+
+struct previews *supervisor_previews(struct supervisor *s)
+{
+    return broker_previews(s->broker);
 }

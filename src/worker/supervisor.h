@@ -5,6 +5,7 @@
 #include "worker/worker.h"
 
 struct supervisor;
+struct previews;
 
 struct supervisor_params {
     const char *data;
@@ -13,6 +14,7 @@ struct supervisor_params {
                                  // -1: the server starts no supervisor
     bool no_generators;          // w…: none, whatever n_workers says: other machines do the jobs
     bool no_inspector;           // i1: none: who fills this queue knows what the files are
+    bool previews;               // p1, while looks before the long run are asked for
     struct worker_params worker; // limits handed to each as options
     int64_t hang_ms;             // without progress; 0 = 60000
     int64_t lease_ms;            // of jobs that are nobody's here; 0: as sweep_params
@@ -27,6 +29,9 @@ enum kb_code supervisor_start(struct supervisor **ret, const struct supervisor_p
                               struct kb_error *err);
 // Tell workers to give their jobs back and end (at most 5 s, then SIGKILL), join, free.
 void supervisor_stop(struct supervisor **s);
+
+// Where those looks are asked for, with supervisor_params.previews; else they wait for ever.
+struct previews *supervisor_previews(struct supervisor *s);
 
 // How many workers auto means here.
 int supervisor_auto_workers(void);

@@ -10,8 +10,8 @@
 #include <libavfilter/buffersrc.h>
 #include <stdio.h>
 
-#define WIDTH   320
-#define QUALITY 4 // of mjpeg's 2 (best) to 31
+#define WIDTH_320 "320:-2"
+#define QUALITY   4 // of mjpeg's 2 (best) to 31
 
 static enum kb_code failed(struct kb_error *err, int e)
 {
@@ -19,7 +19,8 @@ static enum kb_code failed(struct kb_error *err, int e)
                    _("the preview picture cannot be made: %s"), ffmpeg_error(e));
 }
 
-static int scale(const AVFrame *frame, AVFrame *ret)
+// to: what libavfilter's scale takes, "320:-2".
+static int scale(const AVFrame *frame, const char *to, AVFrame *ret)
 {
     char args[200], chain[100];
     struct filters f = {0};
@@ -29,7 +30,7 @@ static int scale(const AVFrame *frame, AVFrame *ret)
     snprintf(args, sizeof(args),
              "video_size=%dx%d:pix_fmt=%d:time_base=1/1000000:pixel_aspect=%d/%d", frame->width,
              frame->height, frame->format, aspect.num, aspect.den);
-    snprintf(chain, sizeof(chain), "scale=%d:-2:out_range=full,format=yuvj420p,setsar=1", WIDTH);
+    snprintf(chain, sizeof(chain), "scale=%s:out_range=full,format=yuvj420p,setsar=1", to);
     int e = filters_build(&f, "buffer", "buffersink", args, chain, 1);
     CLEANUP(av_frame_free) AVFrame *copy = av_frame_clone(frame);
     if (e >= 0 && !copy)
@@ -66,18 +67,32 @@ static int encode(AVFrame *frame, AVPacket *ret)
     return e >= 0 ? avcodec_receive_packet(c, ret) : e;
 }
 
-enum kb_code thumbnail_write(const AVFrame *frame, const char *path, struct kb_error *err)
+static enum kb_code write_scaled(const AVFrame *frame, const char *to, const char *path,
+                                 struct kb_error *err)
 {
     CLEANUP(av_frame_free) AVFrame *small = av_frame_alloc();
     CLEANUP(av_packet_free) AVPacket *packet = av_packet_alloc();
     if (!small || !packet)
         return kb_no_memory(err);
-    int e = scale(frame, small);
+    int e = scale(frame, to, small);
     if (e >= 0)
         e = encode(small, packet);
     if (e < 0)
         return failed(err, e);
     return file_write_atomic(path, packet->data, (size_t)packet->size, err);
+}
+
+enum kb_code thumbnail_write(const AVFrame *frame, const char *path, struct kb_error *err)
+{
+    return write_scaled(frame, WIDTH_320, path, err);
+}
+
+enum kb_code thumbnail_write_high(const AVFrame *frame, int height, const char *path,
+                                  struct kb_error *err)
+{
+    char to[40];
+    snprintf(to, sizeof(to), "-2:'min(%d,ih)'", height / 2 * 2);
+    return write_scaled(frame, to, path, err);
 }
 
 enum kb_code thumbnail_of_video(const char *video, int64_t at_us, const char *path,

@@ -9,6 +9,9 @@
 
 // frame: yuv420p, of any size. Written whole or not at all.
 enum kb_code thumbnail_write(const AVFrame *frame, const char *path, struct kb_error *err);
+// The same as high as it is, but no higher than height.
+enum kb_code thumbnail_write_high(const AVFrame *frame, int height, const char *path,
+                                  struct kb_error *err);
 // Of the video at about at_us, or of its first frame if it is shorter.
 enum kb_code thumbnail_of_video(const char *video, int64_t at_us, const char *path,
                                 const struct cancel *cancel, struct kb_error *err);

@@ -27,7 +27,12 @@
 #include <unistd.h>
 
 #define THUMBNAIL_AT_US 1000000
-#define KEY_SIZE        33
+
+// Of looks before the long run.
+#define LOOKS_KEPT   3 // films with speeches of which the costly things are kept
+#define LOOK_HEIGHT  720
+#define STILL_HEIGHT 480
+#define KEY_SIZE     33
 
 // What the server gave; strings are those of its message. Contents are hashes, or NULL.
 struct task {
@@ -38,6 +43,7 @@ struct task {
     const char *audio_name, *video_name, *output_name;
     const char *options, *note;
     double face_at[3];
+    double look_seconds, look_at; // a look of so many seconds, or of it a picture; 0: a job
     // --- made of these
     char *audio_path, *video_path, *output;
     struct given {
@@ -63,11 +69,24 @@ struct worker {
     struct mel *mel; // of the latest speech, for the next job of the batch
     char mel_sha256[65];
     bool mel_loudnorm;
+    struct look {
+        char *pair; // contents of speech and film; NULL: a free place
+        struct dub_kept *kept;
+        int64_t used_us;
+    } looks[LOOKS_KEPT];
     bool worn; // its address space was used up once: leave the next job to a fresh process
 };
 
+static void drop_look(struct look *l)
+{
+    dub_kept_free(&l->kept);
+    kb_freep(&l->pair);
+}
+
 static void unload_engine(struct worker *w)
 {
+    for (int i = 0; i < LOOKS_KEPT; i++)
+        drop_look(&w->looks[i]);
     pulse_set_engine(w->pulse, NULL, NULL);
     engine_free(&w->engine);
     w->loaded = false;
@@ -177,6 +196,96 @@ static enum kb_code read_words(const struct worker *w, struct task *t,
     return code;
 }
 
+// What of it a job and a look have in common.
+static void fill_dub(struct worker *w, const struct task *t, char key[KEY_SIZE],
+                     struct dub_params *dub)
+{
+    dub->audio = t->audio_path;
+    dub->video = t->video_path;
+    dub->output = t->output;
+    if (t->face_at[0] >= 0) {
+        dub->face = FACE_AT;
+        memcpy(dub->face_at, t->face_at, sizeof(dub->face_at));
+    }
+    dub->track_folder = w->folder;
+    dub->video_key = key_of(t->video, key);
+    dub->threads = w->params->threads;
+    dub->watch = (struct watch){pulse_work(w->pulse), pulse_progress, w->pulse};
+}
+
+static enum kb_code make_dub(struct worker *w, const struct task *t, struct dub_params *dub,
+                             struct dub_result *result, struct kb_error *err)
+{
+    enum kb_code code = hear_speech(w, t, dub->loudnorm, err);
+    if (code != KB_OK)
+        return code;
+    dub->note = t->note;
+    dub->mel = w->mel;
+    CLEANUP(reader_close) struct reader *film = NULL;
+    code = dub_check(dub, &film, err);
+    if (code != KB_OK)
+        return code;
+    dub->film = film;
+    limits_processor_time(w->params, longest_output_us(dub));
+    return dub_run(&w->engine, dub, result, err);
+}
+
+// --- looks before the long run
+
+// What is kept of that speech with that film; in the place of the one that was used least lately.
+static struct dub_kept *kept_of(struct worker *w, const struct task *t)
+{
+    CLEANUP(kb_freep) char *pair = kb_printf("%s %s", t->audio, t->video);
+    struct look *l = &w->looks[0];
+    for (int i = 0; i < LOOKS_KEPT; i++) {
+        struct look *other = &w->looks[i];
+        bool same = other->pair && strcmp(other->pair, pair) == 0;
+        if (same || other->used_us < l->used_us)
+            l = other;
+        if (same)
+            break;
+    }
+    if (!l->pair || strcmp(l->pair, pair) != 0) {
+        drop_look(l);
+        l->pair = TAKE(pair);
+        l->kept = dub_kept_create();
+    }
+    l->used_us = kb_now_us();
+    return l->kept;
+}
+
+static enum kb_code make_still(struct worker *w, const struct task *t, const struct dub_params *dub,
+                               struct dub_result *result, struct kb_error *err)
+{
+    CLEANUP(av_frame_free) AVFrame *frame = NULL;
+    CLEANUP(kb_freep) char *path = result_beside(t->output, ".jpg");
+    enum kb_code code = dub_still(&w->engine, dub, (int64_t)(t->look_at * 1e6), &frame, err);
+    if (code == KB_OK)
+        code = thumbnail_write_high(frame, STILL_HEIGHT, path, err);
+    if (code == KB_OK)
+        *result = (struct dub_result){.frames = 1, .width = frame->width, .height = frame->height};
+    return code;
+}
+
+// As the job would be, but soon: small, written in a hurry, by what is kept of the look before.
+static enum kb_code make_look(struct worker *w, const struct task *t, struct dub_params *dub,
+                              struct dub_result *result, struct kb_error *err)
+{
+    dub->look_us = (int64_t)(t->look_seconds * 1e6);
+    dub->kept = kept_of(w, t);
+    dub->preset = "ultrafast";
+    dub->bitrate_source = dub->keep_deep = false;
+    dub->height = dub->height > 0 ? KB_MIN(dub->height, LOOK_HEIGHT) : LOOK_HEIGHT;
+    if (t->look_at >= 0)
+        return make_still(w, t, dub, result, err);
+    CLEANUP(reader_close) struct reader *film = NULL;
+    enum kb_code code = dub_check(dub, &film, err);
+    dub->film = film;
+    return code == KB_OK ? dub_run(&w->engine, dub, result, err) : code;
+}
+
+// --- one job
+
 static enum kb_code run_task(struct worker *w, struct task *t, struct dub_result *result,
                              struct kb_error *err)
 {
@@ -193,34 +302,14 @@ static enum kb_code run_task(struct worker *w, struct task *t, struct dub_result
     // From here on it reads what strangers gave; the broker believes less of it, and takes before
     // what it would not take any more.
     pulse_await_go(w->pulse);
-    if (code == KB_OK)
-        code = hear_speech(w, t, o.dub.loudnorm, err);
     if (code != KB_OK)
         return code;
-    struct dub_params dub = o.dub;
-    dub.audio = t->audio_path;
-    dub.video = t->video_path;
-    dub.output = t->output;
-    if (t->face_at[0] >= 0) {
-        dub.face = FACE_AT;
-        memcpy(dub.face_at, t->face_at, sizeof(dub.face_at));
-    }
-    code = read_words(w, t, &o, &dub, err);
+    fill_dub(w, t, key, &o.dub);
+    code = read_words(w, t, &o, &o.dub, err);
     if (code != KB_OK)
         return code;
-    dub.note = t->note;
-    dub.mel = w->mel;
-    dub.track_folder = w->folder;
-    dub.video_key = key_of(t->video, key);
-    dub.threads = w->params->threads;
-    dub.watch = (struct watch){pulse_work(w->pulse), pulse_progress, w->pulse};
-    CLEANUP(reader_close) struct reader *film = NULL;
-    code = dub_check(&dub, &film, err);
-    if (code != KB_OK)
-        return code;
-    dub.film = film;
-    limits_processor_time(w->params, longest_output_us(&dub));
-    code = dub_run(&w->engine, &dub, result, err);
+    code = t->look_seconds > 0 ? make_look(w, t, &o.dub, result, err)
+                               : make_dub(w, t, &o.dub, result, err);
     // The first video may have let it go on in int8.
     pulse_set_engine(w->pulse, engine_name(&w->engine), engine_precision(&w->engine));
     return code;
@@ -240,6 +329,12 @@ static json_t *tell_done(const struct dub_result *r, bool picture)
 static void finish_well(struct worker *w, const struct task *t, const struct dub_result *result)
 {
     struct kb_error ignored = {0};
+    if (t->look_seconds > 0) {
+        log_verbose("'%s': a look is done: %s", t->video_name,
+                    t->look_at >= 0 ? "a picture" : "a film");
+        pulse_say(w->pulse, tell_done(result, false));
+        return;
+    }
     CLEANUP(kb_freep) char *picture = result_beside(t->output, ".jpg");
     int64_t at = result->seconds > 1.5 ? THUMBNAIL_AT_US : 0;
     bool thumb = thumbnail_of_video(t->output, at, picture, NULL, &ignored) == KB_OK;
@@ -259,7 +354,9 @@ static void finish_well(struct worker *w, const struct task *t, const struct dub
 static void finish_badly(struct worker *w, const struct task *t, struct kb_error *why)
 {
     blame_memory(w, t, why);
-    if (why->code == KB_CANCELLED)
+    if (why->code == KB_CANCELLED && t->look_seconds > 0)
+        log_verbose("'%s': a look is given up", t->video_name);
+    else if (why->code == KB_CANCELLED)
         log_info(_("'%s' is cancelled"), t->video_name);
     else if (why->code == KB_BAD_INPUT ||
              why->code == KB_NOT_FOUND) // the user's to mend, not the server's
@@ -274,7 +371,8 @@ static void run_job(struct worker *w, struct task *t)
     struct dub_result result = {0};
     struct kb_error why = {0};
     bool lost;
-    log_info(_("'%s' begins, attempt %d of %d"), t->video_name, t->attempt, JOB_MAX_ATTEMPTS);
+    if (t->look_seconds <= 0)
+        log_info(_("'%s' begins, attempt %d of %d"), t->video_name, t->attempt, JOB_MAX_ATTEMPTS);
     log_debug("output %s, options %s", t->output_name, t->options);
     pulse_begin_job(w->pulse);
     enum kb_code code = run_task(w, t, &result, &why);
@@ -291,7 +389,8 @@ static void run_job(struct worker *w, struct task *t)
     } else if (code == KB_OK) {
         finish_well(w, t, &result);
     } else if (code == KB_CANCELLED && cancel_requested(pulse_leave(w->pulse))) {
-        log_info(_("'%s' goes back into the queue"), t->video_name);
+        if (t->look_seconds <= 0)
+            log_info(_("'%s' goes back into the queue"), t->video_name);
         pulse_say(w->pulse, json_pack("{s:s}", "is", "back"));
     } else {
         finish_badly(w, t, &why);
@@ -342,11 +441,13 @@ static enum kb_code take_job(struct worker *w, const json_t *message, struct kb_
     json_int_t job;
     const json_t *materials;
     if (json_unpack((json_t *)message,
-                    "{s:I, s:i, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:[F, F, F]}", "job",
-                    &job, "attempt", &t.attempt, "file", &t.file, "audio", &t.audio, "video",
+                    "{s:I, s:i, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:[F, F, F],"
+                    " s?:{s:F, s:F}}",
+                    "job", &job, "attempt", &t.attempt, "file", &t.file, "audio", &t.audio, "video",
                     &t.video, "audio_name", &t.audio_name, "video_name", &t.video_name, "materials",
                     &materials, "output_name", &t.output_name, "options", &t.options, "note",
-                    &t.note, "face_at", &t.face_at[0], &t.face_at[1], &t.face_at[2]) != 0 ||
+                    &t.note, "face_at", &t.face_at[0], &t.face_at[1], &t.face_at[2], "look",
+                    "seconds", &t.look_seconds, "at", &t.look_at) != 0 ||
         !read_materials(w, &t, materials))
         return kb_fail(err, KB_INTERNAL, "a job that makes no sense");
     t.job = job;
@@ -423,6 +524,8 @@ enum kb_code worker_run(const struct worker_params *p, struct kb_error *err)
         log_error("%s", err ? err->text : "?");
     log_send_to(NULL, NULL);
     pulse_stop(&w.pulse);
+    for (int i = 0; i < LOOKS_KEPT; i++)
+        drop_look(&w.looks[i]);
     engine_free(&w.engine);
     mel_free(&w.mel);
     free(w.model);
