@@ -410,4 +410,37 @@ await run({
             await close_browser();
         });
     },
+
+    async shape_and_packaging_are_chosen_and_sent() {
+        await with_mock({}, async (mock) => {
+            const page = await open_page(mock.url);
+            await choose(page, audio, [clip]);
+            const form = page.locator('details.options');
+            const section = form.getByTestId('frame-options');
+            await form.locator('summary').click();
+            await section.locator('.frame-shape', { hasText: '9:16' }).click();
+            await section.getByRole('slider', { name: /拉近/ }).fill('1.5');
+            for (const [name, file] of [['logo', clip], ['intro', clip], ['music', audio]])
+                await section.getByTestId(`material-${name}`).locator('input[type=file]').setInputFiles(file);
+            await section.getByTestId('material-music').getByRole('button', { name: /播放/ }).click();
+            await section.locator('audio').waitFor();
+            await section.getByLabel('左下角').check({ force: true });
+            await section.getByRole('slider', { name: /音乐音量/ }).fill('0.25');
+            await section.getByText('比人声低 24 分贝').waitFor();
+            await section.locator('.frame-duck .el-switch').click();
+            await section.getByTestId('material-intro').getByRole('button', { name: /移除/ }).click();
+            await page.reload(); // and what was chosen stays
+            await form.locator('summary').click();
+            await section.getByTestId('material-logo').getByText('老师').first().waitFor();
+            const before = mock.queue.rows.batch.size;
+            await page.locator('[data-testid=start]:enabled').click();
+            await until('the batch', () => mock.queue.rows.batch.size === before + 1);
+            const { logo, music, ...sent } = [...mock.queue.rows.batch.values()].at(-1).options;
+            holds(mock.queue.rows.asset.get(logo)?.kind === 'video' && mock.queue.rows.asset.get(music)?.kind === 'audio', `${logo}, ${music}`);
+            const wanted = { crop: '9:16', crop_zoom: 1.5, logo_place: 'bottom-left', music_volume: 0.25, music_duck: false };
+            for (const [name, value] of Object.entries(wanted)) holds(sent[name] === value, `sent ${JSON.stringify(sent)}`);
+            holds(!('intro' in sent), 'the intro was taken away');
+            page.faults();
+        });
+    },
 });
