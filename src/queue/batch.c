@@ -306,21 +306,3 @@ enum kb_code batch_delete(struct store *s, int64_t id, struct kb_error *err)
         result_release(s, json_string_value(json_array_get(files, i)), 0);
     return code;
 }
-
-enum kb_code batch_check_pair(struct store *s, const struct batch_params *p, struct kb_error *err)
-{
-    CLEANUP(batch_options_free) struct batch_options options = {0};
-    CLEANUP(kb_freep) char *audio = NULL;
-    CLEANUP(kb_freep) char *video = NULL;
-    CLEANUP(kb_freep) char *useless = NULL;
-    enum kb_code code = batch_options_parse(p->options, &options, err);
-    if (code == KB_OK)
-        code = check_asset(s, p->audio, false, &audio, err);
-    if (code == KB_OK)
-        code = check_materials(s, &options, err);
-    if (code == KB_OK)
-        code = check_asset(s, p->videos[0], true, &video, err);
-    if (code == KB_OK)
-        code = find_useless(s, p->videos[0], &useless, err);
-    return code == KB_OK && useless ? sentence_fail(err, KB_BAD_INPUT, useless) : code;
-}

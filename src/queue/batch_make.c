@@ -374,3 +374,18 @@ enum kb_code batch_create(struct store *s, const struct batch_params *p, int64_t
         *ret_id = m.batch;
     return code;
 }
+
+enum kb_code batch_check_pair(struct store *s, const struct batch_params *p, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *audio = NULL;
+    CLEANUP(kb_freep) char *video = NULL;
+    CLEANUP(kb_freep) char *useless = NULL;
+    enum kb_code code = check_asset(s, p->audio, false, &audio, err);
+    if (code == KB_OK)
+        code = check_options(s, p->options, p->audio, err);
+    if (code == KB_OK)
+        code = check_asset(s, p->videos[0], true, &video, err);
+    if (code == KB_OK)
+        code = find_useless_video(s, p->videos[0], &useless, err);
+    return code == KB_OK && useless ? sentence_fail(err, KB_BAD_INPUT, useless) : code;
+}
