@@ -24,7 +24,7 @@
 #endif
 static const char *photo, *speech, *long_speech, *longest_speech, *long_video;
 
-static int make_materials(void **state)
+static inline int make_materials(void **state)
 {
     // In its cage a worker cannot be looked at for leaks, and it is to die of a signal, not of a
     // report about one.
