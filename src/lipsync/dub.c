@@ -433,6 +433,7 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     if (code == KB_OK)
         watch_tell(&p->watch, STAGE_FINISHING, 1, 1);
     lap(clock, STAGE_FINISHING);
+    ret->from_s = (double)d->from_us / 1e6;
     ret->width = picture.width;
     ret->height = picture.height;
     return code;

@@ -103,6 +103,7 @@ struct dub_result {
     int64_t frames;          // written
     int64_t frames_animated; // of them with a face whose mouth was replaced
     double seconds;          // length of the output
+    double from_s;           // of a look: where in the whole it begins
     bool track_cached;
     int width, height;
     double stage_s[N_STAGES]; // wall clock per stage

@@ -274,6 +274,7 @@ bool previews_end(struct previews *p, const char *id, const struct dub_result *r
     } else if (wanted) {
         v->look.state = PREVIEW_DONE;
         v->look.seconds = r->seconds;
+        v->look.from_s = r->from_s;
         v->look.width = r->width;
         v->look.height = r->height;
         v->ended_us = kb_now_us();

@@ -36,6 +36,7 @@ struct preview_look {
     bool picture; // a .jpg; else an .mp4
     struct job_report report;
     double seconds; // of the film, once it is made
+    double from_s;  // where in the whole result it begins
     int width, height;
     struct kb_error why; // of one that failed; KB_CANCELLED: a newer one took its place, or it was
                          // given up

@@ -39,15 +39,17 @@ static bool hear_at(struct seat *s, const json_t *m)
 static bool hear_done(struct seat *s, const json_t *m)
 {
     struct dub_result *r = &s->result;
+    r->from_s = 0;
     json_int_t frames, animated;
     int picture;
     double *stages = r->stage_s;
     _Static_assert(N_STAGES == 5, "as many as are read here");
     if (json_unpack_ex((json_t *)m, NULL, JSON_STRICT,
-                       "{s:s, s:I, s:I, s:F, s:i, s:i, s:b, s:[F, F, F, F, F]}", "is",
+                       "{s:s, s:I, s:I, s:F, s:i, s:i, s:b, s:[F, F, F, F, F], s?:F}", "is",
                        &(const char *){0}, "frames", &frames, "animated", &animated, "seconds",
                        &r->seconds, "width", &r->width, "height", &r->height, "picture", &picture,
-                       "stages", &stages[0], &stages[1], &stages[2], &stages[3], &stages[4]) != 0)
+                       "stages", &stages[0], &stages[1], &stages[2], &stages[3], &stages[4], "from",
+                       &r->from_s) != 0)
         return false;
     r->frames = frames;
     r->frames_animated = animated;

@@ -332,7 +332,9 @@ static void finish_well(struct worker *w, const struct task *t, const struct dub
     if (t->look_seconds > 0) {
         log_verbose("'%s': a look is done: %s", t->video_name,
                     t->look_at >= 0 ? "a picture" : "a film");
-        pulse_say(w->pulse, tell_done(result, false));
+        json_t *done = tell_done(result, false);
+        json_object_set_new(done, "from", json_real(result->from_s));
+        pulse_say(w->pulse, done);
         return;
     }
     CLEANUP(kb_freep) char *picture = result_beside(t->output, ".jpg");

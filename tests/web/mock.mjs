@@ -182,6 +182,67 @@ await run({
         });
     },
 
+    async five_seconds_are_tried_and_their_settings_kept() {
+        await with_mock({}, async (mock) => {
+            const page = await open_page(mock.url, { viewport: { width: 390, height: 844 }, hasTouch: true });
+            await page.getByTestId('audio-input').setInputFiles(audio);
+            await page.getByTestId('video-input').setInputFiles([clip]);
+            await page.getByTestId('preview-open').click();
+            const dialog = page.locator('.preview-dialog');
+            const film = dialog.getByTestId('preview-film');
+            await until('the film to play', () => film.evaluate((v) => v.currentTime > 0.2).catch(() => false));
+            await until('the original beside it', async () => Math.abs(await film.evaluate((v) => v.currentTime)
+                - await dialog.getByTestId('preview-original').evaluate((v) => v.currentTime)) < 0.5);
+            holds(await dialog.getByTestId('preview-original').evaluate((v) => v.muted), 'the original is muted');
+            holds(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), 'wider than the phone');
+            holds(await dialog.getByTestId('preview-take').isDisabled(), 'nothing was changed yet');
+
+            const amount = dialog.getByTestId('preview-mouth_amount').getByRole('slider');
+            await amount.focus();
+            for (let i = 0; i < 4; i++) await page.keyboard.press('ArrowRight');
+            await dialog.getByTestId('preview-still').waitFor();
+            await until('the film with it', () => mock.previews.size > 0 && [...mock.previews.values()].at(-1).given.options.mouth_amount === 1.2);
+            await dialog.getByTestId('preview-still').waitFor({ state: 'hidden' }); // the film has taken its place
+            holds(mock.stills.at(-1).mouth_amount === 1.2, `pictures of ${JSON.stringify(mock.stills)}`);
+            const films = [...mock.previews.values()].map((p) => p.given.options.mouth_amount);
+            holds(films.length <= 3, `films of ${films}: only when it pauses`);
+
+            await dialog.locator('.options summary').click(); // the whole form is there
+            await dialog.getByLabel('画质').fill('30');
+            await dialog.getByLabel('画质').press('Tab');
+            await until('the film with that', () => [...mock.previews.values()].at(-1).given.options.crf === 30);
+            await dialog.getByTestId('preview-take').click();
+            await dialog.waitFor({ state: 'hidden' });
+            await page.getByTestId('start').click();
+            await until('the batch', () => mock.queue.rows.batch.size === 1);
+            const { options } = [...mock.queue.rows.batch.values()][0];
+            holds(options.mouth_amount === 1.2 && options.crf === 30, `sent ${JSON.stringify(options)}`);
+            await until('nothing is left', () => mock.previews.size < films.length + 2);
+            page.faults();
+            await page.context().close();
+        });
+    },
+
+    async what_cannot_be_tried_is_said() {
+        await with_mock({}, async (mock) => {
+            const page = await open_page(mock.url);
+            await choose(page, audio, [clip]);
+            page.quiet = true;
+            mock['POST previews'] = async ({ response }) => mock.json(response, { type: 'about:blank', title: '', status: 503, code: 'unavailable', detail: '这台服务器不做试做' }, 503);
+            await page.getByTestId('preview-first').click();
+            const dialog = page.locator('.preview-dialog');
+            await dialog.getByText('这台服务器不做试做').waitFor();
+            delete mock['POST previews'];
+            await dialog.getByRole('button', { name: '再试一次' }).click();
+            await until('the film', () => dialog.getByTestId('preview-film').evaluate((v) => v.videoWidth > 0).catch(() => false));
+            await page.keyboard.press('Escape');
+            await dialog.waitFor({ state: 'hidden' });
+            await until('nothing is left', () => mock.previews.size === 0);
+            page.faults();
+            await page.context().close();
+        });
+    },
+
     async an_upload_goes_on_after_a_refresh_with_the_same_file() {
         const big = path.join(folder, '大文件.mp4');
         writeFileSync(big, no_film(SIZE));

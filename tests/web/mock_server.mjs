@@ -52,6 +52,8 @@ export class Mock {
         this.folder = mkdtempSync(path.join(tmpdir(), 'koubo-mock-'));
         this.busy = 0; // so many requests are refused for a moment
         this.sockets = new Set();
+        this.previews = new Map(); // what was asked for, by id
+        this.stills = []; // the options of each picture of them that was asked for
         this.settings = { events: ['batch_ended', 'job_failed'], webhook: { url: 'https://example.com/hook', secret: SECRET } };
         this.started = Date.now();
     }
@@ -424,6 +426,49 @@ export class Mock {
         this.queue.remove('job', job.id);
         this.queue.count(this.queue.rows.batch.get(job.batch));
         response.writeHead(204).end();
+    }
+
+    // --- previews: the film itself, after as many looks as `looking` says
+
+    shownPreview({ id, looks, given }) {
+        const made = looks >= 3;
+        return {
+            id, state: made ? 'done' : looks ? 'running' : 'waiting', stage: looks && !made ? 'generating' : null, progress: Math.min(1, looks / 3),
+            seconds: made ? 3 : null, begins: made ? 0 : null, width: made ? 320 : null, height: made ? 180 : null,
+            video: made ? `/api/v1/previews/${id}/video` : null, error: null, given,
+        };
+    }
+
+    async 'POST previews'({ request, response }) {
+        const given = await this.body(request);
+        this.find('asset', given.audio);
+        this.find('asset', given.video);
+        if (given.options?.mouth_amount > 1.9) throw new Problem(400, 'bad_input', '嘴张得太大了', 'that is too wide');
+        const preview = { id: randomBytes(16).toString('hex'), looks: 0, given };
+        this.previews.set(preview.id, preview);
+        const { given: _, ...answer } = this.shownPreview(preview);
+        this.json(response, answer, 201);
+    }
+
+    'GET previews'({ request, response, id, verb }) {
+        const preview = this.previews.get(id);
+        if (!preview) throw notFound();
+        if (verb === 'video') return this.sendFile(request, response, this.file(preview.given.video), 'video/mp4');
+        preview.looks++;
+        const { given: _, ...answer } = this.shownPreview(preview);
+        return this.json(response, answer);
+    }
+
+    'DELETE previews'({ response, id }) {
+        this.previews.delete(id);
+        response.writeHead(204).end();
+    }
+
+    'GET preview.jpg'({ request, response, query }) {
+        this.find('asset', query.get('audio'));
+        const video = this.find('asset', query.get('video'));
+        this.stills.push(JSON.parse(query.get('options') || '{}'));
+        this.sendFile(request, response, this.file(`${video.id}.jpg`), 'image/jpeg');
     }
 
     // --- results

@@ -357,6 +357,24 @@ await run({
         await page.context().close();
     },
 
+    async five_seconds_before_the_long_run() {
+        const page = await open();
+        await choose(page, audio, [good[0]]);
+        await page.getByTestId('preview-open').click();
+        const dialog = page.locator('.preview-dialog');
+        const film = dialog.getByTestId('preview-film');
+        await until('the film to play', () => film.evaluate((v) => v.currentTime > 0.2 && v.videoWidth > 0).catch(() => false), 60000);
+        const first = await film.getAttribute('src');
+        await dialog.getByTestId('preview-mouth_amount').getByRole('slider').focus();
+        await page.keyboard.press('End');
+        await until('the picture at once', () => dialog.getByTestId('preview-still').evaluate((i) => i.naturalWidth > 0).catch(() => false));
+        await until('the film again', async () => await film.getAttribute('src') !== first, 60000);
+        await dialog.getByTestId('preview-take').click();
+        await page.locator('.options summary', { hasText: '已修改 1 项' }).waitFor();
+        page.faults();
+        await page.context().close();
+    },
+
     async the_first_load_weighs_less_than_300_kb() {
         const page = await open();
         const session = await page.context().newCDPSession(page);

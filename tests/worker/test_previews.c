@@ -202,7 +202,7 @@ static bool has_file(struct queue_test *t, const char *id, const char *tail)
 
 #define DONE                                                                                       \
     "{\"is\":\"done\",\"frames\":125,\"animated\":125,\"seconds\":5.0,\"width\":64,"               \
-    "\"height\":48,\"picture\":false,\"stages\":[0,0.1,0.2,0.3,0.4]}"
+    "\"height\":48,\"picture\":false,\"stages\":[0,0.1,0.2,0.3,0.4],\"from\":0.75}"
 
 static void test_the_broker(void **state)
 {
@@ -223,7 +223,8 @@ static void test_the_broker(void **state)
     CLEANUP(kb_freep) char *film = kb_printf("%s.mp4", stem);
     assert_ok(t->err, file_write_atomic(film, "film", 4, &t->err));
     say(line, DONE);
-    WAIT(state_of(p, id) == PREVIEW_DONE);
+    WAIT(previews_look(p, id, &look) && look.state == PREVIEW_DONE);
+    assert_true(look.seconds == 5 && look.from_s == 0.75);
     assert_true(has_file(t, id, ".mp4"));
     assert_false(file_exists(film));
 

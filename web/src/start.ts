@@ -26,6 +26,11 @@ export function kindOf(entry: Entry, { anyway }: State): Kind {
 export const useless: Kind[] = ['noFace', 'bad', 'sound'];
 export const problems: Kind[] = [...useless, 'failed']; // these are left out; an upload that failed may be tried again
 
+// Can what is said be looked at with a video already?
+export function speechReady({ audio }: State): boolean {
+    return Boolean(audio?.id && !audio.error) && ['new', 'ready'].includes(assets.get(audio!.id!)?.state ?? '');
+}
+
 // Each file that is in the list already.
 export function repeated(videos: Entry[]): Entry[] {
     const seen = new Set<string>();

@@ -27,6 +27,19 @@ export interface Asset {
     created: number;
 }
 
+export interface Preview {
+    id: string;
+    state: 'waiting' | 'running' | 'done' | 'failed';
+    stage: string | null;
+    progress: number;
+    seconds: number | null;
+    begins: number | null; // the second of the whole result
+    width: number | null;
+    height: number | null;
+    video: string | null;
+    error: { code: 'cancelled' | 'failed'; text: string } | null;
+}
+
 export type OptionValue = string | number | boolean | number[];
 export type Options = Record<string, OptionValue>;
 

@@ -53,6 +53,10 @@ const en: Texts = {
         missing: '{n} not uploaded to the end', twice: '{n} listed twice', about: 'takes about {what}', size: 'about {what}', underMinute: 'a minute or less',
         minutes: '{n} minutes', hours: '{n} hours', leftOut: 'Those that cannot be used are left out', removeBad: 'Remove them', removeTwice: 'Remove what is listed twice',
     },
+    preview: {
+        try: 'Preview 5 s', first: 'Preview 5 s first', title: 'Preview', result: 'The result', original: 'The original', making: 'Making the preview… {n}%', again: 'Making it again with these settings…', now: 'With these settings', retry: 'Try again', take: 'Use these settings',
+        hint: 'Five seconds from where the voice begins, as the whole will show them; 720p at most. The picture follows a slider at once, and the five seconds are made again when you stop.',
+    },
     faces: {
         title: 'Who speaks', hint: 'There are several faces in “{name}”: press the one that is to speak', one: 'Face {n} from the left', choose: 'Several faces · choose',
         chosen: 'Face chosen · change', default: 'Now: as “Who speaks” in the options says', reset: 'Back to the default',

@@ -48,6 +48,10 @@ const zh = {
         missing: '{n} 个没有传完', twice: '{n} 个重复', about: '共约 {what}', size: '约 {what}', underMinute: '1 分钟以内', minutes: '{n} 分钟', hours: '{n} 小时',
         leftOut: '有问题的不会加入队列', removeBad: '移除有问题的', removeTwice: '移除重复的',
     },
+    preview: {
+        try: '试做 5 秒', first: '先试做 5 秒', title: '试做', result: '试做的效果', original: '原视频', making: '正在试做… {n}%', again: '正在按新设置重做…', now: '现在的设置', retry: '再试一次', take: '用这些设置',
+        hint: '从开始说话的地方做 5 秒，效果与正式生成一致；画面最高 720p。拖动滑块时画面马上更新，停下后重做这 5 秒。',
+    },
     faces: {
         title: '选择谁说话', hint: '“{name}”里有多张人脸，点一下要说话的那张', one: '左起第 {n} 张脸', choose: '有多张人脸 · 选择', chosen: '已选人脸 · 更改',
         default: '现在：按参数设置里的“谁说话”', reset: '恢复默认',
