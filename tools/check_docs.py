@@ -128,6 +128,7 @@ def check_commands():
         if command not in commands:
             wrong.append(f"docs/cli.md: there is no command {command}")
     helps = {c: run(c, "--help") for c in commands}
+    helps["voice"] += "".join(run("voice", c, "--help") for c in ("list", "add", "test", "remove", "say"))
     helps["model"] += "".join(run("model", c, "--help") for c in ("list", "info", "convert", "quantize", "run"))
     everything = options_of(" ".join(helps.values())) | COMMON
     for command in commands:

@@ -128,7 +128,7 @@ enum kb_code asset_create_speech(struct store *s, const struct asset_params *p, 
     params.size_bytes = -1;
     if (!params.name || !*params.name)
         params.name = name;
-    return asset_insert(s, &params, "making", text, voice, ret_id, err);
+    return speech_insert(s, &params, text, voice, ret_id, err);
 }
 
 // --- finding
@@ -213,7 +213,8 @@ enum kb_code asset_json(struct store *s, const char *id, struct text *ret, struc
 }
 
 #define LIST_WHERE                                                                                 \
-    " FROM asset WHERE job IS NULL AND (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR state = ?2)"   \
+    " FROM asset WHERE job IS NULL AND NOT sample AND (?1 IS NULL OR kind = ?1) AND (?2 IS NULL "  \
+    "OR state = ?2)"                                                                               \
     " AND (?3 IS NULL OR name LIKE ?3 ESCAPE '\\')"
 
 enum kb_code asset_list_json(struct store *s, const struct asset_filter *f, struct text *ret,
@@ -467,5 +468,6 @@ enum kb_code asset_sweep(struct store *s, struct kb_error *err)
         if (code != KB_OK && code != KB_EOF)
             return code;
     }
-    return sweep_crashed(s, err);
+    code = speech_sweep(s, err);
+    return code == KB_OK ? sweep_crashed(s, err) : code;
 }

@@ -27,6 +27,7 @@ struct asset_params {
     int64_t expires_ms; // an unfinished upload is removed after this time
     const struct asset_care *care; // of asset_add_file(); may be NULL
     int64_t job; // whose result a machine sends (queue/remote.h); 0 = it is a user's
+    const struct asset_speech *speech; // of asset_create_speech(): asset/speech.h; may be NULL
 };
 
 struct asset {

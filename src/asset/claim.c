@@ -10,7 +10,8 @@
 
 #define CLAIMABLE                                                                                  \
     "SELECT id FROM asset WHERE state IN ('new', 'making') AND attempts < ?1"                      \
-    " AND NOT (" ASSET_IS_HELD("?2") ") ORDER BY (job IS NULL) = ?3, created_ms, rowid LIMIT 1"
+    " AND pieces IS NOT '' AND NOT (" ASSET_IS_HELD(                                               \
+        "?2") ") ORDER BY (job IS NULL) = ?3, NOT sample, created_ms, rowid LIMIT 1"
 
 static enum kb_code find_claimable(struct store *s, bool results_first, char ret_id[33],
                                    struct kb_error *err)

@@ -9,6 +9,11 @@
 enum kb_code asset_insert(struct store *s, const struct asset_params *p, const char *state,
                           const char *source, const char *voice, char ret_id[33],
                           struct kb_error *err);
+// The same of a text to speak, which was checked: p->speech says how.
+enum kb_code speech_insert(struct store *s, const struct asset_params *p, const char *text,
+                           const char *voice, char ret_id[33], struct kb_error *err);
+// Samples that were made an hour ago go.
+enum kb_code speech_sweep(struct store *s, struct kb_error *err);
 // The sentence for an asset that is not there.
 enum kb_code asset_not_found(struct kb_error *err);
 // So often may an inspector crash over an asset before it is "bad".

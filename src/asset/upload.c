@@ -438,7 +438,8 @@ static enum kb_code file_locked(struct asset_upload *u, struct store *s, const c
     enum kb_code code = store_exec(
         s, &n, err,
         "UPDATE asset SET state = 'new', sha256 = ?, size = ?2, received = ?2, expires_ms = NULL,"
-        " error = NULL, worker = NULL, lease_ms = NULL, attempts = 0"
+        " error = NULL, worker = NULL, lease_ms = NULL, attempts = 0, pieces = NULL,"
+        " progress = NULL"
         " WHERE id = ?3 AND state IN ('uploading', 'fetching', 'making')",
         "tit", sha256, u->offset, u->id);
     if (code == KB_OK && n == 0)

@@ -53,7 +53,7 @@ static enum kb_code drain(struct heard *h, struct filters *f, AVFrame *frame, st
         bool kept = keep(h, (const float *)frame->data[0], frame->nb_samples);
         av_frame_unref(frame);
         if (!kept)
-            return kb_no_memory(err);
+            return KB_BAD_INPUT;
     }
     return e == AVERROR(EAGAIN) || e == AVERROR_EOF
                ? KB_OK
@@ -87,9 +87,7 @@ static enum kb_code decode(struct heard *h, struct sound *sound, const struct pi
             break;
         if (!tempo->graph) {
             if (!keep(h, (const float *)frame->data[0], frame->nb_samples))
-                code = kb_fail(err, KB_BAD_INPUT,
-                               _("a sentence is longer than %d minutes; is that speech?"),
-                               MOST_S / 60);
+                code = KB_BAD_INPUT; // too long, or there is no memory for it
         } else if (av_buffersrc_add_frame(tempo->in, frame) < 0) {
             code = kb_no_memory(err);
         } else {
@@ -162,8 +160,8 @@ static enum kb_code join(struct recital **ret, int fd, const char *text,
         rate_hz = heard.rate_hz;
         if (code == KB_OK && !*ret)
             code = recital_open(ret, text, rate_hz, p->pause_ms, err);
-        else if (code == KB_BAD_INPUT)
-            kb_wrap(err, _("what the voice said of '%.*s' is no sound"),
+        else if (code == KB_BAD_INPUT) // a sentence of its own: that one names a file of ours
+            kb_fail(err, code, _("what the voice answered to '%.*s' is no sound"),
                     utf8_fit(text + s->first, (int)KB_MIN(s->n, (size_t)60)), text + s->first);
         if (code == KB_OK)
             code = recital_say(*ret, s, heard.samples, heard.n, NULL, 0, err);

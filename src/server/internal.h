@@ -9,6 +9,7 @@
 
 struct events;  // server/events.h: the stream of changes
 struct courier; // server/courier.h: the thread that downloads addresses and sends notices
+struct speaker; // server/speaker.h: the threads that have texts spoken
 struct page;    // server/page.h: the built page in memory
 struct errands; // server/errand.h
 struct followers;
@@ -25,6 +26,7 @@ struct server {
     struct head *head; // cluster/head.h: other machines; NULL: there is no cluster
     struct events *events;
     struct courier *courier;
+    struct speaker *speaker;
     struct keeper *keeper; // server/keeper.h: the daily backup
     struct page *page;
     struct transfers *transfers; // upload/tus.h: who sends to which upload
@@ -92,6 +94,12 @@ extern const struct route api_results_routes[];   // results, zip
 extern const struct route api_previews_routes[];
 extern const struct route api_system_routes[]; // system, settings, session, health, metrics
 extern const struct route api_nodes_routes[];  // the machines of a cluster
+extern const struct route api_uploads_routes[]; // tus, multipart, assets
+extern const struct route api_batches_routes[]; // batches and jobs
+extern const struct route api_results_routes[]; // results, zip
+extern const struct route api_system_routes[];  // system, settings, session, health, metrics
+extern const struct route api_nodes_routes[];   // the machines of a cluster
+extern const struct route api_voices_routes[];  // who speaks a text
 extern const struct route api_logs_routes[];
 extern const struct route api_events_routes[]; // server-sent events
 extern const struct route api_depot_routes[];  // files and results of the machines of a cluster

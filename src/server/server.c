@@ -13,6 +13,7 @@
 #include "server/internal.h"
 #include "server/keeper.h"
 #include "server/page.h"
+#include "server/speaker.h"
 #include "server/pool.h"
 #include "server/quota.h"
 #include "server/upload/tus.h"
@@ -54,6 +55,7 @@ const struct route *const server_routes[] = {
     api_previews_routes,
     api_system_routes,
     api_nodes_routes,
+    api_voices_routes,
     api_logs_routes,
     api_events_routes,
     api_depot_routes,
@@ -368,6 +370,8 @@ enum kb_code server_start(struct server **ret, const struct server_params *p, st
     if (code == KB_OK)
         code = courier_start(&s->courier, s, err);
     if (code == KB_OK)
+        code = speaker_start(&s->speaker, s, err);
+    if (code == KB_OK)
         code = keeper_start(&s->keeper, s->params.data, s->params.first_backup_ms, err);
     if (code != KB_OK)
         return code;
@@ -395,6 +399,7 @@ void server_stop(struct server **server)
     events_stop(&s->events);
     head_stop(&s->head); // its state is in the stream of events
     courier_stop(&s->courier);
+    speaker_stop(&s->speaker);
     keeper_stop(&s->keeper);
     supervisor_stop(&s->supervisor);
     followers_stop(&s->followers);

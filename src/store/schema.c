@@ -239,6 +239,11 @@ const char store_schema_5[] =
 const char store_schema_6[] =
     // What is said and when, of a speech whose text is known, JSON: docs/store.md.
     "ALTER TABLE asset ADD COLUMN words TEXT;"
+    // How a text is to be spoken, JSON; what a voice service said of it (asset/speech.h); whether
+    // it is only to be heard once.
+    "ALTER TABLE asset ADD COLUMN speech TEXT;"
+    "ALTER TABLE asset ADD COLUMN pieces TEXT;"
+    "ALTER TABLE asset ADD COLUMN sample INTEGER NOT NULL DEFAULT 0;"
 
     // A job's own speech, and what of its options is its own; NULL: those of its batch, which says
     // how many different speeches its jobs were made with.

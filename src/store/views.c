@@ -103,9 +103,10 @@ const char store_views[] =
     " 'subtitles', CASE WHEN words IS NOT NULL THEN '/api/v1/assets/' || id || '/subtitles' END,"
     " 'content', CASE WHEN state IN ('new', 'ready', 'bad') AND sha256 IS NOT NULL"
     "            THEN '/api/v1/assets/' || id || '/content' END,"
-    " 'progress', CASE WHEN state = 'new' AND worker IS NOT NULL"
+    " 'progress', CASE WHEN (state = 'new' AND worker IS NOT NULL) OR"
+    "             (state = 'making' AND pieces = '' AND progress IS NOT NULL)"
     "             THEN round(coalesce(progress, 0), 3) END,"
-    " 'error', say(error), 'created', created_ms) FROM asset WHERE job IS NULL;"
+    " 'error', say(error), 'created', created_ms) FROM asset WHERE job IS NULL AND NOT sample;"
 
     // A result is a job that left a file.
     "CREATE TEMP VIEW result_json(id, rev, json) AS SELECT j.id, j.rev, json_object("

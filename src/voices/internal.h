@@ -1,4 +1,4 @@
-// What the files of voices/ share.
+// What the files of voices/ share. Threads: any, each with what it is given.
 #ifndef VOICES_INTERNAL_H
 #define VOICES_INTERNAL_H
 

@@ -20,6 +20,8 @@
 #include "media/cues.h"
 #include "media/sound.h"
 #include "media/subtitle_file.h"
+#include "media/pieces.h"
+#include "media/recital.h"
 #include "media/voice.h"
 
 #include <fcntl.h>
@@ -465,12 +467,54 @@ static void tell_failure(struct look *l, enum kb_code code, struct kb_error *why
 
 // --- texts
 
-static enum kb_code speak(struct look *l, const char *path, const char *text, const char *voice,
+// What the message says of a text that is to become a speech.
+struct wish {
+    const char *text, *voice;
+    json_t *pieces; // of a voice service: bytes of each sentence; NULL: espeak-ng speaks
+    double speed;
+    int pause_ms; // -1: as usual
+};
+
+// The name of the speech with another ending.
+static char *beside(const char *path, const char *tail)
+{
+    return kb_printf("%.*s%s", (int)(strlen(path) - strlen(".wav")), path, tail);
+}
+
+static enum kb_code join(struct look *l, const char *path, const struct wish *w, struct words *ret,
+                         struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *pieces = beside(path, ".pieces");
+    CLEANUP(kb_freep) char *scratch = beside(path, ".piece");
+    size_t n = json_array_size(w->pieces);
+    CLEANUP(kb_freep) int64_t *sizes = kb_calloc_checked(n + 1, sizeof(*sizes));
+    if (!sizes)
+        return kb_no_memory(err);
+    for (size_t i = 0; i < n; i++)
+        sizes[i] = json_integer_value(json_array_get(w->pieces, i));
+    const struct pieces p = {
+        .path = pieces,
+        .sizes = sizes,
+        .n = (int)n,
+        .scratch = scratch,
+        .tempo = w->speed,
+        .pause_ms = w->pause_ms >= 0 ? w->pause_ms : RECITAL_PAUSE_MS,
+        .cancel = l->cancel,
+    };
+    return pieces_join(path, w->text, &p, ret, err);
+}
+
+static enum kb_code speak(struct look *l, const char *path, const struct wish *w,
                           struct kb_error *err)
 {
     CLEANUP(words_free) struct words words = {0};
-    const struct voice_params p = {.voice = voice, .cancel = l->cancel};
-    enum kb_code code = voice_speak(path, text, &p, &words, err);
+    const struct voice_params p = {.voice = w->voice,
+                                   .speed = w->speed,
+                                   .has_pause = w->pause_ms >= 0,
+                                   .pause_ms = w->pause_ms,
+                                   .cancel = l->cancel};
+    enum kb_code code =
+        w->pieces ? join(l, path, w, &words, err) : voice_speak(path, w->text, &p, &words, err);
     if (code != KB_OK)
         return code;
     json_t *m = json_pack("{s:s, s:o*}", "is", "spoken", "words", words_pack(&words));
@@ -483,12 +527,14 @@ static enum kb_code speak(struct look *l, const char *path, const char *text, co
 enum kb_code inspect_asset(struct pulse *pulse, const json_t *message, const char *data,
                            const char *folder, struct face_models *faces, struct kb_error *err)
 {
-    const char *file, *name, *content = NULL, *text = NULL, *voice = NULL;
+    const char *file, *name, *content = NULL;
+    struct wish wish = {.pause_ms = -1};
     int result = 0;
-    if (json_unpack((json_t *)message, "{s:s, s:s, s?:s, s?:s, s?:s, s?:b}", "file", &file, "name",
-                    &name, "content", &content, "text", &text, "voice", &voice, "result",
-                    &result) != 0 ||
-        !content == !text)
+    if (json_unpack((json_t *)message, "{s:s, s:s, s?:s, s?:s, s?:s, s?:o, s?:F, s?:i, s?:b}",
+                    "file", &file, "name", &name, "content", &content, "text", &wish.text, "voice",
+                    &wish.voice, "pieces", &wish.pieces, "speed", &wish.speed, "pause",
+                    &wish.pause_ms, "result", &result) != 0 ||
+        !content == !wish.text)
         return kb_fail(err, KB_INTERNAL, "an asset that makes no sense");
     CLEANUP(kb_freep) char *path = kb_printf("%s/files/%s", data, content);
     CLEANUP(kb_freep) char *picture = kb_printf("%s/%s.jpg", folder, file);
@@ -500,8 +546,8 @@ enum kb_code inspect_asset(struct pulse *pulse, const json_t *message, const cha
                      .cancel = pulse_work(pulse)};
     struct kb_error why = {0};
     enum kb_code code;
-    if (text)
-        code = speak(&l, sound, text, voice, &why);
+    if (wish.text)
+        code = speak(&l, sound, &wish, &why);
     else if (result)
         code = look_at_result(&l, &why);
     else if (is_subtitles(path))

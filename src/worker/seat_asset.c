@@ -1,16 +1,20 @@
 // An inspector's asset: what it says of it, and what is written down.
 #include "worker/internal.h"
 
+#include "asset/speech.h"
 #include "base/beneath.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "queue/subtitles.h"
 #include "store/sql.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MOST_MS     (INT64_C(100) * 365 * 24 * 3600 * 1000)
 #define MOST_PIXELS 65536
@@ -248,12 +252,56 @@ static enum kb_code claim(struct seat *s, struct store *store, struct kb_error *
     return code;
 }
 
+// What a voice service said lies where uploads do, which the worker cannot reach: a second name in
+// its folder, or a copy where disks have no second names.
+static enum kb_code lend_pieces(const struct seat *s, const struct store *store,
+                                struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *from = kb_printf("uploads/%s.part", s->asset.id);
+    CLEANUP(kb_freep) char *to = kb_printf("%s/%s.pieces", s->folder, s->file);
+    struct stat st;
+    if (beneath_link(store->folder, from, to))
+        return KB_OK;
+    int in = beneath_open(store->folder, from, O_RDONLY, 0);
+    int out = in >= 0 ? beneath_open(store->folder, to, O_WRONLY | O_CREAT | O_EXCL, 0600) : -1;
+    bool ok = out >= 0 && fstat(in, &st) == 0 && file_copy(out, in, st.st_size, NULL);
+    int number = errno;
+    if (in >= 0)
+        close(in);
+    if (out >= 0)
+        close(out);
+    return ok ? KB_OK
+              : kb_fail(err, number == ENOSPC ? KB_NO_SPACE : KB_INTERNAL,
+                        _("the speech is not whole; make it again"));
+}
+
+// How the text is to be spoken, or the pieces that were, into the message.
+static enum kb_code add_speech(const struct seat *s, const struct store *store,
+                               const struct asset_speech *how, const char *pieces, json_t *m,
+                               struct kb_error *err)
+{
+    json_t *sizes = *pieces ? json_loads(pieces, 0, NULL) : NULL;
+    double speed = sizes ? how->tempo : how->speed;
+    if (speed > 0)
+        json_object_set_new(m, "speed", json_real(speed));
+    if (how->has_pause)
+        json_object_set_new(m, "pause", json_integer(how->pause_ms));
+    if (!sizes)
+        return KB_OK;
+    json_object_set_new(m, "pieces", sizes);
+    return lend_pieces(s, store, err);
+}
+
 enum kb_code seat_give_asset(struct seat *s, struct store *store, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *text = NULL;
+    CLEANUP(kb_freep) char *pieces = NULL;
+    struct asset_speech how;
     enum kb_code code = claim(s, store, err);
     if (code == KB_OK && !s->asset.sha256[0])
         code = asset_source(store, s->asset.id, &text, err);
+    if (code == KB_OK && text)
+        code = asset_speech(store, s->asset.id, &how, &pieces, err);
     if (code != KB_OK)
         return code;
     log_debug("%s looks at '%s', %s, %lld bytes", s->worker, s->asset.name, s->asset.state,
@@ -269,6 +317,11 @@ enum kb_code seat_give_asset(struct seat *s, struct store *store, struct kb_erro
                      "voice", s->asset.voice[0] ? s->asset.voice : NULL);
     if (m && is_result(s))
         json_object_set_new(m, "result", json_true());
+    if (m && text && add_speech(s, store, &how, pieces, m, &s->why) != KB_OK) {
+        json_decref(m);
+        s->ending = ENDED_BADLY;
+        return seat_write_asset(s, store, err);
+    }
     bool never = line_is_closed_to(m, &error);
     if (never) // the next worker would get it again, and no other
         kb_fail(&s->why, KB_BAD_INPUT,

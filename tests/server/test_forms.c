@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static const struct route *const tables[] = {api_uploads_routes, NULL};
+static const struct route *const tables[] = {api_uploads_routes, api_voices_routes, NULL};
 
 static int start(void **state)
 {

@@ -125,6 +125,6 @@ if (process.argv[1]?.endsWith('voices/service.mjs')) {
     const service = await new VoiceService().start();
     console.log(service.url);
     for await (const line of readline.createInterface({ input: process.stdin }))
-        console.log(JSON.stringify(line === 'count' ? service.asked.length : (service.asked.at(-1) ?? null)));
+        console.log(JSON.stringify(line === 'count' ? service.asked.length : line === 'most' ? service.most_at_once : (service.asked.at(-1) ?? null)));
     process.exit(0);
 }

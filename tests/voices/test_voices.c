@@ -1,94 +1,35 @@
 // Voices of services and programs: the file in which they stand, what each is asked, and what
 // becomes of what they answer. tests/voices/service.mjs is the service.
 #include "tests/media/make.h"
+#include "tests/voices/service.h"
 
 #include "base/file.h"
 #include "media/pieces.h"
 #include "media/sentences.h"
 #include "voices/voices.h"
 
-#include <jansson.h>
 #include <math.h>
-#include <signal.h>
-#include <spawn.h>
-#include <sys/wait.h>
 
 #define KEY "sk-secret-of-the-test"
 
-extern char **environ;
-
-static struct {
-    pid_t pid;
-    FILE *to, *from;
-    char url[64];
-} service;
-
 static int setup(void **state)
 {
-    int to[2], from[2];
-    if (make_setup(state) != 0 || pipe2(to, O_CLOEXEC) != 0 || pipe2(from, O_CLOEXEC) != 0)
-        return -1;
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, to[0], STDIN_FILENO);
-    posix_spawn_file_actions_adddup2(&actions, from[1], STDOUT_FILENO);
-    char script[4096];
-    snprintf(script, sizeof(script), "%s", source_path("tests/voices/service.mjs"));
-    char *argv[] = {"node", script, NULL};
-    int e = posix_spawnp(&service.pid, "node", &actions, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    close(to[0]);
-    close(from[1]);
-    service.to = fdopen(to[1], "w");
-    service.from = fdopen(from[0], "r");
-    if (e != 0 || !fgets(service.url, sizeof(service.url), service.from))
-        return -1;
-    service.url[strcspn(service.url, "\n")] = '\0';
-    return 0;
+    return make_setup(state) == 0 ? service_start() : -1;
 }
 
 static int teardown(void **state)
 {
-    fclose(service.to);
-    fclose(service.from);
-    waitpid(service.pid, NULL, 0);
+    service_stop();
     return make_teardown(state);
 }
 
-// What the service was asked last ("last"), or how often ("count").
-static json_t *ask_service(const char *what)
-{
-    static char line[65536];
-    fprintf(service.to, "%s\n", what);
-    fflush(service.to);
-    assert_non_null(fgets(line, sizeof(line), service.from));
-    json_t *ret = json_loads(line, JSON_DECODE_ANY, NULL);
-    assert_non_null(ret);
-    return ret;
-}
-
-static int count(void)
-{
-    json_auto_t *n = ask_service("count");
-    return (int)json_integer_value(n);
-}
-
-// A voice as JSON with ' for " and URL for the service's address.
 static json_t *make_voice(const char *json)
 {
-    CLEANUP(text_free) struct text text = {0};
-    for (; *json; json++) {
-        if (strncmp(json, "URL", 3) == 0) {
-            text_add(&text, service.url);
-            json += 2;
-        } else {
-            text_add_bytes(&text, *json == '\'' ? "\"" : json, 1);
-        }
-    }
+    CLEANUP(kb_freep) char *text = service_json(json);
     json_error_t where;
-    json_t *ret = json_loads(text_get(&text), 0, &where);
+    json_t *ret = json_loads(text, 0, &where);
     if (!ret)
-        fail_msg("%s: %s", text_get(&text), where.text);
+        fail_msg("%s: %s", text, where.text);
     return ret;
 }
 
@@ -194,10 +135,10 @@ static void test_a_speech(void **state)
     struct kb_error err = {0};
     json_auto_t *voice = make_voice("{'name':'a','kind':'openai','url':'URL'}");
     CLEANUP(kb_freep) int64_t *sizes = NULL;
-    int n = 0, before = count();
+    int n = 0, before = service_number("count");
     assert_ok(err, recite(voice, text, &quick, &sizes, &n, &err));
     assert_int_equal(n, 3);
-    assert_int_equal(count(), before + 3);
+    assert_int_equal(service_number("count"), before + 3);
     for (int tempo = 1; tempo <= 2; tempo++) {
         CLEANUP(words_free) struct words words = {0};
         const struct pieces p = {
@@ -244,21 +185,21 @@ static void test_misbehaving(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct kb_error err = {0};
         CLEANUP(kb_freep) int64_t *sizes = NULL;
-        int n = 0, before = count();
+        int n = 0, before = service_number("count");
         if (strcmp(cases[i].text, "endless") == 0)
             json_object_set_new(voice, "timeout_s", json_integer(60));
         assert_fails(err, cases[i].code, cases[i].says,
                      recite(voice, cases[i].text, &quick, &sizes, &n, &err));
         assert_null(strstr(err.text, KEY));
         assert_null(strstr(err.kept, KEY));
-        assert_int_equal(count(), before + cases[i].asked);
+        assert_int_equal(service_number("count"), before + cases[i].asked);
     }
     // What fails once is asked again.
     struct kb_error err = {0};
     CLEANUP(kb_freep) int64_t *sizes = NULL;
-    int n = 0, before = count();
+    int n = 0, before = service_number("count");
     assert_ok(err, recite(voice, "once", &quick, &sizes, &n, &err));
-    assert_int_equal(count(), before + 2);
+    assert_int_equal(service_number("count"), before + 2);
     // Nobody is there.
     json_object_set_new(voice, "url", json_string("http://127.0.0.1:1"));
     assert_fails(err, KB_UNAVAILABLE, "does its service run",
@@ -292,11 +233,11 @@ static void test_guard(void **state)
     struct kb_error err = {0};
     json_auto_t *voice = make_voice("{'name':'a','kind':'openai','url':'URL'}");
     CLEANUP(kb_freep) int64_t *sizes = NULL, *more = NULL;
-    int n = 0, before = count();
+    int n = 0, before = service_number("count");
     assert_ok(err, recite(voice, "hello", &wish, &sizes, &n, &err)); // the owner's file says so
     assert_ok(err, voice_check(voice, true, &err));
     assert_fails(err, KB_BAD_INPUT, "127.0.0.1", recite(voice, "hello", &wish, &more, &n, &err));
-    assert_int_equal(count(), before + 1);
+    assert_int_equal(service_number("count"), before + 1);
     json_auto_t *metadata =
         make_voice("{'name':'a','kind':'openai','url':'http://169.254.169.254'}");
     assert_fails(err, KB_BAD_INPUT, "169.254.169.254",

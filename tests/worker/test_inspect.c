@@ -4,6 +4,7 @@
 #include "tests/worker/grey.h"
 
 #include "asset/asset.h"
+#include "asset/speech.h"
 #include "face/models.h"
 #include "media/reader.h"
 #include "media/words.h"
@@ -425,6 +426,59 @@ static void test_a_text_becomes_a_speech(void **state)
     json_decref(a);
 }
 
+// What a voice service said, sentence by sentence, is joined in the cage.
+static void test_pieces_become_a_speech(void **state)
+{
+    static const char text[] = "Hello. Good bye!";
+    struct queue_test *t = *state;
+    const struct asset_speech how = {.fetched = true, .has_pause = true, .pause_ms = 700};
+    struct asset_params p = {.size_bytes = -1, .lang = "en", .speech = &how};
+    char ids[2][33];
+    make_setup(NULL);
+    const char *bytes[2];
+    size_t sizes[2];
+    static const char *const tones[] = {"-f lavfi -i sine=d=0.4 -ar 16000",
+                                        "-f lavfi -i sine=d=0.6 -ar 32000 -c:a mp3 -f mp3"};
+    for (int i = 0; i < 2; i++)
+        bytes[i] = load_bytes(make_file(i ? "b" : "a.wav", tones[i]), &sizes[i]);
+    for (int k = 0; k < 2; k++) { // the second is damaged: its second piece is text
+        assert_ok(t->err, asset_create_speech(t->s, &p, text, "demo", ids[k], &t->err));
+        assert_int_equal(ask(t, "SELECT count(*) FROM asset WHERE state = 'making'"), k + 1);
+        int fd = asset_open_pieces(t->s, ids[k], &t->err);
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, bytes[0], sizes[0]), sizes[0]);
+        assert_int_equal(write(fd, k ? text : bytes[1], k ? 16 : sizes[1]), k ? 16 : sizes[1]);
+        close(fd);
+    }
+    for (int k = 0; k < 2; k++) {
+        char json[60];
+        snprintf(json, sizeof(json), "[%zu,%zu]", sizes[0], k ? 16 : sizes[1]);
+        assert_ok(t->err, asset_set_pieces(t->s, ids[k], json, 2, &t->err));
+    }
+    while (ask(t, "SELECT count(*) FROM asset WHERE state IN ('new', 'making')"))
+        inspect_next(t);
+    CLEANUP(kb_freep) char *json = NULL;
+    CLEANUP(words_free) struct words words = {0};
+    json_t *a = shown(t, ids[0]);
+    assert_string_equal(string_at(a, "state"), "ready");
+    assert_ok(t->err, asset_words(t->s, ids[0], &json, &t->err));
+    assert_ok(t->err, words_parse(&words, json, &t->err));
+    assert_int_equal(words.n, 2);
+    // Twice as fast, and the pause is what was asked for.
+    assert_in_range(words.list[0].end_us, 150000, 260000);
+    assert_in_range(words.list[1].begin_us - words.list[0].end_us, 600000, 720000);
+    assert_in_range(words.list[1].end_us - words.list[1].begin_us, 250000, 380000);
+    json_decref(a);
+    a = shown(t, ids[1]);
+    assert_string_equal(string_at(a, "state"), "bad");
+    assert_non_null(strstr(string_at(a, "error"), "'Good bye!' is no sound"));
+    assert_null(strstr(string_at(a, "error"), "work/"));
+    json_decref(a);
+    for (int i = 0; i < 2; i++)
+        free((void *)bytes[i]);
+    make_teardown(NULL);
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -439,6 +493,7 @@ int main(void)
         CASE(test_a_film_that_asks_for_all_memory),
         CASE(test_what_cannot_be_read_is_named),
         CASE(test_a_text_becomes_a_speech),
+        CASE(test_pieces_become_a_speech),
     };
     return cmocka_run_group_tests_name("worker/inspect", tests, load_faces, free_faces);
 }

@@ -155,6 +155,5 @@ const struct route api_uploads_routes[] = {
     {"POST", "/api/v1/assets/{id}/inspect", inspect_asset, 0, NULL},
     {"GET", "/api/v1/assets/{id}/content", get_content, 0, NULL},
     {"GET", "/api/v1/assets/{id}/thumbnail", get_thumbnail, 0, NULL},
-    {"GET", "/api/v1/voices", form_voices, 0, NULL},
     {0},
 };

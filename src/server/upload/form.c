@@ -6,6 +6,7 @@
 #include "asset/upload.h"
 #include "base/utf8.h"
 #include "server/api/fields.h"
+#include "server/api/voices.h"
 #include "server/internal.h"
 #include "server/upload/multipart.h"
 #include "server/upload/upload.h"
@@ -13,8 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_JSON    65536
-#define MAX_LETTERS 5000 // of a text to speak
+#define MAX_JSON 65536
 
 struct form {
     struct request *request; // during a call of the sink
@@ -27,52 +27,6 @@ struct form {
     char (*ids)[33];
     int n_ids;
 };
-
-// --- voices
-
-static const struct voice {
-    const char *name, *title;
-} voices[] = {
-    {"zh", N_("Chinese (Mandarin)")},
-    {"cmn+f3", N_("Chinese (Mandarin), a woman")},
-    {"yue", N_("Chinese (Cantonese)")},
-    {"en", N_("English")},
-    {"en-us", N_("English (America)")},
-    {"en-us+f3", N_("English (America), a woman")},
-    {"en-gb", N_("English (Great Britain)")},
-    {"ja", N_("Japanese")},
-    {"ko", N_("Korean")},
-    {"de", N_("German")},
-    {"fr", N_("French")},
-    {"es", N_("Spanish")},
-    {"it", N_("Italian")},
-    {"pt-br", N_("Portuguese (Brazil)")},
-    {"ru", N_("Russian")},
-    {"vi", N_("Vietnamese")},
-    {"th", N_("Thai")},
-    {"id", N_("Indonesian")},
-    {"ar", N_("Arabic")},
-    {"hi", N_("Hindi")},
-};
-
-void form_voices(struct request *r)
-{
-    json_auto_t *items = json_array();
-    for (size_t i = 0; i < ARRAY_LEN(voices); i++)
-        json_array_append_new(
-            items, json_pack("{s:s, s:s}", "name", voices[i].name, "title", _(voices[i].title)));
-    json_auto_t *answer = json_pack("{s:i, s:O}", "total", (int)ARRAY_LEN(voices), "items", items);
-    CLEANUP(kb_freep) char *text = json_dumps(answer, JSON_COMPACT);
-    reply_json(r, 200, text);
-}
-
-static bool is_voice(const char *name)
-{
-    for (size_t i = 0; i < ARRAY_LEN(voices); i++)
-        if (strcmp(voices[i].name, name) == 0)
-            return true;
-    return false;
-}
 
 // --- files
 
@@ -209,30 +163,16 @@ static void files_done(struct request *r, struct form *f)
 
 static void create_speech(struct request *r, json_t *body, const struct asset_params *p)
 {
-    const char *text = json_string_value(json_object_get(body, "text"));
-    const char *voice;
-    if (!text || strspn(text, " \t\r\n") == strlen(text)) {
-        reply_problem(r, 400, "bad_input", _("text: there is nothing to speak"));
+    struct asset_params params = *p;
+    struct asset_speech speech;
+    const char *text, *voice;
+    if (!speech_fields(r, body, &text, &voice, &speech))
         return;
-    }
-    if (utf8_count(text) > MAX_LETTERS) {
-        CLEANUP(kb_freep)
-        char *sentence =
-            kb_printf(_("text: longer than %d characters; make several of it"), MAX_LETTERS);
-        reply_problem(r, 400, "bad_input", sentence);
-        return;
-    }
-    if (!field_text(r, body, "voice", false, 40, &voice))
-        return;
-    if (voice && !is_voice(voice)) {
-        reply_problem(r, 400, "bad_input",
-                      _("voice: there is no such voice; /api/v1/voices lists them"));
-        return;
-    }
+    params.speech = &speech;
     struct kb_error err = {0};
     char id[33];
     CLEANUP(text_free) struct text answer = {0};
-    if (asset_create_speech(request_store(r), p, text, voice, id, &err) != KB_OK ||
+    if (asset_create_speech(request_store(r), &params, text, voice, id, &err) != KB_OK ||
         asset_json(request_store(r), id, &answer, &err) != KB_OK)
         reply_error(r, &err);
     else
@@ -260,13 +200,13 @@ static bool admit_json(struct request *r, json_t *body)
     const char *text = json_string_value(json_object_get(body, "text"));
     struct upload_wish wish = {.n_files = 1, .sizes = {-1}};
     if (text)
-        wish.letters = (int64_t)KB_MIN(utf8_count(text), (size_t)MAX_LETTERS);
+        wish.letters = (int64_t)KB_MIN(utf8_count(text), (size_t)SPEECH_LETTERS);
     return upload_admit(r, &wish);
 }
 
 static void json_done(struct request *r, struct form *f)
 {
-    static const char *const names[] = {"url", "text", "voice", "name", NULL};
+    static const char *const names[] = {"url", "text", "voice", "speed", "pause", "name", NULL};
     json_error_t where;
     json_auto_t *body =
         json_loadb(text_get(&f->json), f->json.size, JSON_REJECT_DUPLICATES, &where);

@@ -7,7 +7,4 @@
 
 extern const struct body_sink form_sink;
 
-// GET /api/v1/voices: who may speak a text.
-void form_voices(struct request *r);
-
 #endif
