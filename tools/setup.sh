@@ -115,7 +115,8 @@ build_packages="gcc libc6-dev meson ninja-build pkg-config gettext
     libsqlite3-dev libhiredis-dev libmicrohttpd-dev libcurl4-openssl-dev libexpat1-dev libssl-dev libarchive-dev libseccomp-dev
     zlib1g-dev libunistring-dev"
 test_packages="libcmocka-dev libimage-exiftool-perl redis-server openssl iproute2 ffmpeg espeak-ng chromium libyaml-dev
-    python3-torch python3-numpy clang-format clang-tidy lld package_packages="debhelper dpkg-dev help2man"
+    python3-torch python3-numpy clang-format clang-tidy lld"
+package_packages="debhelper dpkg-dev help2man"
 
 # The same by the names that other systems know too.
 needed_tools="cc meson ninja pkg-config msgfmt node npm"
