@@ -1,5 +1,5 @@
 // What the API sends (docs/openapi.yaml), as far as the page uses it. Times are ms since 1970.
-export type Warning = 'no_face' | 'several_faces' | 'small_face' | 'green_screen' | 'very_long' | 'low_resolution' | 'silent' | 'short' | 'quiet' | 'gaps';
+export type Warning = 'no_face' | 'several_faces' | 'small_face' | 'green_screen' | 'very_long' | 'low_resolution' | 'silent' | 'short' | 'quiet' | 'gaps' | 'bad_cues';
 
 // Of a picture, 0..1 from the left and the top; and the second of the film that has this picture.
 export type Point = [x: number, y: number] | [x: number, y: number, at: number];
@@ -7,7 +7,7 @@ export type Point = [x: number, y: number] | [x: number, y: number, at: number];
 export interface Asset {
     id: string;
     name: string;
-    kind: 'audio' | 'video' | '';
+    kind: 'audio' | 'video' | 'text' | ''; // text: subtitles
     state: 'uploading' | 'fetching' | 'making' | 'new' | 'ready' | 'bad';
     size: number; // -1 = not known yet
     received: number;
@@ -15,6 +15,7 @@ export interface Asset {
     width: number | null;
     height: number | null;
     fps: number | null;
+    codec?: string | null;
     faces: number | null;
     face_boxes?: [number, number, number, number][]; // x, y, width, height, 0..1 of the thumbnail
     face_boxes_at?: number | null; // the second of the film that the thumbnail shows
@@ -22,6 +23,7 @@ export interface Asset {
     peaks: number[] | null; // 0..255
     thumbnail: string | null;
     content: string | null;
+    subtitles?: string | null; // where they can be looked at
     error: string | null;
     progress: number | null; // 0..1 while it is looked at
     created: number;
@@ -115,6 +117,7 @@ export interface Result {
     video: string;
     download: string;
     thumbnail: string | null;
+    subtitles?: string | null;
     source: { video: string | null; audio: string | null }; // assets, as long as they are there
 }
 

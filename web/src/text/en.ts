@@ -40,10 +40,13 @@ const en: Texts = {
     warning: {
         no_face: 'No face found', several_faces: 'Several faces', small_face: 'Small face', green_screen: 'Green screen', very_long: 'Very long', low_resolution: 'Low resolution',
         silent: 'Silent', short: 'Very short', quiet: 'Very quiet', gaps: 'Sound with gaps',
+        no_face: 'No face found', several_faces: 'Several faces', small_face: 'Small face', very_long: 'Very long', low_resolution: 'Low resolution',
+        silent: 'Silent', short: 'Very short', quiet: 'Very quiet', gaps: 'Sound with gaps', bad_cues: 'Some subtitles were left out',
         help: {
             green_screen: 'Keyed by its colour when the background is replaced',
             no_face: 'No face was seen in the pictures that were looked at, so it is left out; if there is one, try it anyway', several_faces: 'The largest face speaks; see the options for another',
             small_face: 'Small faces turn out less well; use a closer view if you can', very_long: 'This takes a while; a short piece makes a quicker first try',
+            bad_cues: 'They have no time, a wrong one, or no text',
             low_resolution: '720p or more is better', silent: 'No sound was heard; listen to it first', short: 'Is it complete?',
             quiet: 'Lips may follow its noise; record it louder if you can', gaps: 'What is missing or damaged becomes silence; listen to it first',
         },
@@ -60,6 +63,16 @@ const en: Texts = {
     faces: {
         title: 'Who speaks', hint: 'There are several faces in “{name}”: press the one that is to speak', one: 'Face {n} from the left', choose: 'Several faces · choose',
         chosen: 'Face chosen · change', default: 'Now: as “Who speaks” in the options says', reset: 'Back to the default',
+    },
+    captions: {
+        title: 'Subtitles', source: 'Subtitles from', sources: { off: 'No subtitles', text: 'The speech’s text', file: 'A file of subtitles', edited: 'Subtitles as changed' },
+        about: { off: 'In the picture, or to be switched on and off', text: 'Cut and timed by what is said', file: 'SRT, VTT, ASS, in any encoding', edited: 'With the texts and times as changed' },
+        file: 'File of subtitles', choose: 'Choose a file', other: 'Another one', words: 'What the speech says', wordsHint: 'Paste what the recording says', wordsHelp: 'Needed for a recording; it is laid along the pauses',
+        look: 'Look at and change', edited: '{n} as changed', editedGone: 'Another speech: the changed subtitles do not fit it, they are made of its text again',
+        as: 'Given as', ways: { burn: 'In the picture', burn_stream: 'In the picture, and to switch on and off', stream: 'To switch on and off only', srt: 'An .srt file only' }, asHelp: 'The .srt can be downloaded with every result',
+        place: 'Place', places: { bottom: 'Bottom', middle: 'Middle', top: 'Top' }, size: 'Size', sizeHelp: 'Per cent of the picture’s shorter side, 2 to 15', colour: 'Colour', box: 'Dark box', boxHelp: 'Clearer on a busy picture',
+        edit: 'Change the subtitles', editHint: 'Enter parts one at the cursor; times read 1:05.3. Then press “Use these”.', hear: 'Hear this one', begin: 'Begin', end: 'End', text: 'Text', split: 'Split', merge: 'Join the next', add: 'Add one',
+        wrong: 'The end must lie behind the beginning, and none may begin before the one above', reset: 'As made automatically', use: 'Use these', srt: 'Subtitles .srt',
     },
     options: {
         title: 'Options', hint: 'The defaults suit most videos', changed: '{n} changed', reset: 'Restore defaults', default: 'default',

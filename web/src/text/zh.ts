@@ -36,9 +36,12 @@ const zh = {
     warning: {
         no_face: '没有检测到人脸', several_faces: '有多张人脸', small_face: '人脸太小', green_screen: '绿幕', very_long: '时间很长', low_resolution: '分辨率低',
         silent: '没有声音', short: '时间太短', quiet: '声音太轻', gaps: '声音有缺失',
+        no_face: '没有检测到人脸', several_faces: '有多张人脸', small_face: '人脸太小', very_long: '时间很长', low_resolution: '分辨率低',
+        silent: '没有声音', short: '时间太短', quiet: '声音太轻', gaps: '声音有缺失', bad_cues: '有几条字幕已略过',
         help: {
             green_screen: '换背景时会按绿幕（蓝幕）抠像',
             no_face: '抽查的画面里没有看到人脸，所以不会生成；确定有人脸，就点“仍要生成”', several_faces: '默认让最大的脸说话，可在参数设置里改', small_face: '脸太小时效果不好，建议换近一些的画面',
+            bad_cues: '没有时间、时间颠倒或没有内容',
             very_long: '处理需要较长时间，可以先用短一点的片段试试', low_resolution: '建议使用 720p 以上的视频', silent: '听不到声音，请先试听', short: '内容很短，请确认是否完整',
             quiet: '口型可能会跟着噪声走，建议录得响一些', gaps: '缺失或损坏的地方会用静音代替，请先试听',
         },
@@ -55,6 +58,16 @@ const zh = {
     faces: {
         title: '选择谁说话', hint: '“{name}”里有多张人脸，点一下要说话的那张', one: '左起第 {n} 张脸', choose: '有多张人脸 · 选择', chosen: '已选人脸 · 更改',
         default: '现在：按参数设置里的“谁说话”', reset: '恢复默认',
+    },
+    captions: {
+        title: '字幕', source: '字幕来自', sources: { off: '不加字幕', text: '语音的文字', file: '字幕文件', edited: '改过的字幕' },
+        about: { off: '可以压进画面，也可以作为可开关的字幕', text: '按说的话自动断句、对时间', file: 'SRT、VTT、ASS，编码自动识别', edited: '按改好的内容和时间来' },
+        file: '字幕文件', choose: '选择文件', other: '换一个', words: '语音的文字稿', wordsHint: '把录音里说的话粘贴到这里', wordsHelp: '录音没有文字时需要；会按停顿对上时间',
+        look: '查看和修改字幕', edited: '改过的 {n} 条', editedGone: '语音换了，改过的字幕不再适用，改回按文字生成',
+        as: '怎么给', ways: { burn: '压进画面', burn_stream: '压进画面，再加可开关字幕', stream: '只加可开关字幕', srt: '只要 .srt 文件' }, asHelp: '结果里总能下载 .srt',
+        place: '位置', places: { bottom: '下方', middle: '中间', top: '上方' }, size: '字号', sizeHelp: '占画面短边的百分比，2 到 15', colour: '颜色', box: '深色底框', boxHelp: '背景很花时更清楚',
+        edit: '修改字幕', editHint: '回车在光标处拆成两条；时间写作 1:05.3。改好后点“用这些字幕”。', hear: '听这一条', begin: '开始', end: '结束', text: '文字', split: '拆开', merge: '并入下一条', add: '加一条',
+        wrong: '结束要晚于开始，也不能比前一条开始得早', reset: '还原成自动的', use: '用这些字幕', srt: '字幕 .srt',
     },
     options: {
         title: '参数设置', hint: '默认值适合大多数视频', changed: '已修改 {n} 项', reset: '恢复默认', default: '默认',
