@@ -13,7 +13,7 @@ import pathlib
 import sys
 import unicodedata
 
-TABS = ("Makefile", ".gitmodules")  # formats that want them
+TABS = ("Makefile", "rules", ".gitmodules")  # formats that want them
 AS_THEY_ARE = ("tests/fuzz/corpus", "tests/golden")  # what strangers may send, what others computed
 # Without a shape, though Unicode has them among letters and marks.
 BLANKS = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0, *range(0x180B, 0x1810), *range(0xFE00, 0xFE10),
