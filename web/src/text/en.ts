@@ -39,8 +39,6 @@ const en: Texts = {
     },
     warning: {
         no_face: 'No face found', several_faces: 'Several faces', small_face: 'Small face', green_screen: 'Green screen', very_long: 'Very long', low_resolution: 'Low resolution',
-        silent: 'Silent', short: 'Very short', quiet: 'Very quiet', gaps: 'Sound with gaps',
-        no_face: 'No face found', several_faces: 'Several faces', small_face: 'Small face', very_long: 'Very long', low_resolution: 'Low resolution',
         silent: 'Silent', short: 'Very short', quiet: 'Very quiet', gaps: 'Sound with gaps', bad_cues: 'Some subtitles were left out',
         help: {
             green_screen: 'Keyed by its colour when the background is replaced',
@@ -107,11 +105,13 @@ const en: Texts = {
         textWrong: 'It must say AI and generated or synthesised, for instance AI-generated', startOnly: '“{text}” is shown for the first 3 seconds only',
         liable: 'Without a visible label the file still says in its metadata that AI made it. Whoever publishes it in China must then say so, and is liable for that (Measures for Labelling, articles 9 and 10).',
         chip: 'AI-generated', chipHelp: 'This video was made by AI; its file says so in its metadata',
+    },
     background: {
         title: 'Background', kinds: { none: 'As it is', blur: 'Blurred', colour: 'Colour', file: 'Picture or video' }, ownColour: 'Another colour', upload: 'Upload a picture or video', uploaded: 'One that is uploaded',
         screen: '“{name}” has a green screen, which will be keyed', screens: '{n} videos have a green screen, which will be keyed',
         key: 'Cut out by', keys: { auto: 'Automatic', person: 'How people look', green: 'The green screen', blue: 'The blue screen' },
         help: { file: 'Cropped to fill the picture; a video begins again at its end', key: 'Automatic: by the screen where the picture’s rim is green or blue, else by how people look' },
+    },
     frame: {
         title: 'Shape and packaging', crop: 'Shape', whole: 'As it is', for: { '9_16': 'Phones', '4_5': 'Feeds', '1_1': 'Square', '16_9': 'Wide' }, crop_zoom: 'Nearer',
         logo: 'Logo', logo_place: 'Place', logo_size: 'Size', logo_opacity: 'Opacity', around: 'Intro and outro', music: 'Background music', music_volume: 'Volume of the music', music_duck: 'Quieter while somebody speaks',

@@ -35,8 +35,6 @@ const zh = {
     },
     warning: {
         no_face: '没有检测到人脸', several_faces: '有多张人脸', small_face: '人脸太小', green_screen: '绿幕', very_long: '时间很长', low_resolution: '分辨率低',
-        silent: '没有声音', short: '时间太短', quiet: '声音太轻', gaps: '声音有缺失',
-        no_face: '没有检测到人脸', several_faces: '有多张人脸', small_face: '人脸太小', very_long: '时间很长', low_resolution: '分辨率低',
         silent: '没有声音', short: '时间太短', quiet: '声音太轻', gaps: '声音有缺失', bad_cues: '有几条字幕已略过',
         help: {
             green_screen: '换背景时会按绿幕（蓝幕）抠像',
@@ -100,11 +98,13 @@ const zh = {
         textWrong: '要写明“AI”或“人工智能”，还要有“生成”或“合成”，例如“AI 生成”', startOnly: '“{text}”只在开头显示 3 秒',
         liable: '不加看得见的标识，文件里仍有隐式标识。在中国境内发布时，发布者须自行声明内容由 AI 生成，并承担由此产生的责任（《人工智能生成合成内容标识办法》第九条、第十条）。',
         chip: 'AI 生成', chipHelp: '这个视频由 AI 生成合成，文件里有隐式标识',
+    },
     background: {
         title: '背景', kinds: { none: '不变', blur: '虚化', colour: '纯色', file: '图片/视频' }, ownColour: '自选颜色', upload: '上传图片或视频', uploaded: '用已上传的',
         screen: '“{name}”这段是绿幕，会按绿幕抠像', screens: '有 {n} 段是绿幕，会按绿幕抠像',
         key: '怎样抠像', keys: { auto: '自动', person: '按人像', green: '按绿幕', blue: '按蓝幕' },
         help: { file: '裁剪到铺满画面；视频会循环播放', key: '自动：四周是绿幕或蓝幕就按幕布抠，否则识别人像' },
+    },
     frame: {
         title: '画幅与包装', crop: '画幅', whole: '不裁', for: { '9_16': '抖音、视频号', '4_5': '信息流', '1_1': '方形', '16_9': '横屏' }, crop_zoom: '拉近',
         logo: '角标', logo_place: '位置', logo_size: '大小', logo_opacity: '不透明度', around: '片头和片尾', music: '背景音乐', music_volume: '音乐音量', music_duck: '说话时音乐变小',
