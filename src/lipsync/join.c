@@ -21,6 +21,7 @@ struct join {
     struct reader *reader;
     struct filters filters;
     int64_t n_frames, length_us;
+    int64_t end_us; // of the pictures that the filters have
     bool has_sound, ended;
     AVFrame *last; // that was put, again where the film has no more
 };
@@ -197,8 +198,10 @@ static enum kb_code feed(struct join *j, struct kb_error *err)
     if (code != KB_OK && code != KB_EOF)
         return code;
     j->ended = code == KB_EOF;
-    if (f)
-        frame_mark_shot(f, false);
+    if (j->ended) // or the last picture, which may be the only one, would have no length
+        return av_buffersrc_close(j->filters.in, j->end_us, 0) < 0 ? kb_no_memory(err) : KB_OK;
+    j->end_us = f->pts + FRAME_DURATION(f);
+    frame_mark_shot(f, false);
     return av_buffersrc_add_frame(j->filters.in, f) < 0 ? kb_no_memory(err) : KB_OK;
 }
 

@@ -22,9 +22,8 @@ static struct mix_piece piece_of(const struct join *j, const char *path, bool lo
                               .loudnorm = loudnorm};
 }
 
-// Music is under all that has no sound of its own, and under the speech.
-static void plan_mix(struct wrap *w, const struct dub_params *p, const struct sound_facts *speech,
-                     int64_t speech_us)
+void wrap_plan_mix(struct wrap *w, const struct dub_params *p, const struct sound_facts *speech,
+                   int64_t speech_us)
 {
     struct mix_params *m = &w->mix;
     m->cancel = p->watch.cancel;
@@ -66,7 +65,7 @@ enum kb_code wrap_open(struct wrap *ret, const struct dub_params *p,
         ret->dub_us = timeline_end_us(source);
     ret->before_us = ret->intro ? join_length_us(ret->intro) : 0;
     ret->output_us = ret->before_us + ret->dub_us + (ret->outro ? join_length_us(ret->outro) : 0);
-    plan_mix(ret, p, speech, speech_us);
+    wrap_plan_mix(ret, p, speech, speech_us);
     return KB_OK;
 }
 

@@ -25,6 +25,10 @@ struct wrap {
 enum kb_code wrap_open(struct wrap *ret, const struct dub_params *p,
                        const struct timeline_params *source, AVRational frame_rate,
                        const struct sound_facts *speech, int64_t speech_us, struct kb_error *err);
+// What wrap_open() does last: the sound of all, once its lengths are there. Music is under the
+// speech and under all that has no sound of its own.
+void wrap_plan_mix(struct wrap *w, const struct dub_params *p, const struct sound_facts *speech,
+                   int64_t speech_us);
 // Who is told of the dub's frames while others come before and after.
 struct watch wrap_watch(struct wrap *w, const struct watch *watch);
 // Put the frames of the intro, or outro, into the writer; nothing if there is none.

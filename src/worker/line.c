@@ -107,6 +107,6 @@ bool line_result_is_sane(const struct dub_result *r)
             return false;
     return r->frames >= 1 && r->frames <= MOST_FRAMES && r->frames_animated >= 0 &&
            r->frames_animated <= r->frames && in(r->seconds, 0, MOST_SECONDS) &&
-           in(r->from_s, 0, MOST_SECONDS) &&
-           in(r->width, 1, MOST_PIXELS) && in(r->height, 1, MOST_PIXELS);
+           in(r->from_s, 0, MOST_SECONDS) && in(r->width, 1, MOST_PIXELS) &&
+           in(r->height, 1, MOST_PIXELS);
 }

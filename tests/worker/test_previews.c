@@ -336,8 +336,8 @@ static void test_a_real_one(void **state)
     double apart = pictures_apart(t, still, other);
     if (!(apart > 0.02))
         fail_msg("another setting: %.3f levels", apart);
-    struct batch_params gone = {
-        .audio = audio, .videos = (const char *[]){"ffffffffffffffffffffffffffffffff"}};
+    struct batch_params gone = {.audio = audio,
+                                .videos = (const char *[]){"ffffffffffffffffffffffffffffffff"}};
     struct job_claim claim = {0};
     assert_int_equal(look_claim(t->s, &gone, &claim, &t->err), KB_NOT_FOUND);
     supervisor_stop(&s);

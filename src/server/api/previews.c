@@ -125,14 +125,15 @@ static void answer_look(struct request *r, int status, const char *id, const str
 {
     bool done = l->state == PREVIEW_DONE;
     CLEANUP(kb_freep) char *video = kb_printf("/api/v1/previews/%s/video", id);
-    json_auto_t *json = json_pack(
-        "{s:s, s:s, s:s?, s:f, s:o, s:o, s:o, s:o, s:s?, s:o}", "id", id, "state", state_name(l->state),
-        "stage", l->state == PREVIEW_RUNNING ? stage_id(l->report.stage) : NULL, "progress",
-        progress_of(l), "seconds", done ? json_real(l->seconds) : json_null(), "begins",
-        done ? json_real(l->from_s) : json_null(), "width",
-        done ? json_integer(l->width) : json_null(), "height",
-        done ? json_integer(l->height) : json_null(), "video", done ? video : NULL, "error",
-        l->state == PREVIEW_FAILED ? error_of(l) : json_null());
+    json_auto_t *json =
+        json_pack("{s:s, s:s, s:s?, s:f, s:o, s:o, s:o, s:o, s:s?, s:o}", "id", id, "state",
+                  state_name(l->state), "stage",
+                  l->state == PREVIEW_RUNNING ? stage_id(l->report.stage) : NULL, "progress",
+                  progress_of(l), "seconds", done ? json_real(l->seconds) : json_null(), "begins",
+                  done ? json_real(l->from_s) : json_null(), "width",
+                  done ? json_integer(l->width) : json_null(), "height",
+                  done ? json_integer(l->height) : json_null(), "video", done ? video : NULL,
+                  "error", l->state == PREVIEW_FAILED ? error_of(l) : json_null());
     CLEANUP(kb_freep) char *text = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(6));
     reply_json(r, status, text);
 }
