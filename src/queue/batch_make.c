@@ -34,7 +34,7 @@ struct making {
     int n_useful;         // jobs that may be tried
     char *first_useless;  // why the first of the others is not
     char *latest_options; // of pairs, checked already, with all that was laid over
-    char *latest_speech;  // with this one
+    char *latest_speech;  // with this one, "" = none
 };
 
 static void making_free(struct making *m)
@@ -167,20 +167,21 @@ static bool is_latest(const char *latest, const char *s)
     return latest && strcmp(latest, s) == 0;
 }
 
-// The options of a pair, its own laid over the batch's: in order, as they stand there.
+// The options of a pair, its own laid over the batch's: in order, as they stand there. speech as
+// of check_options().
 static enum kb_code check_own_options(struct making *m, const struct batch_pair *pair,
-                                      struct kb_error *err)
+                                      const char *speech, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *merged = NULL;
     enum kb_code code = batch_options_merge(m->p->options, pair->options, &merged, err);
     if (code != KB_OK ||
-        (is_latest(m->latest_options, merged) && is_latest(m->latest_speech, pair->audio)))
+        (is_latest(m->latest_options, merged) && is_latest(m->latest_speech, speech ? speech : "")))
         return code;
     free(m->latest_options);
     free(m->latest_speech);
     m->latest_options = TAKE(merged);
-    m->latest_speech = kb_strdup(pair->audio);
-    return check_options(m->s, m->latest_options, pair->audio, err);
+    m->latest_speech = kb_strdup(speech ? speech : "");
+    return check_options(m->s, m->latest_options, speech, err);
 }
 
 // --- names
@@ -257,8 +258,8 @@ static enum kb_code add_job(struct making *m, int i, struct kb_error *err)
         code = find_useless_speech(m->s, pair.audio, &useless, err);
     if (code == KB_OK && !useless)
         code = find_useless_video(m->s, pair.video, &useless, err);
-    if (code == KB_OK && m->p->n_pairs > 0 && !useless)
-        code = check_own_options(m, &pair, err);
+    if (code == KB_OK && m->p->n_pairs > 0)
+        code = check_own_options(m, &pair, useless ? NULL : pair.audio, err);
     if (code != KB_OK)
         return code;
     CLEANUP(kb_freep)

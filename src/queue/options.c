@@ -314,8 +314,9 @@ enum kb_code batch_options_parse(const char *json, struct batch_options *ret, st
                       "'model', or leave it out"));
     struct captions_params *c = &o.dub.finish.captions;
     const char *off = json_string_value(json_object_get(given, "subtitles"));
-    if (!json_is_string(json_object_get(given, "subtitles_as")))
-        c->as = CAPTIONS_BURN; // of what there is
+    if (!json_is_string(json_object_get(given, "subtitles_as")) &&
+        (json_object_get(given, "subtitles") || json_object_get(given, "subtitles_text")))
+        c->as = CAPTIONS_BURN;
     if (off && strcmp(off, "off") == 0)
         c->as = 0;
     if (code == KB_OK)
