@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "cluster/model.h"
+#include "queue/subtitles.h"
 #include "store/sql.h"
 
 #include <errno.h>
@@ -187,9 +188,21 @@ static const char *note_word(const json_t *note, const char *key)
     return word ? word : "";
 }
 
-static json_t *pack(const struct job_claim *c, json_t *files)
+// Subtitles come back within the film alone: those that were to lie beside it are a stream there.
+static void put_subtitles_in(json_t *options)
 {
-    json_t *options = json_loads(c->options ? c->options : "{}", 0, NULL);
+    const char *as = json_string_value(json_object_get(options, "subtitles_as"));
+    if (!as || !strstr(as, "srt") || strstr(as, "stream"))
+        return;
+    CLEANUP(kb_freep) char *more = kb_printf("%s,stream", as);
+    json_object_set_new(options, "subtitles_as", json_string(more));
+}
+
+static json_t *pack(struct store *s, const struct job_claim *c, json_t *files)
+{
+    CLEANUP(kb_freep) char *told = subtitles_tell_text(s, c->options, c->audio_sha256);
+    json_t *options = json_loads(told ? told : c->options ? c->options : "{}", 0, NULL);
+    put_subtitles_in(options);
     json_auto_t *note = json_loads(c->note ? c->note : "{}", 0, NULL);
     for (int i = 0; i < c->n_materials; i++) // ids of ours; the files are in the list
         json_object_del(options, c->materials[i].role->name);
@@ -218,7 +231,7 @@ enum kb_code head_go(struct head *h, const struct held *held, json_t **ret, stru
                                                "sha256", m.sha256, "size", (json_int_t)m.size,
                                                "name", m.name, "facts"));
     if (code == KB_OK)
-        *ret = pack(&c, files);
+        *ret = pack(h->store, &c, files);
     else
         json_decref(files);
     if (code != KB_OK && code != KB_EOF)

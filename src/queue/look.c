@@ -1,6 +1,7 @@
 #include "queue/look.h"
 
 #include "queue/internal.h"
+#include "queue/subtitles.h"
 
 #include "asset/asset.h"
 
@@ -34,7 +35,9 @@ enum kb_code look_claim(struct store *s, const struct batch_params *p, struct jo
     snprintf(c.video_sha256, sizeof(c.video_sha256), "%s", video.sha256);
     c.audio_name = kb_strdup(audio.name);
     c.video_name = kb_strdup(video.name);
-    c.options = kb_strdup(p->options ? p->options : "{}");
+    c.options = subtitles_tell_text(s, p->options, audio.sha256);
+    if (!c.options)
+        c.options = kb_strdup(p->options ? p->options : "{}");
     c.face_at[0] = -1;
     if (p->face_at)
         memcpy(c.face_at, p->face_at[0], sizeof(c.face_at));

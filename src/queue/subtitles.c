@@ -40,6 +40,24 @@ enum kb_code subtitles_words(struct store *s, int64_t job, char **ret, struct kb
     return code == KB_EOF ? KB_OK : code;
 }
 
+char *subtitles_tell_text(struct store *s, const char *options, const char *speech_sha256)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    CLEANUP(words_free) struct words words = {0};
+    json_auto_t *all = json_loads(options ? options : "{}", 0, NULL);
+    const char *source = json_string_value(json_object_get(all, "subtitles"));
+    if (!source || strcmp(source, "text") != 0 ||
+        json_is_string(json_object_get(all, "subtitles_text")) ||
+        store_query(s, &q, NULL,
+                    "SELECT words FROM asset WHERE sha256 = ? AND kind = 'audio'"
+                    " AND words IS NOT NULL LIMIT 1",
+                    "t", speech_sha256) != KB_OK ||
+        words_parse(&words, (const char *)sqlite3_column_text(q, 0), NULL) != KB_OK)
+        return NULL;
+    json_object_set_new(all, "subtitles_text", json_string(words.text));
+    return json_dumps(all, JSON_COMPACT);
+}
+
 // {"cues": [...]}; a new string, NULL for want of memory.
 static char *dump(const struct subtitle_track *t)
 {

@@ -263,6 +263,48 @@ static void test_label(void **state)
 }
 
 // What a server adds: only what is not said.
+static void test_subtitles(void **state)
+{
+    static const char *const bad[] = {
+        "{\"subtitles\":[{\"begin\":2,\"end\":1,\"text\":\"a\"}]}",
+        "{\"subtitles\":[{\"begin\":2,\"end\":3,\"text\":\"a\"},{\"begin\":1,\"end\":2,\"text\":"
+        "\"b\"}]}",
+        "{\"subtitles\":3}",
+        "{\"subtitles_as\":\"burn,\"}",
+        "{\"subtitle_size\":1}",
+        "{\"subtitle_colour\":\"red\"}",
+        "{\"subtitle_place\":\"left\"}",
+        "{\"subtitle_font\":\"\"}",
+    };
+    struct batch_options o;
+    struct kb_error err = {0};
+    assert_ok(err, batch_options_parse("{\"subtitles\":[{\"begin\":0.5,\"end\":2,\"text\":\"a\"}],"
+                                       "\"subtitles_as\":\"burn,stream\",\"subtitle_size\":7,"
+                                       "\"subtitle_colour\":\"#ffcc00\",\"subtitle_box\":true}",
+                                       &o, &err));
+    const struct captions_params *c = &o.dub.finish.captions;
+    assert_int_equal(c->as, CAPTIONS_BURN | CAPTIONS_STREAM);
+    assert_int_equal(c->cues->n, 1);
+    assert_int_equal(c->cues->at[0].start_us, 500000);
+    assert_int_equal(c->colour, 0xffcc00);
+    assert_true(c->box && c->coloured && c->size > 6.9f);
+    batch_options_free(&o);
+    assert_ok(err, batch_options_parse("{\"subtitles\":\"text\",\"subtitles_text\":\"hello\"}", &o,
+                                       &err));
+    assert_true(o.subtitles_spoken && c->as == CAPTIONS_BURN);
+    assert_string_equal(c->text, "hello");
+    batch_options_free(&o);
+    assert_ok(
+        err, batch_options_parse("{\"subtitles\":\"off\",\"subtitles_text\":\"hello\"}", &o, &err));
+    assert_false(captions_wanted(c));
+    batch_options_free(&o);
+    assert_ok(err, batch_options_parse("{\"subtitles\":\"0123abcd\"}", &o, &err));
+    assert_string_equal(o.materials[0].role->name, "subtitles");
+    batch_options_free(&o);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_fails(err, KB_BAD_INPUT, "subtitle", batch_options_parse(bad[i], &o, &err));
+}
+
 static void test_complete(void **state)
 {
     static const struct {
@@ -288,9 +330,10 @@ static void test_complete(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults), cmocka_unit_test(test_all),
-        cmocka_unit_test(test_refused),  cmocka_unit_test(test_models),
-        cmocka_unit_test(test_label),    cmocka_unit_test(test_complete),
+        cmocka_unit_test(test_defaults),  cmocka_unit_test(test_all),
+        cmocka_unit_test(test_refused),   cmocka_unit_test(test_models),
+        cmocka_unit_test(test_label),     cmocka_unit_test(test_complete),
+        cmocka_unit_test(test_subtitles),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

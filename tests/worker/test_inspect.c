@@ -7,7 +7,9 @@
 #include "asset/speech.h"
 #include "face/models.h"
 #include "media/reader.h"
+#include "media/subtitle_file.h"
 #include "media/words.h"
+#include "queue/subtitles.h"
 #include "worker/broker.h"
 #include "worker/inspect.h"
 #include "worker/limits.h"
@@ -398,6 +400,36 @@ static void test_what_cannot_be_read_is_named(void **state)
     json_decref(a);
 }
 
+// GB18030, one of three with its end before its beginning.
+static void test_subtitles_are_read(void **state)
+{
+    static const char srt[] =
+        "1\n00:00:00,500 --> "
+        "00:00:02,250\n\xbd\xf1\xcc\xec\xce\xd2\xc3\xc7\xd1\xa7\xcf\xb0\xc5\xc4\xc9\xe3\n\n"
+        "2\n00:00:09,000 --> 00:00:08,000\n\xb4\xf3\xbc\xd2\n\n"
+        "3\n00:00:03,000 --> 00:00:05,000\n\xc7\xeb\xb4\xf2\xbf\xaa\xcf\xe0\xbb\xfa\n";
+    struct queue_test *t = *state;
+    char id[33], path[] = "/tmp/koubo-srt-XXXXXX";
+    close(mkstemp(path));
+    write_bytes(path, srt, sizeof(srt) - 1);
+    add_and_inspect(t, "film.srt", path, id);
+    unlink(path);
+    json_t *a = shown(t, id);
+    assert_string_equal(string_at(a, "state"), "ready");
+    assert_string_equal(string_at(a, "kind"), "text");
+    assert_string_equal(string_at(a, "codec"), "srt GB18030");
+    assert_int_equal(json_integer_value(json_object_get(a, "duration")), 5000);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(a, "warnings"), 0)),
+                        "bad_cues");
+    json_decref(a);
+    struct subtitle_track found = {0};
+    assert_ok(t->err, subtitles_of_asset(t->s, id, 1280, 720, 0, &found, &t->err));
+    assert_int_equal(found.n, 2);
+    assert_int_equal(found.at[1].start_us, 3000000);
+    assert_string_equal(found.at[0].text, "今天我们学习拍摄");
+    subtitle_track_clear(&found);
+}
+
 static void test_a_text_becomes_a_speech(void **state)
 {
     struct queue_test *t = *state;
@@ -492,6 +524,7 @@ int main(void)
         CASE(test_results_are_looked_at_lightly),
         CASE(test_a_film_that_asks_for_all_memory),
         CASE(test_what_cannot_be_read_is_named),
+        CASE(test_subtitles_are_read),
         CASE(test_a_text_becomes_a_speech),
         CASE(test_pieces_become_a_speech),
     };
