@@ -6,6 +6,7 @@
 #include "queue/batch.h"
 #include "queue/job.h"
 #include "queue/lease.h"
+#include "queue/look.h"
 
 static struct batch_params params(struct queue_test *t, const char *const *videos, int n)
 {
@@ -599,12 +600,34 @@ static void test_notices(void **state)
     assert_int_equal(ask(t, "SELECT count(*) FROM notice"), 3);
 }
 
+// What the server does where a client says nothing is among the options, of a look too.
+static void test_defaults(void **state)
+{
+    struct queue_test *t = *state;
+    const char *video = add_asset(t, "video", "ready", "v.mp4");
+    struct batch_params p = params(t, &video, 1);
+    p.options = "{\"crf\":20}";
+    p.defaults = "{\"ai_label\":\"corner\",\"crf\":30}";
+    p.lang = "en";
+    int64_t id;
+    assert_ok(t->err, batch_create(t->s, &p, &id, &t->err));
+    static const char wanted[] =
+        "{\"crf\":20,\"ai_label\":\"corner\",\"ai_label_text\":\"AI-generated\"}";
+    assert_int_equal(
+        ask(t, "SELECT options = '%s' FROM batch WHERE id = %lld", wanted, (long long)id), 1);
+    struct job_claim c = {0};
+    assert_ok(t->err, look_claim(t->s, &p, &c, &t->err));
+    assert_string_equal(c.options, wanted);
+    job_claim_free(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_create, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_mouth_from, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_style_from, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(test_defaults, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_result_names, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_equal_names, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_refused, queue_setup, queue_teardown),

@@ -80,7 +80,9 @@ static bool ask(struct request *r, struct previews *previews, const struct wish 
                                    .videos = &w->video,
                                    .n_videos = 1,
                                    .face_at = w->face_at,
-                                   .options = w->options};
+                                   .options = w->options,
+                                   .defaults = request_server(r)->params.defaults,
+                                   .lang = request_lang(r)};
     if (w->viewer && strlen(w->viewer) > PREVIEW_VIEWER_BYTES)
         return refuse(r, _("'viewer' is too long"));
     enum kb_code code = look_claim(request_store(r), &p, &order.claim, &err);
