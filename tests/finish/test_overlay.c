@@ -209,6 +209,7 @@ static void test_rgba(void **state)
     assert_near(at(f, 0, 5, 6), 16, 1);
     assert_near(at(f, 0, 4, 7), (100 + 126) / 2, 1); // grey of 128 is 126
     assert_near(at(f, 0, 5, 7), 100 + 135 / 5, 1);
+    overlay_free(&o);
     b.width = 0;
     assert_fails(err, KB_INTERNAL, "0 x 2", overlay_create(&o, &b, &err));
     b.width = OVERLAY_MAX_SIDE + 1;
