@@ -10,9 +10,9 @@ trap 'rm -rf "$place"' EXIT
 page()
 {
     # help2man takes the page's name from the program's, and for headings what stands at the line's beginning.
-    printf '#!/bin/sh\n%s --help | sed "s/^ \\([A-Z].*:\\)\\$/\\1/"\n' "$program ${3:-}" >"$place/$1"
+    printf '#!/bin/sh\nLC_ALL=C.UTF-8 LANGUAGE=en %s --help | sed "s/^ \\([A-Z].*:\\)\\$/\\1/"\n' "$program ${3:-}" >"$place/$1"
     chmod +x "$place/$1"
-    help2man --no-info --section=1 --manual=koubo --name="$2" --version-string="$1 ${version#* }" \
+    help2man --locale=C.UTF-8 --no-info --section=1 --manual=koubo --name="$2" --version-string="$1 ${version#* }" \
         --output="$folder/$1.1" "$place/$1"
 }
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 root, program = Path(sys.argv[1]), sys.argv[2]
 wrong = []
-# What Debian's tools bring by themselves, and what is needed while koubo runs (control says so).
-BROUGHT = {"libc6-dev", "ninja-build", "espeak-ng-data", "dpkg-dev", "debhelper"}
+# What Debian's tools bring by themselves, and what is needed while koubo runs but is no library.
+BROUGHT = {"libc6-dev", "ninja-build", "dpkg-dev", "debhelper"}
+DATA = {"espeak-ng-data", "fonts-wqy-microhei"}
 # Least is best: systemd's own figure for what a service may still do.
 EXPOSURE = 25  # of 100
 
@@ -33,7 +34,11 @@ def words_of(variable):
 def check_dependencies():
     field = re.search(r"^Build-Depends: (.*(?:\n .*)*)", read("debian/control"), re.M)[1]
     wanted = {re.sub(r"\s*\(.*", "", word.strip()) for word in field.split(",")} - {"debhelper-compat"}
-    installed = (words_of("build_packages") | words_of("package_packages")) - BROUGHT
+    installed = (words_of("build_packages") | words_of("package_packages")) - BROUGHT - DATA
+    depends = re.search(r"^Depends: (.*)", read("debian/control"), re.M)[1]
+    for name in sorted(DATA):
+        if name not in re.split(r"[,\s|]+", depends):
+            wrong.append(f"debian/control: the package does not depend on {name}")
     for name in sorted(wanted ^ installed):
         wrong.append(f"{name} is only in {'debian/control' if name in wanted else 'tools/setup.sh'}")
 
