@@ -462,6 +462,7 @@ static enum kb_code settle_look(struct dub_params *p, struct dub *d, struct kb_e
     d->from_us = KB_MAX(KB_MIN(from_us, d->length_us - p->look_us), 0);
     d->length_us = KB_MIN(d->from_us + p->look_us, d->length_us);
     p->keep_video = false;
+    p->intro = p->outro = NULL;
     return code;
 }
 

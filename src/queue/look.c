@@ -2,12 +2,10 @@
 
 #include "queue/internal.h"
 #include "queue/options.h"
-#include "queue/subtitles.h"
 
 #include "asset/asset.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 // What it has to be made of must be here, not only on its way.
@@ -37,13 +35,10 @@ enum kb_code look_claim(struct store *s, const struct batch_params *p, struct jo
     snprintf(c.video_sha256, sizeof(c.video_sha256), "%s", video.sha256);
     c.audio_name = kb_strdup(audio.name);
     c.video_name = kb_strdup(video.name);
-    char *options = p->defaults ? batch_options_complete(p->options, p->defaults, p->lang)
-                                : kb_strdup(p->options ? p->options : "{}");
-    c.options = subtitles_tell_text(s, options, audio.sha256);
-    if (c.options)
-        free(options);
-    else
-        c.options = options;
+    c.options = p->defaults ? batch_options_complete(p->options, p->defaults, p->lang)
+                            : kb_strdup(p->options ? p->options : "{}");
+    if (!c.options)
+        return kb_no_memory(err);
     c.face_at[0] = -1;
     if (p->face_at)
         memcpy(c.face_at, p->face_at[0], sizeof(c.face_at));

@@ -104,6 +104,10 @@ enum kb_code seat_give_job(struct seat *s, struct store *store, int64_t min_free
 enum kb_code seat_give_asset(struct seat *s, struct store *store, struct kb_error *err);
 // The line's message of a job, or of what is like one. NULL: *error says why.
 json_t *seat_pack_job(const struct seat *s, json_error_t *error);
+// Subtitles are to be made of what its speech says: the words, JSON ("": they are not known), go
+// into the worker's folder. Without them it says so itself.
+bool seat_wants_words(const struct seat *s);
+void seat_lend_words(const struct seat *s, const char *data, const char *words);
 // A preview, which has the line's messages of a job. None of it is in the database.
 void seat_give_preview(struct seat *s, struct previews *previews, const char *data);
 void seat_write_preview(struct seat *s, struct previews *previews, const char *data);

@@ -34,6 +34,13 @@ struct previews {
     int n_rubbish;
 };
 
+void preview_order_clear(struct preview_order *o)
+{
+    job_claim_free(&o->claim);
+    free(o->words);
+    *o = (struct preview_order){0};
+}
+
 struct previews *previews_create(void (*changed)(void *ctx), void *ctx)
 {
     struct previews *p = kb_alloc(sizeof(*p));
@@ -71,7 +78,7 @@ static void forget(struct previews *p, struct preview *v)
         snprintf(p->rubbish[p->n_rubbish++], sizeof(p->rubbish[0]), "%s%s", v->id,
                  v->look.picture ? ".jpg" : ".mp4");
     free(v->client);
-    job_claim_free(&v->order.claim);
+    preview_order_clear(&v->order);
     *v = (struct preview){0};
 }
 
@@ -169,8 +176,7 @@ enum kb_code previews_ask(struct previews *p, struct preview_order *order, const
     }
     pthread_mutex_unlock(&p->lock);
     if (!v) {
-        job_claim_free(&order->claim);
-        *order = (struct preview_order){0};
+        preview_order_clear(order);
         return err ? err->code : KB_UNAVAILABLE;
     }
     p->changed(p->ctx);

@@ -26,6 +26,7 @@ enum preview_state { PREVIEW_WAITING, PREVIEW_RUNNING, PREVIEW_DONE, PREVIEW_FAI
 // What is to be made. claim: audio, video, materials, options, face_at and names alone count.
 struct preview_order {
     struct job_claim claim;
+    char *words;    // of the speech (media/words.h), JSON; NULL or "": not known
     double seconds; // of a film
     double at;      // a picture of that film at this time; < 0: the film
 };
@@ -41,6 +42,8 @@ struct preview_look {
     struct kb_error why; // of one that failed; KB_CANCELLED: a newer one took its place, or it was
                          // given up
 };
+
+void preview_order_clear(struct preview_order *o); // all zero is fine
 
 struct previews;
 // changed: called when there is something new to do, or to end; of any thread, without our lock.

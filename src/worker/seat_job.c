@@ -218,18 +218,17 @@ json_t *seat_pack_job(const struct seat *s, json_error_t *error)
         c->note ? c->note : "", "face_at", c->face_at[0], c->face_at[1], c->face_at[2]);
 }
 
-// The words of its speech into the worker's folder, where its subtitles are made of them. Without
-// them it says so itself.
-static void lend_words(const struct seat *s, struct store *store)
+bool seat_wants_words(const struct seat *s)
 {
     CLEANUP(batch_options_free) struct batch_options o = {0};
-    CLEANUP(kb_freep) char *words = NULL;
-    if (batch_options_parse(s->claim.options, &o, NULL) != KB_OK || !o.subtitles_spoken ||
-        o.dub.finish.captions.text || subtitles_words(store, s->claim.job, &words, NULL) != KB_OK ||
-        !*words)
-        return;
+    return batch_options_parse(s->claim.options, &o, NULL) == KB_OK && o.subtitles_spoken &&
+           !o.dub.finish.captions.text;
+}
+
+void seat_lend_words(const struct seat *s, const char *data, const char *words)
+{
     CLEANUP(kb_freep) char *path = kb_printf("%s/%s" WORDS_TAIL, s->folder, s->file);
-    int fd = beneath_open(store->folder, path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    int fd = *words ? beneath_open(data, path, O_WRONLY | O_CREAT | O_EXCL, 0600) : -1;
     size_t n = strlen(words), at = 0;
     while (fd >= 0 && at < n) {
         ssize_t written = write(fd, words + at, n - at);
@@ -240,7 +239,14 @@ static void lend_words(const struct seat *s, struct store *store)
     if (fd >= 0)
         close(fd);
     if (at < n)
-        beneath_unlink(store->folder, path);
+        beneath_unlink(data, path);
+}
+
+static void lend_words(const struct seat *s, struct store *store)
+{
+    CLEANUP(kb_freep) char *words = NULL;
+    if (seat_wants_words(s) && subtitles_words(store, s->claim.job, &words, NULL) == KB_OK)
+        seat_lend_words(s, store->folder, words);
 }
 
 enum kb_code seat_give_job(struct seat *s, struct store *store, int64_t min_free_bytes,

@@ -98,6 +98,8 @@ void seat_give_preview(struct seat *s, struct previews *previews, const char *da
     s->moved_us = kb_now_us();
     kb_random_hex(s->file, FILE_STEM);
     harvest_lend(s, data);
+    if (order->words && seat_wants_words(s))
+        seat_lend_words(s, data, order->words);
     json_error_t error = {0};
     json_t *m = seat_pack_job(s, &error);
     bool never = line_is_closed_to(m, &error);

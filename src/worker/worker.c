@@ -275,6 +275,10 @@ static enum kb_code make_look(struct worker *w, const struct task *t, struct dub
     dub->kept = kept_of(w, t);
     dub->preset = "ultrafast";
     dub->bitrate_source = dub->keep_deep = false;
+    struct background_params *behind = &dub->finish.background;
+    if (behind->alpha) // an mp4 has none: what is cut away is green
+        *behind = (struct background_params){
+            .kind = BACKGROUND_COLOUR, .rgb = {0, 177, 64}, .key = behind->key};
     dub->height = dub->height > 0 ? KB_MIN(dub->height, LOOK_HEIGHT) : LOOK_HEIGHT;
     if (t->look_at >= 0)
         return make_still(w, t, dub, result, err);

@@ -238,6 +238,28 @@ static void test_the_broker(void **state)
     assert_int_equal(look.why.code, KB_INTERNAL);
     assert_false(has_file(t, newer, ".jpg"));
 
+    // What the speech says is told only where subtitles are made of it.
+    struct preview_order spoken = order_of(-1);
+    free(spoken.claim.options);
+    spoken.claim.options = kb_strdup("{\"subtitles\":\"text\",\"subtitles_as\":\"burn\"}");
+    spoken.claim.audio_name = kb_strdup("speech.wav");
+    spoken.claim.video_name = kb_strdup("片.mp4");
+    spoken.words = kb_strdup("{\"text\":\"hi\",\"words\":[[0,100,0,2]]}");
+    assert_ok(t->err, previews_ask(p, &spoken, "c", "v", id, &t->err));
+    CLEANUP(kb_freep) char *told = take(t, line, -1);
+    CLEANUP(kb_freep) char *words = kb_printf("%s" WORDS_TAIL, told);
+    CLEANUP(file_unmap) struct file_map said = {0};
+    assert_ok(t->err, file_map(&said, words, &t->err));
+    assert_int_equal(said.size, strlen("{\"text\":\"hi\",\"words\":[[0,100,0,2]]}"));
+    say(line, "{\"is\":\"failed\",\"code\":3,\"why\":\"x\"}");
+    WAIT(previews_look(p, id, &look) && look.state == PREVIEW_FAILED);
+    close(line); // who failed at a file is sent away
+    broker_end(broker, seat, NULL, false);
+    WAIT(!broker_is_seated(broker, seat));
+    seat = broker_seat(broker, "p1", SEAT_PREVIEWS, &line, &t->err);
+    assert_true(seat >= 0);
+    broker_begin(broker, seat, getpid());
+
     // A newer one: the worker is told, and what it makes of the older one is nobody's.
     want(id, -1);
     CLEANUP(kb_freep) char *old = take(t, line, -1);

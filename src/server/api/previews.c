@@ -1,6 +1,7 @@
 // Looks before the long run: asked for here, made by a worker of their own (worker/previews.h).
 #include "server/internal.h"
 
+#include "asset/asset.h"
 #include "base/sentence.h"
 #include "queue/look.h"
 #include "server/api/fields.h"
@@ -87,8 +88,12 @@ static bool ask(struct request *r, struct previews *previews, const struct wish 
         return refuse(r, _("'viewer' is too long"));
     enum kb_code code = look_claim(request_store(r), &p, &order.claim, &err);
     if (code == KB_OK)
+        code = asset_words(request_store(r), w->audio, &order.words, &err);
+    if (code == KB_OK)
         code = previews_ask(previews, &order, request_client_key(r), w->viewer ? w->viewer : "",
                             ret_id, &err);
+    else
+        preview_order_clear(&order);
     if (code != KB_OK)
         reply_error(r, &err);
     return code == KB_OK;
