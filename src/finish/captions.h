@@ -2,7 +2,7 @@
 //
 // The dub loads them (captions_load()), the finisher lays them out for the pictures as they leave
 // it and draws them if that is wanted; then captions_track() is what goes into the file as a
-// stream, and beside it as an SRT.
+// stream, and beside it as an SRT. Not thread-safe: one thread at a time.
 #ifndef FINISH_CAPTIONS_H
 #define FINISH_CAPTIONS_H
 
