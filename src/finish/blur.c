@@ -2,6 +2,7 @@
 
 #include "base/vectorise.h"
 #include "finish/box.h"
+#include "finish/clamp.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -65,7 +66,7 @@ KB_VECTORISED static void emit_weight(void *context, int y, float *const *means)
     const struct blurrer *b = context;
     float *restrict to = b->weight + row_of(b, y);
     for (int x = 0; x < b->matte->w; x++)
-        to[x] = fmaxf(1 - means[0][x] * 12, 0) + 1e-5f;
+        to[x] = larger(1 - means[0][x] * 12, 0) + 1e-5f;
 }
 
 KB_VECTORISED static void fill_behind(void *context, int y, float *const *lanes)
@@ -107,10 +108,10 @@ KB_VECTORISED static void widen(uint8_t *restrict to, int width, const float *re
                                 float per_place, float scale, float offset)
 {
     for (int x = 0; x < width; x++) {
-        float at = fminf(fmaxf(((float)x + 0.5f) * per_place - 0.5f, 0), (float)(w - 1));
+        float at = smaller(larger(((float)x + 0.5f) * per_place - 0.5f, 0), (float)(w - 1));
         int x0 = (int)at, x1 = x0 + (x0 < w - 1);
         float v = row[x0] + (at - (float)x0) * (row[x1] - row[x0]);
-        to[x] = (uint8_t)fminf(fmaxf(v * scale + offset, 0), 255);
+        to[x] = (uint8_t)smaller(larger(v * scale + offset, 0), 255);
     }
 }
 
@@ -129,7 +130,7 @@ static void enlarge(struct blurrer *b, int plane)
     float scale = plane ? 127.5f : 255, offset = plane ? 128.5f : 0.5f;
     for (int y = 0; y < height; y++) {
         float at = ((float)y + 0.5f) * per_place - 0.5f;
-        at = fminf(fmaxf(at, 0), (float)(m->h - 1));
+        at = smaller(larger(at, 0), (float)(m->h - 1));
         int y0 = (int)at, y1 = KB_MIN(y0 + 1, m->h - 1);
         const float *from = b->planes[b->from][plane];
         between(b->row, from + row_of(b, y0), from + row_of(b, y1), at - (float)y0, m->w);

@@ -2,6 +2,7 @@
 
 #include "base/vectorise.h"
 #include "finish/box.h"
+#include "finish/clamp.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -69,7 +70,7 @@ bool chroma_is_screen(const AVFrame *frame)
 
 struct compose_screen chroma_spill(const struct chroma_screen *s)
 {
-    float size = fmaxf(hypotf(s->u, s->v), 1e-6f);
+    float size = larger(hypotf(s->u, s->v), 1e-6f);
     return (struct compose_screen){.used = true, .u = s->u / size, .v = s->v / size};
 }
 
@@ -117,7 +118,7 @@ KB_VECTORISED static void fill_screen(void *context, int y, float *const *lanes)
     float ku = k->screen->u / size, kv = k->screen->v / size;
     for (int x = 0; x < m->w; x++) {
         float share = share_of(u[x], v[x], ku, kv, size);
-        float weight = fminf(fmaxf((share - 0.4f) * 4, 0), 1) + 1e-4f;
+        float weight = smaller(larger((share - 0.4f) * 4, 0), 1) + 1e-4f;
         lanes[0][x] = weight;
         lanes[1][x] = weight * u[x];
         lanes[2][x] = weight * v[x];
@@ -134,16 +135,16 @@ KB_VECTORISED static void emit_key(void *context, int y, float *const *means)
     float su = k->screen->u, sv = k->screen->v;
     for (int x = 0; x < m->w; x++) {
         // Far from any screen its mean colour over the rim.
-        float known = fminf(means[0][x] * 20, 1), n = known / means[0][x];
+        float known = smaller(means[0][x] * 20, 1), n = known / means[0][x];
         float lu = means[1][x] * n + (1 - known) * su, lv = means[2][x] * n + (1 - known) * sv;
-        float size = fmaxf(sqrtf(lu * lu + lv * lv), 0.02f);
+        float size = larger(sqrtf(lu * lu + lv * lv), 0.02f);
         float share = share_of(u[x], v[x], lu / size, lv / size, size);
-        float keyed = fminf(fmaxf((0.85f - share) / 0.7f, 0), 1), rough = alpha[x];
+        float keyed = smaller(larger((0.85f - share) / 0.7f, 0), 1), rough = alpha[x];
         // What is half of the screen's colour is a fold of it where nobody is, and its light on
         // somebody where they surely are.
-        float low = fmaxf(0.02f - rough, 0) * 25, high = fmaxf(rough - 0.97f, 0) * 10;
-        keyed = fminf(fmaxf((keyed - low) / (1 - low), 0), 1);
-        alpha[x] = fminf(keyed / (1 - high), 1);
+        float low = larger(0.02f - rough, 0) * 25, high = larger(rough - 0.97f, 0) * 10;
+        keyed = smaller(larger((keyed - low) / (1 - low), 0), 1);
+        alpha[x] = smaller(keyed / (1 - high), 1);
     }
 }
 
@@ -162,6 +163,6 @@ void keyer_run(struct keyer *k, const struct chroma_screen *s, const struct matt
             float *a = &alpha[(size_t)y * (size_t)m->w + (size_t)x];
             size_t inner = (size_t)KB_MAX(y, top) * (size_t)m->w +
                            (size_t)KB_MIN(KB_MAX(x, side), m->w - 1 - side);
-            *a = fminf(*a, alpha[inner]);
+            *a = smaller(*a, alpha[inner]);
         }
 }

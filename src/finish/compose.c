@@ -1,6 +1,7 @@
 #include "finish/compose.h"
 
 #include "base/vectorise.h"
+#include "finish/clamp.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -58,17 +59,17 @@ static void sort_cells(struct composer *c, const struct matte *m)
         float low[3], high[3]; // of the columns before, here, and after
         for (int i = 0; i < 3; i++) {
             int x = KB_MIN(KB_MAX(i - 1, 0), m->w - 1);
-            low[i] = fminf(fminf(above[x], row[x]), below[x]);
-            high[i] = fmaxf(fmaxf(above[x], row[x]), below[x]);
+            low[i] = smaller(smaller(above[x], row[x]), below[x]);
+            high[i] = larger(larger(above[x], row[x]), below[x]);
         }
         for (int x = 0; x < m->w; x++) {
-            float lowest = fminf(fminf(low[0], low[1]), low[2]);
-            float highest = fmaxf(fmaxf(high[0], high[1]), high[2]);
+            float lowest = smaller(smaller(low[0], low[1]), low[2]);
+            float highest = larger(larger(high[0], high[1]), high[2]);
             cells[x] = highest < least ? CELL_BEHIND : lowest > most ? CELL_PERSON : CELL_MIXED;
             int next = KB_MIN(x + 2, m->w - 1);
             low[0] = low[1], low[1] = low[2], high[0] = high[1], high[1] = high[2];
-            low[2] = fminf(fminf(above[next], row[next]), below[next]);
-            high[2] = fmaxf(fmaxf(above[next], row[next]), below[next]);
+            low[2] = smaller(smaller(above[next], row[next]), below[next]);
+            high[2] = larger(larger(above[next], row[next]), below[next]);
         }
     }
 }
@@ -92,7 +93,7 @@ struct row {
 
 static inline uint8_t byte_of(float v)
 {
-    return (uint8_t)(fminf(fmaxf(v, 0), 1) * 255 + 0.5f);
+    return (uint8_t)(smaller(larger(v, 0), 1) * 255 + 0.5f);
 }
 
 // What a pixel of the person's looks like, times alpha. front, back: the colours nearby.
@@ -106,7 +107,7 @@ static void mix_pixels(const struct row *r, int from, int to)
     const struct matte *m = r->m;
     float per_place = 1 / (float)m->step;
     for (int x = from; x < to; x++) {
-        float at = fminf(fmaxf(((float)x + 0.5f) * per_place - 0.5f, 0), (float)(m->w - 1));
+        float at = smaller(larger(((float)x + 0.5f) * per_place - 0.5f, 0), (float)(m->w - 1));
         int x0 = (int)at, x1 = KB_MIN(x0 + 1, m->w - 1);
         float t = at - (float)x0, v[N_LANES];
         for (int i = 0; i < N_LANES; i++)
@@ -116,9 +117,9 @@ static void mix_pixels(const struct row *r, int from, int to)
                       ? r->alpha[x]
                       : y * v[LANE_GAIN_Y] + ((float)r->u[x / 2] - 128) / 127.5f * v[LANE_GAIN_U] +
                             ((float)r->v[x / 2] - 128) / 127.5f * v[LANE_GAIN_V] + v[LANE_OFFSET];
-        a = fminf(fmaxf(a, 0), 1);
+        a = smaller(larger(a, 0), 1);
         float person = person_of(y, a, v[LANE_FRONT], v[LANE_BACK]);
-        person = fminf(fmaxf(person, 0), a);
+        person = smaller(larger(person, 0), a);
         r->to_alpha[x] = byte_of(a);
         if (r->new_y)
             r->y[x] = byte_of(person + (1 - a) * (float)r->new_y[x] / 255);
@@ -154,7 +155,7 @@ static void run_luma(struct composer *c, const struct matte *m, AVFrame *frame,
 {
     for (int y = 0; y < m->height; y++) {
         float at = ((float)y + 0.5f) / (float)m->step - 0.5f;
-        at = fminf(fmaxf(at, 0), (float)(m->h - 1));
+        at = smaller(larger(at, 0), (float)(m->h - 1));
         int y0 = (int)at, y1 = KB_MIN(y0 + 1, m->h - 1), cell = y / m->step;
         const uint8_t *cells = c->cells + (size_t)cell * (size_t)m->w;
         if (memchr(cells, CELL_MIXED, (size_t)m->w))
@@ -201,7 +202,7 @@ static inline void take_spill(const struct compose_screen *s, float *u, float *v
 
 static inline uint8_t chroma_byte(float v)
 {
-    return (uint8_t)fminf(fmaxf(v * 127.5f + 128.5f, 0), 255);
+    return (uint8_t)smaller(larger(v * 127.5f + 128.5f, 0), 255);
 }
 
 static void run_chroma(const struct composer *c, const struct matte *m,
@@ -233,8 +234,8 @@ static void run_chroma(const struct composer *c, const struct matte *m,
                     person_of(pu, a, m->planes[MATTE_FRONT + 1][at], m->planes[MATTE_BACK + 1][at]);
                 pv =
                     person_of(pv, a, m->planes[MATTE_FRONT + 2][at], m->planes[MATTE_BACK + 2][at]);
-                pu = fminf(fmaxf(pu, -a), a);
-                pv = fminf(fmaxf(pv, -a), a);
+                pu = smaller(larger(pu, -a), a);
+                pv = smaller(larger(pv, -a), a);
             }
             if (screen->used)
                 take_spill(screen, &pu, &pv);

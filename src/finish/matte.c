@@ -2,6 +2,7 @@
 
 #include "base/vectorise.h"
 #include "finish/box.h"
+#include "finish/clamp.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -176,7 +177,7 @@ KB_VECTORISED static void solve(float *const *restrict gains, float *const *m, i
         float ap = m[10][x] - a * p, bp = m[11][x] - b * p, cp = m[12][x] - c * p;
         float i00 = bb * cc - bc * bc, i01 = ac * bc - ab * cc, i02 = ab * bc - ac * bb;
         float i11 = aa * cc - ac * ac, i12 = ab * ac - aa * bc, i22 = aa * bb - ab * ab;
-        float d = 1 / fmaxf(aa * i00 + ab * i01 + ac * i02, 1e-20f);
+        float d = 1 / larger(aa * i00 + ab * i01 + ac * i02, 1e-20f);
         float ga = (i00 * ap + i01 * bp + i02 * cp) * d;
         float gb = (i01 * ap + i11 * bp + i12 * cp) * d;
         float gc = (i02 * ap + i12 * bp + i22 * cp) * d;
@@ -227,7 +228,7 @@ KB_VECTORISED static void emit_guided(void *context, int y, float *const *g)
     const float *restrict c = m->matte.planes[MATTE_V] + at;
     float *restrict to = m->guided + at;
     for (int x = 0; x < m->matte.w; x++)
-        to[x] = fminf(fmaxf(a[x] * g[0][x] + b[x] * g[1][x] + c[x] * g[2][x] + g[3][x], 0), 1);
+        to[x] = smaller(larger(a[x] * g[0][x] + b[x] * g[1][x] + c[x] * g[2][x] + g[3][x], 0), 1);
 }
 
 // --- the colours on both sides ---
@@ -235,8 +236,8 @@ KB_VECTORISED static void emit_guided(void *context, int y, float *const *g)
 // 1 where a place is surely the person (want 1) or surely not (want 0).
 static inline float certain(float rough, float guided, float want)
 {
-    float away = fmaxf(fabsf(rough - want), fabsf(guided - want));
-    return fminf(fmaxf(1.6f - 16 * away, 0), 1);
+    float away = larger(fabsf(rough - want), fabsf(guided - want));
+    return smaller(larger(1.6f - 16 * away, 0), 1);
 }
 
 KB_VECTORISED static void fill_sides(void *context, int y, float *const *lanes)
@@ -275,25 +276,25 @@ KB_VECTORISED static void emit_mixture(void *context, int y, float *const *s)
     const float *restrict guided = m->guided + at, *restrict near = m->near + at;
     float *restrict to = m->matte.planes[MATTE_ALPHA] + at;
     for (int x = 0; x < m->matte.w; x++) {
-        float nf = 1 / fmaxf(s[0][x], 1e-6f), nb = 1 / fmaxf(s[5][x], 1e-6f);
+        float nf = 1 / larger(s[0][x], 1e-6f), nb = 1 / larger(s[5][x], 1e-6f);
         float fa = s[1][x] * nf, fb = s[2][x] * nf, fc = s[3][x] * nf;
         float ba = s[6][x] * nb, bb = s[7][x] * nb, bc = s[8][x] * nb;
         float da = fa - ba, db = fb - bb, dc = fc - bc;
         float apart = da * da + db * db + dc * dc;
-        float vf = fmaxf(s[4][x] * nf - fa * fa - fb * fb - fc * fc, 0);
-        float vb = fmaxf(s[9][x] * nb - ba * ba - bb * bb - bc * bc, 0);
+        float vf = larger(s[4][x] * nf - fa * fa - fb * fb - fc * fc, 0);
+        float vb = larger(s[9][x] * nb - ba * ba - bb * bb - bc * bc, 0);
         float along =
-            ((a[x] - ba) * da + (b[x] - bb) * db + (c[x] - bc) * dc) / fmaxf(apart, 1e-6f);
-        float mixed = fminf(fmaxf((along - 0.08f) / 0.84f, 0), 1);
+            ((a[x] - ba) * da + (b[x] - bb) * db + (c[x] - bc) * dc) / larger(apart, 1e-6f);
+        float mixed = smaller(larger((along - 0.08f) / 0.84f, 0), 1);
         // Where nothing is known an edge is better than a haze.
-        float edge = fminf(fmaxf((guided[x] - 0.5f) * 1.8f + 0.5f, 0), 1);
+        float edge = smaller(larger((guided[x] - 0.5f) * 1.8f + 0.5f, 0), 1);
         float trust = apart / (apart + 3 * (vf + vb) + 2e-3f);
-        trust *= fminf(s[0][x] * 40, 1) * fminf(s[5][x] * 40, 1);
+        trust *= smaller(s[0][x] * 40, 1) * smaller(s[5][x] * 40, 1);
         // Only where the rough mask changes: hair stands out further than gaps reach in.
-        float rim = fminf(fminf(near[x] * 10, (1 - near[x]) * 5), 1);
+        float rim = smaller(smaller(near[x] * 10, (1 - near[x]) * 5), 1);
         float alpha = edge + trust * (mixed - edge);
         alpha = rim * alpha + (1 - rim) * (near[x] > 0.5f ? 1 : 0);
-        to[x] = fminf(fmaxf((alpha - 0.06f) / 0.88f, 0), 1);
+        to[x] = smaller(larger((alpha - 0.06f) / 0.88f, 0), 1);
     }
 }
 
@@ -322,7 +323,7 @@ KB_VECTORISED static void steady(const struct matter *m, float *restrict alpha,
     const float *restrict d = m->before[0], *restrict e = m->before[1], *restrict f = m->before[2];
     for (size_t i = 0; i < n; i++) {
         float change = fabsf(a[i] - d[i]) + fabsf(b[i] - e[i]) + fabsf(c[i] - f[i]);
-        float step = fminf(fmaxf((change - 0.02f) * 12, 0) + 0.25f, 1);
+        float step = smaller(larger((change - 0.02f) * 12, 0) + 0.25f, 1);
         alpha[i] = before[i] + step * (alpha[i] - before[i]);
     }
 }
@@ -353,8 +354,8 @@ KB_VECTORISED static void emit_colours(void *context, int y, float *const *s)
         float *restrict back = m->matte.planes[MATTE_BACK + i] + at;
         for (int x = 0; x < m->matte.w; x++) {
             float share = s[0][x];
-            front[x] = s[1 + i][x] / fmaxf(share, 1e-4f);
-            back[x] = (s[4 + i][x] - s[1 + i][x]) / fmaxf(1 - share, 1e-4f);
+            front[x] = s[1 + i][x] / larger(share, 1e-4f);
+            back[x] = (s[4 + i][x] - s[1 + i][x]) / larger(1 - share, 1e-4f);
         }
     }
 }

@@ -1,5 +1,6 @@
 #include "finish/people.h"
 
+#include "finish/clamp.h"
 #include "finish/segment.h"
 
 #include <math.h>
@@ -74,12 +75,12 @@ struct place {
 static struct place place_of(float x, float x0, float length, int n, float rim)
 {
     float along = (x - x0) / length, at = along * (float)n - 0.5f;
-    at = fminf(fmaxf(at, 0), (float)(n - 1));
+    at = smaller(larger(at, 0), (float)(n - 1));
     struct place p = {.at = (int)at, .weight = 1};
     p.next = KB_MIN(p.at + 1, n - 1);
     p.part = at - (float)p.at;
     if (rim > 0)
-        p.weight = fminf(fmaxf((0.5f - fabsf(along - 0.5f)) * 2 / rim, 0), 1);
+        p.weight = smaller(larger((0.5f - fabsf(along - 0.5f)) * 2 / rim, 0), 1);
     return p;
 }
 
@@ -121,7 +122,7 @@ static int find_heads(const struct people *p, int frame, struct look *ret)
         struct track_face f;
         track_face(p->track, i, frame, &f);
         float height = (f.box[3] - f.box[1]) * scale_y, width = (f.box[2] - f.box[0]) * scale_x;
-        float side = HEAD_SIDE * fmaxf(height, width);
+        float side = HEAD_SIDE * larger(height, width);
         // It must show more than the whole picture does, and something at all.
         if (!f.present || side < 48 || side > 0.9f * (float)KB_MIN(p->width, p->height))
             continue;
