@@ -17,7 +17,7 @@ enum kb_code subtitles_check(struct store *s, const struct batch_options *o, con
 // new string.
 enum kb_code subtitles_words(struct store *s, int64_t job, char **ret, struct kb_error *err);
 
-// Options of a job for where the words themselves do not come (a look, another machine): those that
+// Options of a job for where the words themselves do not come (another machine): those that
 // make subtitles of the text of a speech (a content) get that text, which is then laid along its
 // pauses. A new string, or NULL: they may stay as they are.
 char *subtitles_tell_text(struct store *s, const char *options, const char *speech_sha256);
