@@ -268,11 +268,8 @@ static double cost_of(const struct units *u, int from, int to, double width, dou
     bool last = to + 1 == u->n;
     int64_t pause_us = last ? PAUSE_US : u->list[to + 1].begin_us - z->end_us;
     double seconds = (double)(z->end_us - a->begin_us) / 1e6;
-    static const double ends[] = {[BREAK_NEVER] = 1e6,
-                                  [BREAK_INSIDE] = 14,
-                                  [BREAK_WORD] = 7,
-                                  [BREAK_LIST] = 4,
-                                  [BREAK_CLAUSE] = 1};
+    static const double ends[] = {[BREAK_NEVER] = 1e6, [BREAK_INSIDE] = 14, [BREAK_WORD] = 7,
+                                  [BREAK_LIST] = 4,    [BREAK_CLAUSE] = 1,  [BREAK_LINE] = 0};
     double cost = 1.2 + ends[z->kind] * (pause_us >= PAUSE_US ? 0.5 : 1);
     if (width > 1.0001) // Chinese subtitles are one line where that will do
         cost += 0.5 + 2.0 * han;
