@@ -1,7 +1,8 @@
-// koubo batch: one speech, many videos. The mel and the models are made once; a video that fails,
-// fails alone; what exists already, and what is known to be unusable before any work, is skipped.
-#include "cli/inputs.h"
+// koubo batch: one speech with many videos, or many pairs. The models are loaded once, a speech is
+// heard once for all that stand beside each other; a pair that fails, fails alone; what exists
+// already, and what is known to be unusable before any work, is skipped.
 #include "cli/options.h"
+#include "cli/pairs.h"
 #include "cli/screen.h"
 
 #include "base/file.h"
@@ -9,31 +10,63 @@
 #include "lipsync/speech.h"
 #include "media/audio.h"
 #include "media/reader.h"
+#include "queue/options.h"
 
 #include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-struct batch_options {
+struct work_options {
     struct dub_options shared;
-    const char *folder;
-    bool force;
-    struct inputs inputs;
+    const char *folder, *list;
+    bool force, by_name, strict;
+    struct inputs inputs, speeches;
 };
+
+enum { OPT_PAIR = 400, OPT_LIST, OPT_STRICT, OPT_LIST_TEMPLATE };
 
 static const struct argp_option batch_options[] = {
     {"output", 'o', "FOLDER", 0, N_("where the results go; made if it is missing"), 11},
     {"force", 'f', NULL, 0, N_("make results again that are there already"), 11},
+    {NULL, 0, NULL, 0, N_("Several speeches:"), 12},
+    {"pair", OPT_PAIR, "each|name", 0,
+     N_("with several -a: each with each video, or each video with the speech whose name is its "
+        "own or part of it, as 01.wav and teacher_01.mp4 (default: each)"),
+     12},
+    {"list", OPT_LIST, "FILE.csv", 0,
+     N_("a line a pair: columns audio or text, video, output, voice, and options as the API calls "
+        "them; paths are relative to the list; - reads it from the standard input"),
+     12},
+    {"strict", OPT_STRICT, NULL, 0,
+     N_("begin nothing if a line of the list is wrong (default: it is told and left out)"), 12},
+    {"list-template", OPT_LIST_TEMPLATE, NULL, 0, N_("print such a list to fill in, and end"), 12},
     {0},
 };
 
 static error_t batch_parse(int key, char *arg, struct argp_state *state)
 {
-    struct batch_options *o = state->input;
+    struct work_options *o = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &o->inputs;
         state->child_inputs[1] = &o->shared;
         return 0;
+    case OPT_PAIR:
+        o->by_name = strcmp(arg, "name") == 0;
+        if (!o->by_name && strcmp(arg, "each") != 0)
+            argp_error(state, _("%s takes one of %s, not '%s'"), "--pair", "each, name", arg);
+        return 0;
+    case OPT_LIST:
+        o->list = option_path(arg);
+        o->inputs.optional = o->shared.speech.optional = true; // it names them
+        return 0;
+    case OPT_STRICT:
+        o->strict = true;
+        return 0;
+    case OPT_LIST_TEMPLATE:
+        pairs_print_template();
+        exit(EXIT_OK);
     case 'o':
         o->folder = option_path(arg);
         return 0;
@@ -41,7 +74,12 @@ static error_t batch_parse(int key, char *arg, struct argp_state *state)
         o->force = true;
         return 0;
     case ARGP_KEY_END:
-        if (!o->folder)
+        if (o->list && (o->shared.speech.audio || o->shared.speech.text || o->inputs.n > 0))
+            argp_error(state, "%s",
+                       _("--list names speeches and videos; give none beside it, or no list"));
+        if (o->strict && !o->list)
+            argp_error(state, "%s", _("--strict needs --list"));
+        if (!o->folder && !o->list)
             argp_error(state, "%s", _("no output: give the folder of the results with -o FOLDER"));
         return 0;
     default:
@@ -58,9 +96,10 @@ static const struct argp_child batch_children[] = {
 static const struct argp batch_argp = {
     batch_options,
     batch_parse,
-    "-a SPEECH VIDEO|FOLDER... -o FOLDER",
-    N_("Make the people in many videos say one speech. Results are named after the videos; those "
-       "that are there already are skipped."),
+    "-a SPEECH... VIDEO|FOLDER... -o FOLDER\n--list FILE.csv [-o FOLDER]",
+    N_("Make the people in many videos say one speech, or several. Results are named after the "
+       "videos, and the speeches where there are several; those that are there already are "
+       "skipped."),
     batch_children,
     NULL,
     "koubo",
@@ -80,7 +119,10 @@ static const char *const outcome_words[N_OUTCOMES] = {
 };
 
 struct item {
-    const char *video, *output;
+    const struct pair *pair;
+    char *title;                // for people
+    struct batch_options own;   // all that holds for it: those of the command line, and its line's
+    char *files[MATERIAL_MOST]; // paths in them
     enum outcome outcome;
     bool unusable;    // skipped because nothing can be made of it
     double weight;    // of the work it makes, against the others
@@ -95,6 +137,16 @@ struct batch {
     size_t n, current;
     int64_t began_us, item_began_us;
     enum progress_mode mode;
+    struct pairs pairs;
+    bool differ; // more than one speech
+
+    // What is loaded, and the latest speech: those who say the same stand beside each other.
+    struct engine engine;
+    struct engine_params loaded;
+    const struct pair *heard;
+    struct speech_options spoken; // of a text
+    struct mel *mel;
+    bool loudnorm;
 };
 
 static size_t count(const struct batch *b, enum outcome outcome)
@@ -162,9 +214,12 @@ static void item_tell(const struct batch *b, const struct item *item)
         bool done = item->outcome == OUTCOME_DONE;
         bool bad = item->outcome == OUTCOME_FAILED || item->unusable;
         json_auto_t *o =
-            json_pack("{s:s, s:i, s:i, s:s*, s:s*, s:s*}", "stage", outcome_ids[item->outcome],
-                      "video", (int)number, "videos", (int)b->n, "input", item->video, "output",
-                      done ? item->output : NULL, "error", bad ? item->why : NULL);
+            json_pack("{s:s, s:i, s:i, s:s*, s:s*, s:s*, s:s*}", "stage",
+                      outcome_ids[item->outcome], "video", (int)number, "videos", (int)b->n,
+                      "input", item->pair->video, "audio", b->differ ? item->pair->audio : NULL,
+                      "output", done ? item->pair->output : NULL, "error", bad ? item->why : NULL);
+        if (o && item->pair->line)
+            json_object_set_new(o, "line", json_integer(item->pair->line));
         if (o && done)
             json_object_set_new(o, "seconds", json_real(item->seconds));
         if (o) { // a name that is no UTF-8 leaves its field out
@@ -174,7 +229,7 @@ static void item_tell(const struct batch *b, const struct item *item)
         }
     } else if (b->mode != PROGRESS_NONE) {
         int width = KB_MAX(10, KB_MIN(screen_columns(stderr) - 24, LONGEST_NAME));
-        CLEANUP(kb_freep) char *name = screen_cut(path_name(item->video), width);
+        CLEANUP(kb_freep) char *name = screen_cut(item->title, width);
         fprintf(stderr, "[%zu/%zu] %s  %s\n", number, b->n, name, _(outcome_words[item->outcome]));
     }
 }
@@ -187,45 +242,172 @@ static void item_end(const struct batch *b, struct item *item, enum outcome outc
     item_tell(b, item);
 }
 
-// What can be said about an item without any work.
-static void item_check(const struct batch *b, struct item *item, const struct batch_options *o)
+// A path of a line's options, relative to the list.
+static char *resolve(const struct pair *pair, const char *path)
 {
-    struct dub_params dub = o->shared.dub;
-    struct kb_error err = {0};
+    return path[0] == '/' || !pair->base ? kb_strdup(path) : path_join(pair->base, path);
+}
+
+// --subtitles text with a list: what each line says.
+static bool tells_own_text(const struct work_options *o)
+{
+    return o->shared.subtitles_spoken && o->shared.speech.optional && !o->shared.subtitles_text;
+}
+
+// Its own options over those of the command line.
+static enum kb_code item_lay(struct item *item, const struct work_options *o, struct kb_error *err)
+{
+    item->own = (struct batch_options){.dub = o->shared.dub,
+                                       .model = o->shared.engine.model,
+                                       .precision = o->shared.engine.precision};
+    enum kb_code code = batch_options_lay(&item->own, item->pair->options, err);
+    if (code != KB_OK)
+        return item->pair->line ? kb_wrap(err, _("line %d of the list"), item->pair->line) : code;
+    for (int i = 0; i < item->own.n_materials; i++) {
+        item->files[i] = resolve(item->pair, item->own.materials[i].asset);
+        material_put(item->own.materials[i].role, &item->own.dub, item->files[i], NULL);
+    }
+    if (tells_own_text(o) && item->pair->text)
+        item->own.dub.finish.captions.text = item->pair->text;
+    else if (tells_own_text(o) && !item->own.dub.finish.captions.file)
+        item->own.dub.finish.captions.as = 0; // nobody knows what is said
+    item->own.dub.audio = item->pair->audio;
+    item->own.dub.video = item->pair->video;
+    item->own.dub.output = item->pair->output;
+    return KB_OK;
+}
+
+// A speech that is bad spoils its own pairs, where it is not the only one.
+static enum kb_code speech_check(struct batch *b, const struct pair *pair, struct kb_error *err)
+{
+    if (!pair->audio || !b->differ)
+        return KB_OK;
+    struct audio_reader *reader = NULL;
+    enum kb_code code = audio_open(&reader, pair->audio, &(struct audio_params){0}, err);
+    audio_close(&reader);
+    return code;
+}
+
+static enum kb_code item_open(struct batch *b, struct item *item, const struct work_options *o,
+                              struct kb_error *err)
+{
     CLEANUP(reader_close) struct reader *film = NULL;
-    dub.video = item->video;
-    dub.output = item->output;
-    if (file_same(item->output, item->video)) {
+    enum kb_code code = item_lay(item, o, err);
+    if (code == KB_OK)
+        code = speech_check(b, item->pair, err);
+    CLEANUP(kb_freep) char *folder = code == KB_OK ? path_folder(item->pair->output) : NULL;
+    if (code == KB_OK)
+        code = file_make_dirs(folder, err);
+    if (code == KB_OK)
+        code = dub_check(&item->own.dub, &film, err);
+    if (code != KB_OK)
+        return code;
+    // Beside the pixels a frame costs as much as half a million of them.
+    const struct reader_info *info = reader_info(film);
+    item->weight = av_q2d(info->frame_rate) * (info->width * (double)info->height + 5e5);
+    return KB_OK;
+}
+
+// What can be said about an item without any work.
+static void item_check(struct batch *b, struct item *item, const struct work_options *o)
+{
+    const struct pair *pair = item->pair;
+    struct kb_error err = pair->why;
+    if (err.code != KB_OK) {
+        // As it is: the line says so.
+    } else if (file_same(pair->output, pair->video) ||
+               (pair->audio && file_same(pair->output, pair->audio))) {
         kb_fail(&err, KB_BAD_INPUT,
                 _("the result would replace its own video; choose another folder with -o"));
-    } else if (!o->force && file_exists(item->output)) {
+    } else if (!o->force && file_exists(pair->output)) {
         item_end(b, item, OUTCOME_SKIPPED, _("is there already; --force makes it again"));
         return;
-    } else if (dub_check(&dub, &film, &err) == KB_OK) {
-        const struct reader_info *info = reader_info(film);
-        // Beside the pixels a frame costs as much as half a million of them.
-        item->weight = av_q2d(info->frame_rate) * (info->width * (double)info->height + 5e5);
+    } else if (item_open(b, item, o, &err) == KB_OK) {
         return;
     }
     item->unusable = true;
     item_end(b, item, OUTCOME_SKIPPED, err.text);
 }
 
-static void item_run(struct batch *b, struct item *item, struct engine *engine,
-                     const struct batch_options *o)
+// --- the work
+
+static bool same(const char *a, const char *b)
 {
-    struct dub_params dub = o->shared.dub;
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static void forget_speech(struct batch *b)
+{
+    mel_free(&b->mel);
+    speech_cleanup(&b->spoken);
+    b->spoken = (struct speech_options){0};
+    b->heard = NULL;
+}
+
+// The speech of a pair, as it was heard for the one before if it is the same.
+static enum kb_code hear(struct batch *b, struct item *item, const struct work_options *o,
+                         const struct watch *watch, struct kb_error *err)
+{
+    const struct pair *pair = item->pair, *heard = b->heard;
+    struct dub_params *dub = &item->own.dub;
+    enum kb_code code = KB_OK;
+    if (!heard || b->loudnorm != dub->loudnorm || !same(heard->audio, pair->audio) ||
+        !same(heard->text, pair->text) || !same(heard->voice, pair->voice)) {
+        forget_speech(b);
+        b->spoken = (struct speech_options){.audio = pair->audio,
+                                            .text = pair->text,
+                                            .voice = pair->voice,
+                                            .speed = o->shared.speech.speed,
+                                            .has_pause = o->shared.speech.has_pause,
+                                            .pause_ms = o->shared.speech.pause_ms};
+        code = speech_prepare(&b->spoken, err);
+        if (code == KB_OK)
+            code =
+                speech_hear(&b->mel, b->spoken.audio, b->spoken.audio, dub->loudnorm, watch, err);
+        b->loudnorm = dub->loudnorm;
+        b->heard = code == KB_OK ? pair : NULL;
+    }
+    dub->audio = b->spoken.audio;
+    dub->mel = b->mel;
+    if (tells_own_text(o))
+        dub->finish.captions.words = &b->spoken.words;
+    return code;
+}
+
+// The network that a pair wants.
+static enum kb_code load(struct batch *b, const struct item *item, const struct work_options *o,
+                         const struct watch *watch, struct kb_error *err)
+{
+    struct engine_params wanted = o->shared.engine;
+    wanted.model = item->own.model;
+    wanted.precision = item->own.precision;
+    wanted.watch = *watch;
+    if (b->loaded.watch.cancel && same(b->loaded.model, wanted.model) &&
+        b->loaded.precision == wanted.precision)
+        return KB_OK;
+    engine_free(&b->engine);
+    b->loaded = (struct engine_params){0};
+    enum kb_code code = engine_load(&b->engine, &wanted, err);
+    if (code == KB_OK)
+        b->loaded = wanted;
+    return code;
+}
+
+static void item_run(struct batch *b, struct item *item, const struct work_options *o)
+{
     struct dub_result result = {0};
     struct kb_error err = {0};
-    CLEANUP(kb_freep)
-    char *label = kb_printf("[%zu/%zu] %s", b->current + 1, b->n, path_name(item->video));
+    CLEANUP(kb_freep) char *label = kb_printf("[%zu/%zu] %s", b->current + 1, b->n, item->title);
     b->item_began_us = kb_now_us();
     CLEANUP(progress_stop)
     struct progress_view *view = progress_start_part(b->mode, label, tell_whole, b);
-    dub.video = item->video;
-    dub.output = item->output;
-    dub.watch = (struct watch){cli_cancel(), progress_update, view};
-    enum kb_code code = dub_run(engine, &dub, &result, &err);
+    const struct watch watch = {cli_cancel(), progress_update, view};
+    item->own.dub.watch = watch;
+    enum kb_code code = load(b, item, o, &watch, &err);
+    if (code == KB_OK)
+        code = hear(b, item, o, &watch, &err);
+    if (code == KB_OK)
+        code = dub_run(&b->engine, &item->own.dub, &result, &err);
     progress_stop(&view);
     if (code == KB_CANCELLED)
         return;
@@ -236,33 +418,33 @@ static void item_run(struct batch *b, struct item *item, struct engine *engine,
     }
     item->spent_us = kb_now_us() - b->item_began_us;
     item->seconds = result.seconds;
-    CLEANUP(kb_freep) char *what = kb_printf(_("'%s', %.1f s"), item->output, result.seconds);
+    CLEANUP(kb_freep)
+    char *what = kb_printf(_("'%s', %.1f s"), item->pair->output, result.seconds);
     item_end(b, item, OUTCOME_DONE, what);
 }
 
-static enum kb_code run_open_items(struct batch *b, struct batch_options *o, struct kb_error *err)
+// What every pair needs is made first, and if that fails nothing else can be.
+static enum kb_code run_open_items(struct batch *b, const struct work_options *o,
+                                   struct kb_error *err)
 {
+    size_t first = 0;
+    while (b->items[first].outcome != OUTCOME_OPEN)
+        first++;
     struct progress_view *view = progress_start(b->mode, NULL);
     const struct watch watch = {cli_cancel(), progress_update, view};
-    o->shared.engine.watch = watch;
-    CLEANUP(engine_free) struct engine engine = {0};
-    CLEANUP(mel_free) struct mel *mel = NULL;
-    enum kb_code code = engine_load(&engine, &o->shared.engine, err);
-    if (code == KB_OK)
-        code = speech_hear(&mel, o->shared.speech.audio, o->shared.speech.audio,
-                           o->shared.dub.loudnorm, &watch, err);
+    enum kb_code code = load(b, &b->items[first], o, &watch, err);
+    if (code == KB_OK && !b->differ)
+        code = hear(b, &b->items[first], o, &watch, err);
     if (code != KB_OK) {
         progress_stop(&view);
         return code;
     }
     progress_done(&view);
-    o->shared.dub.mel = mel;
 
     b->began_us = kb_now_us();
     for (; b->current < b->n && !cancel_requested(cli_cancel()); b->current++)
         if (b->items[b->current].outcome == OUTCOME_OPEN)
-            item_run(b, &b->items[b->current], &engine, o);
-    o->shared.dub.mel = NULL;
+            item_run(b, &b->items[b->current], o);
     return cancel_check(cli_cancel(), err);
 }
 
@@ -271,7 +453,7 @@ static enum kb_code run_open_items(struct batch *b, struct batch_options *o, str
 static void print_row(FILE *f, const struct item *item, int word_width, int name_width)
 {
     int at = word_width + name_width + 4;
-    CLEANUP(kb_freep) char *name = screen_cut(path_name(item->video), name_width);
+    CLEANUP(kb_freep) char *name = screen_cut(item->title, name_width);
     screen_print_padded(f, _(outcome_words[item->outcome]), word_width + 2);
     if (!item->why[0]) {
         fprintf(f, "%s\n", name);
@@ -293,7 +475,7 @@ static void print_summary(const struct batch *b, FILE *f)
     for (size_t i = 0; i < b->n; i++) {
         const struct item *item = &b->items[i];
         word_width = KB_MAX(word_width, screen_width(_(outcome_words[item->outcome])));
-        name_width = KB_MAX(name_width, screen_width(path_name(item->video)));
+        name_width = KB_MAX(name_width, screen_width(item->title));
     }
     if (isatty(fileno(f)))
         name_width = KB_MIN(name_width, screen_columns(f) * 2 / 5);
@@ -320,44 +502,102 @@ static void print_json_summary(const struct batch *b)
     fflush(stdout);
 }
 
-static enum kb_code run(struct batch *b, struct batch_options *o, struct kb_error *err)
+// --- what there is to make
+
+// With --strict nothing is begun if a line is wrong: all of them are told.
+static enum kb_code check_lines(const struct batch *b, struct kb_error *err)
+{
+    int n = 0;
+    for (int i = 0; i < b->pairs.n; i++)
+        if (b->pairs.items[i].why.code != KB_OK) {
+            log_error("%s", b->pairs.items[i].why.text);
+            n++;
+        }
+    return n == 0 ? KB_OK
+                  : kb_fail(err, KB_BAD_INPUT,
+                            ngettext("%d line of the list is wrong; nothing was begun (--strict)",
+                                     "%d lines of the list are wrong; nothing was begun (--strict)",
+                                     (unsigned long)n),
+                            n);
+}
+
+static enum kb_code find_pairs(struct batch *b, struct work_options *o, struct kb_error *err)
+{
+    const char *ending = background_ending(o->shared.dub.finish.background.alpha);
+    enum kb_code code = KB_OK;
+    if (o->list)
+        code = pairs_from_list(&b->pairs, o->list, o->folder, ending, err);
+    else if (o->by_name)
+        code = pairs_by_name(&b->pairs, &o->speeches, &o->inputs, err);
+    else
+        pairs_each(&b->pairs, &o->speeches, &o->inputs);
+    if (code == KB_OK && o->strict)
+        code = check_lines(b, err);
+    if (code == KB_OK)
+        pairs_name_outputs(&b->pairs, o->folder ? o->folder : ".", ending);
+    b->differ = pairs_differ(&b->pairs);
+    b->n = (size_t)b->pairs.n;
+    return code;
+}
+
+static enum kb_code prepare(struct batch *b, struct work_options *o, struct kb_error *err)
 {
     enum kb_code code = speech_prepare(&o->shared.speech, err);
-    if (code != KB_OK)
-        return code;
-    // The speech is every video's: if it is bad nothing can be made.
-    struct audio_reader *reader = NULL;
-    code = audio_open(&reader, o->shared.speech.audio, &(struct audio_params){0}, err);
-    audio_close(&reader);
+    if (code == KB_OK && o->shared.speech.text)
+        inputs_append(&o->speeches, kb_strdup(o->shared.speech.audio));
     if (code == KB_OK)
+        code = find_pairs(b, o, err);
+    if (code == KB_OK && !b->differ && b->pairs.items[0].audio) {
+        // The speech is every video's: if it is bad nothing can be made.
+        struct audio_reader *reader = NULL;
+        code = audio_open(&reader, b->pairs.items[0].audio, &(struct audio_params){0}, err);
+        audio_close(&reader);
+    }
+    if (code == KB_OK && o->folder)
         code = file_make_dirs(o->folder, err);
-    if (code != KB_OK)
-        return code;
-    o->shared.dub.audio = o->shared.speech.audio;
+    return code;
+}
+
+static enum kb_code run(struct batch *b, struct work_options *o, struct kb_error *err)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        b->items[i].pair = &b->pairs.items[i];
+        b->items[i].title = pair_title(b->items[i].pair, b->differ);
+    }
     for (size_t i = 0; i < b->n; i++)
         item_check(b, &b->items[i], o);
     return count(b, OUTCOME_OPEN) ? run_open_items(b, o, err) : KB_OK;
 }
 
-static int run_and_report(struct batch_options *o)
+static void batch_free(struct batch *b)
+{
+    forget_speech(b);
+    engine_free(&b->engine);
+    for (size_t i = 0; b->items && i < b->n; i++) {
+        batch_options_free(&b->items[i].own);
+        free(b->items[i].title);
+        for (int k = 0; k < MATERIAL_MOST; k++)
+            free(b->items[i].files[k]);
+    }
+    free(b->items);
+    pairs_free(&b->pairs);
+}
+
+static int run_and_report(struct work_options *o)
 {
     dub_options_prepare(&o->shared);
-    CLEANUP(inputs_free)
-    struct inputs outputs = inputs_outputs(
-        &o->inputs, o->folder, background_ending(o->shared.dub.finish.background.alpha));
-    struct batch b = {.n = o->inputs.n, .mode = progress_mode_of(o->shared.common.progress)};
-    CLEANUP(kb_freep) struct item *items = kb_alloc(b.n * sizeof(*items));
-    b.items = items;
-    for (size_t i = 0; i < b.n; i++)
-        items[i] = (struct item){.video = o->inputs.paths[i], .output = outputs.paths[i]};
-
+    CLEANUP(batch_free) struct batch b = {.mode = progress_mode_of(o->shared.common.progress)};
     struct kb_error err = {0};
-    enum kb_code code = run(&b, o, &err);
-    if (code != KB_OK && code != KB_CANCELLED)
+    enum kb_code code = prepare(&b, o, &err);
+    if (code == KB_OK) {
+        b.items = kb_alloc(b.n * sizeof(*b.items));
+        code = run(&b, o, &err);
+    }
+    if (code != KB_OK && (code != KB_CANCELLED || !b.items))
         return cli_report(code, &err);
     for (size_t i = 0; i < b.n; i++)
-        if (items[i].outcome == OUTCOME_OPEN)
-            item_end(&b, &items[i], OUTCOME_CANCELLED, "");
+        if (b.items[i].outcome == OUTCOME_OPEN)
+            item_end(&b, &b.items[i], OUTCOME_CANCELLED, "");
     // Where JSON goes to the standard output, the table for people does not.
     print_summary(&b, b.mode == PROGRESS_JSON ? stderr : stdout);
     if (b.mode == PROGRESS_JSON)
@@ -369,10 +609,12 @@ static int run_and_report(struct batch_options *o)
 
 int cmd_batch(int argc, char **argv)
 {
-    struct batch_options o = {.shared = dub_options_defaults()};
+    struct work_options o = {.shared = dub_options_defaults()};
+    o.shared.speech.audios = &o.speeches;
     options_parse(&batch_argp, argc, argv, &o);
     int status = run_and_report(&o);
     dub_options_free(&o.shared);
     inputs_free(&o.inputs);
+    inputs_free(&o.speeches);
     return status;
 }

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <strings.h>
 
-static void append(struct inputs *in, char *path)
+void inputs_append(struct inputs *in, char *path)
 {
     char **paths = realloc(in->paths, (in->n + 1) * sizeof(*paths));
     if (!paths)
@@ -50,7 +50,7 @@ static enum kb_code add_folder(struct inputs *in, const char *folder, struct kb_
     for (const struct dirent *entry = readdir(dir); entry; entry = readdir(dir)) {
         CLEANUP(kb_freep) char *path = path_join(folder, entry->d_name);
         if (is_media_name(entry->d_name) && !file_is_dir(path))
-            append(in, TAKE(path));
+            inputs_append(in, TAKE(path));
     }
     closedir(dir);
     if (in->n == first)
@@ -64,7 +64,7 @@ enum kb_code inputs_add(struct inputs *in, const char *path, struct kb_error *er
 {
     if (file_is_dir(path))
         return add_folder(in, path, err);
-    append(in, kb_strdup(path));
+    inputs_append(in, kb_strdup(path));
     return KB_OK;
 }
 
@@ -92,7 +92,7 @@ static error_t inputs_parse(int key, char *arg, struct argp_state *state)
         inputs_take(in, arg);
         return 0;
     case ARGP_KEY_END:
-        if (in->n == 0)
+        if (in->n == 0 && !in->optional)
             argp_error(state, "%s", _("no videos: name them after the options"));
         return 0;
     default:
@@ -142,7 +142,7 @@ struct inputs inputs_outputs(const struct inputs *in, const char *folder, const 
             name = output_name(stem, count, ending);
             path = path_join(folder, name);
         }
-        append(&out, TAKE(path));
+        inputs_append(&out, TAKE(path));
     }
     return out;
 }

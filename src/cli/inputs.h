@@ -10,7 +10,9 @@
 struct inputs {
     char **paths;
     size_t n;
+    bool optional; // for inputs_argp: none is fine
 };
+void inputs_append(struct inputs *in, char *path); // is taken
 
 // Add path as it is, or, if it is a folder, the videos and pictures in it (by their extension,
 // sorted by name, hidden files and folders inside left out). KB_BAD_INPUT when a folder has none.

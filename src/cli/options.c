@@ -300,6 +300,8 @@ static error_t speech_parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case 'a':
         o->audio = option_path(arg);
+        if (o->audios)
+            inputs_append(o->audios, kb_strdup(o->audio));
         return 0;
     case OPT_TEXT:
         o->text = arg;
@@ -317,7 +319,7 @@ static error_t speech_parse(int key, char *arg, struct argp_state *state)
         o->has_pause = true;
         return 0;
     case ARGP_KEY_END:
-        if (!o->audio && !o->text)
+        if (!o->audio && !o->text && !o->optional)
             argp_error(state, "%s", _("no speech: give a file with -a FILE or a text with --text"));
         if (o->audio && o->text)
             argp_error(state, "%s", _("-a and --text are two speeches; give one of them"));
@@ -355,7 +357,7 @@ enum kb_code speech_prepare(struct speech_options *s, struct kb_error *err)
     return speech_make(&wish, &s->words, err);
 }
 
-static void speech_cleanup(struct speech_options *s)
+void speech_cleanup(struct speech_options *s)
 {
     words_free(&s->words);
     kb_freep(&s->file);

@@ -4,6 +4,7 @@
 #define CLI_OPTIONS_H
 
 #include "cli/cli.h"
+#include "cli/inputs.h"
 #include "cli/progress.h"
 #include "lipsync/dub.h"
 #include "media/words.h"
@@ -38,7 +39,9 @@ enum kb_code data_open(struct store **ret, const char *folder, struct kb_error *
 
 // Where the speech comes from: -a, or --text with --voice, --speed and --pause.
 struct speech_options {
-    const char *audio; // a path; speech_prepare() fills it in when text is given
+    const char *audio;     // a path; speech_prepare() fills it in when text is given
+    struct inputs *audios; // where several are taken, all of them; else NULL
+    bool optional;         // neither is fine
     const char *text, *voice;
     double speed; // 0 = as the voice speaks
     bool has_pause;
@@ -50,6 +53,7 @@ struct speech_options {
 extern const struct argp speech_argp; // input: struct speech_options *
 // Make the file of --text. KB_OK at once when there is an audio file.
 enum kb_code speech_prepare(struct speech_options *s, struct kb_error *err);
+void speech_cleanup(struct speech_options *s); // what that made; its words
 
 // What generate and batch have in common: the speech, the video, the face, the output, the network.
 struct dub_options {

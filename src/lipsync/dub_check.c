@@ -56,7 +56,7 @@ static enum kb_code check_inputs(const struct dub_params *p, struct reader **ret
     struct reader_params rp = {
         .height = p->height, .deep = p->keep_deep, .cancel = p->watch.cancel};
 
-    enum kb_code code = audio_open(&audio, p->audio, &ap, err);
+    enum kb_code code = p->audio ? audio_open(&audio, p->audio, &ap, err) : KB_OK;
     if (code == KB_OK)
         code = reader_open(&video, p->video, &rp, err);
     if (code == KB_OK && p->mouth_from)
@@ -71,7 +71,7 @@ static enum kb_code check_inputs(const struct dub_params *p, struct reader **ret
                        _("--start %.3f s lies behind the end of '%s' (%.3f s); choose an earlier "
                          "start"),
                        (double)p->start_us / 1e6, p->video, (double)info->duration_us / 1e6);
-    int64_t length = audio_duration_us(audio);
+    int64_t length = audio ? audio_duration_us(audio) : info->duration_us;
     if (p->keep_video)
         length = KB_MAX(length, info->duration_us);
     if (p->duration_us > 0)

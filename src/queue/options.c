@@ -289,40 +289,52 @@ enum kb_code batch_options_merge(const char *options, const char *own, char **re
     return *ret ? KB_OK : kb_no_memory(err);
 }
 
-enum kb_code batch_options_parse(const char *json, struct batch_options *ret, struct kb_error *err)
+// What options have to do with each other.
+static enum kb_code check_together(const struct batch_options *o, struct kb_error *err)
+{
+    if (o->dub.bitrate_source && o->dub.crf >= 0)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the options 'crf' and 'bitrate' exclude each other; give one of them"));
+    if (o->dub.lead && !o->model)
+        return kb_fail(
+            err, KB_BAD_INPUT,
+            _("the option 'paint' is for Wav2Lip checkpoints; choose one with the option 'model', "
+              "or leave it out"));
+    return KB_OK;
+}
+
+enum kb_code batch_options_lay(struct batch_options *o, const char *json, struct kb_error *err)
 {
     CLEANUP(json_free) json_t *given = NULL;
     enum kb_code code = load_object(json, &given, err);
-    if (code != KB_OK)
-        return code;
-    struct batch_options o = {.dub = dub_defaults(), .keep = json_object()};
     const char *name;
     json_t *value;
+    o->keep = json_object();
     json_object_foreach(given, name, value)
     {
-        code = set_option(&o, name, value, err);
-        if (code != KB_OK)
-            break;
+        if (code == KB_OK)
+            code = set_option(o, name, value, err);
     }
-    if (code == KB_OK && o.dub.bitrate_source && o.dub.crf >= 0)
-        code = kb_fail(err, KB_BAD_INPUT,
-                       _("the options 'crf' and 'bitrate' exclude each other; give one of them"));
-    if (code == KB_OK && o.dub.lead && !o.model)
-        code =
-            kb_fail(err, KB_BAD_INPUT,
-                    _("the option 'paint' is for Wav2Lip checkpoints; choose one with the option "
-                      "'model', or leave it out"));
-    struct captions_params *c = &o.dub.finish.captions;
-    const char *off = json_string_value(json_object_get(given, "subtitles"));
-    if (!json_is_string(json_object_get(given, "subtitles_as")) &&
-        (json_object_get(given, "subtitles") || json_object_get(given, "subtitles_text")))
-        c->as = CAPTIONS_BURN;
-    if (off && strcmp(off, "off") == 0)
+    const json_t *subtitles = json_object_get(given, "subtitles");
+    struct captions_params *c = &o->dub.finish.captions;
+    if (json_is_string(subtitles) && strcmp(json_string_value(subtitles), "off") == 0)
         c->as = 0;
+    else if ((subtitles || json_object_get(given, "subtitles_text")) && c->as == 0 &&
+             !json_object_get(given, "subtitles_as"))
+        c->as = CAPTIONS_BURN;
+    if (code == KB_OK)
+        code = check_together(o, err);
+    if (code != KB_OK)
+        batch_options_free(o);
+    return code;
+}
+
+enum kb_code batch_options_parse(const char *json, struct batch_options *ret, struct kb_error *err)
+{
+    struct batch_options o = {.dub = dub_defaults()};
+    enum kb_code code = batch_options_lay(&o, json, err);
     if (code == KB_OK)
         *ret = o;
-    else
-        batch_options_free(&o);
     return code;
 }
 

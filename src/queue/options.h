@@ -17,7 +17,7 @@ struct batch_options {
     struct dub_params dub; // without the paths of materials
     struct {
         const struct material_role *role;
-        const char *asset; // its id
+        const char *asset; // its id; a path on the command line
     } materials[MATERIAL_MOST];
     int n_materials;
     bool subtitles_spoken;       // of the speech's text: its words come with the job
@@ -25,6 +25,9 @@ struct batch_options {
     struct json_t *keep;
 };
 enum kb_code batch_options_parse(const char *json, struct batch_options *ret, struct kb_error *err);
+// The same laid over what *o holds already: o->dub as it is wanted, keep NULL. On failure *o is
+// empty.
+enum kb_code batch_options_lay(struct batch_options *o, const char *json, struct kb_error *err);
 // Own options laid over others, as JSON text, a new string; null there: the default again. Either
 // may be NULL. Nothing is checked but that both are objects.
 enum kb_code batch_options_merge(const char *options, const char *own, char **ret,

@@ -69,7 +69,7 @@ enum kb_code option_read_material(struct batch_options *o, const char *name, con
     const char *asset = json_string_value(v);
     size_t n = asset ? strlen(asset) : 0;
     assert(role && o->n_materials < MATERIAL_MOST); // an option is there once
-    if (n == 0 || n > 200 || n != json_string_length(v))
+    if (n == 0 || n > 4096 || n != json_string_length(v))
         return kb_fail(err, KB_BAD_INPUT, "%s", refusal);
     json_t *kept = json_string(asset);
     if (json_object_set_new(o->keep, name, kept) != 0)

@@ -212,6 +212,65 @@ static void batch(void **state)
     free(r.err);
 }
 
+// Several speeches: each with each, by name, and from a list whose wrong lines stop nothing.
+static void batch_of_pairs(void **state)
+{
+    struct outcome r = {0};
+    struct kb_error err = {0};
+    assert_ok(err, file_make_dirs(in_folder("pairs"), &err));
+    const char *one = make_cut("pairs/01.wav", speech(), 1 << 30);
+    const char *two = make_cut("pairs/2.wav", speech(), 1 << 30);
+    const char *film = make_cut("pairs/teacher_01.mp4", talking(), 1 << 30);
+
+    RUN(&r, "batch", "-q", "-a", one, "-a", two, film, "-o", in_folder("each"), "--duration",
+        "0.2");
+    assert_status(&r, 0);
+    assert_says(r.out, "teacher_01.mp4 + 2.wav");
+    assert_video(in_folder("each/teacher_01_01.mp4"), 256);
+    assert_video(in_folder("each/teacher_01_2.mp4"), 256);
+    RUN(&r, "batch", "-a", two, "-a", one, "--pair", "name", film, "-o", in_folder("named"),
+        "--duration", "0.2");
+    assert_status(&r, 0);
+    assert_says(r.err, "'teacher_01.mp4' says '01.wav'");
+    assert_says(r.err, "no video fits the speech '2.wav'");
+    assert_says(r.out, "1 done, 0 failed, 0 cancelled, 0 skipped");
+    assert_video(in_folder("named/teacher_01.mp4"), 256);
+    RUN(&r, "batch", "-a", two, "--pair", "name", film, "-o", in_folder("named"));
+    assert_status(&r, 3);
+
+    const char *list = make_text_file(
+        "pairs/list.csv", "\xef\xbb\xbf语音,视频,output,text,duration,keep_video,mouth_from\r\n"
+                          "01.wav,teacher_01.mp4,\"deep/one, two.mp4\",,0.2,是,teacher_01.mp4\r\n"
+                          ",teacher_01.mp4,spoken,Good morning,0.2,,\r\n"
+                          "01.wav,teacher_01.mp4,spoken.mp4,,,,\r\n"
+                          "gone.wav,teacher_01.mp4,a.mp4,,,,\r\n"
+                          "01.wav,teacher_01.mp4,b.mp4,,x,,\r\n"
+                          "01.wav,,c.mp4,,,,\r\n");
+    RUN(&r, "batch", "-q", "--list", list, "-o", in_folder("listed"));
+    assert_status(&r, 6);
+    assert_says(r.out, "2 done, 0 failed, 0 cancelled, 4 skipped");
+    assert_says(r.out, "line 4 of the list: its output is that of line 3");
+    assert_says(r.out, "gone.wav");
+    assert_says(r.out, "line 6 of the list: the option 'duration'");
+    assert_says(r.out, "line 7 of the list: it names no video");
+    assert_video(in_folder("listed/deep/one, two.mp4"), 256);
+    assert_video(in_folder("listed/spoken.mp4"), 256);
+    RUN(&r, "batch", "-q", "--strict", "--list", list, "-o", in_folder("strict"));
+    assert_status(&r, 3);
+    assert_says(r.err, "3 lines of the list are wrong");
+    assert_false(file_exists(in_folder("strict")));
+    list = make_text_file("pairs/odd.csv", "audio,video,colour\n01.wav,teacher_01.mp4,red\n");
+    RUN(&r, "batch", "-q", "--list", list, "-o", in_folder("strict"));
+    assert_status(&r, 3);
+    assert_says(r.err, "'colour'");
+    RUN(&r, "batch", "--list-template");
+    assert_status(&r, 0);
+    assert_says(r.out, "audio,video,result,text,voice,mouth_amount\r\n");
+    assert_nothing_half_done();
+    free(r.out);
+    free(r.err);
+}
+
 // The objects of a batch, by video: what failed or was skipped moves nothing, and the time left is
 // that of all that is to come.
 static void batch_as_json(void **state)
@@ -592,6 +651,7 @@ int main(void)
         cmocka_unit_test(unusual_names_from_end_to_end),
         cmocka_unit_test(the_longest_names),
         cmocka_unit_test(batch),
+        cmocka_unit_test(batch_of_pairs),
         cmocka_unit_test(batch_as_json),
         cmocka_unit_test(preprocess_then_generate),
         cmocka_unit_test(models),

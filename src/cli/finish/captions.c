@@ -55,7 +55,9 @@ static void read_text(struct argp_state *state, struct dub_options *o, const cha
 static void check(struct argp_state *state, struct dub_options *o)
 {
     struct captions_params *c = &o->dub.finish.captions;
-    if (o->subtitles_spoken && !o->subtitles_text && !o->speech.text)
+    // With a list it is each line's own.
+    bool lines = o->subtitles_spoken && o->speech.optional;
+    if (o->subtitles_spoken && !o->subtitles_text && !o->speech.text && !lines)
         argp_error(state, "%s",
                    _("--subtitles text needs the speech's text: --text, or --subtitles-text FILE"));
     if (c->file && o->subtitles_text)
@@ -71,7 +73,7 @@ static void check(struct argp_state *state, struct dub_options *o)
     }
     if (!o->subtitles_as_said)
         c->as = CAPTIONS_BURN;
-    if (!c->file && !c->text)
+    if (!c->file && !c->text && !lines)
         c->as = 0;
 }
 
