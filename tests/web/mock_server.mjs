@@ -54,6 +54,8 @@ export class Mock {
         this.sockets = new Set();
         this.previews = new Map(); // what was asked for, by id
         this.stills = []; // the options of each picture of them that was asked for
+        this.voices = []; // that were added
+        this.samples = []; // what was heard
         this.settings = { events: ['batch_ended', 'job_failed'], webhook: { url: 'https://example.com/hook', secret: SECRET } };
         this.started = Date.now();
     }
@@ -326,8 +328,25 @@ export class Mock {
     }
 
     'GET voices'({ response, chinese }) {
-        const items = [['zh', '普通话', 'Mandarin'], ['yue', '粤语', 'Cantonese'], ['en', '英语', 'English']]
-            .map(([name, zh, en]) => ({ name, title: chinese ? zh : en }));
+        const own = [['zh', '普通话', 'Mandarin'], ['yue', '粤语', 'Cantonese'], ['en', '英语', 'English']]
+            .map(([name, zh, en]) => ({ name, title: chinese ? zh : en, kind: 'espeak-ng', words: true, languages: [name] }));
+        const items = [...this.voices.map((v) => ({ name: v.name, title: v.title ?? v.name, kind: v.kind, words: false, languages: [] })), ...own];
+        this.json(response, { total: items.length, items });
+    }
+
+    async 'POST voices'({ request, response, chinese }) {
+        const { text, voice = 'zh', speed = 1 } = await this.body(request);
+        this.samples.push({ text, voice, speed });
+        if (text.includes('坏')) return this.json(response, { ok: false, error: chinese ? '音色的服务返回 500' : 'the voice answered 500' });
+        const asset = this.newAsset(text, -1, 'making');
+        const own = { zh: 'cmn', yue: 'yue', en: 'en' }[voice] ?? 'cmn';
+        spawnSync('espeak-ng', ['-v', own, '-s', String(Math.round(175 * speed)), '-w', this.file(asset.id), text]);
+        Object.assign(asset, { kind: 'audio', state: 'ready' });
+        return this.json(response, { ok: true, content: `/api/v1/assets/${asset.id}/content`, duration: 1000 });
+    }
+
+    shownVoices(response) {
+        const items = this.voices.map((v) => ({ ...v, ...(v.key && { key: SECRET }), changeable: v.kind !== 'command' }));
         this.json(response, { total: items.length, items });
     }
 
@@ -656,8 +675,9 @@ export class Mock {
         response.writeHead(204).end();
     }
 
-    'GET settings'({ response }) {
-        this.json(response, this.settings);
+    'GET settings'({ response, id }) {
+        if (id === 'voices') return this.shownVoices(response);
+        return this.json(response, this.settings);
     }
 
     // A masked secret stands for the stored one only for the target it was given for.
@@ -680,12 +700,27 @@ export class Mock {
         this.json(response, this.settings);
     }
 
-    async 'POST settings'({ request, response, chinese }) {
+    'DELETE settings'({ response, verb }) {
+        this.voices = this.voices.filter((v) => v.name !== verb);
+        this.shownVoices(response);
+    }
+
+    async 'POST settings'({ request, response, id, chinese }) {
         const given = await this.body(request);
+        if (id === 'voices') {
+            const before = this.voices.find((v) => v.name === given.name);
+            if (given.key === SECRET) {
+                if (before?.url !== given.url) throw new Problem(400, 'bad_input', `音色“${given.name}”的地址改了：请重新填写密钥`, 'give its key again');
+                given.key = before.key;
+            }
+            delete given.changeable;
+            this.voices = [given, ...this.voices.filter((v) => v !== before)];
+            return this.shownVoices(response);
+        }
         this.refuseMoved(given);
         const targets = Object.keys(given).filter((t) => t !== 'events');
         const error = chinese ? '服务器没有回应（超时 15 秒）' : 'the server did not answer within 15 s';
-        this.json(response, { items: targets.map((target) => ({ target, ok: target === 'webhook', error: target === 'webhook' ? null : error })) });
+        return this.json(response, { items: targets.map((target) => ({ target, ok: target === 'webhook', error: target === 'webhook' ? null : error })) });
     }
 }
 

@@ -12,13 +12,19 @@ interface Note {
     name: string;
     size: number;
 }
+interface Speech {
+    text: string;
+    voice: string;
+    speed: number; // 1: as the voice speaks
+    pause: number; // between sentences, seconds
+}
 interface Saved {
     audio: Note | null;
     videos: Note[];
     options?: Options;
     faces?: Record<string, Point>;
     anyway?: string[];
-    speech?: { text: string; voice: string };
+    speech?: Partial<Speech>;
 }
 
 export const isSoundFile = (file: { name: string; type?: string }) => useOf(file) === 'audio';
@@ -40,7 +46,7 @@ function make(name: string) {
         priority: 5,
         faces: {} as Record<string, Point>, // who speaks, by the video's asset; else the option says
         anyway: [] as string[], // assets to be tried though no face was seen in them
-        speech: { text: '', voice: '' }, // to be spoken by a voice
+        speech: { text: '', voice: '', speed: 1, pause: 0.35 } as Speech, // to be spoken by a voice
     });
 
     const note = (e: Entry): Note => (e.id ? { id: e.id, name: e.name, size: e.size } : { name: e.name, size: e.size });

@@ -232,3 +232,23 @@ export interface LogLine {
     job: number | null;
     text: string;
 }
+
+// Who speaks a text.
+export interface Voice {
+    name: string;
+    title: string;
+    kind: string; // espeak-ng: always there
+    words: boolean;
+    languages: string[];
+}
+// One that was added, with what is known of it (docs/voices.md).
+export interface AddedVoice {
+    name: string;
+    kind: string;
+    title?: string;
+    url?: string;
+    key?: string;
+    voice?: string;
+    changeable: boolean;
+    [field: string]: unknown;
+}

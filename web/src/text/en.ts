@@ -20,6 +20,17 @@ const en: Texts = {
         source: 'Where the speech comes from', file: 'Audio file', speech: 'Text to speech', text: 'What is to be said', voice: 'Voice',
         make: 'Make the speech', making: 'Making the speech…', replace: 'Change',
     },
+    voice: {
+        title: 'Voices', add: 'Add a voice', about: 'Who speaks a text. espeak-ng is always there; voices that sound like people come from services of your own.', added: 'Added', own: 'Always there (espeak-ng)',
+        speed: 'Speed', normal: 'Normal', times: '{n} times', pause: 'Pauses', seconds: '{n} s', noPause: 'None', each: 'Hear each sentence', hear: 'Hear', stop: 'Stop', silent: 'There is no sound',
+        sentence: 'Hello, this is how this voice sounds.', change: 'Change', saved: '"{name}" is saved; ▶ lets you hear it', removeAsk: 'Remove the voice "{name}"? Speeches that were made stay.',
+        elsewhere: 'Added with koubo voice', kind: 'Kind of service', nameRule: '1 to 39 small letters, digits, - or _', cloneNote: 'A voice that is cloned from a recording is added on the server, with koubo voice add.',
+        kinds: { openai: 'OpenAI-compatible', duix: 'TTS of the Duix engine', 'gpt-sovits': 'GPT-SoVITS', cosyvoice: 'CosyVoice', command: 'Program' },
+        fields: {
+            name: 'Name (small letters, digits)', title: 'Shown as', url: 'Address', key: 'Key', model: 'Model', voice: "The service's name of it", reference_audio: 'Recording (a path over there)',
+            reference_text: 'What the recording says', reference_lang: 'Its language', lang: 'Language of the text', rate_hz: 'Samples a second',
+        },
+    },
     video: {
         title: 'Videos', titleOne: 'Video', upload: 'Drop videos here or click to choose', hint: 'mp4 avi mov mkv webm flv, or photos; as many as you like',
         hintOne: 'mp4 avi mov mkv webm flv, or a photo',

@@ -15,8 +15,19 @@ const zh = {
     login: { title: '请输入口令', hint: '口令在启动 koubo 的窗口里，或问管理员。', submit: '进入', wrong: '口令不对，请再试一次' },
     audio: {
         title: '音频', upload: '上传音频文件', hint: 'wav mp3 m4a aac flac ogg，视频里的声音也可以',
-        source: '音频来源', file: '音频文件', speech: '文字转语音', text: '输入要说的话', voice: '声音', make: '生成语音', making: '正在生成语音…',
+        source: '音频来源', file: '音频文件', speech: '文字转语音', text: '输入要说的话', voice: '音色', make: '生成语音', making: '正在生成语音…',
         replace: '换一个',
+    },
+    voice: {
+        title: '音色', add: '添加音色', about: '把文字说出来的音色。自带的 espeak-ng 不用设置；更自然的音色来自您自己的配音服务。', added: '添加的音色', own: '自带（espeak-ng）',
+        speed: '语速', normal: '正常', times: '{n} 倍', pause: '句间停顿', seconds: '{n} 秒', noPause: '不停顿', each: '逐句试听', hear: '试听', stop: '停止', silent: '没有声音',
+        sentence: '大家好，这就是这个音色的声音。', change: '修改', saved: '已保存“{name}”，点 ▶ 试听', removeAsk: '删除音色“{name}”？已经生成的语音不受影响。',
+        elsewhere: '用 koubo voice 添加', kind: '服务种类', nameRule: '1 到 39 个小写字母、数字、- 或 _', cloneNote: '要用参考音频克隆声音，请在服务器上用 koubo voice add 添加。',
+        kinds: { openai: 'OpenAI 兼容接口', duix: 'Duix 引擎 TTS', 'gpt-sovits': 'GPT-SoVITS', cosyvoice: 'CosyVoice', command: '程序' },
+        fields: {
+            name: '名字（小写字母、数字）', title: '显示为', url: '服务地址', key: '密钥', model: '模型', voice: '服务里的音色名', reference_audio: '参考音频（服务那边的路径）',
+            reference_text: '参考音频说的话', reference_lang: '参考音频的语言', lang: '文字的语言', rate_hz: '采样率',
+        },
     },
     video: {
         title: '视频', titleOne: '视频', upload: '拖放或点击选择视频文件', hint: 'mp4 avi mov mkv webm flv，也可以是照片；可以一次选很多个', hintOne: 'mp4 avi mov mkv webm flv，也可以是照片',
