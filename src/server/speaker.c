@@ -24,6 +24,7 @@ struct speaker {
     pthread_cond_t changed;
     // --- under the lock
     bool stopping;
+    unsigned calls;        // of speaker_wake()
     char ids[THREADS][33]; // what is under way, "" = nothing
     char voices[THREADS][VOICES_NAME_BYTES + 24];
 };
@@ -36,16 +37,25 @@ struct turn {
     struct cancel gone; // it was deleted
 };
 
-// False: stop.
-static bool rest(struct speaker *s, int64_t ms)
+// Until there were more calls than those, at most. False: stop.
+static bool rest(struct speaker *s, int64_t ms, unsigned calls)
 {
     struct timespec until = deadline_in(ms);
     pthread_mutex_lock(&s->lock);
-    while (!s->stopping && pthread_cond_timedwait(&s->changed, &s->lock, &until) == 0) {
+    while (!s->stopping && s->calls == calls &&
+           pthread_cond_timedwait(&s->changed, &s->lock, &until) == 0) {
     }
     bool go_on = !s->stopping;
     pthread_mutex_unlock(&s->lock);
     return go_on;
+}
+
+static unsigned calls_of(struct speaker *s)
+{
+    pthread_mutex_lock(&s->lock);
+    unsigned calls = s->calls;
+    pthread_mutex_unlock(&s->lock);
+    return calls;
 }
 
 // Under the lock: no other thread is at this text or voice.
@@ -161,13 +171,25 @@ static void *speaker_main(void *opaque)
     CLEANUP(store_close) struct store *store = NULL;
     struct kb_error err = {0};
     while (store_open(&store, s->server->params.data, false, &err) != KB_OK)
-        if (!rest(s, 5000))
+        if (!rest(s, 5000, calls_of(s)))
             return NULL;
-    do
+    unsigned calls;
+    do {
+        calls = calls_of(s); // before looking: a call meanwhile is not missed
         while (!cancel_requested(&s->cancel) && speak_next(s, store)) {
         }
-    while (rest(s, LOOK_MS));
+    } while (rest(s, LOOK_MS, calls));
     return NULL;
+}
+
+void speaker_wake(struct speaker *s)
+{
+    if (!s)
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->calls++;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
 }
 
 enum kb_code speaker_start(struct speaker **ret, struct server *server, struct kb_error *err)

@@ -10,6 +10,7 @@
 #include "server/api/fields.h"
 #include "server/errand.h"
 #include "server/internal.h"
+#include "server/speaker.h"
 #include "server/upload/upload.h"
 #include "voices/voices.h"
 
@@ -254,6 +255,7 @@ static void hear_sample(struct request *r)
                                : kb_fail(&err, KB_UNAVAILABLE, "%s",
                                          _("the server is busy; try again in a moment"));
     if (code == KB_OK) {
+        speaker_wake(server->speaker);
         reply_errand_entered(r, errand, sample_work, sample_free, s);
         return;
     }

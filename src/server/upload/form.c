@@ -8,6 +8,7 @@
 #include "server/api/fields.h"
 #include "server/api/voices.h"
 #include "server/internal.h"
+#include "server/speaker.h"
 #include "server/upload/multipart.h"
 #include "server/upload/upload.h"
 
@@ -177,6 +178,7 @@ static void create_speech(struct request *r, json_t *body, const struct asset_pa
         reply_error(r, &err);
     else
         reply_json(r, 201, text_get(&answer));
+    speaker_wake(request_server(r)->speaker);
 }
 
 static void create_fetched(struct request *r, json_t *body, const struct asset_params *p)
