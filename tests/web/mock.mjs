@@ -504,4 +504,50 @@ await run({
             page.faults();
         });
     },
+
+    async several_speeches_are_paired_as_somebody_says() {
+        await with_mock({}, async (mock) => {
+            const page = await open_page(mock.url);
+            const looks = process.env.KOUBO_LOOKS;
+            const look = async (name) => looks && page.screenshot({ path: path.join(looks, `${name}.png`), fullPage: true });
+            const second = make_speech(folder, '第2课.wav', '这是第二课。');
+            const list = path.join(folder, '清单.csv');
+            const start = async () => {
+                const before = mock.queue.rows.batch.size;
+                await page.locator('[data-testid=start]:enabled').click();
+                await until('the batch', () => mock.queue.rows.batch.size === before + 1);
+                return mock.queue.jobsOf([...mock.queue.rows.batch.values()].at(-1).id)
+                    .map((j) => [j.audio_name, j.name, j._.wanted, JSON.stringify(j.options)].join(' '));
+            };
+            const same = (found, wanted) => holds(JSON.stringify(found) === JSON.stringify(wanted), `made ${JSON.stringify(found)}`);
+            const lesson = make_clip(folder, '老师_第2课.mp4', 0, 3);
+            await page.getByTestId('audio-input').setInputFiles([audio, second]);
+            await page.getByTestId('video-input').setInputFiles([clip, lesson]);
+            await page.getByTestId('speech-row').getByText('第2课').waitFor();
+            await page.getByTestId('pair-row').nth(3).waitFor(); // each with each
+            await look('pairs-each');
+            same(await start(), ['课程.wav 老师.mp4  null', '课程.wav 老师_第2课.mp4  null', '第2课.wav 老师.mp4  null', '第2课.wav 老师_第2课.mp4  null']);
+            await page.getByTestId('pair-name').click();
+            await page.getByTestId('pairs-left').getByText('课程.wav、老师.mp4').waitFor();
+            await look('pairs-name');
+            same(await start(), ['第2课.wav 老师_第2课.mp4  null']);
+            writeFileSync(list, '语音;视频;输出;文字;mouth_amount;keep_video\r\n第2课;老师.mp4;"一;二.mp4";;1.2;是\r\n没有.wav;老师.mp4;;;;\r\n;老师_第2课.mp4;三;大家早上好;;\r\n');
+            await page.getByTestId('list-input').setInputFiles(list);
+            await page.getByTestId('pairs-missing').getByText('第 3 行：没有.wav').waitFor();
+            await look('pairs-list');
+            await page.setViewportSize({ width: 390, height: 844 });
+            await look('pairs-list-phone');
+            holds(await page.evaluate(() => document.documentElement.scrollWidth <= 390), 'wider than a phone');
+            await page.reload(); // and what was chosen stays
+            await page.getByTestId('pair-row').nth(1).waitFor();
+            same(await start(), ['第2课.wav 老师.mp4 一;二.mp4 {"mouth_amount":1.2,"keep_video":true}', '大家早上好 老师_第2课.mp4 三 null']);
+            writeFileSync(list, 'a,b\r\n1,2\r\n');
+            await page.getByTestId('list-input').setInputFiles(list);
+            await page.getByText('的第一行要写列名').waitFor();
+            await page.getByRole('button', { name: '不用清单' }).click();
+            await page.getByRole('button', { name: /移除语音/ }).click();
+            await page.getByTestId('pairs').waitFor({ state: 'detached' }); // one speech, as before
+            page.faults();
+        });
+    },
 });

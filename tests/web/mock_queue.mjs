@@ -84,30 +84,32 @@ export class Queue extends EventEmitter {
         return [...this.rows.job.values()].filter((j) => j.batch === batch).sort((a, b) => a.position - b.position);
     }
 
-    createBatch({ name, audio, videos, options = {}, priority = 5 }) {
-        const speech = this.rows.asset.get(audio);
+    createBatch({ name, audio, videos, jobs, options = {}, priority = 5 }) {
+        const pairs = jobs?.map((j) => ({ audio, face_at: null, ...j }))
+            ?? videos.map((v) => ({ audio, video: v.id ?? v, face_at: v.face_at ?? null }));
+        const first = pairs[0].audio;
+        const speech = this.rows.asset.get(first);
         const id = ++this.lastId;
         const batch = {
             id, name: name || speech.name.replace(/\.[^.]*$/, ''), state: 'active', priority, turn: id,
-            audio: { id: audio, name: speech.name, duration: speech.duration }, options,
+            audio: { id: first, name: speech.name, duration: speech.duration }, options, speeches: new Set(pairs.map((p) => p.audio)).size,
             created: Date.now(), ended: null, counts: {}, progress: 0, outcome: null, place: null, eta: null,
         };
         this.rows.batch.set(id, batch);
-        videos.forEach((entry, i) => {
-            const { id: video, face_at = null } = typeof entry === 'string' ? { id: entry } : entry;
+        pairs.forEach(({ audio: own, video, face_at, name: wanted = null, options: laid = null }, i) => {
             const asset = this.rows.asset.get(video);
             const isBad = asset.state === 'bad';
             this.put('job', {
-                id: ++this.lastId, batch: id, batch_name: batch.name, name: asset.name, video, state: isBad ? 'skipped' : 'queued',
+                id: ++this.lastId, batch: id, batch_name: batch.name, name: asset.name, video, audio: own, audio_name: this.rows.asset.get(own).name, options: laid, state: isBad ? 'skipped' : 'queued',
                 position: i + 1, attempts: 0, retried: 0, max_attempts: 3, done: 0, total: 0, progress: 0, fps: null, eta: null,
                 worker: null, heartbeat: null, progressed: null, state_since: Date.now(), created: Date.now(),
                 started: null, ended: isBad ? Date.now() : null, stage_s: null, error: isBad ? { code: 'bad_input', text: asset.error } : null,
                 waiting: isBad ? null : 'worker', cancelling: false, result: null, face_at,
-                _: { spent: 0 },
+                _: { spent: 0, wanted },
             });
         });
         this.note('info', 'queue', null,
-            this.say(`新批次“${batch.name}”，${videos.length} 个视频`, `new batch "${batch.name}" of ${videos.length} videos`));
+            this.say(`新批次“${batch.name}”，${pairs.length} 个视频`, `new batch "${batch.name}" of ${pairs.length} videos`));
         this.count(batch);
         return batch;
     }
@@ -154,9 +156,9 @@ export class Queue extends EventEmitter {
         }
     }
 
-    estimate({ audio, videos }) {
-        const known = videos.map((v) => this.rows.asset.get(v.id ?? v)).filter((a) => a?.state === 'ready');
-        const speech = (this.rows.asset.get(audio)?.duration ?? 0) / 1000;
+    estimate({ audio, videos, jobs }) {
+        const known = (videos ?? jobs.map((j) => j.video)).map((v) => this.rows.asset.get(v.id ?? v)).filter((a) => a?.state === 'ready');
+        const speech = (this.rows.asset.get(audio ?? jobs?.[0].audio)?.duration ?? 0) / 1000;
         return known.length && speech ? { seconds: Math.round(known.length * speech * 6), bytes: Math.round(known.length * speech * 300e3) } : { seconds: null, bytes: null };
     }
 
@@ -264,7 +266,7 @@ export class Queue extends EventEmitter {
     resultName(job) {
         const stem = (name) => name.replace(/\.[^.]*$/, '');
         const taken = new Set(this.jobsOf(job.batch).map((j) => j.result?.name));
-        const name = `${stem(job.name)}_${stem(this.rows.batch.get(job.batch).audio.name)}_${new Date().toLocaleDateString('sv-SE')}`;
+        const name = job._.wanted?.replace(/\.mp4$/, '') ?? `${stem(job.name)}_${stem(job.audio_name)}_${new Date().toLocaleDateString('sv-SE')}`;
         for (let n = 1; ; n++) {
             const free = `${name}${n > 1 ? `-${n}` : ''}.mp4`;
             if (!taken.has(free)) return free;

@@ -363,8 +363,8 @@ export class Mock {
     async 'POST batches'({ request, response, id, verb }) {
         const given = await this.body(request);
         if (!id) {
-            const videos = given.videos.map((v) => this.find('asset', v.id ?? v));
-            this.find('asset', given.audio);
+            const videos = (given.videos ?? given.jobs.map((j) => j.video)).map((v) => this.find('asset', v.id ?? v));
+            for (const speech of given.jobs?.map((j) => j.audio ?? given.audio) ?? [given.audio]) this.find('asset', speech);
             if (videos.every((v) => v.state === 'bad'))
                 throw new Problem(400, 'bad_input', `这些视频都不能用：${videos[0].error}`, `none of these videos can be used: ${videos[0].error}`);
             return this.json(response, this.queue.createBatch(given), 201);

@@ -4,6 +4,7 @@ import { reactive, watch } from 'vue';
 import { ApiError } from './api';
 import { useOf } from './files';
 import { assets, listsVersion, loadAsset } from './live';
+import type { Line, Pairing } from './pairs';
 import type { Asset, Options, Point } from './types';
 import { type Entry, fits, giveFile, knownAsset, removeUpload, startUpload, unfinishedUpload } from './uploads';
 
@@ -24,6 +25,9 @@ interface Saved {
     options?: Options;
     faces?: Record<string, Point>;
     anyway?: string[];
+    more?: Note[];
+    pairing?: Pairing;
+    list?: { name: string; lines: Line[] } | null;
     speech?: Partial<Speech>;
 }
 
@@ -39,6 +43,9 @@ function make(name: string) {
     const key = `koubo.${name}`;
     const state = reactive({
         audio: null as Entry | null,
+        more: [] as Entry[], // further speeches
+        pairing: 'each' as Pairing,
+        list: null as { name: string; lines: Line[] } | null,
         videos: [] as Entry[],
         options: {} as Options,
         materials: {} as Record<string, Entry>, // files on their way that options will name
@@ -55,6 +62,9 @@ function make(name: string) {
         const saved: Saved = {
             audio: state.audio && !state.audio.error ? note(state.audio) : null,
             videos: state.videos.filter((e) => !e.error).map(note),
+            more: state.more.filter((e) => !e.error).map(note),
+            pairing: state.pairing,
+            list: state.list,
             options: state.options,
             faces: Object.fromEntries(Object.entries(state.faces).filter(([id]) => isListed(id))),
             anyway: state.anyway.filter(isListed),
@@ -85,10 +95,14 @@ function make(name: string) {
         state.options = saved.options ?? {};
         state.faces = saved.faces ?? {};
         state.anyway = saved.anyway ?? [];
+        state.pairing = saved.pairing ?? 'each';
+        state.list = saved.list ?? null;
         Object.assign(state.speech, saved.speech);
-        const [audio, ...videos] = await Promise.all([saved.audio, ...(saved.videos ?? [])].map(find));
+        const notes = saved.more ?? [];
+        const [audio, ...others] = await Promise.all([saved.audio, ...notes, ...(saved.videos ?? [])].map(find));
         state.audio ??= audio;
-        state.videos.unshift(...videos.filter((e) => e !== null));
+        state.more.unshift(...others.slice(0, notes.length).filter((e) => e !== null));
+        state.videos.unshift(...others.slice(notes.length).filter((e) => e !== null));
     }
 
     function setAudio(entry: Entry | null) {
@@ -100,6 +114,25 @@ function make(name: string) {
     function setAudioFile(file: File) {
         if (state.audio && fits(state.audio, file)) giveFile(state.audio, file);
         else setAudio(startUpload(file, save));
+    }
+
+    // The first one where there is none, the others behind it.
+    function addSpeeches(files: File[]) {
+        for (const file of files) {
+            const missing = state.more.find((e) => fits(e, file));
+            if (missing) giveFile(missing, file);
+            else if (!state.audio || fits(state.audio, file)) setAudioFile(file);
+            else state.more.push(startUpload(file, save));
+        }
+        save();
+    }
+
+    // Who is behind it takes its place.
+    function removeSpeech(entry: Entry) {
+        removeUpload(entry);
+        if (state.audio === entry) state.audio = state.more.shift() ?? null;
+        else state.more = state.more.filter((e) => e !== entry);
+        save();
     }
 
     // A sound among the videos becomes the speech.
@@ -132,7 +165,7 @@ function make(name: string) {
 
     // The stream tells only what changes after the lists were loaded.
     watch(listsVersion, () => {
-        for (const entry of [state.audio, ...state.videos])
+        for (const entry of [state.audio, ...state.more, ...state.videos])
             if (entry?.id) loadAsset(entry.id).catch(() => {});
     });
 
@@ -142,8 +175,21 @@ function make(name: string) {
         restore,
         setAudioFile,
         useAsSpeech,
+        addSpeeches,
+        removeSpeech,
+        choosePairing(pairing: Pairing) {
+            state.pairing = pairing;
+            save();
+        },
+        setList(list: { name: string; lines: Line[] } | null) {
+            state.list = list;
+            state.pairing = list ? 'list' : 'each';
+            save();
+        },
         setAudioAsset: (asset: Asset) => setAudio(knownAsset(asset, save)),
-        clearAudio: () => setAudio(null),
+        clearAudio() {
+            if (state.audio) removeSpeech(state.audio);
+        },
         // The files that were missing after a refresh go where they were, a sound to the speech if that has its place free.
         addVideos(files: File[]) {
             for (const file of files) {

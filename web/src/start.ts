@@ -3,9 +3,10 @@ import { post } from './api';
 import { loadDefaults, withoutDefaults } from './defaults';
 import { t } from './i18n';
 import { assets, batches, clock, jobsOf, loadJobs } from './live';
+import { type Line, isPaired, pairsOf, readList, speechesOf } from './pairs';
 import { isSound, type Selection } from './selection';
-import { ask, attempt } from './tell';
-import type { Batch, Options, Point } from './types';
+import { ask, attempt, warn } from './tell';
+import type { Asset, Batch, Options, Point } from './types';
 import { type Entry, wantsFile } from './uploads';
 
 type State = Selection['state'];
@@ -21,6 +22,13 @@ export function kindOf(entry: Entry, { anyway }: State): Kind {
     if (!entry.id) return 'uploading';
     if (asset?.state !== 'ready') return 'checking';
     return asset.warnings.includes('no_face') && !anyway.includes(asset.id) ? 'noFace' : 'ready';
+}
+
+// A list of pairs; why it is none is said.
+export async function takeList(selection: Selection, file: File) {
+    const lines = await readList(file);
+    if (typeof lines === 'string') warn(t(`pairs.fault.${lines}`, { name: file.name }));
+    else selection.setList({ name: file.name, lines });
 }
 
 export const useless: Kind[] = ['noFace', 'bad', 'sound'];
@@ -46,29 +54,58 @@ export function repeated(videos: Entry[]): Entry[] {
 export function reasonNotToStart(state: State): string {
     const { audio } = state;
     const kinds = state.videos.map((v) => kindOf(v, state)).filter((kind) => !problems.includes(kind));
-    if (!audio || audio.error) return t('start.noAudio');
+    const speeches = speechesOf(state);
+    const spoken = state.list?.lines.some((line) => line.text) && state.pairing === 'list'; // needs no file
+    if (!spoken && (!audio || audio.error)) return t('start.noAudio');
     if (!kinds.length) return t(state.videos.length ? 'start.noneUsable' : 'start.noVideo');
-    if (wantsFile(audio) || kinds.includes('missing')) return t('start.missing');
-    if (!audio.id || kinds.includes('uploading') || Object.values(state.materials).some((m) => !m.id && !m.error)) return t('start.uploading');
-    if (assets.get(audio.id)?.state === 'bad') return t('start.badAudio');
-    return '';
+    if (speeches.some(wantsFile) || kinds.includes('missing')) return t('start.missing');
+    if (speeches.some((e) => !e.id && !e.error) || kinds.includes('uploading') || Object.values(state.materials).some((m) => !m.id && !m.error)) return t('start.uploading');
+    if (!isPaired(state)) return audio?.id && assets.get(audio.id)?.state === 'bad' ? t('start.badAudio') : '';
+    const { pairs } = pairsOf(state);
+    return requestOf(state).jobs?.length ? '' : t(pairs.length ? 'start.noneUsable' : 'start.noPairs');
+}
+
+interface Job {
+    audio: string; // '': its line's text is to be spoken
+    video: string;
+    name?: string;
+    options?: Options;
+    face_at?: Point;
 }
 
 interface Request {
     audio?: string;
-    videos: (string | { id: string; face_at: Point })[];
+    videos?: (string | { id: string; face_at: Point })[];
+    jobs?: Job[]; // instead of these two
     options: Options;
     priority: number;
     name?: string;
+}
+
+const mayBeMade = (state: State) => (v: Entry) => v.id !== null && ['ready', 'checking'].includes(kindOf(v, state));
+const linesOf = new WeakMap<Job, Line>(); // of those that say a text
+
+function jobsToMake(state: State): Job[] {
+    const isGood = mayBeMade(state);
+    return pairsOf(state).pairs.filter(({ audio, video }) => isGood(video) && (!audio || (audio.id && assets.get(audio.id)?.state !== 'bad')))
+        .map(({ audio, video, line }) => {
+            const job: Job = { audio: audio?.id ?? '', video: video.id! };
+            if (state.faces[video.id!]) job.face_at = state.faces[video.id!];
+            if (line?.output) job.name = line.output.replace(/^.*[\\/]/, '');
+            if (line && Object.keys(line.options).length) job.options = line.options;
+            if (line && !audio) linesOf.set(job, line);
+            return job;
+        });
 }
 
 // Without what is known to be of no use.
 export function requestOf(state: State): Request {
     const name = state.batchName.trim();
     return {
-        audio: state.audio?.id ?? undefined,
-        videos: state.videos.filter((v) => v.id && ['ready', 'checking'].includes(kindOf(v, state)))
-            .map(({ id }) => (state.faces[id!] ? { id: id!, face_at: state.faces[id!] } : id!)),
+        ...(isPaired(state) ? { jobs: jobsToMake(state) } : {
+            audio: state.audio?.id ?? undefined,
+            videos: state.videos.filter(mayBeMade(state)).map(({ id }) => (state.faces[id!] ? { id: id!, face_at: state.faces[id!] } : id!)),
+        }),
         options: state.options,
         priority: state.priority,
         ...(name ? { name } : {}),
@@ -80,18 +117,30 @@ export function requestOf(state: State): Request {
 const RECENT_MS = 5 * 60 * 1000;
 const sent = new Map<number, string>(); // what a batch of this page was made of
 const inOrder = (options: Options) => JSON.stringify(Object.entries(options).sort(([a], [b]) => (a < b ? -1 : 1)));
-const contentOf = ({ audio, videos, options }: Request) => JSON.stringify([audio, videos, inOrder(options)]);
+const contentOf = ({ audio, videos, jobs, options }: Request) => JSON.stringify([audio, videos, jobs, inOrder(options)]);
 const videoOf = (id: string, face?: Point | null) => `${id} ${face?.map((x) => x.toFixed(3)) ?? ''}`;
 
 // A batch with the same speech, videos, faces and options that waits, runs or was started just now.
 function sameBefore(request: Request): Batch | undefined {
-    const made = request.videos.map((v) => (typeof v === 'string' ? videoOf(v) : videoOf(v.id, v.face_at))).sort().join();
+    const made = (request.videos ?? []).map((v) => (typeof v === 'string' ? videoOf(v) : videoOf(v.id, v.face_at))).sort().join();
     return [...batches.values()].find((b) => {
         if (b.state === 'ended' && (b.outcome === 'cancelled' || clock.value - b.created > RECENT_MS)) return false;
         if (sent.has(b.id)) return sent.get(b.id) === contentOf(request);
-        return b.audio.id === request.audio && inOrder(withoutDefaults(b.options)) === inOrder(withoutDefaults(request.options))
+        return !request.jobs && b.audio.id === request.audio && inOrder(withoutDefaults(b.options)) === inOrder(withoutDefaults(request.options))
             && jobsOf(b.id).map((j) => videoOf(j.video, j.face_at)).sort().join() === made;
     });
+}
+
+// The texts of lines become speeches; the batch waits for them. What is said twice is made once.
+async function speakTexts(jobs: Job[]) {
+    const made = new Map<string, string>();
+    for (const job of jobs.filter((j) => linesOf.has(j))) {
+        const { text, voice } = linesOf.get(job)!;
+        const key = JSON.stringify([text, voice]);
+        if (!made.has(key)) made.set(key, (await post<Asset>('/assets', { text, ...(voice ? { voice } : {}), name: text.trim().slice(0, 20) })).id);
+        job.audio = made.get(key)!;
+    }
+    return true;
 }
 
 export async function startBatch(state: State): Promise<Batch | undefined> {
@@ -99,9 +148,11 @@ export async function startBatch(state: State): Promise<Batch | undefined> {
     await loadDefaults();
     const same = sameBefore(request);
     if (same && !await ask(t(same.state === 'ended' ? 'start.againEnded' : 'start.again', { name: same.name }), t('start.againYes'))) return undefined;
+    const content = contentOf(request);
+    if (request.jobs && !await attempt(() => speakTexts(request.jobs!))) return undefined;
     const batch = await attempt(() => post<Batch>('/batches', request));
     if (!batch) return undefined;
-    sent.set(batch.id, contentOf(request));
+    sent.set(batch.id, content);
     batches.set(batch.id, batch);
     await loadJobs(batch.id).catch(() => {}); // the stream brings them too
     return batch;

@@ -64,6 +64,7 @@ export interface Batch {
     priority: number;
     turn: number;
     audio: { id: string; name: string; duration: number | null };
+    speeches?: number; // how many different ones; audio is the first
     options: Options;
     created: number;
     ended: number | null;
@@ -82,6 +83,7 @@ export interface Job {
     batch_name: string;
     name: string;
     video: string;
+    audio_name?: string; // its speech
     state: JobState;
     position: number;
     attempts: number;

@@ -60,6 +60,14 @@ const en: Texts = {
             quiet: 'Lips may follow its noise; record it louder if you can', gaps: 'What is missing or damaged becomes silence; listen to it first',
         },
     },
+    pairs: {
+        title: 'Pairs', count: '{n} pairs', each: 'Each with each', name: 'By file name', list: 'By a list', speech: 'Speech', video: 'Video', output: 'Result', comma: ', ',
+        eachHint: 'Each speech is made with each video.', nameHint: 'Of the same name, or the speech’s name is part of the video’s, as 01.wav and teacher_01.mp4.', listHint: 'A line a pair, by the names of the chosen speeches and videos; where a line has a text and no speech, the text is spoken first.',
+        getTemplate: 'Download a template', templateName: 'pairs.csv', template: 'audio,video,output,text,voice,mouth_amount\r\nlesson1.wav,teacher.mp4,lesson1.mp4,,,\r\n,teacher.mp4,lesson2.mp4,This text is spoken where there is no audio,en,1.2\r\n',
+        lines: '{n} lines', otherList: 'Another list', noList: 'No list', missing: '{n} names of the list are not among the chosen files; add the files or change the list:', missingOne: 'line {line}: {name}',
+        left: '{n} fit nothing and are left out: {names}', none: 'Nothing fits yet', andMore: 'and {n} more', byItself: 'by itself', addSpeech: 'Add speeches, or a list (CSV)', removeSpeech: 'Remove the speech {name}',
+        fault: { large: '“{name}” is too large for a list', noText: '“{name}” is no CSV list; save it as “CSV UTF-8”', header: 'The first line of “{name}” must name its columns: video, and audio or text', empty: '“{name}” has no lines' },
+    },
     before: {
         ready: '{n} can be made', noFace: '{n} without a face', bad: '{n} damaged', failed: '{n} not uploaded', sound: '{n} only sound', checking: '{n} being checked', uploading: '{n} uploading',
         missing: '{n} not uploaded to the end', twice: '{n} listed twice', about: 'takes about {what}', size: 'about {what}', underMinute: 'a minute or less',
@@ -136,7 +144,7 @@ const en: Texts = {
         },
     },
     start: {
-        title: 'Generate', remind: 'Tell me when it is done', batch: 'Start batch', single: 'Generate', noAudio: 'Add the speech first', noVideo: 'Add videos first', noneUsable: 'None of the videos can be used', uploading: 'Ready when all is uploaded',
+        title: 'Generate', remind: 'Tell me when it is done', batch: 'Start batch', single: 'Generate', noAudio: 'Add the speech first', noVideo: 'Add videos first', noPairs: 'No speech fits a video', noneUsable: 'None of the videos can be used', uploading: 'Ready when all is uploaded',
         missing: 'An upload is unfinished: choose its file again, or remove it', badAudio: 'This speech cannot be used; choose another',
         queued: 'In the queue ✓ {n} videos', again: 'This batch is in the queue already. Do it once more? ({name})',
         againEnded: 'This was done just now. Do it once more? ({name})', againYes: 'Once more', ready: 'Ready', result: 'Result', noResult: 'The finished video will be here',

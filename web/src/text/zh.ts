@@ -55,6 +55,14 @@ const zh = {
             quiet: '口型可能会跟着噪声走，建议录得响一些', gaps: '缺失或损坏的地方会用静音代替，请先试听',
         },
     },
+    pairs: {
+        title: '配对', count: '{n} 对', each: '每段语音配每个视频', name: '按文件名配对', list: '按清单配对', speech: '语音', video: '视频', output: '输出', comma: '、',
+        eachHint: '每段语音都和每个视频各做一个。', nameHint: '同名的，或语音的名字包含在视频的名字里，如 01.wav 和 老师_01.mp4。', listHint: '清单一行一对，按名字对应已选的语音和视频；有文字而没有语音的行，会先合成语音。',
+        getTemplate: '下载清单模板', templateName: '配对清单.csv', template: '语音,视频,输出,文字,音色,mouth_amount\r\n第一课.wav,老师.mp4,第一课.mp4,,,\r\n,老师.mp4,第二课.mp4,没有语音时就说这段文字,zh,1.2\r\n',
+        lines: '{n} 行', otherList: '换一份清单', noList: '不用清单', missing: '清单里有 {n} 个名字在这里找不到，请把文件加进来，或改清单：', missingOne: '第 {line} 行：{name}',
+        left: '有 {n} 个没有配上，不会生成：{names}', none: '还没有配上的', andMore: '还有 {n} 对', byItself: '自动命名', addSpeech: '添加语音或清单（CSV）', removeSpeech: '移除语音 {name}',
+        fault: { large: '“{name}”太大，不像一份清单', noText: '“{name}”不是 CSV 清单；请另存为“CSV UTF-8”', header: '“{name}”的第一行要写列名：视频，以及语音或文字', empty: '“{name}”里没有内容' },
+    },
     before: {
         ready: '{n} 个可以生成', noFace: '{n} 个没有人脸', bad: '{n} 个已损坏', failed: '{n} 个上传失败', sound: '{n} 个是音频', checking: '{n} 个检查中', uploading: '{n} 个上传中',
         missing: '{n} 个没有传完', twice: '{n} 个重复', about: '共约 {what}', size: '约 {what}', underMinute: '1 分钟以内', minutes: '{n} 分钟', hours: '{n} 小时',
@@ -129,7 +137,7 @@ const zh = {
         },
     },
     start: {
-        title: '生成', remind: '完成时提醒我', batch: '开始批量生成', single: '开始生成', noAudio: '请先上传音频', noVideo: '请先选择视频', noneUsable: '没有可以生成的视频', uploading: '文件传完就可以开始',
+        title: '生成', remind: '完成时提醒我', batch: '开始批量生成', single: '开始生成', noAudio: '请先上传音频', noVideo: '请先选择视频', noPairs: '没有配上的语音和视频', noneUsable: '没有可以生成的视频', uploading: '文件传完就可以开始',
         missing: '有文件没有传完，请重新选择或移除', badAudio: '音频有问题，请换一个', queued: '已加入队列 ✓ 共 {n} 个', ready: '准备好了', again: '这批已在队列里，再做一次？（{name}）', againEnded: '这批刚刚做过，再做一次？（{name}）', againYes: '再做一次',
         result: '生成结果', noResult: '生成的视频会出现在这里',
     },
