@@ -35,7 +35,7 @@ FACTS = [
     ("docs/track-file.md", r"over all frames \((\d+) at most\)", "MAX_LOOKS", 1),
     ("docs/design.md", r"up to (four) \(docs/engine.md", "ENGINE_MAX_LANES", 1),
     ("docs/engine.md", r"up to (four) sessions of one thread", "ENGINE_MAX_LANES", 1),
-    ("docs/security.md", r"([\d,]+) videos a batch", "VIDEOS_MAX", 1),
+    ("docs/security.md", r"([\d,]+) videos a batch", "MAX_JOBS", 1),
     ("docs/security.md", r"([\d,]+) results a request", "MAX_CHOSEN", 1),
     ("docs/security.md", r"([A-Z]\w+) wrong\s+tokens a minute", "MAX_WRONG", 1),
     ("docs/security.md", r"(\d+)\s+unfinished uploads a client", "UPLOADS", 1),
