@@ -16,7 +16,7 @@ from pathlib import Path
 root, program = Path(sys.argv[1]), sys.argv[2]
 wrong = []
 # What Debian's tools bring by themselves, and what is needed while koubo runs but is no library.
-BROUGHT = {"libc6-dev", "ninja-build", "dpkg-dev", "debhelper"}
+BROUGHT = {"build-essential", "libc6-dev", "ninja-build", "dpkg-dev", "debhelper"}
 DATA = {"espeak-ng-data", "fonts-wqy-microhei"}
 # Least is best: systemd's own figure for what a service may still do.
 EXPOSURE = 25  # of 100

@@ -116,7 +116,7 @@ build_packages="gcc libc6-dev meson ninja-build pkg-config gettext
     zlib1g-dev libunistring-dev"
 test_packages="libcmocka-dev libimage-exiftool-perl redis-server openssl iproute2 ffmpeg espeak-ng chromium libyaml-dev
     python3-torch python3-numpy clang-format clang-tidy lld"
-package_packages="debhelper dpkg-dev help2man"
+package_packages="build-essential debhelper dpkg-dev help2man"
 
 # The same by the names that other systems know too.
 needed_tools="cc meson ninja pkg-config msgfmt node npm"
