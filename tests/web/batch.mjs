@@ -244,6 +244,7 @@ await run({
             await page.getByTestId('choose-face').click();
             const faces = page.getByTestId('faces').getByRole('button');
             await until('three faces', async () => await faces.count() === 3);
+            await until('the dialog to rest', () => page.evaluate(() => document.getAnimations().every((a) => a.playState !== 'running' || a.effect.getComputedTiming().endTime === Infinity)));
             const pressed = (x, y) => page.evaluate(([px, py]) => document.elementFromPoint(px, py)?.closest('.face')?.innerText ?? '', [x, y]);
             for (let i = 0; i < 3; i++) {
                 const { x, y, width, height } = await faces.nth(i).boundingBox();
