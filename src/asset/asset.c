@@ -302,6 +302,20 @@ static enum kb_code find_user(struct store *s, const char *id, char **ret_batch,
     return code;
 }
 
+// Whose film or material it is; KB_EOF when nobody's.
+static enum kb_code find_person(struct store *s, const char *id, char **ret_name,
+                                struct kb_error *err)
+{
+    CLEANUP(store_reset) sqlite3_stmt *q = NULL;
+    enum kb_code code = store_query(s, &q, err,
+                                    "SELECT p.name FROM person_asset f JOIN person p"
+                                    " ON p.id = f.person WHERE f.asset = ? LIMIT 1",
+                                    "t", id);
+    if (code == KB_OK)
+        *ret_name = store_column(q, 0);
+    return code;
+}
+
 static enum kb_code delete_row(struct store *s, const char *id, struct asset *ret,
                                struct kb_error *err)
 {
@@ -317,6 +331,13 @@ static enum kb_code delete_row(struct store *s, const char *id, struct asset *re
                        _("'%s' is needed by the batch '%s', which has not ended; cancel the batch "
                          "or wait for its end"),
                        ret->name, batch);
+    CLEANUP(kb_freep) char *person = NULL;
+    if (code == KB_EOF)
+        code = find_person(s, id, &person, err);
+    if (code == KB_OK)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("'%s' belongs to the person '%s'; remove the person first"), ret->name,
+                       person);
     return code == KB_EOF ? store_exec(s, NULL, err, "DELETE FROM asset WHERE id = ?", "t", id)
                           : code;
 }

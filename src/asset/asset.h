@@ -78,7 +78,8 @@ struct asset_filter {
 };
 enum kb_code asset_list_json(struct store *s, const struct asset_filter *f, struct text *ret,
                              struct kb_error *err);
-// KB_BAD_INPUT while a job that has not ended needs it (the sentence names the batch). Users' only,
+// KB_BAD_INPUT while a job that has not ended needs it, or it is a person's (the sentence names the
+// batch or the person). Users' only,
 // as all below that is asked for by people.
 enum kb_code asset_delete(struct store *s, const char *id, struct kb_error *err);
 

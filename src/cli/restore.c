@@ -125,7 +125,8 @@ static void print_salvaged(const struct salvage_report *r)
                  {"setting", N_("settings")},
                  {"easy", N_("codes of the Duix API")},
                  {"notice", N_("notifications")},
-                 {"node", N_("machines")}};
+                 {"node", N_("machines")},
+                 {"person", N_("people")}};
     for (int i = 0; i < r->n_tables; i++)
         for (size_t k = 0; k < ARRAY_LEN(kinds); k++)
             if (strcmp(kinds[k].table, r->tables[i].table) == 0)

@@ -34,7 +34,9 @@ struct batch_params {
     int n_videos;              // 1..1000
     // Of each video, as dub_params.face_at; x < 0: the options say whom. NULL: they do for all.
     const double (*face_at)[3];
-    // Instead of audio, videos and face_at.
+    // Of each video, a JSON object laid over the batch's options, or NULL. NULL: none has such.
+    const char *const *own_options;
+    // Instead of audio, videos, face_at and own_options.
     const struct batch_pair *pairs;
     int n_pairs;         // 1..1000; 0 = none
     const char *options; // JSON object, see batch_options_parse(); NULL = defaults

@@ -53,6 +53,8 @@ static struct batch_pair pair_of(const struct batch_params *p, int i)
     struct batch_pair ret = {.audio = p->audio, .video = p->videos[i], .face_at = {-1, -1, -1}};
     if (p->face_at)
         memcpy(ret.face_at, p->face_at[i], sizeof(ret.face_at));
+    if (p->own_options)
+        ret.options = p->own_options[i];
     return ret;
 }
 
@@ -162,6 +164,11 @@ static enum kb_code check_options(struct store *s, const char *options, const ch
     return code == KB_OK && speech ? subtitles_check(s, &o, speech, err) : code;
 }
 
+enum kb_code batch_check_options(struct store *s, const char *options, struct kb_error *err)
+{
+    return check_options(s, options, NULL, err);
+}
+
 static bool is_latest(const char *latest, const char *s)
 {
     return latest && strcmp(latest, s) == 0;
@@ -258,7 +265,7 @@ static enum kb_code add_job(struct making *m, int i, struct kb_error *err)
         code = find_useless_speech(m->s, pair.audio, &useless, err);
     if (code == KB_OK && !useless)
         code = find_useless_video(m->s, pair.video, &useless, err);
-    if (code == KB_OK && m->p->n_pairs > 0)
+    if (code == KB_OK && (m->p->n_pairs > 0 || pair.options))
         code = check_own_options(m, &pair, useless ? NULL : pair.audio, err);
     if (code != KB_OK)
         return code;

@@ -52,6 +52,8 @@ void job_drop_part(struct store *s, const struct job_claim *c);
 enum kb_code job_read_claim(struct store *s, struct job_claim *c, struct kb_error *err);
 // The files that its options name.
 enum kb_code job_read_materials(struct store *s, struct job_claim *c, struct kb_error *err);
+// Are they options whose files a batch may use? The codes and sentences of batch_create().
+enum kb_code batch_check_options(struct store *s, const char *options, struct kb_error *err);
 // Could a job be made of p's speech and first video? The codes and sentences of batch_create().
 enum kb_code batch_check_pair(struct store *s, const struct batch_params *p, struct kb_error *err);
 

@@ -302,7 +302,8 @@ static enum kb_code list_results(struct run *r, struct kb_error *err)
 }
 
 // Contents are as old as their last use: the newest asset or batch that has them. Those that an
-// unfinished job needs are not listed, nor those that are being looked at or become a result.
+// unfinished job needs are not listed, nor those of people, nor those that are being looked at or
+// become a result.
 static enum kb_code list_contents(struct run *r, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
@@ -327,7 +328,8 @@ static enum kb_code list_contents(struct run *r, struct kb_error *err)
         "  EXISTS (SELECT 1 FROM batch b JOIN job j ON j.batch = b.id WHERE b.audio = a.id"
         "          AND j.state NOT IN " JOB_STATES_ENDED ") OR"
         "  a.id IN (SELECT m.asset FROM material m JOIN batch b ON b.id = m.batch"
-        "           WHERE b.ended_ms IS NULL))",
+        "           WHERE b.ended_ms IS NULL) OR"
+        "  a.id IN (SELECT asset FROM person_asset))",
         "i", r->now_ms);
     for (; code == KB_OK; code = store_step(r->s, q, err))
         add_item(r, (struct item){.what = ITEM_CONTENT,

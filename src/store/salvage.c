@@ -43,7 +43,7 @@ static const struct wanted {
     {"job", true, true, true},      {"setting", true, false, true},
     {"easy", true, false, true},    {"notice", false, false, true},
     {"node", false, false, true}, // one that was removed must not come back
-    {"clock", false, false, false}, {"tally", false, false, false},
+    {"person", false, false, true}, {"clock", false, false, false}, {"tally", false, false, false},
     {"gone", true, false, false},   {"sqlite_sequence", false, false, false},
 };
 #define N_TABLES ARRAY_LEN(wanted)
@@ -410,6 +410,8 @@ static const char mend[] =
     "UPDATE asset SET peaks = NULL WHERE NOT json_valid(peaks);"
     "UPDATE job SET stage_s = NULL WHERE NOT json_valid(stage_s);"
     "UPDATE node SET facts = NULL WHERE NOT json_valid(facts);"
+    "UPDATE person SET options = '{}' WHERE NOT json_valid(options);"
+    "DELETE FROM person WHERE video NOT IN (SELECT id FROM asset);"
     "UPDATE batch SET ended_ms = iif((SELECT count(*) FROM job j WHERE j.batch = batch.id AND"
     "  j.state IN " JOB_STATES_OPEN ") > 0, NULL, coalesce(ended_ms, created_ms));"
     // One row each, whatever was found; no page believes to know what is now.

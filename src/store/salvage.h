@@ -14,7 +14,7 @@ struct salvaged {
     int64_t n_lost;    // that an index still tells of, or that were left out
 };
 
-#define SALVAGE_TABLES 7
+#define SALVAGE_TABLES 8
 struct salvage_report {
     struct salvaged tables[SALVAGE_TABLES];
     int n_tables;

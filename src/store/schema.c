@@ -252,4 +252,13 @@ const char store_schema_6[] =
     "ALTER TABLE job ADD COLUMN audio_name TEXT;"
     "ALTER TABLE job ADD COLUMN options TEXT;"
     "ALTER TABLE job ADD COLUMN cues TEXT;" // subtitles of the result, JSON: docs/store.md
-    "CREATE INDEX job_audio ON job(audio) WHERE audio IS NOT NULL;";
+    "CREATE INDEX job_audio ON job(audio) WHERE audio IS NOT NULL;"
+
+    // People (queue/person.h). What its options name are assets, too.
+    "CREATE TABLE person("
+    " id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE,"
+    " video TEXT NOT NULL," // asset
+    " options TEXT NOT NULL,"
+    " face_x REAL, face_y REAL, face_s REAL," // as a job's
+    " created_ms INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX person_video ON person(video);";

@@ -29,6 +29,11 @@ const char store_views[] =
     " SELECT j.batch, j.id, e.atom FROM job j," JOB_WORDS
     "WHERE j.options IS NOT NULL AND e.type = 'text';"
 
+    // The files of people: their films, and whatever word of their options is the id of an asset.
+    "CREATE TEMP VIEW person_asset(person, asset) AS SELECT id, video FROM person UNION"
+    " SELECT p.id, e.atom FROM person p, json_each(iif(json_valid(p.options), p.options, '{}')) e"
+    " WHERE e.type = 'text' AND EXISTS (SELECT 1 FROM asset a WHERE a.id = e.atom);"
+
     // What queued jobs will take. Of a batch: the mean of those that it has done, or what those
     // seem to take that run (NULL: nothing is known); of any: seconds for a second and pixel of
     // output, by those done lately (NULL: there are none). What koubo restore took in tells
