@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "finish/cut.h"
 #include "finish/internal.h"
+#include "finish/mouth.h"
 #include "finish/overlay.h"
 #include "media/subtitle_file.h"
 
@@ -15,6 +16,7 @@
 
 #define CACHED_GLYPHS 2000
 #define CACHED_MB     32
+#define MOUTH_HIDDEN  0.03 // of all pictures: no matter
 
 struct captions {
     const struct captions_params *p;
@@ -223,14 +225,46 @@ static void drawer_freep(struct drawer **d)
         drawer_close(TAKE(*d));
 }
 
-// How far from the edge, as a part of the height: above a player's controls; in tall pictures
-// above what the platforms lay over them.
-static double margin_of(const struct finish_picture *p, enum captions_place place)
+static double letters_of(const struct finish_picture *p, float size)
 {
+    return KB_MIN(p->width, p->height) * size_of(size);
+}
+
+// Rows that all subtitles need at most.
+static double rows_of(const struct captions *c, const struct finish_picture *p, const char *font)
+{
+    double letters = letters_of(p, c->p->size);
+    int n_lines = 1;
+    for (size_t i = 0; i < c->track.n; i++) {
+        int n = 1;
+        for (const char *t = c->track.at[i].text; *t; t++)
+            n += *t == '\n';
+        n_lines = KB_MAX(n_lines, n);
+    }
+    return letters * (1.2 + (n_lines - 1) * font_line(font));
+}
+
+// How far from the edge, as a part of the height: above a player's controls; in tall pictures
+// above what the platforms lay over them. Nearer to the edge where they would hide the mouth.
+static double margin_of(const struct captions *c, const struct finish_source *source,
+                        const struct finish_picture *p, const char *font)
+{
+    static const double tall_ones[] = {0.20, 0.15, 0.10, 0.06}, others[] = {0.085, 0.05, 0.03};
     bool tall = p->height > p->width * 5 / 4;
-    if (place == CAPTIONS_TOP)
+    if (c->p->place == CAPTIONS_TOP)
         return tall ? 0.12 : 0.07;
-    return tall ? 0.20 : 0.085;
+    const double *margins = tall ? tall_ones : others;
+    size_t n = tall ? ARRAY_LEN(tall_ones) : ARRAY_LEN(others), best = 0;
+    double least = 1, rows = rows_of(c, p, font);
+    for (size_t i = 0; i < n && least > MOUTH_HIDDEN; i++) {
+        double bottom = p->height * (1 - margins[i]);
+        double hidden = mouth_between(source, p, bottom - rows, bottom);
+        if (hidden < least || i == 0) {
+            least = hidden;
+            best = i;
+        }
+    }
+    return margins[best];
 }
 
 // In ASS numbers: 0xAABBGGRR in hexadecimal, AA 00 for opaque.
@@ -241,9 +275,9 @@ static unsigned ass_colour(uint32_t rgb, unsigned transparency)
 
 // The script's units are pixels.
 static void write_head(struct text *ret, const struct captions_params *p,
-                       const struct finish_picture *picture, const char *font)
+                       const struct finish_picture *picture, double margin, const char *font)
 {
-    double side = KB_MIN(picture->width, picture->height), size = side * size_of(p->size);
+    double size = letters_of(picture, p->size);
     uint32_t colour = p->coloured ? p->colour : 0xffffff;
     static const int alignments[] = {
         [CAPTIONS_BOTTOM] = 2, [CAPTIONS_MIDDLE] = 5, [CAPTIONS_TOP] = 8};
@@ -264,7 +298,7 @@ static void write_head(struct text *ret, const struct captions_params *p,
               ass_colour(0x000000, p->box ? 0x60 : 0x90), p->box ? 0 : -1, size * 0.02,
               p->box ? 4 : 1, p->box ? 0 : size * 0.065, p->box ? size * 0.22 : size * 0.02,
               alignments[p->place], (int)(picture->width * 0.04), (int)(picture->width * 0.04),
-              (int)(picture->height * margin_of(picture, p->place)));
+              (int)(picture->height * margin));
 }
 
 // The letters as they are: braces and backslashes mean nothing.
@@ -283,12 +317,13 @@ static void add_plain(struct text *ret, const char *text)
 }
 
 static ASS_Track *script_of(struct drawer *d, const struct captions *c,
+                            const struct finish_source *source,
                             const struct finish_picture *picture, const char *font)
 {
     CLEANUP(text_free) struct text script = {0};
     if (c->file.ass) // has its own styles
         return ass_read_memory(d->library, c->file.ass, strlen(c->file.ass), NULL);
-    write_head(&script, c->p, picture, font);
+    write_head(&script, c->p, picture, margin_of(c, source, picture, font), font);
     for (size_t i = 0; i < c->track.n; i++) {
         const struct subtitle *s = &c->track.at[i];
         int64_t from = (KB_MAX(s->start_us, 0) + 5000) / 10000, to = (s->end_us + 5000) / 10000;
@@ -302,7 +337,7 @@ static ASS_Track *script_of(struct drawer *d, const struct captions *c,
     return ass_read_memory(d->library, script.data, script.size, NULL);
 }
 
-static enum kb_code open_drawer(void **ret, struct captions *c,
+static enum kb_code open_drawer(void **ret, struct captions *c, const struct finish_source *source,
                                 const struct finish_picture *picture, struct kb_error *err)
 {
     char font[FONT_NAME];
@@ -324,7 +359,7 @@ static enum kb_code open_drawer(void **ret, struct captions *c,
     if (picture->sample_aspect.num > 0 && picture->sample_aspect.den > 0)
         ass_set_pixel_aspect(d->renderer, av_q2d(picture->sample_aspect));
     ass_set_fonts(d->renderer, NULL, font, ASS_FONTPROVIDER_AUTODETECT, NULL, 1);
-    d->track = script_of(d, c, picture, font);
+    d->track = script_of(d, c, source, picture, font);
     if (!d->track)
         return kb_fail(err, KB_BAD_INPUT, _("the subtitles in '%s' cannot be drawn"),
                        c->p->file ? c->p->file : "");
@@ -341,7 +376,7 @@ static enum kb_code captions_open_step(void **ret, const struct finish_params *p
         return KB_OK;
     enum kb_code code = make_track(c, picture, source->length_us, err);
     if (code == KB_OK && c->p->as & CAPTIONS_BURN)
-        code = open_drawer(ret, c, picture, err);
+        code = open_drawer(ret, c, source, picture, err);
     return code;
 }
 

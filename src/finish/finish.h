@@ -29,6 +29,13 @@ struct finish_params {
     struct label_params label;
 };
 
+// A window that moves over the film, all in pixels of the pictures that it was taken from.
+struct finish_view {
+    const float (*begin)[2]; // x, y for every frame of the track
+    int n;                   // frames
+    int height, of;          // rows of the window, and of those pictures
+};
+
 // The pictures: as they come in and, after finisher_open(), as they go out.
 struct finish_picture {
     int width, height; // even
@@ -37,6 +44,9 @@ struct finish_picture {
     enum AVColorSpace space;
     bool deep;  // frames carry ten bits (media/deep.h)
     bool alpha; // frames are yuva420p
+    // Which part of the film's pictures they show; NULL: all. It is of the step that chose it, and
+    // there while the finisher is.
+    const struct finish_view *view;
 };
 
 // Of what the dub is made; borrowed while the finisher lives.

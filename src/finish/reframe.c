@@ -22,6 +22,7 @@ struct reframe {
     bool square;      // the output's pixels
     float (*path)[2]; // where it begins, for every frame of the track
     int n;            // frames
+    struct finish_view view;
     struct SwsContext *scaler;
     int format; // of the scaler
 };
@@ -160,6 +161,8 @@ static enum kb_code reframe_open(void **ret, const struct finish_params *params,
     code = plan(r, source, picture, err);
     if (code != KB_OK)
         return code;
+    r->view = (struct finish_view){r->path, r->n, r->height, picture->height};
+    picture->view = &r->view;
     picture->width = r->out_width;
     picture->height = r->out_height;
     if (r->square)
