@@ -61,6 +61,7 @@ int cmd_batch(int argc, char **argv);
 int cmd_preprocess(int argc, char **argv);
 int cmd_dataset(int argc, char **argv);
 int cmd_voice(int argc, char **argv);
+int cmd_person(int argc, char **argv);
 int cmd_model(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_bench(int argc, char **argv);

@@ -1,6 +1,7 @@
 // koubo generate: one speech, one video, one result.
 #include "cli/options.h"
 #include "cli/outputs.h"
+#include "cli/person.h"
 
 #include "base/file.h"
 #include "base/log.h"
@@ -13,14 +14,24 @@
 struct generate_options {
     struct dub_options shared;
     bool overwrite;
-    char *output; // of a look that was given none
+    char *output;       // of a look that was given none
+    const char *person; // --person, taken before the other options
+    struct person_use use;
 };
 
 #define KEY_PREVIEW     300
+#define KEY_PERSON      2650
+#define KEY_DATA        2651
 #define PREVIEW_SECONDS 5
 
 static const struct argp_option generate_options[] = {
     {"input", 'i', "FILE", 0, N_("the video or the picture of the person"), 11},
+    {"person", KEY_PERSON, "NAME|FILE.koubo", 0,
+     N_("instead of -i one of koubo person list, or a file of one, with the settings that belong "
+        "to it; what other options say holds"),
+     11},
+    {"data", KEY_DATA, "FOLDER", 0,
+     N_("the server's data folder, for --person NAME (default: as koubo serve)"), 11},
     {"output", 'o', "FILE", 0, N_("the mp4 to write"), 11},
     {"preview", KEY_PREVIEW, "SECONDS", OPTION_ARG_OPTIONAL,
      N_("a look before the whole: only the first seconds in which the voice is heard, as the whole "
@@ -29,9 +40,13 @@ static const struct argp_option generate_options[] = {
     {0},
 };
 
-// Beside the video: "film.mov" gives "film_preview.mp4". A new string.
-static char *preview_path(const char *video)
+// Beside the video: "film.mov" gives "film_preview.mp4"; of a person here, by its name. A new
+// string.
+static char *preview_path(const char *video, const char *person)
 {
+    CLEANUP(kb_freep) char *safe = person ? path_safe_name(path_name(person), 200) : NULL;
+    if (person)
+        return kb_printf("%s_preview.mp4", safe);
     CLEANUP(kb_freep) char *folder = path_folder(video);
     CLEANUP(kb_freep) char *stem = path_stem(path_name(video));
     CLEANUP(kb_freep) char *name = kb_printf("%s_preview.mp4", stem);
@@ -46,7 +61,15 @@ static error_t generate_parse(int key, char *arg, struct argp_state *state)
         state->child_inputs[0] = &o->overwrite;
         state->child_inputs[1] = &o->shared;
         return 0;
+    case KEY_PERSON:
+        if (!o->person || strcmp(o->person, option_path(arg)) != 0)
+            argp_error(state, "%s", _("write --person out, and only once"));
+        return 0;
+    case KEY_DATA: // taken with the person
+        return 0;
     case 'i':
+        if (o->person)
+            argp_error(state, "%s", _("give -i or --person, not both"));
         o->shared.dub.video = option_path(arg);
         return 0;
     case 'o':
@@ -67,7 +90,7 @@ static error_t generate_parse(int key, char *arg, struct argp_state *state)
         if (!o->shared.dub.video)
             argp_error(state, "%s", _("no video: give the person's video or picture with -i FILE"));
         if (!o->shared.dub.output && o->shared.dub.look_us > 0)
-            o->shared.dub.output = o->output = preview_path(o->shared.dub.video);
+            o->shared.dub.output = o->output = preview_path(o->shared.dub.video, o->person);
         if (!o->shared.dub.output)
             argp_error(state, "%s", _("no output: give the name of the result with -o FILE"));
         return 0;
@@ -155,12 +178,45 @@ static int generate_run(struct generate_options *o)
     return cli_report(code, &err);
 }
 
+static bool wants_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0 ||
+            strcmp(argv[i], "-?") == 0)
+            return true;
+    return false;
+}
+
+// The value of a long option, as --NAME X or --NAME=X; NULL: it is not there.
+static const char *find_option(int argc, char **argv, const char *name)
+{
+    size_t n = strlen(name);
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], name) == 0 && i + 1 < argc)
+            return argv[i + 1];
+        if (strncmp(argv[i], name, n) == 0 && argv[i][n] == '=')
+            return argv[i] + n + 1;
+    }
+    return NULL;
+}
+
 int cmd_generate(int argc, char **argv)
 {
     struct generate_options o = {.shared = dub_options_defaults()};
+    struct kb_error err = {0};
+    // A person's settings are below what the options say, so they come first.
+    o.person = find_option(argc, argv, "--person");
+    enum kb_code code = KB_OK;
+    if (o.person && !wants_help(argc, argv))
+        code = person_use(o.person, find_option(argc, argv, "--data"), &o.use, &o.shared, &err);
+    if (code != KB_OK) {
+        person_use_end(&o.use);
+        return cli_report(code, &err);
+    }
     options_parse(&generate_argp, argc, argv, &o);
     int status = generate_run(&o);
     dub_options_free(&o.shared);
+    person_use_end(&o.use);
     free(o.output);
     return status;
 }

@@ -21,6 +21,7 @@ static const struct command {
     {"batch", cmd_batch, N_("one speech, many videos")},
     {"preprocess", cmd_preprocess, N_("find the faces of videos ahead of time")},
     {"voice", cmd_voice, N_("voices that speak texts: add, try, list and use them")},
+    {"person", cmd_person, N_("people: a film with its settings under a name")},
     {"model", cmd_model, N_("list, inspect, convert and run model files")},
     {"dataset", cmd_dataset, N_("make training data out of videos of people who speak")},
     {"eval", cmd_eval, N_("measure how well lips follow, against the true video")},

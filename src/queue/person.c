@@ -33,9 +33,8 @@ static enum kb_code check_name(struct store *s, const char *name, const char *ex
     if (utf8_count(clean) > PERSON_NAME_LETTERS)
         return kb_fail(err, KB_BAD_INPUT, _("the name of a person has at most %d letters"),
                        PERSON_NAME_LETTERS);
-    enum kb_code code =
-        store_query_int(s, &n, err, "SELECT count(*) FROM person WHERE name = ? AND id <> ?", "tt",
-                        clean, except);
+    enum kb_code code = store_query_int(
+        s, &n, err, "SELECT count(*) FROM person WHERE name = ? AND id <> ?", "tt", clean, except);
     if (code == KB_OK && n > 0)
         return kb_fail(err, KB_BAD_INPUT,
                        _("there is a person '%s' already; choose another name, or remove that one"),
@@ -82,7 +81,8 @@ static enum kb_code insert(struct store *s, const struct person_params *p, const
     const double *at = p->face_at ? p->face_at : (const double[]){-1, -1, -1};
     enum kb_code code = store_query_int(s, &n, err, "SELECT count(*) FROM person", "");
     if (code == KB_OK && n >= PERSON_MOST)
-        code = kb_fail(err, KB_BAD_INPUT, _("there are %d people already; remove one"), PERSON_MOST);
+        code =
+            kb_fail(err, KB_BAD_INPUT, _("there are %d people already; remove one"), PERSON_MOST);
     if (code == KB_OK)
         code = check_name(s, p->name, "", &name, err);
     if (code == KB_OK)
@@ -190,7 +190,7 @@ enum kb_code person_find(struct store *s, const char *word, bool by_name, struct
     " json_object('id', p.id, 'name', p.name, 'video', json((SELECT json FROM asset_json a"        \
     "  WHERE a.id = p.video)), 'options', json(p.options), 'face_at', CASE WHEN p.face_x IS NULL"  \
     "  THEN NULL WHEN p.face_s IS NULL THEN json_array(p.face_x, p.face_y) ELSE"                   \
-    "  json_array(p.face_x, p.face_y, p.face_s) END, 'bytes', (SELECT total(size) FROM asset a"    \
+    "  json_array(p.face_x, p.face_y, p.face_s) END, 'bytes', (SELECT sum(size) FROM asset a"      \
     "  WHERE a.id IN (SELECT asset FROM person_asset f WHERE f.person = p.id)), 'created',"        \
     "  p.created_ms) "
 
@@ -209,7 +209,8 @@ enum kb_code person_list_json(struct store *s, struct text *ret, struct kb_error
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     int n = 0;
     enum kb_code code = store_query(
-        s, &q, err, "SELECT" PERSON_JSON "FROM person p ORDER BY p.name COLLATE NOCASE, p.name", "");
+        s, &q, err, "SELECT" PERSON_JSON "FROM person p ORDER BY p.name COLLATE NOCASE, p.name",
+        "");
     text_add(ret, "{\"people\":[");
     for (; code == KB_OK; code = store_step(s, q, err)) {
         text_add(ret, n++ ? "," : "");

@@ -365,9 +365,9 @@ static enum kb_code plan(struct store *s, const struct person *p, struct person_
     }
     if (code != KB_OK)
         return code;
-    json_auto_t *all = json_pack("{s:i, s:s, s:o, s:O, s:O}", "koubo_person", VERSION, "name",
-                                 p->name, "face_at", face_json(p->face_at), "options", options,
-                                 "files", files);
+    json_auto_t *all =
+        json_pack("{s:i, s:s, s:o, s:O, s:O}", "koubo_person", VERSION, "name", p->name, "face_at",
+                  face_json(p->face_at), "options", options, "files", files);
     e->manifest = all ? json_dumps(all, JSON_INDENT(1)) : NULL;
     return e->manifest ? KB_OK : kb_no_memory(err);
 }
@@ -451,8 +451,7 @@ static enum kb_code begin_file(struct person_export *e, struct kb_error *err)
     CLEANUP(kb_freep) char *path = path_join("files", f->sha256);
     e->fd = beneath_open(e->folder, path, O_RDONLY, 0);
     if (e->fd < 0)
-        return kb_fail(err, KB_INTERNAL, _("cannot read '%s': %s"), f->role,
-                       beneath_reason(errno));
+        return kb_fail(err, KB_INTERNAL, _("cannot read '%s': %s"), f->role, beneath_reason(errno));
     e->left = f->size_bytes;
     return write_header(e, f->role, f->size_bytes, err);
 }

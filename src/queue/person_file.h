@@ -32,9 +32,9 @@ enum kb_code person_manifest_parse(const char *json, size_t size, struct person_
 void person_manifest_free(struct person_manifest *m);
 
 struct person_import {
-    const char *path;         // the file
-    const char *name;         // NULL = as the file says; "-2", "-3"… where that is taken
-    int64_t most_bytes;       // that all its files may have; 0 = any
+    const char *path;          // the file
+    const char *name;          // NULL = as the file says; "-2", "-3"… where that is taken
+    int64_t most_bytes;        // that all its files may have; 0 = any
     const char *client, *lang; // as in asset_params
     const struct asset_care *care;
 };

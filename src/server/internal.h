@@ -89,6 +89,7 @@ extern const struct route api_subtitles_routes[]; // of speeches, files and resu
 extern const struct route api_system_routes[];    // system, settings, session, health, metrics
 extern const struct route api_nodes_routes[];     // the machines of a cluster
 extern const struct route api_previews_routes[];
+extern const struct route api_people_routes[];
 extern const struct route api_voices_routes[];  // who speaks a text
 extern const struct route api_system_routes[];  // system, settings, session, health, metrics
 extern const struct route api_nodes_routes[];   // the machines of a cluster

@@ -48,13 +48,11 @@
 #define ADDRESSES_MIN    ((int64_t)(2 * KB_GB)) // of threads, heap and mapped files together
 
 const struct route *const server_routes[] = {
-    api_uploads_routes,  api_batches_routes,
-    api_results_routes,  api_subtitles_routes,
-    api_previews_routes, api_system_routes,
-    api_nodes_routes,    api_voices_routes,
-    api_logs_routes,     api_events_routes,
-    api_depot_routes,    api_easy_routes,
-    page_routes,         NULL,
+    api_uploads_routes,   api_batches_routes,  api_results_routes,
+    api_subtitles_routes, api_previews_routes, api_people_routes,
+    api_system_routes,    api_nodes_routes,    api_voices_routes,
+    api_logs_routes,      api_events_routes,   api_depot_routes,
+    api_easy_routes,      page_routes,         NULL,
 };
 
 // --- parameters: a copy with defaults filled in

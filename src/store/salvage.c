@@ -39,12 +39,18 @@ static const struct wanted {
     bool found, revised; // revised: it has a column rev, which tells the newer of two states
     bool counted;        // in the report
 } wanted[] = {
-    {"asset", true, true, true},    {"batch", true, true, true},
-    {"job", true, true, true},      {"setting", true, false, true},
-    {"easy", true, false, true},    {"notice", false, false, true},
+    {"asset", true, true, true},
+    {"batch", true, true, true},
+    {"job", true, true, true},
+    {"setting", true, false, true},
+    {"easy", true, false, true},
+    {"notice", false, false, true},
     {"node", false, false, true}, // one that was removed must not come back
-    {"person", false, false, true}, {"clock", false, false, false}, {"tally", false, false, false},
-    {"gone", true, false, false},   {"sqlite_sequence", false, false, false},
+    {"person", false, false, true},
+    {"clock", false, false, false},
+    {"tally", false, false, false},
+    {"gone", true, false, false},
+    {"sqlite_sequence", false, false, false},
 };
 #define N_TABLES ARRAY_LEN(wanted)
 

@@ -179,6 +179,8 @@ static void an_older_database_is_counted(void **state)
                      "DROP INDEX job_audio; ALTER TABLE job DROP COLUMN audio;" // of version 6
                      "ALTER TABLE job DROP COLUMN audio_name; ALTER TABLE job DROP COLUMN options;"
                      "ALTER TABLE asset DROP COLUMN words; ALTER TABLE batch DROP COLUMN speeches;"
+                     "ALTER TABLE asset DROP COLUMN speech; ALTER TABLE asset DROP COLUMN pieces;"
+                     "ALTER TABLE asset DROP COLUMN sample; ALTER TABLE job DROP COLUMN cues;"
                      "DROP TABLE person;"
                      "DROP TABLE remote; DROP TABLE node;" // of version 5
                      "DROP TRIGGER remote_over; DROP TRIGGER remote_gone; DROP TRIGGER remote_here;"

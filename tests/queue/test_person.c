@@ -54,19 +54,16 @@ static void test_rows(void **state)
     assert_true(p.face_at[0] == 0.25 && p.face_at[1] == 0.5 && p.face_at[2] == 1.5);
 
     struct person_params again = {.name = "安娜", .video = a.film};
-    assert_fails(t->err, KB_BAD_INPUT, "already",
-                 person_create(t->s, &again, other, &t->err));
+    assert_fails(t->err, KB_BAD_INPUT, "already", person_create(t->s, &again, other, &t->err));
     again.name = " ";
     assert_fails(t->err, KB_BAD_INPUT, "give the person a name",
                  person_create(t->s, &again, other, &t->err));
     again.name = "b";
     again.video = add_asset(t, "audio", "ready", "speech.wav");
-    assert_fails(t->err, KB_BAD_INPUT, "speech.wav",
-                 person_create(t->s, &again, other, &t->err));
+    assert_fails(t->err, KB_BAD_INPUT, "speech.wav", person_create(t->s, &again, other, &t->err));
     again.video = a.film;
     again.options = "{\"mouth_from\":\"00000000000000000000000000000000\"}";
-    assert_fails(t->err, KB_NOT_FOUND, "no file",
-                 person_create(t->s, &again, other, &t->err));
+    assert_fails(t->err, KB_NOT_FOUND, "no file", person_create(t->s, &again, other, &t->err));
 
     struct person_params named = {.name = "Anna", .face_at = (const double[]){-1, -1, -1}};
     assert_ok(t->err, person_change(t->s, a.id, &named, &t->err));
@@ -96,7 +93,8 @@ static void test_files_stay(void **state)
     struct retention_params all = {.of_any_age = true, .keep_days = 0};
     char alone[33];
     add_content(t, "c.mp4", "nobody's", alone);
-    assert_fails(t->err, KB_BAD_INPUT, "belongs to the person", asset_delete(t->s, a.film, &t->err));
+    assert_fails(t->err, KB_BAD_INPUT, "belongs to the person",
+                 asset_delete(t->s, a.film, &t->err));
     assert_fails(t->err, KB_BAD_INPUT, "安娜", asset_delete(t->s, a.mouth, &t->err));
     assert_ok(t->err, retention_run(t->s, &all, NULL, NULL, &report, &t->err));
     assert_int_equal(ask(t, "SELECT count(*) FROM asset"), 2);
@@ -236,8 +234,10 @@ static size_t pack(char *ret, size_t size, const struct packed *list, size_t n, 
 }
 
 #define HASH_OF_ABC "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-#define MANIFEST_OF(name, files) "{\"koubo_person\":1,\"name\":\"" name "\",\"options\":{},\"files\":[" files "]}"
-#define FILM(size) "{\"role\":\"video\",\"name\":\"../../a.mp4\",\"size\":" size ",\"sha256\":\"" HASH_OF_ABC "\"}"
+#define MANIFEST_OF(name, files)                                                                   \
+    "{\"koubo_person\":1,\"name\":\"" name "\",\"options\":{},\"files\":[" files "]}"
+#define FILM(size)                                                                                 \
+    "{\"role\":\"video\",\"name\":\"../../a.mp4\",\"size\":" size ",\"sha256\":\"" HASH_OF_ABC "\"}"
 
 static void test_files_of_strangers(void **state)
 {

@@ -171,6 +171,64 @@ static void pairs_have_their_own(void **state)
     json_decref(batch);
 }
 
+// A person is chosen without an upload, and goes from one folder to another as a file.
+static void people_are_chosen_and_sent(void **state)
+{
+    struct live *l = *state;
+    char film[33], speech[33], text[400];
+    site_asset(&l->site, "anna.mp4", "ftyp anna", 9, film);
+    site_asset(&l->site, "speech.wav", "RIFF", 4, speech);
+    snprintf(text, sizeof(text),
+             "{\"name\":\"安娜\",\"video\":\"%s\",\"options\":{\"crf\":20,\"loop\":\"none\"},"
+             "\"face_at\":[0.25,0.5]}",
+             film);
+    json_t *person = live_ask(l, 201, "POST", "/api/v1/people", text);
+    CLEANUP(kb_freep) char *path = kb_printf("/api/v1/people/%s", text_at(person, "id"));
+    CLEANUP(kb_freep) char *of_film = kb_printf("/api/v1/assets/%s", film);
+    assert_string_equal(text_at(person, "video.name"), "anna.mp4");
+    live_refuses(l, 400, "bad_input", "already", "POST", "/api/v1/people", text);
+    live_refuses(l, 409, "conflict", "安娜", "DELETE", of_film, NULL);
+    live_refuses(l, 400, "bad_input", "'video'", "POST", "/api/v1/people", "{\"name\":\"b\"}");
+    live_refuses(l, 400, "bad_input", "face_at", "PATCH", path, "{\"face_at\":[7,0]}");
+    json_decref(live_ask(l, 200, "PATCH", path, "{\"name\":\"Anna\"}"));
+
+    snprintf(text, sizeof(text),
+             "{\"audio\":\"%s\",\"videos\":[{\"person\":\"%s\"}],\"options\":{\"crf\":30}}", speech,
+             text_at(person, "id"));
+    json_decref(live_ask(l, 201, "POST", "/api/v1/batches", text));
+    struct job_claim c;
+    struct kb_error err = {0};
+    assert_ok(err, job_claim(l->site.store, "w1", 0, &c, &err));
+    assert_true(c.face_at[0] == 0.25 && c.face_at[1] == 0.5);
+    assert_non_null(strstr(c.options, "\"crf\":30"));
+    assert_non_null(strstr(c.options, "\"loop\":\"none\""));
+    job_claim_free(&c);
+    live_refuses(l, 404, "not_found", "no such person", "POST", "/api/v1/batches",
+                 "{\"audio\":\"x\",\"videos\":[{\"person\":\"x\"}]}");
+    live_refuses(l, 400, "bad_input", "'videos'", "POST", "/api/v1/batches",
+                 "{\"audio\":\"x\",\"videos\":[{\"person\":\"x\",\"id\":\"x\"}]}");
+
+    // What is sent by GET comes in again as an upload.
+    CLEANUP(kb_freep) char *export = kb_printf("%s/export", path);
+    CLEANUP(reply_clear) struct reply a = {0};
+    site_ask(&l->site, &a, "GET", export, NULL, NULL, 0);
+    assert_status(&a, 200);
+    assert_non_null(strstr(a.head, "Anna.koubo"));
+    char sent[33];
+    site_asset(&l->site, "Anna.koubo", a.body, a.size, sent);
+    snprintf(text, sizeof(text), "{\"file\":\"%s\"}", sent);
+    json_t *again = live_ask(l, 200, "POST", "/api/v1/people", text);
+    assert_string_equal(text_at(again, "person.name"), "Anna-2");
+    snprintf(text, sizeof(text), "{\"file\":\"%s\"}", film);
+    json_t *none = live_ask(l, 200, "POST", "/api/v1/people", text);
+    assert_non_null(strstr(text_at(none, "error"), "no person file"));
+    json_decref(none);
+    json_decref(again);
+    live_ask(l, 204, "DELETE", path, NULL);
+    live_refuses(l, 404, "not_found", "no such person", "GET", path, NULL);
+    json_decref(person);
+}
+
 static void options_are_checked(void **state)
 {
     char audio[33], video[33], body[300];
@@ -277,9 +335,13 @@ int main(void)
 {
     unsetenv("http_proxy");
     const struct CMUnitTest tests[] = {
-        TEST(bad_bodies_are_refused_by_name), TEST(a_face_is_chosen_for_a_video),
-        TEST(pairs_have_their_own),           TEST(options_are_checked),
-        TEST(a_batch_goes_through_its_life),  TEST(jobs_move_within_their_batch),
+        TEST(bad_bodies_are_refused_by_name),
+        TEST(a_face_is_chosen_for_a_video),
+        TEST(pairs_have_their_own),
+        TEST(people_are_chosen_and_sent),
+        TEST(options_are_checked),
+        TEST(a_batch_goes_through_its_life),
+        TEST(jobs_move_within_their_batch),
         TEST(lists_check_their_questions),
     };
     return cmocka_run_group_tests_name("server/batches", tests, NULL, NULL);

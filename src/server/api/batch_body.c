@@ -1,8 +1,11 @@
 #include "server/api/batch_body.h"
 
+#include "queue/person.h"
 #include "server/api/fields.h"
+#include "server/internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define NAME_LETTERS 200
 #define JOBS_MAX     1000
@@ -17,8 +20,7 @@ static bool refuse(struct request *r, const char *sentence, int n)
 
 // --- whom somebody chose
 
-// [x, y] or [x, y, seconds]; absent or null is nobody, x < 0. No time: seconds < 0.
-static bool read_face_at(const json_t *entry, double ret[3])
+bool body_face_at(const json_t *entry, double ret[3])
 {
     const json_t *at = json_object_get(entry, "face_at");
     size_t n = json_array_size(at);
@@ -34,27 +36,60 @@ static bool read_face_at(const json_t *entry, double ret[3])
 
 // --- videos
 
-// An entry of "videos": an id, or {"id": …, "face_at": …}. NULL: it is neither.
-static const char *read_video(const json_t *entry, double ret_face[3])
+// An entry of "videos": an id, or {"id": …, "face_at": …}, or with "person" instead of "id", which
+// *ret_person says. NULL: it is none of them.
+static const char *read_video(const json_t *entry, double ret_face[3], bool *ret_person)
 {
-    const json_t *id = json_is_object(entry) ? json_object_get(entry, "id") : entry;
+    const json_t *person = json_object_get(entry, "person");
+    const json_t *id = person                  ? person
+                       : json_is_object(entry) ? json_object_get(entry, "id")
+                                               : entry;
     size_t known = json_object_size(entry) - (json_object_get(entry, "face_at") != NULL);
+    *ret_person = person != NULL;
     if (!json_is_string(id) || (json_is_object(entry) && known != 1))
         return NULL;
-    return read_face_at(entry, ret_face) ? json_string_value(id) : NULL;
+    return body_face_at(entry, ret_face) ? json_string_value(id) : NULL;
 }
 
+// The i-th video is a person's: his film, who of it speaks unless that was said, and his options.
+static enum kb_code take_person(struct store *s, struct batch_body *b, size_t i,
+                                struct kb_error *err)
+{
+    CLEANUP(person_free) struct person p = {0};
+    char *own = NULL;
+    enum kb_code code = person_find(s, b->videos[i], false, &p, err);
+    if (code == KB_OK)
+        code = person_own_options(&p, b->options, &own, err);
+    if (code != KB_OK)
+        return code;
+    b->texts[b->n_texts++] = own;
+    b->own[i] = own;
+    char *video = kb_strdup(p.video);
+    b->texts[b->n_texts++] = video;
+    b->videos[i] = video;
+    if (b->faces[i][0] < 0)
+        memcpy(b->faces[i], p.face_at, sizeof(b->faces[i]));
+    return KB_OK;
+}
+
+// After the options.
 static bool read_videos(struct request *r, const json_t *list, struct batch_body *b)
 {
     size_t n = json_array_size(list), i;
-    json_t *entry;
-    bool good = n >= 1 && n <= JOBS_MAX;
+    struct kb_error err = {0};
+    bool good = n >= 1 && n <= JOBS_MAX, person = false;
+    n = good ? n : 0;
     b->videos = kb_alloc((n + 1) * sizeof(*b->videos));
     b->faces = kb_alloc((n + 1) * sizeof(*b->faces));
-    json_array_foreach(list, i, entry)
-    {
-        b->videos[i] = read_video(entry, b->faces[i]);
-        good = good && b->videos[i];
+    b->own = kb_alloc((n + 1) * sizeof(*b->own));
+    b->texts = kb_alloc((2 * n + 1) * sizeof(*b->texts));
+    for (i = 0; i < n && good; i++) {
+        b->videos[i] = read_video(json_array_get(list, i), b->faces[i], &person);
+        good = b->videos[i] != NULL;
+        if (good && person && take_person(request_store(r), b, i, &err) != KB_OK) {
+            reply_error(r, &err);
+            return false;
+        }
     }
     if (!good)
         return refuse(r,
@@ -64,6 +99,7 @@ static bool read_videos(struct request *r, const json_t *list, struct batch_body
                       0);
     b->params.videos = b->videos;
     b->params.face_at = (const double(*)[3])b->faces;
+    b->params.own_options = b->own;
     b->params.n_videos = (int)n;
     return true;
 }
@@ -87,7 +123,7 @@ static bool read_pair(struct request *r, json_t *entry, const char *audio, struc
         ret->audio = audio;
     if (ret->name && !*ret->name)
         ret->name = NULL;
-    if (ret->audio && *ret->audio && read_face_at(entry, ret->face_at))
+    if (ret->audio && *ret->audio && body_face_at(entry, ret->face_at))
         return true;
     return refuse(r,
                   _("the field 'jobs' must be a list of 1 to %d objects {\"audio\": …, \"video\": "
@@ -133,9 +169,9 @@ bool batch_body_read(struct request *r, bool speech, struct batch_body *ret)
     if (pairs && json_object_get(body, "videos"))
         return refuse(r, _("the fields 'videos' and 'jobs' exclude each other; give one of them"),
                       0);
-    if (pairs ? !read_pairs(r, jobs, ret) : !read_videos(r, json_object_get(body, "videos"), ret))
-        return false;
     if (!field_object(r, body, "options", &ret->options) ||
+        (pairs ? !read_pairs(r, jobs, ret)
+               : !read_videos(r, json_object_get(body, "videos"), ret)) ||
         !field_int(r, body, "priority", 0, 9, &priority, &has_priority) ||
         !field_object(r, body, "notify", &ret->notify))
         return false;
@@ -152,6 +188,7 @@ void batch_body_free(struct batch_body *b)
     free(b->pairs);
     free(b->videos);
     free(b->faces);
+    free(b->own);
     free(b->options);
     free(b->notify);
 }
