@@ -1,7 +1,7 @@
 // What the page does when the server is told to misbehave, which only the mock can be: uploads that
 // are cut, a job that hangs, a token, hundreds of jobs.
 //   node tests/web/mock.mjs [part of a test's name]
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { run, temporary_folder, until } from '../e2e/server.mjs';
 import { choose, close_browser, holds, open_browser, open_page, open_tab } from './browser.mjs';
@@ -547,6 +547,52 @@ await run({
             await page.getByRole('button', { name: '不用清单' }).click();
             await page.getByRole('button', { name: /移除语音/ }).click();
             await page.getByTestId('pairs').waitFor({ state: 'detached' }); // one speech, as before
+            page.faults();
+        });
+    },
+
+    async people_are_kept_chosen_and_carried_about() {
+        await with_mock({}, async (mock) => {
+            const page = await open_page(mock.url);
+            await choose(page, audio, [clip]);
+            const strip = page.getByTestId('people');
+            await page.getByTestId('keep-person').click();
+            const box = page.locator('.el-message-box');
+            await box.getByRole('textbox').fill('王老师');
+            await box.getByRole('button', { name: '保存' }).click();
+            await strip.getByTestId('person').getByText('王老师').waitFor();
+            await page.getByTestId('of-person').getByText('王老师').waitFor();
+
+            // Chosen without an upload, remembered, sent as a person.
+            await page.getByRole('button', { name: '清空列表' }).click();
+            const [film] = [...mock.people.values()].map((p) => p.video.id);
+            mock.people.values().next().value.options = { crf: 30 };
+            await strip.getByRole('button', { name: '使用 王老师' }).click();
+            await page.reload();
+            await page.getByTestId('of-person').waitFor();
+            holds(mock.queue.rows.asset.size === 2, 'nothing was uploaded again');
+            await page.locator('[data-testid=start]:enabled').click();
+            await until('the batch', () => mock.queue.rows.batch.size === 1);
+            const job = [...mock.queue.rows.job.values()].at(-1);
+            holds(job.video === film && job.options.crf === 30, `${JSON.stringify(job.options)}`);
+            await page.getByRole('button', { name: /不用它的设置/ }).click();
+            await page.getByTestId('of-person').waitFor({ state: 'detached' });
+
+            // As a file, and back.
+            await page.getByTestId('people-manage').click();
+            const [file] = await Promise.all([page.waitForEvent('download'), strip.getByRole('link', { name: '导出 王老师' }).click()]);
+            const sent = { name: 'wang.koubo', mimeType: 'application/octet-stream', buffer: readFileSync(await file.path()) };
+            await page.getByTestId('people-file').setInputFiles(sent);
+            await strip.getByText('王老师-2').waitFor();
+            await page.getByTestId('people-file').setInputFiles({ ...sent, buffer: Buffer.from('nothing') });
+            await page.locator('.el-message--warning').getByText('不是 koubo 的人物文件').waitFor();
+            await strip.getByRole('button', { name: '改名 王老师-2' }).click();
+            await box.getByRole('textbox').fill('李老师');
+            await box.getByRole('button', { name: '保存' }).click();
+            await strip.getByText('李老师').waitFor();
+            await strip.getByRole('button', { name: '删除人物 李老师' }).click();
+            await box.getByRole('button', { name: '删除人物' }).click();
+            await until('one', () => mock.people.size === 1);
             page.faults();
         });
     },

@@ -86,7 +86,7 @@ export class Queue extends EventEmitter {
 
     createBatch({ name, audio, videos, jobs, options = {}, priority = 5 }) {
         const pairs = jobs?.map((j) => ({ audio, face_at: null, ...j }))
-            ?? videos.map((v) => ({ audio, video: v.id ?? v, face_at: v.face_at ?? null }));
+            ?? videos.map((v) => ({ audio, video: v.id ?? v, face_at: v.face_at ?? null, options: v.own ?? null }));
         const first = pairs[0].audio;
         const speech = this.rows.asset.get(first);
         const id = ++this.lastId;

@@ -56,6 +56,7 @@ export class Mock {
         this.stills = []; // the options of each picture of them that was asked for
         this.voices = []; // that were added
         this.samples = []; // what was heard
+        this.people = new Map();
         this.settings = { events: ['batch_ended', 'job_failed'], webhook: { url: 'https://example.com/hook', secret: SECRET } };
         this.started = Date.now();
     }
@@ -350,6 +351,46 @@ export class Mock {
         this.json(response, { total: items.length, items });
     }
 
+    // --- people
+
+    'GET people'({ response, id, verb }) {
+        const person = id && this.people.get(id);
+        if (id && !person) throw notFound();
+        if (verb === 'export') {
+            response.writeHead(200, { 'Content-Type': 'application/octet-stream', 'Content-Disposition': 'attachment; filename="person.koubo"' });
+            return response.end(JSON.stringify({ ...person, video: person.video.id }));
+        }
+        return this.json(response, id ? person : { people: [...this.people.values()] });
+    }
+
+    async 'POST people'({ request, response, chinese }) {
+        let given = await this.body(request);
+        const isFile = Boolean(given.file);
+        if (isFile) {
+            const text = readFileSync(this.file(this.find('asset', given.file).id), 'utf8');
+            if (!text.startsWith('{')) return this.json(response, { error: chinese ? '这不是 koubo 的人物文件' : 'this is no person file of koubo' });
+            given = JSON.parse(text);
+        }
+        const isTaken = [...this.people.values()].some((p) => p.name === given.name);
+        if (isTaken && !isFile) throw new Problem(400, 'bad_input', `已经有叫“${given.name}”的人物`, `there is a person '${given.name}' already`);
+        const person = {
+            id: randomBytes(16).toString('hex'), name: isTaken ? `${given.name}-2` : given.name, video: this.find('asset', given.video), options: given.options ?? {},
+            face_at: given.face_at ?? null, bytes: 1, created: Date.now(),
+        };
+        this.people.set(person.id, person);
+        return this.json(response, isFile ? { person } : person, isFile ? 200 : 201);
+    }
+
+    async 'PATCH people'({ request, response, id }) {
+        if (!this.people.has(id)) throw notFound();
+        this.json(response, Object.assign(this.people.get(id), await this.body(request)));
+    }
+
+    'DELETE people'({ response, id }) {
+        if (!this.people.delete(id)) throw notFound();
+        response.writeHead(204).end();
+    }
+
     // --- batches and jobs
 
     'GET batches'({ response, query, id }) {
@@ -363,6 +404,7 @@ export class Mock {
     async 'POST batches'({ request, response, id, verb }) {
         const given = await this.body(request);
         if (!id) {
+            given.videos = given.videos?.map((v) => (v.person ? { ...v, id: this.people.get(v.person).video.id, own: this.people.get(v.person).options } : v));
             const videos = (given.videos ?? given.jobs.map((j) => j.video)).map((v) => this.find('asset', v.id ?? v));
             for (const speech of given.jobs?.map((j) => j.audio ?? given.audio) ?? [given.audio]) this.find('asset', speech);
             if (videos.every((v) => v.state === 'bad'))

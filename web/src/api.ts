@@ -50,6 +50,7 @@ export async function api<T>(method: string, address: string, body?: unknown): P
 
 export const get = <T>(address: string) => api<T>('GET', address);
 export const post = <T = unknown>(address: string, body: unknown = {}) => api<T>('POST', address, body);
+export const patch = <T = unknown>(address: string, body: unknown) => api<T>('PATCH', address, body);
 export const del = (address: string) => api<null>('DELETE', address);
 
 export function query(parameters: Record<string, string | number | undefined>): string {

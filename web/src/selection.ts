@@ -5,7 +5,7 @@ import { ApiError } from './api';
 import { useOf } from './files';
 import { assets, listsVersion, loadAsset } from './live';
 import type { Line, Pairing } from './pairs';
-import type { Asset, Options, Point } from './types';
+import type { Asset, Options, Person, Point } from './types';
 import { type Entry, fits, giveFile, knownAsset, removeUpload, startUpload, unfinishedUpload } from './uploads';
 
 interface Note {
@@ -24,6 +24,7 @@ interface Saved {
     videos: Note[];
     options?: Options;
     faces?: Record<string, Point>;
+    people?: Record<string, string>;
     anyway?: string[];
     more?: Note[];
     pairing?: Pairing;
@@ -51,6 +52,7 @@ function make(name: string) {
         materials: {} as Record<string, Entry>, // files on their way that options will name
         batchName: '',
         priority: 5,
+        people: {} as Record<string, string>, // whose settings a video has, by its asset: the id of a person
         faces: {} as Record<string, Point>, // who speaks, by the video's asset; else the option says
         anyway: [] as string[], // assets to be tried though no face was seen in them
         speech: { text: '', voice: '', speed: 1, pause: 0.35 } as Speech, // to be spoken by a voice
@@ -67,6 +69,7 @@ function make(name: string) {
             list: state.list,
             options: state.options,
             faces: Object.fromEntries(Object.entries(state.faces).filter(([id]) => isListed(id))),
+            people: Object.fromEntries(Object.entries(state.people).filter(([id]) => isListed(id))),
             anyway: state.anyway.filter(isListed),
             speech: state.speech,
         };
@@ -94,6 +97,7 @@ function make(name: string) {
         }
         state.options = saved.options ?? {};
         state.faces = saved.faces ?? {};
+        state.people = saved.people ?? {};
         state.anyway = saved.anyway ?? [];
         state.pairing = saved.pairing ?? 'each';
         state.list = saved.list ?? null;
@@ -202,6 +206,20 @@ function make(name: string) {
         },
         removeVideos: (entries: Entry[]) => takeOut(entries).forget(),
         takeOut,
+        // A person's film, with what belongs to it.
+        addPerson(person: Person) {
+            state.people[person.video.id] = person.id;
+            if (person.face_at) state.faces[person.video.id] = person.face_at;
+            else delete state.faces[person.video.id];
+            state.videos.push(knownAsset(person.video, save));
+            save();
+            loadAsset(person.video.id).catch(() => {});
+        },
+        // Only the film from now on.
+        leavePerson(video: string) {
+            delete state.people[video];
+            save();
+        },
         chooseFace(video: string, at: Point | null) {
             if (at) state.faces[video] = at;
             else delete state.faces[video];

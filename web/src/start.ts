@@ -4,6 +4,7 @@ import { loadDefaults, withoutDefaults } from './defaults';
 import { t } from './i18n';
 import { assets, batches, clock, jobsOf, loadJobs } from './live';
 import { type Line, isPaired, pairsOf, readList, speechesOf } from './pairs';
+import { ownOptions, people } from './people';
 import { isSound, type Selection } from './selection';
 import { ask, attempt, warn } from './tell';
 import type { Asset, Batch, Options, Point } from './types';
@@ -73,9 +74,15 @@ interface Job {
     face_at?: Point;
 }
 
+interface Video {
+    id?: string;
+    person?: string; // instead of id, with what belongs to it
+    face_at?: Point;
+}
+
 interface Request {
     audio?: string;
-    videos?: (string | { id: string; face_at: Point })[];
+    videos?: (string | Video)[];
     jobs?: Job[]; // instead of these two
     options: Options;
     priority: number;
@@ -92,10 +99,18 @@ function jobsToMake(state: State): Job[] {
             const job: Job = { audio: audio?.id ?? '', video: video.id! };
             if (state.faces[video.id!]) job.face_at = state.faces[video.id!];
             if (line?.output) job.name = line.output.replace(/^.*[\\/]/, '');
-            if (line && Object.keys(line.options).length) job.options = line.options;
+            const options = { ...ownOptions(state.people[video.id!], state.options), ...line?.options };
+            if (Object.keys(options).length) job.options = options;
             if (line && !audio) linesOf.set(job, line);
             return job;
         });
+}
+
+// A person that is gone is only its film.
+function videoToMake({ people: whose, faces }: State, id: string): string | Video {
+    const face = faces[id] && { face_at: faces[id] };
+    if (people.has(whose[id])) return { person: whose[id], ...face };
+    return face ? { id, ...face } : id;
 }
 
 // Without what is known to be of no use.
@@ -104,7 +119,7 @@ export function requestOf(state: State): Request {
     return {
         ...(isPaired(state) ? { jobs: jobsToMake(state) } : {
             audio: state.audio?.id ?? undefined,
-            videos: state.videos.filter(mayBeMade(state)).map(({ id }) => (state.faces[id!] ? { id: id!, face_at: state.faces[id!] } : id!)),
+            videos: state.videos.filter(mayBeMade(state)).map(({ id }) => videoToMake(state, id!)),
         }),
         options: state.options,
         priority: state.priority,
@@ -122,7 +137,7 @@ const videoOf = (id: string, face?: Point | null) => `${id} ${face?.map((x) => x
 
 // A batch with the same speech, videos, faces and options that waits, runs or was started just now.
 function sameBefore(request: Request): Batch | undefined {
-    const made = (request.videos ?? []).map((v) => (typeof v === 'string' ? videoOf(v) : videoOf(v.id, v.face_at))).sort().join();
+    const made = (request.videos ?? []).map((v) => (typeof v === 'string' ? videoOf(v) : videoOf(v.id ?? people.get(v.person!)!.video.id, v.face_at))).sort().join();
     return [...batches.values()].find((b) => {
         if (b.state === 'ended' && (b.outcome === 'cancelled' || clock.value - b.created > RECENT_MS)) return false;
         if (sent.has(b.id)) return sent.get(b.id) === contentOf(request);

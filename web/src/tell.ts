@@ -49,6 +49,14 @@ export function ask(text: string, yes: string): Promise<boolean> {
         .then(() => true, () => false);
 }
 
+// A line of text; null: nothing was said.
+export function askText(title: string, label: string, value: string): Promise<string | null> {
+    return ElMessageBox.prompt(label, title, {
+        inputValue: value, confirmButtonText: t('common.save'), cancelButtonText: t('common.close'), inputValidator: (text) => Boolean(text?.trim()) && text.length <= 100,
+        inputErrorMessage: label,
+    }).then((answer) => ('value' in answer ? answer.value.trim() : null), () => null);
+}
+
 export async function copy(text: string) {
     if (navigator.clipboard) {
         await navigator.clipboard.writeText(text).catch(() => {});

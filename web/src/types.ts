@@ -29,6 +29,16 @@ export interface Asset {
     created: number;
 }
 
+export interface Person {
+    id: string;
+    name: string;
+    video: Asset;
+    options: Options;
+    face_at: Point | null;
+    bytes: number; // of all its files
+    created: number;
+}
+
 export interface Preview {
     id: string;
     state: 'waiting' | 'running' | 'done' | 'failed';

@@ -73,6 +73,11 @@ const en: Texts = {
         missing: '{n} not uploaded to the end', twice: '{n} listed twice', about: 'takes about {what}', size: 'about {what}', underMinute: 'a minute or less',
         minutes: '{n} minutes', hours: '{n} hours', leftOut: 'Those that cannot be used are left out', removeBad: 'Remove them', removeTwice: 'Remove what is listed twice',
     },
+    people: {
+        title: 'My people', none: 'Keep a video of the list as a person, and never upload it again', import: 'Import', manage: 'Manage', managed: 'Done', coming: 'Uploading {n}%', taking: 'Taking it in…', imported: '“{name}” is here',
+        choose: 'Use {name}', rename: 'Rename', name: 'Name', export: 'Export', remove: 'Remove person', removeSure: 'Remove the person “{name}”? Videos that were made stay; its files go by age like all uploads',
+        keep: 'Keep as a person', keepHint: 'Name. The chosen face and the present options are kept with it', kept: '“{name}” is kept', of: 'Person: {name}, with its settings', leave: 'Leave its settings', leaveHint: 'Only the film, with the options below',
+    },
     preview: {
         try: 'Preview 5 s', first: 'Preview 5 s first', title: 'Preview', result: 'The result', original: 'The original', making: 'Making the preview… {n}%', again: 'Making it again with these settings…', now: 'With these settings', retry: 'Try again', take: 'Use these settings',
         hint: 'Five seconds from where the voice begins, as the whole will show them; 720p at most. The picture follows a slider at once, and the five seconds are made again when you stop.',

@@ -68,6 +68,11 @@ const zh = {
         missing: '{n} 个没有传完', twice: '{n} 个重复', about: '共约 {what}', size: '约 {what}', underMinute: '1 分钟以内', minutes: '{n} 分钟', hours: '{n} 小时',
         leftOut: '有问题的不会加入队列', removeBad: '移除有问题的', removeTwice: '移除重复的',
     },
+    people: {
+        title: '我的人物', none: '把列表里的视频“存为人物”，以后不用再上传', import: '导入', manage: '管理', managed: '完成', coming: '正在上传 {n}%', taking: '正在导入…', imported: '已导入“{name}”',
+        choose: '使用 {name}', rename: '改名', name: '名字', export: '导出', remove: '删除人物', removeSure: '删除人物“{name}”？已生成的视频不受影响；它的文件以后会像其他上传一样到期清理',
+        keep: '存为人物', keepHint: '名字。选中的人脸和现在的选项一起保存，以后直接选', kept: '已存为人物“{name}”', of: '人物：{name}（带它的设置）', leave: '不用它的设置', leaveHint: '只用这个视频，按下面的选项生成',
+    },
     preview: {
         try: '试做 5 秒', first: '先试做 5 秒', title: '试做', result: '试做的效果', original: '原视频', making: '正在试做… {n}%', again: '正在按新设置重做…', now: '现在的设置', retry: '再试一次', take: '用这些设置',
         hint: '从开始说话的地方做 5 秒，效果与正式生成一致；画面最高 720p。拖动滑块时画面马上更新，停下后重做这 5 秒。',
