@@ -353,6 +353,10 @@ export class Mock {
 
     // --- people
 
+    filmsOf(videos) {
+        return videos?.map((v) => (v.person ? { ...v, id: this.people.get(v.person).video.id, own: this.people.get(v.person).options } : v));
+    }
+
     'GET people'({ response, id, verb }) {
         const person = id && this.people.get(id);
         if (id && !person) throw notFound();
@@ -404,7 +408,7 @@ export class Mock {
     async 'POST batches'({ request, response, id, verb }) {
         const given = await this.body(request);
         if (!id) {
-            given.videos = given.videos?.map((v) => (v.person ? { ...v, id: this.people.get(v.person).video.id, own: this.people.get(v.person).options } : v));
+            given.videos = this.filmsOf(given.videos);
             const videos = (given.videos ?? given.jobs.map((j) => j.video)).map((v) => this.find('asset', v.id ?? v));
             for (const speech of given.jobs?.map((j) => j.audio ?? given.audio) ?? [given.audio]) this.find('asset', speech);
             if (videos.every((v) => v.state === 'bad'))
@@ -436,7 +440,9 @@ export class Mock {
     }
 
     async 'POST estimate'({ request, response }) {
-        this.json(response, this.queue.estimate(await this.body(request)));
+        const given = await this.body(request);
+        given.videos = this.filmsOf(given.videos);
+        this.json(response, this.queue.estimate(given));
     }
 
     async 'PATCH batches'({ request, response, id }) {
