@@ -90,7 +90,8 @@ static error_t person_parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case ARGP_KEY_INIT:
         state->child_inputs[0] = &o->common;
-        state->child_inputs[1] = &o->overwrite;
+        if (state->root_argp->children[1].argp) // the one that writes a file
+            state->child_inputs[1] = &o->overwrite;
         return 0;
     case OPT_DATA:
         o->data = option_path(arg);
@@ -303,8 +304,26 @@ static enum kb_code use_file(struct store *s, struct person_use *u, const char *
     return code;
 }
 
-static enum kb_code open_person(const char *word, const char *data, struct person_use *u,
-                                struct store **ret, struct person *p, struct kb_error *err)
+// Options are parsed after a file was unpacked, and a wrong one ends the process.
+static char *unpacked;
+
+static void remove_unpacked(void)
+{
+    place_end(&unpacked);
+}
+
+static enum kb_code make_folder(struct kb_error *err)
+{
+    enum kb_code code = place_make(&unpacked, "koubo-person", err);
+    if (code == KB_OK && atexit(remove_unpacked) != 0) {
+        remove_unpacked();
+        code = kb_no_memory(err);
+    }
+    return code;
+}
+
+static enum kb_code open_person(const char *word, const char *data, struct store **ret,
+                                struct person *p, struct kb_error *err)
 {
     char id[33];
     const char *ending = strrchr(word, '.');
@@ -314,9 +333,9 @@ static enum kb_code open_person(const char *word, const char *data, struct perso
     }
     struct asset_care care = {.cancel = cli_cancel()};
     struct person_import import = {.path = word, .care = &care};
-    enum kb_code code = place_make(&u->folder, "koubo-person", err);
+    enum kb_code code = make_folder(err);
     if (code == KB_OK)
-        code = store_open(ret, u->folder, true, err);
+        code = store_open(ret, unpacked, true, err);
     if (code == KB_OK)
         code = person_import(*ret, &import, id, err);
     return code == KB_OK ? person_find(*ret, id, false, p, err) : code;
@@ -328,7 +347,7 @@ enum kb_code person_use(const char *word, const char *data, struct person_use *u
     CLEANUP(store_close) struct store *s = NULL;
     CLEANUP(person_free) struct person p = {0};
     const char *path = NULL;
-    enum kb_code code = open_person(word, data, u, &s, &p, err);
+    enum kb_code code = open_person(word, data, &s, &p, err);
     if (code == KB_OK)
         code = batch_options_parse(p.options, &u->options, err);
     if (code != KB_OK)
@@ -356,7 +375,7 @@ void person_use_end(struct person_use *u)
     for (int i = 0; i < u->n_paths; i++)
         free(u->paths[i]);
     batch_options_free(&u->options);
-    place_end(&u->folder);
+    remove_unpacked();
     *u = (struct person_use){0};
 }
 

@@ -37,6 +37,51 @@ static void assert_video(const char *path, int height)
     reader_close(&reader);
 }
 
+#define SAY(wanted, ...)                                                                           \
+    do {                                                                                           \
+        struct outcome said = {0};                                                                 \
+        RUN(&said, __VA_ARGS__);                                                                   \
+        assert_status(&said, wanted);                                                              \
+        free(said.out);                                                                            \
+        free(said.err);                                                                            \
+    } while (0)
+
+// Kept under a name, written into a file, and used from both; what options say holds.
+static void a_person_in_place_of_a_video(void **state)
+{
+    struct outcome r = {0};
+    const char *data = in_folder("people"), *file = in_folder("anna.koubo");
+    SAY(0, "person", "add", "安娜", talking(), "--option", "height=128", "--data", data);
+    SAY(3, "person", "add", "安娜", talking(), "--data", data);
+    SAY(3, "person", "add", "b", talking(), "--option", "height=-1", "--data", data);
+    SAY(0, "person", "export", "安娜", "-o", file, "--data", data);
+    SAY(3, "person", "export", "安娜", "-o", file, "--data", data); // it is there
+    SAY(0, "person", "import", file, "--name", "Anna", "--data", data);
+    SAY(0, "person", "rename", "安娜", "b", "--data", data);
+    SAY(3, "person", "import", talking(), "--data", data);
+    RUN(&r, "person", "list", "--data", data);
+    assert_status(&r, 0);
+    assert_says(r.out, "Anna");
+    assert_says(r.out, "talking.mp4");
+    assert_null(strstr(r.out, "安娜"));
+    free(r.out);
+    free(r.err);
+
+    const char *out = in_folder("person.mp4");
+    SAY(0, "generate", "-a", speech(), "--person", "Anna", "--data", data, "-o", out, "--duration",
+        "0.3");
+    assert_video(out, 128);
+    SAY(0, "generate", "-a", speech(), "--height", "96", "--person=安娜.koubo", "--help");
+    SAY(0, "generate", "-a", speech(), "--height", "96", "--person", file, "-o", out, "--duration",
+        "0.3", "-y");
+    assert_video(out, 96);
+    SAY(2, "generate", "-a", speech(), "-i", talking(), "--person", file, "-o", out, "-y");
+    SAY(3, "generate", "-a", speech(), "--person", "nobody", "--data", data, "-o", out, "-y");
+    SAY(0, "person", "remove", "Anna", "--data", data);
+    SAY(3, "person", "show", "Anna", "--data", data);
+    assert_nothing_half_done();
+}
+
 static void generate_with_every_option(void **state)
 {
     struct outcome r = {0};
@@ -651,6 +696,7 @@ int main(void)
         cmocka_unit_test(unusual_names_from_end_to_end),
         cmocka_unit_test(the_longest_names),
         cmocka_unit_test(batch),
+        cmocka_unit_test(a_person_in_place_of_a_video),
         cmocka_unit_test(batch_of_pairs),
         cmocka_unit_test(batch_as_json),
         cmocka_unit_test(preprocess_then_generate),
