@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "lipsync/subtitles.h"
 #include "media/reader.h"
 
 #include <math.h>
@@ -139,9 +140,12 @@ static enum kb_code run(struct generate_options *o, struct dub_result *result, s
     const char *const inputs[] = {dub->video, o->shared.speech.audio, NULL};
     enum kb_code code =
         film_output_check(dub->output, dub->finish.background.alpha, o->overwrite, inputs, err);
-    if (code != KB_OK)
-        return code;
-    code = speech_prepare(&o->shared.speech, err);
+    if (code == KB_OK && dub->finish.captions.as & CAPTIONS_SRT) {
+        CLEANUP(kb_freep) char *srt = subtitles_path(dub->output);
+        code = output_check(srt, o->overwrite, inputs, err);
+    }
+    if (code == KB_OK)
+        code = speech_prepare(&o->shared.speech, err);
     if (code != KB_OK)
         return code;
     dub->audio = o->shared.speech.audio;

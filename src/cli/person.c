@@ -437,7 +437,8 @@ static int run(const struct command *c, int argc, char **argv)
 int cmd_person(int argc, char **argv)
 {
     const char *wanted = argc > 1 ? argv[1] : "";
-    if (argc < 2 || strcmp(wanted, "--help") == 0 || strcmp(wanted, "-h") == 0) {
+    if (argc < 2 || strcmp(wanted, "--help") == 0 || strcmp(wanted, "-h") == 0 ||
+        strcmp(wanted, "--usage") == 0) {
         print_help();
         return argc < 2 ? EXIT_USAGE : EXIT_OK;
     }

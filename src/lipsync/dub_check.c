@@ -102,8 +102,16 @@ enum kb_code dub_check(const struct dub_params *p, struct reader **ret_film, str
 {
     CLEANUP(reader_close) struct reader *film = NULL;
     int64_t bytes = 0;
-    const char *const inputs[] = {p->video, p->audio, p->mouth_from, p->style_from,
-                                  p->intro, p->outro, p->music.path, p->finish.logo.path};
+    const char *const inputs[] = {p->video,
+                                  p->audio,
+                                  p->mouth_from,
+                                  p->style_from,
+                                  p->intro,
+                                  p->outro,
+                                  p->music.path,
+                                  p->finish.logo.path,
+                                  p->finish.background.path,
+                                  p->finish.captions.file};
     for (size_t i = 0; i < ARRAY_LEN(inputs); i++)
         if (inputs[i] && file_same(inputs[i], p->output))
             return kb_fail(err, KB_BAD_INPUT,

@@ -90,15 +90,7 @@ extern const struct route api_system_routes[];    // system, settings, session, 
 extern const struct route api_nodes_routes[];     // the machines of a cluster
 extern const struct route api_previews_routes[];
 extern const struct route api_people_routes[];
-extern const struct route api_voices_routes[];  // who speaks a text
-extern const struct route api_system_routes[];  // system, settings, session, health, metrics
-extern const struct route api_nodes_routes[];   // the machines of a cluster
-extern const struct route api_uploads_routes[]; // tus, multipart, assets
-extern const struct route api_batches_routes[]; // batches and jobs
-extern const struct route api_results_routes[]; // results, zip
-extern const struct route api_system_routes[];  // system, settings, session, health, metrics
-extern const struct route api_nodes_routes[];   // the machines of a cluster
-extern const struct route api_voices_routes[];  // who speaks a text
+extern const struct route api_voices_routes[]; // who speaks a text
 extern const struct route api_logs_routes[];
 extern const struct route api_events_routes[]; // server-sent events
 extern const struct route api_depot_routes[];  // files and results of the machines of a cluster

@@ -79,7 +79,7 @@ static void test_assets(void **state)
     ASK(literally, "GET", "/api/v1/assets?search=%25_", NULL, NULL, 0);
     json_auto_t *one = reply_object(&literally);
     assert_int_equal(json_integer_value(json_object_get(one, "total")), 1);
-    static const char *const wrong[] = {"?kind=text", "?state=gone", "?limit=0x", "?offset=-1",
+    static const char *const wrong[] = {"?kind=film", "?state=gone", "?limit=0x", "?offset=-1",
                                         "?limit=100000"};
     for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
         snprintf(path, sizeof(path), "/api/v1/assets%s", wrong[i]);

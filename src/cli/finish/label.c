@@ -15,8 +15,8 @@ static const struct argp_option label_options[] = {
         "both (default: corner if koubo speaks Chinese, else off)"),
      48},
     {"ai-label-text", OPT_AI_LABEL_TEXT, "TEXT", 0,
-     N_("its text, which must say AI and generated or synthesised (default: AI生成, else "
-        "AI-generated)"),
+     N_("its text, which must say AI and generated or synthesised (default: "
+        "AI-generated, in Chinese its Chinese)"),
      48},
     {"ai-label-place", OPT_AI_LABEL_PLACE, "CORNER", 0,
      N_("top-left, top-right, bottom-left or bottom-right (default: top-left)"), 48},
