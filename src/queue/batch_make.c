@@ -253,7 +253,8 @@ static enum kb_code add_row(const struct making *m, int i, const struct batch_pa
 
 static enum kb_code add_job(struct making *m, int i, struct kb_error *err)
 {
-    const struct batch_pair pair = pair_of(m->p, i);
+    struct batch_pair pair = pair_of(m->p, i);
+    CLEANUP(kb_freep) char *options = NULL;
     CLEANUP(kb_freep) char *video = NULL;
     CLEANUP(kb_freep) char *speech = NULL;
     CLEANUP(kb_freep) char *useless = NULL;
@@ -265,6 +266,9 @@ static enum kb_code add_job(struct making *m, int i, struct kb_error *err)
         code = find_useless_speech(m->s, pair.audio, &useless, err);
     if (code == KB_OK && !useless)
         code = find_useless_video(m->s, pair.video, &useless, err);
+    if (code == KB_OK && pair.options && m->p->defaults &&
+        (options = batch_options_restore(pair.options, m->p->defaults)))
+        pair.options = options;
     if (code == KB_OK && (m->p->n_pairs > 0 || pair.options))
         code = check_own_options(m, &pair, useless ? NULL : pair.audio, err);
     if (code != KB_OK)

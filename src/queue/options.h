@@ -37,5 +37,8 @@ void batch_options_free(struct batch_options *o);
 // options, which batch_options_parse() takes (NULL = none), with those of defaults that it does not
 // have, a JSON object too, and the label's text for who reads lang: a new string.
 char *batch_options_complete(const char *options, const char *defaults, const char *lang);
+// A job's own options, JSON objects both, of which null means the default again: with that of
+// defaults where they have one. A new string.
+char *batch_options_restore(const char *own, const char *defaults);
 
 #endif

@@ -74,8 +74,23 @@ char *batch_options_complete(const char *options, const char *defaults, const ch
     }
     // Another machine that makes the video may speak another language.
     const char *show = json_string_value(json_object_get(all, "ai_label"));
-    if (show && strcmp(show, "off") != 0 && !json_object_get(all, "ai_label_text") &&
+    if (show && strcmp(show, "off") != 0 &&
+        !json_is_string(json_object_get(all, "ai_label_text")) &&
         kb_language_of(lang) == KB_LANGUAGE_SOURCE)
         json_object_set_new(all, "ai_label_text", json_string(LABEL_TEXT_ENGLISH));
+    return all ? json_dumps(all, JSON_COMPACT) : NULL;
+}
+
+char *batch_options_restore(const char *own, const char *defaults)
+{
+    json_auto_t *all = json_loads(own, 0, NULL);
+    json_auto_t *more = json_loads(defaults, 0, NULL);
+    const char *name;
+    json_t *value;
+    json_object_foreach(more, name, value)
+    {
+        if (json_is_null(json_object_get(all, name)))
+            json_object_set(all, name, value);
+    }
     return all ? json_dumps(all, JSON_COMPACT) : NULL;
 }

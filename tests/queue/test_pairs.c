@@ -160,6 +160,24 @@ static void files_of_pairs_are_kept(void **state)
     assert_ok(t->err, asset_delete(t->s, f.speech[1], &t->err));
 }
 
+// Null is the server's default again, not nothing.
+static void a_pair_without_a_word_keeps_the_label(void **state)
+{
+    struct queue_test *t = *state;
+    struct files f = add_files(t, "ready");
+    struct batch_pair pair = {.audio = f.speech[0],
+                              .video = f.film[0],
+                              .options = "{\"ai_label\":null,\"crf\":null}",
+                              .face_at = {-1, -1, -1}};
+    struct batch_params p = {
+        .pairs = &pair, .n_pairs = 1, .priority = 5, .defaults = "{\"ai_label\":\"corner\"}"};
+    int64_t id = 0;
+    assert_ok(t->err, batch_create(t->s, &p, &id, &t->err));
+    struct job_claim c = claim(t, "w1");
+    assert_non_null(strstr(c.options, "\"ai_label\":\"corner\""));
+    job_claim_free(&c);
+}
+
 static void what_is_wrong_with_a_pair_is_said(void **state)
 {
     struct queue_test *t = *state;
@@ -201,6 +219,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_speech_waits_and_fails_alone, queue_setup,
                                         queue_teardown),
         cmocka_unit_test_setup_teardown(files_of_pairs_are_kept, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(a_pair_without_a_word_keeps_the_label, queue_setup,
+                                        queue_teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_with_a_pair_is_said, queue_setup,
                                         queue_teardown),
     };
