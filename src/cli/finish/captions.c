@@ -32,7 +32,6 @@ static const struct argp_option captions_options[] = {
      46},
     {"subtitle-colour", OPT_SUBTITLE_COLOUR, "#RRGGBB", 0,
      N_("colour of the letters (default: #ffffff)"), 46},
-    {"subtitle-color", OPT_SUBTITLE_COLOUR, NULL, OPTION_ALIAS, NULL, 46},
     {"subtitle-box", OPT_SUBTITLE_BOX, "yes|no", 0,
      N_("a dark box behind the letters instead of an outline (default: no)"), 46},
     {"subtitle-place", OPT_SUBTITLE_PLACE, "WHERE", 0,
