@@ -105,7 +105,7 @@ await run({
                     const found = await page.evaluate(() => {
                         const shown = (e) => e.checkVisibility?.({ visibilityProperty: true }) !== false && e.getClientRects().length > 0;
                         // A box or a switch is pressed by its label too.
-                        const targets = [...document.querySelectorAll('a[href], button, select, summary, textarea, input:not([type=checkbox]):not([type=file]), .el-checkbox, .el-switch')];
+                        const targets = [...document.querySelectorAll('a[href], button, select, summary, textarea, input:not([type=checkbox]):not([type=radio]):not([type=file]), label:has(input[type=radio]), .el-checkbox, .el-switch')];
                         return targets.filter(shown).map((e) => ({ e, box: e.getBoundingClientRect() }))
                             .filter(({ box }) => box.width < 43.5 || box.height < 43.5)
                             .map(({ e, box }) => `${e.tagName} ${e.className} “${(e.innerText || e.ariaLabel || '').trim().slice(0, 20)}” ${box.width.toFixed(0)}×${box.height.toFixed(0)}`);

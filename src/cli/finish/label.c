@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const struct argp_option label_options[] = {
-    {NULL, 0, NULL, 0, N_("Mark of what AI made (GB 45438-2025; docs/label.md):"), 48},
+    {NULL, 0, NULL, 0, N_("Mark of what AI made (docs/label.md):"), 48},
     {"ai-label", OPT_AI_LABEL, "WHERE", 0,
      N_("the mark that is seen: off, corner (all along), start (larger, for the first 3 seconds) "
         "or "
