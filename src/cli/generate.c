@@ -46,8 +46,8 @@ static const struct argp_option generate_options[] = {
 static char *preview_path(const char *video, const char *person)
 {
     CLEANUP(kb_freep) char *safe = person ? path_safe_name(path_name(person), 200) : NULL;
-    if (person)
-        return kb_printf("%s_preview.mp4", safe);
+    if (!video)
+        return kb_printf("%s_preview.mp4", safe ? safe : "koubo");
     CLEANUP(kb_freep) char *folder = path_folder(video);
     CLEANUP(kb_freep) char *stem = path_stem(path_name(video));
     CLEANUP(kb_freep) char *name = kb_printf("%s_preview.mp4", stem);

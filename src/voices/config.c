@@ -321,7 +321,7 @@ static enum kb_code read_file(char **ret, const char *path, struct kb_error *err
 enum kb_code voices_load(json_t **ret, const char *path, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *json = NULL;
-    json_error_t where;
+    json_error_t where = {0};
     enum kb_code code = read_file(&json, path, err);
     if (code != KB_OK)
         return code;

@@ -106,7 +106,8 @@ static bool is_gone(struct seat *s, struct store *store, struct kb_error *why)
     for (int i = 0; i < 2 + c->n_materials; i++) {
         CLEANUP(kb_freep) char *path = kb_printf("files/%s", contents[i]);
         struct stat st;
-        if (!*contents[i] || beneath_stat(store->folder, path, &st) || errno != ENOENT)
+        if (!contents[i] || !*contents[i] || beneath_stat(store->folder, path, &st) ||
+            errno != ENOENT)
             continue;
         *why = (struct kb_error){0};
         kb_fail(why, KB_NOT_FOUND, _("the upload of '%s' is gone: upload it again"), names[i]);
