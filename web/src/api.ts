@@ -18,7 +18,8 @@ const MOST_MS = 5000; // between two tries, whatever it says
 
 export async function api<T>(method: string, address: string, body?: unknown): Promise<T> {
     const headers: Record<string, string> = { 'Accept-Language': language() };
-    if (body !== undefined) headers['Content-Type'] = 'application/json';
+    const isForm = body instanceof FormData; // of which the browser tells the type
+    if (body !== undefined && !isForm) headers['Content-Type'] = 'application/json';
     const end = Date.now() + PATIENT_MS;
     let response: Response;
     let text: string;
@@ -27,7 +28,7 @@ export async function api<T>(method: string, address: string, body?: unknown): P
             response = await fetch(`/api/v1${address}`, {
                 method,
                 headers,
-                body: body === undefined ? undefined : JSON.stringify(body),
+                body: body === undefined || isForm ? body : JSON.stringify(body),
             });
             text = await response.text();
         } catch {

@@ -1,5 +1,6 @@
 // The options of a batch as the form shows them. A value equal to the standard is not sent.
 import { t } from './i18n';
+import type { Selection } from './selection';
 import type { OptionValue } from './types';
 
 interface Common {
@@ -75,3 +76,14 @@ export const groups: { name: string; fields: Field[] }[] = [
     },
     { name: 'compute', fields: [choice('precision', ['auto', 'int8', 'bf16', 'f32'], asIs)] },
 ];
+
+// What is undefined or empty is as if nobody had chosen it.
+export function changeOptions({ state, save }: Selection, changes: Record<string, OptionValue | undefined>) {
+    const next = { ...state.options };
+    for (const [name, value] of Object.entries(changes)) {
+        if (value === undefined || value === '') delete next[name];
+        else next[name] = value;
+    }
+    state.options = next;
+    save();
+}
