@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/place.h"
 #include "base/text.h"
-#include "cli/help.h"
+#include "cli/group.h"
 #include "cli/outputs.h"
 #include "cli/screen.h"
 #include "queue/person.h"
@@ -382,49 +382,54 @@ void person_use_end(struct person_use *u)
 // --- the commands
 
 static const struct command {
-    const char *name;
+    struct group_command is;
     enum kb_code (*run)(struct store *s, struct person_command *o, struct kb_error *err);
     int n_words;
-    const char *synopsis, *help;
     const struct argp_option *options;
     const struct argp_child *children;
 } commands[] = {
-    {"list", person_list, 0, "", N_("the people that are there"), plain_options, children},
-    {"add", person_add, 2, "NAME VIDEO", N_("make a person of a video or picture"), add_options,
+    {{"list", "", N_("the people that are there")}, person_list, 0, plain_options, children},
+    {{"add", "NAME VIDEO", N_("make a person of a video or picture")},
+     person_add,
+     2,
+     add_options,
      children},
-    {"show", person_show, 1, "NAME", N_("all that is known of one, as JSON"), plain_options,
+    {{"show", "NAME", N_("all that is known of one, as JSON")},
+     person_show,
+     1,
+     plain_options,
      children},
-    {"rename", person_rename, 2, "NAME NEW", N_("call a person otherwise"), plain_options,
+    {{"rename", "NAME NEW", N_("call a person otherwise")},
+     person_rename,
+     2,
+     plain_options,
      children},
-    {"remove", person_remove, 1, "NAME",
-     N_("forget a person; its files go by age like all uploads"), plain_options, children},
-    {"export", person_export_file, 1, "NAME [-o FILE]", N_("write a person into one file"),
-     export_options, export_children},
-    {"import", person_import_file, 1, "FILE.koubo", N_("take a person out of such a file"),
-     import_options, children},
+    {{"remove", "NAME", N_("forget a person; its files go by age like all uploads")},
+     person_remove,
+     1,
+     plain_options,
+     children},
+    {{"export", "NAME [-o FILE]", N_("write a person into one file")},
+     person_export_file,
+     1,
+     export_options,
+     export_children},
+    {{"import", "FILE.koubo", N_("take a person out of such a file")},
+     person_import_file,
+     1,
+     import_options,
+     children},
 };
-
-static void print_help(void)
-{
-    printf("%skoubo person %s\n\n", _("Usage: "), _("COMMAND [OPTION...]"));
-    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-        CLEANUP(kb_freep)
-        char *call = kb_printf("%-7s %s", commands[i].name, commands[i].synopsis);
-        help_row(call, 32, _(commands[i].help));
-    }
-}
 
 static int run(const struct command *c, int argc, char **argv)
 {
-    CLEANUP(kb_freep) char *title = kb_printf("koubo person %s", c->name);
     struct person_command o = {
         .options = json_object(), .face_at = {-1, -1, -1}, .wanted = c->n_words};
-    const struct argp argp = {c->options,  person_parse, c->synopsis, c->help,
+    const struct argp argp = {c->options,  person_parse, c->is.synopsis, c->is.help,
                               c->children, NULL,         "koubo"};
     struct kb_error err = {0};
     CLEANUP(store_close) struct store *s = NULL;
-    argv[1] = title;
-    options_parse(&argp, argc - 1, argv + 1, &o);
+    options_parse(&argp, argc, argv, &o);
     CLEANUP(kb_freep) char *own = o.data ? NULL : store_default_folder();
     bool makes = c->options == add_options || c->options == import_options;
     enum kb_code code = store_open(&s, o.data ? o.data : own, makes, &err);
@@ -436,15 +441,9 @@ static int run(const struct command *c, int argc, char **argv)
 
 int cmd_person(int argc, char **argv)
 {
-    const char *wanted = argc > 1 ? argv[1] : "";
-    if (argc < 2 || strcmp(wanted, "--help") == 0 || strcmp(wanted, "-h") == 0 ||
-        strcmp(wanted, "--usage") == 0) {
-        print_help();
-        return argc < 2 ? EXIT_USAGE : EXIT_OK;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-        if (strcmp(wanted, commands[i].name) == 0)
-            return run(&commands[i], argc, argv);
-    log_error(_("there is no command 'person %s'; koubo person --help lists them all"), wanted);
-    return EXIT_USAGE;
+    static const struct group group = {"person", commands, ARRAY_LEN(commands), sizeof(commands[0]),
+                                       7,        32};
+    CLEANUP(kb_freep) char *title = NULL;
+    int status, i = group_pick(&group, argc, argv, &title, &status);
+    return i < 0 ? status : run(&commands[i], argc - 1, argv + 1);
 }

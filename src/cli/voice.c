@@ -4,7 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/place.h"
-#include "cli/help.h"
+#include "cli/group.h"
 #include "cli/options.h"
 #include "cli/outputs.h"
 #include "cli/screen.h"
@@ -451,42 +451,21 @@ static int voice_say(int argc, char **argv)
 }
 
 static const struct {
-    const char *name;
+    struct group_command is;
     int (*run)(int argc, char **argv);
-    const char *synopsis, *help;
 } commands[] = {
-    {"list", voice_list, "", N_("the voices that were added")},
-    {"add", voice_add, "NAME --kind KIND --url ADDRESS", N_("add a voice, or change one")},
-    {"test", voice_test, "NAME", N_("have it speak a sentence")},
-    {"remove", voice_remove, "NAME", N_("remove a voice")},
-    {"say", voice_say, "TEXT -o FILE", N_("speak a text into a WAV file")},
+    {{"list", "", N_("the voices that were added")}, voice_list},
+    {{"add", "NAME --kind KIND --url ADDRESS", N_("add a voice, or change one")}, voice_add},
+    {{"test", "NAME", N_("have it speak a sentence")}, voice_test},
+    {{"remove", "NAME", N_("remove a voice")}, voice_remove},
+    {{"say", "TEXT -o FILE", N_("speak a text into a WAV file")}, voice_say},
 };
-
-static void print_help(void)
-{
-    printf("%skoubo voice %s\n\n", _("Usage: "), _("COMMAND [OPTION...]"));
-    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-        CLEANUP(kb_freep)
-        char *call = kb_printf("%-7s %s", commands[i].name, commands[i].synopsis);
-        help_row(call, 42, _(commands[i].help));
-    }
-}
 
 int cmd_voice(int argc, char **argv)
 {
-    const char *wanted = argc > 1 ? argv[1] : "";
-    if (argc < 2 || strcmp(wanted, "--help") == 0 || strcmp(wanted, "-h") == 0 ||
-        strcmp(wanted, "--usage") == 0) {
-        print_help();
-        return argc < 2 ? EXIT_USAGE : EXIT_OK;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-        if (strcmp(wanted, commands[i].name) != 0)
-            continue;
-        CLEANUP(kb_freep) char *name = kb_printf("koubo voice %s", commands[i].name);
-        argv[1] = name;
-        return commands[i].run(argc - 1, argv + 1);
-    }
-    log_error(_("there is no command 'voice %s'; koubo voice --help lists them all"), wanted);
-    return EXIT_USAGE;
+    static const struct group group = {"voice", commands, ARRAY_LEN(commands), sizeof(commands[0]),
+                                       7,       42};
+    CLEANUP(kb_freep) char *title = NULL;
+    int status, i = group_pick(&group, argc, argv, &title, &status);
+    return i < 0 ? status : commands[i].run(argc - 1, argv + 1);
 }

@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "base/utf8.h"
-#include "cli/help.h"
+#include "cli/group.h"
 #include "cli/screen.h"
 #include "lipsync/motion.h"
 #include "lipsync/sync.h"
@@ -19,47 +19,24 @@
 #include <sys/stat.h>
 
 static const struct {
-    const char *name;
+    struct group_command is;
     int (*run)(int argc, char **argv);
-    const char *synopsis, *help;
 } commands[] = {
-    {"list", model_list, "", N_("the models that are here")},
-    {"info", model_info, "FILE", N_("what is in a model file")},
-    {"convert", model_convert, "IN OUT.safetensors", N_("PyTorch checkpoint to safetensors")},
-    {"quantize", model_quantize, "MODEL -i VIDEO [-o OUT.safetensors]",
-     N_("measure what int8 needs to know")},
-    {"run", model_run, "FILE --input NAME=X.npy -o Y.npy", N_("run a network on NumPy arrays")},
+    {{"list", "", N_("the models that are here")}, model_list},
+    {{"info", "FILE", N_("what is in a model file")}, model_info},
+    {{"convert", "IN OUT.safetensors", N_("PyTorch checkpoint to safetensors")}, model_convert},
+    {{"quantize", "MODEL -i VIDEO [-o OUT.safetensors]", N_("measure what int8 needs to know")},
+     model_quantize},
+    {{"run", "FILE --input NAME=X.npy -o Y.npy", N_("run a network on NumPy arrays")}, model_run},
 };
-
-static void print_help(void)
-{
-    printf("%skoubo model %s\n\n", _("Usage: "), _("COMMAND [OPTION...]"));
-    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-        CLEANUP(kb_freep)
-        char *call = kb_printf("%-8s %s", commands[i].name, commands[i].synopsis);
-        help_row(call, 48, _(commands[i].help));
-    }
-}
 
 int cmd_model(int argc, char **argv)
 {
-    if (argc < 2) {
-        print_help();
-        return EXIT_USAGE;
-    }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        print_help();
-        return EXIT_OK;
-    }
-    for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
-        if (strcmp(argv[1], commands[i].name) != 0)
-            continue;
-        CLEANUP(kb_freep) char *name = kb_printf("koubo model %s", commands[i].name);
-        argv[1] = name;
-        return commands[i].run(argc - 1, argv + 1);
-    }
-    log_error(_("there is no command 'model %s'; koubo model --help lists them all"), argv[1]);
-    return EXIT_USAGE;
+    static const struct group group = {"model", commands, ARRAY_LEN(commands), sizeof(commands[0]),
+                                       8,       48};
+    CLEANUP(kb_freep) char *title = NULL;
+    int status, i = group_pick(&group, argc, argv, &title, &status);
+    return i < 0 ? status : commands[i].run(argc - 1, argv + 1);
 }
 
 static const char *network_name(const struct tensor_set *weights)
