@@ -60,18 +60,26 @@ const struct option_row label_options[] = {
     {"ai_producer", set_producer}, {0},
 };
 
-char *batch_options_complete(const char *options, const char *defaults, const char *lang)
+// options, with what they leave to the defaults: what is null in them and, if absent, what is not
+// there.
+static json_t *lay_defaults(const char *options, const char *defaults, bool absent)
 {
-    json_auto_t *all = json_loads(options && *options ? options : "{}", 0, NULL);
+    json_t *all = json_loads(options && *options ? options : "{}", 0, NULL);
     json_auto_t *more = json_loads(defaults, 0, NULL);
     const char *name;
     json_t *value;
     json_object_foreach(more, name, value)
     {
         const json_t *own = json_object_get(all, name);
-        if (!own || json_is_null(own))
+        if (own ? json_is_null(own) : absent)
             json_object_set(all, name, value);
     }
+    return all;
+}
+
+char *batch_options_complete(const char *options, const char *defaults, const char *lang)
+{
+    json_auto_t *all = lay_defaults(options, defaults, true);
     // Another machine that makes the video may speak another language.
     const char *show = json_string_value(json_object_get(all, "ai_label"));
     if (show && strcmp(show, "off") != 0 &&
@@ -83,14 +91,6 @@ char *batch_options_complete(const char *options, const char *defaults, const ch
 
 char *batch_options_restore(const char *own, const char *defaults)
 {
-    json_auto_t *all = json_loads(own, 0, NULL);
-    json_auto_t *more = json_loads(defaults, 0, NULL);
-    const char *name;
-    json_t *value;
-    json_object_foreach(more, name, value)
-    {
-        if (json_is_null(json_object_get(all, name)))
-            json_object_set(all, name, value);
-    }
+    json_auto_t *all = lay_defaults(own, defaults, false);
     return all ? json_dumps(all, JSON_COMPACT) : NULL;
 }
