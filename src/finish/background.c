@@ -172,12 +172,9 @@ static enum kb_code make_matte(struct background *b, const AVFrame *frame,
     enum kb_code code = people_find(b->people, frame, at->track_frame, b->alpha, m->w, m->h, err);
     if (code != KB_OK)
         return code;
-    if (b->screen.found) {
+    if (b->screen.found)
         keyer_run(b->keyer, &b->screen, m, b->alpha);
-        matter_refine(b->matter, b->alpha);
-    } else {
-        matter_refine(b->matter, b->alpha);
-    }
+    matter_refine(b->matter, b->alpha);
     return KB_OK;
 }
 

@@ -254,9 +254,11 @@ static enum kb_code put(struct join *j, const struct join_place *place, int64_t 
                                      .duration_us = end - begin};
     if (place->finisher)
         code = finisher_put(place->finisher, &frame, &at, err);
+    if (code != KB_OK)
+        return code;
     frame->pts = place->at_us + begin;
     FRAME_DURATION(frame) = end - begin;
-    return code == KB_OK ? writer_put(place->writer, frame, err) : code;
+    return writer_put(place->writer, frame, err);
 }
 
 enum kb_code join_play(struct join *j, const struct join_place *place, struct kb_error *err)
