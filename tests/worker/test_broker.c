@@ -1,11 +1,9 @@
 // The broker against workers that somebody took over: the test holds their end of the line, says
 // what it likes and lays what it likes into their folders.
-#include "tests/queue/queue.h"
+#include "tests/worker/brokers.h"
 
 #include "asset/asset.h"
-#include "base/log.h"
 #include "queue/sweep.h"
-#include "worker/broker.h"
 #include "worker/line.h"
 
 #include <fcntl.h>
@@ -13,37 +11,9 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 
-static struct broker *broker;
-
 struct worker {
     int seat, line;
 };
-
-static int setup(void **state)
-{
-    if (queue_setup(state) != 0)
-        return -1;
-    struct queue_test *t = *state;
-    assert_ok(t->err, broker_start(&broker, t->folder, 0, &t->err));
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    broker_stop(&broker, 0);
-    log_close();
-    return queue_teardown(state);
-}
-
-#define WAIT(condition)                                                                            \
-    do {                                                                                           \
-        int64_t end_ = kb_now_us() + 60000000;                                                     \
-        while (!(condition)) {                                                                     \
-            if (kb_now_us() > end_)                                                                \
-                fail_msg("waited too long for: %s", #condition);                                   \
-            usleep(2000);                                                                          \
-        }                                                                                          \
-    } while (0)
 
 static void wait_for(struct queue_test *t, int64_t job, const char *state)
 {
@@ -765,7 +735,7 @@ static void test_who_does_nothing_is_seen(void **state)
 
 int main(void)
 {
-#define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define CASE(f) cmocka_unit_test_setup_teardown(f, broker_setup, broker_teardown)
     const struct CMUnitTest tests[] = {
         CASE(test_what_makes_no_sense),
         CASE(test_a_result_is_moved),

@@ -1,27 +1,17 @@
 // Looks before the long run: who gets what in which order, what the broker believes of the worker
 // that makes them (the test holds its end of the line), and one that is made by a real one.
+#define WAIT_S 100
+#include "tests/worker/brokers.h"
 #include "tests/worker/workers.h"
 
-#include "base/log.h"
 #include "media/reader.h"
 #include "queue/look.h"
-#include "worker/broker.h"
 #include "worker/line.h"
 #include "worker/previews.h"
 #include "worker/supervisor.h"
 
 #include <poll.h>
 #include <sys/socket.h>
-
-#define WAIT(condition)                                                                            \
-    do {                                                                                           \
-        int64_t end_ = kb_now_us() + 100000000;                                                    \
-        while (!(condition)) {                                                                     \
-            if (kb_now_us() > end_)                                                                \
-                fail_msg("waited too long for: %s", #condition);                                   \
-            usleep(2000);                                                                          \
-        }                                                                                          \
-    } while (0)
 
 static int n_changed;
 
@@ -135,24 +125,6 @@ static void test_limits(void **state)
 }
 
 // --- the broker and a worker that may say anything
-
-static struct broker *broker;
-
-static int broker_setup(void **state)
-{
-    if (queue_setup(state) != 0)
-        return -1;
-    struct queue_test *t = *state;
-    assert_ok(t->err, broker_start(&broker, t->folder, 0, &t->err));
-    return 0;
-}
-
-static int broker_teardown(void **state)
-{
-    broker_stop(&broker, 0);
-    log_close();
-    return queue_teardown(state);
-}
 
 static void say(int line, const char *text)
 {
