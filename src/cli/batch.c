@@ -309,14 +309,25 @@ static enum kb_code item_open(struct batch *b, struct item *item, const struct w
 }
 
 // What can be said about an item without any work.
+// Is path what any of the results is made of?
+static bool is_input(const struct batch *b, const char *path)
+{
+    bool found = false;
+    for (int i = 0; !found && file_exists(path) && i < b->pairs.n; i++) {
+        const struct pair *pair = &b->pairs.items[i];
+        found = (pair->video && file_same(path, pair->video)) ||
+                (pair->audio && file_same(path, pair->audio));
+    }
+    return found;
+}
+
 static void item_check(struct batch *b, struct item *item, const struct work_options *o)
 {
     const struct pair *pair = item->pair;
     struct kb_error err = pair->why;
     if (err.code != KB_OK) {
         // As it is: the line says so.
-    } else if (file_same(pair->output, pair->video) ||
-               (pair->audio && file_same(pair->output, pair->audio))) {
+    } else if (is_input(b, pair->output)) {
         kb_fail(&err, KB_BAD_INPUT,
                 _("the result would replace its own video; choose another folder with -o"));
     } else if (!o->force && file_exists(pair->output)) {
@@ -531,10 +542,10 @@ static enum kb_code find_pairs(struct batch *b, struct work_options *o, struct k
         code = pairs_by_name(&b->pairs, &o->speeches, &o->inputs, err);
     else
         pairs_each(&b->pairs, &o->speeches, &o->inputs);
-    if (code == KB_OK && o->strict)
-        code = check_lines(b, err);
     if (code == KB_OK)
         pairs_name_outputs(&b->pairs, o->folder ? o->folder : ".", ending);
+    if (code == KB_OK && o->strict)
+        code = check_lines(b, err);
     b->differ = pairs_differ(&b->pairs);
     b->n = (size_t)b->pairs.n;
     return code;

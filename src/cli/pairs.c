@@ -104,6 +104,36 @@ bool pairs_differ(const struct pairs *p)
     return false;
 }
 
+// The same for all ways to write a path, as far as its folder is there. A new string.
+static char *place_of(const char *path)
+{
+    CLEANUP(kb_freep) char *folder = path_folder(path);
+    CLEANUP(kb_freep) char *real = realpath(folder, NULL);
+    if (real)
+        return path_join(real, path_name(path));
+    CLEANUP(kb_freep)
+    char *above =
+        strcmp(folder, ".") == 0 || strcmp(folder, "/") == 0 ? kb_strdup(folder) : place_of(folder);
+    const char *name = path_name(path);
+    return strcmp(name, ".") == 0 || !*name ? TAKE(above) : path_join(above, name);
+}
+
+// Two results in one file would leave one of them.
+static void refuse_doubles(struct pairs *p)
+{
+    CLEANUP(inputs_free) struct inputs places = {0};
+    for (int i = 0; i < p->n; i++) {
+        struct pair *pair = &p->items[i];
+        inputs_append(&places, place_of(pair->output ? pair->output : ""));
+        for (int k = 0; k < i && pair->output && pair->why.code == KB_OK; k++)
+            if (p->items[k].output && strcmp(places.paths[k], places.paths[i]) == 0) {
+                kb_fail(&pair->why, KB_BAD_INPUT, _("its output is that of line %d"),
+                        p->items[k].line);
+                kb_wrap(&pair->why, _("line %d of the list"), pair->line);
+            }
+    }
+}
+
 void pairs_name_outputs(struct pairs *p, const char *folder, const char *ending)
 {
     struct inputs names = {0};
@@ -124,6 +154,7 @@ void pairs_name_outputs(struct pairs *p, const char *folder, const char *ending)
         if (!p->items[i].output && p->items[i].why.code == KB_OK)
             p->items[i].output = kb_strdup(outputs.paths[next++]);
     inputs_free(&names);
+    refuse_doubles(p);
 }
 
 char *pair_title(const struct pair *pair, bool with_speech)

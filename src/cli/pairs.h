@@ -43,7 +43,7 @@ enum kb_code pairs_from_list(struct pairs *p, const char *path, const char *fold
 void pairs_print_template(void);
 
 // Where no output is said: in that folder, named after the video, or after both where there is more
-// than one speech.
+// than one speech. A pair whose output is that of one before it is wrong.
 void pairs_name_outputs(struct pairs *p, const char *folder, const char *ending);
 // More than one speech?
 bool pairs_differ(const struct pairs *p);

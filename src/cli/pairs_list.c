@@ -146,11 +146,6 @@ static enum kb_code check_line(const struct list *l, const struct pair *pair, st
     if (!pair->output && !l->folder)
         return kb_fail(err, KB_BAD_INPUT,
                        _("it names no output; give the folder of the results with -o FOLDER"));
-    for (int i = 0; pair->output && i < l->pairs->n - 1; i++) {
-        const struct pair *other = &l->pairs->items[i];
-        if (other->output && strcmp(other->output, pair->output) == 0)
-            return kb_fail(err, KB_BAD_INPUT, _("its output is that of line %d"), other->line);
-    }
     return KB_OK;
 }
 

@@ -304,6 +304,17 @@ static void batch_of_pairs(void **state)
     assert_status(&r, 3);
     assert_says(r.err, "3 lines of the list are wrong");
     assert_false(file_exists(in_folder("strict")));
+    // However it is written, and where koubo gives a name that somebody else gave before.
+    list = make_text_file("pairs/twice.csv", "audio,video,output,duration\n"
+                                             "01.wav,teacher_01.mp4,new/a.mp4,0.2\n"
+                                             "01.wav,teacher_01.mp4,new/./a.mp4,0.2\n"
+                                             "01.wav,teacher_01.mp4,teacher_01.mp4,0.2\n"
+                                             "01.wav,teacher_01.mp4,,0.2\n");
+    RUN(&r, "batch", "-q", "--list", list, "-o", in_folder("twice"));
+    assert_status(&r, 6);
+    assert_says(r.out, "2 done, 0 failed, 0 cancelled, 2 skipped");
+    assert_says(r.out, "line 3 of the list: its output is that of line 2");
+    assert_says(r.out, "line 5 of the list: its output is that of line 4");
     list = make_text_file("pairs/odd.csv", "audio,video,colour\n01.wav,teacher_01.mp4,red\n");
     RUN(&r, "batch", "-q", "--list", list, "-o", in_folder("strict"));
     assert_status(&r, 3);
