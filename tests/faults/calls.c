@@ -552,8 +552,9 @@ LAYER int sqlite3_step(sqlite3_stmt *q)
 LAYER int sqlite3_exec(sqlite3 *db, const char *sql, sqlite3_callback each, void *opaque,
                        char **ret_error)
 {
-    // What gives up a transaction always works.
-    if (strcmp(sql, "ROLLBACK") != 0 && statement_fails(db))
+    // What gives up a transaction always works. SQLite calls it itself, without a text where it had
+    // no memory for one.
+    if ((!sql || strcmp(sql, "ROLLBACK") != 0) && statement_fails(db))
         return layer.sql_error;
     bool before = layer.executing;
     layer.executing = true;

@@ -134,10 +134,10 @@ static void get_later(struct request *r)
         return;
     heard = kb_alloc(sizeof(*heard));
     *heard = said;
-    request_wait(r, talk_free, heard, &talkers[n_talkers]);
+    int mine = n_talkers++; // other network threads come with theirs
+    request_wait(r, talk_free, heard, &talkers[mine]);
     if (request_query(r, "now"))
-        stream_wake(talkers[n_talkers]);
-    n_talkers++;
+        stream_wake(talkers[mine]);
     n_waiting++;
 }
 
