@@ -24,6 +24,7 @@ export function usePreview(what: () => What, now: () => number) {
     let made = 0; // films that were asked for
     let running = ''; // its id
     let fetching: AbortController | null = null;
+    let picture = Promise.resolve(); // the still that is on its way
     let timer: number | undefined;
     let ended = false;
 
@@ -42,8 +43,11 @@ export function usePreview(what: () => What, now: () => number) {
         error.value = '';
         progress.value = 0;
         try {
+            await picture; // the server drops what is not made when more is asked for
+            if (mine !== made || ended) return;
             let preview = await post<Preview>('/previews', { ...what(), viewer });
             running = preview.id;
+            if (ended) del(`/previews/${running}`).catch(() => {});
             while (preview.state === 'waiting' || preview.state === 'running') {
                 await new Promise((ok) => { setTimeout(ok, POLL_MS); });
                 if (mine !== made || ended) return;
@@ -86,7 +90,7 @@ export function usePreview(what: () => What, now: () => number) {
     function changed() {
         made++; // what is being made is of other options
         progress.value = null;
-        if (film.value) void makeStill();
+        if (film.value) picture = makeStill();
         clearTimeout(timer);
         timer = window.setTimeout(makeFilm, film.value ? PAUSE_MS : 0);
     }
