@@ -111,12 +111,12 @@ run()
 }
 
 # All tests of the plain build. Browsers, servers and machines wait for each other more than they work:
-# twice as many of those at once.
+# one more of those at once than there are processors.
 run_plain()
 {
     say "在 build-test 里运行测试" "running the tests in build-test"
     meson_test build-test testlog --no-suite web --no-suite e2e
-    meson_test build-test testlog-waiting --suite web --suite e2e --num-processes $(($(nproc) * 2))
+    meson_test build-test testlog-waiting --suite web --suite e2e --num-processes $(($(nproc) + 1))
 }
 
 install_packages $build_packages $test_packages
