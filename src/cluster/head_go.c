@@ -21,29 +21,29 @@ struct contents {
     const char *role, *sha256, *name;
 };
 
-static void list_contents(const struct job_claim *c, struct contents ret[HEAD_NEEDS - 1])
+// Returns how many.
+static int list_contents(const struct job_claim *c, struct contents ret[HEAD_NEEDS - 1])
 {
-    for (int i = 0; i < HEAD_NEEDS - 1; i++)
-        ret[i] = (struct contents){"", "", NULL};
     ret[0] = (struct contents){"audio", c->audio_sha256, c->audio_name};
     ret[1] = (struct contents){"video", c->video_sha256, c->video_name};
     for (int i = 0; i < c->n_materials; i++) {
         const struct job_material *m = &c->materials[i];
         ret[2 + i] = (struct contents){m->role->name, m->sha256, m->name};
     }
+    return 2 + c->n_materials;
 }
 
 bool head_is_gone(struct head *h, const struct job_claim *c, struct kb_error *why)
 {
     struct contents all[HEAD_NEEDS - 1];
-    list_contents(c, all);
+    int n = list_contents(c, all);
     *why = (struct kb_error){0};
     for (int i = 0; i < c->n_materials; i++)
         if (!c->materials[i].path) {
             material_gone(c->materials[i].role->name, why);
             return true;
         }
-    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+    for (int i = 0; i < n; i++) {
         CLEANUP(kb_freep) char *path = kb_printf("files/%s", all[i].sha256);
         struct stat st;
         if (!*all[i].sha256 || beneath_stat(h->store->folder, path, &st) || errno != ENOENT)
@@ -78,8 +78,8 @@ enum kb_code head_end_damaged(struct head *h, const struct held *held, bool *ret
     enum kb_code code = remote_read(h->store, &held->r, &c, err);
     if (code != KB_OK)
         return code;
-    list_contents(&c, all);
-    for (size_t i = 0; i < ARRAY_LEN(all) && !bad; i++)
+    int n = list_contents(&c, all);
+    for (int i = 0; i < n && !bad; i++)
         bad = strcmp(all[i].sha256, held->bad) == 0 ? &all[i] : NULL;
     if (!bad || !is_damaged(h, bad->sha256, ret_later))
         return KB_EOF;
@@ -144,9 +144,9 @@ enum kb_code head_needs(struct head *h, struct held *held, struct kb_error *err)
     if (code != KB_OK)
         return code;
     struct contents all[HEAD_NEEDS - 1];
-    list_contents(&c, all);
+    int n_contents = list_contents(&c, all);
     held->needs = kb_alloc(HEAD_NEEDS * sizeof(*held->needs));
-    for (int i = 0; i < HEAD_NEEDS - 1; i++) {
+    for (int i = 0; i < n_contents; i++) {
         struct need *n = &held->needs[i];
         memcpy(n->sha256, all[i].sha256, sizeof(n->sha256));
         if (n->sha256[0])
@@ -222,9 +222,9 @@ enum kb_code head_go(struct head *h, const struct held *held, json_t **ret, stru
     enum kb_code code = read_job(h, held, &c, &m, err);
     if (code != KB_OK)
         return code;
-    list_contents(&c, all);
+    int n = list_contents(&c, all);
     json_t *files = json_array();
-    for (int i = 0; i < HEAD_NEEDS - 1 && code == KB_OK; i++)
+    for (int i = 0; i < n && code == KB_OK; i++)
         code = add_content(h, files, &all[i], err);
     if (code == KB_OK && m.path)
         json_array_append_new(files, json_pack("{s:s, s:s, s:I, s:s, s:n}", "role", "model",
