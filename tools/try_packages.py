@@ -44,7 +44,7 @@ def mirror():
         found = file.exists() and re.search(r"^(?:URIs:|deb)\s+(?:\[[^]]*\]\s+)?(\S+/debian/?)\s*", file.read_text(), re.M)
         if found:
             return found[1]
-    return "http://deb.debian.org/debian"
+    wrong("this machine names no mirror of Debian in /etc/apt; give the root that is wanted with --base")
 
 
 class Debian:
