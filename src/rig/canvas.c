@@ -178,21 +178,24 @@ KB_VECTORISED static void find_alpha(const float *restrict below, const float *r
 }
 
 KB_VECTORISED static void blend_luma(const uint8_t *restrict from, const float *restrict shade,
-                                     const float *restrict alpha, int n, float gain,
-                                     uint8_t *restrict to)
+                                     const float *restrict dark, const float *restrict alpha, int n,
+                                     float gain, float cavity, uint8_t *restrict to)
 {
     for (int i = 0; i < n; i++) {
-        float v = 16 + ((float)from[i] - 16) * gain * shade[i];
+        float v = ((float)from[i] - 16) * gain;
+        v = 16 + (v + (cavity - 16 - v) * dark[i]) * shade[i];
         v = (float)to[i] + (v - (float)to[i]) * alpha[i] + 0.5f;
         to[i] = (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
     }
 }
 
-KB_VECTORISED static void blend_chroma(const uint8_t *restrict from, const float *restrict alpha,
-                                       int n, float shift, uint8_t *restrict to)
+KB_VECTORISED static void blend_chroma(const uint8_t *restrict from, const float *restrict dark,
+                                       const float *restrict alpha, int n, float shift,
+                                       float cavity, uint8_t *restrict to)
 {
     for (int i = 0; i < n; i++) {
         float v = (float)from[i] + shift;
+        v += (cavity - v) * dark[i];
         v = (float)to[i] + (v - (float)to[i]) * alpha[i] + 0.5f;
         to[i] = (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
     }
@@ -221,7 +224,8 @@ static void inlay_luma(struct canvas *c, AVFrame *frame, const struct inlay *in)
         }
         sample(&p, c->rows[0], c->rows[1], n, c->bytes);
         find_alpha(m->values[3] + at, m->values[4] + at, n, in->feather, in->strength, c->rows[2]);
-        blend_luma(c->bytes, m->values[2] + at, c->rows[2], n, in->gain,
+        blend_luma(c->bytes, m->values[2] + at, m->values[5] + at, c->rows[2], n, in->gain,
+                   in->cavity[0],
                    frame->data[0] + (ptrdiff_t)(m->y0 + y) * frame->linesize[0] + m->x0 + first);
     }
 }
@@ -242,12 +246,13 @@ static void inlay_chroma(struct canvas *c, AVFrame *frame, const struct inlay *i
         for (int i = 0; i < n; i++) {
             c->rows[0][i] = (m->values[0][at + 2 * i] - 0.5f) / 2;
             c->rows[1][i] = (m->values[1][at + 2 * i] - 0.5f) / 2;
+            c->rows[3][i] = m->values[5][at + 2 * i];
         }
         int x = (m->x0 + first) / 2, row = (m->y0 + y) / 2;
         for (int k = 1; k < 3; k++) {
             struct plane p = picture_plane(&in->from, k);
             sample_row_best (&p)(&p, c->rows[0], c->rows[1], n, c->bytes);
-            blend_chroma(c->bytes, c->rows[2], n, in->shift[k - 1],
+            blend_chroma(c->bytes, c->rows[3], c->rows[2], n, in->shift[k - 1], in->cavity[k],
                          frame->data[k] + (ptrdiff_t)row * frame->linesize[k] + x);
         }
     }

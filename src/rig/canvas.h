@@ -27,12 +27,13 @@ bool canvas_copy(struct canvas *c, const AVFrame *frame, int x0, int y0, int x1,
 // Write the frame from the copy by the map of displacements (two values: from a pixel to where it
 // comes from).
 void canvas_warp(struct canvas *c, AVFrame *frame);
-// Blend a picture over the frame by the map (five values: place in the picture x and y, factor of
-// luma, pixels below the upper and above the lower edge of what it fills). gain: of luma around
-// black; shift: of U and V; feather: pixels; strength: 0..1.
+// Blend a picture over the frame by the map (six values: place in the picture x and y, factor of
+// luma, pixels below the upper and above the lower edge of what it fills, how much of the cavity
+// covers the picture). gain: of luma around black; shift: of U and V; cavity: Y, U, V in the
+// frame's light; feather: pixels; strength: 0..1.
 struct inlay {
     struct mouth_picture from;
-    float gain, shift[2];
+    float gain, shift[2], cavity[3];
     float feather, strength;
 };
 void canvas_inlay(struct canvas *c, AVFrame *frame, const struct inlay *in);

@@ -175,6 +175,7 @@ enum kb_code mouths_create(struct mouths **ret, const struct person *person,
         if (code != KB_OK)
             return code;
     }
+    mouth_find_teeth(m);
     *ret = TAKE(m);
     return KB_OK;
 }

@@ -68,8 +68,11 @@ struct mouth_grid {
     float source[MOUTH_COLUMNS * MOUTH_ROWS][2]; // pixels of the picture `from`, centres at + 0.5
     // Factor of luma: 1 = as it is; darker towards the lips and where the hole is narrow.
     float shade[MOUTH_COLUMNS * MOUTH_ROWS];
+    // 0..1: how much of `cavity` is seen over the picture, where the picture has too little.
+    float dark[MOUTH_COLUMNS * MOUTH_ROWS];
     struct mouth_picture from;
-    struct mouth_light light; // of `from`
+    struct mouth_light light;  // of `from`
+    struct mouth_light cavity; // the mouth's inside behind the teeth, in that light
 };
 // target: all points of the frame to be made, canonical; person_jaw() tells how far its jaw is
 // open.

@@ -23,7 +23,11 @@ struct mouth_entry {
 struct mouths {
     struct person person;
     bool drawn;
-    uint8_t *pixels; // of the drawn one
+    // Where the skull's part of the pictures ends and where the jaw's begins, canonical: below the
+    // closed seam, the latter with the jaw closed.
+    float upper_end, lower_end;
+    struct mouth_light cavity, cavity_skin; // behind the teeth, in the light of that skin
+    uint8_t *pixels;                        // of the drawn one
     int n;
     struct mouth_entry entries[TRACK_MAX_MOUTHS];
 };
@@ -41,6 +45,9 @@ float mouth_shadow(float below_upper, float above_lower);
 // What a picture in a frame costs, and changing to another one there; squares of canonical units.
 float mouth_cost(const struct mouth_entry *e, const struct mouth_need *need);
 float mouth_switch_cost(const struct mouth_need *need);
+
+// Finds upper_end, lower_end and the cavity in the pictures.
+void mouth_find_teeth(struct mouths *m);
 
 // Fills the library's one drawn picture, for a face in this light and of so many pixels in a
 // canonical unit.

@@ -1,7 +1,8 @@
 // Where the pixels between the lips come from. In canonical space the skull stands still, so upper
-// teeth stay where they are, and lower teeth move as far as the jaw does; what lies between them,
-// dark, takes up the difference. The picture's own lips must not be seen: every vertex stays within
-// the hole of its picture, by a margin.
+// teeth stay where they are, and lower teeth move as far as the jaw does; what lies between them
+// takes up the difference, dark where the picture has too little there: a few rows of teeth
+// stretched over an open mouth are stripes. The picture's own lips must not be seen: every vertex
+// stays within the hole of its picture, by a margin.
 #include "rig/mouth_internal.h"
 
 #include <assert.h>
@@ -12,22 +13,22 @@
 // hole.
 #define MARGIN        0.005f
 #define MARGIN_PIXELS 1.0f
-#define MARGIN_SHARE  0.2f // of the hole's height at most
-// Upper incisors end below the closed seam, where lower ones begin when the teeth are together.
-#define UPPER_TEETH  0.02f
-#define LOWER_TEETH  (-0.004f)
-#define SHOWN_OF_GAP 0.35f // of drawn teeth, below the upper lip
-#define SHOWN_MOST   0.018f
-#define DARK_LACK    0.010f // what the picture lacks between the rows of teeth when it is dark there
-#define DARKEST      0.25f
-#define DARK_EDGE    0.005f // from full light to the dark
-#define USABLE_GAP   0.3f   // share of the hole's greatest height: nearer to a corner is only lip
+#define MARGIN_SHARE  0.2f  // of the hole's height at most
+#define SHOWN_OF_GAP  0.35f // of drawn teeth, below the upper lip
+#define SHOWN_MOST    0.018f
+// What is between the rows of teeth may be so much longer than in the picture; what is lacking then
+// is dark, wholly so from DARK_LACK on.
+#define STRETCH     0.35f
+#define DARK_LACK   0.005f
+#define DARK_EDGE   0.004f // from no dark to all of it, and as many pixels besides
+#define EDGE_PIXELS 1.5f
+#define USABLE_GAP  0.3f // share of the hole's greatest height: nearer to a corner is only lip
 
 struct placing {
     const struct mouth_entry *e;
     bool drawn;              // it has no lips, and its shadows are known
     const float (*inner)[3]; // of the target
-    float margin;
+    float margin, dark_edge;
     float usable[2], middle;    // of the picture, x
     float jaw;                  // further down in the target than in the picture
     float upper_end, lower_end; // of what belongs to the skull, and to the jaw; y of the target
@@ -105,63 +106,80 @@ static void show_teeth(struct placing *p, float edge, float gap)
 {
     float show = clampf(SHOWN_OF_GAP * gap, 0, SHOWN_MOST);
     p->shift[0] = fminf(p->shift[0], edge - show - p->inner[LIPS_RIGHT / 2][1]);
-    p->upper_end -= fminf(p->shift[0], 0);
 }
 
-// The map of one column: for `upper` from the top the skull's part of the picture, from y `first`
-// down; for `lower` from the bottom the jaw's, up to y `last`; between them what the picture has
-// between, dark where it has too little.
+// The map of one column, from the top down: the skull's part of the picture, what the picture has
+// between the rows of teeth, the jaw's part. Lengths in the target and in the picture.
+enum { SKULL, BETWEEN, JAW, N_PARTS };
 struct column {
-    float top, height, first, last, upper, lower;
+    float top, first; // where the target begins, and the picture
+    float to[N_PARTS], from[N_PARTS];
     float dark; // of what is between, 0..1
 };
 
 static struct column column_of(const struct placing *p, float x, float top, float bottom)
 {
-    struct column c = {.top = top, .height = fmaxf(bottom - top, 0)};
-    float low, high;
+    struct column c = {.top = top};
+    float height = fmaxf(bottom - top, 0), low, high;
     hole_at(p, source_x(p, x), &low, &high);
     // Where rigid teeth put the rims, cut to the hole.
     c.first = clampf(top + p->shift[0], low, high);
-    c.last = fmaxf(clampf(bottom - p->jaw + p->shift[1], low, high), c.first);
-    c.upper = fminf(clampf(p->upper_end - top, 0, c.height), high - c.first);
-    c.lower = fminf(clampf(bottom - p->lower_end, 0, c.height - c.upper), c.last - low);
-    float middle = c.height - c.upper - c.lower, has = c.last - c.lower - c.first - c.upper;
-    if (has < 0 && middle < 2 * DARK_EDGE) { // room for the dark between two rows that overlap
-        float room = fminf(DARK_EDGE - middle / 2, fminf(c.upper, c.lower));
-        c.upper -= room;
-        c.lower -= room;
-        middle += 2 * room;
-        has += 2 * room;
-    }
-    if (!p->drawn)
-        c.dark = clampf((middle - fmaxf(has, 0) - 2 * p->margin) / DARK_LACK, 0, 1);
-    bool hidden = c.dark > 0.9f && middle > 1.99f * DARK_EDGE;
-    if (has < 0 && !hidden) { // no dark to hide a jump in: all of it a little smaller
-        float share = fmaxf(c.last - c.first, 0) / (c.upper + c.lower);
-        c.upper *= share;
-        c.lower *= share;
-    }
+    float last = fmaxf(clampf(bottom - p->jaw + p->shift[1], low, high), c.first);
+    float skull = fminf(clampf(p->upper_end - top, 0, height), last - c.first);
+    float jaw = fminf(clampf(bottom - p->lower_end, 0, height - skull), last - c.first - skull);
+    float between = fmaxf(last - c.first - skull - jaw, 0), has = skull + jaw + between;
+    c.from[SKULL] = skull;
+    c.from[JAW] = jaw;
+    c.from[BETWEEN] = between;
+    // The margins are lacking even in the picture's own frame: all of it is that little larger.
+    float lack = height - has - (p->drawn ? INFINITY : STRETCH * between);
+    float larger = has > 0 ? 1 + clampf(lack, 0, 2 * p->margin) / has : 1;
+    c.dark = clampf((lack - 2 * p->margin) / DARK_LACK, 0, 1);
+    c.to[SKULL] = skull * larger;
+    c.to[JAW] = jaw * larger;
+    c.to[BETWEEN] = fmaxf(height - c.to[SKULL] - c.to[JAW], 0);
     return c;
 }
 
-static float source_y(const struct column *c, float y)
+// Rows of the grid stand close where the light changes: at the edges of the teeth.
+#define PART_ROWS    4 // of teeth
+#define BETWEEN_ROWS (MOUTH_ROWS - 1 - 2 * PART_ROWS)
+_Static_assert(BETWEEN_ROWS == 6, "two for each edge, two for what is between them");
+
+struct place {
+    float target, source, dark;
+};
+
+static struct place between_at(const struct column *c, float dark_edge, int row)
 {
-    float d = y - c->top, middle = c->height - c->upper - c->lower;
-    float begin = c->first + c->upper, end = fmaxf(c->last - c->lower, begin);
-    if (d <= c->upper)
-        return c->first + fmaxf(d, 0);
-    if (d >= c->height - c->lower || middle <= 0)
-        return c->last - fmaxf(c->height - d, 0);
-    return begin + (d - c->upper) / middle * (end - begin);
+    float length = c->to[BETWEEN], edge = fminf(dark_edge, length / 2);
+    const float at[BETWEEN_ROWS + 1] = {
+        0, edge / 2, edge, length / 2, length - edge, length - edge / 2, length};
+    // At an edge without teeth the lip begins, and the dark goes on to it.
+    float above = c->to[SKULL] > 0 ? at[row] : INFINITY;
+    float below = c->to[JAW] > 0 ? length - at[row] : INFINITY;
+    float deep = fminf(fminf(above, below) / dark_edge, 1);
+    return (struct place){
+        .target = c->top + c->to[SKULL] + at[row],
+        .source =
+            c->first + c->from[SKULL] + (length > 0 ? at[row] / length : 0) * c->from[BETWEEN],
+        .dark = c->dark * deep * deep * (3 - 2 * deep),
+    };
 }
 
-// The factor of light between the rows of teeth: none of it at their edges.
-static float darkness_at(const struct column *c, float y)
+static struct place place_at(const struct column *c, float dark_edge, int row)
 {
-    float d = y - c->top - c->upper, rest = c->height - c->upper - c->lower - d;
-    float deep = clampf(fminf(d, c->lower > 0 ? rest : d) / DARK_EDGE, 0, 1);
-    return 1 - (1 - DARKEST) * c->dark * deep * deep * (3 - 2 * deep);
+    if (row >= PART_ROWS && row <= PART_ROWS + BETWEEN_ROWS)
+        return between_at(c, dark_edge, row - PART_ROWS);
+    bool jaw = row > PART_ROWS;
+    int part = jaw ? JAW : SKULL;
+    float share = (float)(jaw ? row - PART_ROWS - BETWEEN_ROWS : row) / PART_ROWS;
+    struct place p = {c->top + share * c->to[part], c->first + share * c->from[part], 0};
+    if (jaw) {
+        p.target += c->to[SKULL] + c->to[BETWEEN];
+        p.source += c->from[SKULL] + c->from[BETWEEN];
+    }
+    return p;
 }
 
 // --- what is seen where ---
@@ -214,17 +232,19 @@ static void place_column(const struct placing *p, int i, float gap, struct mouth
     if (down[1] < up[1]) // lips that cross have nothing between them
         up[1] = down[1] = (up[1] + down[1]) / 2;
     struct column column = column_of(p, (up[0] + down[0]) / 2, up[1], down[1]);
+    float height = down[1] - up[1];
     for (int row = 0; row < MOUTH_ROWS; row++) {
-        float at = (float)row / (MOUTH_ROWS - 1), source[2], low, high;
+        struct place at = place_at(&column, p->dark_edge, row);
+        float share = height > 0 ? (at.target - up[1]) / height : 0, source[2], low, high;
         int v = row * MOUTH_COLUMNS + i;
         float *target = ret->target[v];
-        for (int k = 0; k < 2; k++)
-            target[k] = up[k] + at * (down[k] - up[k]);
+        target[0] = up[0] + share * (down[0] - up[0]);
+        target[1] = at.target;
         source[0] = source_x(p, target[0]);
         hole_at(p, source[0], &low, &high); // a column may lean
-        source[1] = clampf(source_y(&column, target[1]), low, high);
-        ret->shade[v] =
-            shade_at(p, gap, target, up[1], down[1], source) * darkness_at(&column, target[1]);
+        source[1] = clampf(at.source, low, high);
+        ret->shade[v] = shade_at(p, gap, target, up[1], down[1], source);
+        ret->dark[v] = at.dark;
         to_picture(p, source, ret->source[v]);
     }
 }
@@ -242,8 +262,9 @@ void mouths_place(const struct mouths *m, int picture, const float (*target)[3],
                         .inner = target + TRACK_INNER_FIRST,
                         .margin = fmaxf(MARGIN, MARGIN_PIXELS / (e->pose.scale * e->scale)),
                         .jaw = jaw - e->jaw,
-                        .upper_end = seam + UPPER_TEETH,
-                        .lower_end = seam + LOWER_TEETH + jaw};
+                        .upper_end = seam + m->upper_end,
+                        .lower_end = seam + m->lower_end + jaw};
+    p.dark_edge = DARK_EDGE + EDGE_PIXELS / (e->pose.scale * e->scale);
     if (m->drawn)
         p.margin = 0;
     find_usable(&p);
@@ -251,8 +272,14 @@ void mouths_place(const struct mouths *m, int picture, const float (*target)[3],
     float gap = lips_aperture(target);
     if (m->drawn)
         show_teeth(&p, seam + MOUTH_DRAWN_EDGE, gap);
+    p.upper_end -= p.shift[0];
+    p.lower_end -= p.shift[1];
     for (int i = 0; i < MOUTH_COLUMNS; i++)
         place_column(&p, i, gap, ret);
     ret->from = e->picture;
     ret->light = e->light;
+    // As the library's cavity would be in this picture's light.
+    float lit = fmaxf(e->light.yuv[0] - 16, 1) / fmaxf(m->cavity_skin.yuv[0] - 16, 1);
+    ret->cavity = m->cavity;
+    ret->cavity.yuv[0] = 16 + (m->cavity.yuv[0] - 16) * lit;
 }

@@ -8,7 +8,7 @@
 
 #include "base/base.h"
 
-#define RASTER_MAX_VALUES 5
+#define RASTER_MAX_VALUES 6
 
 struct corner {
     float x, y;

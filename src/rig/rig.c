@@ -301,20 +301,23 @@ static void place_column(const struct rig *r, const struct posed *at, const stru
     struct corner *rows[INLAY_ROWS];
     for (int k = 0; k < INLAY_ROWS; k++)
         rows[k] = &ret->corners[k * MOUTH_COLUMNS + column];
+    const float *first = g->target[column];
+    float height = g->target[(MOUTH_ROWS - 1) * MOUTH_COLUMNS + column][1] - first[1];
     for (int k = 0; k < MOUTH_ROWS; k++) {
         int n = k * MOUTH_COLUMNS + column;
-        float down = (float)k / (MOUTH_ROWS - 1), px[2];
+        float down = height > 0 ? (g->target[n][1] - first[1]) / height : 0, px[2];
         float p[3] = {g->target[n][0], g->target[n][1], z[0] + (z[1] - z[0]) * down};
         pose_apply(&at->pose, p, px);
         *rows[k + 1] = (struct corner){px[0] * f->scale_x,
                                        px[1] * f->scale_y,
                                        {g->source[n][0], g->source[n][1], g->shade[n]}};
+        rows[k + 1]->value[5] = g->dark[n];
     }
     const struct corner *top = rows[1], *low = rows[MOUTH_ROWS];
     float gap = hypotf(low->x - top->x, low->y - top->y);
-    for (int k = 0; k < MOUTH_ROWS; k++) {
-        rows[k + 1]->value[3] = gap * (float)k / (MOUTH_ROWS - 1);
-        rows[k + 1]->value[4] = gap - rows[k + 1]->value[3];
+    for (int k = 1; k <= MOUTH_ROWS; k++) {
+        rows[k]->value[3] = hypotf(rows[k]->x - top->x, rows[k]->y - top->y);
+        rows[k]->value[4] = gap - rows[k]->value[3];
     }
     // Beyond the edges along the column; the picture's own edge pixels go on there.
     float up[2] = {-at->pose.r[0][1], -at->pose.r[1][1]}, length = hypotf(up[0], up[1]);
@@ -346,7 +349,7 @@ static void draw_inside(const struct rig *r, struct canvas *c, AVFrame *frame,
     if (!isfinite(b.x0 + b.y0 + b.x1 + b.y1))
         return;
     inside(&b, frame, area);
-    if (!raster_begin(&c->raster, area[0], area[1], area[2], area[3], 5, -1e6f))
+    if (!raster_begin(&c->raster, area[0], area[1], area[2], area[3], 6, -1e6f))
         return;
     for (int k = 0; k < INLAY_ROWS - 1; k++)
         for (int i = 0; i < MOUTH_COLUMNS - 1; i++) {
@@ -359,6 +362,11 @@ static void draw_inside(const struct rig *r, struct canvas *c, AVFrame *frame,
     in.gain = fminf(fmaxf(own / other, 0.4f), 2.5f);
     for (int k = 0; k < 2; k++)
         in.shift[k] = light->yuv[1 + k] - g.light.yuv[1 + k];
+    // A tint of the light shows in the dark as far as there is light.
+    float lit = fminf(fmaxf((g.cavity.yuv[0] - 16) / other, 0), 1);
+    in.cavity[0] = 16 + (g.cavity.yuv[0] - 16) * in.gain;
+    for (int k = 1; k < 3; k++)
+        in.cavity[k] = g.cavity.yuv[k] + in.shift[k - 1] * lit;
     canvas_inlay(c, frame, &in);
 }
 

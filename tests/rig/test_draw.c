@@ -241,28 +241,35 @@ static void test_inlay_is_inside(void **state)
                                 24},
                        .gain = 1,
                        .shift = {5, -5},
+                       .cavity = {40, 120, 140},
                        .feather = 2,
                        .strength = 1};
-    assert_true(raster_begin(&c->raster, 8, 8, 50, 40, 5, -1e6f));
+    assert_true(raster_begin(&c->raster, 8, 8, 50, 40, 6, -1e6f));
     struct corner q[4];
     for (int i = 0; i < 4; i++) {
         float x = i & 1 ? 44 : 16, y = i & 2 ? 34 : 14;
-        q[i] = (struct corner){x, y, {(x - 16) + 2, (y - 14) + 2, 1, y - 14, 34 - y}};
+        // The cavity covers the right half of it.
+        q[i] = (struct corner){
+            x, y, {(x - 16) + 2, (y - 14) + 2, 1, y - 14, 34 - y, (x - 29.5f) * 1e3f}};
     }
     raster_triangle(&c->raster, &q[0], &q[1], &q[2]);
     raster_triangle(&c->raster, &q[1], &q[3], &q[2]);
+    for (int i = 0; i < c->raster.width * c->raster.height; i++)
+        c->raster.values[5][i] = KB_MIN(KB_MAX(c->raster.values[5][i], 0), 1);
     canvas_inlay(c, frame, &in);
     for (int y = 0; y < 48; y++)
         for (int x = 0; x < 64; x++) {
             int got = frame->data[0][y * frame->linesize[0] + x];
             int old = before->data[0][y * before->linesize[0] + x];
             if (x >= 16 && x < 44 && y >= 16 && y < 32)
-                assert_int_equal(got, 200);
+                assert_int_equal(got, x < 30 ? 200 : 40);
             else if (x < 16 || x >= 44 || y < 14 || y >= 34)
                 assert_int_equal(got, old);
         }
-    assert_int_equal(frame->data[1][12 * frame->linesize[1] + 15], 105);
-    assert_int_equal(frame->data[2][12 * frame->linesize[2] + 15], 95);
+    assert_int_equal(frame->data[1][12 * frame->linesize[1] + 12], 105);
+    assert_int_equal(frame->data[2][12 * frame->linesize[2] + 12], 95);
+    assert_int_equal(frame->data[1][12 * frame->linesize[1] + 17], 120);
+    assert_int_equal(frame->data[2][12 * frame->linesize[2] + 17], 140);
 }
 
 int main(void)
