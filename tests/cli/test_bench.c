@@ -54,6 +54,18 @@ static void test_rig(void **state)
     assert_true(json_number_value(json_object_get(figures, "rig.listener.x")) > 2);
 }
 
+// What is drawn after the mouth: letters take some time, and no second.
+static void test_finish(void **state)
+{
+    CLEANUP(kb_freep)
+    char *arguments = kb_printf("--json --only finish.captions --repeat 1 --clip '%s'",
+                                clip_path("grid_brbk7n.mpg"));
+    json_auto_t *figures = NULL;
+    assert_int_equal(bench(arguments, &figures), 0);
+    double ms = json_number_value(json_object_get(figures, "finish.captions_ms"));
+    assert_true(ms > 0 && ms < 1000);
+}
+
 static void test_clip(void **state)
 {
     const char *clip = clip_path("grid_brbk7n.mpg");
@@ -111,9 +123,9 @@ static void test_partial(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_json),     cmocka_unit_test(test_rig),
-        cmocka_unit_test(test_clip),     cmocka_unit_test(test_job),
-        cmocka_unit_test(test_failures), cmocka_unit_test(test_partial),
+        cmocka_unit_test(test_json),    cmocka_unit_test(test_rig), cmocka_unit_test(test_finish),
+        cmocka_unit_test(test_clip),    cmocka_unit_test(test_job), cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_partial),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,8 +36,8 @@ enum { OPT_JSON = 600, OPT_ONLY, OPT_CLIP, OPT_REPEAT };
 static const struct argp_option bench_options[] = {
     {"json", OPT_JSON, NULL, 0, N_("print one flat JSON object"), 10},
     {"only", OPT_ONLY, "PREFIX", 0,
-     N_("measure only what begins like this: network, rig, load, stage, job, memory, or a whole "
-        "name"),
+     N_("measure only what begins like this: network, rig, load, stage, finish, job, memory, or a "
+        "whole name"),
      10},
     {"clip", OPT_CLIP, "FILE", 0,
      N_("a film of a minute, 1280x720, with a face (default: one is made)"), 10},
@@ -60,7 +60,7 @@ static void check_only(const struct bench_options *o, struct argp_state *state)
             return;
     argp_error(state,
                _("nothing that is measured begins with '%s'; there are network, rig, load, stage, "
-                 "job and memory"),
+                 "finish, job and memory"),
                o->only);
 }
 

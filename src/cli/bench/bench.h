@@ -59,6 +59,9 @@ enum bench_source {
     BENCH_WALL,     // run() becomes another program: seconds until that ends
 };
 
+// What finish.* draws.
+enum bench_step { BENCH_COLOUR, BENCH_BLUR, BENCH_CROP, BENCH_LOGO, BENCH_CAPTIONS, BENCH_LABEL };
+
 struct bench_part {
     const char *key, *unit;
     enum kb_code (*run)(const struct bench *b, const struct bench_part *part, double *ret,
@@ -70,6 +73,8 @@ struct bench_part {
     bool wav2lip;           // paints whole jobs, else the rig moves
     bool packed;            // load.*: from networks/
     bool full_hd;           // rig.*: full_hd.mp4, else the clip
+    enum bench_step step;   // finish.*
+    bool wall;              // finish.*: frames a second, else processor time of one
     enum precision precision;
     int seconds; // of speech, for whole jobs
 };
@@ -80,6 +85,11 @@ enum kb_code bench_listener(const struct bench *b, const struct bench_part *part
                             struct kb_error *err);
 enum kb_code bench_rig(const struct bench *b, const struct bench_part *part, double *ret,
                        struct kb_error *err);
+
+// What is drawn after the mouth, alone: frames a second on all processors, or milliseconds of
+// processor time a frame.
+enum kb_code bench_finish(const struct bench *b, const struct bench_part *part, double *ret,
+                          struct kb_error *err);
 
 extern const struct bench_part bench_parts[];
 extern const size_t bench_n_parts;
