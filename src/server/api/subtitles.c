@@ -1,6 +1,7 @@
 // Subtitles to be looked at: those of a speech or an uploaded file before a batch is made with
 // them, and those of a result, for its player and as a file.
 #include "base/file.h"
+#include "finish/reframe.h"
 #include "media/subtitle_file.h"
 #include "queue/options.h"
 #include "queue/result.h"
@@ -10,6 +11,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+
+#define CROP_UNIT 100 // pixels for each of a shape's 9 or 16
 
 // {"subtitles": [{"begin": seconds, "end": seconds, "text": "…"}]}, as the option takes them.
 static void reply_list(struct request *r, const struct subtitle_track *t)
@@ -28,17 +31,55 @@ static void reply_list(struct request *r, const struct subtitle_track *t)
         reply_error(r, &(struct kb_error){.code = KB_NO_SPACE});
 }
 
+// As the option subtitle_size; 0: its default.
+static bool query_size(struct request *r, float *ret)
+{
+    const char *text = query_text(r, "size");
+    char *end = NULL;
+    double size = text ? strtod(text, &end) : 0;
+    *ret = (float)size;
+    if (!text || (*end == '\0' &&
+                  (size == 0 || (size >= CAPTIONS_LEAST_SIZE && size <= CAPTIONS_MOST_SIZE))))
+        return true;
+    CLEANUP(kb_freep)
+    char *why = kb_printf(_("'size' must be a number from %d to %d"), (int)CAPTIONS_LEAST_SIZE,
+                          (int)CAPTIONS_MOST_SIZE);
+    reply_problem(r, 400, "bad_input", why);
+    return false;
+}
+
+// The picture that they will stand in: of the film, or of the shape that is cut out of it, of which
+// a line needs to know no more than how wide it is for its height.
+static bool query_picture(struct request *r, int64_t *width, int64_t *height)
+{
+    struct reframe_params crop = {0};
+    const char *shape = query_text(r, "crop");
+    if (!request_query_int(r, "width", 2, 65536, 1280, width) ||
+        !request_query_int(r, "height", 2, 65536, 720, height))
+        return false;
+    if (shape && !reframe_parse(shape, &crop)) {
+        reply_problem(r, 400, "bad_input",
+                      _("'crop' must be a shape such as 9:16, 1:1, 4:5 or 16:9; its sides may be 1 "
+                        "to 4 at most"));
+        return false;
+    }
+    if (shape) {
+        *width = crop.width * CROP_UNIT;
+        *height = crop.height * CROP_UNIT;
+    }
+    return true;
+}
+
 static void get_of_asset(struct request *r)
 {
     CLEANUP(subtitle_track_clear) struct subtitle_track track = {0};
     struct kb_error err = {0};
-    int64_t width, height, size;
-    if (!request_query_int(r, "width", 2, 65536, 1280, &width) ||
-        !request_query_int(r, "height", 2, 65536, 720, &height) ||
-        !request_query_int(r, "size", 0, (int64_t)CAPTIONS_MOST_SIZE, 0, &size))
+    int64_t width, height;
+    float size;
+    if (!query_picture(r, &width, &height) || !query_size(r, &size))
         return;
-    if (subtitles_of_asset(request_store(r), request_part(r, 0), (int)width, (int)height,
-                           (float)size, &track, &err) == KB_OK)
+    if (subtitles_of_asset(request_store(r), request_part(r, 0), (int)width, (int)height, size,
+                           &track, &err) == KB_OK)
         reply_list(r, &track);
     else
         reply_error(r, &err);
