@@ -141,6 +141,127 @@ await run({
         });
     },
 
+    async subtitles_are_looked_at_changed_sent_and_played() {
+        await with_mock({ pace: 50 }, async (mock) => {
+            const page = await open_page(mock.url);
+            const form = page.locator('details.options');
+            const part = page.getByTestId('captions-options');
+            const rows = page.getByTestId('cues').locator('li');
+            const asset = (name) => [...mock.queue.rows.asset.values()].find((a) => a.name.includes(name) && a.state === 'ready');
+            const sent = async () => {
+                const before = mock.queue.rows.batch.size;
+                await page.locator('[data-testid=start]:enabled').click();
+                await until('the batch', () => mock.queue.rows.batch.size === before + 1);
+                return [...mock.queue.rows.batch.values()].at(-1);
+            };
+            // A speech that is spoken here: what it says is known.
+            await page.getByRole('tab', { name: '文字转语音' }).click();
+            await page.getByLabel('输入要说的话').fill('大家好，欢迎来到今天的课程。我们先看一个比较长的例子再一起做练习。');
+            await page.getByRole('button', { name: '生成语音' }).click();
+            await until('the speech', () => asset('大家好'));
+            await page.getByTestId('video-input').setInputFiles([clip]);
+            await page.locator('[data-testid=start]:enabled').waitFor();
+            await page.getByTestId('video-row').locator('img').waitFor(); // it was looked at
+            await form.locator('summary').click();
+            await part.getByTestId('captions-source').selectOption('text');
+            await part.getByLabel('字号').fill('9.5');
+            await part.getByLabel('字号').press('Tab');
+            await part.getByLabel('位置').selectOption('top');
+            await part.getByLabel('颜色').fill('#ffcc00');
+            await page.getByTestId('frame-options').getByText('9:16').click();
+
+            await part.getByTestId('captions-edit').click();
+            await rows.first().waitFor();
+            const { width, height, crop, size } = mock.shapes.at(-1);
+            holds(`${width} ${height} ${crop} ${size}` === '960 720 9:16 9.5', `asked for ${JSON.stringify(mock.shapes.at(-1))}`);
+            const longest = (await rows.locator('textarea').evaluateAll((all) => all.flatMap((a) => a.value.split('\n')))).sort((a, b) => b.length - a.length)[0];
+            holds(longest.length === 9, `a line for another shape: ${longest}`);
+            await rows.first().locator('textarea').fill('各位好');
+            await rows.first().getByLabel('结束 1').fill('0:00.8');
+            await rows.first().getByLabel('结束 1').press('Tab');
+            await rows.nth(1).getByLabel('结束 2').fill('0');
+            await rows.nth(1).getByLabel('结束 2').press('Tab');
+            holds(await page.getByTestId('cues-use').isDisabled(), 'an end before its beginning is taken');
+            await rows.nth(1).getByRole('button', { name: '删除 2' }).click();
+            await page.getByTestId('cues-use').click();
+            await part.getByText('改过的 2 条').waitFor();
+            await form.getByText('已修改 5 项').waitFor();
+            await page.reload(); // and what was changed stays
+            await form.locator('summary').click();
+            await part.getByText('改过的 2 条').waitFor();
+            const batch = await sent();
+            const { subtitles, ...look } = batch.options;
+            holds(JSON.stringify(subtitles[0]) === '{"begin":0,"end":0.8,"text":"各位好"}' && subtitles.length === 2, `sent ${JSON.stringify(subtitles)}`);
+            holds(JSON.stringify(Object.entries(look).sort()) === '[["crop","9:16"],["subtitle_colour","#ffcc00"],["subtitle_place","top"],["subtitle_size",9.5]]', `sent ${JSON.stringify(look)}`);
+
+            // The same beside the picture: the player shows them by itself.
+            await part.getByTestId('captions-as').selectOption('srt');
+            const beside = await sent();
+            await until('both to be done', () => [batch, beside].every((b) => b.state === 'ended'));
+            await open_tab(page, 'results');
+            await page.setViewportSize({ width: 390, height: 844 });
+            const player = page.getByTestId('player');
+            const below = page.getByTestId('below-video');
+            const cues = () => player.evaluate((v) => [v.textTracks[0].mode, v.textTracks[0].cues?.length ?? 0]);
+            const open = async (i) => {
+                await page.getByTestId('result').nth(i).getByRole('button', { name: /^播放/ }).click();
+                await until('the player', () => player.evaluate((v) => v.readyState >= 2));
+                await player.evaluate((v) => { v.pause(); v.currentTime = 0.4; });
+            };
+            await open(0);
+            await until('the text', async () => await below.textContent() === '各位好');
+            holds((await cues()).join() === 'hidden,2', `${await cues()}: drawn twice`);
+            const [film, line] = await Promise.all([player.boundingBox(), below.boundingBox()]);
+            holds(line.y >= film.y + film.height && line.x >= 0 && line.x + line.width <= 390, `the text at ${JSON.stringify(line)} of ${JSON.stringify(film)}`);
+            await player.evaluate((v) => { v.textTracks[0].mode = 'showing'; }); // the player's own button
+            await below.waitFor({ state: 'detached' });
+            const srt = await (await fetch(new URL(await page.getByTestId('player-srt').getAttribute('href'), mock.url))).text();
+            holds(srt.startsWith('1\n00:00:00,000 --> 00:00:00,800\n各位好\n'), srt);
+            await page.keyboard.press('Escape');
+            await player.waitFor({ state: 'detached' });
+            await open(1); // in the picture: not again
+            holds((await cues())[0] === 'disabled' && await below.count() === 0, `${await cues()}: in the picture, and once more`);
+            page.faults();
+            await page.context().close();
+        });
+    },
+
+    async subtitles_of_a_file_come_back_when_changes_are_dropped() {
+        await with_mock({}, async (mock) => {
+            const page = await open_page(mock.url);
+            const part = page.getByTestId('captions-options');
+            const srt = path.join(folder, '字幕.srt');
+            writeFileSync(srt, '1\n00:00:00,500 --> 00:00:01,500\n你好\n\n2\n00:00:02,000 --> 00:00:03,000\n再见\n');
+            await choose(page, audio, [clip]);
+            await page.locator('details.options summary').click();
+            await part.getByTestId('captions-source').selectOption('file');
+            await part.getByTestId('captions-file').setInputFiles(srt);
+            await part.getByText('SRT, UTF-8').waitFor();
+            const file = [...mock.queue.rows.asset.values()].find((a) => a.kind === 'text').id;
+            const options = () => page.evaluate(() => JSON.parse(localStorage.getItem('koubo.batch')).options);
+            holds((await options()).subtitles === file, 'the file is chosen');
+            const change = async () => {
+                await part.getByTestId('captions-edit').click();
+                await page.getByTestId('cues').locator('textarea').first().fill('您好');
+                await page.getByTestId('cues-use').click();
+                await part.getByText('改过的 2 条').waitFor();
+                holds((await options()).subtitles[0].text === '您好', 'changed');
+            };
+            await change();
+            await part.getByTestId('captions-edit').click();
+            await page.getByRole('button', { name: '还原成自动的' }).click();
+            await part.getByText('SRT, UTF-8').waitFor();
+            holds((await options()).subtitles === file, 'the file again');
+            // A second speech: what was changed fits one of them at most.
+            await change();
+            await page.getByTestId('more-input').setInputFiles(make_speech(folder, '第二课.wav', '再见'));
+            await page.locator('.el-message').getByText('改过的字幕不再适用').waitFor();
+            holds((await options()).subtitles === file, 'the file for both');
+            page.faults();
+            await page.context().close();
+        });
+    },
+
     async a_background_is_chosen_by_its_tile() {
         await with_mock({}, async (mock) => {
             const page = await open_page(mock.url);

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { spawnSync } from 'node:child_process';
+import { cuesOf, fromSrt, toSrt, toVtt } from './mock_cues.mjs';
 import { peaks, probe, thumbnail, zip } from './mock_media.mjs';
 import { Nodes } from './mock_nodes.mjs';
 import { Queue, RUNNING } from './mock_queue.mjs';
@@ -56,6 +57,8 @@ export class Mock {
         this.stills = []; // the options of each picture of them that was asked for
         this.voices = []; // that were added
         this.samples = []; // what was heard
+        this.spoken = new Map(); // what a speech says, or the subtitles in a file, by its asset
+        this.shapes = []; // for which subtitles were asked for
         this.people = new Map();
         this.settings = { events: ['batch_ended', 'job_failed'], webhook: { url: 'https://example.com/hook', secret: SECRET } };
         this.started = Date.now();
@@ -201,7 +204,7 @@ export class Mock {
         asset.state = 'new';
         asset.content = `/api/v1/assets/${id}/content`;
         this.queue.put('asset', asset);
-        const found = await probe(this.file(id));
+        const found = /\.srt$/i.test(asset.name) ? this.readSrt(asset) : await probe(this.file(id));
         await this.look(asset);
         if (!found) {
             Object.assign(asset, { state: 'bad', progress: null });
@@ -225,6 +228,13 @@ export class Mock {
             if (!silent) asset.peaks = await peaks(this.file(id), 400);
         }
         if (this.queue.rows.asset.has(id)) this.queue.put('asset', asset);
+    }
+
+    readSrt({ id, name }) {
+        const cues = fromSrt(readFileSync(this.file(id), 'utf8'));
+        if (!cues.length) return null;
+        this.spoken.set(id, cues);
+        return { kind: 'text', codec: 'SRT, UTF-8', duration: null, silent: true, subtitles: `/api/v1/assets/${id}/subtitles`, name };
     }
 
     // Looking at a file takes its time, so that this can be seen.
@@ -300,9 +310,12 @@ export class Mock {
             setTimeout(() => this.inspect(id), 100);
             return this.json(response, bad);
         }
+        if (request.headers['content-type']?.startsWith('multipart/')) return this.takeForm(request, response);
         const { text, voice = 'zh', name = text } = await this.body(request);
         if (!text) throw new Problem(400, 'bad_input', '请给出要说的话', 'give the text to speak');
         const asset = this.newAsset(name, -1, 'making');
+        asset.subtitles = `/api/v1/assets/${asset.id}/subtitles`;
+        this.spoken.set(asset.id, text);
         this.json(response, asset, 201);
         const made = spawnSync('espeak-ng', ['-v', voice === 'zh' ? 'cmn' : voice, '-w', this.file(asset.id), text]);
         if (made.status !== 0) return undefined;
@@ -312,7 +325,31 @@ export class Mock {
         return undefined;
     }
 
+    async takeForm(request, response) {
+        const form = await new Response(await bodyOf(request), { headers: { 'Content-Type': request.headers['content-type'] } }).formData();
+        const items = await Promise.all(form.getAll('file').map(async (file) => {
+            const asset = this.newAsset(file.name, file.size, 'uploading');
+            this.receive(asset, Buffer.from(await file.arrayBuffer()));
+            return asset;
+        }));
+        this.json(response, { total: items.length, items }, 201);
+    }
+
+    // Those of an asset: as they are, or of what is said, for the shape.
+    cuesIn(id, shape = {}) {
+        const said = this.spoken.get(id);
+        const asset = this.queue.rows.asset.get(id);
+        return typeof said === 'string' ? cuesOf(said, (asset?.duration ?? 4000) / 1000, shape) : said;
+    }
+
     'GET assets'({ request, response, query, id, verb }) {
+        if (verb === 'subtitles') {
+            const shape = Object.fromEntries(query);
+            this.shapes.push(shape);
+            const subtitles = this.cuesIn(id, shape);
+            if (!subtitles) throw notFound();
+            return this.json(response, { subtitles });
+        }
         if (verb === 'thumbnail') return this.sendFile(request, response, this.file(`${id}.jpg`), 'image/jpeg');
         if (verb === 'content') {
             const { kind } = this.find('asset', id);
@@ -550,10 +587,23 @@ export class Mock {
         const sign = query.get('order') === 'asc' ? 1 : -1;
         const there = (asset) => (this.queue.rows.asset.has(asset) ? asset : null);
         return [...this.queue.rows.job.values()].filter((j) => j.result).map((j) => ({
-            ...j.result, source: { video: there(j.video), audio: there(this.queue.rows.batch.get(j.batch)?.audio.id) },
+            ...j.result, ...this.subtitlesOf(j), source: { video: there(j.video), audio: there(this.queue.rows.batch.get(j.batch)?.audio.id) },
         })).filter((r) => (!jobs || jobs.includes(r.job)) && (!batch || r.batch === batch) && r.created >= since && r.created < until
             && `${r.name} ${r.batch_name}`.toLowerCase().includes(words))
             .sort((x, y) => sign * (by === 'name' ? x.name.localeCompare(y.name) : x[by] - y[by]) || y.job - x.job);
+    }
+
+    // What the options made of them.
+    cuesUsed(job) {
+        const { subtitles } = { ...this.queue.rows.batch.get(job.batch)?.options, ...job.options };
+        if (Array.isArray(subtitles)) return subtitles;
+        return subtitles === 'text' ? this.cuesIn(job.audio) : subtitles && this.spoken.get(subtitles);
+    }
+
+    subtitlesOf(job) {
+        const { subtitles_as: as = 'burn' } = { ...this.queue.rows.batch.get(job.batch)?.options, ...job.options };
+        return this.cuesUsed(job)
+            ? { subtitles: `/api/v1/results/${job.id}/subtitles`, subtitles_burned: as.includes('burn') } : { subtitles: null, subtitles_burned: false };
     }
 
     'GET results'({ request, response, query, id, verb }) {
@@ -569,6 +619,14 @@ export class Mock {
         if (id === 'ids') return this.json(response, { jobs: this.results(query).map((r) => r.job).slice(0, 10000) });
         const { result, video } = this.find('job', id);
         if (!result) throw notFound();
+        if (verb === 'subtitles') {
+            const cues = this.cuesUsed(this.find('job', id));
+            const format = query.get('format');
+            if (!cues) throw notFound();
+            if (!format) return this.json(response, { subtitles: cues });
+            response.writeHead(200, { 'Content-Type': format === 'vtt' ? 'text/vtt; charset=utf-8' : 'application/x-subrip; charset=utf-8' });
+            return response.end(format === 'vtt' ? toVtt(cues) : toSrt(cues));
+        }
         if (verb === 'thumbnail') return this.sendFile(request, response, this.file(`${video}.jpg`), 'image/jpeg');
         if (verb === 'video') return this.sendFile(request, response, this.file(video), 'video/mp4');
         if (verb === 'download') {

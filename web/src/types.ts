@@ -130,6 +130,7 @@ export interface Result {
     download: string;
     thumbnail: string | null;
     subtitles?: string | null;
+    subtitles_burned?: boolean; // they are in the picture
     source: { video: string | null; audio: string | null }; // assets, as long as they are there
 }
 

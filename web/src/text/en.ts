@@ -90,7 +90,7 @@ const en: Texts = {
         title: 'Subtitles', source: 'Subtitles from', sources: { off: 'No subtitles', text: 'The speech’s text', file: 'A file of subtitles', edited: 'Subtitles as changed' },
         about: { off: 'In the picture, or to be switched on and off', text: 'Cut and timed by what is said', file: 'SRT, VTT, ASS, in any encoding', edited: 'With the texts and times as changed' },
         file: 'File of subtitles', choose: 'Choose a file', other: 'Another one', words: 'What the speech says', wordsHint: 'Paste what the recording says', wordsHelp: 'Needed for a recording; it is laid along the pauses',
-        look: 'Look at and change', edited: '{n} as changed', editedGone: 'Another speech: the changed subtitles do not fit it, they are made of its text again',
+        look: 'Look at and change', edited: '{n} as changed', several: 'Several speeches: each has its own, of its text', editedGone: 'Another speech: the changed subtitles do not fit it and are as they were',
         as: 'Given as', ways: { burn: 'In the picture', burn_stream: 'In the picture, and to switch on and off', stream: 'To switch on and off only', srt: 'An .srt file only' }, asHelp: 'The .srt can be downloaded with every result',
         place: 'Place', places: { bottom: 'Bottom', middle: 'Middle', top: 'Top' }, size: 'Size', sizeHelp: 'Per cent of the picture’s shorter side, 2 to 15', colour: 'Colour', box: 'Dark box', boxHelp: 'Clearer on a busy picture',
         edit: 'Change the subtitles', editHint: 'Enter parts one at the cursor; times read 1:05.3. Then press “Use these”.', hear: 'Hear this one', begin: 'Begin', end: 'End', text: 'Text', split: 'Split', merge: 'Join the next', add: 'Add one',
