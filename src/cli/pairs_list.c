@@ -7,6 +7,7 @@
 #include "queue/options.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,24 +98,38 @@ static enum kb_code try_option(const json_t *before, const char *name, json_t *v
     return json ? batch_options_parse(json, &options, err) : kb_no_memory(err);
 }
 
-// A cell is a word; or a number, true, false or a list; or yes and no as people write them.
+// What else than a text a cell may be: a number, true, false or a list; yes and no as people and
+// spreadsheets write them. NULL: nothing. The page says the same (web/src/pairs.ts).
+static json_t *plain_value(const char *cell)
+{
+    static const char *const yes[] = {"true", "yes", "是", "对"};
+    static const char *const no[] = {"false", "no", "否", "不"};
+    for (size_t i = 0; i < ARRAY_LEN(yes); i++)
+        if (strcasecmp(cell, yes[i]) == 0 || strcasecmp(cell, no[i]) == 0)
+            return json_boolean(strcasecmp(cell, yes[i]) == 0);
+    json_t *v = json_loads(cell, JSON_DECODE_ANY, NULL);
+    double number = json_real_value(v);
+    if (!json_is_real(v) || number != trunc(number) || fabs(number) > INT32_MAX)
+        return v;
+    json_decref(v); // 720.0 is a whole number
+    return json_integer((json_int_t)number);
+}
+
+// The option says what it takes: a text, however it looks (a subtitle may be 2026 or no), or a
+// value of another kind.
 static enum kb_code read_option(json_t *options, const char *name, const char *cell,
                                 struct kb_error *err)
 {
-    static const char *const yes[] = {"yes", "是", "对"}, *const no[] = {"no", "否", "不"};
-    json_t *candidates[3] = {json_string(cell), json_loads(cell, JSON_DECODE_ANY, NULL), NULL};
-    for (size_t i = 0; i < ARRAY_LEN(yes); i++)
-        if (strcasecmp(cell, yes[i]) == 0 || strcasecmp(cell, no[i]) == 0)
-            candidates[2] = json_boolean(strcasecmp(cell, yes[i]) == 0);
+    json_t *candidates[] = {json_string(cell), plain_value(cell)};
     enum kb_code code = KB_BAD_INPUT;
-    struct kb_error why = {0}; // about the word: it says what the option takes
-    for (int i = 0; i < 3 && code != KB_OK; i++) {
+    struct kb_error why = {0}; // about the text: it says what the option takes
+    for (size_t i = 0; i < ARRAY_LEN(candidates) && code != KB_OK; i++) {
         code = candidates[i] ? try_option(options, name, candidates[i], i == 0 ? &why : NULL)
                              : KB_BAD_INPUT;
         if (code == KB_OK)
             json_object_set(options, name, candidates[i]);
     }
-    for (int i = 0; i < 3; i++)
+    for (size_t i = 0; i < ARRAY_LEN(candidates); i++)
         json_decref(candidates[i]);
     if (code != KB_OK)
         *err = why;

@@ -2,6 +2,8 @@
 #include "tests/cli/program.h"
 
 #include "base/file.h"
+#include "base/text.h"
+#include "cli/pairs.h"
 #include "media/reader.h"
 #include "nn/import/import.h"
 
@@ -325,6 +327,47 @@ static void batch_of_pairs(void **state)
     assert_nothing_half_done();
     free(r.out);
     free(r.err);
+}
+
+static void add_cell(struct text *list, const char *cell)
+{
+    text_add(list, "\"");
+    for (; *cell; cell++)
+        text_addf(list, *cell == '"' ? "\"%c" : "%c", *cell);
+    text_add(list, "\"");
+}
+
+// What a cell means, by the table that the page is held to as well: the option's own type says it.
+static void cells_of_a_list_as_options(void **state)
+{
+    struct kb_error err = {0};
+    CLEANUP(file_unmap) struct file_map table = {0};
+    assert_ok(err, file_map(&table, source_path("tests/golden/list_cells.tsv"), &err));
+    CLEANUP(kb_freep) char *lines = strndup((const char *)table.data, table.size);
+    char *rest = NULL;
+    int n = 0;
+    for (char *line = strtok_r(lines, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        char *in = line, *name = strsep(&in, "\t"), *cell = strsep(&in, "\t");
+        if (*line == '#')
+            continue;
+        CLEANUP(text_free) struct text list = {0};
+        text_addf(&list, "audio,video,%s\na.wav,a.mp4,", name);
+        add_cell(&list, cell);
+        struct pairs pairs = {0};
+        const char *path = make_text_file("cells.csv", text_get(&list));
+        assert_ok(err, pairs_from_list(&pairs, path, ".", ".mp4", &err));
+        const struct pair *p = &pairs.items[0];
+        json_t *got = p->options ? json_loads(p->options, 0, NULL) : NULL;
+        json_t *wanted = json_loads(in, JSON_DECODE_ANY, NULL);
+        if (wanted ? !json_equal(json_object_get(got, name), wanted) : p->why.code == KB_OK)
+            fail_msg("%s: '%s' is %s, not %s (%s)", name, cell, p->options ? p->options : "wrong",
+                     in, p->why.text);
+        json_decref(got);
+        json_decref(wanted);
+        pairs_free(&pairs);
+        n++;
+    }
+    assert_in_range(n, 50, 1000);
 }
 
 // The objects of a batch, by video: what failed or was skipped moves nothing, and the time left is
@@ -709,6 +752,7 @@ int main(void)
         cmocka_unit_test(batch),
         cmocka_unit_test(a_person_in_place_of_a_video),
         cmocka_unit_test(batch_of_pairs),
+        cmocka_unit_test(cells_of_a_list_as_options),
         cmocka_unit_test(batch_as_json),
         cmocka_unit_test(preprocess_then_generate),
         cmocka_unit_test(models),

@@ -672,6 +672,32 @@ await run({
         });
     },
 
+    // The table that the command line is held to as well (tests/cli/test_jobs.c).
+    async cells_of_a_list_are_the_options_that_the_command_line_takes() {
+        await with_mock({}, async (mock) => {
+            const page = await open_page(mock.url);
+            const table = readFileSync('tests/golden/list_cells.tsv', 'utf8').split('\n').filter((line) => line && line[0] !== '#').map((line) => line.split('\t'));
+            const options = readFileSync('docs/openapi.yaml', 'utf8').match(/^ {4}Options:\n([^]*?)^ {4}Subtitle:/m)[1];
+            for (const [, name] of options.matchAll(/^ {8}([a-z_]+):/gm)) holds(table.some(([known]) => known === name), `no cell of the option ${name}`);
+            const names = [...new Set(table.map(([name]) => name))];
+            const quoted = (cell) => `"${cell.replaceAll('"', '""')}"`;
+            writeFileSync(path.join(folder, '选项.csv'), `audio,video,${names.join()}\n`
+                + table.map(([name, cell]) => `课程.wav,老师.mp4,${names.map((n) => (n === name ? quoted(cell) : '')).join()}\n`).join(''));
+            await choose(page, audio, [clip]);
+            await page.getByTestId('more-input').setInputFiles(path.join(folder, '选项.csv'));
+            await page.getByTestId('pair-row').nth(table.length - 1).waitFor();
+            await page.locator('[data-testid=start]:enabled').click();
+            await until('the batch', () => mock.queue.rows.batch.size === 1);
+            mock.queue.jobsOf([...mock.queue.rows.batch.keys()][0]).forEach((job, i) => {
+                const [name, cell, wanted] = table[i];
+                const got = JSON.stringify(job.options?.[name]);
+                // What the option does not take is refused by the server.
+                holds(wanted === '-' ? got !== undefined : got === wanted, `${name}: '${cell}' is ${got}, not ${wanted}`);
+            });
+            page.faults();
+        });
+    },
+
     async people_are_kept_chosen_and_carried_about() {
         await with_mock({}, async (mock) => {
             const page = await open_page(mock.url);

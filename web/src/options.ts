@@ -77,6 +77,12 @@ export const groups: { name: string; fields: Field[] }[] = [
     { name: 'compute', fields: [choice('precision', ['auto', 'int8', 'bf16', 'f32'], asIs)] },
 ];
 
+const texts = new Set(['model', 'precision', 'face', 'loop', 'bitrate', 'preset', 'hdr', 'mouth_from', 'style_from', 'crop', 'logo', 'logo_place', 'intro',
+    'outro', 'music', 'background', 'background_key', 'ai_label', 'ai_label_text', 'ai_label_place', 'ai_producer', 'subtitles', 'subtitles_text',
+    'subtitles_as', 'subtitle_colour', 'subtitle_place', 'subtitle_font']);
+// Does the option take a text? Others take a number, true or false, or a list.
+export const isText = (name: string) => texts.has(name);
+
 // What is undefined or empty is as if nobody had chosen it.
 export function changeOptions({ state, save }: Selection, changes: Record<string, OptionValue | undefined>) {
     const next = { ...state.options };

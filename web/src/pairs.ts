@@ -1,7 +1,8 @@
 // Several speeches: which goes with which video. Each with each, by their names, or by a list; the same rules as koubo
 // batch (src/cli/pairs.c, pairs_list.c).
+import { isText } from './options';
 import type { Selection } from './selection';
-import type { Options, OptionValue } from './types';
+import type { OptionValue, OwnOptions } from './types';
 import type { Entry } from './uploads';
 
 type State = Selection['state'];
@@ -15,7 +16,7 @@ export interface Line {
     output: string;
     text: string;
     voice: string;
-    options: Options;
+    options: OwnOptions;
 }
 
 export interface Pair {
@@ -141,12 +142,18 @@ const COLUMNS: Record<string, keyof Omit<Line, 'line' | 'options'>> = {
     text: 'text', 文字: 'text', 文本: 'text', language: 'voice', voice: 'voice', 语言: 'voice', 音色: 'voice',
 };
 
-function valueOf(name: string, cell: string): OptionValue {
-    if (name === 'style_from') return cell; // no is a word of its
-    if (/^-?\d+(\.\d+)?$/.test(cell)) return Number(cell);
+// The option says what it takes: a text, however it looks (a subtitle may be 2026 or no), or a value of another kind; what
+// is none stays a text, and the server says what the option takes. null: its default again.
+function valueOf(name: string, cell: string): OptionValue | null {
+    if (isText(name)) return cell;
     if (/^(true|yes|是|对)$/i.test(cell)) return true;
     if (/^(false|no|否|不)$/i.test(cell)) return false;
-    return cell;
+    try {
+        const value = JSON.parse(cell);
+        return typeof value === 'number' && !Number.isFinite(value) ? cell : value;
+    } catch {
+        return cell;
+    }
 }
 
 export type ListFault = 'large' | 'noText' | 'header' | 'empty';

@@ -7,7 +7,7 @@ import { type Line, isPaired, pairsOf, readList, speechesOf } from './pairs';
 import { ownOptions, people } from './people';
 import { isSound, type Selection } from './selection';
 import { ask, attempt, warn } from './tell';
-import type { Asset, Batch, Options, Point } from './types';
+import type { Asset, Batch, Options, OwnOptions, Point } from './types';
 import { type Entry, wantsFile } from './uploads';
 
 type State = Selection['state'];
@@ -70,7 +70,7 @@ interface Job {
     audio: string; // '': its line's text is to be spoken
     video: string;
     name?: string;
-    options?: Options;
+    options?: OwnOptions;
     face_at?: Point;
 }
 

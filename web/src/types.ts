@@ -54,6 +54,7 @@ export interface Preview {
 
 export type OptionValue = string | number | boolean | number[];
 export type Options = Record<string, OptionValue>;
+export type OwnOptions = Record<string, OptionValue | null>; // laid over others; null: the default again
 
 export interface Counts {
     queued: number;
@@ -93,7 +94,8 @@ export interface Job {
     batch_name: string;
     name: string;
     video: string;
-    audio_name?: string; // its speech
+    audio_name: string; // its speech
+    options: OwnOptions | null; // its own, laid over those of its batch
     state: JobState;
     position: number;
     attempts: number;
