@@ -297,12 +297,16 @@ await run({
             const film = asset_of(mock, '老师.mp4'); // somebody wanted it though no face was seen, and said who speaks
             mock.queue.put('asset', Object.assign(film, { warnings: ['no_face'] }));
             const job = [...mock.queue.rows.job.values()].find((j) => j.video === film.id);
-            mock.queue.put('job', Object.assign(job, { face_at: [0.25, 0.5, 1.5] }));
+            mock.queue.put('job', Object.assign(job, { face_at: [0.25, 0.5, 1.5], options: { mouth_amount: 1.5, crf: null } }));
             page.quiet = true; // the browser reports that the list of the batch asks for it
             await page.reload();
             const button = (name) => results(page).filter({ hasText: name }).getByRole('button', { name: /再用新音频|已经删除/ });
             holds(await button('同事').isDisabled(), 'its video is gone');
             holds(await button('同事').getAttribute('title') === '原来的视频已经删除，不能再做一次', 'and that is said');
+            await page.getByRole('button', { name: /^播放 老师/ }).click(); // what holds for it: its own options over its batch's
+            await page.getByTestId('made').getByText('嘴张多大 1.5').waitFor();
+            holds(!(await page.getByTestId('made').innerText()).includes('画质'), await page.getByTestId('made').innerText());
+            await page.keyboard.press('Escape');
             await page.getByText('全选本页').click();
             await page.getByRole('button', { name: '再用新音频做一次', exact: true }).click();
             await page.getByText('1 个视频和原来的参数已放好，请上传新的音频').waitFor();
@@ -313,6 +317,8 @@ await run({
             await page.getByTestId('audio-input').setInputFiles(audio);
             await page.locator('[data-testid=start]:enabled').click();
             const made = await until('the batch', () => [...mock.queue.rows.job.values()].at(-1).id > job.id + 1 && [...mock.queue.rows.job.values()].at(-1));
+            const { options } = mock.queue.rows.batch.get(made.batch);
+            holds(JSON.stringify(options) === '{"mouth_amount":1.5}', `made with ${JSON.stringify(options)}`);
             holds(made.video === film.id && made.face_at.join() === '0.25,0.5,1.5', `made of ${JSON.stringify(made)}`);
         });
     },

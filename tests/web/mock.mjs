@@ -648,6 +648,10 @@ await run({
             await page.getByTestId('pair-row').nth(3).waitFor(); // each with each
             await look('pairs-each');
             same(await start(), ['课程.wav 老师.mp4  null', '课程.wav 老师_第2课.mp4  null', '第2课.wav 老师.mp4  null', '第2课.wav 老师_第2课.mp4  null']);
+            const rows = page.getByTestId('batch').first().getByTestId('job');
+            await until('each row to say its speech', async () => (await rows.getByTestId('job-speech').allInnerTexts()).map((text) => text.replace(/\s/g, '')).sort().join()
+                === '语音第2课.wav,语音第2课.wav,语音课程.wav,语音课程.wav');
+            await rows.first().getByRole('button', { name: /老师.*\.mp4 \+ .*\.wav$/ }).first().waitFor(); // said of its buttons too
             await page.getByTestId('pair-name').click();
             await page.getByTestId('pairs-left').getByText('课程.wav、老师.mp4').waitFor();
             await look('pairs-name');
@@ -662,6 +666,11 @@ await run({
             await page.reload(); // and what was chosen stays
             await page.getByTestId('pair-row').nth(1).waitFor();
             same(await start(), ['第2课.wav 老师.mp4 一;二.mp4 {"mouth_amount":1.2,"keep_video":true}', '大家早上好 老师_第2课.mp4 三 null']);
+            await page.getByTestId('made-own').getByText('嘴张多大').waitFor(); // what its line says is beside the job
+            holds(/单独设置\s*嘴张多大 1\.2\s*音频较短时保留余下视频 是/.test(await page.getByTestId('made-own').innerText()), await page.getByTestId('made-own').innerText());
+            await look('pairs-made-phone');
+            await page.setViewportSize({ width: 1440, height: 900 });
+            await look('pairs-made');
             writeFileSync(list, 'a,b\r\n1,2\r\n');
             await page.getByTestId('list-input').setInputFiles(list);
             await page.getByText('的第一行要写列名').waitFor();
@@ -694,6 +703,9 @@ await run({
                 // What the option does not take is refused by the server.
                 holds(wanted === '-' ? got !== undefined : got === wanted, `${name}: '${cell}' is ${got}, not ${wanted}`);
             });
+            await page.getByRole('button', { name: /^更多/ }).click();
+            await until('all that they were made with', async () => await page.getByTestId('made-own').count() === table.length);
+            for (const made of await page.getByTestId('made-own').allInnerTexts()) holds(!/[a-z][_.][a-z]/.test(made), `no words for ${made}`);
             page.faults();
         });
     },

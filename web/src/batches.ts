@@ -22,6 +22,10 @@ export const jobTag = (job: Job) => (isOffered(job)
     ? { text: t('state.offered'), colour: 'info' as Colour, effect: 'light' as const }
     : { text: t(`state.${isComing(job) ? 'coming' : job.state}`), colour: jobColour(job.state), effect: isRunning(job) ? 'dark' as const : 'light' as const });
 
+// Is the speech part of what a job is called? In a batch of several the video alone does not tell it.
+export const hasSpeeches = (job: Job) => (batches.get(job.batch)?.speeches ?? 1) > 1;
+export const titleOf = (job: Job) => (hasSpeeches(job) ? `${job.name} + ${job.audio_name}` : job.name);
+
 // What did not turn out, each in a word of its own.
 export function lossesOf(counts: Counts): { name: 'failed' | 'cancelled' | 'skipped'; text: string }[] {
     return (['failed', 'cancelled', 'skipped'] as const).filter((name) => counts[name])

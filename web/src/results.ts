@@ -5,9 +5,10 @@ import { goTo } from './address';
 import { loadDefaults, withoutDefaults } from './defaults';
 import { t } from './i18n';
 import { loadAsset } from './live';
+import { laidOver } from './made';
 import { batchSelection } from './selection';
 import { ask, attempt, tell, warn } from './tell';
-import type { Asset, Batch, Job, List, Options, Point, Result } from './types';
+import type { Asset, Batch, Job, List, Options, OwnOptions, Point, Result } from './types';
 import { knownAsset } from './uploads';
 
 export const sorts = {
@@ -65,15 +66,20 @@ async function resultsOf(jobs: Set<number>, known: Map<number, Result>, filter: 
     return [...found.values()];
 }
 
-// Who speaks in the videos of these results, by the video.
-async function facesOf(results: Result[]): Promise<Record<string, Point>> {
+// Who speaks in the videos of these results, by the video, and what options all of them had beside those of their batch.
+async function settingsOf(results: Result[]): Promise<{ faces: Record<string, Point>; own: OwnOptions | null }> {
     const made = new Set(results.map((r) => r.job));
     const faces: Record<string, Point> = {};
+    const owns: (OwnOptions | null)[] = [];
     for (const batch of new Set(results.map((r) => r.batch))) {
         const { items } = await get<List<Job>>(`/jobs?batch=${batch}&limit=1000`);
-        for (const job of items) if (made.has(job.id) && job.face_at) faces[job.video] = job.face_at;
+        for (const job of items.filter((j) => made.has(j.id))) {
+            if (job.face_at) faces[job.video] = job.face_at;
+            owns.push(job.options);
+        }
     }
-    return faces;
+    const same = owns.every((own) => JSON.stringify(own) === JSON.stringify(owns[0]));
+    return { faces, own: same ? owns[0] ?? null : null };
 }
 
 // What was made of a video without a face was wanted anyway.
@@ -103,6 +109,7 @@ export function again(jobs: Set<number>, known: Map<number, Result>, filter: Fil
         const others = batchSelection.state.videos.filter((e) => !e.id || !ids.includes(e.id)).length;
         if (others && !await ask(t('results.againSure', { n: videos.length, others }), t('results.againYes'))) return undefined;
         const batch = await get<Batch>(`/batches/${results[0].batch}`).catch(() => null);
-        return putBack(videos, batch?.options ?? {}, await facesOf(results));
+        const { faces, own } = await settingsOf(results.filter((r) => videos.some((v) => v.id === r.source.video)));
+        return putBack(videos, laidOver(batch?.options ?? {}, own), faces);
     });
 }

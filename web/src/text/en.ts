@@ -68,6 +68,15 @@ const en: Texts = {
         left: '{n} fit nothing and are left out: {names}', none: 'Nothing fits yet', andMore: 'and {n} more', byItself: 'by itself', addSpeech: 'Add speeches, or a list (CSV)', removeSpeech: 'Remove the speech {name}',
         fault: { large: '“{name}” is too large for a list', noText: '“{name}” is no CSV list; save it as “CSV UTF-8”', header: 'The first line of “{name}” must name its columns: video, and audio or text', empty: '“{name}” has no lines' },
     },
+    made: {
+        title: 'Options', own: 'Its own', standard: 'all as they come', yes: 'yes', no: 'no',
+        names: {
+            ai_label: 'AI label', ai_label_text: 'label text', ai_label_place: 'label place', ai_label_opacity: 'label opacity', ai_producer: 'made by', background: 'background', background_key: 'cut out',
+            crop: 'shape', crop_zoom: 'zoom', logo: 'logo', logo_place: 'logo place', logo_size: 'logo size', logo_opacity: 'logo opacity', intro: 'intro', outro: 'outro', music: 'music', music_volume: 'music volume',
+            music_duck: 'music quieter under speech', subtitles: 'subtitles', subtitles_text: 'transcript', subtitles_as: 'subtitles as', subtitle_size: 'subtitle size', subtitle_colour: 'subtitle colour', subtitle_box: 'subtitle box',
+            subtitle_place: 'subtitle place', subtitle_font: 'subtitle font', start: 'from second', duration: 'seconds at most', pads: 'margins of the face',
+        },
+    },
     before: {
         ready: '{n} can be made', noFace: '{n} without a face', bad: '{n} damaged', failed: '{n} not uploaded', sound: '{n} only sound', checking: '{n} being checked', uploading: '{n} uploading',
         missing: '{n} not uploaded to the end', twice: '{n} listed twice', about: 'takes about {what}', size: 'about {what}', underMinute: 'a minute or less',

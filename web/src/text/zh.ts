@@ -63,6 +63,15 @@ const zh = {
         left: '有 {n} 个没有配上，不会生成：{names}', none: '还没有配上的', andMore: '还有 {n} 对', byItself: '自动命名', addSpeech: '添加语音或清单（CSV）', removeSpeech: '移除语音 {name}',
         fault: { large: '“{name}”太大，不像一份清单', noText: '“{name}”不是 CSV 清单；请另存为“CSV UTF-8”', header: '“{name}”的第一行要写列名：视频，以及语音或文字', empty: '“{name}”里没有内容' },
     },
+    made: {
+        title: '参数', own: '单独设置', standard: '全部默认', yes: '是', no: '否',
+        names: {
+            ai_label: 'AI 标识', ai_label_text: '标识文字', ai_label_place: '标识位置', ai_label_opacity: '标识不透明度', ai_producer: '制作者', background: '背景', background_key: '抠像', crop: '画幅',
+            crop_zoom: '拉近', logo: '角标', logo_place: '角标位置', logo_size: '角标大小', logo_opacity: '角标不透明度', intro: '片头', outro: '片尾', music: '背景音乐', music_volume: '音乐音量',
+            music_duck: '说话时音乐变小', subtitles: '字幕', subtitles_text: '文字稿', subtitles_as: '字幕怎么给', subtitle_size: '字幕字号', subtitle_colour: '字幕颜色', subtitle_box: '字幕底框',
+            subtitle_place: '字幕位置', subtitle_font: '字幕字体', start: '开始（秒）', duration: '最多（秒）', pads: '人脸边距',
+        },
+    },
     before: {
         ready: '{n} 个可以生成', noFace: '{n} 个没有人脸', bad: '{n} 个已损坏', failed: '{n} 个上传失败', sound: '{n} 个是音频', checking: '{n} 个检查中', uploading: '{n} 个上传中',
         missing: '{n} 个没有传完', twice: '{n} 个重复', about: '共约 {what}', size: '约 {what}', underMinute: '1 分钟以内', minutes: '{n} 分钟', hours: '{n} 小时',
