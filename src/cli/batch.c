@@ -4,6 +4,7 @@
 #include "cli/options.h"
 #include "cli/pairs.h"
 #include "cli/screen.h"
+#include "cli/speech.h"
 
 #include "base/file.h"
 #include "base/log.h"
@@ -262,7 +263,7 @@ static enum kb_code item_lay(struct item *item, const struct work_options *o, st
                                        .precision = o->shared.engine.precision};
     enum kb_code code = batch_options_lay(&item->own, item->pair->options, err);
     if (code != KB_OK)
-        return item->pair->line ? kb_wrap(err, _("line %d of the list"), item->pair->line) : code;
+        return code;
     for (int i = 0; i < item->own.n_materials; i++) {
         item->files[i] = resolve(item->pair, item->own.materials[i].asset);
         material_put(item->own.materials[i].role, &item->own.dub, item->files[i], NULL);
@@ -280,6 +281,8 @@ static enum kb_code item_lay(struct item *item, const struct work_options *o, st
 // A speech that is bad spoils its own pairs, where it is not the only one.
 static enum kb_code speech_check(struct batch *b, const struct pair *pair, struct kb_error *err)
 {
+    if (pair->text)
+        return speech_speakable(pair->text, pair->voice, err);
     if (!pair->audio || !b->differ)
         return KB_OK;
     struct audio_reader *reader = NULL;
@@ -335,6 +338,8 @@ static void item_check(struct batch *b, struct item *item, const struct work_opt
         return;
     } else if (item_open(b, item, o, &err) == KB_OK) {
         return;
+    } else if (pair->line) {
+        kb_wrap(&err, _("line %d of the list"), pair->line);
     }
     item->unusable = true;
     item_end(b, item, OUTCOME_SKIPPED, err.text);
@@ -519,11 +524,14 @@ static void print_json_summary(const struct batch *b)
 static enum kb_code check_lines(const struct batch *b, struct kb_error *err)
 {
     int n = 0;
-    for (int i = 0; i < b->pairs.n; i++)
-        if (b->pairs.items[i].why.code != KB_OK) {
-            log_error("%s", b->pairs.items[i].why.text);
+    for (size_t i = 0; i < b->n; i++) {
+        const struct kb_error *why = &b->pairs.items[i].why;
+        bool unusable = b->items && b->items[i].unusable; // that was looked at later
+        if (why->code != KB_OK || unusable) {
+            log_error("%s", unusable ? b->items[i].why : why->text);
             n++;
         }
+    }
     return n == 0 ? KB_OK
                   : kb_fail(err, KB_BAD_INPUT,
                             ngettext("%d line of the list is wrong; nothing was begun (--strict)",
@@ -544,11 +552,9 @@ static enum kb_code find_pairs(struct batch *b, struct work_options *o, struct k
         pairs_each(&b->pairs, &o->speeches, &o->inputs);
     if (code == KB_OK)
         pairs_name_outputs(&b->pairs, o->folder ? o->folder : ".", ending);
-    if (code == KB_OK && o->strict)
-        code = check_lines(b, err);
     b->differ = pairs_differ(&b->pairs);
     b->n = (size_t)b->pairs.n;
-    return code;
+    return code == KB_OK && o->strict ? check_lines(b, err) : code; // before any folder is made
 }
 
 static enum kb_code prepare(struct batch *b, struct work_options *o, struct kb_error *err)
@@ -577,7 +583,8 @@ static enum kb_code run(struct batch *b, struct work_options *o, struct kb_error
     }
     for (size_t i = 0; i < b->n; i++)
         item_check(b, &b->items[i], o);
-    return count(b, OUTCOME_OPEN) ? run_open_items(b, o, err) : KB_OK;
+    enum kb_code code = o->strict ? check_lines(b, err) : KB_OK;
+    return code == KB_OK && count(b, OUTCOME_OPEN) ? run_open_items(b, o, err) : code;
 }
 
 static void batch_free(struct batch *b)

@@ -144,15 +144,16 @@ static enum kb_code run(struct generate_options *o, struct dub_result *result, s
         CLEANUP(kb_freep) char *srt = subtitles_path(dub->output);
         code = output_check(srt, o->overwrite, inputs, err);
     }
+    // A text is spoken, which may take minutes and cost money, once all else is known to be there.
+    CLEANUP(reader_close) struct reader *film = NULL;
+    dub->audio = o->shared.speech.audio;
+    if (code == KB_OK)
+        code = dub_check(dub, &film, err);
     if (code == KB_OK)
         code = speech_prepare(&o->shared.speech, err);
     if (code != KB_OK)
         return code;
     dub->audio = o->shared.speech.audio;
-    CLEANUP(reader_close) struct reader *film = NULL;
-    code = dub_check(dub, &film, err);
-    if (code != KB_OK)
-        return code;
     dub->film = film;
 
     o->shared.engine.watch = dub->watch;

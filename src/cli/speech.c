@@ -53,16 +53,34 @@ static enum kb_code recite(const struct speech_wish *w, const json_t *voice, con
     return pieces_join(w->path, w->text, &p, ret_words, err);
 }
 
+// NULL: it is one of espeak-ng's.
+static enum kb_code find_voice(const json_t **ret, json_t **ret_list, const char *name,
+                               struct kb_error *err)
+{
+    *ret = NULL;
+    if (!name || !*name)
+        return KB_OK;
+    enum kb_code code = speech_voices(ret_list, err);
+    if (code == KB_OK)
+        *ret = voices_find(*ret_list, name);
+    return code;
+}
+
+enum kb_code speech_speakable(const char *text, const char *voice, struct kb_error *err)
+{
+    json_auto_t *voices = NULL;
+    const json_t *found;
+    enum kb_code code = find_voice(&found, &voices, voice, err);
+    return code == KB_OK && !found ? voice_speakable(text, voice, err) : code;
+}
+
 enum kb_code speech_make(const struct speech_wish *w, struct words *ret_words, struct kb_error *err)
 {
     json_auto_t *voices = NULL;
-    const json_t *voice = NULL;
-    if (w->voice && *w->voice) {
-        enum kb_code code = speech_voices(&voices, err);
-        if (code != KB_OK)
-            return code;
-        voice = voices_find(voices, w->voice);
-    }
+    const json_t *voice;
+    enum kb_code code = find_voice(&voice, &voices, w->voice, err);
+    if (code != KB_OK)
+        return code;
     if (!voice) {
         const struct voice_params p = {.voice = w->voice,
                                        .speed = w->speed,
@@ -73,7 +91,7 @@ enum kb_code speech_make(const struct speech_wish *w, struct words *ret_words, s
     }
     CLEANUP(kb_freep) char *pieces = kb_printf("%s/pieces", w->folder);
     CLEANUP(kb_freep) char *scratch = kb_printf("%s/piece", w->folder);
-    enum kb_code code = recite(w, voice, pieces, scratch, ret_words, err);
+    code = recite(w, voice, pieces, scratch, ret_words, err);
     unlink(pieces);
     return code;
 }

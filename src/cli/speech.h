@@ -19,6 +19,10 @@ struct speech_wish {
 enum kb_code speech_make(const struct speech_wish *w, struct words *ret_words,
                          struct kb_error *err);
 
+// What speech_make() would refuse before it speaks: the voice, and what espeak-ng cannot speak. A
+// service is not asked.
+enum kb_code speech_speakable(const char *text, const char *voice, struct kb_error *err);
+
 // All voices that are written down for this user: an array, json_decref() it.
 enum kb_code speech_voices(json_t **ret, struct kb_error *err);
 

@@ -140,7 +140,7 @@ enum kb_code backdrop_open(struct backdrop **ret, const struct background_params
         const struct reader_params rp = {.threads = 1, .cancel = source->cancel};
         code = reader_open(&b->reader, p->path, &rp, err);
         if (code != KB_OK)
-            return kb_wrap(err, _("the background"));
+            return code == KB_CANCELLED ? code : kb_wrap(err, _("the background (--background)"));
         b->is_still = reader_info(b->reader)->is_still;
         code = open_filters(b, p->path, 1, err);
     }

@@ -128,9 +128,9 @@ enum kb_code captions_check(const struct captions_params *p, struct kb_error *er
     if (!captions_wanted(p))
         return KB_OK;
     enum kb_code code = p->file ? subtitle_file_read(&file, p->file, err) : KB_OK;
-    if (code == KB_OK && p->as & CAPTIONS_BURN)
-        code = font_family(p->font, font, err);
-    return code;
+    if (code != KB_OK)
+        return kb_wrap(err, _("the subtitles (--subtitles)"));
+    return p->as & CAPTIONS_BURN ? font_family(p->font, font, err) : KB_OK;
 }
 
 static double size_of(float size)

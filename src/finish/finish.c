@@ -33,6 +33,14 @@ enum kb_code finisher_open(struct finisher **ret, const struct finish_params *p,
     return code;
 }
 
+enum kb_code finisher_check(const struct finish_params *p, const struct finish_source *source,
+                            const struct finish_picture *picture, struct kb_error *err)
+{
+    CLEANUP(finisher_close) struct finisher *f = NULL;
+    struct finish_picture changed = *picture;
+    return finisher_open(&f, p, source, &changed, err);
+}
+
 enum kb_code finisher_put(struct finisher *f, AVFrame **frame, const struct finish_moment *at,
                           struct kb_error *err)
 {

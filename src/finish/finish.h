@@ -77,6 +77,11 @@ struct finisher;
 enum kb_code finisher_open(struct finisher **ret, const struct finish_params *p,
                            const struct finish_source *source, struct finish_picture *picture,
                            struct kb_error *err);
+// What can be told before there is a track: every file, model and font that the steps will open is
+// there and can be read, and the picture is large enough. source: cancel and threads; no track. As
+// finisher_open().
+enum kb_code finisher_check(const struct finish_params *p, const struct finish_source *source,
+                            const struct finish_picture *picture, struct kb_error *err);
 // *frame is drawn into, or becomes another one; its properties (pts, duration) stay. It may be
 // shared: what is drawn into is made writable.
 enum kb_code finisher_put(struct finisher *f, AVFrame **frame, const struct finish_moment *at,

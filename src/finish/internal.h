@@ -6,7 +6,8 @@
 
 struct finish_step {
     // *ret stays NULL where nothing of it is asked for. A step that changes shape, colours or rate
-    // of the pictures says so in *picture, from which the steps after it take them.
+    // of the pictures says so in *picture, from which the steps after it take them. Without a track
+    // (finisher_check()) it opens what needs none.
     enum kb_code (*open)(void **ret, const struct finish_params *p,
                          const struct finish_source *source, struct finish_picture *picture,
                          struct kb_error *err);

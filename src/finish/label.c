@@ -162,7 +162,7 @@ static enum kb_code label_open(void **ret, const struct finish_params *params,
     if (code == KB_OK && p->show != LABEL_CORNER)
         code = make_mark(&l->start, p, picture, START_LETTER, err);
     if (code != KB_OK)
-        return code;
+        return kb_wrap(err, _("the AI label (--ai-label)"));
     if (l->corner.overlay)
         place_corner(&l->corner, p->place, picture);
     if (l->start.overlay)

@@ -58,7 +58,7 @@ static enum kb_code logo_open(void **ret, const struct finish_params *params,
     enum kb_code code =
         rgba_read(&bitmap, p->path, KB_MAX(width, 1), KB_MAX(height, 1), source->cancel, err);
     if (code != KB_OK)
-        return code;
+        return code == KB_CANCELLED ? code : kb_wrap(err, _("the logo (--logo)"));
     const struct overlay_bitmap b = {.data = bitmap->data[0],
                                      .stride = bitmap->linesize[0],
                                      .width = bitmap->width,

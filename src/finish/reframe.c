@@ -158,7 +158,7 @@ static enum kb_code reframe_open(void **ret, const struct finish_params *params,
                  r->out_width == r->width && r->out_height == r->height;
     if (code != KB_OK || whole)
         return code;
-    code = plan(r, source, picture, err);
+    code = source->track ? plan(r, source, picture, err) : KB_OK;
     if (code != KB_OK)
         return code;
     r->view = (struct finish_view){r->path, r->n, r->height, picture->height};

@@ -2,6 +2,7 @@
 #include "lipsync/dub.h"
 
 #include "base/log.h"
+#include "lipsync/dub_internal.h"
 #include "lipsync/kept.h"
 #include "lipsync/pipeline.h"
 #include "lipsync/subtitles.h"
@@ -154,17 +155,6 @@ static enum kb_code read_extras(struct extras *ret, const struct dub *d, struct 
     return KB_OK;
 }
 
-static struct finish_picture picture_of(const struct reader_info *v)
-{
-    return (struct finish_picture){.width = v->width,
-                                   .height = v->height,
-                                   .frame_rate = timeline_rate(v->frame_rate),
-                                   .sample_aspect = v->sample_aspect,
-                                   .range = v->range,
-                                   .space = v->space,
-                                   .deep = v->deep};
-}
-
 static struct finish_source finish_source_of(const struct dub *d, const struct wrap *wrap)
 {
     return (struct finish_source){.track = d->track,
@@ -224,10 +214,6 @@ static enum kb_code open_writer(struct writer **ret, const struct dub *d,
         .mark = mark,
         .cancel = p->watch.cancel,
     };
-    if (p->bitrate_source && v->bitrate <= 0)
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("--bitrate source: '%s' does not say its bitrate; use --crf instead"),
-                       p->video);
     return writer_open(ret, p->output, &wp, err);
 }
 
@@ -399,7 +385,7 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     CLEANUP(subtitles_clear) struct subtitles subtitles = {0};
     CLEANUP(finisher_close) struct finisher *finisher = NULL;
     CLEANUP(writer_close) struct writer *writer = NULL;
-    struct finish_picture picture = picture_of(reader_info(d->reader));
+    struct finish_picture picture = dub_picture(reader_info(d->reader));
     struct pipeline_params pp = {0};
     enum kb_code code = make_painters(&pp, d, err);
     if (code == KB_OK && p->lead)
@@ -503,22 +489,13 @@ static enum kb_code make_ready(struct dub *d, struct dub_params *p, struct dub_r
     return code;
 }
 
-// What is cut out of a film is as many rows as were asked for, not the film.
-static void settle_rows(struct dub_params *p)
-{
-    if (p->finish.reframe.width <= 0)
-        return;
-    p->finish.reframe.rows = p->height;
-    p->height = 0;
-}
-
 enum kb_code dub_run(struct engine *e, const struct dub_params *params, struct dub_result *ret,
                      struct kb_error *err)
 {
     CLEANUP(reader_close) struct reader *own_film = NULL;
     CLEANUP(dub_kept_free) struct dub_kept *own = params->kept ? NULL : dub_kept_create();
     struct dub_params p = *params;
-    settle_rows(&p);
+    dub_settle_rows(&p);
     struct dub_result result = {0};
     struct clock clock = {kb_now_us(), result.stage_s};
     enum kb_code code = p.film ? KB_OK : dub_check(&p, &own_film, err);
@@ -554,7 +531,7 @@ enum kb_code dub_still(struct engine *e, const struct dub_params *params, int64_
     CLEANUP(finisher_close) struct finisher *finisher = NULL;
     CLEANUP(av_frame_free) AVFrame *frame = NULL;
     struct dub_params p = *params;
-    settle_rows(&p);
+    dub_settle_rows(&p);
     struct dub_result told = {0};
     struct clock clock = {kb_now_us(), told.stage_s};
     struct dub d = {.engine = e, .kept = p.kept};
@@ -571,7 +548,7 @@ enum kb_code dub_still(struct engine *e, const struct dub_params *params, int64_
         return code;
     pp.source.from_us = KB_MIN(d.from_us + KB_MAX(at_us, 0), d.length_us - 1);
     code = kept_frame(d.kept, &p, &pp.source, err);
-    struct finish_picture picture = picture_of(reader_info(d.reader));
+    struct finish_picture picture = dub_picture(reader_info(d.reader));
     if (code == KB_OK)
         code = open_finisher(&finisher, &subtitles, &d, &(struct wrap){.output_us = d.length_us},
                              &picture, err);

@@ -109,10 +109,10 @@ struct dub_result {
     double stage_s[N_STAGES]; // wall clock per stage
 };
 
-// Check what can be checked before any work: inputs exist and open, output can be written, room for
-// it. Cheap. The same codes as dub_run. ret_film (may be NULL): the open video, for
-// dub_params.film, so that dub_run() need not open it again; reader_close() it. A speech that is
-// yet to be spoken may be missing here.
+// Check what can be checked before any work: all that the run will open (inputs, what is drawn or
+// joined, models, fonts) exists and opens, output can be written, room for it. Cheap. The same
+// codes as dub_run. ret_film (may be NULL): the open video, for dub_params.film, so that dub_run()
+// need not open it again; reader_close() it. A speech that is yet to be spoken may be missing here.
 enum kb_code dub_check(const struct dub_params *p, struct reader **ret_film, struct kb_error *err);
 
 // Makes the whole dub, after dub_check() unless the film comes from there. The output appears under

@@ -2,10 +2,11 @@
 #include "lipsync/dub.h"
 
 #include "base/file.h"
+#include "lipsync/dub_internal.h"
 #include "lipsync/join.h"
 #include "lipsync/subtitles.h"
+#include "lipsync/timeline.h"
 #include "media/audio.h"
-#include "media/reader.h"
 
 #define SPARE_BYTES (16 << 20) // room that must be free beside the estimated output
 
@@ -16,6 +17,12 @@ static int64_t estimate_bytes(const struct reader_info *v, int64_t length_us)
     int64_t bits = (int64_t)v->width * v->height * 15 / 100 * 25;
     bits = KB_MAX(bits, v->bitrate) + 192000;
     return bits / 8 * (length_us / 1000000 + 1);
+}
+
+// Whose file it was that cannot be used.
+static enum kb_code name_it(enum kb_code code, const char *whose, struct kb_error *err)
+{
+    return code == KB_OK || code == KB_CANCELLED ? code : kb_wrap(err, "%s", whose);
 }
 
 // What is shown before, or after, can be read; and how long it is.
@@ -34,10 +41,13 @@ static enum kb_code check_join(const char *path, const struct dub_params *p,
                          "--hdr keep"),
                        path);
     enum kb_code code = reader_open(&r, path, &rp, err);
-    if (code == KB_OK)
-        *length_us += reader_info(r)->is_still ? JOIN_STILL_US
-                                               : KB_MIN(reader_info(r)->duration_us, JOIN_MAX_US);
-    return code;
+    if (code != KB_OK)
+        return code;
+    const struct reader_info *info = reader_info(r);
+    if (info->duration_us > JOIN_MAX_US)
+        return join_too_long(path, err);
+    *length_us += info->is_still ? JOIN_STILL_US : info->duration_us;
+    return KB_OK;
 }
 
 static enum kb_code check_music(const struct dub_params *p, struct kb_error *err)
@@ -47,11 +57,56 @@ static enum kb_code check_music(const struct dub_params *p, struct kb_error *err
     return p->music.path ? audio_open(&music, p->music.path, &ap, err) : KB_OK;
 }
 
+// Other films of the person.
+static enum kb_code check_other(const char *path, const struct dub_params *p, struct kb_error *err)
+{
+    CLEANUP(reader_close) struct reader *r = NULL;
+    const struct reader_params rp = {.height = p->height, .cancel = p->watch.cancel};
+    return path ? reader_open(&r, path, &rp, err) : KB_OK;
+}
+
+static enum kb_code check_film(const struct dub_params *p, const struct reader_info *info,
+                               struct kb_error *err)
+{
+    if (p->start_us > 0 && info->duration_us > 0 && p->start_us >= info->duration_us)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("--start %.3f s lies behind the end of '%s' (%.3f s); choose an earlier "
+                         "start"),
+                       (double)p->start_us / 1e6, p->video, (double)info->duration_us / 1e6);
+    if (p->bitrate_source && info->bitrate <= 0)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("--bitrate source: '%s' does not say its bitrate; use --crf instead"),
+                       p->video);
+    return KB_OK;
+}
+
+// Everything beside speech and film that the run opens once it has the track, minutes later.
+static enum kb_code check_around(const struct dub_params *p, const struct reader_info *film,
+                                 int64_t *length_us, struct kb_error *err)
+{
+    const struct finish_source source = {.threads = 1, .cancel = p->watch.cancel};
+    const struct finish_picture picture = dub_picture(film);
+    enum kb_code code =
+        name_it(check_other(p->mouth_from, p, err), _("the mouth's film (--mouth-from)"), err);
+    if (code == KB_OK)
+        code = name_it(check_other(p->style_from, p, err),
+                       _("the film of how they speak (--style-from)"), err);
+    if (code == KB_OK)
+        code =
+            name_it(check_join(p->intro, p, film, length_us, err), _("the intro (--intro)"), err);
+    if (code == KB_OK)
+        code =
+            name_it(check_join(p->outro, p, film, length_us, err), _("the outro (--outro)"), err);
+    if (code == KB_OK)
+        code = name_it(check_music(p, err), _("the music (--music)"), err);
+    return code == KB_OK ? finisher_check(&p->finish, &source, &picture, err) : code;
+}
+
 static enum kb_code check_inputs(const struct dub_params *p, struct reader **ret_film,
                                  int64_t *ret_bytes, struct kb_error *err)
 {
     CLEANUP(audio_close) struct audio_reader *audio = NULL;
-    CLEANUP(reader_close) struct reader *video = NULL, *mouth_from = NULL, *style_from = NULL;
+    CLEANUP(reader_close) struct reader *video = NULL;
     struct audio_params ap = {.cancel = p->watch.cancel};
     struct reader_params rp = {
         .height = p->height, .deep = p->keep_deep, .cancel = p->watch.cancel};
@@ -59,28 +114,17 @@ static enum kb_code check_inputs(const struct dub_params *p, struct reader **ret
     enum kb_code code = p->audio ? audio_open(&audio, p->audio, &ap, err) : KB_OK;
     if (code == KB_OK)
         code = reader_open(&video, p->video, &rp, err);
-    if (code == KB_OK && p->mouth_from)
-        code = reader_open(&mouth_from, p->mouth_from, &rp, err);
-    if (code == KB_OK && p->style_from)
-        code = reader_open(&style_from, p->style_from, &rp, err);
+    if (code == KB_OK)
+        code = check_film(p, reader_info(video), err);
     if (code != KB_OK)
         return code;
     const struct reader_info *info = reader_info(video);
-    if (p->start_us > 0 && info->duration_us > 0 && p->start_us >= info->duration_us)
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("--start %.3f s lies behind the end of '%s' (%.3f s); choose an earlier "
-                         "start"),
-                       (double)p->start_us / 1e6, p->video, (double)info->duration_us / 1e6);
     int64_t length = audio ? audio_duration_us(audio) : info->duration_us;
     if (p->keep_video)
         length = KB_MAX(length, info->duration_us);
     if (p->duration_us > 0)
         length = KB_MIN(length, p->duration_us);
-    code = check_join(p->intro, p, info, &length, err);
-    if (code == KB_OK)
-        code = check_join(p->outro, p, info, &length, err);
-    if (code == KB_OK)
-        code = check_music(p, err);
+    code = check_around(p, info, &length, err);
     if (code != KB_OK)
         return code;
     *ret_bytes = estimate_bytes(info, length);
@@ -98,8 +142,31 @@ static enum kb_code check_subtitles(const struct dub_params *p, struct kb_error 
     return captions_check(c, err);
 }
 
-enum kb_code dub_check(const struct dub_params *p, struct reader **ret_film, struct kb_error *err)
+// --- what both halves of a dub must agree on
+
+void dub_settle_rows(struct dub_params *p)
 {
+    if (p->finish.reframe.width <= 0)
+        return;
+    p->finish.reframe.rows = p->height;
+    p->height = 0;
+}
+
+struct finish_picture dub_picture(const struct reader_info *v)
+{
+    return (struct finish_picture){.width = v->width,
+                                   .height = v->height,
+                                   .frame_rate = timeline_rate(v->frame_rate),
+                                   .sample_aspect = v->sample_aspect,
+                                   .range = v->range,
+                                   .space = v->space,
+                                   .deep = v->deep};
+}
+
+enum kb_code dub_check(const struct dub_params *params, struct reader **ret_film,
+                       struct kb_error *err)
+{
+    struct dub_params settled = *params, *p = &settled;
     CLEANUP(reader_close) struct reader *film = NULL;
     int64_t bytes = 0;
     const char *const inputs[] = {p->video,
@@ -117,6 +184,7 @@ enum kb_code dub_check(const struct dub_params *p, struct reader **ret_film, str
             return kb_fail(err, KB_BAD_INPUT,
                            _("the output '%s' is one of the inputs; choose another name"),
                            p->output);
+    dub_settle_rows(p);
     enum kb_code code = check_subtitles(p, err);
     if (code == KB_OK)
         code = check_inputs(p, &film, &bytes, err);

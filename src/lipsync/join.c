@@ -114,6 +114,14 @@ static enum kb_code build(struct join *j, struct kb_error *err)
                  : KB_OK;
 }
 
+enum kb_code join_too_long(const char *path, struct kb_error *err)
+{
+    return kb_fail(err, KB_BAD_INPUT,
+                   _("'%s' is longer than %d minutes, too long for an intro or outro; cut it, or "
+                     "join it afterwards"),
+                   path, (int)(JOIN_MAX_US / 60000000));
+}
+
 // To its last picture's end.
 static enum kb_code measure(struct join *j, struct kb_error *err)
 {
@@ -125,10 +133,7 @@ static enum kb_code measure(struct join *j, struct kb_error *err)
         if (code == KB_OK)
             end_us = f->pts + FRAME_DURATION(f);
         if (code == KB_OK && end_us > JOIN_MAX_US)
-            return kb_fail(err, KB_BAD_INPUT,
-                           _("'%s' is longer than %d minutes, too long for an intro or outro; cut "
-                             "it, or join it afterwards"),
-                           j->p.path, (int)(JOIN_MAX_US / 60000000));
+            return join_too_long(j->p.path, err);
     }
     if (code != KB_OK && code != KB_EOF)
         return code;

@@ -30,6 +30,9 @@ bool join_has_sound(const struct join *j);
 // What of the sound lies before the first picture.
 int64_t join_sound_from_us(const struct join *j);
 
+// The sentence of a film that is longer than JOIN_MAX_US. KB_BAD_INPUT.
+enum kb_code join_too_long(const char *path, struct kb_error *err);
+
 struct join_place {
     enum finish_part part;
     int64_t at_us;                 // of the output: where it begins

@@ -242,14 +242,10 @@ static enum kb_code speak(struct recital **ret, const char *text, const struct s
     return code;
 }
 
-enum kb_code voice_speak(const char *path, const char *text, const struct voice_params *p,
-                         struct words *ret_words, struct kb_error *err)
+static enum kb_code read_text(const char *text, struct sentence **ret, int *ret_n,
+                              struct kb_error *err)
 {
-    static const struct voice_params defaults;
-    CLEANUP(recital_close) struct recital *r = NULL;
-    CLEANUP(kb_freep) struct sentence *sentences = NULL;
-    int n = 0;
-    p = p ? p : &defaults;
+    *ret_n = 0;
     if (text && strlen(text) > WORDS_TEXT_BYTES)
         return kb_fail(
             err, KB_BAD_INPUT,
@@ -258,16 +254,45 @@ enum kb_code voice_speak(const char *path, const char *text, const struct voice_
             strlen(text), WORDS_TEXT_BYTES);
     if (text && !utf8_valid(text))
         return kb_fail(err, KB_BAD_INPUT, _("the text is not UTF-8; save it as UTF-8"));
-    if (text && !sentences_find(text, &sentences, &n))
+    if (text && !sentences_find(text, ret, ret_n))
         return kb_no_memory(err);
-    if (n == 0)
-        return kb_fail(err, KB_BAD_INPUT, _("there is no text to speak"));
-    const char *voice = p->voice && *p->voice ? p->voice : has_chinese(text) ? "zh" : "en";
-    if (!strcmp(voice, "zh"))
-        voice = "cmn"; // espeak-ng's own "zh" was dropped for ISO 639-3's Mandarin
+    return *ret_n > 0 ? KB_OK : kb_fail(err, KB_BAD_INPUT, _("there is no text to speak"));
+}
+
+static const char *choose_voice(const char *voice, const char *text)
+{
+    voice = voice && *voice ? voice : has_chinese(text) ? "zh" : "en";
+    // espeak-ng's own "zh" was dropped for ISO 639-3's Mandarin
+    return strcmp(voice, "zh") == 0 ? "cmn" : voice;
+}
+
+enum kb_code voice_speakable(const char *text, const char *voice, struct kb_error *err)
+{
+    CLEANUP(kb_freep) struct sentence *sentences = NULL;
+    int n;
+    enum kb_code code = read_text(text, &sentences, &n, err);
+    if (code != KB_OK)
+        return code;
+    pthread_mutex_lock(&lock);
+    code = start(choose_voice(voice, text), 1, err);
+    pthread_mutex_unlock(&lock);
+    return code;
+}
+
+enum kb_code voice_speak(const char *path, const char *text, const struct voice_params *p,
+                         struct words *ret_words, struct kb_error *err)
+{
+    static const struct voice_params defaults;
+    CLEANUP(recital_close) struct recital *r = NULL;
+    CLEANUP(kb_freep) struct sentence *sentences = NULL;
+    int n = 0;
+    p = p ? p : &defaults;
+    enum kb_code code = read_text(text, &sentences, &n, err);
+    if (code != KB_OK)
+        return code;
 
     pthread_mutex_lock(&lock);
-    enum kb_code code = speak(&r, text, sentences, n, p, voice, err);
+    code = speak(&r, text, sentences, n, p, choose_voice(p->voice, text), err);
     free(spoken.samples);
     free(spoken.heard);
     spoken.samples = NULL;

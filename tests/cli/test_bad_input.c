@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 // generate -q with these files must fail so.
@@ -46,6 +47,72 @@ static void files_of_another_kind(void **state)
     fails(3, make_tone("short.wav", 0.01), video, out, "");
     fails(3, make_cut("cut.wav", tone, 20), video, out, "cut.wav");
     assert_false(file_exists(out));
+}
+
+// What is opened only once the track is there is looked at before: the video has no face, and that
+// is not what is said.
+static void what_is_needed_only_later(void **state)
+{
+    CLEANUP(kb_freep) char *tone = kb_strdup(make_tone("tone.wav", 1));
+    CLEANUP(kb_freep) char *video = kb_strdup(make_faceless_video("v.mp4", 25));
+    CLEANUP(kb_freep) char *letter = kb_strdup(make_text_file("letter.png", "No picture.\n"));
+    CLEANUP(kb_freep) char *cut = kb_strdup(make_cut("half.mp4", video, 300));
+    CLEANUP(kb_freep) char *gone = kb_strdup(in_folder("gone"));
+    const struct {
+        const char *option, *file, *more, *more_value;
+    } table[] = {
+        {"--background", gone, NULL, NULL},   {"--background", letter, NULL, NULL},
+        {"--logo", gone, NULL, NULL},         {"--logo", letter, "--crop", "9:16"},
+        {"--intro", gone, NULL, NULL},        {"--outro", cut, NULL, NULL},
+        {"--music", video, NULL, NULL}, // has no sound
+        {"--subtitles", gone, NULL, NULL},    {"--subtitles", letter, "--subtitles-as", "srt"},
+        {"--mouth-from", letter, NULL, NULL}, {"--style-from", gone, NULL, NULL},
+    };
+    struct outcome r = {0};
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        RUN(&r, "generate", "-q", "--no-cache", "-a", tone, "-i", video, "-o", in_folder("out.mp4"),
+            table[i].option, table[i].file, table[i].more, table[i].more_value);
+        assert_status(&r, 3);
+        assert_says(r.err, table[i].option);
+        assert_says(r.err, path_name(table[i].file));
+        assert_int_equal(count_lines(r.err), 1);
+    }
+    // Before a text is spoken, too, which may cost money.
+    RUN(&r, "generate", "-v", "--text", "Hello. Hello.", "-i", video, "-o", in_folder("out.mp4"),
+        "--logo", gone);
+    assert_status(&r, 3);
+    assert_says(r.err, "the logo (--logo)");
+    assert_null(strstr(r.err, "espeak"));
+    RUN(&r, "generate", "-q", "-a", tone, "-i", video, "-o", in_folder("out.mp4"), "--crop", "1:4",
+        "--crop-zoom", "3");
+    assert_status(&r, 3);
+    assert_says(r.err, "--crop");
+    assert_false(file_exists(in_folder("out.mp4")));
+    assert_nothing_half_done();
+    free(r.out);
+    free(r.err);
+}
+
+// The network that finds people is a file of its own.
+static void a_network_that_is_broken(void **state)
+{
+    CLEANUP(kb_freep) char *tone = kb_strdup(make_tone("tone.wav", 1));
+    CLEANUP(kb_freep) char *video = kb_strdup(make_faceless_video("v.mp4", 25));
+    CLEANUP(kb_freep) char *before = kb_strdup(getenv("KOUBO_MODELS"));
+    struct kb_error err = {0};
+    struct outcome r = {0};
+    // Those that are not there are looked for elsewhere.
+    assert_ok(err, file_make_dirs(in_folder("models/face"), &err));
+    make_text_file("models/face/selfie_segmentation.tflite", "no network");
+    make_text_file("models/face/selfie_segmentation_landscape.tflite", "no network");
+    assert_int_equal(setenv("KOUBO_MODELS", in_folder("models"), 1), 0);
+    RUN(&r, "generate", "-q", "-a", tone, "-i", video, "-o", in_folder("out.mp4"), "--background",
+        "blur");
+    assert_int_equal(setenv("KOUBO_MODELS", before, 1), 0);
+    assert_status(&r, 3);
+    assert_says(r.err, "selfie_segmentation");
+    free(r.out);
+    free(r.err);
 }
 
 static void a_video_without_a_face(void **state)
@@ -202,6 +269,8 @@ int main(void)
         cmocka_unit_test(a_name_of_another_format),
         cmocka_unit_test(files_that_are_not_there_or_empty),
         cmocka_unit_test(files_of_another_kind),
+        cmocka_unit_test(what_is_needed_only_later),
+        cmocka_unit_test(a_network_that_is_broken),
         cmocka_unit_test(a_video_without_a_face),
         cmocka_unit_test(outputs_that_cannot_be),
         cmocka_unit_test(models_of_another_network),

@@ -317,6 +317,21 @@ static void batch_of_pairs(void **state)
     assert_says(r.out, "2 done, 0 failed, 0 cancelled, 2 skipped");
     assert_says(r.out, "line 3 of the list: its output is that of line 2");
     assert_says(r.out, "line 5 of the list: its output is that of line 4");
+    // What only the tenth line needs is missed before the first is begun.
+    list = make_text_file("pairs/gone.csv", "audio,text,voice,video,logo,background,duration\n"
+                                            "01.wav,,,teacher_01.mp4,,,0.2\n"
+                                            "01.wav,,,teacher_01.mp4,gone.png,,0.2\n"
+                                            "01.wav,,,teacher_01.mp4,,gone.jpg,0.2\n"
+                                            ",Good morning,nobodys,teacher_01.mp4,,,0.2\n");
+    RUN(&r, "batch", "-q", "--list", list, "-o", in_folder("gone"));
+    assert_status(&r, 6);
+    assert_says(r.out, "1 done, 0 failed, 0 cancelled, 3 skipped");
+    assert_says(r.out, "line 3 of the list: the logo (--logo)");
+    assert_says(r.out, "line 4 of the list: the background (--background)");
+    assert_says(r.out, "line 5 of the list: there is no voice 'nobodys'");
+    RUN(&r, "batch", "-q", "--strict", "--list", list, "-o", in_folder("gone"), "--force");
+    assert_status(&r, 3);
+    assert_says(r.err, "3 lines of the list are wrong");
     list = make_text_file("pairs/odd.csv", "audio,video,colour\n01.wav,teacher_01.mp4,red\n");
     RUN(&r, "batch", "-q", "--list", list, "-o", in_folder("strict"));
     assert_status(&r, 3);
