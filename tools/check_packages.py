@@ -2,8 +2,8 @@
 """Do the packages agree with the rest? check_packages.py SOURCE_ROOT PROGRAM
 
 Looked at: what debian/control wants against what tools/setup.sh installs, the options in koubo.env and in the units and
-Dockerfile against --help, the units by systemd-analyze (if it is here), and that tools/release.sh refuses what is no
-release. Prints what is wrong; exit code 1 then. tools/try_packages.py, by hand, installs them.
+Dockerfile against --help, the version against CHANGELOG.md, the units by systemd-analyze (if it is here), and that
+tools/release.sh refuses what is no release. Prints what is wrong; exit code 1 then. tools/try_packages.py, by hand, installs them.
 """
 import os
 import re
@@ -59,6 +59,14 @@ def check_options():
                 wrong.append(f"{name}: koubo {command} has no {option}")
 
 
+def check_version():
+    """What CHANGELOG.md tells first is this version, or not released."""
+    version = re.search(r"^  version: '(.*)',$", read("meson.build"), re.M)[1]
+    first = re.search(r"^## (.*)", read("CHANGELOG.md"), re.M)[1]
+    if first != "Unreleased" and not re.fullmatch(re.escape(version) + r" — \d{4}-\d\d-\d\d", first):
+        wrong.append(f"meson.build says {version}, CHANGELOG.md begins with '{first}'")
+
+
 def check_units():
     if not shutil.which("systemd-analyze"):
         return
@@ -108,6 +116,7 @@ def check_refusals():
 
 check_dependencies()
 check_options()
+check_version()
 check_units()
 if shutil.which("git"):
     check_refusals()

@@ -61,7 +61,7 @@ export class Nodes {
         Object.assign(node, {
             slots: error ? 0 : slots, heard: Date.now(), error,
             facts: {
-                version: '0.2.0', workers: slots, cores: 16, cpu: 'AMD EPYC 7543P', load: 3.2, memory: { total: 67.2e9, available: 41e9 },
+                version: '0.3.0', workers: slots, cores: 16, cpu: 'AMD EPYC 7543P', load: 3.2, memory: { total: 67.2e9, available: 41e9 },
                 disk: { total: 1.02e12, free: 640e9 }, cache: 3e9, gpus: [], clock: Date.now(), draining: false, ...facts,
             },
         });

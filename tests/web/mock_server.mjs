@@ -139,7 +139,7 @@ export class Mock {
         const url = new URL(request.url, 'http://localhost');
         const chinese = !(url.searchParams.get('lang') ?? request.headers['accept-language'] ?? '').startsWith('en');
         try {
-            if (url.pathname === '/healthz') return this.json(response, { status: 'ok', version: '0.2.0', database: 'ok' });
+            if (url.pathname === '/healthz') return this.json(response, { status: 'ok', version: '0.3.0', database: 'ok' });
             if (!url.pathname.startsWith('/api/v1/')) return this.sendPage(request, response, url.pathname.slice(1) || 'index.html');
             this.queue.chinese = chinese;
             const parts = url.pathname.slice('/api/v1/'.length).split('/').map(decodeURIComponent);
@@ -715,7 +715,7 @@ export class Mock {
         const { cpu, now, counts, ...rest } = this.heartbeat();
         const jobs = [...this.queue.rows.job.values()];
         this.json(response, {
-            version: '0.2.0', started: this.started, now, cpu: { cores: 8, load: cpu.load, model: 'AMD Ryzen 7 5800X 8-Core Processor' },
+            version: '0.3.0', started: this.started, now, cpu: { cores: 8, load: cpu.load, model: 'AMD Ryzen 7 5800X 8-Core Processor' },
             gpu: [], server: { rss: 31e6, connections: this.sockets.size }, ...rest,
             models: [
                 { name: 'koubo-lips', kind: 'listener', size: 5.3e6, default: true },

@@ -53,7 +53,7 @@ await run({
             mock.nodes.hear('n1');
             await state_of(page, '机房一号').getByText('在线').waitFor();
             const text = await row_of(page, '机房一号').innerText();
-            for (const word of ['n1', '最多 2 个', '16 核', '负载 3.2', '剩余 41.0 GB', '640 GB', '0.2.0', '刚刚']) holds(text.includes(word), `${word} is not in ${text}`);
+            for (const word of ['n1', '最多 2 个', '16 核', '负载 3.2', '剩余 41.0 GB', '640 GB', '0.3.0', '刚刚']) holds(text.includes(word), `${word} is not in ${text}`);
             // The name is taken: the server's sentence, and what was typed stays.
             await page.getByTestId('node-add').click();
             page.quiet = true; // the browser tells of a 409
@@ -69,7 +69,7 @@ await run({
     async a_machine_says_why_it_does_nothing() {
         await with_mock({ cluster: true, beat: 300 }, async (mock) => {
             for (const name of ['a-old', 'b-bad', 'c-off', 'd-late', 'e-clock']) mock.nodes.add(name);
-            mock.nodes.hear('a-old', { error: '版本 0.1.9 和主机的 0.2.0 不同，请装同一个版本', facts: { version: '0.1.9' } });
+            mock.nodes.hear('a-old', { error: '版本 0.2.0 和主机的 0.3.0 不同，请装同一个版本', facts: { version: '0.2.0' } });
             mock.nodes.hear('b-bad', { error: '那里没有这个模型' });
             mock.nodes.hear('d-late');
             mock.nodes.silence('d-late');
