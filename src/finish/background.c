@@ -18,6 +18,7 @@ struct background {
     struct background_params params;
     const struct track *track;
     struct finish_picture picture;
+    struct crew *crew;
     struct people *people;
     struct keyer *keyer; // NULL where no screen is looked for
     struct matter *matter;
@@ -107,6 +108,7 @@ static void background_close(void *opaque)
     composer_free(&b->composer);
     backdrop_close(&b->backdrop);
     blurrer_free(&b->blurrer);
+    crew_free(&b->crew);
     free(b->alpha);
     free(b);
 }
@@ -122,18 +124,19 @@ static enum kb_code background_open(void **ret, const struct finish_params *p,
     *b = (struct background){.params = *want,
                              .track = source->track,
                              .picture = *picture,
-                             .matter = matter_create(picture->width, picture->height),
+                             .crew = crew_create(source->threads),
                              .frame = -1};
+    b->matter = matter_create(picture->width, picture->height, b->crew);
     const struct matte *m = matter_matte(b->matter);
-    b->composer = composer_create(m);
+    b->composer = composer_create(m, b->crew);
     b->alpha = kb_alloc((size_t)m->w * (size_t)m->h * sizeof(float));
     enum kb_code code = KB_OK;
     if (want->kind == BACKGROUND_BLUR)
-        b->blurrer = blurrer_create(m);
+        b->blurrer = blurrer_create(m, b->crew);
     if (want->kind == BACKGROUND_COLOUR || want->kind == BACKGROUND_FILE)
         code = backdrop_open(&b->backdrop, want, picture, source, err);
     if (want->key != KEY_PERSON)
-        b->keyer = keyer_create(m);
+        b->keyer = keyer_create(m, b->crew);
     if (code == KB_OK)
         code = people_open(&b->people, picture, source, err);
     if (code != KB_OK) {
@@ -169,7 +172,8 @@ static enum kb_code make_matte(struct background *b, const AVFrame *frame,
         look_for_screen(b, m);
     b->frame = at->track_frame;
     b->shot = shot;
-    enum kb_code code = people_find(b->people, frame, at->track_frame, b->alpha, m->w, m->h, err);
+    enum kb_code code =
+        people_find(b->people, b->crew, frame, at->track_frame, b->alpha, m->w, m->h, err);
     if (code != KB_OK)
         return code;
     if (b->screen.found)

@@ -7,7 +7,8 @@
 #include "finish/matte.h"
 
 struct blurrer;
-struct blurrer *blurrer_create(const struct matte *m); // of this size; never NULL
+// Of this size. The crew is borrowed while the blurrer lives. Never NULL.
+struct blurrer *blurrer_create(const struct matte *m, struct crew *crew);
 void blurrer_free(struct blurrer **b);
 // *ret, the blurrer's until the next call: a picture as large as the frame. KB_NO_SPACE.
 enum kb_code blurrer_run(struct blurrer *b, const struct matte *m, const AVFrame **ret,

@@ -9,9 +9,9 @@
 
 struct box {
     int width, height, max_radius;
-    size_t stride;   // of a row with its margins
+    size_t stride;   // of a row with its margins, at most
     float *sums;     // of columns, over the rows of the window, one row a lane, margins of zeros
-    float *rows;     // what comes in or leaves
+    float *rows;     // those of the window, a ring; n_lanes each
     float *means;    // what is emitted
     float *per_area; // one over the columns of the window, at each place
     float *scratch;
@@ -23,7 +23,8 @@ struct box *box_create(int width, int height, int max_radius)
     *b = (struct box){.width = width, .height = height, .max_radius = max_radius};
     b->stride = (size_t)width + 2 * (size_t)max_radius + 2;
     b->sums = kb_alloc(BOX_MAX_LANES * b->stride * sizeof(float));
-    b->rows = kb_alloc(BOX_MAX_LANES * (size_t)width * sizeof(float));
+    b->rows =
+        kb_alloc((2 * (size_t)max_radius + 2) * BOX_MAX_LANES * (size_t)width * sizeof(float));
     b->means = kb_alloc(BOX_MAX_LANES * (size_t)width * sizeof(float));
     b->per_area = kb_alloc((size_t)width * sizeof(float));
     b->scratch = kb_alloc(b->stride * sizeof(float));
@@ -43,86 +44,102 @@ void box_free(struct box **b)
     *b = NULL;
 }
 
-KB_VECTORISED static void add_row(float *restrict sums, const float *restrict row, int n,
-                                  float factor)
-{
-    for (int x = 0; x < n; x++)
-        sums[x] += factor * row[x];
-}
+// The parts of one run.
+struct run {
+    int radius, n_lanes;
+    int x0, x1;   // emitted
+    int from, to; // filled
+    float *sums;  // a lane's first: column x0 - radius
+    int n_sums;   // columns of a lane
+    float *means, *per_area, *scratch;
+};
 
-KB_VECTORISED static void add_shifted(float *restrict to, const float *restrict from, int n)
+KB_VECTORISED static void add_rows(const struct run *r, const float *rows, float factor)
 {
-    for (int x = 0; x < n; x++)
-        to[x] += from[x];
-}
-
-// Each becomes itself and the one `step` later.
-KB_VECTORISED static void double_up(float *a, int n, int step)
-{
-    const float *later = a + step;
-#pragma GCC ivdep
-    for (int x = 0; x < n; x++)
-        a[x] += later[x];
-}
-
-KB_VECTORISED static void scale_row(float *restrict a, const float *restrict by, int n,
-                                    float factor)
-{
-    for (int x = 0; x < n; x++)
-        a[x] *= by[x] * factor;
-}
-
-// Sums over windows of 2 * radius + 1 columns, made of windows of powers of two. from has radius
-// zeros before its first and behind its last.
-static void sum_windows(const struct box *b, int radius, const float *from, float *to)
-{
-    int total = b->width + 2 * radius, step = 1, done = 0;
-    memcpy(b->scratch, from, (size_t)total * sizeof(float));
-    memset(to, 0, (size_t)b->width * sizeof(float));
-    for (int left = 2 * radius + 1; left > 0; left >>= 1) {
-        if (left & 1) {
-            add_shifted(to, b->scratch + done, b->width);
-            done += step;
-        }
-        if (left > 1) {
-            total -= step;
-            double_up(b->scratch, total, step);
-            step *= 2;
-        }
+    int n = r->to - r->from, first = r->from - (r->x0 - r->radius);
+    for (int i = 0; i < r->n_lanes; i++) {
+        float *restrict sums = r->sums + i * r->n_sums + first;
+        const float *restrict row = rows + i * n;
+        for (int x = 0; x < n; x++)
+            sums[x] += factor * row[x];
     }
 }
 
-void box_run(struct box *b, int radius, int n_lanes, box_fill_fn *fill, box_emit_fn *emit,
-             void *context)
+// Sums over windows of 2 * radius + 1 columns, made of windows of powers of two, times what makes
+// means of them.
+KB_VECTORISED static void find_means(const struct run *r, float per_row)
+{
+    int w = r->x1 - r->x0;
+    const float *restrict per_area = r->per_area;
+    for (int i = 0; i < r->n_lanes; i++) {
+        float *a = r->scratch;
+        float *restrict to = r->means + i * w;
+        int total = r->n_sums, step = 1, done = 0;
+        memcpy(a, r->sums + i * r->n_sums, (size_t)total * sizeof(float));
+        // 2 * radius + 1 is odd: the single one begins.
+        for (int x = 0; x < w; x++)
+            to[x] = a[x];
+        for (int left = 2 * r->radius + 1;;) {
+            done += left & 1 ? step : 0;
+            left >>= 1;
+            if (left == 0)
+                break;
+            total -= step;
+            const float *later = a + step;
+#pragma GCC ivdep
+            for (int x = 0; x < total; x++)
+                a[x] += later[x];
+            step *= 2;
+            const float *part = a + done;
+            if (left & 1)
+                for (int x = 0; x < w; x++)
+                    to[x] += part[x];
+        }
+        for (int x = 0; x < w; x++)
+            to[x] *= per_area[x] * per_row;
+    }
+}
+
+void box_run(struct box *b, const struct box_area *area, int radius, int n_lanes, box_fill_fn *fill,
+             box_emit_fn *emit, void *context)
 {
     assert(radius > 0 && radius <= b->max_radius && n_lanes <= BOX_MAX_LANES);
     int w = b->width, h = b->height;
-    float *rows[BOX_MAX_LANES], *means[BOX_MAX_LANES];
-    for (int i = 0; i < n_lanes; i++) {
-        rows[i] = b->rows + (size_t)i * (size_t)w;
-        means[i] = b->means + (size_t)i * (size_t)w;
-    }
-    for (int x = 0; x < w; x++)
-        b->per_area[x] = 1.0f / (float)(KB_MIN(x + radius, w - 1) - KB_MAX(x - radius, 0) + 1);
-    memset(b->sums, 0, BOX_MAX_LANES * b->stride * sizeof(float));
-    for (int y = -radius; y < h; y++) {
+    struct run r = {.radius = radius,
+                    .n_lanes = n_lanes,
+                    .x0 = area->x0,
+                    .x1 = area->x1,
+                    .from = KB_MAX(area->x0 - radius, 0),
+                    .to = KB_MIN(area->x1 + radius, w),
+                    .sums = b->sums,
+                    .n_sums = area->x1 - area->x0 + 2 * radius,
+                    .means = b->means,
+                    .per_area = b->per_area,
+                    .scratch = b->scratch};
+    int n = r.to - r.from, n_ring = 2 * radius + 2;
+    size_t row_size = (size_t)n_lanes * (size_t)n;
+    float *means[BOX_MAX_LANES], *lanes[BOX_MAX_LANES];
+    for (int i = 0; i < n_lanes; i++)
+        means[i] = b->means + i * (r.x1 - r.x0);
+    for (int x = r.x0; x < r.x1; x++)
+        b->per_area[x - r.x0] =
+            1.0f / (float)(KB_MIN(x + radius, w - 1) - KB_MAX(x - radius, 0) + 1);
+    memset(b->sums, 0, (size_t)n_lanes * (size_t)r.n_sums * sizeof(float));
+    int first = KB_MAX(area->y0 - radius, 0);
+    for (int y = first - radius; y < area->y1; y++) {
         if (y + radius < h) {
-            fill(context, y + radius, rows);
+            float *row = b->rows + (size_t)((y + radius) % n_ring) * row_size;
             for (int i = 0; i < n_lanes; i++)
-                add_row(b->sums + (size_t)i * b->stride + radius, rows[i], w, 1);
+                lanes[i] = row + i * n;
+            fill(context, y + radius, r.from, r.to, lanes);
+            add_rows(&r, row, 1);
         }
-        if (y - radius - 1 >= 0) {
-            fill(context, y - radius - 1, rows);
-            for (int i = 0; i < n_lanes; i++)
-                add_row(b->sums + (size_t)i * b->stride + radius, rows[i], w, -1);
-        }
-        if (y < 0)
+        if (y - radius - 1 >= first)
+            add_rows(&r, b->rows + (size_t)((y - radius - 1) % n_ring) * row_size, -1);
+        if (y < area->y0)
             continue;
         float n_rows = (float)(KB_MIN(y + radius, h - 1) - KB_MAX(y - radius, 0) + 1);
-        for (int i = 0; i < n_lanes; i++) {
-            sum_windows(b, radius, b->sums + (size_t)i * b->stride, means[i]);
-            scale_row(means[i], b->per_area, w, 1 / n_rows);
-        }
-        emit(context, y, means);
+        find_means(&r, 1 / n_rows);
+        emit(context, y, r.x0, r.x1, means);
     }
 }

@@ -63,7 +63,8 @@ struct chroma_screen chroma_find(const struct matte *m, char only)
 
 bool chroma_is_screen(const AVFrame *frame)
 {
-    CLEANUP(matter_free) struct matter *m = matter_create(frame->width, frame->height);
+    CLEANUP(crew_free) struct crew *alone = crew_create(1);
+    CLEANUP(matter_free) struct matter *m = matter_create(frame->width, frame->height, alone);
     matter_look(m, frame, true);
     return chroma_find(matter_matte(m), 0).found;
 }
@@ -77,18 +78,23 @@ struct compose_screen chroma_spill(const struct chroma_screen *s)
 // --- the key ---
 
 #define RADIUS 48
+// Columns that one thread does at a time.
+#define STRIP 256
 
 struct keyer {
-    struct box *box;
+    struct crew *crew;
+    struct box *boxes[CREW_MAX_THREADS];
     const struct matte *matte;
     const struct chroma_screen *screen;
     float *alpha;
 };
 
-struct keyer *keyer_create(const struct matte *m)
+struct keyer *keyer_create(const struct matte *m, struct crew *crew)
 {
     struct keyer *k = kb_alloc(sizeof(*k));
-    k->box = box_create(m->w, m->h, RADIUS);
+    k->crew = crew;
+    for (int i = 0; i < crew_threads(crew); i++)
+        k->boxes[i] = box_create(m->w, m->h, RADIUS);
     return k;
 }
 
@@ -96,7 +102,8 @@ void keyer_free(struct keyer **k)
 {
     if (!*k)
         return;
-    box_free(&(*k)->box);
+    for (int i = 0; i < CREW_MAX_THREADS; i++)
+        box_free(&(*k)->boxes[i]);
     free(*k);
     *k = NULL;
 }
@@ -108,15 +115,15 @@ static inline float share_of(float u, float v, float ku, float kv, float size)
 }
 
 // The colours of what is surely screen.
-KB_VECTORISED static void fill_screen(void *context, int y, float *const *lanes)
+KB_VECTORISED static void fill_screen(void *context, int y, int x0, int x1, float *const *lanes)
 {
     const struct keyer *k = context;
     const struct matte *m = k->matte;
-    size_t at = (size_t)y * (size_t)m->w;
+    size_t at = (size_t)y * (size_t)m->w + (size_t)x0;
     const float *restrict u = m->planes[MATTE_U] + at, *restrict v = m->planes[MATTE_V] + at;
     float size = hypotf(k->screen->u, k->screen->v);
     float ku = k->screen->u / size, kv = k->screen->v / size;
-    for (int x = 0; x < m->w; x++) {
+    for (int x = 0; x < x1 - x0; x++) {
         float share = share_of(u[x], v[x], ku, kv, size);
         float weight = smaller(larger((share - 0.4f) * 4, 0), 1) + 1e-4f;
         lanes[0][x] = weight;
@@ -125,15 +132,15 @@ KB_VECTORISED static void fill_screen(void *context, int y, float *const *lanes)
     }
 }
 
-KB_VECTORISED static void emit_key(void *context, int y, float *const *means)
+KB_VECTORISED static void emit_key(void *context, int y, int x0, int x1, float *const *means)
 {
     const struct keyer *k = context;
     const struct matte *m = k->matte;
-    size_t at = (size_t)y * (size_t)m->w;
+    size_t at = (size_t)y * (size_t)m->w + (size_t)x0;
     const float *restrict u = m->planes[MATTE_U] + at, *restrict v = m->planes[MATTE_V] + at;
     float *restrict alpha = k->alpha + at;
     float su = k->screen->u, sv = k->screen->v;
-    for (int x = 0; x < m->w; x++) {
+    for (int x = 0; x < x1 - x0; x++) {
         // Far from any screen its mean colour over the rim.
         float known = smaller(means[0][x] * 20, 1), n = known / means[0][x];
         float lu = means[1][x] * n + (1 - known) * su, lv = means[2][x] * n + (1 - known) * sv;
@@ -148,12 +155,20 @@ KB_VECTORISED static void emit_key(void *context, int y, float *const *means)
     }
 }
 
+static void key_strip(void *context, int task, int worker)
+{
+    struct keyer *k = context;
+    const struct box_area strip = {
+        .x0 = task * STRIP, .x1 = KB_MIN((task + 1) * STRIP, k->matte->w), .y1 = k->matte->h};
+    box_run(k->boxes[worker], &strip, RADIUS, 3, fill_screen, emit_key, k);
+}
+
 void keyer_run(struct keyer *k, const struct chroma_screen *s, const struct matte *m, float *alpha)
 {
     k->matte = m;
     k->screen = s;
     k->alpha = alpha;
-    box_run(k->box, RADIUS, 3, fill_screen, emit_key, k);
+    crew_run(k->crew, (m->w + STRIP - 1) / STRIP, key_strip, k);
     // The film's own rim is often black, or has the screen's end in it.
     int side = KB_MAX(m->w / 100, 1), top = KB_MAX(m->h / 80, 1);
     for (int y = 0; y < m->h; y++)

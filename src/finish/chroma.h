@@ -20,7 +20,8 @@ bool chroma_is_screen(const AVFrame *frame);
 struct compose_screen chroma_spill(const struct chroma_screen *s);
 
 struct keyer;
-struct keyer *keyer_create(const struct matte *m); // of this size; never NULL
+// Of this size. The crew is borrowed while the keyer lives. Never NULL.
+struct keyer *keyer_create(const struct matte *m, struct crew *crew);
 void keyer_free(struct keyer **k);
 // alpha holds a rough mask of the people (people.h) and becomes that of all that is before the
 // screen: things that people hold too. The mask helps where the screen has folds and shades.

@@ -12,7 +12,8 @@ struct compose_screen {
 };
 
 struct composer;
-struct composer *composer_create(const struct matte *m); // of this size; never NULL
+// Of this size. The crew is borrowed while the composer lives. Never NULL.
+struct composer *composer_create(const struct matte *m, struct crew *crew);
 void composer_free(struct composer **c);
 // frame: yuv420p and writable; behind: of the same size and colours. behind NULL: the frame becomes
 // the person's colours alone, as straight alpha wants them, with `black` where nobody is, and the

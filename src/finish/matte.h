@@ -5,12 +5,16 @@
 //   rough mask ──► guided filter ──► colours of person and background nearby ──► what mixture of
 //   the two a pixel is ──► steady over time ──► linear models, colours to mix (compose.h)
 //
+// Only where something can be mixed is any of it reckoned, in rectangles (areas.h) that several
+// threads share; what comes out does not depend on how many.
+//
 // Guided filter: He, Sun, Tang 2010 and 2015; colours in mixed pixels: Forte 2021. Not thread-safe;
 // may move between threads.
 #ifndef FINISH_MATTE_H
 #define FINISH_MATTE_H
 
 #include "base/base.h"
+#include "base/crew.h"
 
 #include <libavutil/frame.h>
 
@@ -31,15 +35,22 @@ enum matte_plane {
     N_MATTE_PLANES = MATTE_BACK + 3
 };
 
+// Of a place and those around it: all behind, all person, or something between, which alone has
+// to be reckoned pixel by pixel.
+enum cell { CELL_BEHIND, CELL_PERSON, CELL_MIXED };
+
 struct matte {
     int width, height; // of the frame
     int step;          // 1, 2 or 4
     int w, h;          // of the planes
+    // Those behind ALPHA are there at mixed places and those beside them.
     float *planes[N_MATTE_PLANES];
+    uint8_t *cells; // enum cell
 };
 
 struct matter;
-struct matter *matter_create(int width, int height); // even; never NULL
+// Even sizes. The crew is borrowed while the matter lives. Never NULL.
+struct matter *matter_create(int width, int height, struct crew *crew);
 void matter_free(struct matter **m);
 const struct matte *matter_matte(const struct matter *m);
 // The frame (yuv420p of that size) comes next. is_cut: it has nothing to do with the one before.

@@ -14,6 +14,9 @@
 // The rim of it counts less and less, over this part of its half.
 #define HEAD_RIM 0.3f
 
+// Rows that one thread does at a time.
+#define SLICE 48
+
 struct people {
     const struct track *track;
     int width, height; // of the pictures
@@ -50,19 +53,58 @@ void people_close(struct people **p)
 struct look {
     float x0, y0, width, height; // of the picture, pixels
     float rim;                   // part of its half where it counts less; 0 = none
-    const float *mask;
+    float *mask;                 // free()
     int mask_width, mask_height;
 };
+
+// Looks at one frame; the networks at once.
+struct search {
+    struct people *p;
+    const AVFrame *frame;
+    struct look whole, heads[MAX_HEADS];
+    int n_heads;
+    enum kb_code code[2]; // of the whole picture, of the heads
+    struct kb_error err[2];
+    // What is laid
+    struct place *columns[MAX_HEADS + 1];
+    float *ret;
+    int width, height;
+};
+
+static void search_clear(struct search *s)
+{
+    free(s->whole.mask);
+    for (int i = 0; i < MAX_HEADS; i++)
+        free(s->heads[i].mask);
+    for (int i = 0; i < MAX_HEADS + 1; i++)
+        free(s->columns[i]);
+}
 
 static enum kb_code look_at(struct segmenter *s, const AVFrame *frame, struct look *l,
                             struct kb_error *err)
 {
+    const float *mask;
     segmenter_size(s, &l->mask_width, &l->mask_height);
     const struct affine to_frame = {.xx = l->width / (float)l->mask_width,
                                     .x0 = l->x0,
                                     .yy = l->height / (float)l->mask_height,
                                     .y0 = l->y0};
-    return segmenter_run(s, frame, &to_frame, &l->mask, err);
+    enum kb_code code = segmenter_run(s, frame, &to_frame, &mask, err);
+    if (code != KB_OK)
+        return code;
+    size_t bytes = (size_t)l->mask_width * (size_t)l->mask_height * sizeof(float);
+    l->mask = memcpy(kb_alloc(bytes), mask, bytes);
+    return KB_OK;
+}
+
+static void search_with(void *context, int task, int worker)
+{
+    struct search *s = context;
+    (void)worker;
+    if (task == 0)
+        s->code[0] = look_at(s->p->whole, s->frame, &s->whole, &s->err[0]);
+    for (int i = 0; task == 1 && s->code[1] == KB_OK && i < s->n_heads; i++)
+        s->code[1] = look_at(s->p->head, s->frame, &s->heads[i], &s->err[1]);
 }
 
 // Where a place of ret lies in the mask: its left neighbour, how far beyond; and how much it
@@ -84,23 +126,31 @@ static struct place place_of(float x, float x0, float length, int n, float rim)
     return p;
 }
 
-// Write what was found over what is there.
-static void lay(const struct people *p, const struct look *l, struct place *columns, float *ret,
-                int width, int height)
+static struct place *find_columns(const struct search *s, const struct look *l)
 {
-    float per_x = (float)p->width / (float)width, per_y = (float)p->height / (float)height;
-    for (int x = 0; x < width; x++)
+    struct place *columns = kb_alloc((size_t)s->width * sizeof(*columns));
+    float per_x = (float)s->p->width / (float)s->width;
+    for (int x = 0; x < s->width; x++)
         columns[x] = place_of(((float)x + 0.5f) * per_x, l->x0, l->width, l->mask_width, l->rim);
+    return columns;
+}
+
+// Write what was found over what is there, in some rows.
+static void lay(const struct search *s, const struct look *l, const struct place *columns, int y0,
+                int y1)
+{
+    float per_x = (float)s->p->width / (float)s->width;
+    float per_y = (float)s->p->height / (float)s->height;
     int from = KB_MAX((int)(l->x0 / per_x), 0);
-    int to = KB_MIN((int)((l->x0 + l->width) / per_x) + 1, width);
-    for (int y = 0; y < height; y++) {
+    int to = KB_MIN((int)((l->x0 + l->width) / per_x) + 1, s->width);
+    for (int y = y0; y < y1; y++) {
         struct place row =
             place_of(((float)y + 0.5f) * per_y, l->y0, l->height, l->mask_height, l->rim);
         if (row.weight <= 0)
             continue;
         const float *above = l->mask + (size_t)row.at * (size_t)l->mask_width;
         const float *below = l->mask + (size_t)row.next * (size_t)l->mask_width;
-        float *out = ret + (size_t)y * (size_t)width;
+        float *out = s->ret + (size_t)y * (size_t)s->width;
         for (int x = from; x < to; x++) {
             const struct place *c = &columns[x];
             float a = above[c->at] + c->part * (above[c->next] - above[c->at]);
@@ -109,6 +159,16 @@ static void lay(const struct people *p, const struct look *l, struct place *colu
             out[x] += weight * (a + row.part * (b - a) - out[x]);
         }
     }
+}
+
+static void lay_rows(void *context, int task, int worker)
+{
+    const struct search *s = context;
+    int y0 = task * SLICE, y1 = KB_MIN(y0 + SLICE, s->height);
+    (void)worker;
+    lay(s, &s->whole, s->columns[0], y0, y1);
+    for (int i = 0; i < s->n_heads; i++)
+        lay(s, &s->heads[i], s->columns[i + 1], y0, y1);
 }
 
 // The heads of a frame, as the track has them, largest first.
@@ -141,20 +201,26 @@ static int find_heads(const struct people *p, int frame, struct look *ret)
     return n;
 }
 
-enum kb_code people_find(struct people *p, const AVFrame *frame, int track_frame, float *ret,
-                         int width, int height, struct kb_error *err)
+enum kb_code people_find(struct people *p, struct crew *crew, const AVFrame *frame, int track_frame,
+                         float *ret, int width, int height, struct kb_error *err)
 {
-    CLEANUP(kb_freep) struct place *columns = kb_alloc((size_t)width * sizeof(*columns));
-    struct look looks[MAX_HEADS];
-    struct look whole = {.width = (float)p->width, .height = (float)p->height};
-    int n = p->head ? find_heads(p, track_frame, looks) : 0;
-    enum kb_code code = look_at(p->whole, frame, &whole, err);
-    if (code == KB_OK)
-        lay(p, &whole, columns, ret, width, height);
-    for (int i = 0; code == KB_OK && i < n; i++) {
-        code = look_at(p->head, frame, &looks[i], err);
-        if (code == KB_OK)
-            lay(p, &looks[i], columns, ret, width, height);
-    }
-    return code;
+    CLEANUP(search_clear)
+    struct search s = {.p = p,
+                       .frame = frame,
+                       .whole = {.width = (float)p->width, .height = (float)p->height},
+                       .ret = ret,
+                       .width = width,
+                       .height = height};
+    s.n_heads = p->head ? find_heads(p, track_frame, s.heads) : 0;
+    crew_run(crew, 2, search_with, &s);
+    for (int i = 0; i < 2; i++)
+        if (s.code[i] != KB_OK) {
+            *err = s.err[i];
+            return s.code[i];
+        }
+    s.columns[0] = find_columns(&s, &s.whole);
+    for (int i = 0; i < s.n_heads; i++)
+        s.columns[i + 1] = find_columns(&s, &s.heads[i]);
+    crew_run(crew, (height + SLICE - 1) / SLICE, lay_rows, &s);
+    return KB_OK;
 }

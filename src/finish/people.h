@@ -4,6 +4,7 @@
 #ifndef FINISH_PEOPLE_H
 #define FINISH_PEOPLE_H
 
+#include "base/crew.h"
 #include "finish/finish.h"
 
 struct people;
@@ -14,7 +15,7 @@ enum kb_code people_open(struct people **ret, const struct finish_picture *pictu
                          const struct finish_source *source, struct kb_error *err);
 void people_close(struct people **p);
 // ret: height rows of width values 0..1, which cover the picture.
-enum kb_code people_find(struct people *p, const AVFrame *frame, int track_frame, float *ret,
-                         int width, int height, struct kb_error *err);
+enum kb_code people_find(struct people *p, struct crew *crew, const AVFrame *frame, int track_frame,
+                         float *ret, int width, int height, struct kb_error *err);
 
 #endif

@@ -4,8 +4,8 @@
 
 #include "base/place.h"
 #include "face/warp.h"
+#include "finish/areas.h"
 #include "finish/backdrop.h"
-#include "finish/box.h"
 #include "finish/chroma.h"
 #include "finish/finish.h"
 #include "media/frame.h"
@@ -84,13 +84,15 @@ static struct finish_picture shape(void)
                                    .range = AVCOL_RANGE_MPEG};
 }
 
-// The same picture n times over: what comes of the last.
-static AVFrame *put(const struct background_params *want, const AVFrame *in, int n)
+// The same picture n times over, by as many threads: what comes of the last.
+static AVFrame *put_by(const struct background_params *want, const AVFrame *in, int n, int threads)
 {
     struct kb_error err = {0};
     const struct finish_params p = {.background = *want};
-    const struct finish_source source = {.threads = 1};
+    const struct finish_source source = {.threads = threads};
     struct finish_picture picture = shape();
+    picture.width = in->width;
+    picture.height = in->height;
     CLEANUP(finisher_close) struct finisher *f = NULL;
     assert_ok(err, finisher_open(&f, &p, &source, &picture, &err));
     assert_int_equal(picture.alpha, want->alpha != ALPHA_NONE);
@@ -102,6 +104,11 @@ static AVFrame *put(const struct background_params *want, const AVFrame *in, int
         assert_ok(err, finisher_put(f, &out, &at, &err));
     }
     return out;
+}
+
+static AVFrame *put(const struct background_params *want, const AVFrame *in, int n)
+{
+    return put_by(want, in, n, 1);
 }
 
 static int y_at(const AVFrame *f, int x, int y)
@@ -122,28 +129,29 @@ struct planes {
     int radius;
 };
 
-static void fill(void *context, int y, float *const *lanes)
+static void fill(void *context, int y, int x0, int x1, float *const *lanes)
 {
     const struct planes *p = context;
-    for (int x = 0; x < p->w; x++) {
-        lanes[0][x] = p->values[y * p->w + x];
+    assert_in_range(x1, x0 + 1, p->w);
+    for (int x = 0; x < x1 - x0; x++) {
+        lanes[0][x] = p->values[y * p->w + x0 + x];
         lanes[1][x] = 1 - 2 * lanes[0][x];
     }
 }
 
-static void emit(void *context, int y, float *const *means)
+static void emit(void *context, int y, int x0, int x1, float *const *means)
 {
     struct planes *p = context;
     assert_int_equal(y, p->emitted++);
-    for (int x = 0; x < p->w; x++) {
+    for (int x = x0; x < x1; x++) {
         double sum = 0;
         int n = 0;
         for (int j = KB_MAX(y - p->radius, 0); j <= KB_MIN(y + p->radius, p->h - 1); j++)
             for (int i = KB_MAX(x - p->radius, 0); i <= KB_MIN(x + p->radius, p->w - 1); i++, n++)
                 sum += (double)p->values[j * p->w + i];
         float mean = (float)(sum / n);
-        p->worst = fmaxf(p->worst, fabsf(means[0][x] - mean));
-        p->worst = fmaxf(p->worst, fabsf(means[1][x] - (1 - 2 * mean)));
+        p->worst = fmaxf(p->worst, fabsf(means[0][x - x0] - mean));
+        p->worst = fmaxf(p->worst, fabsf(means[1][x - x0] - (1 - 2 * mean)));
     }
 }
 
@@ -156,9 +164,16 @@ static void test_means(void **state)
         for (int i = 0; i < p.w * p.h; i++)
             p.values[i] = (float)((unsigned)i * 2654435761u >> 16) / 65536;
         CLEANUP(box_free) struct box *b = box_create(p.w, p.h, 16);
-        box_run(b, p.radius, 2, fill, emit, &p);
-        assert_int_equal(p.emitted, p.h);
-        assert_true(p.worst < 1e-5f);
+        const struct box_area areas[] = {{0, 0, p.w, p.h},
+                                         {p.w / 3, p.h / 2, p.w, p.h / 2 + 1},
+                                         {0, p.h / 3, (p.w + 1) / 2, p.h},
+                                         {p.w / 2, 0, p.w / 2 + 1, (p.h + 2) / 3}};
+        for (size_t i = 0; i < ARRAY_LEN(areas); i++) {
+            p.emitted = areas[i].y0;
+            box_run(b, &areas[i], p.radius, 2, fill, emit, &p);
+            assert_int_equal(p.emitted, areas[i].y1);
+            assert_true(p.worst < 1e-5f);
+        }
         free(p.values);
     }
 }
@@ -269,6 +284,43 @@ static void test_blur(void **state)
     assert_int_equal(y_at(out, W / 2, H / 2), y_at(in, W / 2, H / 2));
 }
 
+// Twice as large and more: the reduced picture is half of it, with a rest.
+static AVFrame *enlarged(const AVFrame *in, int width, int height)
+{
+    AVFrame *f = av_frame_alloc();
+    av_frame_copy_props(f, in);
+    f->width = width;
+    f->height = height;
+    f->format = AV_PIX_FMT_YUV420P;
+    assert_int_equal(av_frame_get_buffer(f, 0), 0);
+    for (int p = 0; p < 3; p++)
+        for (int y = 0; y < height >> (p > 0); y++)
+            for (int x = 0; x < width >> (p > 0); x++)
+                f->data[p][y * f->linesize[p] + x] =
+                    in->data[p][y * in->height / height * in->linesize[p] + x * in->width / width];
+    return f;
+}
+
+// However many threads share the work, each byte is the same.
+static void test_threads(void **state)
+{
+    static const struct background_params wants[] = {
+        {.kind = BACKGROUND_BLUR, .key = KEY_PERSON},
+        {.kind = BACKGROUND_COLOUR, .rgb = {255, 255, 255}},
+        {.alpha = ALPHA_WEBM}};
+    CLEANUP(av_frame_free) AVFrame *small = scene(green, 0.35f, NULL);
+    CLEANUP(av_frame_free) AVFrame *in = enlarged(small, 3 * W + 2, 2 * H + 6);
+    for (size_t i = 0; i < ARRAY_LEN(wants); i++) {
+        CLEANUP(av_frame_free) AVFrame *one = put_by(&wants[i], in, 2, 1);
+        CLEANUP(av_frame_free) AVFrame *five = put_by(&wants[i], in, 2, 5);
+        for (int p = 0; p < 4 && one->data[p]; p++)
+            for (int y = 0; y < in->height >> (p == 1 || p == 2); y++)
+                assert_memory_equal(one->data[p] + y * one->linesize[p],
+                                    five->data[p] + y * five->linesize[p],
+                                    (size_t)in->width >> (p == 1 || p == 2));
+    }
+}
+
 // A colour in the frames' own matrix and range.
 static void test_colour(void **state)
 {
@@ -294,6 +346,40 @@ static void test_colour(void **state)
         assert_int_equal(uv_at(f, 1, 0, 0), table[i].u);
         assert_int_equal(uv_at(f, 2, W - 1, H - 1), table[i].v);
     }
+}
+
+// --- what is worth the work
+
+static void test_areas(void **state)
+{
+    enum { WIDTH = 2 * AREA_WIDTH + 5, HEIGHT = 40 };
+    static const struct {
+        int strip, y;
+    } wanted[] = {{0, 3}, {0, 4}, {0, 9}, {0, 39}, {1, 0}, {2, 20}};
+    static const struct box_area expected[] = {{0, 2, AREA_WIDTH, 11},
+                                               {0, 38, AREA_WIDTH, 40},
+                                               {AREA_WIDTH, 0, 2 * AREA_WIDTH, 2},
+                                               {2 * AREA_WIDTH, 19, WIDTH, 22}};
+    CLEANUP(areas_free) struct areas *a = areas_create(WIDTH, HEIGHT);
+    for (int turn = 0; turn < 2; turn++) { // a second picture begins anew
+        for (int y = 0; y < HEIGHT; y++) {
+            uint8_t *marks = areas_row(a, y);
+            for (size_t i = 0; i < ARRAY_LEN(wanted); i++)
+                if (wanted[i].y == y)
+                    marks[wanted[i].strip] = 1;
+        }
+        areas_gather(a, 1, 3);
+        assert_int_equal(a->n, ARRAY_LEN(expected));
+        assert_memory_equal(a->list, expected, sizeof(expected));
+    }
+    for (int y = 0; y < HEIGHT; y++) // the most that there can be
+        memset(areas_row(a, y), y % 2, 3);
+    areas_gather(a, 0, 0);
+    assert_int_equal(a->n, 3 * HEIGHT / 2);
+    for (int y = 0; y < HEIGHT; y++)
+        areas_row(a, y);
+    areas_gather(a, 1, 3);
+    assert_int_equal(a->n, 0);
 }
 
 static int64_t apart(const AVFrame *a, const AVFrame *b)
@@ -455,7 +541,8 @@ int main(void)
         cmocka_unit_test(test_person),    cmocka_unit_test(test_screen),
         cmocka_unit_test(test_no_screen), cmocka_unit_test(test_blur),
         cmocka_unit_test(test_colour),    cmocka_unit_test(test_film),
-        cmocka_unit_test(test_alpha),
+        cmocka_unit_test(test_alpha),     cmocka_unit_test(test_areas),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
