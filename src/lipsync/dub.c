@@ -180,11 +180,13 @@ static enum kb_code open_finisher(struct finisher **ret, struct subtitles *ret_s
 
 static enum kb_code open_writer(struct writer **ret, const struct dub *d,
                                 const struct finish_picture *picture, const struct extras *extras,
-                                const struct wrap *wrap, struct kb_error *err)
+                                const struct subtitles *subtitles, const struct wrap *wrap,
+                                struct kb_error *err)
 {
     const struct dub_params *p = d->p;
     const struct reader_info *v = reader_info(d->reader);
     CLEANUP(kb_freep) char *aigc = aigc_make(p->finish.label.producer, NULL);
+    CLEANUP(kb_freep) char *cues = p->note ? subtitles_tag(subtitles, wrap->before_us) : NULL;
     CLEANUP(kb_freep) char *mark = label_note(&p->finish.label);
     struct writer_params wp = {
         .width = picture->width,
@@ -210,6 +212,7 @@ static enum kb_code open_writer(struct writer **ret, const struct dub *d,
         .subtitles = extras->tracks,
         .n_subtitles = extras->n_tracks,
         .comment = p->note,
+        .cues = cues,
         .aigc = aigc,
         .mark = mark,
         .cancel = p->watch.cancel,
@@ -397,7 +400,7 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     if (code == KB_OK && p->look_us <= 0)
         subtitles_stream(&subtitles, wrap.before_us, &extras);
     if (code == KB_OK)
-        code = open_writer(&writer, d, &picture, &extras, &wrap, err);
+        code = open_writer(&writer, d, &picture, &extras, &subtitles, &wrap, err);
     if (code != KB_OK)
         return code;
     pp.finisher = finisher;

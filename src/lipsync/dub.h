@@ -29,9 +29,10 @@ struct reader;
 struct dub_params {
     const char *audio, *video, *output; // paths
     struct reader *film;                // video, as dub_check() gave it; NULL: it is opened
-    const char *note;                   // the output's comment, for whoever reads it; NULL = none
-    const struct mel *mel;              // of audio, shared by a batch; NULL: computed here
-    const char *track_folder;           // cache of face tracks; NULL = none
+    const char *note; // the output's comment, for whoever reads it, which tells of its subtitles
+                      // too then (media/cues.h); NULL = none
+    const struct mel *mel;    // of audio, shared by a batch; NULL: computed here
+    const char *track_folder; // cache of face tracks; NULL = none
     // Under which names of 32 hex digits the tracks of video, mouth_from and style_from are kept
     // there; NULL: the hashes of their bytes.
     const char *video_key, *mouth_key, *style_key;

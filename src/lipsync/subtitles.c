@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/utf8.h"
 #include "lipsync/spoken.h"
+#include "media/cues.h"
 #include "media/subtitle_file.h"
 
 #include <stdio.h>
@@ -136,6 +137,13 @@ void subtitles_give(const struct subtitles *s, int64_t before_us, struct subtitl
     for (size_t i = 0; t && i < t->n; i++)
         subtitle_add(ret, t->at[i].start_us + before_us, t->at[i].end_us + before_us,
                      t->at[i].text);
+}
+
+char *subtitles_tag(const struct subtitles *s, int64_t before_us)
+{
+    CLEANUP(subtitle_track_clear) struct subtitle_track all = {0};
+    subtitles_give(s, before_us, &all);
+    return cues_tag(&all, s->captions && captions_as(s->captions) & CAPTIONS_BURN);
 }
 
 void subtitles_stream(const struct subtitles *s, int64_t before_us, struct extras *e)

@@ -33,6 +33,8 @@ void subtitles_stream(const struct subtitles *s, int64_t before_us, struct extra
 // As an SRT beside output, if that is wanted.
 enum kb_code subtitles_write(const struct subtitles *s, int64_t before_us, const char *output,
                              struct kb_error *err);
+// What the film says of them (cues_tag()), free(); NULL: nothing.
+char *subtitles_tag(const struct subtitles *s, int64_t before_us);
 // All of them, appended to *ret.
 void subtitles_give(const struct subtitles *s, int64_t before_us, struct subtitle_track *ret);
 void subtitles_clear(struct subtitles *s);

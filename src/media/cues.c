@@ -2,6 +2,7 @@
 
 #include "base/utf8.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 json_t *cues_pack(const struct subtitle_track *t, size_t *first, size_t bytes)
@@ -46,4 +47,23 @@ bool cues_unpack(struct subtitle_track *ret, const json_t *list)
             return false;
     }
     return true;
+}
+
+char *cues_tag(const struct subtitle_track *t, bool burned)
+{
+    size_t first = 0;
+    json_t *list = t->n > 0 ? cues_pack(t, &first, SIZE_MAX) : NULL;
+    json_auto_t *all = list ? json_pack("{s:b, s:o}", "burned", burned, "cues", list) : NULL;
+    char *tag = all ? json_dumps(all, JSON_COMPACT) : NULL;
+    if (tag && strlen(tag) > CUES_TAG_BYTES)
+        kb_freep(&tag);
+    return tag;
+}
+
+bool cues_read_tag(struct subtitle_track *ret, bool *ret_burned, const char *tag)
+{
+    json_auto_t *all = strlen(tag) <= CUES_TAG_BYTES ? json_loads(tag, 0, NULL) : NULL;
+    const json_t *burned = json_object_get(all, "burned");
+    *ret_burned = json_is_true(burned);
+    return json_is_boolean(burned) && cues_unpack(ret, json_object_get(all, "cues"));
 }

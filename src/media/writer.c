@@ -13,6 +13,7 @@
 #include "media/aigc.h"
 #include "media/alpha.h"
 #include "media/captions.h"
+#include "media/cues.h"
 #include "media/deep.h"
 #include "media/encode.h"
 #include "media/mux.h"
@@ -158,6 +159,8 @@ static enum kb_code tell_of_itself(struct writer *w, const struct writer_params 
 {
     enum kb_code code = mux_tag(&w->mux, "comment", p->comment, err);
     if (code == KB_OK)
+        code = mux_tag(&w->mux, CUES_TAG, p->cues, err);
+    if (code == KB_OK)
         code = mux_tag(&w->mux, AIGC_KEY, p->aigc, err);
     return code == KB_OK ? mux_tag(&w->mux, AIGC_MARK_KEY, p->mark, err) : code;
 }
@@ -171,7 +174,7 @@ enum kb_code writer_open(struct writer **ret, const char *path, const struct wri
     CLEANUP(writer_close) struct writer *w = kb_alloc(sizeof(*w));
     w->params = *params;
     w->params.preset = w->params.audio_path = w->params.comment = NULL;
-    w->params.aigc = w->params.mark = NULL;
+    w->params.cues = w->params.aigc = w->params.mark = NULL;
     w->params.mix = NULL;
     w->params.audio_facts = NULL; // the caller's, good only until we return
     w->frame = av_frame_alloc();

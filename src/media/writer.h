@@ -42,6 +42,7 @@ struct writer_params {
     const struct subtitle_track *subtitles; // as captions_open() wants them; NULL = none
     int n_subtitles;
     const char *comment; // of the file, UTF-8; NULL = none
+    const char *cues;    // CUES_TAG; NULL = none
     const char *aigc;    // its implicit label (aigc.h); NULL = none
     const char *mark;    // AIGC_MARK_KEY; NULL = none
     const struct cancel *cancel;

@@ -370,7 +370,7 @@ static enum kb_code write_stages(struct store *s, const struct job_claim *c,
 }
 
 static enum kb_code done(struct store *s, const struct job_claim *c, const struct dub_result *r,
-                         bool thumb, int64_t size, struct kb_error *err)
+                         bool thumb, const char *cues, int64_t size, struct kb_error *err)
 {
     int changes = 0;
     enum kb_code code = write_stages(s, c, r, err);
@@ -381,10 +381,10 @@ static enum kb_code done(struct store *s, const struct job_claim *c, const struc
             " heartbeat_ms = ?3, lease = NULL, worker_pid = NULL, cancel = 0, error_code = NULL,"
             " error = NULL, result = ?4, result_thumb = ?5, result_size = ?6, result_ms = ?7,"
             " result_width = ?8, result_height = ?9, result_frames = ?10, result_animated = ?11,"
-            " result_name = ?12 WHERE id = ?1 AND lease = ?2",
-            "iiitiiiiiiit", c->job, c->lease, kb_wall_ms(), c->output_name, (int64_t)thumb, size,
+            " result_name = ?12, cues = ?13 WHERE id = ?1 AND lease = ?2",
+            "iiitiiiiiiitt", c->job, c->lease, kb_wall_ms(), c->output_name, (int64_t)thumb, size,
             (int64_t)(r->seconds * 1000), (int64_t)r->width, (int64_t)r->height, r->frames,
-            r->frames_animated, path_name(c->output_name));
+            r->frames_animated, path_name(c->output_name), cues);
     if (code == KB_OK && changes == 0)
         return lease_lost(c, err);
     if (code == KB_OK)
@@ -394,7 +394,7 @@ static enum kb_code done(struct store *s, const struct job_claim *c, const struc
 }
 
 enum kb_code job_done(struct store *s, const struct job_claim *c, const struct dub_result *r,
-                      bool thumb, struct kb_error *err)
+                      bool thumb, const char *cues, struct kb_error *err)
 {
     struct lease_row old;
     CLEANUP(kb_freep) char *path = path_join("results", c->output_name);
@@ -412,7 +412,7 @@ enum kb_code job_done(struct store *s, const struct job_claim *c, const struct d
         return code;
     code = find_lease(s, c, &old, err);
     if (code == KB_OK)
-        code = done(s, c, r, thumb, size, err);
+        code = done(s, c, r, thumb, cues, size, err);
     return store_end(s, code, err);
 }
 

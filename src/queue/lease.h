@@ -46,9 +46,10 @@ struct job_report {
 };
 enum kb_code job_report(struct store *s, const struct job_claim *c, const struct job_report *r,
                         bool *ret_cancel, struct kb_error *err);
-// The output is whole under its name; thumb: its picture was written as .jpg beside it.
+// The output is whole under its name; thumb: its picture was written as .jpg beside it. cues: the
+// subtitles it was made with, as subtitles_pack() has them, NULL: none.
 enum kb_code job_done(struct store *s, const struct job_claim *c, const struct dub_result *r,
-                      bool thumb, struct kb_error *err);
+                      bool thumb, const char *cues, struct kb_error *err);
 // Failed for good (bad input), or cancelled when why->code is KB_CANCELLED, or queued again when
 // why->code is KB_NO_SPACE and attempts are left.
 enum kb_code job_failed(struct store *s, const struct job_claim *c, const struct kb_error *why,

@@ -106,7 +106,13 @@ struct arrival {
     bool usable;           // a video, and what was told
     const char *complaint; // why it is not
     bool picture;
+    char *cues; // that the inspector found in it (subtitles_pack()), or NULL
 };
+
+static void arrival_clear(struct arrival *a)
+{
+    free(a->cues);
+}
 
 static bool is_as_told(const struct dub_result *told, int64_t duration_ms, int width, int height)
 {
@@ -133,7 +139,8 @@ static enum kb_code find_arrival(struct store *s, struct arrival *ret, struct kb
         " json_extract(r.facts, '$.width'), json_extract(r.facts, '$.height'),"
         " json_extract(r.facts, '$.stages[0]'), json_extract(r.facts, '$.stages[1]'),"
         " json_extract(r.facts, '$.stages[2]'), json_extract(r.facts, '$.stages[3]'),"
-        " json_extract(r.facts, '$.stages[4]')" ARRIVED " ORDER BY r.since_ms, r.job LIMIT 1",
+        " json_extract(r.facts, '$.stages[4]'), a.words" ARRIVED
+        " ORDER BY r.since_ms, r.job LIMIT 1",
         "i", (int64_t)REMOTE_HERE);
     if (code != KB_OK)
         return code;
@@ -145,6 +152,7 @@ static enum kb_code find_arrival(struct store *s, struct arrival *ret, struct kb
                  .width = sqlite3_column_int(q, 14),
                  .height = sqlite3_column_int(q, 15)},
         .picture = sqlite3_column_int(q, 10),
+        .cues = store_column(q, 21),
     };
     for (int i = 0; i < N_STAGES; i++)
         ret->told.stage_s[i] = sqlite3_column_double(q, 16 + i);
@@ -289,7 +297,7 @@ static enum kb_code end_well(struct store *s, const struct arrival *a, struct re
     if (code == KB_OK)
         code = put_result(s, a, &c, &picture, err);
     if (code == KB_OK)
-        code = job_done(s, &c, &a->told, picture, err);
+        code = job_done(s, &c, &a->told, picture, a->cues, err);
     if (code == KB_NOT_FOUND && c.output_name) // taken back meanwhile
         job_remove_output(s, &c);
     ret->good = code == KB_OK;
@@ -328,7 +336,7 @@ enum kb_code remote_arrived(struct store *s, bool *ret, struct kb_error *err)
 enum kb_code remote_settle(struct store *s, struct remote_end *ret, struct kb_error *err)
 {
     for (;;) {
-        struct arrival a;
+        CLEANUP(arrival_clear) struct arrival a = {0};
         struct remote_end end = {0};
         enum kb_code code = find_arrival(s, &a, err);
         if (code == KB_EOF) // once for all that ended

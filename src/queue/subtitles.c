@@ -58,11 +58,10 @@ char *subtitles_tell_text(struct store *s, const char *options, const char *spee
     return json_dumps(all, JSON_COMPACT);
 }
 
-// {"cues": [...]}; a new string, NULL for want of memory.
-static char *dump(const struct subtitle_track *t)
+char *subtitles_pack(const struct subtitle_track *t)
 {
     size_t first = 0;
-    json_t *list = cues_pack(t, &first, SIZE_MAX);
+    json_t *list = t->n == 0 ? NULL : cues_pack(t, &first, SIZE_MAX);
     json_auto_t *all = list ? json_pack("{s:o}", "cues", list) : NULL;
     return all ? json_dumps(all, JSON_COMPACT) : NULL;
 }
@@ -72,13 +71,6 @@ static bool load(const char *json, struct subtitle_track *ret)
     json_auto_t *all = json_loads(json, 0, NULL);
     json_t *list = json_object_get(all, "cues");
     return list && cues_unpack(ret, list);
-}
-
-enum kb_code subtitles_keep(struct store *s, int64_t job, const struct subtitle_track *t,
-                            struct kb_error *err)
-{
-    CLEANUP(kb_freep) char *json = t && t->n > 0 ? dump(t) : NULL;
-    return store_exec(s, NULL, err, "UPDATE job SET cues = ?2 WHERE id = ?1", "it", job, json);
 }
 
 static enum kb_code no_subtitles(struct kb_error *err)
@@ -101,7 +93,7 @@ enum kb_code subtitles_of_result(struct store *s, int64_t job, struct subtitle_t
 enum kb_code subtitles_set_file(struct store *s, const char *asset, const struct subtitle_track *t,
                                 struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *json = dump(t);
+    CLEANUP(kb_freep) char *json = subtitles_pack(t);
     if (!json)
         return kb_no_memory(err);
     return store_exec(s, NULL, err, "UPDATE asset SET words = ? WHERE id = ? AND state = 'new'",

@@ -22,15 +22,16 @@ enum kb_code subtitles_words(struct store *s, int64_t job, char **ret, struct kb
 // pauses. A new string, or NULL: they may stay as they are.
 char *subtitles_tell_text(struct store *s, const char *options, const char *speech_sha256);
 
-// Those with which a job's result was made; t NULL or empty: none. In the transaction of the
-// caller, if it has one.
-enum kb_code subtitles_keep(struct store *s, int64_t job, const struct subtitle_track *t,
-                            struct kb_error *err);
-// The same back, appended to *ret. KB_NOT_FOUND: no such result, or it has none.
+// As the database keeps those of a result (job_done()) or a file: {"cues": [...]}, a new string;
+// NULL: there are none, or memory is out.
+char *subtitles_pack(const struct subtitle_track *t);
+// Those with which a job's result was made, appended to *ret. KB_NOT_FOUND: no such result, or it
+// has none.
 enum kb_code subtitles_of_result(struct store *s, int64_t job, struct subtitle_track *ret,
                                  struct kb_error *err);
 
-// What an inspector found in an uploaded file, before its facts.
+// What an inspector found in an uploaded file, or in what another machine made of a job, before its
+// facts.
 enum kb_code subtitles_set_file(struct store *s, const char *asset, const struct subtitle_track *t,
                                 struct kb_error *err);
 // Those of an uploaded file as they are, or of a speech whose words are known as they will be in

@@ -2,6 +2,7 @@
 
 #include "asset/name.h"
 #include "queue/batch.h"
+#include "queue/subtitles.h"
 #include "store/fate.h"
 #include "worker/peek.h"
 
@@ -158,6 +159,9 @@ static enum kb_code insert(struct restoring *r, const struct found *f, const str
                            const struct history *h, int64_t *ret_batch, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *file = kb_printf("%s.mp4", f->name.stem);
+    CLEANUP(kb_freep) char *cues = subtitles_pack(&p->cues);
+    // All that is left of its options: whether a player is to show them.
+    const char *options = cues && !p->burned ? "{\"subtitles_as\":\"stream\"}" : NULL;
     enum fate fate = FATE_KEPT;
     enum kb_code code = file_fate(r->s, "results", file, &f->name, &fate, err);
     if (code == KB_OK && fate != FATE_LOST)
@@ -170,14 +174,14 @@ static enum kb_code insert(struct restoring *r, const struct found *f, const str
             "INSERT INTO job(batch, video, name, result_name, position, state, waiting, attempts,"
             " output, progress, done, total, state_since_ms, created_ms, started_ms, ended_ms,"
             " result, result_thumb, result_size, result_ms, result_width, result_height,"
-            " result_frames, audio_name) VALUES (?1, '', ?2, ?3,"
+            " result_frames, cues, options, audio_name) VALUES (?1, '', ?2, ?3,"
             " (SELECT coalesce(max(position), 0) + 1 FROM job WHERE batch = ?1), 'done', NULL, ?4,"
-            " NULL, 1, ?5, ?5, ?6, ?7, ?8, ?6, ?9, ?10, ?11, ?12, ?13, ?14, ?5, (SELECT"
+            " NULL, 1, ?5, ?5, ?6, ?7, ?8, ?6, ?9, ?10, ?11, ?12, ?13, ?14, ?5, ?16, ?17, (SELECT"
             " nullif(?15, audio_name) FROM batch WHERE id = ?1))",
-            "ittiiiiitiiiiit", *ret_batch, h->video, h->name,
+            "ittiiiiitiiiiittt", *ret_batch, h->video, h->name,
             KB_MAX(KB_MIN(f->name.attempt, JOB_MAX_ATTEMPTS), 1), p->frames, h->ended_ms,
             h->created_ms, h->started_ms, file, (int64_t)p->picture, f->size, p->duration_ms,
-            (int64_t)p->width, (int64_t)p->height, h->speech);
+            (int64_t)p->width, (int64_t)p->height, h->speech, cues, options);
     if (code == KB_OK)
         code = store_exec(r->s, NULL, err,
                           "UPDATE batch SET ended_ms = max(ended_ms, ?2),"
@@ -214,8 +218,7 @@ static enum kb_code look_into(struct restoring *r, const struct found *f, const 
                                                         code != KB_UNAVAILABLE);
     if (code != KB_OK || *ret_skip || !f->name.foreign || p->dry_run)
         return code;
-    free(ret->note);
-    *ret = (struct peek){0};
+    peek_clear(ret);
     return peek_video(path, picture, r->s->folder, p->cancel, ret, err);
 }
 
@@ -227,21 +230,18 @@ static enum kb_code restore_one(struct restoring *r, const struct found *f, stru
     CLEANUP(kb_freep) char *picture = store_path(r->s, "results", thumb);
     CLEANUP(history_free) struct history h = {0};
     struct kb_error why = {0};
-    struct peek p = {0};
+    CLEANUP(peek_clear) struct peek p = {0};
     bool skip = false;
     enum kb_code code = look_into(r, f, path, picture, &p, &skip, &why);
     if (code == KB_CANCELLED || code == KB_NO_SPACE || code == KB_UNAVAILABLE) {
         *err = why;
         return code;
     }
-    if (skip) {
-        free(p.note);
+    if (skip)
         return KB_OK;
-    }
     if (code == KB_OK) {
         read_note(r, f, p.note, &h);
         code = take(r, f, &p, &h, err);
-        free(p.note);
         if (code != KB_OK)
             return code == KB_EOF ? KB_OK : code;
         r->report->n_taken++;

@@ -319,6 +319,13 @@ static bool is_subtitles(const char *path)
     return n > 0 && subtitle_file_begins(head, (size_t)n);
 }
 
+static void tell_cues(struct look *l, const struct subtitle_track *t)
+{
+    for (size_t at = 0; at < t->n;)
+        pulse_say(l->pulse, json_pack("{s:s, s:o*}", "is", "cues", "cues",
+                                      cues_pack(t, &at, LINE_CUES_BYTES)));
+}
+
 static enum kb_code look_at_subtitles(struct look *l, struct kb_error *err)
 {
     CLEANUP(subtitle_file_clear) struct subtitle_file file = {0};
@@ -334,9 +341,7 @@ static enum kb_code look_at_subtitles(struct look *l, struct kb_error *err)
                                 .n_faces = -1};
     warn(&w, file.n_skipped > 0, "bad_cues");
     memcpy(facts.warnings, w.codes, sizeof(facts.warnings));
-    for (size_t at = 0; at < file.track.n;)
-        pulse_say(l->pulse, json_pack("{s:s, s:o*}", "is", "cues", "cues",
-                                      cues_pack(&file.track, &at, LINE_CUES_BYTES)));
+    tell_cues(l, &file.track);
     tell_facts(l, &facts);
     return KB_OK;
 }
@@ -408,6 +413,16 @@ static bool is_made_like_ours(const struct demux *film)
            format_decoder(par->codec_id) && par->sample_rate > 0;
 }
 
+// What it says of its subtitles; of a machine that lies, at worst others than it made.
+static void look_for_cues(struct look *l, const struct demux *film)
+{
+    CLEANUP(subtitle_track_clear) struct subtitle_track found = {0};
+    const AVDictionaryEntry *tag = av_dict_get(film->demux->metadata, CUES_TAG, NULL, 0);
+    bool burned;
+    if (tag && cues_read_tag(&found, &burned, tag->value))
+        tell_cues(l, &found);
+}
+
 // Much less than of an upload: no faces, no wave form, one picture. Many may come in a second, and
 // what they show was looked at where it was made. Of a machine that lies it is enough that nobody
 // is shown what is no video.
@@ -440,6 +455,7 @@ static enum kb_code look_at_result(struct look *l, struct kb_error *err)
         .n_faces = -1,
         .thumbnail = thumbnail_write(frame, l->picture, &ignored) == KB_OK,
     };
+    look_for_cues(l, &film);
     tell_facts(l, &facts);
     return KB_OK;
 }

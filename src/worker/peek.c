@@ -5,7 +5,9 @@
 #include "base/proc.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "media/cues.h"
 #include "media/demux.h"
+#include "media/subtitle_file.h"
 #include "worker/sandbox.h"
 #include "worker/thumbnail.h"
 
@@ -26,7 +28,7 @@
 #define MEMORY_BYTES    (2LL << 30) // more than this process has already
 #define PICTURE_BYTES   (16 << 20)
 #define MAX_NOTE        8192
-#define MAX_ANSWER      (64 << 10)
+#define MAX_ANSWER      (CUES_TAG_BYTES + (64 << 10))
 #define THUMBNAIL_AT_US 1000000
 #define PICTURE         "picture.jpg"
 
@@ -51,6 +53,19 @@ static enum kb_code enter_cage(const char *path, const char *folder, struct kb_e
     enum kb_code code = sandbox_enter(folder, &reads, missing, err);
     sandbox_paths_free(&reads);
     return code;
+}
+
+// Into the answer, if the film tells of any: no longer there than in the film.
+static void describe_cues(const struct demux *v, json_t *answer)
+{
+    CLEANUP(subtitle_track_clear) struct subtitle_track found = {0};
+    const AVDictionaryEntry *tag = av_dict_get(v->demux->metadata, CUES_TAG, NULL, 0);
+    size_t first = 0;
+    bool burned;
+    if (!tag || !cues_read_tag(&found, &burned, tag->value))
+        return;
+    json_object_set_new(answer, "burned", json_boolean(burned));
+    json_object_set_new(answer, "cues", cues_pack(&found, &first, SIZE_MAX));
 }
 
 static json_t *describe(const struct demux *v, bool picture)
@@ -83,6 +98,7 @@ static enum kb_code look(const char *path, const char *folder, json_t **ret, str
     bool there = picture && thumbnail_of_video(path, KB_MIN(THUMBNAIL_AT_US, duration_us / 2),
                                                picture, NULL, &ignored) == KB_OK;
     *ret = describe(&v, there);
+    describe_cues(&v, *ret);
     demux_close(&v);
     return KB_OK;
 }
@@ -122,6 +138,13 @@ static pid_t start(int output, const char *path, const char *folder)
 
 // --- outside
 
+void peek_clear(struct peek *p)
+{
+    free(p->note);
+    subtitle_track_clear(&p->cues);
+    *p = (struct peek){0};
+}
+
 static enum kb_code understand(const char *answer, const char *path, struct peek *ret,
                                struct kb_error *err)
 {
@@ -140,7 +163,10 @@ static enum kb_code understand(const char *answer, const char *path, struct peek
         .height = (int)json_integer_value(json_object_get(json, "height")),
         .picture = json_is_true(json_object_get(json, "picture")),
         .note = kb_strdup(json_string_value(json_object_get(json, "note"))),
+        .burned = json_is_true(json_object_get(json, "burned")),
     };
+    if (!cues_unpack(&ret->cues, json_object_get(json, "cues")))
+        subtitle_track_clear(&ret->cues);
     return KB_OK;
 }
 

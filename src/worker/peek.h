@@ -5,13 +5,18 @@
 
 #include "base/base.h"
 #include "base/cancel.h"
+#include "media/extras.h"
 
 struct peek {
     int64_t duration_ms, frames; // frames 0: unknown
     int width, height;
     bool picture; // the picture was made, or was there
-    char *note;   // the file's comment, UTF-8; NULL: none. free() it
+    char *note;   // the file's comment, UTF-8; NULL: none
+    // The subtitles that it says it was made with (media/cues.h), and whether they are burned in.
+    struct subtitle_track cues;
+    bool burned;
 };
+void peek_clear(struct peek *p);
 
 // picture: where the thumbnail of the video is to be put if it is missing; NULL = make none. That
 // process makes it in a folder of its own below work/ of the data folder, and writes nowhere else.

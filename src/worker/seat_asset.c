@@ -85,6 +85,12 @@ static bool hear_peaks(struct seat *s, const json_t *list)
     return true;
 }
 
+// A file of subtitles has some, a result of another machine may.
+static bool fits_cues(const struct seat *s, bool video, bool subtitles)
+{
+    return s->cues.n > 0 ? subtitles || (video && is_result(s)) : !subtitles;
+}
+
 static bool hear_facts(struct seat *s, const json_t *m)
 {
     struct asset_facts *f = &s->facts;
@@ -101,7 +107,7 @@ static bool hear_facts(struct seat *s, const json_t *m)
                        "peaks", &peaks, "picture", &picture) != 0)
         return false;
     bool video = strcmp(kind, "video") == 0, subtitles = strcmp(kind, "text") == 0;
-    if ((!video && !subtitles && strcmp(kind, "audio") != 0) || subtitles != (s->cues.n > 0) ||
+    if ((!video && !subtitles && strcmp(kind, "audio") != 0) || !fits_cues(s, video, subtitles) ||
         duration < 0 || duration > MOST_MS || !in(f->width, 0, MOST_PIXELS) ||
         !in(f->height, 0, MOST_PIXELS) || !in(f->fps, 0, 1e6) ||
         (codec && strlen(codec) >= sizeof(s->codec)) || !in(f->n_faces, -1, MOST_FACES) ||
@@ -167,8 +173,8 @@ static enum kb_code write_facts(struct seat *s, struct store *store, struct kb_e
     for (size_t i = 0; i + 1 < ARRAY_LEN(f->warnings); i++)
         f->warnings[i] = s->warnings[i][0] ? s->warnings[i] : NULL;
     enum kb_code code = KB_OK;
-    // Of subtitles the codec says which and in what encoding: "srt GB18030".
-    if (strcmp(s->kind, "text") == 0)
+    // Of a file of them the codec says which and in what encoding: "srt GB18030".
+    if (s->cues.n > 0)
         code = subtitles_set_file(store, s->asset.id, &s->cues, err);
     return code == KB_OK ? asset_set_facts(store, s->asset.id, f, err) : code;
 }

@@ -144,8 +144,8 @@ static enum kb_code write_done(struct seat *s, struct store *store, struct kb_er
     if (code != KB_OK)
         return code;
     s->moved = true;
-    code = job_done(store, &s->claim, &s->result, s->picture, err);
-    return code == KB_OK ? subtitles_keep(store, s->claim.job, &s->cues, err) : code;
+    CLEANUP(kb_freep) char *cues = subtitles_pack(&s->cues);
+    return job_done(store, &s->claim, &s->result, s->picture, cues, err);
 }
 
 static enum kb_code write_ending(struct seat *s, struct store *store, struct kb_error *err)

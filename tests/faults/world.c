@@ -114,7 +114,7 @@ static void do_job(struct queue_test *t, int64_t wanted)
     assert_ok(t->err, world_film(c.output, &t->err));
     CLEANUP(kb_freep) char *thumb = result_beside(c.output, ".jpg");
     assert_ok(t->err, file_write_atomic(thumb, picture, sizeof(picture), &t->err));
-    assert_ok(t->err, job_done(t->s, &c, &r, true, &t->err));
+    assert_ok(t->err, job_done(t->s, &c, &r, true, NULL, &t->err));
     job_claim_free(&c);
 }
 

@@ -83,7 +83,7 @@ static void make_result(struct store *s)
     if (fd < 0 || write(fd, "whole film", 10) != 10)
         abort();
     close(fd);
-    must(job_done(s, &claim, &result, false, &err), &err);
+    must(job_done(s, &claim, &result, false, NULL, &err), &err);
     snprintf(site.batch, sizeof(site.batch), "%lld", (long long)batch);
     snprintf(site.job, sizeof(site.job), "%lld", (long long)claim.job);
     job_claim_free(&claim);

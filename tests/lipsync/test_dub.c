@@ -12,7 +12,10 @@
 #include "lab/eval.h"
 #include "lab/measure.h"
 #include "lipsync/dub.h"
+#include "media/cues.h"
+#include "media/demux.h"
 #include "media/reader.h"
+#include "media/subtitle_file.h"
 #include "nn/import/import.h"
 
 static struct engine engine;
@@ -196,6 +199,22 @@ static double heard_apart(const char *whole, const char *part, int from)
     return sum / n;
 }
 
+// What the file says of its subtitles, for who has nothing but the file.
+static void assert_cues(const char *path, int64_t start_us, const char *text)
+{
+    struct kb_error err = {0};
+    CLEANUP(demux_close) struct demux d = {0};
+    CLEANUP(subtitle_track_clear) struct subtitle_track found = {0};
+    bool burned = true;
+    assert_ok(err, demux_open(&d, path, AVMEDIA_TYPE_VIDEO, NULL, &err));
+    const AVDictionaryEntry *tag = av_dict_get(d.demux->metadata, CUES_TAG, NULL, 0);
+    assert_non_null(tag);
+    assert_true(cues_read_tag(&found, &burned, tag->value) && !burned);
+    assert_int_equal(found.n, 1);
+    assert_int_equal(found.at[0].start_us, start_us);
+    assert_string_equal(found.at[0].text, text);
+}
+
 // Four tenths out of the middle of a dub, picture and sound, without the track that the whole made.
 static void test_look_is_a_part_of_the_whole(void **state)
 {
@@ -203,10 +222,17 @@ static void test_look_is_a_part_of_the_whole(void **state)
     struct dub_params p = job_on("grid_brbk7n.mpg", "square_512.mp4");
     CLEANUP(kb_freep) char *part = path_join(folder, "part.mp4");
     struct dub_result r;
+    CLEANUP(subtitle_track_clear) struct subtitle_track cues = {0};
+    assert_true(subtitle_add(&cues, 200000, 800000, "hello"));
     p.crf = 1;
     p.track_folder = NULL;
+    p.note = "{}";
+    p.finish.captions.as = CAPTIONS_STREAM;
+    p.finish.captions.cues = &cues;
     assert_ok(err, dub_run(&engine, &p, &r, &err));
     const char *whole = p.output;
+    assert_cues(whole, 200000, "hello");
+    p.finish.captions.as = 0;
     p.output = part;
     p.duration_us = 0;
     p.look_from_us = 410000; // within the frame that begins at 0.4 s

@@ -1,5 +1,6 @@
 #include "../test.h"
 
+#include "media/cues.h"
 #include "media/subtitle_file.h"
 
 static const char srt[] = "1\r\n00:00:03,000 --> 00:00:05,000\r\n第二句，<b>粗</b>\r\n两行\r\n\r\n"
@@ -91,12 +92,56 @@ static void test_bad(void **state)
     assert_fails(err, KB_NOT_FOUND, "/nowhere.srt", subtitle_file_read(&f, "/nowhere.srt", &err));
 }
 
+// What a film says of its subtitles is read back the same, and nothing else is.
+static void test_tag(void **state)
+{
+    static const char *const bad[] = {
+        "",
+        "{}",
+        "[]",
+        "{\"burned\":1,\"cues\":[[0,9,\"a\"]]}",
+        "{\"burned\":true}",
+        "{\"burned\":true,\"cues\":{}}",
+        "{\"burned\":true,\"cues\":[[0,9]]}",
+        "{\"burned\":true,\"cues\":[[0,9,\"\"]]}",
+        "{\"burned\":true,\"cues\":[[-1,9,\"a\"]]}",
+        "{\"burned\":true,\"cues\":[[5,9,\"a\"],[4,9,\"b\"]]}",
+        "{\"burned\":true,\"cues\":[[0,99999999999999,\"a\"]]}",
+        "{\"burned\":true,\"cues\":[[0,9,\"a\\u0000b\"]]}",
+    };
+    CLEANUP(subtitle_track_clear) struct subtitle_track t = {0}, back = {0};
+    bool burned = false;
+    assert_null(cues_tag(&t, true));
+    assert_true(subtitle_add(&t, 0, 900000, "你好\n\"quoted\"") &&
+                subtitle_add(&t, 900000, 2000000, "b"));
+    CLEANUP(kb_freep) char *tag = cues_tag(&t, true);
+    assert_true(cues_read_tag(&back, &burned, tag) && burned);
+    assert_int_equal(back.n, 2);
+    assert_string_equal(back.at[0].text, t.at[0].text);
+    assert_int_equal(back.at[1].end_us, 2000000);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        CLEANUP(subtitle_track_clear) struct subtitle_track none = {0};
+        if (cues_read_tag(&none, &burned, bad[i]))
+            fail_msg("'%s' is taken", bad[i]);
+    }
+    // More than it may be is not written, and not read.
+    char text[1001];
+    memset(text, 'x', 1000);
+    text[1000] = '\0';
+    for (int i = 0; i < 1100; i++)
+        assert_true(subtitle_add(&t, 2000000 + i, 3000000, text));
+    assert_null(cues_tag(&t, true));
+    CLEANUP(kb_freep) char *large = kb_printf("%s%*s", tag, CUES_TAG_BYTES, "");
+    assert_false(cues_read_tag(&back, &burned, large));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_formats),
         cmocka_unit_test(test_round),
         cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_tag),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -123,7 +123,7 @@ static inline void finish(struct queue_test *t, struct job_claim *c)
                            .height = 48,
                            .stage_s = {0, 0.25, 0.5, 1.5, 0.125}};
     assert_ok(t->err, file_write_atomic(c->output, "film", 4, &t->err));
-    assert_ok(t->err, job_done(t->s, c, &r, false, &t->err));
+    assert_ok(t->err, job_done(t->s, c, &r, false, NULL, &t->err));
     job_claim_free(c);
 }
 

@@ -138,7 +138,8 @@ static void test_lease_lost(void **state)
     assert_ok(t->err, file_write_atomic(old.output, "x", 1, &t->err));
     assert_fails(t->err, KB_NOT_FOUND, "no longer",
                  job_report(t->s, &old, &report, &cancel, &t->err));
-    assert_fails(t->err, KB_NOT_FOUND, "no longer", job_done(t->s, &old, &result, true, &t->err));
+    assert_fails(t->err, KB_NOT_FOUND, "no longer",
+                 job_done(t->s, &old, &result, true, NULL, &t->err));
     assert_fails(t->err, KB_NOT_FOUND, "no longer", job_failed(t->s, &old, &why, &t->err));
     assert_fails(t->err, KB_NOT_FOUND, "no longer", job_give_back(t->s, &old, &t->err));
     assert_state(t, c.job, "loading");
@@ -148,7 +149,8 @@ static void test_lease_lost(void **state)
     struct job_claim again = c;
     c.output = kb_strdup(again.output);
     assert_ok(t->err, job_failed(t->s, &again, &why, &t->err));
-    assert_fails(t->err, KB_NOT_FOUND, "no longer", job_done(t->s, &c, &result, true, &t->err));
+    assert_fails(t->err, KB_NOT_FOUND, "no longer",
+                 job_done(t->s, &c, &result, true, NULL, &t->err));
     free(c.output);
     job_claim_free(&again);
     json_t *j = job_of(t, 1);
@@ -160,13 +162,33 @@ static void test_lease_lost(void **state)
     assert_int_equal(ask(t, "SELECT count(*) FROM batch WHERE ended_ms IS NOT NULL"), 1);
 }
 
+// Both or nothing, whenever the server is killed.
+static void test_subtitles_end_with_their_job(void **state)
+{
+    struct queue_test *t = *state;
+    add_batch(t, 1, 5);
+    struct job_claim c = claim(t, "w1");
+    struct dub_result r = {.frames = 1, .seconds = 1, .width = 64, .height = 48};
+    const char *cues = "{\"cues\":[[0,900,\"hello\"]]}";
+    assert_ok(t->err, file_write_atomic(c.output, "x", 1, &t->err));
+    run_sql(t, "CREATE TRIGGER crash BEFORE UPDATE OF cues ON job WHEN new.cues IS NOT NULL BEGIN"
+               " SELECT RAISE(ABORT, 'not now'); END");
+    assert_int_not_equal(job_done(t->s, &c, &r, false, cues, &t->err), KB_OK);
+    assert_state(t, c.job, "loading");
+    run_sql(t, "DROP TRIGGER crash");
+    assert_ok(t->err, job_done(t->s, &c, &r, false, cues, &t->err));
+    assert_state(t, c.job, "done");
+    assert_int_equal(ask(t, "SELECT cues = '%s' FROM job", cues), 1);
+    job_claim_free(&c);
+}
+
 static void test_done_without_file(void **state)
 {
     struct queue_test *t = *state;
     add_batch(t, 1, 5);
     struct job_claim c = claim(t, "w1");
     struct dub_result r = {0};
-    assert_fails(t->err, KB_INTERNAL, "not there", job_done(t->s, &c, &r, false, &t->err));
+    assert_fails(t->err, KB_INTERNAL, "not there", job_done(t->s, &c, &r, false, NULL, &t->err));
     assert_state(t, c.job, "loading");
     job_claim_free(&c);
 }
@@ -283,9 +305,16 @@ static void test_room_is_shared(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_nothing),    TEST(test_reports_are_sparse), TEST(test_claimed_once),
-        TEST(test_lease_lost), TEST(test_done_without_file),  TEST(test_failures),
-        TEST(test_waiting),    TEST(test_room_is_shared),
+        TEST(test_nothing),
+        TEST(test_reports_are_sparse),
+        TEST(test_claimed_once),
+        TEST(test_lease_lost),
+        TEST(test_done_without_file),
+        TEST(test_failures),
+        TEST(test_subtitles_end_with_their_job),
+        TEST(test_failures),
+        TEST(test_waiting),
+        TEST(test_room_is_shared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

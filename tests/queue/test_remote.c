@@ -110,10 +110,15 @@ static void walk(struct queue_test *t, int restarts)
     tell_of(t, &r, "n1", FILM);
     assert_int_equal(state_of(t, r.job), REMOTE_HERE);
     assert_int_equal(remote_settle(t->s, &end, &t->err), KB_EOF);
+    // The subtitles that are said to be in it.
+    run_sql(t, "UPDATE asset SET words = '{\"cues\":[[0,900,\"hello\"]]}' WHERE job IS NOT NULL");
     inspect(t, asset, "video", 1000);
     STEP;
     settle(t, &end);
     assert_true(end.good);
+    assert_int_equal(ask(t, "SELECT cues LIKE '%%[0,900,\"hello\"]%%' FROM job WHERE id = %lld",
+                         (long long)r.job),
+                     1);
     assert_int_equal(end.job, r.job);
     assert_int_equal(end.lease, r.lease);
     assert_string_equal(end.node, "n1");

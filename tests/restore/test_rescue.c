@@ -19,7 +19,7 @@ static int64_t make_result(struct queue_test *t)
     struct dub_result done = {
         .frames = 25, .frames_animated = 24, .seconds = 1, .width = 128, .height = 96};
     make_grey(c.output, 25, c.note);
-    assert_ok(t->err, job_done(t->s, &c, &done, false, &t->err));
+    assert_ok(t->err, job_done(t->s, &c, &done, false, NULL, &t->err));
     job_claim_free(&c);
     return job;
 }

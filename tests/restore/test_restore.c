@@ -5,6 +5,8 @@
 #include "tests/worker/grey.h"
 
 #include "queue/retention.h"
+#include "media/subtitle_file.h"
+#include "queue/subtitles.h"
 #include "restore/restore.h"
 #include "store/lost.h"
 #include "store/names.h"
@@ -52,7 +54,7 @@ static int64_t make_result(struct queue_test *t)
     struct dub_result r = {
         .frames = 25, .frames_animated = 24, .seconds = 1, .width = 128, .height = 96};
     write_film(t, c.output, c.note);
-    assert_ok(t->err, job_done(t->s, &c, &r, false, &t->err));
+    assert_ok(t->err, job_done(t->s, &c, &r, false, NULL, &t->err));
     job_claim_free(&c);
     return job;
 }
@@ -356,7 +358,7 @@ static void test_an_older_backup_overwrites_nothing(void **state)
     CLEANUP(kb_freep) char *backup = back_up(t);
     struct dub_result r = {.frames = 25, .seconds = 1, .width = 128, .height = 96};
     write_film(t, second.output, second.note);
-    assert_ok(t->err, job_done(t->s, &second, &r, false, &t->err));
+    assert_ok(t->err, job_done(t->s, &second, &r, false, NULL, &t->err));
     CLEANUP(kb_freep) char *second_file = output_of(t, 2, ".mp4");
     assert_int_equal(make_result(t), 3);
     CLEANUP(kb_freep) char *third_file = output_of(t, 3, ".mp4");
@@ -484,6 +486,47 @@ static void test_the_program(void **state)
     assert_ok(t->err, store_open(&t->s, t->folder, false, &t->err));
 }
 
+// What the files say of their subtitles comes back, but for what cannot be any.
+static void test_subtitles_come_back(void **state)
+{
+    static const struct {
+        const char *name, *cues;
+    } films[] = {
+        {"results/7-1.mp4", "{\"burned\":false,\"cues\":[[0,900,\"你好\"],[900,1000,\"b\"]]}"},
+        {"results/8-1.mp4", "{\"burned\":true,\"cues\":[[0,900,\"c\"]]}"},
+        {"results/9-1.mp4", "{\"burned\":true,\"cues\":[[900,0,\"ends before\"]]}"},
+        {"results/10-1.mp4", "not JSON"},
+    };
+    struct queue_test *t = *state;
+    CLEANUP(subtitle_track_clear) struct subtitle_track cues = {0};
+    CLEANUP(kb_freep) char *folder = data_path(t, "results");
+    assert_ok(t->err, file_make_dirs(folder, &t->err));
+    for (size_t i = 0; i < ARRAY_LEN(films); i++) {
+        CLEANUP(kb_freep) char *path = data_path(t, "%s", films[i].name);
+        make_grey_with(path, 25, "{\"koubo\":1}", films[i].cues);
+        make_old(path);
+    }
+    assert_int_equal(restore(t, false).n_taken, 4);
+    assert_int_equal(ask(t, "SELECT count(*) FROM job WHERE cues IS NOT NULL"), 2);
+    int64_t job = ask(t, "SELECT id FROM job WHERE result = '7-1.mp4'");
+    assert_ok(t->err, subtitles_of_result(t->s, job, &cues, &t->err));
+    assert_int_equal(cues.n, 2);
+    assert_string_equal(cues.at[0].text, "你好");
+    assert_int_equal(cues.at[1].start_us, 900000);
+    json_t *list = results_of(t);
+    size_t i;
+    json_t *one;
+    int burned = 0;
+    json_array_foreach(json_object_get(list, "items"), i, one)
+    {
+        bool first = strcmp(get_text(one, "name"), "8-1.mp4") == 0;
+        assert_int_equal(json_is_true(json_object_get(one, "subtitles_burned")), first);
+        burned += first;
+    }
+    assert_int_equal(burned, 1);
+    json_decref(list);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, queue_setup, queue_teardown)
 
 int main(void)
@@ -494,6 +537,7 @@ int main(void)
         TEST(test_a_new_database_removes_nothing),
         TEST(test_restore),
         TEST(test_a_long_name),
+        TEST(test_subtitles_come_back),
         TEST(test_an_older_backup_overwrites_nothing),
         TEST(test_a_crash_leaves_no_stranger),
         TEST(test_deleting_forgets),

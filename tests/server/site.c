@@ -299,7 +299,7 @@ int64_t site_result(struct site *s, const char *batch, const char *video, int64_
     assert_int_equal(claim.batch, id);
     write_output(claim.output, claim.job, size);
     struct dub_result result = {.frames = 25, .frames_animated = 25, .width = 64, .height = 64};
-    assert_ok(err, job_done(s->store, &claim, &result, false, &err));
+    assert_ok(err, job_done(s->store, &claim, &result, false, NULL, &err));
     int64_t job = claim.job;
     job_claim_free(&claim);
     return job;

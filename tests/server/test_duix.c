@@ -266,7 +266,7 @@ static void finish(struct easy_state *e, struct job_claim *c, const char *conten
     struct dub_result result = {
         .frames = 50, .frames_animated = 50, .seconds = 2.0, .width = 320, .height = 240};
     write_file(c->output, content);
-    assert_ok(err, job_done(e->live.site.store, c, &result, false, &err));
+    assert_ok(err, job_done(e->live.site.store, c, &result, false, NULL, &err));
     job_claim_free(c);
 }
 

@@ -366,7 +366,7 @@ static void fill(struct live *l)
     FILE *f = fopen(c.output, "w");
     fputs("mp4", f);
     fclose(f);
-    assert_ok(err, job_done(s, &c, &result, true, &err));
+    assert_ok(err, job_done(s, &c, &result, true, NULL, &err));
     job_claim_free(&c);
     assert_ok(err, job_claim(s, "w1", 0, &c, &err));
     assert_ok(err, job_failed(s, &c, &why, &err));

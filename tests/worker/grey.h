@@ -6,12 +6,17 @@
 
 #include "media/writer.h"
 
-// note: the file's comment, or NULL.
-static inline void make_grey(const char *path, int n_frames, const char *note)
+// note: the file's comment, cues: what it says of its subtitles; or NULL.
+static inline void make_grey_with(const char *path, int n_frames, const char *note,
+                                  const char *cues)
 {
     struct kb_error err = {0};
-    struct writer_params wp = {
-        .width = 128, .height = 96, .frame_rate = {25, 1}, .crf = 30, .comment = note};
+    struct writer_params wp = {.width = 128,
+                               .height = 96,
+                               .frame_rate = {25, 1},
+                               .crf = 30,
+                               .comment = note,
+                               .cues = cues};
     struct writer *writer = NULL;
     assert_ok(err, writer_open(&writer, path, &wp, &err));
     AVFrame *frame = av_frame_alloc();
@@ -28,6 +33,11 @@ static inline void make_grey(const char *path, int n_frames, const char *note)
     av_frame_free(&frame);
     assert_ok(err, writer_finish(writer, &err));
     writer_close(&writer);
+}
+
+static inline void make_grey(const char *path, int n_frames, const char *note)
+{
+    make_grey_with(path, n_frames, note, NULL);
 }
 
 #endif

@@ -335,6 +335,32 @@ static void test_results_are_looked_at_lightly(void **state)
     make_grey(path, 30, NULL); // without a sound
     assert_string_equal(inspect_result(t, path, &a), "bad");
 
+    // What it says of its subtitles, unless they cannot be any.
+    static const struct {
+        const char *tag;
+        int n;
+    } cues[] = {{"{\"burned\":true,\"cues\":[[0,900,\"a\"],[1000,2000,\"b\"]]}", 2},
+                {"{\"burned\":true,\"cues\":[[1000,900,\"a\"]]}", 0},
+                {"{\"burned\":true,\"cues\":[[0,900,7]]}", 0},
+                {"[[[[[", 0}};
+    for (size_t i = 0; i < ARRAY_LEN(cues); i++) {
+        CLEANUP(kb_freep)
+        char *how = kb_printf("-i %s -c copy -movflags +faststart+use_metadata_tags -metadata "
+                              "koubo_cues=%s",
+                              talk, cues[i].tag);
+        const char *told = make_file("told.mp4", how);
+        assert_string_equal(inspect_result(t, told, &a), "ready");
+        assert_int_equal(ask(t,
+                             "SELECT coalesce(json_array_length(words, '$.cues'), 0) FROM asset"
+                             " WHERE id = '%s'",
+                             a.id),
+                         cues[i].n);
+        char own[33]; // of a user's own film they are nothing
+        add_and_inspect(t, "told.mp4", told, own);
+        assert_int_equal(
+            ask(t, "SELECT words IS NULL AND state = 'ready' FROM asset WHERE id = '%s'", own), 1);
+    }
+
     // What is none, however it is called.
     const char *const bad[] = {
         make_file("film.mkv", "-f lavfi -i testsrc2=s=64x64:d=1 -c:v mpeg4"),
