@@ -278,7 +278,7 @@ await run({
         await with_mock({}, async (mock) => {
             const page = await open_page(mock.url);
             // No sound card here: what would be played is noted.
-            await page.evaluate(() => { HTMLAudioElement.prototype.play = function play() { (window.played ??= []).push(this.src); return Promise.resolve(); }; });
+            await page.evaluate(() => { HTMLAudioElement.prototype.play = function play() { (window.played ??= []).push(this.src); return fetch(this.src).then((r) => r.ok || Promise.reject(new Error('gone'))); }; });
             await open_tab(page, 'system');
             const card = page.getByRole('region', { name: '音色' });
             await card.getByRole('button', { name: '添加音色' }).click();
@@ -298,6 +298,20 @@ await run({
             await card.locator('[name="model"]').fill('kokoro');
             await card.getByRole('button', { name: '保存' }).click();
             await until('the model', () => mock.voices[0].model === 'kokoro' && mock.voices[0].key === 'sk-1');
+            // What was heard already is not made again, but once the voice has changed, or the server has let it go.
+            const hear = async (n, samples) => {
+                const stop = card.getByRole('button', { name: '停止 王老师' });
+                if (await stop.isVisible()) await stop.click();
+                await card.getByRole('button', { name: '试听 王老师' }).click();
+                await until(`sound ${n}`, async () => (await page.evaluate(() => window.played.length)) === n);
+                await stop.waitFor();
+                holds(mock.samples.length === samples, `made ${mock.samples.length}, not ${samples}`);
+            };
+            await hear(2, 2);
+            await hear(3, 2);
+            page.quiet = true; // the browser reports what is gone
+            mock.queue.remove('asset', (await page.evaluate(() => window.played.at(-1))).split('/').at(-2));
+            await hear(5, 3); // asked for in vain, and played
 
             await open_tab(page, 'batch');
             await page.getByRole('tab', { name: '文字转语音' }).click();
@@ -308,7 +322,7 @@ await run({
             const lines = await page.locator('.sentences li').allTextContents();
             holds(lines.join('|') === '圆周率是3.14。|Dr. Smith 来了！|坏的一句|再见', `sentences: ${lines.join('|')}`);
             await page.getByRole('button', { name: '试听 再见' }).click();
-            await until('it', async () => (await page.evaluate(() => window.played.length)) === 2);
+            await until('it', async () => (await page.evaluate(() => window.played.length)) === 6);
             holds(JSON.stringify(mock.samples.at(-1)) === '{"text":"再见","voice":"teacher","speed":1.5}', 'as it is chosen');
             await page.getByRole('button', { name: '停止 再见' }).click();
             await page.getByRole('button', { name: '试听 坏的一句' }).click();
