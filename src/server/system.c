@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/proc.h"
+#include "base/utf8.h"
 #include "cluster/head.h"
 #include "lipsync/motion.h"
 #include "nn/import/import.h"
@@ -9,6 +10,8 @@
 #include "queue/node.h"
 #include "queue/worker.h"
 #include "server/internal.h"
+#include "worker/previews.h"
+#include "worker/supervisor.h"
 
 #include <assert.h>
 #include <dirent.h>
@@ -142,6 +145,29 @@ enum kb_code system_add_cluster(struct server *s, struct store *store, struct te
     return KB_OK;
 }
 
+static json_t *making_json(const struct previews_view *v)
+{
+    CLEANUP(kb_freep) char *video = utf8_clean(v->video);
+    CLEANUP(kb_freep) char *audio = utf8_clean(v->audio);
+    return json_pack("{s:s, s:s, s:s, s:b, s:f}", "video", video, "audio", audio, "client",
+                     v->client, "picture", v->picture, "progress", v->progress);
+}
+
+void system_add_previews(struct server *s, struct text *ret)
+{
+    struct previews_view v = {0};
+    bool any = s->supervisor && s->params.supervisor.previews;
+    if (any)
+        previews_view(supervisor_previews(s->supervisor), &v);
+    json_auto_t *json = json_pack(
+        "{s:o, s:i, s:o}", "worker",
+        v.there ? json_pack("{s:s, s:I}", "state", v.state, "rss", (json_int_t)v.rss_bytes)
+                : json_null(),
+        "waiting", v.waiting, "making", v.making ? making_json(&v) : json_null());
+    CLEANUP(kb_freep) char *text = any ? json_dumps(json, JSON_COMPACT) : NULL;
+    system_add_member(ret, "previews", text ? text : "null");
+}
+
 // --- the heartbeat
 
 enum kb_code system_heartbeat_json(struct server *s, struct store *store, struct text *ret,
@@ -163,5 +189,6 @@ enum kb_code system_heartbeat_json(struct server *s, struct store *store, struct
                   "counts", "queued", (json_int_t)queued, "running", (json_int_t)running);
     system_add_object(ret, beat);
     system_add_member(ret, "workers", text_get(&workers));
+    system_add_previews(s, ret);
     return system_add_cluster(s, store, ret, err);
 }

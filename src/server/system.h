@@ -19,6 +19,10 @@ struct store;
 enum kb_code system_add_cluster(struct server *s, struct store *store, struct text *ret,
                                 struct kb_error *err);
 
+// Adds "previews": what the worker that makes looks before the long run is at; null where this
+// server makes none.
+void system_add_previews(struct server *s, struct text *ret);
+
 // An object out of parts, some of which are JSON already: first the object, then members.
 void system_add_object(struct text *ret, const json_t *object);
 void system_add_member(struct text *ret, const char *name, const char *json);

@@ -359,6 +359,15 @@ static void give_previews(struct broker *b)
     }
 }
 
+static void tell_of_previews(struct broker *b)
+{
+    const struct seat *there = NULL;
+    for (int i = 0; i < b->n_seats; i++)
+        if (b->seats[i].taken && b->seats[i].previews && !b->seats[i].ended)
+            there = &b->seats[i];
+    previews_worker(b->previews, there ? there->state : NULL, there ? there->rss_bytes : 0);
+}
+
 static void give_all(struct broker *b)
 {
     bool new_one = false, any = false;
@@ -405,6 +414,7 @@ static void *broker_run(void *opaque)
         store_renew_patience(b->store);
         write_all(b);
         give_previews(b);
+        tell_of_previews(b);
         give_all(b);
     }
     return NULL;

@@ -29,6 +29,8 @@ struct previews {
     // --- under the lock
     int64_t number;
     bool closed;
+    char state[16]; // the worker's; "": it is not there
+    int64_t rss_bytes;
     struct preview all[PLACES];
     char rubbish[PLACES][40];
     int n_rubbish;
@@ -161,7 +163,7 @@ enum kb_code previews_ask(struct previews *p, struct preview_order *order, const
     trim(p);
     for (int i = 0; i < PLACES; i++) {
         struct preview *v = &p->all[i];
-        if (v->id[0] && !is_over(v) && !v->dropped && strcmp(v->client, client) == 0 &&
+        if (*viewer && v->id[0] && !is_over(v) && !v->dropped && strcmp(v->client, client) == 0 &&
             strcmp(v->viewer, viewer) == 0)
             give_up(v, &newer);
     }
@@ -181,6 +183,53 @@ enum kb_code previews_ask(struct previews *p, struct preview_order *order, const
     }
     p->changed(p->ctx);
     return KB_OK;
+}
+
+double preview_progress(const struct preview_look *l)
+{
+    static const double begin[N_STAGES + 1] = {0, 0.05, 0.1, 0.45, 0.95, 1};
+    const struct job_report *p = &l->report;
+    double part = p->total > 0 ? (double)p->done / (double)p->total : 0;
+    if (l->state == PREVIEW_WAITING)
+        return 0;
+    if (l->state != PREVIEW_RUNNING)
+        return 1;
+    return begin[p->stage] + (begin[p->stage + 1] - begin[p->stage]) * KB_MIN(part, 1);
+}
+
+void previews_worker(struct previews *p, const char *state, int64_t rss_bytes)
+{
+    pthread_mutex_lock(&p->lock);
+    snprintf(p->state, sizeof(p->state), "%s", state ? state : "");
+    p->rss_bytes = rss_bytes;
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void name_into(char *ret, size_t size, const char *name)
+{
+    snprintf(ret, size, "%s", name ? name : "");
+}
+
+void previews_view(struct previews *p, struct previews_view *ret)
+{
+    *ret = (struct previews_view){0};
+    pthread_mutex_lock(&p->lock);
+    ret->there = p->state[0];
+    ret->rss_bytes = p->rss_bytes;
+    memcpy(ret->state, p->state, sizeof(ret->state));
+    for (int i = 0; i < PLACES; i++) {
+        const struct preview *v = &p->all[i];
+        ret->waiting += v->id[0] && v->look.state == PREVIEW_WAITING;
+        if (!v->id[0] || v->look.state != PREVIEW_RUNNING || v->dropped)
+            continue;
+        ret->making = true;
+        ret->picture = v->look.picture;
+        ret->progress = preview_progress(&v->look);
+        name_into(ret->video, sizeof(ret->video), v->order.claim.video_name);
+        name_into(ret->audio, sizeof(ret->audio), v->order.claim.audio_name);
+        name_into(ret->client, sizeof(ret->client), v->client);
+    }
+    pthread_mutex_unlock(&p->lock);
 }
 
 bool previews_look(struct previews *p, const char *id, struct preview_look *ret)

@@ -4,7 +4,8 @@
 // and so only who asked knows them.
 //
 // Who asks says for which viewer: a window in which one look is shown. What a viewer asks for takes
-// the place of what that viewer asked for before and has not got yet.
+// the place of what that viewer asked for before and has not got yet. Who names no viewer takes
+// nobody's place: it may be anybody at that address.
 //
 // Thread-safe.
 #ifndef WORKER_PREVIEWS_H
@@ -43,6 +44,22 @@ struct preview_look {
                          // given up
 };
 
+// Of the whole, 0..1, by how long the stages take.
+double preview_progress(const struct preview_look *l);
+
+// How it stands with them all, for the system view.
+struct previews_view {
+    bool there;     // the worker's process
+    char state[16]; // as it says: "starting", "idle", "busy"
+    int64_t rss_bytes;
+    int waiting;
+    // What it makes, if making.
+    bool making, picture;
+    char video[256], audio[256]; // as they are called; cut, and any bytes
+    char client[64];             // for whom
+    double progress;
+};
+
 void preview_order_clear(struct preview_order *o); // all zero is fine
 
 struct previews;
@@ -63,7 +80,12 @@ bool previews_await(struct previews *p, const char *id, void (*ended)(void *ctx)
 // It is not wanted any more. Whoever waits for it is told.
 void previews_drop(struct previews *p, const char *id);
 
+void previews_view(struct previews *p, struct previews_view *ret);
+
 // --- the broker's
+
+// What the worker says of itself; state NULL: there is none.
+void previews_worker(struct previews *p, const char *state, int64_t rss_bytes);
 
 // The next one; it is running now. *ret points to what stays there until previews_end().
 bool previews_take(struct previews *p, char ret_id[33], const struct preview_order **ret);

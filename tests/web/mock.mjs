@@ -44,6 +44,15 @@ await run({
             const card = page.getByRole('region', { name: '以前的数据库留下的文件' });
             await card.getByText('结果 282 个，其他文件 3 个').waitFor();
             await card.getByText('koubo restore').waitFor();
+            // Who makes previews, and for whom.
+            await page.getByTestId('previews').getByText('用到时启动').waitFor();
+            mock.looks = { worker: { state: 'busy', rss: 142e6 }, waiting: 2, making: { video: '市场部-新品发布会-主讲人-王老师-第 12 讲-终稿.mp4', audio: '课程.wav', client: '192.168.1.23', picture: false, progress: 0.421 } };
+            await page.getByTestId('previews').getByText('课程.wav · 42% · 来自 192.168.1.23 · 还有 2 个在等').waitFor();
+            if (process.env.KOUBO_LOOKS)
+                for (const width of [390, 1440]) {
+                    await page.setViewportSize({ width, height: 900 });
+                    await page.screenshot({ path: path.join(process.env.KOUBO_LOOKS, `system-${width}.png`), fullPage: true });
+                }
             await page.getByTestId('language').click();
             await page.getByRole('region', { name: 'Files of an earlier database' }).getByText('282 results, 3 others').waitFor();
             page.faults();

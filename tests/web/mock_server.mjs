@@ -53,6 +53,7 @@ export class Mock {
         this.folder = mkdtempSync(path.join(tmpdir(), 'koubo-mock-'));
         this.busy = 0; // so many requests are refused for a moment
         this.sockets = new Set();
+        this.looks = { worker: null, waiting: 0, making: null }; // as the system view tells of them
         this.previews = new Map(); // what was asked for, by id
         this.stills = []; // the options of each picture of them that was asked for
         this.voices = []; // that were added
@@ -670,7 +671,7 @@ export class Mock {
         const jobs = [...this.queue.rows.job.values()];
         return {
             now: Date.now(), cpu: { load: [1.42, 1.1, 0.8] }, memory: { total: 16.6e9, available: 9.8e9 },
-            disk: { total: 512e9, free: 187e9, min_free: 10e9 }, workers: this.queue.workers.filter((w) => !w.node),
+            disk: { total: 512e9, free: 187e9, min_free: 10e9 }, workers: this.queue.workers.filter((w) => !w.node), previews: this.looks,
             cluster: this.nodes?.cluster() ?? null, nodes: this.nodes?.list() ?? [],
             counts: { queued: jobs.filter((j) => j.state === 'queued').length, running: jobs.filter((j) => RUNNING.includes(j.state)).length },
         };

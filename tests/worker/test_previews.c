@@ -90,6 +90,27 @@ static void test_the_newest_of_a_viewer(void **state)
     previews_free(&p);
 }
 
+// Two who name no viewer may be two people behind one address.
+static void test_nobodys_place(void **state)
+{
+    struct previews *p = previews_create(count, &n_changed);
+    struct previews_view view;
+    char a[33], b[33], c[33];
+    const struct preview_order *order;
+    assert_int_equal(ask_for(p, "1.2.3.4", "", a), KB_OK);
+    assert_true(previews_take(p, c, &order));
+    assert_int_equal(ask_for(p, "1.2.3.4", "", b), KB_OK);
+    assert_int_equal(state_of(p, a), PREVIEW_RUNNING);
+    assert_int_equal(state_of(p, b), PREVIEW_WAITING);
+    previews_view(p, &view);
+    assert_true(view.making && view.waiting == 1 && !view.there && !view.picture);
+    assert_string_equal(view.client, "1.2.3.4");
+    for (int i = 2; i < PREVIEWS_EACH; i++)
+        assert_int_equal(ask_for(p, "1.2.3.4", "", c), KB_OK);
+    assert_int_equal(ask_for(p, "1.2.3.4", "", c), KB_UNAVAILABLE); // as many as anybody
+    previews_free(&p);
+}
+
 static void test_limits(void **state)
 {
     struct previews *p = previews_create(count, &n_changed);
@@ -192,6 +213,12 @@ static void test_the_broker(void **state)
     say(line, "{\"is\":\"at\",\"stage\":3,\"done\":5,\"total\":125,\"fps\":20}");
     WAIT(previews_look(p, id, &look) && look.report.done == 5);
     assert_int_equal(look.state, PREVIEW_RUNNING);
+    struct previews_view view;
+    previews_view(p, &view);
+    assert_true(view.there && view.making && view.waiting == 0);
+    assert_string_equal(view.video, "片.mp4");
+    assert_string_equal(view.audio, "speech.wav");
+    assert_true(view.progress > 0.45 && view.progress < 0.5);
     CLEANUP(kb_freep) char *film = kb_printf("%s.mp4", stem);
     assert_ok(t->err, file_write_atomic(film, "film", 4, &t->err));
     say(line, DONE);
@@ -257,6 +284,7 @@ static void test_the_broker(void **state)
     assert_true(previews_look(p, id, &look));
     assert_int_equal(look.state, PREVIEW_FAILED);
     assert_non_null(strstr(look.why.text, "crashed"));
+    WAIT((previews_view(p, &view), !view.there && !view.making));
     assert_int_equal(ask(t, "SELECT count(*) FROM job WHERE state = 'queued'"), 1);
     assert_int_equal(ask(t, "SELECT count(*) FROM worker"), 0);
 }
@@ -348,6 +376,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_newest_of_a_viewer),
+        cmocka_unit_test(test_nobodys_place),
         cmocka_unit_test(test_limits),
         cmocka_unit_test_setup_teardown(test_the_broker, broker_setup, broker_teardown),
         cmocka_unit_test_setup_teardown(test_a_real_one, queue_setup, queue_teardown),

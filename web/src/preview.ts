@@ -16,7 +16,8 @@ interface What {
 }
 
 export function usePreview(what: () => What, now: () => number) {
-    const viewer = Math.random().toString(36).slice(2);
+    // Nobody else can name it, and so end what is made for this window.
+    const viewer = [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, '0')).join('');
     const film = shallowRef<Preview | null>(null); // the latest that is whole
     const still = ref(''); // the picture in its place, '' = none
     const progress = ref<number | null>(null); // of the one that is being made

@@ -164,6 +164,13 @@ export interface Worker {
     rss: number;
 }
 
+// The worker that makes previews, and what it is at.
+export interface Previews {
+    worker: { state: 'starting' | 'idle' | 'busy'; rss: number } | null; // null: it comes when somebody asks
+    waiting: number;
+    making: { video: string; audio: string; client: string; picture: boolean; progress: number } | null;
+}
+
 // Another machine that makes videos for this one (docs/cluster.md).
 export type NodeState = 'new' | 'active' | 'draining' | 'refused' | 'silent';
 export interface Node {
@@ -210,6 +217,7 @@ export interface Heartbeat {
     memory: { total: number; available: number };
     disk: { total: number; free: number; min_free: number };
     workers: Worker[];
+    previews: Previews | null; // null: this server makes none
     counts: { queued: number; running: number };
     cluster: Cluster | null; // null: one machine is all there is
     nodes: Node[];

@@ -107,19 +107,6 @@ static const char *state_name(enum preview_state state)
     return names[state];
 }
 
-// Of the whole, by how long the stages take.
-static double progress_of(const struct preview_look *l)
-{
-    static const double begin[N_STAGES + 1] = {0, 0.05, 0.1, 0.45, 0.95, 1};
-    const struct job_report *p = &l->report;
-    double part = p->total > 0 ? (double)p->done / (double)p->total : 0;
-    if (l->state == PREVIEW_WAITING)
-        return 0;
-    if (l->state != PREVIEW_RUNNING)
-        return 1;
-    return begin[p->stage] + (begin[p->stage + 1] - begin[p->stage]) * KB_MIN(part, 1);
-}
-
 static json_t *error_of(const struct preview_look *l)
 {
     CLEANUP(kb_freep) char *kept = sentence_of(&l->why);
@@ -136,8 +123,8 @@ static void answer_look(struct request *r, int status, const char *id, const str
         json_pack("{s:s, s:s, s:s?, s:f, s:o, s:o, s:o, s:o, s:s?, s:o}", "id", id, "state",
                   state_name(l->state), "stage",
                   l->state == PREVIEW_RUNNING ? stage_id(l->report.stage) : NULL, "progress",
-                  progress_of(l), "seconds", done ? json_real(l->seconds) : json_null(), "begins",
-                  done ? json_real(l->from_s) : json_null(), "width",
+                  preview_progress(l), "seconds", done ? json_real(l->seconds) : json_null(),
+                  "begins", done ? json_real(l->from_s) : json_null(), "width",
                   done ? json_integer(l->width) : json_null(), "height",
                   done ? json_integer(l->height) : json_null(), "video", done ? video : NULL,
                   "error", l->state == PREVIEW_FAILED ? error_of(l) : json_null());

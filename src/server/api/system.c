@@ -105,6 +105,7 @@ static void system_show(struct request *r)
     system_add_object(&all, head);
     system_add_member(&all, "workers", text_get(&workers));
     system_add_member(&all, "stats", text_get(&stats_text));
+    system_add_previews(s, &all);
     if (system_add_cluster(s, request_store(r), &all, &err) != KB_OK)
         reply_error(r, &err);
     else
