@@ -3,6 +3,7 @@
 #include "asset/internal.h"
 #include "asset/upload.h"
 #include "base/beneath.h"
+#include "base/sentence.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -109,12 +110,23 @@ enum kb_code asset_tell_speech(struct store *s, const char *id, double progress,
     int n = 0;
     bool durable = s->durable;
     store_set_durable(s, false);
-    enum kb_code code = store_exec(
-        s, &n, err,
-        "UPDATE asset SET progress = ? WHERE id = ? AND state = 'making' AND pieces = ''", "dt",
-        progress, id);
+    enum kb_code code =
+        store_exec(s, &n, err,
+                   "UPDATE asset SET progress = ?, error = NULL WHERE id = ? AND state = 'making'"
+                   " AND pieces = ''",
+                   "dt", progress, id);
     store_set_durable(s, durable);
     return code == KB_OK && n == 0 ? asset_not_found(err) : code;
+}
+
+enum kb_code asset_hold_speech(struct store *s, const char *id, const struct kb_error *why,
+                               struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *text = sentence_of(why);
+    return store_exec(s, NULL, err,
+                      "UPDATE asset SET error = ?1, progress = NULL WHERE id = ?2"
+                      " AND state = 'making' AND pieces = '' AND error IS NOT ?1",
+                      "tt", text, id);
 }
 
 enum kb_code asset_set_pieces(struct store *s, const char *id, const char *sizes, double tempo,
@@ -123,7 +135,7 @@ enum kb_code asset_set_pieces(struct store *s, const char *id, const char *sizes
     int n = 0;
     enum kb_code code =
         store_exec(s, &n, err,
-                   "UPDATE asset SET pieces = ?, progress = NULL,"
+                   "UPDATE asset SET pieces = ?, progress = NULL, error = NULL,"
                    " speech = json_set(coalesce(speech, '{}'), '$.tempo', ?) WHERE id = ?"
                    " AND state = 'making' AND pieces = ''",
                    "tdt", sizes, tempo, id);

@@ -34,6 +34,9 @@ int asset_open_pieces(struct store *s, const char *id, struct kb_error *err);
 // How much of it has come, 0..1. KB_NOT_FOUND: it was deleted.
 enum kb_code asset_tell_speech(struct store *s, const char *id, double progress,
                                struct kb_error *err);
+// Why it cannot be spoken now; it is asked for again later. Seen in the asset's "error" until then.
+enum kb_code asset_hold_speech(struct store *s, const char *id, const struct kb_error *why,
+                               struct kb_error *err);
 // All of it is there: sizes is a JSON list of numbers. KB_NOT_FOUND: it was deleted, and what came
 // is removed.
 enum kb_code asset_set_pieces(struct store *s, const char *id, const char *sizes, double tempo,

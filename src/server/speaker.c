@@ -4,7 +4,10 @@
 #include "base/cancel.h"
 #include "base/deadline.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "server/internal.h"
+#include "server/upload/upload.h"
+#include "store/patience.h"
 #include "voices/voices.h"
 
 #include <pthread.h>
@@ -12,8 +15,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#define THREADS 3
-#define LOOK_MS 500 // how often the table is looked at
+#define THREADS     3
+#define LOOK_MS     500 // how often the table is looked at
+#define PATIENCE_MS 500 // how long a database is waited for that another program holds
+// What cannot be spoken now, for a reason of this server's own, is tried again after that; where
+// the disk is full later, for some services ask money for each time.
+#define AGAIN_MS      1000
+#define AGAIN_FULL_MS 10000
+#define LATER         64 // texts that wait for that, of which the soonest may be tried too early
 
 struct speaker {
     struct server *server;
@@ -27,6 +36,10 @@ struct speaker {
     unsigned calls;        // of speaker_wake()
     char ids[THREADS][33]; // what is under way, "" = nothing
     char voices[THREADS][VOICES_NAME_BYTES + 24];
+    struct {
+        char id[33];
+        int64_t until_us;
+    } later[LATER];
 };
 
 // A text that is being asked for.
@@ -35,6 +48,7 @@ struct turn {
     struct store *store;
     const char *id;
     struct cancel gone; // it was deleted
+    int later_ms;       // 0: it ends as it did; else it is to be tried again then
 };
 
 // Until there were more calls than those, at most. False: stop.
@@ -63,6 +77,9 @@ static bool take(void *ctx, const char *id, const char *voice)
 {
     struct speaker *s = ctx;
     int place = -1;
+    for (int i = 0; i < LATER; i++)
+        if (strcmp(s->later[i].id, id) == 0 && kb_now_us() < s->later[i].until_us)
+            return false;
     for (int i = 0; i < THREADS; i++) {
         if (!s->ids[i][0])
             place = i;
@@ -76,9 +93,21 @@ static bool take(void *ctx, const char *id, const char *voice)
     return true;
 }
 
-static void leave(struct speaker *s, const char *id)
+static void leave(struct speaker *s, const char *id, int later_ms)
 {
     pthread_mutex_lock(&s->lock);
+    int soonest = 0;
+    for (int i = 0; i < LATER; i++) {
+        if (strcmp(s->later[i].id, id) == 0)
+            s->later[i].id[0] = '\0';
+        if (!s->later[i].id[0] ||
+            (s->later[soonest].id[0] && s->later[i].until_us < s->later[soonest].until_us))
+            soonest = i;
+    }
+    if (later_ms > 0) {
+        snprintf(s->later[soonest].id, sizeof(s->later[soonest].id), "%s", id);
+        s->later[soonest].until_us = kb_now_us() + later_ms * INT64_C(1000);
+    }
     for (int i = 0; i < THREADS; i++)
         if (strcmp(s->ids[i], id) == 0)
             s->ids[i][0] = '\0';
@@ -90,6 +119,29 @@ static void tell(void *ctx, int done, int total)
     struct turn *t = ctx;
     if (asset_tell_speech(t->store, t->id, (double)done / total, NULL) == KB_NOT_FOUND)
         cancel_request(&t->gone);
+}
+
+// What of the server's own passes: somebody holds the database, the disk is full.
+static bool passes(enum kb_code code)
+{
+    return code == KB_UNAVAILABLE || code == KB_NO_SPACE;
+}
+
+// What was said is there already: the service need not say it again.
+static enum kb_code keep(struct turn *t, const char *sizes, double tempo, struct kb_error *err)
+{
+    enum kb_code code = asset_set_pieces(t->store, t->id, sizes, tempo, err);
+    bool told = false;
+    while (passes(code) && rest(t->speaker, LOOK_MS, calls_of(t->speaker))) {
+        if (!told)
+            log_warn(_("a speech waits to be written down: %s"), err->text);
+        told = true;
+        store_renew_patience(t->store);
+        code = asset_set_pieces(t->store, t->id, sizes, tempo, err);
+    }
+    if (passes(code))
+        t->later_ms = AGAIN_MS; // the server ends
+    return code;
 }
 
 static enum kb_code ask(struct turn *t, const json_t *voice, const char *text,
@@ -106,17 +158,21 @@ static enum kb_code ask(struct turn *t, const json_t *voice, const char *text,
         .ctx = t,
     };
     int fd = asset_open_pieces(t->store, t->id, err);
-    if (fd < 0)
-        return KB_UNAVAILABLE;
+    if (fd < 0) {
+        t->later_ms = AGAIN_MS;
+        return err->code;
+    }
     enum kb_code code = voice_recite(voice, text, &wish, fd, &sizes, &n, err);
     close(fd);
+    if (code == KB_NO_SPACE)
+        t->later_ms = AGAIN_FULL_MS;
     for (int i = 0; code == KB_OK && i < n; i++)
         json_array_append_new(list, json_integer(sizes[i]));
     CLEANUP(kb_freep) char *json = code == KB_OK ? json_dumps(list, JSON_COMPACT) : NULL;
     if (code == KB_OK && !json)
         code = kb_no_memory(err);
     double tempo = voice_has_speed(voice) || how->speed <= 0 ? 1 : how->speed;
-    return code == KB_OK ? asset_set_pieces(t->store, t->id, json, tempo, err) : code;
+    return code == KB_OK ? keep(t, json, tempo, err) : code;
 }
 
 static enum kb_code speak(struct turn *t, struct kb_error *err)
@@ -124,6 +180,7 @@ static enum kb_code speak(struct turn *t, struct kb_error *err)
     CLEANUP(kb_freep) char *text = NULL;
     CLEANUP(kb_freep) char *pieces = NULL;
     json_auto_t *voices = NULL;
+    const struct server_params *p = &t->speaker->server->params;
     struct asset asset;
     struct asset_speech how;
     enum kb_code code = asset_find(t->store, t->id, &asset, err);
@@ -132,7 +189,12 @@ static enum kb_code speak(struct turn *t, struct kb_error *err)
     if (code == KB_OK)
         code = asset_speech(t->store, t->id, &how, &pieces, err);
     if (code == KB_OK)
-        code = voices_load_all(&voices, t->speaker->server->params.data, err);
+        code = upload_check_room(p->data, p->supervisor.worker.min_free_bytes,
+                                 (int64_t)utf8_count(text) * SPEECH_BYTES_A_LETTER, err);
+    if (code == KB_OK)
+        code = voices_load_all(&voices, p->data, err);
+    if (passes(code))
+        t->later_ms = code == KB_NO_SPACE ? AGAIN_FULL_MS : AGAIN_MS;
     if (code != KB_OK)
         return code;
     const json_t *voice = voices_find(voices, asset.voice);
@@ -147,6 +209,7 @@ static bool speak_next(struct speaker *s, struct store *store)
 {
     struct kb_error err = {0}, why = {0};
     char id[33];
+    store_renew_patience(store);
     pthread_mutex_lock(&s->lock);
     enum kb_code code = asset_next_speech(store, take, s, id, &err);
     pthread_mutex_unlock(&s->lock);
@@ -157,22 +220,31 @@ static bool speak_next(struct speaker *s, struct store *store)
     }
     struct turn t = {.speaker = s, .store = store, .id = id, .gone = {.parent = &s->cancel}};
     code = speak(&t, &why);
-    if (code != KB_OK && code != KB_CANCELLED && code != KB_NOT_FOUND) {
+    if (t.later_ms) {
+        log_verbose("a speech is tried again in %d ms: %s", t.later_ms, why.text);
+        asset_hold_speech(store, id, &why, NULL);
+        code = KB_OK;
+    } else if (code != KB_OK && code != KB_CANCELLED && code != KB_NOT_FOUND) {
         log_warn("%s", why.text);
         code = asset_fail(store, id, &why, &err);
     }
-    leave(s, id);
+    if (passes(code)) // else the service would be asked again at once
+        t.later_ms = AGAIN_MS;
+    leave(s, id, t.later_ms);
     return code == KB_OK || code == KB_NOT_FOUND || code == KB_CANCELLED; // else it is too early
 }
 
 static void *speaker_main(void *opaque)
 {
     struct speaker *s = opaque;
+    // Who waits in the database cannot be stopped, and waits here just as well.
+    struct patience patience = {.budget_ms = PATIENCE_MS};
     CLEANUP(store_close) struct store *store = NULL;
     struct kb_error err = {0};
     while (store_open(&store, s->server->params.data, false, &err) != KB_OK)
         if (!rest(s, 5000, calls_of(s)))
             return NULL;
+    store_set_patience(store, &patience);
     unsigned calls;
     do {
         calls = calls_of(s); // before looking: a call meanwhile is not missed

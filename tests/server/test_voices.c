@@ -8,7 +8,9 @@
 #include "base/file.h"
 #include "store/sql.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -160,6 +162,53 @@ static void test_speeches(void **state)
     assert_int_not_equal(stat(part, &st), 0);
 }
 
+// What is wrong with the server's own disk or files passes: the speech waits and says why, and the
+// service is not asked meanwhile.
+static void test_waits_for_the_disk(void **state)
+{
+    struct live *l = *state;
+    struct kb_error err = {0};
+    json_auto_t *saved = ask(l, 200, "POST", "/api/v1/settings/voices", add_body(KEY));
+    int before = service_number("count");
+    char id[33];
+    live_restart(l, &(struct server_params){.supervisor.worker.min_free_bytes = INT64_MAX / 2});
+    const struct asset_params p = {.name = "a", .speech = &(struct asset_speech){.fetched = true}};
+    assert_ok(err, asset_create_speech(l->site.store, &p, "hello", "demo", id, &err));
+    wait_for(l, "SELECT count(*) = 1 FROM asset WHERE state = 'making' AND"
+                " error LIKE '%not enough disk space%'");
+    CLEANUP(kb_freep) char *path = kb_printf("/api/v1/assets/%s", id);
+    json_auto_t *shown = ask(l, 200, "GET", path, NULL);
+    assert_non_null(strstr(text_at(shown, "error"), "must stay free"));
+    CLEANUP(kb_freep) char *part = kb_printf("%s/uploads/%s.part", l->site.folder, id);
+    int fd = open(part, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(flock(fd, LOCK_EX), 0); // somebody has it
+    live_restart(l, &(struct server_params){0});
+    wait_for(l, "SELECT count(*) = 1 FROM asset WHERE state = 'making' AND"
+                " error LIKE '%could not be stored%'");
+    assert_int_equal(service_number("count"), before);
+    close(fd);
+    wait_for(l, "SELECT count(*) = 1 FROM asset WHERE pieces LIKE '[%]' AND error IS NULL");
+    assert_int_equal(service_number("count"), before + 1);
+}
+
+// The database is held while the speech is to be written down: once that ends it is, without
+// another request.
+static void test_waits_for_the_database(void **state)
+{
+    struct live *l = *state;
+    struct kb_error err = {0};
+    json_auto_t *saved = ask(l, 200, "POST", "/api/v1/settings/voices", add_body(KEY));
+    int before = service_number("count");
+    json_auto_t *good = ask(l, 201, "POST", "/api/v1/assets", "{'text':'hello','voice':'demo'}");
+    while (service_number("count") < before + 1)
+        usleep(500);
+    assert_ok(err, store_begin(l->site.store, &err));
+    usleep(1200000); // longer than the speaker is patient
+    store_rollback(l->site.store);
+    wait_for(l, "SELECT count(*) = 1 FROM asset WHERE pieces LIKE '[%]'");
+    assert_int_equal(service_number("count"), before + 1);
+}
+
 // Removed while the service thinks: it is let go at once.
 static void test_removed_meanwhile(void **state)
 {
@@ -247,8 +296,13 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(test_settings),          CASE(test_fields),  CASE(test_speeches),
-        CASE(test_removed_meanwhile), CASE(test_samples),
+        CASE(test_settings),
+        CASE(test_fields),
+        CASE(test_speeches),
+        CASE(test_waits_for_the_disk),
+        CASE(test_waits_for_the_database),
+        CASE(test_removed_meanwhile),
+        CASE(test_samples),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,9 +12,7 @@
 #include <sys/statvfs.h>
 
 #define UPLOADS_CLIENTS 10 // as many files as so many clients may send, for all of them together
-// Of speech: the slowest voices say a Chinese letter in a quarter of a second, 22,050 Hz, 16 bits.
-#define SPEECH_BYTES_A_LETTER 13000
-#define FORGET_TRIES          24 // of 5 s each
+#define FORGET_TRIES    24 // of 5 s each
 
 int64_t upload_limit(const struct server *s)
 {

@@ -29,6 +29,8 @@ enum kb_code upload_allowed(const struct server *s, struct store *store, const c
                             const struct upload_wish *wish, struct kb_error *err);
 // The same for the client of a request. False: answered 413, 429, 507.
 bool upload_admit(struct request *r, const struct upload_wish *wish);
+// Of speech: the slowest voices say a Chinese letter in a quarter of a second, 22,050 Hz, 16 bits.
+#define SPEECH_BYTES_A_LETTER 13000
 // Do that many more bytes leave keep_bytes of the folder's disk free? KB_NO_SPACE: no. Any thread.
 enum kb_code upload_check_room(const char *folder, int64_t keep_bytes, int64_t bytes,
                                struct kb_error *err);

@@ -18,7 +18,7 @@ const en: Texts = {
     audio: {
         title: 'Speech', upload: 'Upload an audio file', hint: 'wav mp3 m4a aac flac ogg, or a video with sound',
         source: 'Where the speech comes from', file: 'Audio file', speech: 'Text to speech', text: 'What is to be said', voice: 'Voice',
-        make: 'Make the speech', making: 'Making the speech…', replace: 'Change',
+        make: 'Make the speech', making: 'Making the speech…', waits: 'The speech has to wait, and is tried again: {why}', replace: 'Change',
     },
     voice: {
         title: 'Voices', add: 'Add a voice', about: 'Who speaks a text. espeak-ng is always there; voices that sound like people come from services of your own.', added: 'Added', own: 'Always there (espeak-ng)',

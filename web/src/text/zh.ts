@@ -15,7 +15,7 @@ const zh = {
     login: { title: '请输入口令', hint: '口令在启动 koubo 的窗口里，或问管理员。', submit: '进入', wrong: '口令不对，请再试一次' },
     audio: {
         title: '音频', upload: '上传音频文件', hint: 'wav mp3 m4a aac flac ogg，视频里的声音也可以',
-        source: '音频来源', file: '音频文件', speech: '文字转语音', text: '输入要说的话', voice: '音色', make: '生成语音', making: '正在生成语音…',
+        source: '音频来源', file: '音频文件', speech: '文字转语音', text: '输入要说的话', voice: '音色', make: '生成语音', making: '正在生成语音…', waits: '暂时不能生成语音，会自动再试：{why}',
         replace: '换一个',
     },
     voice: {
