@@ -173,7 +173,8 @@ static enum kb_code open_finisher(struct finisher **ret, struct subtitles *ret_s
 {
     const struct finish_source source = finish_source_of(d, wrap);
     struct finish_params params = d->p->finish;
-    enum kb_code code = subtitles_load(ret_subtitles, &d->p->finish.captions, d->mel, err);
+    enum kb_code code =
+        subtitles_load(ret_subtitles, &d->p->finish.captions, d->mel, source.cancel, err);
     params.captions.loaded = ret_subtitles->captions;
     return code == KB_OK ? finisher_open(ret, &params, &source, picture, err) : code;
 }

@@ -9,13 +9,14 @@
 #include <string.h>
 
 #define VAD_STEP      2
-#define SMOOTH        2     // columns on either side in a level
-#define QUIET_DB      26.0f // below the loud parts, what lies between words
-#define SHORTEST_GAP  5     // columns: 60 ms; what is shorter is a consonant
-#define SHORTEST_LOUD 4     // columns of a sound that is no click
-#define PAST_CLAUSES  8     // that may lie between two pauses that are matched
-#define PAST_PAUSES   12    // that may lie in between
-#define BAND_S        20.0  // how far a clause may lie from where it would be by its place alone
+#define SMOOTH        2         // columns on either side in a level
+#define QUIET_DB      26.0f     // below the loud parts, what lies between words
+#define SHORTEST_GAP  5         // columns: 60 ms; what is shorter is a consonant
+#define SHORTEST_LOUD 4         // columns of a sound that is no click
+#define PAST_CLAUSES  8         // that may lie between two pauses that are matched
+#define PAST_PAUSES   12        // that may lie in between
+#define MOST_CELLS    (4 << 20) // 48 MB, and a second or two
+#define BAND_S        20.0 // how far a clause may lie from where it would be by its place alone
 
 // --- the recording
 
@@ -218,13 +219,20 @@ static enum kb_code read_text(struct said *s, const char *text, struct kb_error 
 
 // --- both together
 
-// Ends of clauses (row i, 0 = the beginning) on pauses (column k, 0 = before all voice).
+// Ends of clauses (row i, 0 = the beginning) on pauses (column k, 0 = before all voice). Of each
+// row only the columns near where it would be by its place alone are kept.
+struct row {
+    int first, n; // columns
+    int at;       // of the first, in the table's cells
+};
+
 struct table {
     const struct heard *heard;
     const struct said *said;
     int rows, columns;
+    struct row *row;
     double *best;
-    int *from;         // row * columns + column
+    int *from;         // cell
     double *skip_ends; // costs of the ends up to a row that are on no pause
     double *skip_pauses;
 };
@@ -253,34 +261,70 @@ static void sum_costs(struct table *t)
     }
 }
 
-static void fill(struct table *t)
+static double rate_of(const struct table *t) // seconds a syllable
 {
-    double rate = t->heard->whole / fmax(t->said->whole, 1); // seconds a syllable
-    for (int i = 0; i < t->rows * t->columns; i++)
+    return t->heard->whole / fmax(t->said->whole, 1);
+}
+
+// The columns of every row. Both ends are where they are, whatever is in between. The number of
+// cells, at most MOST_CELLS + 1.
+static int lay_out(struct table *t)
+{
+    double rate = rate_of(t);
+    int cells = 0, low = 1, high = 1;
+    for (int i = 0; i < t->rows && cells <= MOST_CELLS; i++) {
+        struct row *r = &t->row[i];
+        double place = weight_at(t, i) * rate;
+        while (low + 1 < t->columns && voice_at(t, low) < place - BAND_S)
+            low++;
+        while (high + 1 < t->columns && voice_at(t, high) <= place + BAND_S)
+            high++;
+        *r = i == 0             ? (struct row){0, 1, cells}
+             : i + 1 == t->rows ? (struct row){t->columns - 1, 1, cells}
+                                : (struct row){low, high - low, cells};
+        cells = r->n > MOST_CELLS - cells ? MOST_CELLS + 1 : cells + r->n;
+    }
+    return cells;
+}
+
+// The best way to put the end of clause i on pause k, over all before it.
+static void fill_cell(struct table *t, int i, int k)
+{
+    double rate = rate_of(t), here = voice_at(t, k), weight = weight_at(t, i);
+    int cell = t->row[i].at + k - t->row[i].first;
+    for (int a = i - 1; a >= 0 && i - a <= PAST_CLAUSES; a--) {
+        const struct row *r = &t->row[a];
+        for (int b = KB_MIN(k, r->first + r->n) - 1; b >= r->first && k - b <= PAST_PAUSES; b--) {
+            int before = r->at + b - r->first;
+            double so_far = t->best[before];
+            if (isinf(so_far))
+                continue;
+            double wanted = rate * (weight - weight_at(t, a));
+            double off = here - voice_at(t, b) - wanted;
+            double cost = so_far + off * off / (0.03 * wanted * wanted + 0.04) +
+                          t->skip_ends[i - 1] - t->skip_ends[a] + t->skip_pauses[k - 1] -
+                          t->skip_pauses[b];
+            if (cost < t->best[cell]) {
+                t->best[cell] = cost;
+                t->from[cell] = before;
+            }
+        }
+    }
+}
+
+static enum kb_code fill(struct table *t, int cells, const struct cancel *cancel,
+                         struct kb_error *err)
+{
+    enum kb_code code = KB_OK;
+    for (int i = 0; i < cells; i++)
         t->best[i] = INFINITY;
     t->best[0] = 0;
-    for (int i = 1; i < t->rows; i++)
-        for (int k = 1; k < t->columns; k++) {
-            bool last = i + 1 == t->rows, ends = k + 1 == t->columns;
-            double here = voice_at(t, k), weight = weight_at(t, i);
-            if (last != ends || (!last && fabs(here - weight * rate) > BAND_S))
-                continue;
-            for (int a = i - 1; a >= 0 && i - a <= PAST_CLAUSES; a--)
-                for (int b = k - 1; b >= 0 && k - b <= PAST_PAUSES; b--) {
-                    double so_far = t->best[a * t->columns + b];
-                    if (isinf(so_far))
-                        continue;
-                    double wanted = rate * (weight - weight_at(t, a));
-                    double off = here - voice_at(t, b) - wanted;
-                    double cost = so_far + off * off / (0.03 * wanted * wanted + 0.04) +
-                                  t->skip_ends[i - 1] - t->skip_ends[a] + t->skip_pauses[k - 1] -
-                                  t->skip_pauses[b];
-                    if (cost < t->best[i * t->columns + k]) {
-                        t->best[i * t->columns + k] = cost;
-                        t->from[i * t->columns + k] = a * t->columns + b;
-                    }
-                }
-        }
+    for (int i = 1; code == KB_OK && i < t->rows; i++) {
+        code = cancel_check(cancel, err);
+        for (int k = 0; code == KB_OK && k < t->row[i].n; k++)
+            fill_cell(t, i, t->row[i].first + k);
+    }
+    return code;
 }
 
 // The words of clauses from..to lie in a stretch of voice.
@@ -300,42 +344,55 @@ static void share_out(const struct said *s, const struct heard *h, int from, int
     }
 }
 
-static enum kb_code match(const struct said *s, const struct heard *h, struct kb_error *err)
+// From the last cell back to the first, row by row.
+static void share_out_all(const struct table *t, int cell)
+{
+    int row = t->rows - 1;
+    while (cell > 0) {
+        int before = t->from[cell], earlier = row;
+        while (t->row[earlier].at > before)
+            earlier--;
+        double begin = voice_at(t, t->row[earlier].first + before - t->row[earlier].at);
+        double end = voice_at(t, t->row[row].first + cell - t->row[row].at);
+        share_out(t->said, t->heard, earlier, row, begin, end);
+        cell = before;
+        row = earlier;
+    }
+}
+
+static enum kb_code match(const struct said *s, const struct heard *h, const struct cancel *cancel,
+                          struct kb_error *err)
 {
     struct table t = {.heard = h, .said = s, .rows = s->n + 1, .columns = h->n + 1};
-    size_t cells;
-    bool fits = !__builtin_mul_overflow((size_t)t.rows, (size_t)t.columns, &cells) &&
-                cells < (size_t)32 << 20;
-    CLEANUP(kb_freep) double *best = fits ? kb_calloc_checked(cells, sizeof(*best)) : NULL;
-    CLEANUP(kb_freep) int *from = fits ? kb_calloc_checked(cells, sizeof(*from)) : NULL;
+    CLEANUP(kb_freep) struct row *rows = kb_calloc_checked((size_t)t.rows, sizeof(*rows));
     CLEANUP(kb_freep) double *ends = kb_calloc_checked((size_t)t.rows, sizeof(*ends));
     CLEANUP(kb_freep) double *pauses = kb_calloc_checked((size_t)t.columns, sizeof(*pauses));
-    if (fits && (!best || !from))
+    if (!rows || !ends || !pauses)
         return kb_no_memory(err);
-    if (!ends || !pauses)
-        return kb_no_memory(err);
-    t.best = best;
-    t.from = from;
+    t.row = rows;
     t.skip_ends = ends;
     t.skip_pauses = pauses;
     sum_costs(&t);
-    int at = t.rows * t.columns - 1;
-    if (fits)
-        fill(&t);
-    if (!fits || isinf(t.best[at])) { // hours, or nothing fits: by length alone
+    int cells = lay_out(&t);
+    bool fits = cells <= MOST_CELLS;
+    CLEANUP(kb_freep) double *best = fits ? kb_calloc_checked((size_t)cells, sizeof(*best)) : NULL;
+    CLEANUP(kb_freep) int *from = fits ? kb_calloc_checked((size_t)cells, sizeof(*from)) : NULL;
+    if (fits && (!best || !from))
+        return kb_no_memory(err);
+    t.best = best;
+    t.from = from;
+    enum kb_code code = fits ? fill(&t, cells, cancel, err) : KB_OK;
+    if (code != KB_OK)
+        return code;
+    if (!fits || isinf(t.best[cells - 1])) // many hours, or nothing fits: by length alone
         share_out(s, h, 0, s->n, 0, h->whole);
-        return KB_OK;
-    }
-    for (int before; at > 0; at = before) {
-        before = t.from[at];
-        share_out(s, h, before / t.columns, at / t.columns, voice_at(&t, before % t.columns),
-                  voice_at(&t, at % t.columns));
-    }
+    else
+        share_out_all(&t, cells - 1);
     return KB_OK;
 }
 
 enum kb_code spoken_align(struct words *ret, const char *text, const struct mel *mel,
-                          struct kb_error *err)
+                          const struct cancel *cancel, struct kb_error *err)
 {
     struct words words = {0};
     struct said said = {.words = &words};
@@ -354,7 +411,7 @@ enum kb_code spoken_align(struct words *ret, const char *text, const struct mel 
         code = kb_fail(err, KB_BAD_INPUT,
                        _("no voice is heard in the speech, so its text gives no subtitles"));
     if (code == KB_OK)
-        code = match(&said, &heard, err);
+        code = match(&said, &heard, cancel, err);
     if (code == KB_OK)
         *ret = words;
     else

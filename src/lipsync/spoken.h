@@ -11,8 +11,9 @@
 #include "media/words.h"
 
 // Han letters and words of the text with their times in the sound of mel. KB_BAD_INPUT: the text is
-// longer than WORDS_TEXT_BYTES or has no word, or no voice is heard. KB_NO_SPACE. words_free(ret).
+// longer than WORDS_TEXT_BYTES or has no word, or no voice is heard. KB_NO_SPACE, KB_CANCELLED.
+// Takes 48 MB at most. words_free(ret).
 enum kb_code spoken_align(struct words *ret, const char *text, const struct mel *mel,
-                          struct kb_error *err);
+                          const struct cancel *cancel, struct kb_error *err);
 
 #endif

@@ -88,14 +88,15 @@ enum kb_code subtitles_place(struct extras *e, const struct timeline_params *sou
 // --- those that were asked for
 
 enum kb_code subtitles_load(struct subtitles *ret, const struct captions_params *p,
-                            const struct mel *mel, struct kb_error *err)
+                            const struct mel *mel, const struct cancel *cancel,
+                            struct kb_error *err)
 {
     enum kb_code code = KB_OK;
     if (!captions_wanted(p))
         return KB_OK;
     bool align = !p->file && !p->cues && !(p->words && p->words->n > 0);
     if (align)
-        code = spoken_align(&ret->words, p->text, mel, err);
+        code = spoken_align(&ret->words, p->text, mel, cancel, err);
     if (code == KB_OK)
         code = captions_load(&ret->captions, p, align ? &ret->words : NULL, err);
     const struct subtitle_file *file = code == KB_OK ? captions_file(ret->captions) : NULL;

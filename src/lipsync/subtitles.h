@@ -26,7 +26,8 @@ struct subtitles {
 // Load what p wants, if it wants any: a text without times is laid along the speech. p is borrowed
 // until subtitles_clear(). The codes of captions_load() and spoken_align().
 enum kb_code subtitles_load(struct subtitles *ret, const struct captions_params *p,
-                            const struct mel *mel, struct kb_error *err);
+                            const struct mel *mel, const struct cancel *cancel,
+                            struct kb_error *err);
 // After a finisher was opened with them: what goes into the file as a stream, if that is wanted,
 // before_us later than in the dub. The film's own are left out.
 void subtitles_stream(const struct subtitles *s, int64_t before_us, struct extras *e);

@@ -58,7 +58,9 @@ static void test_error(void **state)
                                    &told, &err));
         assert_ok(err, mel_from_file(&mel, path, false, NULL, &err));
         unlink(path);
-        assert_ok(err, spoken_align(&found, texts[i], mel, &err));
+        struct cancel cancel = {.requested = true};
+        assert_fails(err, KB_CANCELLED, "", spoken_align(&found, texts[i], mel, &cancel, &err));
+        assert_ok(err, spoken_align(&found, texts[i], mel, NULL, &err));
         compare(&told, &found, &mean, &worst);
         print_message(
             "text %zu: %d words, off by %.3f s in the mean, a tenth by more than %.3f s\n", i,
@@ -78,8 +80,8 @@ static void test_nothing(void **state)
     static const float silence[16000];
     assert_ok(err, mel_feed(mel, silence, 16000, &err));
     assert_ok(err, mel_finish(mel, &err));
-    assert_fails(err, KB_BAD_INPUT, "no voice", spoken_align(&found, "你好", mel, &err));
-    assert_fails(err, KB_BAD_INPUT, "no words", spoken_align(&found, "……", mel, &err));
+    assert_fails(err, KB_BAD_INPUT, "no voice", spoken_align(&found, "你好", mel, NULL, &err));
+    assert_fails(err, KB_BAD_INPUT, "no words", spoken_align(&found, "……", mel, NULL, &err));
     assert_null(found.text);
 }
 
