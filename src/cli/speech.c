@@ -60,10 +60,18 @@ static enum kb_code find_voice(const json_t **ret, json_t **ret_list, const char
     *ret = NULL;
     if (!name || !*name)
         return KB_OK;
-    enum kb_code code = speech_voices(ret_list, err);
-    if (code == KB_OK)
+    struct kb_error why = {0};
+    if (speech_voices(ret_list, &why) == KB_OK) {
         *ret = voices_find(*ret_list, name);
-    return code;
+        return KB_OK;
+    }
+    // espeak-ng's need nothing of what cannot be read.
+    if (voice_speakable(NULL, name, NULL) == KB_OK) {
+        log_warn(_("%s; espeak-ng speaks with its own voice '%s'"), why.text, name);
+        return KB_OK;
+    }
+    *err = why;
+    return why.code;
 }
 
 enum kb_code speech_speakable(const char *text, const char *voice, struct kb_error *err)

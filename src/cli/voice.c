@@ -285,7 +285,7 @@ static int voice_list(int argc, char **argv)
     if (code != KB_OK)
         return cli_report(code, &err);
     for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *v = json_array_get(list, i);
+        json_auto_t *v = voice_shown(json_array_get(list, i));
         const json_t *command = json_object_get(v, "command");
         screen_print_padded(stdout, voice_text(v, "name"), 16);
         screen_print_padded(stdout, voice_text(v, "kind"), 12);

@@ -261,7 +261,7 @@ static enum kb_code read_text(const char *text, struct sentence **ret, int *ret_
 
 static const char *choose_voice(const char *voice, const char *text)
 {
-    voice = voice && *voice ? voice : has_chinese(text) ? "zh" : "en";
+    voice = voice && *voice ? voice : text && has_chinese(text) ? "zh" : "en";
     // espeak-ng's own "zh" was dropped for ISO 639-3's Mandarin
     return strcmp(voice, "zh") == 0 ? "cmn" : voice;
 }
@@ -270,7 +270,7 @@ enum kb_code voice_speakable(const char *text, const char *voice, struct kb_erro
 {
     CLEANUP(kb_freep) struct sentence *sentences = NULL;
     int n;
-    enum kb_code code = read_text(text, &sentences, &n, err);
+    enum kb_code code = text ? read_text(text, &sentences, &n, err) : KB_OK;
     if (code != KB_OK)
         return code;
     pthread_mutex_lock(&lock);

@@ -26,8 +26,8 @@ struct voice_params {
 enum kb_code voice_speak(const char *path, const char *text, const struct voice_params *p,
                          struct words *ret_words, struct kb_error *err);
 
-// What voice_speak() would refuse before it speaks: the text, the voice. KB_BAD_INPUT,
-// KB_UNAVAILABLE.
+// What voice_speak() would refuse before it speaks: the text (NULL: not asked), the voice.
+// KB_BAD_INPUT, KB_UNAVAILABLE.
 enum kb_code voice_speakable(const char *text, const char *voice, struct kb_error *err);
 
 #endif

@@ -12,7 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MASK       "********"
 #define FILE_BYTES (1 << 20)
 #define TEXT_BYTES 4000
 #define TIMEOUT_S  120
@@ -232,44 +231,6 @@ bool voice_has_speed(const json_t *voice)
         if (strstr(json_string_value(json_array_get(command, i)), "{speed}"))
             return true;
     return kind == OPENAI || kind == SOVITS;
-}
-
-// --- keys
-
-json_t *voice_shown(const json_t *voice)
-{
-    json_t *ret = json_copy((json_t *)voice);
-    if (*voice_text(voice, "key"))
-        json_object_set_new(ret, "key", json_string(MASK));
-    return ret;
-}
-
-// Whoever may change a voice could otherwise have its key sent to a server of his own.
-enum kb_code voice_fill_key(json_t *voice, const json_t *known, struct kb_error *err)
-{
-    if (strcmp(voice_text(voice, "key"), MASK) != 0)
-        return KB_OK;
-    if (!*voice_text(known, "key") ||
-        strcmp(voice_text(voice, "url"), voice_text(known, "url")) != 0)
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("the address of the voice '%s' has changed: give its key again"),
-                       voice_text(voice, "name"));
-    json_object_set(voice, "key", json_object_get(known, "key"));
-    return KB_OK;
-}
-
-char *voice_words(const json_t *voice, const char *said, size_t n)
-{
-    CLEANUP(kb_freep) char *raw = strndup(said, KB_MIN(n, (size_t)4000));
-    CLEANUP(kb_freep) char *ret = utf8_clean(raw ? raw : "");
-    const char *key = voice_text(voice, "key");
-    for (char *at = ret; *key && (at = strstr(at, key)); at += strlen(key))
-        memset(at, '*', strlen(key));
-    for (char *c = ret; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7f)
-            *c = ' ';
-    ret[utf8_fit(ret, 300)] = '\0';
-    return TAKE(ret);
 }
 
 // --- the file

@@ -15,7 +15,7 @@ enum kb_code voice_run(const json_t *voice, const char *sentence, const struct v
                        struct text *ret, struct kb_error *err);
 
 // What a service or program said, fit for a sentence: one line of at most 300 bytes of UTF-8, every
-// key of the voice made stars. A new string.
+// secret of the voice made stars. A new string.
 char *voice_words(const json_t *voice, const char *said, size_t n);
 
 int voice_timeout_s(const json_t *voice);

@@ -118,17 +118,27 @@ static bool hear(struct ear *e)
     return n > 0;
 }
 
-// Until both ends of the program are closed, its time is over, or it says too much. False: it is to
-// be killed, *ret_late says whether for its time.
-static bool listen_to(struct ear ears[2], int64_t until_us, const struct cancel *cancel,
+// It stays a zombie, so that its number, and that of its group, are nobody else's.
+static bool has_ended(pid_t pid)
+{
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid != 0;
+}
+
+// Until the program has ended and what it said was heard, whatever it started lives on; its time is
+// over; or it says too much. False: it is to be killed, *ret_late says whether for its time.
+static bool listen_to(pid_t pid, struct ear ears[2], int64_t until_us, const struct cancel *cancel,
                       bool *ret_late)
 {
     bool open[2] = {true, true};
-    while (open[0] || open[1]) {
+    while (true) {
         struct pollfd fds[2];
+        bool over = has_ended(pid);
         for (int i = 0; i < 2; i++)
             fds[i] = (struct pollfd){.fd = open[i] ? ears[i].fd : -1, .events = POLLIN};
-        poll(fds, 2, 50);
+        int n = poll(fds, 2, over ? 0 : open[0] || open[1] ? 50 : 10);
+        if (over && n == 0)
+            return true;
         for (int i = 0; i < 2; i++)
             if (fds[i].revents)
                 open[i] = hear(&ears[i]);
@@ -136,17 +146,6 @@ static bool listen_to(struct ear ears[2], int64_t until_us, const struct cancel 
         if (*ret_late || cancel_requested(cancel) || ears[0].too_long)
             return false;
     }
-    return true;
-}
-
-static bool wait_for(pid_t pid, int64_t until_us, const struct cancel *cancel, int *ret_status)
-{
-    while (waitpid(pid, ret_status, WNOHANG) == 0) {
-        if (kb_now_us() > until_us || cancel_requested(cancel))
-            return false;
-        poll(NULL, 0, 10);
-    }
-    return true;
 }
 
 struct ends {
@@ -183,12 +182,13 @@ static enum kb_code run(const struct run *r, const json_t *voice, const struct v
     struct ear ears[2] = {{e.out[0], printed, ANSWER_BYTES, false},
                           {e.said[0], said, SAID_BYTES, false}};
     bool late = false;
-    bool ended = pid > 0 && listen_to(ears, until_us, wish->cancel, &late) &&
-                 wait_for(pid, until_us, wish->cancel, ret_status);
-    if (pid > 0 && !ended) {
-        kill(-pid, SIGKILL);
-        kill(pid, SIGKILL);
-        waitpid(pid, ret_status, 0);
+    bool ended = pid > 0 && listen_to(pid, ears, until_us, wish->cancel, &late);
+    if (pid > 0) {
+        kill(-pid, SIGKILL); // what it started goes with it, however it ended
+        if (!ended)
+            kill(pid, SIGKILL);
+        while (waitpid(pid, ret_status, 0) < 0 && errno == EINTR) {
+        }
     }
     close_ends(&e);
     if (pid < 0)

@@ -39,8 +39,10 @@ bool voices_remove(json_t *list, const char *name); // false: there is none
 // this machine may be named, and it gets "page": true, by which the server's guard judges where it
 // leads to (what the owner of the file wrote down may lie on this machine or in a private network).
 enum kb_code voice_check(json_t *voice, bool by_page, struct kb_error *err);
-// What may be seen of it: a new object, the key as stars. With the stars back, what was kept:
-// voice_fill_key() puts the key of known in their place, if the address is the same.
+// What may be seen of it: a new object, with stars for its key and for what else is called as
+// secrets are (api_key, token, Authorization…) among its options and its program's arguments. With
+// the stars back, what was kept: voice_fill_key() puts the secrets of known (may be NULL) in their
+// place, if the address is the same.
 json_t *voice_shown(const json_t *voice);
 enum kb_code voice_fill_key(json_t *voice, const json_t *known, struct kb_error *err);
 

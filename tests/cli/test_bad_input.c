@@ -4,6 +4,7 @@
 #include "base/file.h"
 
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 // generate -q with these files must fail so.
@@ -201,6 +202,33 @@ static void speech_that_cannot_be_spoken(void **state)
     free(r.err);
 }
 
+// A file of voices that others can read is not read; espeak-ng's voices need none.
+static void voices_that_others_can_read(void **state)
+{
+    struct outcome r = {0};
+    struct kb_error err = {0};
+    CLEANUP(kb_freep) char *before = kb_strdup(getenv("XDG_CONFIG_HOME"));
+    CLEANUP(kb_freep) char *sound = kb_strdup(in_folder("said.wav"));
+    assert_ok(err, file_make_dirs(in_folder("config/koubo"), &err));
+    make_text_file(
+        "config/koubo/voices.json",
+        "[{\"name\": \"alloy\", \"kind\": \"openai\", \"url\": \"http://127.0.0.1:1\"}]");
+    assert_int_equal(chmod(in_folder("config/koubo/voices.json"), 0644), 0);
+    assert_int_equal(setenv("XDG_CONFIG_HOME", in_folder("config"), 1), 0);
+    RUN(&r, "voice", "say", "Hello.", "--voice", "en", "-o", sound);
+    assert_status(&r, 0);
+    assert_says(r.err, "chmod 600");
+    assert_says(r.err, "espeak-ng speaks");
+    assert_true(file_exists(sound));
+    RUN(&r, "voice", "say", "Hello.", "--voice", "alloy", "-o", in_folder("other.wav"));
+    assert_status(&r, 3);
+    assert_says(r.err, "chmod 600");
+    assert_null(strstr(r.err, "espeak-ng"));
+    assert_int_equal(setenv("XDG_CONFIG_HOME", before, 1), 0);
+    free(r.out);
+    free(r.err);
+}
+
 static void other_commands(void **state)
 {
     const char *video = make_faceless_video("v.mp4", 25), *text = make_text_file("t.mp4", "text");
@@ -276,6 +304,7 @@ int main(void)
         cmocka_unit_test(models_of_another_network),
         cmocka_unit_test(unusual_names),
         cmocka_unit_test(speech_that_cannot_be_spoken),
+        cmocka_unit_test(voices_that_others_can_read),
         cmocka_unit_test(other_commands),
     };
     return cmocka_run_group_tests(tests, folder_setup, folder_teardown);

@@ -337,6 +337,87 @@ static void test_file(void **state)
     assert_fails(err, KB_BAD_INPUT, "chmod 600", voices_load(&open, path, &err));
 }
 
+// Whatever is called as secrets are is seen by nobody, comes back with its stars and is starred in
+// what a service says.
+static void test_secrets(void **state)
+{
+    struct kb_error err = {0};
+    json_auto_t *voice = make_voice(
+        "{'name':'a','kind':'openai','url':'URL','options':{'api_key':'sk-1','X-Auth-Token':'t-2',"
+        "'secrets':['s-3','s-4'],'Authorization':'Bearer a-5','top_k':5,'max_tokens':100,"
+        "'style':'calm','keyword':'plain'}}");
+    json_auto_t *program =
+        make_voice("{'name':'p','kind':'command','command':['env','TOKEN=t-6','say','--api-key',"
+                   "'k-7','--key=k-8','-H','Authorization: Bearer b-9','{text_file}','out=x']}");
+    assert_ok(err, voice_check(voice, false, &err));
+    assert_ok(err, voice_check(program, false, &err));
+    json_auto_t *shown = voice_shown(voice), *wanted = json_deep_copy(voice);
+    json_t *o = json_object_get(wanted, "options");
+    json_object_set_new(o, "api_key", json_string("********"));
+    json_object_set_new(o, "X-Auth-Token", json_string("********"));
+    json_object_set_new(o, "Authorization", json_string("********"));
+    json_object_set_new(o, "secrets", json_pack("[s, s]", "********", "********"));
+    assert_true(json_equal(shown, wanted));
+    json_auto_t *seen = voice_shown(program);
+    json_auto_t *arguments = json_pack("[s, s, s, s, s, s, s, s, s, s]", "env", "TOKEN=********",
+                                       "say", "--api-key", "********", "--key=********", "-H",
+                                       "Authorization: ********", "{text_file}", "out=x");
+    CLEANUP(kb_freep) char *as = json_dumps(json_object_get(seen, "command"), 0);
+    CLEANUP(kb_freep) char *be = json_dumps(arguments, 0);
+    assert_string_equal(as, be);
+
+    assert_ok(err, voice_fill_key(shown, voice, &err));
+    assert_true(json_equal(shown, voice));
+    json_auto_t *led_away = voice_shown(voice);
+    json_object_set_new(led_away, "url", json_string("http://evil.example"));
+    assert_fails(err, KB_BAD_INPUT, "give its key again", voice_fill_key(led_away, voice, &err));
+    assert_fails(err, KB_BAD_INPUT, "give its key again", voice_fill_key(wanted, NULL, &err));
+
+    // The program says what it was started with.
+    json_object_set_new(program, "command",
+                        json_pack("[s, s, s, s, s]", "sh", "-c", "echo \"no: $2 $1\" >&2; exit 1",
+                                  "--token", "tell-tale"));
+    CLEANUP(kb_freep) int64_t *sizes = NULL;
+    int n = 0;
+    err = (struct kb_error){0};
+    assert_fails(err, KB_UNAVAILABLE, "no:  *********",
+                 recite(program, "hello", &quick, &sizes, &n, &err));
+}
+
+// What a program starts ends with it, whether it holds the program's output or not.
+static void test_children(void **state)
+{
+    CLEANUP(kb_freep) char *sound = kb_strdup(make_file("sound.wav", "-f lavfi -i sine=d=0.3"));
+    for (int quiet = 0; quiet < 2; quiet++) {
+        struct kb_error err = {0};
+        CLEANUP(kb_freep) int64_t *sizes = NULL;
+        CLEANUP(kb_freep) char *number = kb_strdup(make_path("number"));
+        CLEANUP(kb_freep)
+        char *script = kb_printf("sleep 600 %s& echo $! >'%s'; cat '%s'",
+                                 quiet ? ">/dev/null 2>&1 " : "", number, sound);
+        json_auto_t *voice = json_pack("{s:s, s:s, s:[s, s, s]}", "name", "p", "kind", "command",
+                                       "command", "sh", "-c", script);
+        int n = 0;
+        assert_ok(err, recite(voice, "hello", &quick, &sizes, &n, &err));
+        size_t size;
+        CLEANUP(kb_freep) char *text = load_bytes(number, &size);
+        pid_t pid = atoi(text);
+        assert_true(pid > 1);
+        // Nobody may have waited for it yet: a zombie has no command line.
+        CLEANUP(kb_freep) char *path = kb_printf("/proc/%d/cmdline", (int)pid);
+        bool alive = true;
+        for (int i = 0; alive && i < 1000; i++) {
+            char command[8] = "";
+            FILE *f = fopen(path, "re");
+            alive = f && fread(command, 1, sizeof(command) - 1, f) > 0;
+            if (f)
+                fclose(f);
+            usleep(10000);
+        }
+        assert_false(alive);
+    }
+}
+
 static void test_refuses(void **state)
 {
     static const struct {
@@ -378,6 +459,7 @@ int main(void)
         cmocka_unit_test(test_misbehaving), cmocka_unit_test(test_noise),
         cmocka_unit_test(test_guard),       cmocka_unit_test(test_programs),
         cmocka_unit_test(test_file),        cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_secrets),     cmocka_unit_test(test_children),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
