@@ -123,7 +123,7 @@ needed_tools="cc meson ninja pkg-config msgfmt node npm"
 needed_libraries="libavformat libavcodec libavfilter libavutil libswscale libheif libwebpdemux libass fontconfig freetype2 uchardet icu-uc kissfft-float espeak-ng jansson
     libxxhash sqlite3 hiredis libmicrohttpd libcurl expat libcrypto libarchive libseccomp zlib"
 
-# "Debian GNU/Linux 12 (bookworm)", and is it a system whose packages are known?
+# "Debian GNU/Linux 12 (bookworm)", and is it a system whose packages are known? (docs/packages.md: which were tried)
 system_name()
 {
     (. /etc/os-release && echo "$PRETTY_NAME") 2>/dev/null || uname -s
@@ -153,14 +153,14 @@ missing_here()
 check_other_system()
 {
     missing=$(echo $(missing_here))
-    tried="Debian 12, Debian 13, Ubuntu 24.04"
     [ -n "$missing" ] || {
-        say "没有在 $(system_name) 上试过（只试过 $tried），但需要的都在，继续" \
-            "$(system_name) was not tried ($tried were), but all that is needed is here: going on"
+        say "没有在 $(system_name) 上试过（试过 Debian 12 和 13），但需要的都在，继续" \
+            "$(system_name) was not tried (Debian 12 and 13 were), but all that is needed is here: going on"
         return 0
     }
-    die "koubo 只会在 $tried 上自己安装软件包；这是 $(system_name)。请先安装这里缺少的，再运行一次：$missing（在 Debian 上软件包叫：$(echo $*) nodejs npm）" \
-        "koubo installs packages by itself on $tried only; this is $(system_name). Install what is missing here and run it again: $missing (on Debian the packages are called: $(echo $*) nodejs npm)"
+    known="Debian 12, Debian 13, Ubuntu 24.04"
+    die "koubo 只会在 $known 上自己安装软件包；这是 $(system_name)。请先安装这里缺少的，再运行一次：$missing（在 Debian 上软件包叫：$(echo $*) nodejs npm）" \
+        "koubo installs packages by itself on $known only; this is $(system_name). Install what is missing here and run it again: $missing (on Debian the packages are called: $(echo $*) nodejs npm)"
 }
 
 # install_packages NAME...: those of the system's packages that are missing.

@@ -5,6 +5,7 @@
     tools/try_packages.py container          the steps of Dockerfile, without an engine
     tools/try_packages.py start              start.sh as a new user's first command
 
+    --old FILE      an earlier version's package, for the upgrade (else it is this one under another number)
     --suite NAME    the Debian (bookworm; container: that of its FROM lines)
     --base FILE     a tar of that Debian, as "mmdebstrap --variant=minbase SUITE FILE" makes it; else it is made
     --keep          leave the folder for a look
@@ -107,8 +108,64 @@ def get(port, path):
     return done.stdout
 
 
-def try_server(debian, user, options, port, health=None):
-    """It runs as this user, serves page and API, makes no worker without a cage, and ends when it is told to."""
+def api(port, path, *words):
+    """What the API answers, as JSON."""
+    done = subprocess.run(["curl", "-s", *words, f"http://127.0.0.1:{port}/api/v1/{path}"], capture_output=True, text=True, check=False)
+    try:
+        return json.loads(done.stdout)
+    except json.JSONDecodeError:
+        wrong(f"/api/v1/{path} answers: {done.stdout[:400]}")
+
+
+def wait_for_batch(port, batch):
+    end = time.monotonic() + 300
+    while (told := api(port, f"batches/{batch}"))["state"] != "ended":
+        if time.monotonic() > end:
+            wrong(f"the batch does not end: {told}")
+        time.sleep(0.5)
+    if told["counts"]["done"] != 1:
+        wrong(f"the batch has no result: {told}")
+
+
+def result_of(port, batch):
+    """The bytes of its only result."""
+    job = api(port, f"jobs?batch={batch}")["items"][0]["id"]
+    done = subprocess.run(["curl", "-s", "-f", f"http://127.0.0.1:{port}/api/v1/results/{job}/video"], capture_output=True, check=False)
+    if b"ftyp" not in done.stdout[:12]:
+        wrong("the result of a batch cannot be fetched")
+    return done.stdout
+
+
+def make_batches(port):
+    """One that is done and one that is paused: their ids, and the first one's result."""
+    clip = ROOT / "tests/clips/grid_lbax4n.mpg"
+    asset = api(port, "assets", "-F", f"file=@{clip}")["items"][0]["id"]
+    end = time.monotonic() + 60
+    while (told := api(port, f"assets/{asset}"))["state"] != "ready":
+        if time.monotonic() > end:
+            wrong(f"an upload is not looked at: {told}")
+        time.sleep(0.2)
+    said = json.dumps({"audio": asset, "videos": [asset], "options": {"duration": 1}})
+    send = ["-H", "Content-Type: application/json", "-d"]
+    done = api(port, "batches", *send, said)["id"]
+    wait_for_batch(port, done)
+    paused = api(port, "batches", *send, said)["id"]
+    api(port, f"batches/{paused}/pause", "-X", "POST")
+    return done, paused, result_of(port, done)
+
+
+def look_at_batches(port, batches):
+    """Made before an upgrade: the result is as it was, what waited is made."""
+    done, paused, result = batches
+    if result_of(port, done) != result:
+        wrong("the upgrade changed a result")
+    api(port, f"batches/{paused}/resume", "-X", "POST")
+    wait_for_batch(port, paused)
+    result_of(port, paused)
+
+
+def try_server(debian, user, options, port, health=None, use=None):
+    """It runs as this user, serves page and API, is used, and ends when it is told to. Returns what use(port) does."""
     process = debian.start("koubo", "serve", *options, user=user)
     end = time.monotonic() + 60
     while "200 OK" not in get(port, "/healthz"):
@@ -121,9 +178,11 @@ def try_server(debian, user, options, port, health=None):
         wrong("openapi.yaml is not served")
     if health:
         debian.run(*health, user=user)
+    ret = use(port) if use else None
     process.send_signal(signal.SIGTERM)
     if process.wait(timeout=60) != 0:
         wrong(f"the server ended with {process.returncode}")
+    return ret
 
 
 def make_a_film(debian, user=None):
@@ -136,6 +195,15 @@ def make_a_film(debian, user=None):
     debian.run("rm", "/tmp/out.mp4")
 
 
+def look_around(debian, user=None, program="koubo"):
+    debian.run("install", "-d", "-m", "777", "/tmp/demo")
+    debian.run(program, "doctor", *(["--data", "/var/lib/koubo"] if user else []), user=user)
+    debian.run(program, "demo", "-q", "-o", "/tmp/demo/demo.mp4", user=user)
+    if not debian.has("/tmp/demo/demo.mp4"):
+        wrong("koubo demo made no film")
+    debian.run("rm", "-r", "/tmp/demo")
+
+
 def of_version(deb, version, folder):
     """The same package under another version."""
     subprocess.run(["dpkg-deb", "-R", deb, folder / "old"], check=True)
@@ -146,14 +214,14 @@ def of_version(deb, version, folder):
     return older
 
 
-def try_deb(debian, deb):
+def try_deb(debian, deb, old):
     if shutil.which("lintian"):
         done = subprocess.run(["lintian", "--allow-root", "--fail-on", "error", deb], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             wrong(f"lintian says:\n{done.stdout}{done.stderr}")
         tried(f"lintian finds no error{', but ' if done.stdout else ''}{done.stdout.strip()}")
     debian.run("apt-get", "update")
-    shutil.copy(of_version(deb, "0.0.1", debian.folder / "tmp"), debian.folder / "old.deb")
+    shutil.copy(old or of_version(deb, "0.0.1", debian.folder / "tmp"), debian.folder / "old.deb")
     shutil.copy(deb, debian.folder / "new.deb")
     debian.run("apt-get", "install", "-y", "--no-install-recommends", "/old.deb")
     tried("apt installs it with what it depends on")
@@ -166,8 +234,9 @@ def try_deb(debian, deb):
     tried("the service is enabled; keys and videos are for koubo's user alone")
     make_a_film(debian, "koubo")
     tried("koubo makes a film")
-    try_server(debian, "koubo", ["--port", str(PORT), "--data", "/var/lib/koubo"], PORT)
-    tried("the server runs as its user")
+    server = "koubo", ["--port", str(PORT), "--data", "/var/lib/koubo"], PORT
+    batches = try_server(debian, *server, use=make_batches)
+    tried("the server runs as its user, and makes what it is given")
 
     environment = debian.folder / "etc/koubo/koubo.env"
     environment.write_text(environment.read_text() + "OPTIONS=--keep-days 30\n")
@@ -175,7 +244,10 @@ def try_deb(debian, deb):
     debian.run("apt-get", "install", "-y", "--no-install-recommends", "/new.deb")
     if "--keep-days 30" not in environment.read_text() or (debian.folder / "var/lib/koubo/koubo.db").stat().st_ino != database:
         wrong("the upgrade changed options or data")
-    tried("an upgrade keeps options and data")
+    try_server(debian, *server, use=lambda port: look_at_batches(port, batches))
+    tried("an upgrade keeps options and data: the result is as it was, and what waited is made")
+    look_around(debian, "koubo")
+    tried("the doctor is content, and koubo demo makes a film")
     debian.run("apt-get", "remove", "-y", "koubo")
     if debian.has("/usr/bin/koubo") or not debian.has("/var/lib/koubo/koubo.db") or not environment.exists():
         wrong("removing it: program, data or options are not where they should be")
@@ -258,11 +330,14 @@ def try_start(debian):
     shutil.copy(ROOT / "tests/clips/grid_lbax4n.mpg", debian.folder / "tmp/clip.mpg")
     debian.run("/koubo/start.sh", "generate", "-q", "-a", "/tmp/clip.mpg", "-i", "/tmp/clip.mpg", "--duration", "1", "-o", "/tmp/out.mp4")
     tried("koubo makes a film")
+    look_around(debian, program="/koubo/start.sh")
+    tried("the doctor is content, and koubo demo makes a film")
 
 
 options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 options.add_argument("what", choices=["deb", "container", "start"])
 options.add_argument("deb", nargs="?", type=pathlib.Path)
+options.add_argument("--old", type=pathlib.Path)
 options.add_argument("--suite", default="bookworm")
 options.add_argument("--base")
 options.add_argument("--keep", action="store_true")
@@ -277,6 +352,6 @@ else:
         sys.exit("which package?")
     system = Debian(args.suite, args.base, args.keep)
     if args.what == "deb":
-        try_deb(system, args.deb)
+        try_deb(system, args.deb, args.old)
     else:
         try_start(system)
