@@ -91,11 +91,11 @@ const char *background_ending(enum background_alpha alpha)
 
 bool background_alpha_parse(const char *text, enum background_alpha *ret)
 {
-    static const char *const words[] = {"webm", "mov", NULL};
+    static const char *const words[] = {"none", "webm", "mov", NULL};
     int i;
     if (!find_word(text, words, &i))
         return false;
-    *ret = (enum background_alpha)(ALPHA_WEBM + i);
+    *ret = (enum background_alpha)i;
     return true;
 }
 
@@ -193,6 +193,7 @@ static enum kb_code add_alpha(struct background *b, AVFrame **frame, struct kb_e
     f->format = AV_PIX_FMT_YUVA420P;
     if (av_frame_get_buffer(f, 0) < 0 || av_frame_copy_props(f, *frame) < 0)
         return kb_no_memory(err);
+    av_buffer_unref(&f->opaque_ref); // its ten bits, where a film has them (media/deep.h)
     for (int plane = 0; plane < 4; plane++) {
         bool coarse = plane == 1 || plane == 2;
         const uint8_t *from = plane < 3 ? (*frame)->data[plane] : composer_alpha(b->composer);

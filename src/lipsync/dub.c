@@ -280,7 +280,7 @@ static enum kb_code restart_film(struct reader *film, const struct dub_params *p
 {
     struct reader_params rp = {.height = p->height,
                                .denoise = p->denoise,
-                               .deep = p->keep_deep,
+                               .deep = dub_is_deep(p),
                                .threads = decoder_threads(p->threads),
                                .cancel = p->watch.cancel};
     return reader_restart(film, &rp, err);

@@ -48,7 +48,8 @@ struct dub_params {
     int64_t duration_us; // of the output at most; 0 = no limit
     int height;          // scale down to; 0 = as it is
     bool denoise, loudnorm;
-    bool keep_deep; // ten bits and colours for bright screens, where the video has them
+    bool keep_deep; // ten bits and colours for bright screens, where the video has them; of films
+                    // with transparency (finish.background.alpha) nothing: those have eight bits
 
     int crf;             // -1 = 18
     bool bitrate_source; // the video's own bitrate instead of crf
@@ -109,6 +110,9 @@ struct dub_result {
     int width, height;
     double stage_s[N_STAGES]; // wall clock per stage
 };
+
+// Are ten bits kept where the video has them?
+bool dub_is_deep(const struct dub_params *p);
 
 // Check what can be checked before any work: all that the run will open (inputs, what is drawn or
 // joined, models, fonts) exists and opens, output can be written, room for it. Cheap. The same

@@ -10,6 +10,11 @@
 
 #define SPARE_BYTES (16 << 20) // room that must be free beside the estimated output
 
+bool dub_is_deep(const struct dub_params *p)
+{
+    return p->keep_deep && p->finish.background.alpha == ALPHA_NONE;
+}
+
 // A generous guess of the output's size in bytes.
 static int64_t estimate_bytes(const struct reader_info *v, int64_t length_us)
 {
@@ -109,7 +114,7 @@ static enum kb_code check_inputs(const struct dub_params *p, struct reader **ret
     CLEANUP(reader_close) struct reader *video = NULL;
     struct audio_params ap = {.cancel = p->watch.cancel};
     struct reader_params rp = {
-        .height = p->height, .deep = p->keep_deep, .cancel = p->watch.cancel};
+        .height = p->height, .deep = dub_is_deep(p), .cancel = p->watch.cancel};
 
     enum kb_code code = p->audio ? audio_open(&audio, p->audio, &ap, err) : KB_OK;
     if (code == KB_OK)

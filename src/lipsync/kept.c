@@ -152,11 +152,11 @@ enum kb_code kept_open(struct dub_kept *k, const struct dub_params *p, struct kb
 {
     struct reader_params rp = {.height = p->height,
                                .denoise = p->denoise,
-                               .deep = p->keep_deep,
+                               .deep = dub_is_deep(p),
                                .threads = engine_threads(p->threads),
                                .cancel = p->watch.cancel};
     CLEANUP(kb_freep)
-    char *key = kb_printf("%s\n%d %d %d", p->video, p->height, p->denoise, p->keep_deep);
+    char *key = kb_printf("%s\n%d %d %d", p->video, p->height, p->denoise, dub_is_deep(p));
     if (k->reader_key && strcmp(k->reader_key, key) == 0)
         return KB_OK;
     drop_reader(k);
@@ -177,7 +177,7 @@ enum kb_code kept_frame(struct dub_kept *k, const struct dub_params *p,
     drop_frame(k);
     struct reader_params rp = {.height = p->height,
                                .denoise = p->denoise,
-                               .deep = p->keep_deep,
+                               .deep = dub_is_deep(p),
                                .threads = engine_threads(p->threads),
                                .cancel = p->watch.cancel};
     enum kb_code code = reader_restart(k->reader, &rp, err);

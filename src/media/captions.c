@@ -1,6 +1,10 @@
 // mp4's own subtitles: 3GPP timed text (TS 26.245, "tx3g"; FFmpeg calls it mov_text). A sample is
-// two bytes of length and UTF-8; the gaps between samples are the muxer's to fill.
+// two bytes of length and UTF-8; the gaps between samples are the muxer's to fill. QuickTime takes
+// the same ones. WebM has WebVTT: a cue's text, in which "<" and "&" are written out and no line is
+// empty.
 #include "media/captions.h"
+
+#include "base/text.h"
 
 #include <libavutil/mem.h>
 #include <stdlib.h>
@@ -10,6 +14,7 @@ struct captions {
     struct mux *mux;
     const struct subtitle_track *tracks;
     int n;
+    bool vtt;
     int streams[EXTRAS_MAX_TRACKS];
     size_t next[EXTRAS_MAX_TRACKS];
     AVPacket *packet;
@@ -22,19 +27,24 @@ static const uint8_t sample_entry[] = {
     0, 0, 0, 0,  0,   1,    0,   18,  0xff, 0xff, 0xff, 0xff, // style
     0, 0, 0, 18, 'f', 't',  'a', 'b', 0,    1,    0,    1,    5, 'S', 'e', 'r', 'i', 'f'};
 
+static bool set_sample_entry(AVCodecParameters *par)
+{
+    par->extradata = av_mallocz(sizeof(sample_entry) + AV_INPUT_BUFFER_PADDING_SIZE);
+    if (!par->extradata)
+        return false;
+    memcpy(par->extradata, sample_entry, sizeof(sample_entry));
+    par->extradata_size = sizeof(sample_entry);
+    par->codec_tag = MKTAG('t', 'x', '3', 'g'); // QuickTime's own has another entry
+    return true;
+}
+
 static enum kb_code add_stream(struct captions *c, int track, struct kb_error *err)
 {
     AVStream *st = avformat_new_stream(c->mux->out, NULL);
-    uint8_t *extra = av_mallocz(sizeof(sample_entry) + AV_INPUT_BUFFER_PADDING_SIZE);
-    if (!st || !extra) {
-        av_free(extra);
+    if (!st || (!c->vtt && !set_sample_entry(st->codecpar)))
         return kb_no_memory(err);
-    }
-    memcpy(extra, sample_entry, sizeof(sample_entry));
     st->codecpar->codec_type = AVMEDIA_TYPE_SUBTITLE;
-    st->codecpar->codec_id = AV_CODEC_ID_MOV_TEXT;
-    st->codecpar->extradata = extra;
-    st->codecpar->extradata_size = sizeof(sample_entry);
+    st->codecpar->codec_id = c->vtt ? AV_CODEC_ID_WEBVTT : AV_CODEC_ID_MOV_TEXT;
     st->time_base = (AVRational){1, 1000};
     if (*c->tracks[track].language)
         av_dict_set(&st->metadata, "language", c->tracks[track].language, 0);
@@ -49,6 +59,7 @@ enum kb_code captions_open(struct captions **ret, struct mux *mux,
     c->mux = mux;
     c->tracks = tracks;
     c->n = n;
+    c->vtt = strcmp(mux->out->oformat->name, "webm") == 0;
     c->packet = av_packet_alloc();
     enum kb_code code = c->packet ? KB_OK : kb_no_memory(err);
     for (int i = 0; i < n && code == KB_OK; i++)
@@ -58,15 +69,40 @@ enum kb_code captions_open(struct captions **ret, struct mux *mux,
     return code;
 }
 
+static int fill_timed_text(AVPacket *packet, const char *text)
+{
+    size_t n = strlen(text);
+    int e = av_new_packet(packet, (int)n + 2);
+    if (e < 0)
+        return e;
+    packet->data[0] = (uint8_t)(n >> 8);
+    packet->data[1] = (uint8_t)n;
+    memcpy(packet->data + 2, text, n);
+    return 0;
+}
+
+static int fill_vtt(AVPacket *packet, const char *text)
+{
+    CLEANUP(text_free) struct text cue = {0};
+    for (; *text; text++) {
+        if (*text == '&')
+            text_add(&cue, "&amp;");
+        else if (*text == '<')
+            text_add(&cue, "&lt;");
+        else if (*text != '\n' || (cue.size > 0 && cue.data[cue.size - 1] != '\n'))
+            text_add_bytes(&cue, text, 1);
+    }
+    int e = av_new_packet(packet, (int)cue.size);
+    if (e >= 0 && cue.size > 0)
+        memcpy(packet->data, cue.data, cue.size);
+    return e;
+}
+
 static enum kb_code write_one(struct captions *c, int track, const struct subtitle *s,
                               struct kb_error *err)
 {
-    size_t n = strlen(s->text);
-    if (av_new_packet(c->packet, (int)n + 2) < 0)
+    if ((c->vtt ? fill_vtt(c->packet, s->text) : fill_timed_text(c->packet, s->text)) < 0)
         return kb_no_memory(err);
-    c->packet->data[0] = (uint8_t)(n >> 8);
-    c->packet->data[1] = (uint8_t)n;
-    memcpy(c->packet->data + 2, s->text, n);
     c->packet->stream_index = c->streams[track];
     c->packet->pts = c->packet->dts = s->start_us;
     c->packet->duration = s->end_us - s->start_us;

@@ -1,4 +1,5 @@
-// Text subtitles in the mp4 that is being made. Internal to media/. Not thread-safe.
+// Text subtitles in the film that is being made: timed text in mp4 and mov, WebVTT in webm.
+// Internal to media/. Not thread-safe.
 #ifndef MEDIA_CAPTIONS_H
 #define MEDIA_CAPTIONS_H
 

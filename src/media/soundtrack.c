@@ -256,6 +256,22 @@ static enum kb_code encode_samples(struct soundtrack *t, int n, struct kb_error 
     return encoder_put(&t->encoder, f, err);
 }
 
+// Into the fifo, as the encoder wants it; a mix gives each channel by itself.
+static enum kb_code put_samples(struct soundtrack *t, const AVFrame *f, struct kb_error *err)
+{
+    if (!t->mix || !is_webm(t))
+        return av_audio_fifo_write(t->fifo, (void **)f->extended_data, f->nb_samples) < 0
+                   ? kb_no_memory(err)
+                   : KB_OK;
+    size_t n = (size_t)f->nb_samples, channels = (size_t)t->channels;
+    CLEANUP(kb_freep) float *samples = kb_alloc(n * channels * sizeof(float));
+    for (size_t c = 0; c < channels; c++)
+        for (size_t i = 0; i < n; i++)
+            samples[i * channels + c] = ((const float *)f->extended_data[c])[i];
+    void *all = samples;
+    return av_audio_fifo_write(t->fifo, &all, f->nb_samples) < 0 ? kb_no_memory(err) : KB_OK;
+}
+
 // Fill the fifo to one frame of the encoder, or with all there is.
 static enum kb_code fill(struct soundtrack *t, struct kb_error *err)
 {
@@ -267,9 +283,10 @@ static enum kb_code fill(struct soundtrack *t, struct kb_error *err)
         if (code != KB_OK && code != KB_EOF)
             return code;
         t->ended = code == KB_EOF;
-        if (code == KB_OK &&
-            av_audio_fifo_write(t->fifo, (void **)f->extended_data, f->nb_samples) < 0)
-            return kb_no_memory(err);
+        if (code == KB_OK)
+            code = put_samples(t, f, err);
+        if (code != KB_OK && code != KB_EOF)
+            return code;
         if (t->skip > 0) {
             int n = (int)KB_MIN(t->skip, av_audio_fifo_size(t->fifo));
             av_audio_fifo_drain(t->fifo, n);

@@ -9,6 +9,8 @@
 #include "finish/chroma.h"
 #include "finish/finish.h"
 #include "media/frame.h"
+#include "media/mix.h"
+#include "media/sound.h"
 #include "media/writer.h"
 
 #include <libavcodec/avcodec.h>
@@ -471,20 +473,79 @@ static double alpha_at(const AVFrame *f, int x, int y)
     return value / (f->format == AV_PIX_FMT_YUVA444P10LE ? 1023.0 : 4095.0);
 }
 
+// The mean square of a file's sound, by its second channel.
+static double power_of(const char *path, double from_s)
+{
+    struct kb_error err = {0};
+    CLEANUP(sound_close) struct sound *s = NULL;
+    CLEANUP(av_frame_free) AVFrame *f = av_frame_alloc();
+    const struct sound_params p = {.rate_hz = 48000, .channels = 2, .format = AV_SAMPLE_FMT_FLTP};
+    double sum = 0;
+    int n = 0, at = 0, first = (int)(from_s * 48000), last = first + 300 * 48;
+    assert_ok(err, sound_open(&s, path, &p, &err));
+    while (at < last && sound_next(s, f, &err) == KB_OK) {
+        for (int i = 0; i < f->nb_samples; i++, at++) {
+            double v = (double)((const float *)f->extended_data[1])[i];
+            if (at >= first && at < last)
+                sum += v * v, n++;
+        }
+        av_frame_unref(f);
+    }
+    return n > 0 ? sum / n : 0;
+}
+
+// The bytes of its only packet of subtitles.
+static void assert_subtitle(const char *path, const char *want, size_t n)
+{
+    AVFormatContext *in = NULL;
+    AVPacket *packet = av_packet_alloc();
+    bool seen = false;
+    assert_int_equal(avformat_open_input(&in, path, NULL, NULL), 0);
+    assert_true(avformat_find_stream_info(in, NULL) >= 0);
+    int stream = av_find_best_stream(in, AVMEDIA_TYPE_SUBTITLE, -1, -1, NULL, 0);
+    assert_true(stream >= 0);
+    for (; !seen && av_read_frame(in, packet) >= 0; av_packet_unref(packet)) {
+        if (packet->stream_index != stream || packet->size < 3) // gaps of mov are empty
+            continue;
+        assert_int_equal(packet->size, n);
+        assert_memory_equal(packet->data, want, n);
+        seen = true;
+    }
+    assert_true(seen);
+    avformat_close_input(&in);
+    av_packet_free(&packet);
+}
+
 static void test_alpha(void **state)
 {
     static const struct {
         enum background_alpha alpha;
-        const char *name, *decoder;
-    } table[] = {{ALPHA_WEBM, "a.webm", "libvpx-vp9"}, {ALPHA_MOV, "a.mov", "prores"}};
+        const char *name, *decoder, *cue;
+        size_t n;
+    } table[] = {
+        {ALPHA_WEBM, "a.webm", "libvpx-vp9", "1 &lt; 2 &amp;\nnever", 20},
+        {ALPHA_MOV, "a.mov", "prores",
+         "\0\016"
+         "1 < 2 &\n\nnever",
+         16},
+    };
+    static struct subtitle cue = {.start_us = 40000, .end_us = 200000, .text = "1 < 2 &\n\nnever"};
+    static const struct subtitle_track track = {.at = &cue, .n = 1};
     CLEANUP(place_end) char *folder = NULL;
     struct kb_error err = {0};
     assert_ok(err, place_make(&folder, "koubo-test", &err));
     CLEANUP(av_frame_free) AVFrame *in = scene(green, 0, NULL);
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         const struct background_params clear = {.alpha = table[i].alpha};
+        av_buffer_unref(&in->opaque_ref);
+        in->opaque_ref = av_buffer_alloc(64); // as of a film whose ten bits are kept
         CLEANUP(av_frame_free) AVFrame *out = put(&clear, in, 1);
+        assert_null(out->opaque_ref); // none that would belong to a yuva picture
         CLEANUP(kb_freep) char *path = kb_printf("%s/%s", folder, table[i].name);
+        const struct mix_params mix = {.pieces = {{.path = clip_path("grid_brbk7n.mpg"),
+                                                   .from_us = 700000,
+                                                   .length_us = 400000}},
+                                       .n_pieces = 1};
         CLEANUP(writer_close) struct writer *w = NULL;
         const struct writer_params wp = {.width = W,
                                          .height = H,
@@ -493,13 +554,20 @@ static void test_alpha(void **state)
                                          .range = AVCOL_RANGE_MPEG,
                                          .space = AVCOL_SPC_SMPTE170M,
                                          .crf = 18,
-                                         .audio_path = clip_path("grid_brbk7n.mpg"),
-                                         .max_duration_us = 120000};
+                                         .mix = &mix,
+                                         .subtitles = &track,
+                                         .n_subtitles = 1,
+                                         .max_duration_us = 400000};
         assert_int_equal(out->format, AV_PIX_FMT_YUVA420P);
         assert_ok(err, writer_open(&w, path, &wp, &err));
-        for (int k = 0; k < 3; k++)
+        for (int k = 0; k < 10; k++)
             put_picture(w, out, k);
         assert_ok(err, writer_finish(w, &err));
+        double louder =
+            10 * log10(power_of(path, 0.05) / power_of(clip_path("grid_brbk7n.mpg"), 0.75));
+        if (!(fabs(louder) < 1))
+            fail_msg("%s: %.1f dB", table[i].name, louder);
+        assert_subtitle(path, table[i].cue, table[i].n);
         CLEANUP(av_frame_free) AVFrame *back = read_back(path, table[i].decoder);
         assert_int_equal(back->width, W);
         assert_true(alpha_at(back, W / 2, H / 2) > 0.98);
@@ -530,6 +598,7 @@ static void test_words(void **state)
         assert_false(background_parse(others[i], &p));
     assert_true(background_key_parse("blue", &p.key) && p.key == KEY_BLUE);
     assert_false(background_key_parse("red", &p.key));
+    assert_true(background_alpha_parse("none", &p.alpha) && p.alpha == ALPHA_NONE);
     assert_true(background_alpha_parse("mov", &p.alpha) && p.alpha == ALPHA_MOV);
     assert_false(background_alpha_parse("mp4", &p.alpha));
 }
