@@ -6,16 +6,18 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "lipsync/subtitles.h"
+#include "media/demux.h"
 #include "media/reader.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct generate_options {
     struct dub_options shared;
     bool overwrite;
-    char *output;       // of a look that was given none
+    char *output;       // of a look that was given none; one of its own may lie there
     const char *person; // --person, taken before the other options
     struct person_use use;
 };
@@ -24,6 +26,8 @@ struct generate_options {
 #define KEY_PERSON      2650
 #define KEY_DATA        2651
 #define PREVIEW_SECONDS 5
+#define PREVIEW_NOTE    "koubo --preview" // of a look that was given no name
+#define WRITTEN_S       10                // after the film, at most, its SRT is there
 
 static const struct argp_option generate_options[] = {
     {"input", 'i', "FILE", 0, N_("the video or the picture of the person"), 11},
@@ -43,14 +47,14 @@ static const struct argp_option generate_options[] = {
 
 // Beside the video: "film.mov" gives "film_preview.mp4"; of a person here, by its name. A new
 // string.
-static char *preview_path(const char *video, const char *person)
+static char *preview_path(const char *video, const char *person, const char *ending)
 {
     CLEANUP(kb_freep) char *safe = person ? path_safe_name(path_name(person), 200) : NULL;
     if (!video)
-        return kb_printf("%s_preview.mp4", safe ? safe : "koubo");
+        return kb_printf("%s_preview%s", safe ? safe : "koubo", ending);
     CLEANUP(kb_freep) char *folder = path_folder(video);
     CLEANUP(kb_freep) char *stem = path_stem(path_name(video));
-    CLEANUP(kb_freep) char *name = kb_printf("%s_preview.mp4", stem);
+    CLEANUP(kb_freep) char *name = kb_printf("%s_preview%s", stem, ending);
     return strchr(video, '/') ? path_join(folder, name) : TAKE(name);
 }
 
@@ -91,7 +95,9 @@ static error_t generate_parse(int key, char *arg, struct argp_state *state)
         if (!o->shared.dub.video)
             argp_error(state, "%s", _("no video: give the person's video or picture with -i FILE"));
         if (!o->shared.dub.output && o->shared.dub.look_us > 0)
-            o->shared.dub.output = o->output = preview_path(o->shared.dub.video, o->person);
+            o->shared.dub.output = o->output =
+                preview_path(o->shared.dub.video, o->person,
+                             background_ending(o->shared.dub.finish.background.alpha));
         if (!o->shared.dub.output)
             argp_error(state, "%s", _("no output: give the name of the result with -o FILE"));
         return 0;
@@ -116,6 +122,26 @@ static const struct argp generate_argp = {
     "koubo",
 };
 
+// Is there a look that was given no name, as its comment says?
+static bool is_own_preview(const char *path)
+{
+    struct demux film = {0};
+    if (!file_exists(path) ||
+        demux_open_quick(&film, path, AVMEDIA_TYPE_VIDEO, NULL, &(struct kb_error){0}) != KB_OK)
+        return false;
+    const AVDictionaryEntry *comment = av_dict_get(film.demux->metadata, "comment", NULL, 0);
+    bool own = comment && strcmp(comment->value, PREVIEW_NOTE) == 0;
+    demux_close(&film);
+    return own;
+}
+
+// Subtitles that were written with that film, and not touched since?
+static bool is_of(const char *srt, const char *film)
+{
+    struct stat a, b;
+    return stat(srt, &a) == 0 && stat(film, &b) == 0 && a.st_mtime <= b.st_mtime + WRITTEN_S;
+}
+
 static void print_result(const struct dub_params *dub, const struct dub_result *r,
                          enum progress_mode progress)
 {
@@ -138,12 +164,15 @@ static enum kb_code run(struct generate_options *o, struct dub_result *result, s
 {
     struct dub_params *dub = &o->shared.dub;
     const char *const inputs[] = {dub->video, o->shared.speech.audio, NULL};
-    enum kb_code code =
-        film_output_check(dub->output, dub->finish.background.alpha, o->overwrite, inputs, err);
+    bool again = o->output && is_own_preview(dub->output);
+    enum kb_code code = film_output_check(dub->output, dub->finish.background.alpha,
+                                          o->overwrite || again, inputs, err);
     if (code == KB_OK && dub->finish.captions.as & CAPTIONS_SRT) {
         CLEANUP(kb_freep) char *srt = subtitles_path(dub->output);
-        code = output_check(srt, o->overwrite, inputs, err);
+        code = output_check(srt, o->overwrite || (again && is_of(srt, dub->output)), inputs, err);
     }
+    if (o->output)
+        dub->note = PREVIEW_NOTE;
     // A text is spoken, which may take minutes and cost money, once all else is known to be there.
     CLEANUP(reader_close) struct reader *film = NULL;
     dub->audio = o->shared.speech.audio;

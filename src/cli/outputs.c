@@ -43,22 +43,40 @@ enum kb_code output_check(const char *output, bool overwrite, const char *const 
     return code;
 }
 
+enum kb_code film_name_check(const char *output, const char *ending, struct kb_error *err)
+{
+    const char *dot = strrchr(path_name(output), '.');
+    bool alpha = strcmp(ending, background_ending(ALPHA_NONE)) != 0;
+    if (dot && dot > path_name(output) &&
+        (strcasecmp(dot, ending) == 0 || (!alpha && strcasecmp(dot, ".m4v") == 0)))
+        return KB_OK;
+    if (alpha)
+        return kb_fail(err, KB_BAD_INPUT, _("'%s' does not end in %s, as --alpha %s wants it"),
+                       output, ending, ending + 1);
+    CLEANUP(kb_freep) char *stem = path_stem(output);
+    return kb_fail(
+        err, KB_BAD_INPUT,
+        _("'%s' does not end in .mp4, the format that is written without --alpha; call it "
+          "'%s.mp4', and turn it into another one afterwards if you need that"),
+        output, stem);
+}
+
+bool film_name_has_ending(const char *name)
+{
+    static const char *const endings[] = {".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi",
+                                          ".flv", ".wmv", ".ts",  ".mpg",  ".mpeg"};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && dot > name && i < ARRAY_LEN(endings); i++)
+        if (strcasecmp(dot, endings[i]) == 0)
+            return true;
+    return false;
+}
+
 enum kb_code film_output_check(const char *output, enum background_alpha alpha, bool overwrite,
                                const char *const *inputs, struct kb_error *err)
 {
-    const char *dot = strrchr(path_name(output), '.'), *want = background_ending(alpha);
-    if (alpha != ALPHA_NONE && (!dot || strcasecmp(dot, want) != 0))
-        return kb_fail(err, KB_BAD_INPUT, _("'%s' does not end in %s, as --alpha %s wants it"),
-                       output, want, want + 1);
-    bool written = dot && dot > path_name(output) &&
-                   (strcasecmp(dot, want) == 0 || strcasecmp(dot, ".m4v") == 0);
     enum kb_code code = input_check(output, inputs, err);
-    if (code == KB_OK && !written) {
-        CLEANUP(kb_freep) char *stem = path_stem(output);
-        return kb_fail(err, KB_BAD_INPUT,
-                       _("'%s' does not end in .mp4, the only format that is written; call it "
-                         "'%s.mp4', and turn it into another one afterwards if you need that"),
-                       output, stem);
-    }
+    if (code == KB_OK)
+        code = film_name_check(output, background_ending(alpha), err);
     return code == KB_OK ? output_check(output, overwrite, inputs, err) : code;
 }

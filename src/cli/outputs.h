@@ -15,7 +15,14 @@ extern const struct argp overwrite_argp; // input: bool *
 enum kb_code output_check(const char *output, bool overwrite, const char *const *inputs,
                           struct kb_error *err);
 
-// The same for a film: its name must end as the format that is written. KB_BAD_INPUT.
+// Does a film's name end as the format that is written: ending, as background_ending() has it?
+// KB_BAD_INPUT.
+enum kb_code film_name_check(const char *output, const char *ending, struct kb_error *err);
+// Does what stands behind the last dot of a name say that it is a film? "lesson 1.2": no.
+bool film_name_has_ending(const char *name);
+
+// The same as output_check() for a film: its name must end as the format that is written.
+// KB_BAD_INPUT.
 enum kb_code film_output_check(const char *output, enum background_alpha alpha, bool overwrite,
                                const char *const *inputs, struct kb_error *err);
 

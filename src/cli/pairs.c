@@ -4,7 +4,9 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "queue/options.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -134,6 +136,18 @@ static void refuse_doubles(struct pairs *p)
     }
 }
 
+const char *pair_ending(const struct pair *pair, const char *ending)
+{
+    json_auto_t *options = pair->options ? json_loads(pair->options, 0, NULL) : NULL;
+    return json_object_get(options, "alpha") ? batch_options_ending(pair->options) : ending;
+}
+
+// path, which ends in ending, with another one.
+static char *with_ending(const char *path, const char *ending, const char *other)
+{
+    return kb_printf("%.*s%s", (int)(strlen(path) - strlen(ending)), path, other);
+}
+
 void pairs_name_outputs(struct pairs *p, const char *folder, const char *ending)
 {
     struct inputs names = {0};
@@ -152,7 +166,8 @@ void pairs_name_outputs(struct pairs *p, const char *folder, const char *ending)
     size_t next = 0;
     for (int i = 0; i < p->n; i++)
         if (!p->items[i].output && p->items[i].why.code == KB_OK)
-            p->items[i].output = kb_strdup(outputs.paths[next++]);
+            p->items[i].output =
+                with_ending(outputs.paths[next++], ending, pair_ending(&p->items[i], ending));
     inputs_free(&names);
     refuse_doubles(p);
 }

@@ -45,6 +45,8 @@ void pairs_print_template(void);
 // Where no output is said: in that folder, named after the video, or after both where there is more
 // than one speech. A pair whose output is that of one before it is wrong.
 void pairs_name_outputs(struct pairs *p, const char *folder, const char *ending);
+// What the output of a pair ends in: ending, unless its own options want another one.
+const char *pair_ending(const struct pair *pair, const char *ending);
 // More than one speech?
 bool pairs_differ(const struct pairs *p);
 // For people: "film.mp4", or with the speech where there is more than one. A new string.

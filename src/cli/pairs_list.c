@@ -4,6 +4,7 @@
 #include "base/csv.h"
 #include "base/file.h"
 #include "base/utf8.h"
+#include "cli/outputs.h"
 #include "queue/options.h"
 
 #include <jansson.h>
@@ -144,10 +145,18 @@ static char *path_from(const char *base, const char *path)
     return here ? kb_strdup(path) : path_join(base, path);
 }
 
-static char *output_path(const struct list *l, const char *cell)
+// Once the line's options are known, which say what it ends in.
+static enum kb_code end_output(const struct list *l, struct pair *pair, struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *path = path_from(l->folder ? l->folder : l->base, cell);
-    return strchr(path_name(path), '.') ? TAKE(path) : kb_printf("%s%s", path, l->ending);
+    const char *ending = pair_ending(pair, l->ending);
+    if (!pair->output)
+        return KB_OK;
+    if (!film_name_has_ending(path_name(pair->output))) {
+        char *path = kb_printf("%s%s", pair->output, ending);
+        free(pair->output);
+        pair->output = path;
+    }
+    return film_name_check(pair->output, ending, err);
 }
 
 static enum kb_code check_line(const struct list *l, const struct pair *pair, struct kb_error *err)
@@ -176,9 +185,10 @@ static enum kb_code read_cell(const struct list *l, struct pair *pair, json_t *o
     if (!place)
         return *l->names[i] ? read_option(options, l->names[i], cell, err) : KB_OK;
     free(*place); // a column that is there twice
-    *place = l->kinds[i] == COLUMN_OUTPUT                                 ? output_path(l, cell)
-             : l->kinds[i] == COLUMN_AUDIO || l->kinds[i] == COLUMN_VIDEO ? path_from(l->base, cell)
-                                                                          : kb_strdup(cell);
+    bool path = l->kinds[i] == COLUMN_AUDIO || l->kinds[i] == COLUMN_VIDEO;
+    *place = l->kinds[i] == COLUMN_OUTPUT ? path_from(l->folder ? l->folder : l->base, cell)
+             : path                       ? path_from(l->base, cell)
+                                          : kb_strdup(cell);
     return KB_OK;
 }
 
@@ -201,6 +211,8 @@ static void read_line(const struct list *l, const struct csv_row *row)
         code = check_line(l, pair, &pair->why);
     if (code == KB_OK && json_object_size(options) > 0)
         pair->options = json_dumps(options, JSON_COMPACT);
+    if (code == KB_OK)
+        code = end_output(l, pair, &pair->why);
     if (code != KB_OK)
         kb_wrap(&pair->why, _("line %d of the list"), row->line);
 }

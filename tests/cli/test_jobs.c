@@ -387,6 +387,42 @@ static void cells_of_a_list_as_options(void **state)
 
 // The objects of a batch, by video: what failed or was skipped moves nothing, and the time left is
 // that of all that is to come.
+// A name ends as its line's format does; "1.2" is part of a name. A look that was given no name
+// takes the place of the one before it, and of nothing else.
+static void endings_of_outputs(void **state)
+{
+    struct outcome r = {0};
+    struct kb_error err = {0};
+    assert_ok(err, file_make_dirs(in_folder("ends"), &err));
+    const char *voice = make_cut("ends/v.wav", speech(), 1 << 30);
+    const char *film = make_cut("ends/film.mp4", talking(), 1 << 30);
+    const char *list = make_text_file("ends/list.csv", "audio,video,output,duration,alpha\n"
+                                                       "v.wav,film.mp4,lesson 1.2,0.1,\n"
+                                                       "v.wav,film.mp4,clear,0.1,webm\n"
+                                                       "v.wav,film.mp4,,0.1,mov\n"
+                                                       "v.wav,film.mp4,a.mkv,0.1,\n"
+                                                       "v.wav,film.mp4,a.mp4,0.1,webm\n");
+    RUN(&r, "batch", "-q", "--list", list, "-o", in_folder("ended"));
+    assert_status(&r, 6);
+    assert_says(r.out, "3 done, 0 failed, 0 cancelled, 2 skipped");
+    assert_says(r.out, "line 5 of the list");
+    assert_says(r.out, "a.mkv' does not end in .mp4");
+    assert_says(r.out, "a.mp4' does not end in .webm, as --alpha webm wants it");
+    assert_video(in_folder("ended/lesson 1.2.mp4"), 256);
+    assert_video(in_folder("ended/clear.webm"), 256);
+    assert_video(in_folder("ended/film.mov"), 256);
+
+    for (int i = 0; i < 2; i++) {
+        RUN(&r, "generate", "-q", "-a", voice, "-i", film, "--preview=0.2", "--alpha", "webm");
+        assert_status(&r, 0);
+    }
+    assert_video(in_folder("ends/film_preview.webm"), 256);
+    make_cut("ends/film_preview.mp4", talking(), 1 << 30); // somebody's own
+    RUN(&r, "generate", "-q", "-a", voice, "-i", film, "--preview=0.2");
+    assert_status(&r, 3);
+    assert_says(r.err, "film_preview.mp4' exists");
+}
+
 static void batch_as_json(void **state)
 {
     struct outcome r = {0};
@@ -768,6 +804,7 @@ int main(void)
         cmocka_unit_test(a_person_in_place_of_a_video),
         cmocka_unit_test(batch_of_pairs),
         cmocka_unit_test(cells_of_a_list_as_options),
+        cmocka_unit_test(endings_of_outputs),
         cmocka_unit_test(batch_as_json),
         cmocka_unit_test(preprocess_then_generate),
         cmocka_unit_test(models),
