@@ -35,7 +35,7 @@ bool background_parse(const char *text, struct background_params *ret);
 bool background_key_parse(const char *text, enum background_key *ret);
 // ".mp4", ".webm" or ".mov": what the name of the result ends in.
 const char *background_ending(enum background_alpha alpha);
-// "webm", "mov".
+// "none", "webm", "mov".
 bool background_alpha_parse(const char *text, enum background_alpha *ret);
 
 #endif

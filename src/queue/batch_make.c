@@ -202,26 +202,25 @@ static char *lower_case(const char *s)
 }
 
 // "film_speech_2026-11-27.mp4", then "film_speech_2026-11-27-2.mp4"… wanted: the user's own name,
-// or NULL. taken: names given out, small and capital letters alike, each with the number that was
-// tried last, so that a thousand equal names do not take a million tries.
-static char *result_name(json_t *taken, const char *wanted, const char *video, const char *speech)
+// or NULL. ending: ".mp4", or what the job's options want. taken: names given out without their
+// ending, small and capital letters alike, each with the number that was tried last, so that a
+// thousand equal names do not take a million tries.
+static char *result_name(json_t *taken, const char *wanted, const char *video, const char *speech,
+                         const char *ending)
 {
     CLEANUP(kb_freep) char *film = path_stem(video);
     CLEANUP(kb_freep) char *audio = path_stem(speech);
-    size_t n = wanted ? strlen(wanted) : 0;
-    if (n > 4 && strcasecmp(wanted + n - 4, ".mp4") == 0)
-        n -= 4;
-    CLEANUP(kb_freep) char *own = kb_printf("%.*s", (int)n, wanted ? wanted : "");
+    CLEANUP(kb_freep) char *own = result_bare_name(wanted ? wanted : "", ending);
     CLEANUP(kb_freep)
     char *stem = wanted ? path_safe_name(own, SHELF_STEM) : shelf_stem(film, audio, kb_wall_ms());
     CLEANUP(kb_freep) char *first = lower_case(stem);
     CLEANUP(kb_freep) char *key = kb_strdup(first);
     json_int_t number = KB_MAX(json_integer_value(json_object_get(taken, first)), 1);
-    char *name = kb_printf("%s.mp4", stem);
+    char *name = kb_printf("%s%s", stem, ending);
     while (json_object_get(taken, key)) {
         free(name);
         free(key);
-        name = kb_printf("%s-%lld.mp4", stem, (long long)++number);
+        name = kb_printf("%s-%lld%s", stem, (long long)++number, ending);
         key = kb_printf("%s-%lld", first, (long long)number);
     }
     json_object_set_new_nocheck(taken, key, json_integer(1));
@@ -273,8 +272,14 @@ static enum kb_code add_job(struct making *m, int i, struct kb_error *err)
         code = check_own_options(m, &pair, useless ? NULL : pair.audio, err);
     if (code != KB_OK)
         return code;
+    CLEANUP(kb_freep) char *merged = NULL;
+    if (pair.options)
+        code = batch_options_merge(m->p->options, pair.options, &merged, err);
+    if (code != KB_OK)
+        return code;
     CLEANUP(kb_freep)
-    char *name = result_name(m->taken, pair.name, video, own ? speech : m->speech);
+    char *name = result_name(m->taken, pair.name, video, own ? speech : m->speech,
+                             batch_options_ending(merged ? merged : m->p->options));
     code = add_row(m, i, &pair, own, video, speech, name, useless, err);
     m->n_useful += !useless;
     if (!m->first_useless)

@@ -99,11 +99,14 @@ enum kb_code batch_check_ended(struct store *s, int64_t batch, struct kb_error *
 enum kb_code job_requeue(struct store *s, int64_t job, int64_t pause_ms, const char *waiting,
                          const char *error_code, const char *text, struct kb_error *err);
 
-// A name below results/ that nobody has, "SHELF/STEM.mp4" or with -2, -3…; a new string. It is
-// taken: "NAME.part" is made, empty; the folder too. job: whom it is for; what its last attempt
-// wrote may be taken again, if nothing lies there any more. In a transaction that writes.
-enum kb_code result_take_name(struct store *s, const char *shelf, const char *stem, int64_t job,
-                              char **ret, struct kb_error *err);
+// A name below results/ that nobody has, "SHELF/STEM.mp4" or with -2, -3…; a new string. ending:
+// one of film_endings. It is taken: "NAME.part" is made, empty; the folder too. job: whom it is
+// for; what its last attempt wrote may be taken again, if nothing lies there any more. In a
+// transaction that writes.
+enum kb_code result_take_name(struct store *s, const char *shelf, const char *stem,
+                              const char *ending, int64_t job, char **ret, struct kb_error *err);
+// What a user calls a result that ends in ending, without that, or ".mp4", behind it; a new string.
+char *result_bare_name(const char *name, const char *ending);
 // Files that a job left or began below results/. What cannot be removed is logged. In a transaction
 // that writes, and only where the name is surely not another job's by now.
 void result_unlink(struct store *s, const char *name);

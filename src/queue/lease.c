@@ -97,13 +97,14 @@ static enum kb_code take_next(struct store *s, const char *worker, int64_t room,
 // The folder of the job's batch below results/, which is given one with the first attempt, and how
 // the result is to be called: new strings.
 static enum kb_code find_shelf(struct store *s, const struct job_claim *c, char **ret_shelf,
-                               char **ret_stem, struct kb_error *err)
+                               char **ret_stem, const char **ret_ending, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    enum kb_code code = store_query(s, &q, err,
-                                    "SELECT b.folder, b.name, j.result_name FROM job j"
-                                    " JOIN batch b ON b.id = j.batch WHERE j.id = ?",
-                                    "i", c->job);
+    enum kb_code code =
+        store_query(s, &q, err,
+                    "SELECT b.folder, b.name, j.result_name," JOB_OPTIONS "FROM job j"
+                    " JOIN batch b ON b.id = j.batch WHERE j.id = ?",
+                    "i", c->job);
     if (code != KB_OK)
         return code == KB_EOF ? kb_fail(err, KB_INTERNAL, "job %" PRId64 " vanished", c->job)
                               : code;
@@ -111,6 +112,7 @@ static enum kb_code find_shelf(struct store *s, const struct job_claim *c, char 
     CLEANUP(kb_freep) char *result = store_column(q, 2);
     CLEANUP(kb_freep) char *stem = path_stem(result);
     CLEANUP(kb_freep) char *shelf = store_column(q, 0);
+    *ret_ending = batch_options_ending((const char *)sqlite3_column_text(q, 3));
     store_reset(&q);
     if (!shelf) {
         shelf = shelf_name(c->batch, name);
@@ -128,14 +130,15 @@ enum kb_code job_choose_output(struct store *s, struct job_claim *c, struct kb_e
     free(TAKE(c->output));
     CLEANUP(kb_freep) char *shelf = NULL;
     CLEANUP(kb_freep) char *base = NULL;
-    enum kb_code code = find_shelf(s, c, &shelf, &base, err);
+    const char *ending = NULL;
+    enum kb_code code = find_shelf(s, c, &shelf, &base, &ending, err);
     if (code == KB_OK)
-        code = result_take_name(s, shelf, base, c->job, &c->output_name, err);
+        code = result_take_name(s, shelf, base, ending, c->job, &c->output_name, err);
     if (code != KB_OK)
         return code;
     c->output = store_path(s, "results", c->output_name);
-    CLEANUP(kb_freep) char *stem = result_beside(c->output_name, "");
-    return store_exec(s, NULL, err, "UPDATE job SET output = ? WHERE id = ?", "ti", stem, c->job);
+    CLEANUP(kb_freep) char *mark = result_mark(c->output_name);
+    return store_exec(s, NULL, err, "UPDATE job SET output = ? WHERE id = ?", "ti", mark, c->job);
 }
 
 void job_drop_part(struct store *s, const struct job_claim *c)

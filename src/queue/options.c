@@ -300,7 +300,24 @@ static enum kb_code check_together(const struct batch_options *o, struct kb_erro
             err, KB_BAD_INPUT,
             _("the option 'paint' is for Wav2Lip checkpoints; choose one with the option 'model', "
               "or leave it out"));
+    const struct background_params *b = &o->dub.finish.background;
+    if (b->alpha != ALPHA_NONE && b->kind != BACKGROUND_AS_IT_IS)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the options 'alpha' and 'background' exclude each other; give one of "
+                         "them"));
     return KB_OK;
+}
+
+const char *batch_options_ending(const char *options)
+{
+    CLEANUP(json_free) json_t *given = NULL;
+    enum background_alpha alpha = ALPHA_NONE;
+    if (load_object(options, &given, NULL) != KB_OK)
+        return background_ending(ALPHA_NONE);
+    const char *word = json_string_value(json_object_get(given, "alpha"));
+    if (word)
+        background_alpha_parse(word, &alpha);
+    return background_ending(alpha);
 }
 
 enum kb_code batch_options_lay(struct batch_options *o, const char *json, struct kb_error *err)

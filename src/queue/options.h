@@ -34,6 +34,9 @@ enum kb_code batch_options_merge(const char *options, const char *own, char **re
                                  struct kb_error *err);
 void batch_options_free(struct batch_options *o);
 
+// What the name of a result ends in that is made with them; of what cannot be read, ".mp4".
+const char *batch_options_ending(const char *options);
+
 // options, which batch_options_parse() takes (NULL = none), with those of defaults that it does not
 // have, a JSON object too, and the label's text for who reads lang: a new string.
 char *batch_options_complete(const char *options, const char *defaults, const char *lang);

@@ -25,8 +25,17 @@ static enum kb_code set_key(struct batch_options *o, const json_t *v, struct kb_
                : option_not_one_of("background_key", "auto, person, green, blue", err);
 }
 
+static enum kb_code set_alpha(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    const char *word = json_is_string(v) ? json_string_value(v) : "";
+    return background_alpha_parse(word, &o->dub.finish.background.alpha)
+               ? KB_OK
+               : option_not_one_of("alpha", "none, webm, mov", err);
+}
+
 const struct option_row background_option_rows[] = {
     {"background", set_background},
     {"background_key", set_key},
+    {"alpha", set_alpha},
     {0},
 };

@@ -3,6 +3,7 @@
 #include "queue/remote.h"
 
 #include "queue/internal.h"
+#include "store/names.h"
 #include "queue/line.h"
 
 #include "asset/upload.h"
@@ -77,18 +78,19 @@ enum kb_code remote_output(struct store *s, const struct remote *r, struct job_c
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code = store_query(s, &q, err,
-                                    "SELECT j.batch, j.attempts, coalesce(j.output || '.mp4', '')"
+                                    "SELECT j.batch, j.attempts, j.output"
                                     " FROM remote r JOIN job j ON j.id = r.job"
                                     " WHERE r.job = ? AND r.lease = ? AND j.lease = r.lease",
                                     "ii", r->job, r->lease);
     if (code != KB_OK)
         return code == KB_EOF ? not_theirs(r->job, err) : code;
+    const char *mark = (const char *)sqlite3_column_text(q, 2);
     *ret = (struct job_claim){
         .job = r->job,
         .lease = r->lease,
         .batch = sqlite3_column_int64(q, 0),
         .attempt = sqlite3_column_int(q, 1),
-        .output_name = store_column(q, 2),
+        .output_name = mark ? result_of_mark(mark) : kb_strdup(""),
     };
     ret->output = store_path(s, "results", ret->output_name);
     return KB_OK;

@@ -241,7 +241,7 @@ static bool put(struct store *s, const char *from, const char *part, const char 
 static bool put_picture(struct store *s, const char *sha256, const char *to)
 {
     CLEANUP(kb_freep) char *from = kb_printf("thumbs/%s.jpg", sha256);
-    CLEANUP(kb_freep) char *name = kb_printf("%.*s.jpg", (int)strlen(to) - 4, to);
+    CLEANUP(kb_freep) char *name = result_beside(to, ".jpg");
     CLEANUP(kb_freep) char *part = file_part_path(name, 0);
     if (beneath_size(s->folder, from) <= 0)
         return false;

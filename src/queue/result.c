@@ -217,14 +217,14 @@ void result_unlink(struct store *s, const char *name)
     CLEANUP(kb_freep) char *path = path_join("results", name);
     CLEANUP(kb_freep) char *part = file_part_path(path, 0);
     CLEANUP(kb_freep) char *thumb = thumb_path(name);
-    CLEANUP(kb_freep) char *stem = result_beside(name, "");
+    CLEANUP(kb_freep) char *mark = result_mark(name);
     bool gone = remove_file(s, path);
     gone = remove_file(s, part) && gone;
     gone = remove_file(s, thumb) && gone;
     shelf_prune(s, name);
     if (gone && file_settle(s, "results", name)) {
-        file_forget(s, "results", stem);
-        file_forget(s, "halves", stem);
+        file_forget(s, "results", mark);
+        file_forget(s, "halves", mark);
     }
 }
 
@@ -234,14 +234,14 @@ void result_unlink(struct store *s, const char *name)
 static enum kb_code is_anothers(struct store *s, const char *name, int64_t lease, bool *ret,
                                 struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *stem = result_beside(name, "");
+    CLEANUP(kb_freep) char *mark = result_mark(name);
     int64_t n = 0;
     enum kb_code code = store_query_int(
         s, &n, err,
         "SELECT (SELECT count(*) FROM job WHERE result = ?1) + (SELECT count(*) FROM job"
         " WHERE output = ?2 AND lease IS NOT ?3 AND state IN " JOB_STATES_RUNNING ") +"
         " (SELECT count(*) FROM loose WHERE ?3 AND kind = 'results' AND name = ?2)",
-        "tti", name, stem, lease);
+        "tti", name, mark, lease);
     *ret = n > 0;
     return code;
 }
@@ -266,13 +266,24 @@ void result_release(struct store *s, const char *name, int64_t lease)
 
 // --- names
 
+// Is there a film of that name, whatever it ends in?
+static bool is_there(const struct store *s, const char *path)
+{
+    struct stat st;
+    for (size_t i = 0; i < N_FILM_ENDINGS; i++) {
+        CLEANUP(kb_freep) char *one = result_beside(path, film_endings[i]);
+        if (beneath_stat(s->folder, one, &st))
+            return true;
+    }
+    return false;
+}
+
 // False: another one has the name. Where no file can be made the writer will say why.
 static bool begin_file(struct store *s, const char *shelf, const char *path)
 {
     CLEANUP(kb_freep) char *part = file_part_path(path, 0);
     CLEANUP(kb_freep) char *folder = path_join("results", shelf);
-    struct stat st;
-    if (beneath_stat(s->folder, path, &st))
+    if (is_there(s, path))
         return false;
     int fd = -1;
     for (int i = 0; i < 10 && fd < 0; i++) { // whoever removes the last file takes the folder along
@@ -287,36 +298,42 @@ static bool begin_file(struct store *s, const char *shelf, const char *path)
     return true;
 }
 
-// Has another job that name, in small or capital letters? Only rows of its folder are read.
+// Has another job that name, in small or capital letters, whatever it ends in? Only rows of its
+// folder are read.
 static enum kb_code is_named(struct store *s, const char *shelf, const char *name, int64_t job,
                              bool *ret, struct kb_error *err)
 {
     CLEANUP(kb_freep) char *from = kb_printf("%s/", shelf);
     CLEANUP(kb_freep) char *to = kb_printf("%s0", shelf); // "0" comes behind "/"
-    CLEANUP(kb_freep) char *stem = result_beside(name, "");
-    int64_t n = 0;
-    enum kb_code code =
-        store_query_int(s, &n, err,
-                        "SELECT (SELECT count(*) FROM job WHERE result >= ?1 AND result < ?2"
-                        " AND lower(result) = lower(?3) AND id <> ?5) + (SELECT count(*) FROM job "
-                        "WHERE output >= ?1"
-                        " AND output < ?2 AND lower(output) = lower(?4) AND id <> ?5"
-                        " AND state IN " JOB_STATES_RUNNING ")",
-                        "tttti", from, to, name, stem, job);
-    *ret = n > 0;
-    return code;
+    *ret = false;
+    for (size_t i = 0; i < N_FILM_ENDINGS && !*ret; i++) {
+        CLEANUP(kb_freep) char *one = result_beside(name, film_endings[i]);
+        CLEANUP(kb_freep) char *mark = result_mark(one);
+        int64_t n = 0;
+        enum kb_code code = store_query_int(
+            s, &n, err,
+            "SELECT (SELECT count(*) FROM job WHERE result >= ?1 AND result < ?2"
+            " AND lower(result) = lower(?3) AND id <> ?5) + (SELECT count(*) FROM job WHERE"
+            " output >= ?1 AND output < ?2 AND lower(output) = lower(?4) AND id <> ?5"
+            " AND state IN " JOB_STATES_RUNNING ")",
+            "tttti", from, to, one, mark, job);
+        if (code != KB_OK)
+            return code;
+        *ret = n > 0;
+    }
+    return KB_OK;
 }
 
 // A file of that name may lie there: of an attempt that a newer state of this database knew, before
 // an older backup was put back. It is not overwritten; nor is a name taken whose file somebody else
 // removed, and which a row still has.
-enum kb_code result_take_name(struct store *s, const char *shelf, const char *stem, int64_t job,
-                              char **ret, struct kb_error *err)
+enum kb_code result_take_name(struct store *s, const char *shelf, const char *stem,
+                              const char *ending, int64_t job, char **ret, struct kb_error *err)
 {
     for (int i = 1;; i++) {
         CLEANUP(kb_freep)
-        char *name = i == 1 ? kb_printf("%s/%s.mp4", shelf, stem)
-                            : kb_printf("%s/%s-%d.mp4", shelf, stem, i);
+        char *name = i == 1 ? kb_printf("%s/%s%s", shelf, stem, ending)
+                            : kb_printf("%s/%s-%d%s", shelf, stem, i, ending);
         CLEANUP(kb_freep) char *path = path_join("results", name);
         bool named = false;
         enum kb_code code = is_named(s, shelf, name, job, &named, err);
@@ -343,13 +360,23 @@ static void renaming_free(struct renaming *r)
     free(r->name);
 }
 
-// What the user typed, as the stem of a file.
-static enum kb_code wanted_stem(const char *name, char **ret, struct kb_error *err)
+char *result_bare_name(const char *name, const char *ending)
 {
+    const char *const endings[] = {ending, ".mp4"};
     size_t n = strlen(name);
-    if (n >= 4 && strcasecmp(name + n - 4, ".mp4") == 0)
-        n -= 4;
-    CLEANUP(kb_freep) char *typed = kb_printf("%.*s", (int)n, name);
+    for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
+        size_t length = strlen(endings[i]);
+        if (n >= length && strcasecmp(name + n - length, endings[i]) == 0)
+            return kb_printf("%.*s", (int)(n - length), name);
+    }
+    return kb_strdup(name);
+}
+
+// What the user typed, as the stem of a file.
+static enum kb_code wanted_stem(const char *name, const char *ending, char **ret,
+                                struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *typed = result_bare_name(name, ending);
     if (typed[strspn(typed, " ./\\")] == '\0')
         return kb_fail(err, KB_BAD_INPUT, _("a result needs a name"));
     *ret = path_safe_name(typed, SHELF_STEM);
@@ -404,9 +431,9 @@ static enum kb_code put_name(struct store *s, int64_t job, const struct renaming
 
 // Under the write lock: a clean-up sees the new name with its row, or not at all.
 static enum kb_code move_locked(struct store *s, int64_t job, const struct renaming *r,
-                                const char *stem, bool *ret_moved, struct kb_error *err)
+                                const char *mark, bool *ret_moved, struct kb_error *err)
 {
-    *ret_moved = link_beside(s, r, ".mp4");
+    *ret_moved = link_beside(s, r, film_ending(r->old));
     if (!*ret_moved && errno == ENOENT)
         return kb_fail(err, KB_NOT_FOUND, _("the file of this result is gone"));
     bool thumb = *ret_moved ? r->thumb && link_beside(s, r, ".jpg") : r->thumb;
@@ -416,49 +443,51 @@ static enum kb_code move_locked(struct store *s, int64_t job, const struct renam
     // On a disk where no file has two names it keeps the one it has.
     enum kb_code code = put_name(s, job, r, *ret_moved ? r->name : NULL, thumb, err);
     if (code == KB_OK)
-        file_forget(s, "results", stem);
+        file_forget(s, "results", mark);
     return code;
 }
 
 // The file gets the new name beside the old one, then the row says so, then the old name goes. The
 // database knows the new one as its own before it is there: a crash at any moment leaves one file.
 static enum kb_code move_file(struct store *s, int64_t job, const struct renaming *r,
-                              const char *stem, struct kb_error *err)
+                              const char *mark, struct kb_error *err)
 {
     bool moved = false;
     enum kb_code code = store_begin(s, err);
     if (code == KB_OK)
-        code = store_end(s, move_locked(s, job, r, stem, &moved, err), err);
+        code = store_end(s, move_locked(s, job, r, mark, &moved, err), err);
     if (code == KB_OK && moved)
         result_release(s, r->old, 0);
     return code;
 }
 
-static enum kb_code take_new_name(struct store *s, int64_t job, struct renaming *r, char **ret_stem,
+static enum kb_code take_new_name(struct store *s, int64_t job, struct renaming *r, char **ret_mark,
                                   struct kb_error *err)
 {
-    enum kb_code code = result_take_name(s, r->shelf, r->stem, job, &r->name, err);
+    enum kb_code code =
+        result_take_name(s, r->shelf, r->stem, film_ending(r->old), job, &r->name, err);
     if (code != KB_OK)
         return code;
-    *ret_stem = result_beside(r->name, "");
-    return file_loosen(s, "results", *ret_stem, err);
+    *ret_mark = result_mark(r->name);
+    return file_loosen(s, "results", *ret_mark, err);
 }
 
 enum kb_code result_rename(struct store *s, int64_t job, const char *name, struct kb_error *err)
 {
     CLEANUP(renaming_free) struct renaming r = {0};
-    CLEANUP(kb_freep) char *stem = NULL;
-    enum kb_code code = wanted_stem(name, &r.stem, err);
+    CLEANUP(kb_freep) char *mark = NULL;
+    enum kb_code code = find_renamed(s, job, &r, err);
     if (code == KB_OK)
-        code = find_renamed(s, job, &r, err);
-    CLEANUP(kb_freep) char *same = code == KB_OK ? kb_printf("%s/%s.mp4", r.shelf, r.stem) : NULL;
+        code = wanted_stem(name, film_ending(r.old), &r.stem, err);
+    CLEANUP(kb_freep)
+    char *same = code == KB_OK ? kb_printf("%s/%s%s", r.shelf, r.stem, film_ending(r.old)) : NULL;
     if (code != KB_OK || strcmp(same, r.old) == 0)
         return code;
     code = store_begin(s, err);
     if (code == KB_OK)
-        code = store_end(s, take_new_name(s, job, &r, &stem, err), err);
+        code = store_end(s, take_new_name(s, job, &r, &mark, err), err);
     if (code == KB_OK)
-        code = move_file(s, job, &r, stem, err);
+        code = move_file(s, job, &r, mark, err);
     if (code != KB_OK && r.name)
         result_release(s, r.name, 0);
     if (code != KB_OK)

@@ -20,15 +20,17 @@ enum kb_code result_json(struct store *s, int64_t job, struct text *ret, struct 
 struct result {
     int64_t job, batch;
     char batch_name[256];
-    char name[300];     // of the file: "film_speech_2026-11-27.mp4"; -2, -3… behind equal ones
-    char *path, *thumb; // free with result_free()
+    char name[300]; // of the file: "film_speech_2026-11-27.mp4" (or .webm, .mov: store/names.h);
+                    // -2, -3… behind equal ones
+    char *path, *thumb;         // free with result_free()
     const char *file, *picture; // the same below the data folder: point into path and thumb
     int64_t size_bytes, created_ms, duration_ms;
     int width, height;
 };
 enum kb_code result_find(struct store *s, int64_t job, struct result *ret, struct kb_error *err);
 void result_free(struct result *r);
-// Another name for the file, for who downloads it and on the disk; ".mp4" may stand behind it. What
+// Another name for the file, for who downloads it and on the disk; it keeps its ending, which may
+// stand behind the name, as may ".mp4". What
 // no system takes in a name is replaced, and where it is taken in the batch's folder, -2, -3… come
 // behind it. KB_BAD_INPUT: nothing is left of it. A disk on which no file has two names keeps the
 // old one there.

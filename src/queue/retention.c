@@ -475,13 +475,11 @@ static enum kb_code trim_loose(struct run *r, struct kb_error *err)
     for (; code == KB_OK; code = store_step(r->s, q, err)) {
         const char *kind = (const char *)sqlite3_column_text(q, 0);
         const char *stem = (const char *)sqlite3_column_text(q, 1);
-        bool halves = strcmp(kind, "halves") == 0;
-        const char *tail = halves                         ? ".mp4.part"
-                           : strcmp(kind, "results") == 0 ? ".mp4"
-                           : strcmp(kind, "uploads") == 0 ? ".part"
-                                                          : "";
-        CLEANUP(kb_freep) char *name = kb_printf("%s%s", stem, tail);
-        CLEANUP(kb_freep) char *picture = kb_printf("%s.jpg", stem);
+        bool halves = strcmp(kind, "halves") == 0, films = halves || strcmp(kind, "results") == 0;
+        CLEANUP(kb_freep) char *film = films ? result_of_mark(stem) : kb_strdup(stem);
+        const char *tail = halves || strcmp(kind, "uploads") == 0 ? ".part" : "";
+        CLEANUP(kb_freep) char *name = kb_printf("%s%s", film, tail);
+        CLEANUP(kb_freep) char *picture = result_beside(film, ".jpg");
         const char *folder = halves ? "results" : kind;
         const char *pictures = strcmp(kind, "files") == 0 ? "thumbs" : folder;
         if (file_size(r, folder, name) < 0 && (halves || file_size(r, pictures, picture) < 0)) {

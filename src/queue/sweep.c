@@ -87,7 +87,7 @@ static void remove_output(struct store *s, const struct lost_job *j, bool gone)
 {
     if (!j->output[0])
         return;
-    CLEANUP(kb_freep) char *name = kb_printf("%s.mp4", j->output);
+    CLEANUP(kb_freep) char *name = result_of_mark(j->output);
     CLEANUP(kb_freep) char *path = path_join("results", name);
     CLEANUP(kb_freep) char *half = file_part_path(path, 0);
     struct stat st, part;

@@ -113,8 +113,11 @@ static void read_note(const struct restoring *r, const struct found *f, const ch
     asset_clean_name(name, note_text(note, "name"));
     CLEANUP(kb_freep) char *stem = path_stem(name);
     // In the folder of a batch it lies under the name it is shown by.
-    const char *shown = f->name.batch || !*name ? path_name(f->name.stem) : stem;
-    snprintf(ret->name, sizeof(ret->name), "%.*s.mp4", utf8_fit(shown, 250), shown);
+    CLEANUP(kb_freep) char *file = result_of_mark(path_name(f->name.stem));
+    CLEANUP(kb_freep) char *lies = result_beside(file, "");
+    const char *shown = f->name.batch || !*name ? lies : stem;
+    snprintf(ret->name, sizeof(ret->name), "%.*s%s", utf8_fit(shown, 250), shown,
+             film_ending(file));
     if (!ret->video[0])
         snprintf(ret->video, sizeof(ret->video), "%.255s", ret->name);
     const char *batch = note_text(note, "batch_name");
@@ -158,7 +161,7 @@ static enum kb_code find_batch(struct restoring *r, const struct history *h, int
 static enum kb_code insert(struct restoring *r, const struct found *f, const struct peek *p,
                            const struct history *h, int64_t *ret_batch, struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *file = kb_printf("%s.mp4", f->name.stem);
+    CLEANUP(kb_freep) char *file = result_of_mark(f->name.stem);
     CLEANUP(kb_freep) char *cues = subtitles_pack(&p->cues);
     // All that is left of its options: whether a player is to show them.
     const char *options = cues && !p->burned ? "{\"subtitles_as\":\"stream\"}" : NULL;
@@ -224,9 +227,9 @@ static enum kb_code look_into(struct restoring *r, const struct found *f, const 
 
 static enum kb_code restore_one(struct restoring *r, const struct found *f, struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *file = kb_printf("%s.mp4", f->name.stem);
+    CLEANUP(kb_freep) char *file = result_of_mark(f->name.stem);
     CLEANUP(kb_freep) char *path = store_path(r->s, "results", file);
-    CLEANUP(kb_freep) char *thumb = kb_printf("%s.jpg", f->name.stem);
+    CLEANUP(kb_freep) char *thumb = result_beside(file, ".jpg");
     CLEANUP(kb_freep) char *picture = store_path(r->s, "results", thumb);
     CLEANUP(history_free) struct history h = {0};
     struct kb_error why = {0};

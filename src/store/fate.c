@@ -24,19 +24,19 @@ static enum kb_code is_loose(struct store *s, const char *kind, const char *stem
     return code;
 }
 
-static bool has_video(struct store *s, const char *stem)
+static bool has_video(struct store *s, const char *film)
 {
-    CLEANUP(kb_freep) char *path = kb_printf("results/%s.mp4", stem);
+    CLEANUP(kb_freep) char *path = path_join("results", film);
     return beneath_size(s->folder, path) >= 0;
 }
 
 // A running job's attempt writes it.
-static enum kb_code is_written(struct store *s, const char *stem, bool *ret, struct kb_error *err)
+static enum kb_code is_written(struct store *s, const char *mark, bool *ret, struct kb_error *err)
 {
     int64_t n = 0;
     enum kb_code code = store_query_int(
         s, &n, err, "SELECT count(*) FROM job WHERE output = ? AND state IN " JOB_STATES_RUNNING,
-        "t", stem);
+        "t", mark);
     *ret = n > 0;
     return code;
 }
@@ -45,10 +45,10 @@ static enum kb_code is_written(struct store *s, const char *stem, bool *ret, str
 // has the number of its job, whose last attempt is not earlier. Nothing at all in it is a name that
 // was taken for an attempt which never began.
 static enum kb_code is_begun(struct store *s, const char *path, const struct file_name *name,
-                             bool *ret, struct kb_error *err)
+                             const char *mark, bool *ret, struct kb_error *err)
 {
     int64_t n = 0;
-    enum kb_code code = is_loose(s, "halves", name->stem, ret, err);
+    enum kb_code code = is_loose(s, "halves", mark, ret, err);
     if (code != KB_OK || *ret)
         return code;
     if (beneath_size(s->folder, path) == 0) {
@@ -59,32 +59,76 @@ static enum kb_code is_begun(struct store *s, const char *path, const struct fil
                            "SELECT (SELECT count(*) FROM job WHERE output = ?3) + count(*) FROM job"
                            " WHERE id = ?1 AND output IS NOT NULL AND (instr(output, '/') OR"
                            " CAST(substr(output, instr(output, '-') + 1) AS INTEGER) >= ?2)",
-                           "iit", name->job, name->attempt, name->stem);
+                           "iit", name->job, name->attempt, mark);
     *ret = n > 0;
     return code;
 }
 
 // A whole video that no row names is never ours to remove, however well we know its job: the job
 // may be one of a backup that was taken before this was made. What was never whole is of no use.
-static enum kb_code result_fate(struct store *s, const char *path, const struct file_name *name,
-                                enum fate *ret, struct kb_error *err)
+static enum kb_code film_fate(struct store *s, const char *path, const struct file_name *name,
+                              const char *mark, enum fate *ret, struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *video = kb_printf("%s.mp4", name->stem);
+    CLEANUP(kb_freep) char *film = result_of_mark(mark);
     int64_t n = 0;
     bool loose = false, begun = false, written = false;
-    bool useless = name->half || (name->picture && !has_video(s, name->stem));
+    bool useless = name->half || (name->picture && !has_video(s, film));
     enum kb_code code =
-        store_query_int(s, &n, err, "SELECT count(*) FROM job WHERE result = ?", "t", video);
+        store_query_int(s, &n, err, "SELECT count(*) FROM job WHERE result = ?", "t", film);
     if (code == KB_OK)
-        code = is_loose(s, "results", name->stem, &loose, err);
+        code = is_loose(s, "results", mark, &loose, err);
     if (code == KB_OK)
-        code = is_written(s, name->stem, &written, err);
+        code = is_written(s, mark, &written, err);
     if (code == KB_OK && useless && !loose)
-        code = is_begun(s, path, name, &begun, err);
+        code = is_begun(s, path, name, mark, &begun, err);
     if (written || (n > 0 && !name->half))
         *ret = FATE_KEPT;
     else
         *ret = loose || begun ? FATE_LOOSE : FATE_LOST;
+    return code;
+}
+
+// What lies beside a result and is called like it, but for the ending, somebody made of it.
+static enum kb_code is_beside(struct store *s, const struct file_name *name, bool *ret,
+                              struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *film = result_of_mark(name->stem);
+    int64_t n = 0;
+    for (size_t i = 0; i < N_FILM_ENDINGS && n == 0; i++) {
+        CLEANUP(kb_freep) char *other = result_beside(film, film_endings[i]);
+        enum kb_code code =
+            store_query_int(s, &n, err, "SELECT count(*) FROM job WHERE result = ?", "t", other);
+        if (code != KB_OK)
+            return code;
+    }
+    *ret = n > 0;
+    return KB_OK;
+}
+
+// A picture belongs to the film beside it, whatever that ends in; where none is there, to the one
+// that is known to go.
+static enum kb_code result_fate(struct store *s, const char *path, const struct file_name *name,
+                                enum fate *ret, struct kb_error *err)
+{
+    enum kb_code code = KB_OK;
+    bool beside = false;
+    if (!name->picture) {
+        code = film_fate(s, path, name, name->stem, ret, err);
+        if (code == KB_OK && *ret == FATE_LOST && !name->half)
+            code = is_beside(s, name, &beside, err);
+        if (beside)
+            *ret = FATE_KEPT;
+        return code;
+    }
+    *ret = FATE_LOST;
+    for (size_t i = 0; i < N_FILM_ENDINGS && code == KB_OK && *ret != FATE_KEPT; i++) {
+        CLEANUP(kb_freep) char *film = kb_printf("%s%s", name->stem, film_endings[i]);
+        CLEANUP(kb_freep) char *mark = result_mark(film);
+        enum fate one = FATE_LOST;
+        code = film_fate(s, path, name, mark, &one, err);
+        if (one != FATE_LOST)
+            *ret = one;
+    }
     return code;
 }
 

@@ -1,6 +1,7 @@
 #include "store/names.h"
 
 #include "base/file.h"
+#include "base/text.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -12,7 +13,10 @@
 #define ATTEMPT_DIGITS 6
 #define PID_DIGITS     10
 
-enum stem { STEM_JOB, STEM_32, STEM_64 };
+const char *const film_endings[N_FILM_ENDINGS] = {".mp4", ".webm", ".mov"};
+
+// STEM_SHELVED: of results in folders alone; those of before version 3 are mp4.
+enum stem { STEM_JOB, STEM_SHELVED, STEM_32, STEM_64 };
 
 // In tails # stands for digits, one or more: the process that writes the file (file_write_atomic),
 // or the number of a copy; % for those of a hash.
@@ -23,8 +27,12 @@ static const struct pattern {
     bool half, picture;
 } patterns[] = {
     {"results", STEM_JOB, ".mp4", false, false},
+    {"results", STEM_SHELVED, ".webm", false, false},
+    {"results", STEM_SHELVED, ".mov", false, false},
     {"results", STEM_JOB, ".jpg", false, true},
     {"results", STEM_JOB, ".mp4.part", true, false},
+    {"results", STEM_SHELVED, ".webm.part", true, false},
+    {"results", STEM_SHELVED, ".mov.part", true, false},
     {"results", STEM_JOB, ".jpg.#.part", true, true},
     {"files", STEM_64, "", false, false},
     {"files", STEM_64, ".part", true, false},
@@ -51,6 +59,10 @@ static const struct pattern {
     {"work", STEM_32, ".wav.#.part", true, false},
     {"work", STEM_32, ".mp4", false, false},
     {"work", STEM_32, ".mp4.part", true, false},
+    {"work", STEM_32, ".webm", false, false},
+    {"work", STEM_32, ".webm.part", true, false},
+    {"work", STEM_32, ".mov", false, false},
+    {"work", STEM_32, ".mov.part", true, false},
     {"work", STEM_32, ".jpg", false, false},
     {"work", STEM_32, ".jpg.#.part", true, false},
     {"work", STEM_32, ".kbt", false, false},
@@ -81,6 +93,8 @@ static size_t hex_length(const char *s, size_t wanted)
 
 static size_t stem_length(enum stem stem, const char *name)
 {
+    if (stem == STEM_SHELVED)
+        return 0;
     if (stem != STEM_JOB)
         return hex_length(name, stem == STEM_32 ? 32 : 64);
     size_t job = number_length(name, JOB_DIGITS);
@@ -156,10 +170,14 @@ static bool parse_shelved(struct file_name *ret, const char *name)
     for (const char *dot = strchr(slash + 2, '.'); dot; dot = strchr(dot + 1, '.'))
         for (size_t i = 0; i < ARRAY_LEN(patterns); i++) {
             const struct pattern *p = &patterns[i];
-            if (p->stem != STEM_JOB || !tail_matches(p->tail, dot))
+            if ((p->stem != STEM_JOB && p->stem != STEM_SHELVED) || !tail_matches(p->tail, dot))
                 continue;
             *ret = (struct file_name){.batch = batch, .half = p->half, .picture = p->picture};
-            memcpy(ret->stem, name, (size_t)(dot - name));
+            size_t tail = p->picture ? 0 : strcspn(p->tail + 1, ".") + 1; // the ending
+            CLEANUP(kb_freep)
+            char *film = kb_printf("%.*s", (int)(dot - name + (ptrdiff_t)tail), name);
+            CLEANUP(kb_freep) char *mark = p->picture ? TAKE(film) : result_mark(film);
+            memcpy(ret->stem, mark, strlen(mark));
             ret->foreign = !is_shelf_stem(slash + 1, (size_t)(dot - slash - 1));
             return true;
         }
@@ -207,5 +225,25 @@ char *shelf_stem(const char *film, const char *speech, int64_t time_ms)
 
 char *result_beside(const char *name, const char *tail)
 {
-    return kb_printf("%.*s%s", (int)(strlen(name) - strlen(".mp4")), name, tail);
+    return kb_printf("%.*s%s", (int)(strlen(name) - strlen(film_ending(name))), name, tail);
+}
+
+const char *film_ending(const char *name)
+{
+    for (size_t i = 0; i < N_FILM_ENDINGS; i++)
+        if (text_ends(name, film_endings[i]))
+            return film_endings[i];
+    return "";
+}
+
+char *result_mark(const char *name)
+{
+    CLEANUP(kb_freep) char *stem = result_beside(name, "");
+    bool plain = text_ends(name, ".mp4") && !*film_ending(stem);
+    return plain ? TAKE(stem) : kb_strdup(name);
+}
+
+char *result_of_mark(const char *mark)
+{
+    return kb_printf("%s%s", mark, *film_ending(mark) ? "" : ".mp4");
 }

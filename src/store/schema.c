@@ -236,7 +236,22 @@ const char store_schema_5[] =
     "  since_ms = CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
     " WHERE job = NEW.job AND asset = NEW.id; END;";
 
+// As result_mark() makes it (names.h).
+#define OLD_MARK                                                                                   \
+    "iif(OLD.result GLOB '*.mp4' AND NOT (OLD.result GLOB '*?.mp4.mp4' OR OLD.result GLOB"         \
+    " '*?.webm.mp4' OR OLD.result GLOB '*?.mov.mp4'), substr(OLD.result, 1,"                       \
+    " length(OLD.result) - 4), OLD.result)"
+
 const char store_schema_6[] =
+    // Results end in .mp4, .webm or .mov.
+    "DROP TRIGGER job_file_left;"
+    "DROP TRIGGER job_file_deleted;"
+    // clang-format off
+    LOOSE("job_file_left", "UPDATE OF result ON job",
+          "OLD.result IS NOT NULL AND OLD.result IS NOT NEW.result", "results", OLD_MARK)
+    LOOSE("job_file_deleted", "DELETE ON job", "OLD.result IS NOT NULL", "results", OLD_MARK)
+    // clang-format on
+
     // What is said and when, of a speech whose text is known, JSON: docs/store.md.
     "ALTER TABLE asset ADD COLUMN words TEXT;"
     // How a text is to be spoken, JSON; what a voice service said of it (asset/speech.h); whether

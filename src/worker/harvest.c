@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "queue/options.h"
+#include "store/names.h"
 #include "store/privacy.h"
 
 #include <dirent.h>
@@ -232,11 +233,11 @@ void harvest_cancel(struct seat *s)
 
 enum kb_code harvest_result(struct seat *s, const char *data, struct kb_error *err)
 {
-    CLEANUP(kb_freep) char *from = made_by(s, ".mp4");
+    CLEANUP(kb_freep) char *from = made_by(s, film_ending(s->claim.output_name));
     CLEANUP(kb_freep) char *to = path_join("results", s->claim.output_name);
     CLEANUP(kb_freep) char *folder = path_folder(to);
     CLEANUP(kb_freep) char *part = file_part_path(to, 0);
-    CLEANUP(kb_freep) char *picture = kb_printf("%.*s.jpg", (int)strlen(to) - 4, to);
+    CLEANUP(kb_freep) char *picture = result_beside(to, ".jpg");
     if (s->copy && !atomic_load(&s->copy->done))
         return KB_EOF;
     if (!s->copy && own_size(data, from) <= 0)

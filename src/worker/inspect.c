@@ -23,6 +23,7 @@
 #include "media/pieces.h"
 #include "media/recital.h"
 #include "media/voice.h"
+#include "store/names.h"
 
 #include <fcntl.h>
 #include <libavutil/avstring.h>
@@ -403,14 +404,33 @@ static enum kb_code look_at_end(struct demux *film, struct kb_error *err)
                          film->path);
 }
 
-// An MP4 with a film, and with a sound that can be heard, as all that koubo makes has.
-static bool is_made_like_ours(const struct demux *film)
+// What a result's name ends in, and what is in such a file.
+static const struct made {
+    const char *ending, *container, *called;
+    enum AVCodecID codec; // NONE: any
+} all_made[] = {{".mp4", "mp4", "MP4", AV_CODEC_ID_NONE},
+                {".webm", "webm", "WebM", AV_CODEC_ID_VP9},
+                {".mov", "mov", "MOV", AV_CODEC_ID_PRORES}};
+
+static const struct made *made_as(const char *name)
+{
+    const char *ending = film_ending(name);
+    for (size_t i = 1; i < ARRAY_LEN(all_made); i++)
+        if (strcmp(ending, all_made[i].ending) == 0)
+            return &all_made[i];
+    return &all_made[0];
+}
+
+// The film of a result, and a sound that can be heard, as all that koubo makes has.
+static bool is_made_like_ours(const struct demux *film, const struct made *made)
 {
     int sound = av_find_best_stream(film->demux, AVMEDIA_TYPE_AUDIO, -1, -1, NULL, 0);
     const AVCodecParameters *par = sound >= 0 ? film->demux->streams[sound]->codecpar : NULL;
     return !film->gallery && !demux_is_still(film) &&
-           av_match_name("mp4", film->demux->iformat->name) && demux_duration_us(film) > 0 && par &&
-           format_decoder(par->codec_id) && par->sample_rate > 0;
+           av_match_name(made->container, film->demux->iformat->name) &&
+           (made->codec == AV_CODEC_ID_NONE || made->codec == film->stream->codecpar->codec_id) &&
+           demux_duration_us(film) > 0 && par && format_decoder(par->codec_id) &&
+           par->sample_rate > 0;
 }
 
 // What it says of its subtitles; of a machine that lies, at worst others than it made.
@@ -433,8 +453,10 @@ static enum kb_code look_at_result(struct look *l, struct kb_error *err)
     enum kb_code code = frame ? KB_OK : kb_no_memory(err);
     if (code == KB_OK)
         code = demux_open_quick(&film, l->path, AVMEDIA_TYPE_VIDEO, l->cancel, err);
-    if (code == KB_OK && !is_made_like_ours(&film))
-        code = kb_fail(err, KB_BAD_INPUT, _("'%s' is not an MP4 video with sound"), l->path);
+    const struct made *made = made_as(l->name);
+    if (code == KB_OK && !is_made_like_ours(&film, made))
+        code = kb_fail(err, KB_BAD_INPUT, _("'%s' is not a video with sound in %s"), l->path,
+                       made->called);
     if (code == KB_OK)
         code = decode_middle(&film, frame, err);
     if (code == KB_EOF)

@@ -459,7 +459,8 @@ static enum kb_code take_job(struct worker *w, const json_t *message, struct kb_
     t.job = job;
     t.audio_path = content_path(w, t.audio);
     t.video_path = content_path(w, t.video);
-    t.output = kb_printf("%s/%s.mp4", w->folder, t.file);
+    const char *ending = t.look_seconds > 0 ? "" : film_ending(t.output_name);
+    t.output = kb_printf("%s/%s%s", w->folder, t.file, *ending ? ending : ".mp4");
     run_job(w, &t);
     return KB_OK;
 }

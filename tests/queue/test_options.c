@@ -58,6 +58,15 @@ static void test_all(void **state)
     assert_true(o.dub.mouth_amount == 3 && o.dub.still_motion == 0 && !o.dub.lead);
     batch_options_free(&o);
 
+    assert_ok(err, batch_options_parse("{\"alpha\":\"mov\",\"background\":\"none\"}", &o, &err));
+    assert_int_equal(o.dub.finish.background.alpha, ALPHA_MOV);
+    batch_options_free(&o);
+    assert_string_equal(batch_options_ending("{\"alpha\":\"mov\"}"), ".mov");
+    assert_string_equal(batch_options_ending("{\"alpha\":\"webm\"}"), ".webm");
+    assert_string_equal(batch_options_ending("{\"alpha\":null}"), ".mp4");
+    assert_string_equal(batch_options_ending("{"), ".mp4");
+    assert_string_equal(batch_options_ending(NULL), ".mp4");
+
     json = "{\"crop\":\"9:16\",\"crop_zoom\":1.5,\"logo\":\"l1\",\"logo_place\":\"bottom-left\","
            "\"logo_size\":0.25,\"logo_opacity\":0.5,\"intro\":\"i1\",\"outro\":\"i1\","
            "\"music\":\"m1\",\"music_volume\":0.25,\"music_duck\":false}";
@@ -119,6 +128,9 @@ static void test_refused(void **state)
         {"{\"crf\":99999999999999}", "crf"},
         {"{\"crf\":20,\"bitrate\":\"source\"}", "exclude"},
         {"{\"bitrate\":\"5M\"}", "source"},
+        {"{\"alpha\":\"mp4\"}", "none, webm, mov"},
+        {"{\"alpha\":true}", "none, webm, mov"},
+        {"{\"alpha\":\"webm\",\"background\":\"blur\"}", "'alpha' and 'background' exclude"},
         {"{\"preset\":\"warp\"}", "ultrafast, superfast"},
         {"{\"preset\":[]}", "preset"},
         {"{\"hdr\":\"on\"}", "sdr, keep"},

@@ -137,6 +137,98 @@ static void test_own_files(void **state)
     assert_true(there(t, "results/1_speech/holiday.mp4") && there(t, "results/1_speech/notes.txt"));
 }
 
+// A transparent one is called as what it is, from the first byte to the last trace of it; what a
+// user made of it beside it is the user's.
+static void test_other_endings(void **state)
+{
+    struct queue_test *t = *state;
+    struct lost lost;
+    char audio[33], video[33];
+    snprintf(audio, sizeof(audio), "%s", add_asset(t, "audio", "ready", "speech.wav"));
+    snprintf(video, sizeof(video), "%s", add_asset(t, "video", "ready", "v.mp4"));
+    const struct batch_pair pairs[] = {{audio, video, "one.mp4", .face_at = {-1}},
+                                       {audio, video, "One.MP4", "{\"alpha\":\"none\"}", {-1}},
+                                       {audio, video, "two", "{\"alpha\":\"mov\"}", {-1}}};
+    const struct batch_params p = {
+        .pairs = pairs, .n_pairs = 3, .options = "{\"alpha\":\"webm\"}", .lang = "en"};
+    int64_t batch;
+    assert_ok(t->err, batch_create(t->s, &p, &batch, &t->err));
+    static const char *const names[] = {"one.webm", "One-2.mp4", "two.mov"};
+    for (int i = 0; i < 3; i++) {
+        struct result r = {0};
+        struct job_claim c = claim(t, "w1");
+        assert_string_equal(path_name(c.output_name), names[i]);
+        assert_int_equal(
+            ask(t, "SELECT result_name = '%s' FROM job WHERE id = %d", names[i], i + 1), 1);
+        CLEANUP(kb_freep) char *half = kb_printf("%s.part", c.output);
+        assert_true(file_exists(half));
+        // its worker is gone, and with it what it had written
+        assert_ok(t->err, file_write_atomic(half, "some", 4, &t->err));
+        assert_ok(t->err, sweep_worker_lost(t->s, "w1", NULL, false, &t->err));
+        assert_false(file_exists(half));
+        run_sql(t, "UPDATE job SET not_before_ms = 0");
+        job_claim_free(&c);
+        c = claim(t, "w1");
+        finish(t, &c);
+        assert_ok(t->err, result_find(t->s, i + 1, &r, &t->err));
+        assert_string_equal(r.name, names[i]);
+        assert_true(file_exists(r.path));
+        result_free(&r);
+    }
+    CLEANUP(kb_freep) char *shelf = kb_printf("results/%lld_speech", (long long)batch);
+    CLEANUP(kb_freep) char *own = path_join(shelf, "one.mov");
+    put_file(t, own, "theirs");
+    assert_ok(t->err, result_rename(t->s, 1, "neu.mp4", &t->err));
+    CLEANUP(kb_freep) char *renamed = path_join(shelf, "neu.webm");
+    CLEANUP(kb_freep) char *like = path_join(shelf, "neu.mov");
+    CLEANUP(kb_freep) char *picture = path_join(shelf, "neu.jpg");
+    assert_true(there(t, renamed));
+    put_file(t, like, "theirs");
+    put_file(t, picture, "jpg");
+    put_file(t, renamed, "film");
+    assert_ok(t->err, lost_survey(t->s, &lost, &t->err));
+    assert_int_equal(lost.n_results + lost.n_others, 0);
+    struct retention_report report;
+    const struct retention_params all = {.lost = true};
+    assert_ok(t->err, retention_run(t->s, &all, NULL, NULL, &report, &t->err));
+    assert_int_equal(report.n_removed, 0);
+    // A crash between the row and its files: they go with the clean-up, the others stay.
+    run_sql(t, "DELETE FROM job WHERE id = 1");
+    assert_int_equal(clean_up(t).n_removed, 2);
+    assert_false(there(t, renamed) || there(t, picture));
+    assert_true(there(t, like) && there(t, own));
+    run_sql(t, "UPDATE loose SET since_ms = 1");
+    clean_up(t);
+    assert_int_equal(ask(t, "SELECT count(*) FROM loose WHERE kind = 'results'"), 0);
+}
+
+// The names by which the database knows them.
+static void test_marks(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *mark, *stem;
+    } cases[] = {{"1_a/b.mp4", "1_a/b", "1_a/b"},
+                 {"1_a/b.webm", "1_a/b.webm", "1_a/b"},
+                 {"1_a/b.mov.mp4", "1_a/b.mov.mp4", "1_a/b.mov"},
+                 {"1_a/b.mp4.mp4", "1_a/b.mp4.mp4", "1_a/b.mp4"},
+                 {"7-1.mp4", "7-1", "7-1"}};
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct file_name parsed;
+        CLEANUP(kb_freep) char *mark = result_mark(cases[i].name);
+        CLEANUP(kb_freep) char *name = result_of_mark(mark);
+        CLEANUP(kb_freep) char *stem = result_beside(cases[i].name, "");
+        CLEANUP(kb_freep) char *half = kb_printf("%s.part", cases[i].name);
+        assert_string_equal(mark, cases[i].mark);
+        assert_string_equal(name, cases[i].name);
+        assert_string_equal(stem, cases[i].stem);
+        assert_true(file_name_parse(&parsed, "results", half) && parsed.half);
+        assert_string_equal(parsed.stem, cases[i].mark);
+    }
+    assert_false(file_name_parse(NULL, "results", "7-1.webm")); // before there were any
+    assert_true(file_name_parse(NULL, "work", "0123456789abcdef0123456789abcdef.webm.part"));
+}
+
 // The file moves by a second name, so a crash at any moment leaves one whole file and the row that
 // names it. These are the moments.
 static void test_rename_and_crash(void **state)
@@ -272,6 +364,8 @@ int main(void)
         TEST(test_nothing_left_of_attempts),
         TEST(test_names_are_not_shared),
         TEST(test_own_files),
+        TEST(test_other_endings),
+        TEST(test_marks),
         TEST(test_rename_and_crash),
         TEST(test_rename_beside_a_clean_up),
         TEST(test_capitals),

@@ -6,6 +6,7 @@
 #include "server/errand.h"
 #include "server/quota.h"
 #include "server/internal.h"
+#include "store/names.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -73,6 +74,14 @@ static bool find_result(struct request *r, struct result *ret)
     return false;
 }
 
+static const char *type_of(const struct result *result)
+{
+    const char *ending = film_ending(result->file);
+    return strcmp(ending, ".webm") == 0  ? "video/webm"
+           : strcmp(ending, ".mov") == 0 ? "video/quicktime"
+                                         : "video/mp4";
+}
+
 // A job is done once, so what it left never changes; but it can be deleted, and then a page that
 // asks again must learn that. Only thumbnails are kept by browsers without asking.
 static void get_video(struct request *r)
@@ -81,7 +90,7 @@ static void get_video(struct request *r)
     if (!find_result(r, &result))
         return;
     struct reply_file_params p = {
-        .folder = request_server(r)->params.data, .path = result.file, .type = "video/mp4"};
+        .folder = request_server(r)->params.data, .path = result.file, .type = type_of(&result)};
     reply_file(r, &p);
 }
 
@@ -93,7 +102,7 @@ static void get_download(struct request *r)
     struct reply_file_params p = {
         .folder = request_server(r)->params.data,
         .path = result.file,
-        .type = "video/mp4",
+        .type = type_of(&result),
         .download = result.name,
     };
     reply_file(r, &p);
