@@ -272,7 +272,7 @@ await run({
     },
 
     async a_background_is_chosen_by_its_tile() {
-        await with_mock({}, async (mock) => {
+        await with_mock({ pace: 60, workers: 8 }, async (mock) => {
             const page = await open_page(mock.url);
             await choose(page, audio, [make_clip(folder, '绿幕课.mp4', 2, 3)]);
             await until('the film', () => [...mock.queue.rows.asset.values()].some((a) => a.kind === 'video' && a.state === 'ready'));
@@ -307,6 +307,25 @@ await run({
             await part.getByText('不变', { exact: true }).click();
             const none = await sent();
             holds(none === '{}', none);
+            await part.getByText('虚化', { exact: true }).click();
+            await part.getByText('透明', { exact: true }).click();
+            const clear = await sent();
+            holds(clear === '{"alpha":"webm"}', clear);
+            await part.getByText('MOV（ProRes 4444）').click();
+            const edited = await sent();
+            holds(edited === '{"alpha":"mov"}', edited);
+            await until('the results', () => [...mock.queue.rows.job.values()].filter((j) => /\.(webm|mov)$/.test(j.result?.name)).length === 2);
+            await page.getByTestId('tab-results').click();
+            const play = (ending) => page.getByTestId('result').filter({ hasText: ending }).first().getByRole('button', { name: /^播放/ }).click();
+            await play('.webm');
+            const ground = await page.getByTestId('player').evaluate((v) => getComputedStyle(v).backgroundImage);
+            holds(ground.includes('conic-gradient'), `transparent over ${ground}`);
+            await page.keyboard.press('Escape');
+            await page.getByTestId('player').waitFor({ state: 'detached' });
+            await play('.mov');
+            await page.getByTestId('video-unseen').getByText('浏览器播放不了').waitFor();
+            holds(await page.getByTestId('player').count() === 0, 'no player of what does not play');
+            holds((await page.locator('.player-end a').last().getAttribute('href')).endsWith('/download'), 'it can be downloaded');
             page.faults();
             await page.context().close();
         });

@@ -264,11 +264,13 @@ export class Queue extends EventEmitter {
 
     // Film, speech and date; a batch has no name twice.
     resultName(job) {
+        const { alpha } = { ...this.rows.batch.get(job.batch).options, ...job.options };
+        const ending = alpha === 'webm' || alpha === 'mov' ? `.${alpha}` : '.mp4';
         const stem = (name) => name.replace(/\.[^.]*$/, '');
         const taken = new Set(this.jobsOf(job.batch).map((j) => j.result?.name));
-        const name = job._.wanted?.replace(/\.mp4$/, '') ?? `${stem(job.name)}_${stem(job.audio_name)}_${new Date().toLocaleDateString('sv-SE')}`;
+        const name = job._.wanted?.replace(/\.(mp4|webm|mov)$/, '') ?? `${stem(job.name)}_${stem(job.audio_name)}_${new Date().toLocaleDateString('sv-SE')}`;
         for (let n = 1; ; n++) {
-            const free = `${name}${n > 1 ? `-${n}` : ''}.mp4`;
+            const free = `${name}${n > 1 ? `-${n}` : ''}${ending}`;
             if (!taken.has(free)) return free;
         }
     }

@@ -642,7 +642,7 @@ export class Mock {
         if (!job.result) throw notFound();
         const name = String((await this.body(request)).name ?? '').trim();
         if (!name || /[/\\]/.test(name)) throw new Problem(400, 'bad_input', '名字里不能有斜杠，也不能是空的', 'a name has no slashes and is not empty');
-        job.result = { ...job.result, name: `${name}.mp4` };
+        job.result = { ...job.result, name: name.replace(/\.(mp4|webm|mov)$/, '') + job.result.name.match(/\.\w+$/)[0] };
         this.queue.put('job', job);
         this.json(response, this.results(new URLSearchParams({ jobs: id }))[0]);
     }

@@ -6,7 +6,7 @@ import type { OptionValue, Options, OwnOptions } from './types';
 
 const fields = new Map(groups.flatMap((g) => g.fields).map((f) => [f.name, f]));
 const sets: Record<string, string> = { // where the words of a choice stand
-    ai_label: 'label.shows', ai_label_place: 'label.places', background: 'background.kinds', background_key: 'background.keys', logo_place: 'frame.places',
+    ai_label: 'label.shows', alpha: 'background.alphas', ai_label_place: 'label.places', background: 'background.kinds', background_key: 'background.keys', logo_place: 'frame.places',
     subtitles: 'captions.sources', subtitles_as: 'captions.ways', subtitle_place: 'captions.places',
 };
 const LONGEST = 40;

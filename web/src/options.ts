@@ -48,7 +48,7 @@ export const groups: { name: string; fields: Field[] }[] = [
             choice('height', [0, 1080, 720, 480, 360], (v) => (v ? `${v}p` : t('options.original'))),
             number('crf', 18, 0, 51, 1),
             choice('preset', ['auto', 'ultrafast', 'superfast', 'veryfast', 'faster', 'fast', 'medium', 'slow', 'slower', 'veryslow', 'placebo'], asIs),
-            choice('hdr', ['sdr', 'keep'], (v) => t(`options.hdrs.${v}`)),
+            choice('hdr', 'alpha', ['sdr', 'keep'], (v) => t(`options.hdrs.${v}`)),
             onOff('bitrate', 'source'),
             onOff('denoise'),
             onOff('loudnorm'),

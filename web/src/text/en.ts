@@ -71,7 +71,7 @@ const en: Texts = {
     made: {
         title: 'Options', own: 'Its own', standard: 'all as they come', yes: 'yes', no: 'no',
         names: {
-            ai_label: 'AI label', ai_label_text: 'label text', ai_label_place: 'label place', ai_label_opacity: 'label opacity', ai_producer: 'made by', background: 'background', background_key: 'cut out',
+            ai_label: 'AI label', ai_label_text: 'label text', ai_label_place: 'label place', ai_label_opacity: 'label opacity', ai_producer: 'made by', alpha: 'Transparent', background: 'background', background_key: 'cut out',
             crop: 'shape', crop_zoom: 'zoom', logo: 'logo', logo_place: 'logo place', logo_size: 'logo size', logo_opacity: 'logo opacity', intro: 'intro', outro: 'outro', music: 'music', music_volume: 'music volume',
             music_duck: 'music quieter under speech', subtitles: 'subtitles', subtitles_text: 'transcript', subtitles_as: 'subtitles as', subtitle_size: 'subtitle size', subtitle_colour: 'subtitle colour', subtitle_box: 'subtitle box',
             subtitle_place: 'subtitle place', subtitle_font: 'subtitle font', start: 'from second', duration: 'seconds at most', pads: 'margins of the face',
@@ -90,6 +90,7 @@ const en: Texts = {
     preview: {
         try: 'Preview 5 s', first: 'Preview 5 s first', title: 'Preview', result: 'The result', original: 'The original', making: 'Making the preview… {n}%', again: 'Making it again with these settings…', now: 'With these settings', retry: 'Try again', take: 'Use these settings',
         hint: 'Five seconds from where the voice begins, as the whole will show them; 720p at most. The picture follows a slider at once, and the five seconds are made again when you stop.',
+        clear: 'The preview is green where the result is transparent.',
     },
     faces: {
         title: 'Who speaks', hint: 'There are several faces in “{name}”: press the one that is to speak', one: 'Face {n} from the left', choose: 'Several faces · choose',
@@ -140,10 +141,15 @@ const en: Texts = {
         chip: 'AI-generated', chipHelp: 'This video was made by AI; its file says so in its metadata',
     },
     background: {
-        title: 'Background', kinds: { none: 'As it is', blur: 'Blurred', colour: 'Colour', file: 'Picture or video' }, ownColour: 'Another colour', upload: 'Upload a picture or video', uploaded: 'One that is uploaded',
+        title: 'Background', kinds: { none: 'As it is', blur: 'Blurred', colour: 'Colour', file: 'Picture or video', clear: 'Transparent' }, ownColour: 'Another colour', upload: 'Upload a picture or video', uploaded: 'One that is uploaded',
         screen: '“{name}” has a green screen, which will be keyed', screens: '{n} videos have a green screen, which will be keyed',
         key: 'Cut out by', keys: { auto: 'Automatic', person: 'How people look', green: 'The green screen', blue: 'The blue screen' },
-        help: { file: 'Cropped to fill the picture; a video begins again at its end', key: 'Automatic: by the screen where the picture’s rim is green or blue, else by how people look' },
+        alphas: { webm: 'WebM (VP9)', mov: 'MOV (ProRes 4444)' },
+        help: {
+            webm: 'Small; for web pages and CapCut, browsers play it', mov: 'Large, with hardly anything lost; for editors such as Premiere, Final Cut Pro and DaVinci Resolve, browsers mostly do not play it',
+            clear: 'Nothing is behind the people, so they can be laid over anything. Burned subtitles, the logo and the AI label are still drawn',
+            file: 'Cropped to fill the picture; a video begins again at its end', key: 'Automatic: by the screen where the picture’s rim is green or blue, else by how people look',
+        },
     },
     frame: {
         title: 'Shape and packaging', crop: 'Shape', whole: 'As it is', for: { '9_16': 'Phones', '4_5': 'Feeds', '1_1': 'Square', '16_9': 'Wide' }, crop_zoom: 'Nearer',
@@ -195,7 +201,7 @@ const en: Texts = {
         sort: 'Order', sorts: { newest: 'Newest first', oldest: 'Oldest first', name: 'By name', size: 'Largest first', duration: 'Longest first' },
         only: 'Batch: {name}', notOnly: 'Show all batches', onlyThis: 'Only this batch', rename: 'Rename {name}', renameShort: 'Rename',
         before: 'Previous', after: 'Next', keys: '← → previous and next, Shift with them to seek',
-        tooMany: 'At most {n} selected ones go into a zip; select all pages, or take them by batch or date', again: 'Again with new speech', againReady: '{n} videos are in the list with their options; upload the new speech', againGone: 'The video it was made of was deleted',
+        tooMany: 'At most {n} selected ones go into a zip; select all pages, or take them by batch or date', unseen: 'Browsers do not play transparent MOV (ProRes 4444): download it and use it in your editor.', again: 'Again with new speech', againReady: '{n} videos are in the list with their options; upload the new speech', againGone: 'The video it was made of was deleted',
         againSure: 'Put the {n} selected videos in the list? The other {others} leave the list.', againYes: 'Replace the list',
     },
     log: {

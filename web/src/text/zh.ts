@@ -66,7 +66,7 @@ const zh = {
     made: {
         title: '参数', own: '单独设置', standard: '全部默认', yes: '是', no: '否',
         names: {
-            ai_label: 'AI 标识', ai_label_text: '标识文字', ai_label_place: '标识位置', ai_label_opacity: '标识不透明度', ai_producer: '制作者', background: '背景', background_key: '抠像', crop: '画幅',
+            ai_label: 'AI 标识', ai_label_text: '标识文字', ai_label_place: '标识位置', ai_label_opacity: '标识不透明度', ai_producer: '制作者', alpha: '透明', background: '背景', background_key: '抠像', crop: '画幅',
             crop_zoom: '拉近', logo: '角标', logo_place: '角标位置', logo_size: '角标大小', logo_opacity: '角标不透明度', intro: '片头', outro: '片尾', music: '背景音乐', music_volume: '音乐音量',
             music_duck: '说话时音乐变小', subtitles: '字幕', subtitles_text: '文字稿', subtitles_as: '字幕怎么给', subtitle_size: '字幕字号', subtitle_colour: '字幕颜色', subtitle_box: '字幕底框',
             subtitle_place: '字幕位置', subtitle_font: '字幕字体', start: '开始（秒）', duration: '最多（秒）', pads: '人脸边距',
@@ -85,6 +85,7 @@ const zh = {
     preview: {
         try: '试做 5 秒', first: '先试做 5 秒', title: '试做', result: '试做的效果', original: '原视频', making: '正在试做… {n}%', again: '正在按新设置重做…', now: '现在的设置', retry: '再试一次', take: '用这些设置',
         hint: '从开始说话的地方做 5 秒，效果与正式生成一致；画面最高 720p。拖动滑块时画面马上更新，停下后重做这 5 秒。',
+        clear: '试做时用绿色代替透明，正式结果里绿色的地方是透明的。',
     },
     faces: {
         title: '选择谁说话', hint: '“{name}”里有多张人脸，点一下要说话的那张', one: '左起第 {n} 张脸', choose: '有多张人脸 · 选择', chosen: '已选人脸 · 更改',
@@ -133,10 +134,15 @@ const zh = {
         chip: 'AI 生成', chipHelp: '这个视频由 AI 生成合成，文件里有隐式标识',
     },
     background: {
-        title: '背景', kinds: { none: '不变', blur: '虚化', colour: '纯色', file: '图片/视频' }, ownColour: '自选颜色', upload: '上传图片或视频', uploaded: '用已上传的',
+        title: '背景', kinds: { none: '不变', blur: '虚化', colour: '纯色', file: '图片/视频', clear: '透明' }, ownColour: '自选颜色', upload: '上传图片或视频', uploaded: '用已上传的',
         screen: '“{name}”这段是绿幕，会按绿幕抠像', screens: '有 {n} 段是绿幕，会按绿幕抠像',
         key: '怎样抠像', keys: { auto: '自动', person: '按人像', green: '按绿幕', blue: '按蓝幕' },
-        help: { file: '裁剪到铺满画面；视频会循环播放', key: '自动：四周是绿幕或蓝幕就按幕布抠，否则识别人像' },
+        alphas: { webm: 'WebM（VP9）', mov: 'MOV（ProRes 4444）' },
+        help: {
+            webm: '文件小；用于网页和剪映，浏览器能直接播放', mov: '文件大，画质几乎无损；用于 Premiere、Final Cut Pro、达芬奇等剪辑软件，浏览器一般不能播放',
+            clear: '人物后面什么也没有，可以叠在任何画面上。烧录的字幕、角标和 AI 标识仍会画在上面',
+            file: '裁剪到铺满画面；视频会循环播放', key: '自动：四周是绿幕或蓝幕就按幕布抠，否则识别人像',
+        },
     },
     frame: {
         title: '画幅与包装', crop: '画幅', whole: '不裁', for: { '9_16': '抖音、视频号', '4_5': '信息流', '1_1': '方形', '16_9': '横屏' }, crop_zoom: '拉近',
@@ -185,7 +191,7 @@ const zh = {
         sort: '排序', sorts: { newest: '最新在前', oldest: '最早在前', name: '按名称', size: '从大到小', duration: '从长到短' },
         only: '只看批次：{name}', notOnly: '看全部批次', onlyThis: '只看这批', rename: '重命名 {name}', renameShort: '重命名',
         before: '上一个', after: '下一个', keys: '按 ← → 看上一个、下一个，Shift 加 ← → 快退快进',
-        tooMany: '一次最多打包选中的 {n} 个；请全选所有页，或按批次、日期分开打包', again: '再用新音频做一次', againReady: '{n} 个视频和原来的参数已放好，请上传新的音频', againGone: '原来的视频已经删除，不能再做一次',
+        tooMany: '一次最多打包选中的 {n} 个；请全选所有页，或按批次、日期分开打包', unseen: '透明的 MOV（ProRes 4444）浏览器播放不了，请下载后在剪辑软件里使用。', again: '再用新音频做一次', againReady: '{n} 个视频和原来的参数已放好，请上传新的音频', againGone: '原来的视频已经删除，不能再做一次',
         againSure: '把视频列表换成选中的 {n} 个？现在列表里的另外 {others} 个会移出列表。', againYes: '换成这些',
     },
     log: {
