@@ -625,6 +625,40 @@ static void test_zip64(void **state)
     assert_in_range(offset, (4LL << 30) + 10, (4LL << 30) + 400);
 }
 
+// Transparent ones are sent as what they are, and keep their ending.
+static void test_types(void **state)
+{
+    static const char *const types[][2] = {{".webm", "video/webm"}, {".mov", "video/quicktime"}};
+    struct kb_error err = {0};
+    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+        int64_t job = site_result(&site, "b", "v.mp4", 1000);
+        CLEANUP(result_free) struct result was = {0};
+        assert_ok(err, result_find(site.store, job, &was, &err));
+        CLEANUP(kb_freep) char *path = result_beside(was.path, types[i][0]);
+        CLEANUP(kb_freep) char *name = result_beside(strchr(was.file, '/') + 1, types[i][0]);
+        assert_int_equal(rename(was.path, path), 0);
+        assert_ok(err, store_exec(site.store, NULL, &err,
+                                  "UPDATE job SET result = ?, result_name = ? WHERE id = ?", "tti",
+                                  name, path_name(name), job));
+        ASK(video, "GET", result_path(job, "/video"), NULL, NULL, 0);
+        assert_status(&video, 200);
+        assert_string_equal(reply_value(&video, "Content-Type"), types[i][1]);
+        ASK(renamed, "PATCH", result_path(job, ""), "Content-Type: application/json\r\n",
+            "{\"name\":\"neu.mp4\"}", 18);
+        assert_status(&renamed, 200);
+        ASK(download, "GET", result_path(job, "/download"), NULL, NULL, 0);
+        assert_status(&download, 200);
+        assert_int_equal(download.size, 1000);
+        assert_string_equal(reply_value(&download, "Content-Type"), types[i][1]);
+        CLEANUP(kb_freep) char *wanted = kb_printf("neu%s", types[i][0]);
+        assert_non_null(strstr(reply_value(&download, "Content-Disposition"), wanted));
+        ASK(gone, "DELETE", result_path(job, ""), NULL, NULL, 0);
+        assert_status(&gone, 204);
+        CLEANUP(kb_freep) char *folder = path_folder(path);
+        assert_false(file_exists(folder)); // nothing of it is left
+    }
+}
+
 // Links are not followed, whether a worker made them or its rows lead out.
 static void test_links(void **state)
 {
@@ -692,7 +726,7 @@ int main(void)
         TEST(test_zip_names),    TEST(test_zip_broken),    TEST(test_zip_equal_names),
         TEST(test_zip_many),     TEST(test_zip_cancelled), TEST(test_zip_missing),
         TEST(test_chosen),       TEST(test_source),        TEST(test_rename),
-        TEST(test_links),
+        TEST(test_links),        TEST(test_types),
     };
     const struct CMUnitTest slow[] = {TEST(test_zip64)}; // reads 4 GiB, 10 s
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
