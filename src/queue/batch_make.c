@@ -266,7 +266,7 @@ static enum kb_code add_job(struct making *m, int i, struct kb_error *err)
     if (code == KB_OK && !useless)
         code = find_useless_video(m->s, pair.video, &useless, err);
     if (code == KB_OK && pair.options && m->p->defaults &&
-        (options = batch_options_restore(pair.options, m->p->defaults)))
+        (options = batch_options_restore(pair.options, m->p->options, m->p->defaults, m->p->lang)))
         pair.options = options;
     if (code == KB_OK && (m->p->n_pairs > 0 || pair.options))
         code = check_own_options(m, &pair, useless ? NULL : pair.audio, err);

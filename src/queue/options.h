@@ -40,8 +40,11 @@ const char *batch_options_ending(const char *options);
 // options, which batch_options_parse() takes (NULL = none), with those of defaults that it does not
 // have, a JSON object too, and the label's text for who reads lang: a new string.
 char *batch_options_complete(const char *options, const char *defaults, const char *lang);
-// A job's own options, JSON objects both, of which null means the default again: with that of
-// defaults where they have one. A new string.
-char *batch_options_restore(const char *own, const char *defaults);
+// A job's own options, of which null means the default again, with that of defaults where they have
+// one; and with the label's text for who reads lang where they, laid over options, those of the
+// batch, show one that has none. JSON objects all. A new string; NULL: one of them is no object, or
+// memory is out.
+char *batch_options_restore(const char *own, const char *options, const char *defaults,
+                            const char *lang);
 
 #endif

@@ -77,20 +77,39 @@ static json_t *lay_defaults(const char *options, const char *defaults, bool abse
     return all;
 }
 
+// Do they show a label without a text to somebody who reads English? Another machine that makes the
+// video may speak another language.
+static bool wants_text(const json_t *options, const char *lang)
+{
+    const char *show = json_string_value(json_object_get(options, "ai_label"));
+    return show && strcmp(show, "off") != 0 &&
+           !json_is_string(json_object_get(options, "ai_label_text")) &&
+           kb_language_of(lang) == KB_LANGUAGE_SOURCE;
+}
+
+static void add_text(json_t *options)
+{
+    json_object_set_new(options, "ai_label_text", json_string(LABEL_TEXT_ENGLISH));
+}
+
 char *batch_options_complete(const char *options, const char *defaults, const char *lang)
 {
     json_auto_t *all = lay_defaults(options, defaults, true);
-    // Another machine that makes the video may speak another language.
-    const char *show = json_string_value(json_object_get(all, "ai_label"));
-    if (show && strcmp(show, "off") != 0 &&
-        !json_is_string(json_object_get(all, "ai_label_text")) &&
-        kb_language_of(lang) == KB_LANGUAGE_SOURCE)
-        json_object_set_new(all, "ai_label_text", json_string(LABEL_TEXT_ENGLISH));
+    if (wants_text(all, lang))
+        add_text(all);
     return all ? json_dumps(all, JSON_COMPACT) : NULL;
 }
 
-char *batch_options_restore(const char *own, const char *defaults)
+char *batch_options_restore(const char *own, const char *options, const char *defaults,
+                            const char *lang)
 {
     json_auto_t *all = lay_defaults(own, defaults, false);
-    return all ? json_dumps(all, JSON_COMPACT) : NULL;
+    CLEANUP(kb_freep) char *above = all ? json_dumps(all, JSON_COMPACT) : NULL;
+    CLEANUP(kb_freep) char *laid = NULL;
+    if (!above || batch_options_merge(options, above, &laid, NULL) != KB_OK)
+        return NULL;
+    json_auto_t *together = json_loads(laid, 0, NULL);
+    if (wants_text(together, lang))
+        add_text(all);
+    return json_dumps(all, JSON_COMPACT);
 }
