@@ -176,6 +176,7 @@ await run({
             await part.getByLabel('字号').fill('9.5');
             await part.getByLabel('字号').press('Tab');
             await part.getByLabel('位置').selectOption('top');
+            await part.getByTestId('captions-as').selectOption('burn,stream');
             await part.getByLabel('颜色').fill('#ffcc00');
             await page.getByTestId('frame-options').getByText('9:16').click();
 
@@ -194,18 +195,17 @@ await run({
             await rows.nth(1).getByRole('button', { name: '删除 2' }).click();
             await page.getByTestId('cues-use').click();
             await part.getByText('改过的 2 条').waitFor();
-            await form.getByText('已修改 5 项').waitFor();
+            await form.getByText('已修改 6 项').waitFor();
             await page.reload(); // and what was changed stays
             await form.locator('summary').click();
             await part.getByText('改过的 2 条').waitFor();
             const batch = await sent();
             const { subtitles, ...look } = batch.options;
             holds(JSON.stringify(subtitles[0]) === '{"begin":0,"end":0.8,"text":"各位好"}' && subtitles.length === 2, `sent ${JSON.stringify(subtitles)}`);
-            holds(JSON.stringify(Object.entries(look).sort()) === '[["crop","9:16"],["subtitle_colour","#ffcc00"],["subtitle_place","top"],["subtitle_size",9.5]]', `sent ${JSON.stringify(look)}`);
+            holds(JSON.stringify(Object.entries(look).sort()) === '[["crop","9:16"],["subtitle_colour","#ffcc00"],["subtitle_place","top"],["subtitle_size",9.5],["subtitles_as","burn,stream"]]', `sent ${JSON.stringify(look)}`);
 
             // The same beside the picture: the player shows them by itself.
-            await part.getByTestId('captions-as').selectOption('srt');
-            const beside = await sent();
+            const beside = mock.queue.createBatch({ audio: batch.audio.id, videos: [asset('老师').id], options: { subtitles, subtitles_as: 'srt' } });
             await until('both to be done', () => [batch, beside].every((b) => b.state === 'ended'));
             await open_tab(page, 'results');
             await page.setViewportSize({ width: 390, height: 844 });
