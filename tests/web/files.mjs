@@ -468,10 +468,14 @@ await run({
             for (const [tab, row] of [['batch', 'video-row'], ['results', 'result']]) {
                 await open_tab(page, tab);
                 const end = page.getByTestId(row).locator('.cut-name > span').last();
-                holds(/(-终稿|-\d\d)\.mp4$/.test(await end.textContent()), `${tab}: ${await end.textContent()}`);
+                holds(/(-终稿|课程)\.mp4$/.test(await end.textContent()), `${tab}: ${await end.textContent()}`);
                 const box = await end.boundingBox();
                 holds(box.x + box.width <= 390, `${tab}: the end of the name is at ${box.x + box.width}`);
             }
+            await open_tab(page, 'queue'); // a batch of a long name does not push its state off the screen
+            mock.queue.put('batch', Object.assign([...mock.queue.rows.batch.values()][0], { name }));
+            await page.getByTestId('queued').getByText(name).waitFor();
+            holds(await page.evaluate(() => document.documentElement.scrollWidth <= 390), 'the queue is wider than the phone');
             page.faults();
             await page.context().close();
             await close_browser();

@@ -20,7 +20,7 @@ const choice = (name: string, choices: (string | number)[], label: (v: string | 
 const number = (name: string, standard: OptionValue, min: number, max: number | undefined, step: number): Field =>
     ({ name, kind: 'number', standard, min, max, step });
 const onOff = (name: string, on: OptionValue = true): Field => ({ name, kind: 'switch', standard: on === false, on });
-const asIs = (v: string | number) => String(v);
+const orAuto = (v: string | number) => (v === 'auto' ? t('options.auto') : String(v));
 
 // The group that only counts for Wav2Lip models.
 export const WAV2LIP = 'wav2lip';
@@ -47,7 +47,7 @@ export const groups: { name: string; fields: Field[] }[] = [
         fields: [
             choice('height', [0, 1080, 720, 480, 360], (v) => (v ? `${v}p` : t('options.original'))),
             number('crf', 18, 0, 51, 1),
-            choice('preset', ['auto', 'ultrafast', 'superfast', 'veryfast', 'faster', 'fast', 'medium', 'slow', 'slower', 'veryslow', 'placebo'], asIs),
+            choice('preset', ['auto', 'ultrafast', 'superfast', 'veryfast', 'faster', 'fast', 'medium', 'slow', 'slower', 'veryslow', 'placebo'], orAuto),
             choice('hdr', 'alpha', ['sdr', 'keep'], (v) => t(`options.hdrs.${v}`)),
             onOff('bitrate', 'source'),
             onOff('denoise'),
@@ -74,7 +74,7 @@ export const groups: { name: string; fields: Field[] }[] = [
             { name: 'pads', kind: 'pads', standard: [0, 10, 0, 0] },
         ],
     },
-    { name: 'compute', fields: [choice('precision', ['auto', 'int8', 'bf16', 'f32'], asIs)] },
+    { name: 'compute', fields: [choice('precision', ['auto', 'int8', 'bf16', 'f32'], orAuto)] },
 ];
 
 const texts = new Set(['model', 'precision', 'face', 'loop', 'bitrate', 'preset', 'hdr', 'mouth_from', 'style_from', 'crop', 'logo', 'logo_place', 'intro',

@@ -107,7 +107,7 @@ const en: Texts = {
         wrong: 'The end must lie behind the beginning, and none may begin before the one above', reset: 'As made automatically', use: 'Use these', srt: 'Subtitles .srt',
     },
     options: {
-        title: 'Options', hint: 'The defaults suit most videos', changed: '{n} changed', reset: 'Restore defaults', default: 'default',
+        title: 'Options', hint: 'The defaults suit most videos', changed: '{n} changed', reset: 'Restore defaults', default: 'default', auto: 'automatic',
         batchName: 'Name of the batch', namePlaceholder: 'Else the name of the speech', priority: 'Priority', priorities: { 8: 'High', 5: 'Normal', 2: 'Low' },
         groups: { who: 'Person', time: 'Time', picture: 'Picture and sound', mouth: 'Mouth and head', wav2lip: 'Mouth, Wav2Lip models only', compute: 'Computing' },
         model: 'Model', face: 'Who speaks', loop: 'If the speech is longer', keep_video: 'Keep the rest of a longer video', start: 'Start at second',
@@ -164,7 +164,7 @@ const en: Texts = {
         },
     },
     start: {
-        title: 'Generate', remind: 'Tell me when it is done', batch: 'Start batch', single: 'Generate', noAudio: 'Add the speech first', noVideo: 'Add videos first', noPairs: 'No speech fits a video', noneUsable: 'None of the videos can be used', uploading: 'Ready when all is uploaded',
+        title: 'Generate', remind: 'Tell me when it is done', batch: 'Start batch', single: 'Generate', noAudio: 'Add or make the speech first', noVideo: 'Add videos first', noPairs: 'No speech fits a video', noneUsable: 'None of the videos can be used', uploading: 'Ready when all is uploaded',
         missing: 'An upload is unfinished: choose its file again, or remove it', badAudio: 'This speech cannot be used; choose another',
         queued: 'In the queue ✓ {n} videos', again: 'This batch is in the queue already. Do it once more? ({name})',
         againEnded: 'This was done just now. Do it once more? ({name})', againYes: 'Once more', ready: 'Ready', result: 'Result', noResult: 'The finished video will be here',

@@ -102,7 +102,7 @@ const zh = {
         wrong: '结束要晚于开始，也不能比前一条开始得早', reset: '还原成自动的', use: '用这些字幕', srt: '字幕 .srt',
     },
     options: {
-        title: '参数设置', hint: '默认值适合大多数视频', changed: '已修改 {n} 项', reset: '恢复默认', default: '默认',
+        title: '参数设置', hint: '默认值适合大多数视频', changed: '已修改 {n} 项', reset: '恢复默认', default: '默认', auto: '自动',
         batchName: '批次名称', namePlaceholder: '默认用音频的名字', priority: '优先级', priorities: { 8: '高', 5: '普通', 2: '低' },
         groups: { who: '人物', time: '时长', picture: '画面和声音', mouth: '嘴和头', wav2lip: '嘴部（只用于 Wav2Lip 模型）', compute: '计算' },
         model: '模型', face: '谁说话', loop: '音频比视频长时', keep_video: '音频较短时保留余下视频', start: '从第几秒开始', duration: '最多做几秒',
@@ -157,7 +157,7 @@ const zh = {
         },
     },
     start: {
-        title: '生成', remind: '完成时提醒我', batch: '开始批量生成', single: '开始生成', noAudio: '请先上传音频', noVideo: '请先选择视频', noPairs: '没有配上的语音和视频', noneUsable: '没有可以生成的视频', uploading: '文件传完就可以开始',
+        title: '生成', remind: '完成时提醒我', batch: '开始批量生成', single: '开始生成', noAudio: '请先上传音频，或生成语音', noVideo: '请先选择视频', noPairs: '没有配上的语音和视频', noneUsable: '没有可以生成的视频', uploading: '文件传完就可以开始',
         missing: '有文件没有传完，请重新选择或移除', badAudio: '音频有问题，请换一个', queued: '已加入队列 ✓ 共 {n} 个', ready: '准备好了', again: '这批已在队列里，再做一次？（{name}）', againEnded: '这批刚刚做过，再做一次？（{name}）', againYes: '再做一次',
         result: '生成结果', noResult: '生成的视频会出现在这里',
     },
