@@ -270,16 +270,17 @@ static bool transfer_piece(struct request *r, void *ctx, const void *data, size_
         return true;
     t->failed = true;
     transfer_leave(t);
-    if (taken || t->taken) {
+    taken = taken || t->taken;
+    bool whole = !t->upload;
+    if (!taken && !whole)
+        close_early(t, request_store(r), NULL);
+    if (!room) // it is answered
+        return false;
+    if (taken)
         reply_taken(r);
-        return false;
-    }
-    if (!t->upload) { // bytes behind a file that is whole
+    else if (whole) // bytes behind a file that is whole
         reply_problem(r, 413, "too_large", _("more bytes than the upload has room for"));
-        return false;
-    }
-    close_early(t, request_store(r), NULL);
-    if (room) // else answered already
+    else
         upload_reply_error(r, &err, 413);
     return false;
 }
