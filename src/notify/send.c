@@ -99,6 +99,7 @@ static CURL *transfer(const char *url, const char *protocols, struct text *answe
     curl_easy_setopt(c, CURLOPT_PROXY, "");
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
+    curl_easy_setopt(c, CURLOPT_QUICK_EXIT, 1L); // a thread that looks a name up ends alone
     curl_easy_setopt(c, CURLOPT_TIMEOUT, TOTAL_SECONDS);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, keep_answer);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, answer);

@@ -134,6 +134,7 @@ static void set_options(CURL *curl, struct download *d)
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "koubo/" KOUBO_VERSION);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_S);
+    curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L); // a thread that looks a name up ends alone
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, SLOW_BYTES_S);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, SLOW_S);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT, MAX_S);

@@ -213,6 +213,7 @@ static void set_options(struct call *c)
     curl_easy_setopt(c->curl, CURLOPT_FOLLOWLOCATION, 0L); // it would take the key along
     curl_easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT, CONNECT_S);
+    curl_easy_setopt(c->curl, CURLOPT_QUICK_EXIT, 1L); // a thread that looks a name up ends alone
     curl_easy_setopt(c->curl, CURLOPT_TIMEOUT, (long)voice_timeout_s(c->voice));
     curl_easy_setopt(c->curl, CURLOPT_USERAGENT, "koubo/" KOUBO_VERSION);
     curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, on_data);
