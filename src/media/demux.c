@@ -7,6 +7,7 @@
 // * size: pictures over 8192x8192 are refused before they are decoded.
 #include "media/demux.h"
 
+#include "base/utf8.h"
 #include "media/formats.h"
 
 #include <errno.h>
@@ -21,8 +22,35 @@
 
 #define MAX_SIDE 8192
 
+// Where this thread wants to read what FFmpeg says, which knows more than its codes do.
+static _Thread_local struct ear {
+    char *text;
+    size_t size; // 0: nowhere
+} ear;
+
+static void on_log(void *from, int level, const char *fmt, va_list args)
+{
+    if (ear.size > 0 && level <= AV_LOG_ERROR) {
+        va_list copy;
+        va_copy(copy, args);
+        vsnprintf(ear.text, ear.size, fmt, copy);
+        va_end(copy);
+        ear.text[strcspn(ear.text, "\r\n")] = '\0';
+        utf8_mend(ear.text, ear.size);
+    }
+    av_log_default_callback(from, level, fmt, args);
+}
+
+void ffmpeg_listen(char *text, size_t size)
+{
+    ear = (struct ear){text, size};
+    if (size > 0)
+        text[0] = '\0';
+}
+
 static void init_once(void)
 {
+    av_log_set_callback(on_log);
     if (!getenv("KOUBO_FFMPEG_LOG"))
         av_log_set_level(AV_LOG_QUIET);
 }

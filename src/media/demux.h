@@ -70,6 +70,9 @@ void demux_close(struct demux *s);
 
 // Silence FFmpeg's own lines (unless KOUBO_FFMPEG_LOG is set). Cheap, from any thread.
 void ffmpeg_init(void);
+// From now on this thread's text has the latest error that FFmpeg told it, "" if none; size 0: no
+// more.
+void ffmpeg_listen(char *text, size_t size);
 // The code that fits one of FFmpeg's errors; KB_BAD_INPUT where none does better.
 enum kb_code ffmpeg_code(int e);
 // What it means, for people, in the language of _(). Until the thread asks for the next one.

@@ -11,7 +11,20 @@
 #include "base/file.h"
 #include "media/demux.h"
 
-static enum kb_code cannot_write(const struct mux *m, int e, struct kb_error *err)
+// Is it the disk's or the folder's fault, or that of what is to be written?
+static bool is_of_disk(int e)
+{
+    static const int numbers[] = {EIO,    EROFS,        EACCES, EPERM, ENOENT, ENOTDIR,
+                                  EISDIR, ENODEV,       ENXIO,  EBADF, ESTALE, EBUSY,
+                                  ELOOP,  ENAMETOOLONG, EMFILE, ENFILE};
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+        if (e == AVERROR(numbers[i]))
+            return true;
+    return false;
+}
+
+// said: what FFmpeg said beside its code, or NULL.
+static enum kb_code cannot_write(const struct mux *m, int e, const char *said, struct kb_error *err)
 {
     if (e == AVERROR(ENOMEM))
         return kb_no_memory(err);
@@ -22,9 +35,12 @@ static enum kb_code cannot_write(const struct mux *m, int e, struct kb_error *er
                        _("the disk is full: '%s' cannot be written (%s); free some space or choose "
                          "another output folder"),
                        m->path, ffmpeg_error(e));
-    return kb_fail(err, KB_BAD_INPUT,
-                   _("cannot write '%s': %s; check the disk and the permissions of its folder"),
-                   m->path, ffmpeg_error(e));
+    if (is_of_disk(e))
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("cannot write '%s': %s; check the disk and the permissions of its folder"),
+                       m->path, ffmpeg_error(e));
+    return kb_fail(err, KB_BAD_INPUT, _("FFmpeg cannot write '%s': %s"), m->path,
+                   said && *said ? said : ffmpeg_error(e));
 }
 
 static int interrupted(void *cancel)
@@ -61,7 +77,7 @@ enum kb_code mux_open(struct mux *m, const char *path, const struct cancel *canc
     m->out->interrupt_callback = (AVIOInterruptCB){interrupted, (void *)cancel};
     e = avio_open2(&m->out->pb, url, AVIO_FLAG_WRITE, &m->out->interrupt_callback, NULL);
     if (e < 0)
-        return cannot_write(m, e, err);
+        return cannot_write(m, e, NULL, err);
     m->created = true;
     return KB_OK;
 }
@@ -71,11 +87,14 @@ enum kb_code mux_start(struct mux *m, struct kb_error *err)
     AVDictionary *options = NULL;
     // Tags keep the names they have, as ISO's keys: those that mp4 has no name for, too.
     av_dict_set(&options, "movflags", "+faststart+use_metadata_tags", 0);
+    char said[200];
+    ffmpeg_listen(said, sizeof(said));
     int e = avformat_write_header(m->out, &options);
+    ffmpeg_listen(NULL, 0);
     av_dict_free(&options);
     if (e >= 0)
         e = m->out->pb->error;
-    return e < 0 ? cannot_write(m, e, err) : KB_OK;
+    return e < 0 ? cannot_write(m, e, said, err) : KB_OK;
 }
 
 enum kb_code mux_write(struct mux *m, AVPacket *packet, AVRational from, struct kb_error *err)
@@ -85,7 +104,7 @@ enum kb_code mux_write(struct mux *m, AVPacket *packet, AVRational from, struct 
     // The muxer does not pass on what happened when its buffer went to the disk.
     if (m->out->pb->error < 0)
         e = m->out->pb->error;
-    return e < 0 ? cannot_write(m, e, err) : KB_OK;
+    return e < 0 ? cannot_write(m, e, NULL, err) : KB_OK;
 }
 
 enum kb_code mux_tag(struct mux *m, const char *name, const char *value, struct kb_error *err)
@@ -118,7 +137,7 @@ enum kb_code mux_finish(struct mux *m, struct kb_error *err)
     if (e >= 0 && rename(m->part, m->path) != 0)
         e = AVERROR(errno);
     if (e < 0)
-        return cannot_write(m, e, err);
+        return cannot_write(m, e, NULL, err);
     m->created = false;
     CLEANUP(kb_freep) char *folder = path_folder(m->path);
     sync_path(folder, O_RDONLY | O_DIRECTORY); // some file systems refuse; the file itself is safe

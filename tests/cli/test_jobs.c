@@ -385,8 +385,35 @@ static void cells_of_a_list_as_options(void **state)
     assert_in_range(n, 50, 1000);
 }
 
-// The objects of a batch, by video: what failed or was skipped moves nothing, and the time left is
-// that of all that is to come.
+// What a recording says comes through a pipe as well as from a file.
+static void text_through_a_pipe(void **state)
+{
+    static const char said[] = "Bin red by seven now.\n";
+    struct outcome r = {0};
+    struct kb_error err = {0};
+    for (int i = 0; i < 2; i++) {
+        int ends[2], before = dup(STDIN_FILENO);
+        assert_int_equal(pipe(ends), 0);
+        assert_int_equal(write(ends[1], said, strlen(said)), strlen(said));
+        close(ends[1]);
+        dup2(ends[0], STDIN_FILENO);
+        close(ends[0]);
+        RUN(&r, "generate", "-q", "-y", "-a", speech(), "-i", talking(), "-o",
+            in_folder("pipe.mp4"), "--duration", "0.6", "--subtitles-as", "srt", "--subtitles-text",
+            i ? "/dev/stdin" : "-");
+        dup2(before, STDIN_FILENO);
+        close(before);
+        assert_status(&r, 0);
+        struct file_map map = {0};
+        assert_ok(err, file_map(&map, in_folder("pipe.srt"), &err));
+        assert_non_null(memmem(map.data, map.size, "Bin", 3));
+        file_unmap(&map);
+        assert_int_equal(unlink(in_folder("pipe.srt")), 0);
+    }
+    free(r.out);
+    free(r.err);
+}
+
 // A name ends as its line's format does; "1.2" is part of a name. A look that was given no name
 // takes the place of the one before it, and of nothing else.
 static void endings_of_outputs(void **state)
@@ -423,6 +450,8 @@ static void endings_of_outputs(void **state)
     assert_says(r.err, "film_preview.mp4' exists");
 }
 
+// The objects of a batch, by video: what failed or was skipped moves nothing, and the time left is
+// that of all that is to come.
 static void batch_as_json(void **state)
 {
     struct outcome r = {0};
@@ -805,6 +834,7 @@ int main(void)
         cmocka_unit_test(batch_of_pairs),
         cmocka_unit_test(cells_of_a_list_as_options),
         cmocka_unit_test(endings_of_outputs),
+        cmocka_unit_test(text_through_a_pipe),
         cmocka_unit_test(batch_as_json),
         cmocka_unit_test(preprocess_then_generate),
         cmocka_unit_test(models),

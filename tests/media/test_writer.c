@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "media/audio.h"
+#include "media/mux.h"
 #include "media/writer.h"
 
 // A grey picture that changes with i, with a pattern that the eye of ffprobe never sees.
@@ -411,6 +412,23 @@ static void test_whole_way(void **state)
     }
 }
 
+// What FFmpeg refuses is told in its words, and nobody is sent to look at the disk.
+static void test_refused_header(void **state)
+{
+    struct kb_error err = {0};
+    struct mux m = {0};
+    assert_ok(err, mux_open(&m, make_path("refused.mp4"), NULL, &err));
+    AVStream *stream = avformat_new_stream(m.out, NULL);
+    assert_non_null(stream);
+    stream->codecpar->codec_type = AVMEDIA_TYPE_VIDEO;
+    stream->codecpar->codec_id = AV_CODEC_ID_H264; // without a size
+    stream->time_base = (AVRational){1, 25};
+    assert_fails(err, KB_BAD_INPUT, "dimensions not set", mux_start(&m, &err));
+    assert_null(strstr(err.text, "disk"));
+    mux_close(&m);
+    assert_false(file_exists(make_path("refused.mp4")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -421,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_automatic_preset),
         cmocka_unit_test(test_giving_up),
         cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_refused_header),
         cmocka_unit_test(test_whole_way),
     };
     return cmocka_run_group_tests(tests, make_setup, make_teardown);

@@ -2,8 +2,13 @@
 #include "cli/finish/finish.h"
 
 #include "base/charset.h"
+#include "base/text.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum {
     OPT_SUBTITLES = 2100,
@@ -21,7 +26,8 @@ static const struct argp_option captions_options[] = {
     {"subtitles", OPT_SUBTITLES, "FILE|text", 0,
      N_("subtitles from an SRT, VTT or ASS file, in any encoding, or from the speech's text"), 46},
     {"subtitles-text", OPT_SUBTITLES_TEXT, "FILE", 0,
-     N_("what a recorded speech says, as a text file: it is laid along the pauses of the speech"),
+     N_("what a recorded speech says, as a text file: it is laid along the pauses of the speech; - "
+        "reads the standard input"),
      46},
     {"subtitles-as", OPT_SUBTITLES_AS, "HOW", 0,
      N_("burn (into the picture), srt (NAME.srt beside the result), stream (in the mp4, which "
@@ -41,11 +47,39 @@ static const struct argp_option captions_options[] = {
     {0},
 };
 
-static void read_text(struct argp_state *state, struct dub_options *o, const char *path)
+// A pipe, or "-", the standard input, up to its end.
+static enum kb_code hear_text(char **ret, int fd, const char *path, struct kb_error *err)
+{
+    CLEANUP(text_free) struct text text = {0};
+    if (text_hear(&text, fd, CAPTIONS_TEXT_BYTES + 1, INT64_C(3600000000), cli_cancel()))
+        return charset_decode(ret, NULL, text_get(&text), text.size, path, err);
+    if (cancel_requested(cli_cancel()))
+        return cancel_check(cli_cancel(), err);
+    return text.size > CAPTIONS_TEXT_BYTES
+               ? kb_fail(err, KB_BAD_INPUT, _("'%s' is too long for a text"), path)
+               : kb_fail(err, KB_BAD_INPUT, _("cannot read '%s'"), path);
+}
+
+static enum kb_code read_text(char **ret, const char *path, struct kb_error *err)
+{
+    struct stat st;
+    bool input = strcmp(path, "-") == 0;
+    if (!input && (stat(path, &st) != 0 || !(S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))))
+        return charset_read(ret, NULL, path, CAPTIONS_TEXT_BYTES, err);
+    int fd = input ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return kb_fail(err, KB_BAD_INPUT, _("cannot open '%s': %s"), path, kb_strerror(errno));
+    enum kb_code code = hear_text(ret, fd, path, err);
+    if (!input)
+        close(fd);
+    return code;
+}
+
+static void take_text(struct argp_state *state, struct dub_options *o, const char *path)
 {
     struct kb_error err = {0};
     kb_freep(&o->subtitles_text);
-    if (charset_read(&o->subtitles_text, NULL, path, CAPTIONS_TEXT_BYTES, &err) != KB_OK)
+    if (read_text(&o->subtitles_text, path, &err) != KB_OK)
         argp_error(state, "%s", err.text);
     o->dub.finish.captions.text = o->subtitles_text;
 }
@@ -87,7 +121,7 @@ static error_t captions_parse(int key, char *arg, struct argp_state *state)
         c->file = o->subtitles_spoken ? NULL : option_path(arg);
         return 0;
     case OPT_SUBTITLES_TEXT:
-        read_text(state, o, option_path(arg));
+        take_text(state, o, option_path(arg));
         return 0;
     case OPT_SUBTITLES_AS:
         o->subtitles_as_said = true;
