@@ -32,15 +32,15 @@ struct generate_options {
 static const struct argp_option generate_options[] = {
     {"input", 'i', "FILE", 0, N_("the video or the picture of the person"), 11},
     {"person", KEY_PERSON, "NAME|FILE.koubo", 0,
-     N_("instead of -i one of koubo person list, or a file of one, with the settings that belong "
-        "to it; what other options say holds"),
+     N_("a person that koubo person list shows, or the file of one, instead of -i; their settings "
+        "come along, and options given beside them come first"),
      11},
     {"data", KEY_DATA, "FOLDER", 0,
      N_("the server's data folder, for --person NAME (default: as koubo serve)"), 11},
-    {"output", 'o', "FILE", 0, N_("the mp4 to write"), 11},
+    {"output", 'o', "FILE", 0, N_("the mp4 to write; with --alpha the .webm or .mov"), 11},
     {"preview", KEY_PREVIEW, "SECONDS", OPTION_ARG_OPTIONAL,
-     N_("a look before the whole: only the first seconds in which the voice is heard, as the whole "
-        "would show them (default: 5); without -o into VIDEO_preview.mp4"),
+     N_("a look before the whole: only the first seconds in which the voice is heard, 0.2 to 60, "
+        "as the whole would show them (default: 5); without -o into VIDEO_preview.mp4"),
      11},
     {0},
 };
@@ -83,7 +83,7 @@ static error_t generate_parse(int key, char *arg, struct argp_state *state)
     case KEY_PREVIEW:
         o->shared.dub.look_us = PREVIEW_SECONDS * 1000000LL;
         if (arg)
-            o->shared.dub.look_us = llrintf(option_float(state, "preview", arg, 0.2f, 60) * 1e6f);
+            o->shared.dub.look_us = llrintf(option_float(state, "--preview", arg, 0.2f, 60) * 1e6f);
         return 0;
     case ARGP_KEY_ARG: // as ffmpeg: a bare name is the output
         if (o->shared.dub.output)

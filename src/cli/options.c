@@ -61,6 +61,8 @@ enum {
 void options_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
     argp_err_exit_status = EXIT_USAGE;
+    // Its one line of where to read more is broken by bytes, in the middle of a command in Chinese.
+    setenv("ARGP_HELP_FMT", "rmargin=1000", 0);
     // --help is ours (help.h), in common_argp.
     if (argp_parse(argp, argc, argv, ARGP_NO_HELP, NULL, input) != 0)
         exit(EXIT_USAGE);
@@ -184,7 +186,7 @@ const struct argp common_argp = {
 // --- small ones
 
 static const struct argp_option threads_options[] = {
-    {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 50},
+    {"threads", OPT_THREADS, "N", 0, N_("threads, 1 to 1024 (default: as many as processors)"), 50},
     {0},
 };
 
@@ -243,7 +245,8 @@ static const struct argp_option engine_options[] = {
     {"precision", OPT_PRECISION, "P", 0,
      N_("of Wav2Lip: auto, f32, bf16 or int8 (default: auto, the fastest that the processor has)"),
      50},
-    {"batch-size", OPT_BATCH_SIZE, "N", 0, N_("frames per run of Wav2Lip (default: 8)"), 50},
+    {"batch-size", OPT_BATCH_SIZE, "N", 0, N_("frames per run of Wav2Lip, 1 to 256 (default: 8)"),
+     50},
     {0},
 };
 
@@ -289,7 +292,8 @@ static const struct argp_option speech_options[] = {
     {"speed", OPT_SPEED, "X", 0,
      N_("how fast --text is spoken, 0.5 to 2 (default: 1, as the voice speaks)"), 10},
     {"pause", OPT_PAUSE, "SECONDS", 0,
-     N_("between sentences of --text, 0 to 5; twice as long between its lines (default: 0.35)"),
+     N_("silence between sentences of --text, 0 to 5; twice as long between its lines (default: "
+        "0.35)"),
      10},
     {0},
 };
@@ -402,7 +406,7 @@ static const struct argp_option dub_options[] = {
      30},
     {"style-from", OPT_STYLE_FROM, "FILE|self|no", 0,
      N_("learn how the person speaks from a video with their own voice: another one, self, or no "
-        "for the lips of a mean speaker (default: self; 10 s of speech or more are needed)"),
+        "for the lips of an average speaker (default: self; 10 s of speech or more are needed)"),
      30},
     {"still-motion", OPT_STILL_MOTION, "X", 0,
      N_("how much the head and the eyelids of a still picture move, 0 to 1 (default: 0.5)"), 30},
@@ -416,13 +420,15 @@ static const struct argp_option dub_options[] = {
      N_("grow the face box at top, bottom, left and right, in pixels (default: 0 10 0 0)"), 35},
     {"nosmooth", OPT_NOSMOOTH, NULL, 0, N_("do not smooth the face's place over time"), 35},
     {"mask-feather", OPT_MASK_FEATHER, "X", 0,
-     N_("soft rim of the mouth's mask, as a fraction of the face's width (default: 0.10)"), 35},
+     N_("soft rim of the mouth's mask, as a fraction of the face's width, 0 to 1 (default: 0.10)"),
+     35},
     {"mask-dilate", OPT_MASK_DILATE, "X", 0,
-     N_("grow the mask by this fraction of the face's width (default: 0.04)"), 35},
+     N_("grow the mask by this fraction of the face's width, 0 to 1 (default: 0.04)"), 35},
     {"sharpen", OPT_SHARPEN, "X", 0, N_("sharpen the mouth, 0 to 5 (default: 0)"), 35},
 
     {NULL, 0, NULL, 0, N_("Picture and sound:"), 40},
-    {"height", OPT_HEIGHT, "N", 0, N_("scale down to N rows (default: as the video)"), 40},
+    {"height", OPT_HEIGHT, "N", 0, N_("scale down to N rows, 64 or more (default: as the video)"),
+     40},
     {"denoise", OPT_DENOISE, NULL, 0, N_("take noise out of the picture"), 40},
     {"loudnorm", OPT_LOUDNORM, NULL, 0, N_("bring the speech to -16 LUFS"), 40},
     {"crf", OPT_CRF, "N", 0, N_("quality of H.264, 0 (best) to 51 (default: 18)"), 40},

@@ -81,7 +81,7 @@ static const struct argp_option say_options[] = {
     {"speed", OPT_SAY_SPEED, "X", 0, N_("how fast, 0.5 to 2 (default: 1, as the voice speaks)"),
      10},
     {"pause", OPT_SAY_PAUSE, "SECONDS", 0,
-     N_("between sentences, 0 to 5; twice as long between lines (default: 0.35)"), 10},
+     N_("silence between sentences, 0 to 5; twice as long between lines (default: 0.35)"), 10},
     {"words", OPT_WORDS, "FILE", 0, N_("also write what is said when, as JSON"), 10},
     {0},
 };

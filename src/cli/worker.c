@@ -41,7 +41,7 @@ static const struct argp_option worker_options[] = {
     {"id", OPT_ID, "NAME", 0, N_("its name in the log and the queue (default: h1)"), 10},
     {"inspect", OPT_INSPECT, NULL, 0, N_("look at uploads and speak texts instead of jobs"), 10},
     {"precision", OPT_PRECISION, "P", 0, N_("auto, f32, bf16 or int8 (default: auto)"), 10},
-    {"threads", OPT_THREADS, "N", 0, N_("threads (default: as many as processors)"), 10},
+    {"threads", OPT_THREADS, "N", 0, N_("threads, 1 to 1024 (default: as many as processors)"), 10},
     {"min-free-bytes", OPT_MIN_FREE, "N", 0, N_("take no job that leaves less disk than this"), 10},
     {"memory-bytes", OPT_MEMORY, "N", 0, N_("address space it may use (default: no limit)"), 10},
     {"output-bytes", OPT_OUTPUT, "N", 0, N_("largest file it may write (default: no limit)"), 10},

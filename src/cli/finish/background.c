@@ -45,6 +45,9 @@ static error_t background_parse_option(int key, char *arg, struct argp_state *st
             argp_error(state, _("%s takes one of %s, not '%s'"), "--alpha", "webm, mov", arg);
         return 0;
     case ARGP_KEY_END:
+        if (b->key != KEY_AUTO && b->alpha == ALPHA_NONE && b->kind == BACKGROUND_AS_IT_IS &&
+            !o->speech.optional)
+            argp_error(state, _("%s needs %s"), "--background-key", "--background");
         if (b->alpha != ALPHA_NONE && b->kind != BACKGROUND_AS_IT_IS)
             argp_error(state, "%s",
                        _("--alpha leaves nothing behind the people and --background puts something "

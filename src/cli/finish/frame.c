@@ -20,8 +20,8 @@ enum {
 static const struct argp_option frame_options[] = {
     {NULL, 0, NULL, 0, N_("Shape and packaging:"), 46},
     {"crop", OPT_CROP, "W:H", 0,
-     N_("cut this shape out of the picture, such as 9:16, 1:1, 4:5 or 16:9, and follow the face "
-        "that speaks, calmly (default: the whole picture)"),
+     N_("cut this shape out of the picture, such as 9:16, 1:1, 4:5 or 16:9 (up to four times as "
+        "long as wide), and follow the face that speaks, calmly (default: the whole picture)"),
      46},
     {"crop-zoom", OPT_CROP_ZOOM, "X", 0,
      N_("come nearer than the largest part of that shape, 1 to 3 (default: 1)"), 46},
@@ -33,16 +33,20 @@ static const struct argp_option frame_options[] = {
      46},
     {"logo-size", OPT_LOGO_SIZE, "X", 0,
      N_("its width as a part of the picture's, 0.02 to 0.5 (default: 0.14)"), 46},
-    {"logo-opacity", OPT_LOGO_OPACITY, "X", 0, N_("0.05 to 1 (default: 1)"), 46},
+    {"logo-opacity", OPT_LOGO_OPACITY, "X", 0, N_("how opaque it is, 0.05 to 1 (default: 1)"), 46},
     {"intro", OPT_INTRO, "FILE", 0,
-     N_("show this film, with its own sound, or picture, for 3 seconds, before the video"), 46},
+     N_("shown before the video: a film of up to 10 minutes, with its own sound, or a picture, for "
+        "3 seconds"),
+     46},
     {"outro", OPT_OUTRO, "FILE", 0, N_("the same after it"), 46},
     {"music", OPT_MUSIC, "FILE", 0,
      N_("music under the speech, again and again to the end; it is made quieter while somebody "
         "speaks"),
      46},
     {"music-volume", OPT_MUSIC_VOLUME, "X", 0,
-     N_("0 to 1, where 1 is as loud as the speech and 0.5 is 12 dB below it (default: 0.5)"), 46},
+     N_("how loud the music is, 0 to 1: 1 is as loud as the speech, 0.5 is 12 dB below it "
+        "(default: 0.5)"),
+     46},
     {"music-duck", OPT_MUSIC_DUCK, "yes|no", 0,
      N_("make the music quieter while somebody speaks (default: yes)"), 46},
     {0},
@@ -67,6 +71,23 @@ static bool parse_logo(int key, char *arg, struct argp_state *state, struct logo
     default:
         return false;
     }
+}
+
+// What says how something is, and that is not there.
+static void check_needs(struct argp_state *state, const struct dub_params *p)
+{
+    const struct logo_params *logo = &p->finish.logo;
+    if (p->finish.reframe.zoom > 0 && p->finish.reframe.width == 0)
+        argp_error(state, _("%s needs %s"), "--crop-zoom", "--crop");
+    if (!logo->path && (logo->size > 0 || logo->opacity > 0 || logo->place != LOGO_TOP_RIGHT))
+        argp_error(state, _("%s needs %s"),
+                   logo->size > 0      ? "--logo-size"
+                   : logo->opacity > 0 ? "--logo-opacity"
+                                       : "--logo-place",
+                   "--logo");
+    if (!p->music.path && (p->music.steady || p->music.volume != dub_defaults().music.volume))
+        argp_error(state, _("%s needs %s"), p->music.steady ? "--music-duck" : "--music-volume",
+                   "--music");
 }
 
 static error_t frame_parse(int key, char *arg, struct argp_state *state)
@@ -104,8 +125,8 @@ static error_t frame_parse(int key, char *arg, struct argp_state *state)
         o->dub.music.steady = strcmp(arg, "no") == 0;
         return 0;
     case ARGP_KEY_END:
-        if (reframe->zoom > 0 && reframe->width == 0)
-            argp_error(state, _("%s needs %s"), "--crop-zoom", "--crop");
+        if (!o->speech.optional) // else a line of the list may have it
+            check_needs(state, &o->dub);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

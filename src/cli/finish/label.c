@@ -15,12 +15,13 @@ static const struct argp_option label_options[] = {
         "both (default: corner if koubo speaks Chinese, else off)"),
      48},
     {"ai-label-text", OPT_AI_LABEL_TEXT, "TEXT", 0,
-     N_("its text, which must say AI and generated or synthesised (default: "
-        "AI-generated, in Chinese its Chinese)"),
+     N_("its text, which must say AI and generated or synthesised (default: AI-generated, or the "
+        "same in Chinese where koubo speaks Chinese)"),
      48},
     {"ai-label-place", OPT_AI_LABEL_PLACE, "CORNER", 0,
      N_("top-left, top-right, bottom-left or bottom-right (default: top-left)"), 48},
-    {"ai-label-opacity", OPT_AI_LABEL_OPACITY, "X", 0, N_("0.6 to 1 (default: 0.9)"), 48},
+    {"ai-label-opacity", OPT_AI_LABEL_OPACITY, "X", 0,
+     N_("how opaque the mark is, 0.6 to 1 (default: 0.9)"), 48},
     {"ai-producer", OPT_AI_PRODUCER, "NAME", 0,
      N_("who makes it, a name or better the code of the service provider, for the mark in the "
         "file's metadata, which every result has (default: koubo)"),
