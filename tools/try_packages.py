@@ -195,10 +195,10 @@ def make_a_film(debian, user=None):
     debian.run("rm", "/tmp/out.mp4")
 
 
-def look_around(debian, user=None, program="koubo"):
+def look_around(debian, user=None, program="koubo", picture=()):
     debian.run("install", "-d", "-m", "777", "/tmp/demo")
     debian.run(program, "doctor", *(["--data", "/var/lib/koubo"] if user else []), user=user)
-    debian.run(program, "demo", "-q", "-o", "/tmp/demo/demo.mp4", user=user)
+    debian.run(program, "demo", "-q", *picture, "-o", "/tmp/demo/demo.mp4", user=user)
     if not debian.has("/tmp/demo/demo.mp4"):
         wrong("koubo demo made no film")
     debian.run("rm", "-r", "/tmp/demo")
@@ -246,7 +246,7 @@ def try_deb(debian, deb, old):
         wrong("the upgrade changed options or data")
     try_server(debian, *server, use=lambda port: look_at_batches(port, batches))
     tried("an upgrade keeps options and data: the result is as it was, and what waited is made")
-    look_around(debian, "koubo")
+    look_around(debian, "koubo", picture=["-i", "/tmp/clip.mpg"])
     tried("the doctor is content, and koubo demo makes a film")
     debian.run("apt-get", "remove", "-y", "koubo")
     if debian.has("/usr/bin/koubo") or not debian.has("/var/lib/koubo/koubo.db") or not environment.exists():

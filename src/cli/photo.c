@@ -18,8 +18,8 @@ enum kb_code photo_read(AVFrame **ret, struct kb_error *err)
     CLEANUP(kb_freep) char *path = path_beside_program("../" PHOTO);
     if (!file_exists(path))
         return kb_fail(err, KB_UNAVAILABLE,
-                       _("the demo's photograph '%s' is missing; run ./start.sh demo to fetch it, "
-                         "or name a picture or video of your own"),
+                       _("the demo's photograph '%s' is missing: ./start.sh demo fetches it, a "
+                         "package comes without it; or name a picture or video of your own"),
                        PHOTO);
     enum kb_code code = reader_open(&reader, path, NULL, err);
     if (code == KB_OK)
