@@ -37,6 +37,7 @@ struct mix {
 
     // With music.
     struct repeat *music;
+    int64_t music_at;     // in samples
     AVFilterGraph *graph; // NULL: none
     AVFilterContext *voice_in, *music_in, *out;
     bool voice_ended;
@@ -267,7 +268,8 @@ static enum kb_code feed_music(struct mix *m, struct kb_error *err)
         return kb_no_memory(err);
     enum kb_code code = repeat_next(m->music, m->frame, CHUNK, err);
     if (code == KB_OK) {
-        m->frame->pts = AV_NOPTS_VALUE;
+        m->frame->pts = m->music_at; // FFmpeg 7's afade goes by it
+        m->music_at += m->frame->nb_samples;
         e = av_buffersrc_add_frame(m->music_in, m->frame);
     }
     av_frame_unref(m->frame);
