@@ -14,10 +14,11 @@ struct slot {
     int64_t offset;       // elements from the root's start
     int64_t pixel_stride; // elements
     enum slot_type type;
-    float scale;      // SLOT_U8: real value of 1; SLOT_U8 of a concatenation: 0, its parts differ
-    int first, last;  // steps between which the root's memory is in use
-    size_t bytes, at; // of a root in the arena
-    void *external;   // the session's buffer, for f32 inputs and outputs
+    float scale;        // SLOT_U8: real value of 1; SLOT_U8 of a concatenation: 0, its parts differ
+    int first, last;    // steps between which the root's memory is in use
+    size_t bytes, at;   // of a root in the arena
+    void *external;     // the session's buffer, for f32 inputs and outputs
+    bool written_apart; // one of an interleaving's four, and it lies in what that makes already
 };
 
 int slot_elem_size(enum slot_type t);

@@ -169,8 +169,26 @@ struct graph *build_rectified(void)
     return g;
 }
 
+struct graph *build_wide(void)
+{
+    struct graph *g = graph_create();
+    int x = graph_add_input(g, "x", 21, 17, 32);
+#define WIDE(in, in_c, ...)                                                                        \
+    CONV(g, in, in_c, .kernel_h = 3, .kernel_w = 3, .pad_top = 1, .pad_left = 1, .pad_bottom = 1,  \
+         .pad_right = 1, __VA_ARGS__)
+    int a = WIDE(x, 32, .out_c = 32, .act = ACT_PRELU);
+    int b = WIDE(a, 32, .out_c = 32);
+    int sum =
+        OP(g, b, .kind = OP_ADD, .n_in = 2, .in = {0, a}, .act = ACT_LEAKY_RELU, .alpha = 0.1f);
+    int up = twice(g, sum, 32, 16);
+    int c = WIDE(up, 16, .out_c = 16, .act = ACT_RELU6);
+    int both = OP(g, up, .kind = OP_CONCAT, .n_in = 2, .in = {0, c}, .axis = 'c');
+    graph_add_output(g, WIDE(both, 32, .out_c = 16));
+    return g;
+}
+
 struct graph *(*const builders[N_BUILDERS])(void) = {build_unet, build_wav2lip_like,
-                                                     build_mediapipe_like};
+                                                     build_mediapipe_like, build_wide};
 
 struct ranges *calibrate(struct graph *(*build)(void), int batch)
 {

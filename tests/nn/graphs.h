@@ -28,8 +28,12 @@ struct graph *build_mediapipe_like(void);
 // is about half of bf16's and the weights too.
 struct graph *build_rectified(void);
 
-#define N_BUILDERS 3
-extern struct graph *(*const builders[N_BUILDERS])(void); // without the last
+// Layers of 3x3 and a transposed one, with so many channels and pixels that they are computed
+// Winograd's way, at odd sizes, with every activation and a residual.
+struct graph *build_wide(void);
+
+#define N_BUILDERS 4
+extern struct graph *(*const builders[N_BUILDERS])(void); // all but build_rectified()
 
 // The ranges of a graph's values on the inputs that compare() in test_session.c gives it.
 struct ranges *calibrate(struct graph *(*build)(void), int batch);

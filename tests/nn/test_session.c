@@ -96,13 +96,14 @@ static void test_int8_stays_near(void **state)
     }
 }
 
-static size_t memory_of(enum precision precision, const struct ranges *ranges)
+static size_t memory_of(struct graph *(*build)(void), enum precision precision,
+                        const struct ranges *ranges, struct observer *observer)
 {
     struct kb_error err = {0};
-    struct graph *g = build_rectified();
+    struct graph *g = build();
     assert_ok(err, graph_finish(g, &err));
     struct session *s = NULL;
-    struct session_params params = {.precision = precision, .ranges = ranges};
+    struct session_params params = {.precision = precision, .ranges = ranges, .observer = observer};
     assert_ok(err, session_create(&s, g, &params, &err));
     size_t bytes = session_memory_bytes(s);
     session_free(&s);
@@ -114,7 +115,16 @@ static void test_int8_is_used(void **state)
 {
     CLEANUP(ranges_free) struct ranges *ranges = calibrate(build_rectified, 4);
     compare_ranges(build_rectified, PRECISION_INT8, ranges, 4, 2, 0.03);
-    assert_true(memory_of(PRECISION_INT8, ranges) * 3 < memory_of(PRECISION_F32, NULL) * 2);
+    assert_true(memory_of(build_rectified, PRECISION_INT8, ranges, NULL) * 3 <
+                memory_of(build_rectified, PRECISION_F32, NULL, NULL) * 2);
+}
+
+// Winograd's weights take more memory. Who observes values gets the library's convolutions.
+static void test_winograd_is_used(void **state)
+{
+    CLEANUP(observer_free) struct observer *observer = observer_create();
+    assert_true(memory_of(build_wide, PRECISION_F32, NULL, NULL) >
+                memory_of(build_wide, PRECISION_F32, NULL, observer) + 100000);
 }
 
 static void test_int8_needs_ranges(void **state)
@@ -233,15 +243,11 @@ static void test_precision_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_f32_matches_plain_loops),
-        cmocka_unit_test(test_bf16_stays_near),
-        cmocka_unit_test(test_int8_stays_near),
-        cmocka_unit_test(test_int8_is_used),
-        cmocka_unit_test(test_int8_needs_ranges),
-        cmocka_unit_test(test_ranges_are_kept),
-        cmocka_unit_test(test_outliers_are_cut_off),
-        cmocka_unit_test(test_bad_graphs_are_refused),
-        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_f32_matches_plain_loops), cmocka_unit_test(test_bf16_stays_near),
+        cmocka_unit_test(test_int8_stays_near),         cmocka_unit_test(test_int8_is_used),
+        cmocka_unit_test(test_winograd_is_used),        cmocka_unit_test(test_int8_needs_ranges),
+        cmocka_unit_test(test_ranges_are_kept),         cmocka_unit_test(test_outliers_are_cut_off),
+        cmocka_unit_test(test_bad_graphs_are_refused),  cmocka_unit_test(test_counts),
         cmocka_unit_test(test_precision_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

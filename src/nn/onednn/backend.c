@@ -61,6 +61,8 @@ static enum kb_code add_op(struct plan *p, const struct graph *g, const struct o
     if (!layout_is_move(op->kind))
         return kb_fail(err, KB_INTERNAL, _("operation %d cannot run on this backend"),
                        (int)op->kind);
+    if (op->kind == OP_INTERLEAVE && p->slots[op->in[0]].written_apart)
+        return KB_OK; // and so are the others
     onednn_add_move(p, op, op->in[0], op->out);
     struct step *s = &p->steps[p->n_steps - 1];
     s->move.n_src = op->n_in;
@@ -83,6 +85,7 @@ static void plan_free(struct plan **pp)
             dnnl_primitive_destroy(s->primitive);
         free(s->slope);
         free(s->crop);
+        onednn_winograd_free(&s->winograd);
     }
     for (int i = 0; i < p->n_owned; i++)
         dnnl_memory_destroy(p->owned[i]);
@@ -195,6 +198,8 @@ static enum kb_code plan_run(struct plan *p, struct kb_error *err)
                          s->factor);
         } else if (s->kind == STEP_SPATIAL) {
             spatial_run(&s->spatial);
+        } else if (s->kind == STEP_WINOGRAD) {
+            onednn_winograd_run(p, s);
         } else {
             dnnl_exec_arg_t args[ARRAY_LEN(s->bindings)];
             for (int k = 0; k < s->n_bindings; k++)
@@ -225,8 +230,7 @@ static void describe(char *ret, size_t size)
              (unsigned)dnnl_get_effective_cpu_isa());
 }
 
-// The library's word, not the processor's: it can be limited by ONEDNN_MAX_CPU_ISA.
-static bool has_isa(dnnl_cpu_isa_t wanted)
+bool onednn_has_isa(dnnl_cpu_isa_t wanted)
 {
     return (dnnl_get_effective_cpu_isa() & wanted) == wanted;
 }
@@ -248,7 +252,7 @@ static void library(char *ret, size_t size)
         {dnnl_cpu_isa_sse41, "SSE4.1"},
     };
     size_t i = 0;
-    while (i < ARRAY_LEN(sets) && !has_isa(sets[i].isa))
+    while (i < ARRAY_LEN(sets) && !onednn_has_isa(sets[i].isa))
         i++;
     const dnnl_version_t *v = dnnl_version();
     snprintf(ret, size, "%d.%d.%d, %s", v->major, v->minor, v->patch,
@@ -258,14 +262,15 @@ static void library(char *ret, size_t size)
 // bf16 is emulated with AVX-512 alone; below that the library has no kernels for it.
 static bool can(enum precision p)
 {
-    return p != PRECISION_BF16 || has_isa(dnnl_cpu_isa_avx512_core);
+    return p != PRECISION_BF16 || onednn_has_isa(dnnl_cpu_isa_avx512_core);
 }
 
 static bool is_native(enum precision p)
 {
-    return p == PRECISION_F32 || (p == PRECISION_BF16 && has_isa(dnnl_cpu_isa_avx512_core_bf16)) ||
-           (p == PRECISION_INT8 &&
-            (has_isa(dnnl_cpu_isa_avx512_core_vnni) || has_isa(dnnl_cpu_isa_avx2_vnni)));
+    return p == PRECISION_F32 ||
+           (p == PRECISION_BF16 && onednn_has_isa(dnnl_cpu_isa_avx512_core_bf16)) ||
+           (p == PRECISION_INT8 && (onednn_has_isa(dnnl_cpu_isa_avx512_core_vnni) ||
+                                    onednn_has_isa(dnnl_cpu_isa_avx2_vnni)));
 }
 
 const struct backend backend_onednn = {

@@ -63,6 +63,10 @@ static enum kb_code make_conv_attr(dnnl_primitive_attr_t *ret, const struct conv
 enum kb_code onednn_add_conv(struct plan *p, const struct graph *g, const struct op *op,
                              struct kb_error *err)
 {
+    bool done;
+    CHECK(onednn_add_winograd(p, g, op, &done, err));
+    if (done)
+        return KB_OK;
     const struct value *x = &g->values[op->in[0]], *y = &g->values[op->out];
     enum slot_type src_type = p->slots[op->in[0]].type;
     bool is_int8 = src_type == SLOT_U8;

@@ -8,6 +8,7 @@
 #include "nn/layout.h"
 #include "nn/onednn/library.h"
 #include "nn/spatial.h"
+#include "nn/winograd/winograd.h"
 
 // Where a primitive's argument lies: a value, or memory of the plan's own.
 struct binding {
@@ -17,7 +18,7 @@ struct binding {
 };
 
 struct step {
-    enum { STEP_PRIMITIVE, STEP_MOVE, STEP_PRELU, STEP_QUANTIZE, STEP_SPATIAL } kind;
+    enum { STEP_PRIMITIVE, STEP_MOVE, STEP_PRELU, STEP_QUANTIZE, STEP_SPATIAL, STEP_WINOGRAD } kind;
     dnnl_primitive_t primitive;
     int n_bindings;
     struct binding bindings[6];
@@ -28,6 +29,7 @@ struct step {
     struct crop_rule *crop; // STEP_SPATIAL, owned
     struct spatial spatial; // STEP_SPATIAL; images from src[0], src[1], dst when memory is planned
     float factor;           // STEP_QUANTIZE: from src[0] to dst
+    struct winograd_step *winograd; // STEP_WINOGRAD, owned; src[0], residual src[1] or -1, dst
 };
 
 struct plan {
@@ -47,6 +49,8 @@ struct plan {
     struct pack_writer *pack_writer; // are written there as they are made; either may be NULL
 };
 
+// The library's word, not the processor's: it can be limited by ONEDNN_MAX_CPU_ISA.
+bool onednn_has_isa(dnnl_cpu_isa_t wanted);
 // oneDNN's word as ours; what: what was asked of it.
 enum kb_code onednn_check(dnnl_status_t s, const char *what, struct kb_error *err);
 
@@ -100,6 +104,15 @@ void onednn_add_prelu(struct plan *p, const struct graph *g, const struct op *op
 void onednn_add_quantize(struct plan *p, int src, int dst);
 enum kb_code onednn_add_spatial(struct plan *p, const struct op *op, struct kb_error *err);
 void onednn_add_concat(struct plan *p, const struct graph *g, const struct op *op);
+
+// --- winograd.c ---
+
+// Add a convolution as one step of its own, or nothing (*ret_done false) where the library's is as
+// fast.
+enum kb_code onednn_add_winograd(struct plan *p, const struct graph *g, const struct op *op,
+                                 bool *ret_done, struct kb_error *err);
+void onednn_winograd_run(const struct plan *p, const struct step *s);
+void onednn_winograd_free(struct winograd_step **w);
 
 // --- primitives.c, conv.c ---
 

@@ -1,0 +1,227 @@
+// Convolutions that are computed Winograd's way (nn/winograd), where that is faster than the
+// library's: which they are, and their steps. Beside fewer products they save passes over memory:
+// the residual is read where it lies, and phases of a transposed convolution are written where they
+// belong, without a step that interleaves them.
+#include "nn/onednn/internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct winograd_step {
+    struct winograd how;
+    struct winograd_job job;
+    float *weights; // owned; NULL where they are the pack's
+    float *bias, *slope;
+};
+
+void onednn_winograd_free(struct winograd_step **w)
+{
+    if (!*w)
+        return;
+    free((*w)->weights);
+    free((*w)->bias);
+    free((*w)->slope);
+    free(*w);
+    *w = NULL;
+}
+
+// --- which ---
+
+#define WORTH 0.9 // of the library's time, at most
+
+static enum vector_set vectors(void)
+{
+    if (onednn_has_isa(dnnl_cpu_isa_avx512_core))
+        return VECTORS_AVX512;
+    return onednn_has_isa(dnnl_cpu_isa_avx2) ? VECTORS_AVX2 : VECTORS_PLAIN;
+}
+
+// The interleaving that is all that reads this value, or NULL; and which of its four it is.
+static const struct op *interleaving(const struct graph *g, int value, int *ret_phase)
+{
+    if (graph_uses(g, value) != 1)
+        return NULL;
+    for (int i = 0; i < g->n_ops; i++)
+        for (int k = 0; k < 4 && g->ops[i].kind == OP_INTERLEAVE; k++)
+            if (g->ops[i].in[k] == value) {
+                *ret_phase = k;
+                return &g->ops[i];
+            }
+    return NULL;
+}
+
+static struct winograd_shape shape_of(const struct plan *p, const struct graph *g,
+                                      const struct op *op)
+{
+    const struct value *x = &g->values[op->in[0]], *y = &g->values[op->out];
+    return (struct winograd_shape){.n = p->batch,
+                                   .in_h = x->h,
+                                   .in_w = x->w,
+                                   .in_c = x->c,
+                                   .out_h = y->h,
+                                   .out_w = y->w,
+                                   .out_c = y->c,
+                                   .kernel_h = op->kernel_h,
+                                   .kernel_w = op->kernel_w,
+                                   .pad_top = op->pad_top,
+                                   .pad_left = op->pad_left};
+}
+
+static bool can(const struct plan *p, const struct graph *g, const struct op *op)
+{
+    const struct winograd_shape shape = shape_of(p, g, op);
+    return op->kind == OP_CONV && op->groups == 1 && op->stride_h == 1 && op->stride_w == 1 &&
+           op->dilation_h == 1 && op->dilation_w == 1 && !p->observer &&
+           p->slots[op->in[0]].type == SLOT_F32 && p->slots[op->out].type == SLOT_F32 &&
+           (op->residual < 0 || p->slots[op->residual].type == SLOT_F32) &&
+           op->act != ACT_SIGMOID && op->act != ACT_HARD_SWISH &&
+           winograd_has_form(&shape, vectors());
+}
+
+// The convolutions that are computed alike or not at all so: of what is interleaved all four, else
+// this one. Their number, 0 where one of them cannot be.
+static int group_of(const struct op *ret[4], const struct plan *p, const struct graph *g,
+                    const struct op *op)
+{
+    int phase;
+    const struct op *join = interleaving(g, op->out, &phase);
+    ret[0] = op;
+    if (join && p->slots[join->out].type != SLOT_F32)
+        return 0;
+    if (!join)
+        return op->kernel_h == 3 && op->kernel_w == 3 && can(p, g, op);
+    for (int i = 0; i < 4; i++) {
+        int producer = graph_producer(g, join->in[i]), unused;
+        ret[i] = producer >= 0 ? &g->ops[producer] : NULL;
+        if (!ret[i] || interleaving(g, join->in[i], &unused) != join || !can(p, g, ret[i]))
+            return 0;
+    }
+    return 4;
+}
+
+// The side of the tiles by which a group is fastest, 0: the library is.
+static int best_tile(const struct plan *p, const struct graph *g, const struct op **group, int n)
+{
+    double best = 0;
+    int ret = 0;
+    for (int i = 0; i < n; i++) {
+        const struct winograd_shape s = shape_of(p, g, group[i]);
+        best += WORTH * winograd_direct_cost(&s);
+    }
+    for (int tile = 2; tile <= 4; tile++) {
+        double cost = 0;
+        for (int i = 0; i < n; i++) {
+            const struct winograd_shape s = shape_of(p, g, group[i]);
+            struct winograd w;
+            cost +=
+                winograd_make(&w, &s, tile, vectors(), p->threads) ? winograd_cost(&w) : INFINITY;
+        }
+        if (cost >= best)
+            continue;
+        best = cost;
+        ret = tile;
+    }
+    return ret;
+}
+
+// The same, as the pack has it, or written there.
+static enum kb_code choose(int *ret, const struct plan *p, const struct graph *g,
+                           const struct op *op, struct kb_error *err)
+{
+    const struct op *group[4];
+    int n = group_of(group, p, g, op);
+    *ret = 0;
+    if (n == 0)
+        return KB_OK;
+    if (p->pack) {
+        const int *kept = pack_take(p->pack, sizeof(*kept));
+        if (!kept)
+            return onednn_unfit(err);
+        *ret = *kept;
+        return KB_OK;
+    }
+    *ret = best_tile(p, g, group, n);
+    if (p->pack_writer)
+        pack_put(p->pack_writer, ret, sizeof(*ret));
+    return KB_OK;
+}
+
+// --- a step ---
+
+static enum kb_code make_weights(struct plan *p, struct winograd_step *w, const struct op *op,
+                                 struct kb_error *err)
+{
+    size_t size = winograd_weights_size(&w->how);
+    if (p->pack) {
+        w->job.weights = pack_take(p->pack, size);
+        return w->job.weights ? KB_OK : onednn_unfit(err);
+    }
+    w->weights = aligned_alloc(64, (size + 63) & ~(size_t)63);
+    if (!w->weights)
+        return kb_no_memory(err);
+    winograd_weights(&w->how, op->weight, w->weights);
+    w->job.weights = w->weights;
+    p->weight_bytes += size;
+    if (p->pack_writer)
+        pack_put(p->pack_writer, w->weights, size);
+    return KB_OK;
+}
+
+static void set_activation(struct winograd_step *w, const struct op *op)
+{
+    size_t n = (size_t)w->how.shape.out_c;
+    w->bias = kb_alloc(n * sizeof(float));
+    w->slope = kb_alloc(n * sizeof(float));
+    if (op->bias)
+        memcpy(w->bias, op->bias, n * sizeof(float));
+    for (size_t i = 0; i < n; i++)
+        w->slope[i] = op->act == ACT_PRELU        ? op->slope[i]
+                      : op->act == ACT_LEAKY_RELU ? op->alpha
+                                                  : op->act == ACT_NONE;
+    w->job.bias = w->bias;
+    w->job.slope = w->slope;
+    w->job.top = op->act == ACT_RELU6 ? 6 : INFINITY;
+}
+
+enum kb_code onednn_add_winograd(struct plan *p, const struct graph *g, const struct op *op,
+                                 bool *ret_done, struct kb_error *err)
+{
+    const struct winograd_shape shape = shape_of(p, g, op);
+    int tile = 0, phase = 0;
+    *ret_done = false;
+    CHECK(choose(&tile, p, g, op, err));
+    if (tile == 0)
+        return KB_OK;
+    struct step *s = onednn_step(p, STEP_WINOGRAD);
+    struct winograd_step *w = s->winograd = kb_alloc(sizeof(*w));
+    if (!winograd_make(&w->how, &shape, tile, vectors(), p->threads))
+        return onednn_unfit(err);
+    CHECK(make_weights(p, w, op, err));
+    set_activation(w, op);
+    s->src[0] = op->in[0];
+    s->src[1] = op->residual;
+    s->dst = op->out;
+    s->move.n_src = op->residual >= 0 ? 2 : 1;
+    const struct op *join = interleaving(g, op->out, &phase);
+    if (join) {
+        s->dst = join->out;
+        w->job.interleaved = true;
+        w->job.row = phase / 2;
+        w->job.column = phase % 2;
+        p->slots[op->out].written_apart = true;
+    }
+    p->scratch_bytes = KB_MAX(p->scratch_bytes, winograd_scratch_size(&w->how));
+    *ret_done = true;
+    return KB_OK;
+}
+
+void onednn_winograd_run(const struct plan *p, const struct step *s)
+{
+    struct winograd_job job = s->winograd->job;
+    job.in = s->move.src[0];
+    job.residual = s->src[1] >= 0 ? s->move.src[1] : (struct image){0};
+    job.out = s->move.dst;
+    job.scratch = p->scratch;
+    winograd_run(&s->winograd->how, &job);
+}

@@ -1,0 +1,262 @@
+// Compiled once for each instruction set, with KB_WINOGRAD its name, KB_LANES floats in a vector
+// and KB_ROWS tiles in a product: as many sums as its registers hold, two vectors for each tile.
+//
+// Transforms are those of Toom and Cook for the points 0, 1, -1, 2, -2 and infinity (Lavin and Gray
+// 2015, "Fast algorithms for convolutional neural networks"), as many of them as are needed. Their
+// denominators stand with the weights (weights.c), so that only small whole numbers are left here.
+#include "nn/winograd/kernels.h"
+
+#include <stdint.h>
+#include <string.h>
+#if KB_LANES > 4
+#include <immintrin.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef float vec __attribute__((vector_size(KB_LANES * 4)));
+
+INLINE vec load(const float *p)
+{
+    vec v;
+    memcpy(&v, p, sizeof(v));
+    return v;
+}
+
+INLINE void store(float *p, vec v)
+{
+    memcpy(p, &v, sizeof(v));
+}
+
+#if KB_LANES == 16
+#define LARGER  _mm512_max_ps
+#define SMALLER _mm512_min_ps
+#elif KB_LANES == 8
+#define LARGER  _mm256_max_ps
+#define SMALLER _mm256_min_ps
+#else
+typedef int32_t mask __attribute__((vector_size(KB_LANES * 4)));
+
+INLINE vec choose(mask m, vec a, vec b)
+{
+    return (vec)((m & (mask)a) | (~m & (mask)b));
+}
+
+#define LARGER(a, b)  choose((a) > (b), a, b)
+#define SMALLER(a, b) choose((a) < (b), a, b)
+#endif
+
+// --- from inputs to points ---
+
+// x[0], x[step], …: the inputs along a line, which become its points.
+INLINE void to_points(vec *x, int step, int taps, int points)
+{
+    if (taps == 1)
+        return;
+    vec a = x[0], b = x[step], c = x[2 * step], d = x[3 * step];
+    if (points == 4) {
+        x[0] = c - a;
+        x[step] = b + c;
+        x[2 * step] = c - b;
+        x[3 * step] = d - b;
+        return;
+    }
+    vec e = x[4 * step];
+    if (points == 5) {
+        x[0] = 2.0f * (a - c) + (d - b);
+        x[step] = d - c - 2.0f * b;
+        x[2 * step] = d - 3.0f * c + 2.0f * b;
+        x[3 * step] = d - b;
+        x[4 * step] = 2.0f * (b - d) + (e - c);
+        return;
+    }
+    vec f = x[5 * step], even = e - 4.0f * c, odd = d - 4.0f * b;
+    vec far_even = e - c, far_odd = 2.0f * (d - b);
+    x[0] = 4.0f * a - 5.0f * c + e;
+    x[step] = even + odd;
+    x[2 * step] = even - odd;
+    x[3 * step] = far_even + far_odd;
+    x[4 * step] = far_even - far_odd;
+    x[5 * step] = 4.0f * b - 5.0f * d + f;
+}
+
+INLINE void input_tile(const float *const *pixels, int channels, float *to, size_t step, int down,
+                       int across, int out)
+{
+    const int rows = WINOGRAD_POINTS(down, out), columns = WINOGRAD_POINTS(across, out);
+    for (int c = 0; c < channels; c += KB_LANES) {
+        vec x[WINOGRAD_MAX_POINTS * WINOGRAD_MAX_POINTS];
+#pragma GCC unroll 6
+        for (int i = 0; i < columns; i++) {
+#pragma GCC unroll 6
+            for (int k = 0; k < rows; k++)
+                x[k * columns + i] = load(pixels[k * columns + i] + c);
+            to_points(x + i, columns, down, rows);
+        }
+#pragma GCC unroll 6
+        for (int k = 0; k < rows; k++) {
+            to_points(x + k * columns, 1, across, columns);
+#pragma GCC unroll 6
+            for (int i = 0; i < columns; i++)
+                store(to + (size_t)(k * columns + i) * step + c, x[k * columns + i]);
+        }
+    }
+}
+
+// --- products ---
+
+INLINE void product_of(int tiles, int depth, const float *from, size_t from_row,
+                       const float *weights, float *to, size_t to_row)
+{
+    vec sums[KB_ROWS][2];
+#pragma GCC unroll 16
+    for (int i = 0; i < tiles; i++)
+        sums[i][0] = sums[i][1] = (vec){0};
+    for (int k = 0; k < depth; k++) {
+        vec left = load(weights), right = load(weights + KB_LANES);
+        weights += 2 * KB_LANES;
+#pragma GCC unroll 16
+        for (int i = 0; i < tiles; i++) {
+            float x = from[(size_t)i * from_row + (size_t)k];
+            sums[i][0] += x * left;
+            sums[i][1] += x * right;
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < tiles; i++) {
+        store(to + (size_t)i * to_row, sums[i][0]);
+        store(to + (size_t)i * to_row + KB_LANES, sums[i][1]);
+    }
+}
+
+static void product(int tiles, int depth, const float *from, size_t from_row, const float *weights,
+                    float *to, size_t to_row)
+{
+    for (; tiles >= KB_ROWS; tiles -= KB_ROWS) {
+        product_of(KB_ROWS, depth, from, from_row, weights, to, to_row);
+        from += KB_ROWS * from_row;
+        to += KB_ROWS * to_row;
+    }
+#define REST(n)                                                                                    \
+    case n:                                                                                        \
+        product_of(n < KB_ROWS ? n : 1, depth, from, from_row, weights, to, to_row);               \
+        break;
+    switch (tiles) {
+        REST(1)
+        REST(2)
+        REST(3)
+        REST(4)
+        REST(5)
+        REST(6)
+        REST(7)
+        REST(8)
+        REST(9)
+        REST(10)
+        REST(11)
+        REST(12)
+        REST(13)
+    default:
+        break;
+    }
+}
+
+// --- from points to outputs ---
+
+// y: as many outputs as the line has. x as in to_points().
+INLINE void to_outputs(vec *y, int y_step, const vec *x, int step, int taps, int out)
+{
+    if (taps == 1) {
+#pragma GCC unroll 4
+        for (int i = 0; i < out; i++)
+            y[i * y_step] = x[i * step];
+        return;
+    }
+    const int points = WINOGRAD_POINTS(taps, out);
+    vec sum = x[step] + x[2 * step], difference = x[step] - x[2 * step];
+    vec first = x[0] + sum, second = difference, third = sum, fourth = difference;
+    if (points == 5) {
+        vec a = x[3 * step];
+        first += a;
+        second += 2.0f * a;
+        third += 4.0f * a;
+        fourth += 8.0f * a;
+    } else if (points == 6) {
+        vec a = x[3 * step] + x[4 * step], b = x[3 * step] - x[4 * step];
+        first += a;
+        second += 2.0f * b;
+        third += 4.0f * a;
+        fourth += 8.0f * b;
+    }
+    vec last = x[(points - 1) * step];
+    y[0] = first;
+    y[y_step] = out == 2 ? second + last : second;
+    if (out > 2)
+        y[2 * y_step] = out == 3 ? third + last : third;
+    if (out > 3)
+        y[3 * y_step] = fourth + last;
+}
+
+INLINE void output_tile(const float *from, size_t step, int channels,
+                        const struct winograd_finish *f, int down, int across, int out)
+{
+    const int rows = WINOGRAD_POINTS(down, out), columns = WINOGRAD_POINTS(across, out);
+    const vec zero = {0}, top = zero + f->top;
+    for (int c = 0; c < channels; c += KB_LANES) {
+        vec half[WINOGRAD_MAX_OUT * WINOGRAD_MAX_POINTS];
+        vec bias = load(f->bias + c), slope = load(f->slope + c);
+#pragma GCC unroll 6
+        for (int i = 0; i < columns; i++) {
+            vec x[WINOGRAD_MAX_POINTS];
+#pragma GCC unroll 6
+            for (int k = 0; k < rows; k++)
+                x[k] = load(from + (size_t)(k * columns + i) * step + c);
+            to_outputs(half + i, columns, x, 1, down, out);
+        }
+        for (int k = 0; k < f->rows; k++) {
+            vec y[WINOGRAD_MAX_OUT];
+            to_outputs(y, 1, half + k * columns, 1, across, out);
+#pragma GCC unroll 4
+            for (int i = 0; i < out; i++) {
+                if (i >= f->columns)
+                    break;
+                y[i] += bias;
+                if (f->residual)
+                    y[i] += load(f->residual + k * f->residual_row + i * f->residual_pixel + c);
+                y[i] = LARGER(y[i], zero) + slope * SMALLER(y[i], zero);
+                store(f->to + k * f->to_row + i * f->to_pixel + c, SMALLER(y[i], top));
+            }
+        }
+    }
+}
+
+// --- the table ---
+
+#define FUNCTIONS(down, across, out)                                                               \
+    static void input_##down##across##out(const float *const *pixels, int channels, float *to,     \
+                                          size_t step)                                             \
+    {                                                                                              \
+        input_tile(pixels, channels, to, step, down, across, out);                                 \
+    }                                                                                              \
+    static void output_##down##across##out(const float *from, size_t step, int channels,           \
+                                           const struct winograd_finish *f)                        \
+    {                                                                                              \
+        output_tile(from, step, channels, f, down, across, out);                                   \
+    }
+#define INPUT(down, across, out)  input_##down##across##out,
+#define OUTPUT(down, across, out) output_##down##across##out,
+
+WINOGRAD_FORMS(FUNCTIONS)
+
+#define AS_TEXT(name)  AS_TEXT_(name)
+#define AS_TEXT_(name) #name
+#define TABLE(name)    TABLE_(name)
+#define TABLE_(name)   winograd_##name
+
+const struct winograd_kernels TABLE(KB_WINOGRAD) = {
+    .name = AS_TEXT(KB_WINOGRAD),
+    .lanes = KB_LANES,
+    .rows = KB_ROWS,
+    .input = {WINOGRAD_FORMS(INPUT)},
+    .product = product,
+    .output = {WINOGRAD_FORMS(OUTPUT)},
+};

@@ -1,0 +1,62 @@
+// The three loops of a Winograd convolution for one instruction set. kernels.c is compiled once for
+// each of them; run.c says what is called when. Thread-safe (no state).
+#ifndef NN_WINOGRAD_KERNELS_H
+#define NN_WINOGRAD_KERNELS_H
+
+#include <stddef.h>
+
+// Kernels of taps x taps (down, across) and tiles of out x out outputs: WINOGRAD_FORMS(X) says
+// X(taps down, taps across, out) for each that there is. 3x3 is an ordinary convolution, the others
+// are what a transposed one of stride 2 is made of. F(4, 3) loses four digits of seven in the worst
+// case, larger tiles more.
+#define WINOGRAD_FORMS(X)                                                                          \
+    X(3, 3, 2)                                                                                     \
+    X(3, 3, 3)                                                                                     \
+    X(3, 3, 4)                                                                                     \
+    X(1, 1, 3)                                                                                     \
+    X(1, 2, 3)                                                                                     \
+    X(2, 1, 3)                                                                                     \
+    X(2, 2, 3)                                                                                     \
+    X(1, 1, 4)                                                                                     \
+    X(1, 2, 4)                                                                                     \
+    X(2, 1, 4)                                                                                     \
+    X(2, 2, 4)
+#define WINOGRAD_N_FORMS    11
+#define WINOGRAD_MAX_POINTS 6 // along one side
+#define WINOGRAD_MAX_OUT    4
+
+// Points at which the products are taken: as many as a tile has inputs.
+#define WINOGRAD_POINTS(taps, out) ((taps) + (out)-1)
+
+// What becomes of one tile's sums. Pointers to the first channel of the tile's first pixel.
+struct winograd_finish {
+    const float *bias, *slope;              // of each channel; y > 0 ? y : slope * y
+    float top;                              // then at most this
+    const float *residual;                  // added before that; may be NULL
+    ptrdiff_t residual_row, residual_pixel; // steps, in floats
+    float *to;
+    ptrdiff_t to_row, to_pixel;
+    int rows, columns; // of the tile, that lie in the picture
+};
+
+typedef void winograd_input_fn(const float *const *pixels, int channels, float *to, size_t step);
+typedef void winograd_output_fn(const float *from, size_t step, int channels,
+                                const struct winograd_finish *f);
+
+struct winograd_kernels {
+    const char *name;
+    int lanes; // floats of a vector: channels, in and out, are multiples of it
+    int rows;  // tiles that the product takes at once
+    // pixels: one tile's inputs, row by row, each of so many channels (those outside point at
+    // zeros). Point p of it is written at to + p * step. Form: index into WINOGRAD_FORMS.
+    winograd_input_fn *input[WINOGRAD_N_FORMS];
+    // to[tile][column] = sum over k of from[tile][k] * weights[k][column] for 2 * lanes columns.
+    // Rows of from and to lie from_row and to_row floats apart.
+    void (*product)(int tiles, int depth, const float *from, size_t from_row, const float *weights,
+                    float *to, size_t to_row);
+    winograd_output_fn *output[WINOGRAD_N_FORMS];
+};
+
+extern const struct winograd_kernels winograd_plain, winograd_avx2, winograd_avx512;
+
+#endif
