@@ -48,7 +48,7 @@ export const groups: { name: string; fields: Field[] }[] = [
             choice('height', [0, 1080, 720, 480, 360], (v) => (v ? `${v}p` : t('options.original'))),
             number('crf', 18, 0, 51, 1),
             choice('preset', ['auto', 'ultrafast', 'superfast', 'veryfast', 'faster', 'fast', 'medium', 'slow', 'slower', 'veryslow', 'placebo'], orAuto),
-            choice('hdr', 'alpha', ['sdr', 'keep'], (v) => t(`options.hdrs.${v}`)),
+            choice('hdr', ['sdr', 'keep'], (v) => t(`options.hdrs.${v}`)),
             onOff('bitrate', 'source'),
             onOff('denoise'),
             onOff('loudnorm'),
@@ -77,7 +77,7 @@ export const groups: { name: string; fields: Field[] }[] = [
     { name: 'compute', fields: [choice('precision', ['auto', 'int8', 'bf16', 'f32'], orAuto)] },
 ];
 
-const texts = new Set(['model', 'precision', 'face', 'loop', 'bitrate', 'preset', 'hdr', 'mouth_from', 'style_from', 'crop', 'logo', 'logo_place', 'intro',
+const texts = new Set(['model', 'precision', 'face', 'loop', 'bitrate', 'preset', 'hdr', 'alpha', 'mouth_from', 'style_from', 'crop', 'logo', 'logo_place', 'intro',
     'outro', 'music', 'background', 'background_key', 'ai_label', 'ai_label_text', 'ai_label_place', 'ai_producer', 'subtitles', 'subtitles_text',
     'subtitles_as', 'subtitle_colour', 'subtitle_place', 'subtitle_font']);
 // Does the option take a text? Others take a number, true or false, or a list.
