@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SIZE    0.14f // of the picture's width, where nothing is said
+#define SIZE    0.14f // where nothing is said
 #define MARGIN  0.04  // from the edges, of the picture's shorter side
 #define TALLEST 0.25  // of the picture's height
 
@@ -53,8 +53,11 @@ static enum kb_code logo_open(void **ret, const struct finish_params *params,
         return KB_OK;
     CLEANUP(drop) struct logo *l = kb_alloc(sizeof(*l));
     CLEANUP(av_frame_free) AVFrame *bitmap = NULL;
-    int width = (int)lrint((double)(p->size > 0 ? p->size : SIZE) * picture->width);
+    double wide = sqrt((double)picture->width * picture->height * 16 / 9);
+    int width = (int)lrint((double)(p->size > 0 ? p->size : SIZE) * wide);
     int height = (int)lrint(TALLEST * picture->height);
+    int margin = (int)lrint(MARGIN * KB_MIN(picture->width, picture->height));
+    width = KB_MIN(width, picture->width - 2 * margin);
     enum kb_code code =
         rgba_read(&bitmap, p->path, KB_MAX(width, 1), KB_MAX(height, 1), source->cancel, err);
     if (code != KB_OK)
@@ -66,7 +69,6 @@ static enum kb_code logo_open(void **ret, const struct finish_params *params,
     code = overlay_create(&l->overlay, &b, err);
     if (code != KB_OK)
         return code;
-    int margin = (int)lrint(MARGIN * KB_MIN(picture->width, picture->height));
     bool right = p->place == LOGO_TOP_RIGHT || p->place == LOGO_BOTTOM_RIGHT;
     bool low = p->place == LOGO_BOTTOM_LEFT || p->place == LOGO_BOTTOM_RIGHT;
     // The AI label has its corner by law.

@@ -13,7 +13,9 @@ enum logo_place { LOGO_TOP_RIGHT, LOGO_TOP_LEFT, LOGO_BOTTOM_LEFT, LOGO_BOTTOM_R
 struct logo_params {
     const char *path; // a picture; NULL: none
     enum logo_place place;
-    float size;    // its width, of the picture's, LOGO_MIN_SIZE to LOGO_MAX_SIZE; 0 = 0.14
+    // Its width, of that of a picture of 16:9 with as many pixels, so that the same number looks
+    // the same in every shape; LOGO_MIN_SIZE to LOGO_MAX_SIZE, 0 = 0.14. It stays in the picture.
+    float size;
     float opacity; // LOGO_MIN_OPACITY to 1; 0 = 1
 };
 bool logo_place_parse(const char *text, enum logo_place *ret);

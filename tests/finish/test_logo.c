@@ -49,33 +49,38 @@ static int tear_down(void **state)
     return 0;
 }
 
-static AVFrame *draw(const struct logo_params *logo)
+static AVFrame *draw_in(const struct logo_params *logo, int width, int height)
 {
     struct kb_error err = {0};
     const struct finish_params p = {.logo = *logo};
     const struct finish_source s = {.threads = 1};
-    struct finish_picture picture = {.width = W, .height = H};
+    struct finish_picture picture = {.width = width, .height = height};
     CLEANUP(finisher_close) struct finisher *f = NULL;
     assert_ok(err, finisher_open(&f, &p, &s, &picture, &err));
     AVFrame *a = av_frame_alloc();
     a->format = AV_PIX_FMT_YUV420P;
-    a->width = W;
-    a->height = H;
+    a->width = width;
+    a->height = height;
     a->colorspace = AVCOL_SPC_BT709;
     a->color_range = AVCOL_RANGE_MPEG;
     assert_int_equal(av_frame_get_buffer(a, 0), 0);
     for (int i = 0; i < 3; i++)
-        memset(a->data[i], 128, (size_t)a->linesize[i] * (size_t)(i ? H / 2 : H));
+        memset(a->data[i], 128, (size_t)a->linesize[i] * (size_t)(i ? height / 2 : height));
     assert_ok(err, finisher_put(f, &a, &(struct finish_moment){0}, &err));
     return a;
+}
+
+static AVFrame *draw(const struct logo_params *logo)
+{
+    return draw_in(logo, W, H);
 }
 
 // The rectangle that is changed: x0, y0, x1, y1.
 static void changed(const AVFrame *a, int ret[4])
 {
-    ret[0] = W, ret[1] = H, ret[2] = ret[3] = 0;
-    for (int y = 0; y < H; y++)
-        for (int x = 0; x < W; x++)
+    ret[0] = a->width, ret[1] = a->height, ret[2] = ret[3] = 0;
+    for (int y = 0; y < a->height; y++)
+        for (int x = 0; x < a->width; x++)
             if (a->data[0][y * a->linesize[0] + x] != 128) {
                 ret[0] = KB_MIN(ret[0], x);
                 ret[1] = KB_MIN(ret[1], y);
@@ -114,6 +119,26 @@ static void test_half_of_it_shows(void **state)
     assert_true(abs(a->data[0][27 * a->linesize[0] + 27] - (63 + 128) / 2) <= 2);
 }
 
+// As large in every shape, and never beyond the edges.
+static void test_every_shape(void **state)
+{
+    static const struct {
+        int width, height;
+        float size;
+        int red; // half of the logo
+    } table[] = {{320, 180, 0, 22},    {180, 320, 0, 22},
+                 {240, 240, 0, 22},    {320, 180, 0.5f, 45}, // a fourth of the height at most
+                 {180, 320, 0.5f, 80}, {96, 384, 0.5f, 44}}; // within its margins
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        const struct logo_params p = {path, LOGO_TOP_LEFT, table[i].size, 1};
+        int r[4];
+        CLEANUP(av_frame_free) AVFrame *a = draw_in(&p, table[i].width, table[i].height);
+        changed(a, r);
+        if (abs(r[2] - r[0] - table[i].red) > 2)
+            fail_msg("%dx%d: %d wide", table[i].width, table[i].height, r[2] - r[0]);
+    }
+}
+
 static void test_what_is_no_picture(void **state)
 {
     struct kb_error err = {0};
@@ -129,6 +154,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_corner),
         cmocka_unit_test(test_half_of_it_shows),
+        cmocka_unit_test(test_every_shape),
         cmocka_unit_test(test_what_is_no_picture),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

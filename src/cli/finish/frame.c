@@ -32,7 +32,9 @@ static const struct argp_option frame_options[] = {
         "logo takes the one beside it (default: top-right)"),
      46},
     {"logo-size", OPT_LOGO_SIZE, "X", 0,
-     N_("its width as a part of the picture's, 0.02 to 0.5 (default: 0.14)"), 46},
+     N_("its width as a part of the picture's where that is 16:9, 0.02 to 0.5; as large in other "
+        "shapes, a fourth of the width of 9:16 (default: 0.14)"),
+     46},
     {"logo-opacity", OPT_LOGO_OPACITY, "X", 0, N_("how opaque it is, 0.05 to 1 (default: 1)"), 46},
     {"intro", OPT_INTRO, "FILE", 0,
      N_("shown before the video: a film of up to 10 minutes, with its own sound, or a picture, for "
