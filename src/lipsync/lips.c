@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "media/mel.h"
 #include "nn/import/import.h"
+#include "nn/tuning.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -77,6 +78,11 @@ enum kb_code lips_ranges_save(char **ret_path, const struct ranges *r, const cha
     return code;
 }
 
+char *lips_tuning_path(const char *folder)
+{
+    return kb_printf("%s/tuning.json", folder);
+}
+
 // The ranges that are kept for these weights, as JSON, or NULL.
 static char *find_ranges(const struct tensor_set *set, const char *model_path, const char *folder)
 {
@@ -90,6 +96,7 @@ static char *find_ranges(const struct tensor_set *set, const char *model_path, c
 struct source {
     const struct lips_params *params;
     char *path, *ranges;    // owned; ranges as JSON, may be NULL
+    struct tuning *tuning;  // what was measured on this machine, or NULL
     struct tensor_set *set; // NULL: an .onnx file, which is read only where nothing is packed yet
 };
 
@@ -97,6 +104,7 @@ static void source_clear(struct source *s)
 {
     free(s->path);
     free(s->ranges);
+    tuning_free(&s->tuning);
     tensor_set_free(&s->set);
 }
 
@@ -109,6 +117,10 @@ static enum kb_code source_find(struct source *s, const struct lips_params *para
         enum kb_code code = weights_load(&s->set, s->path, err);
         if (code != KB_OK)
             return code;
+    }
+    if (params->cache_folder) {
+        CLEANUP(kb_freep) char *tuning = lips_tuning_path(params->cache_folder);
+        s->tuning = tuning_load(tuning);
     }
     bool may_be_int8 = params->precision == PRECISION_AUTO || params->precision == PRECISION_INT8;
     if (params->ranges)
@@ -147,6 +159,7 @@ static enum kb_code create_session(struct lips *l, struct graph *g, const struct
                                 .threads = p->threads,
                                 .ranges = ranges,
                                 .observer = p->observer,
+                                .tuning = s->tuning,
                                 .pack = l->pack,
                                 .pack_writer = writer};
     l->precision = precision_resolve(p->precision, ranges != NULL);
@@ -174,9 +187,11 @@ static bool pack_place(const struct source *s, char **ret_path, char ret_key[KEY
         snprintf(ranges, sizeof(ranges), "%016llx",
                  (unsigned long long)XXH3_64bits(s->ranges, strlen(s->ranges)));
     session_backend(backend);
-    snprintf(ret_key, KEY_SIZE, "%d %s %s batch %d threads %d ranges %s sizes %zu %zu %s",
-             PACK_VERSION, hash, precision, p->batch, p->threads, ranges, sizeof(struct op),
-             sizeof(struct value), backend);
+    snprintf(ret_key, KEY_SIZE,
+             "%d %s %s batch %d threads %d ranges %s tuned %llx sizes %zu %zu %s", PACK_VERSION,
+             hash, precision, p->batch, p->threads, ranges,
+             (unsigned long long)tuning_hash(s->tuning), sizeof(struct op), sizeof(struct value),
+             backend);
     *ret_path = kb_printf("%s/%s-%016llx.kbp", p->cache_folder, hash,
                           (unsigned long long)XXH3_64bits(ret_key, strlen(ret_key)));
     return true;

@@ -25,6 +25,8 @@ struct session_params {
     int threads;                 // default 1
     const struct ranges *ranges; // of the optimized graph; needed for int8, not kept
     struct observer *observer;   // f32 only: sees every value of every run; outlives the session
+    const struct tuning *tuning; // what was measured here (tuning.h); may be NULL; not kept
+    struct op_time *times;       // while that is done: an operation each; outlives the session
     struct pack *pack;           // the weights come from here; outlives the session
     struct pack_writer
         *pack_writer; // gets what a pack will need: the same parameters, the same graph

@@ -97,6 +97,7 @@ static void test_failures(void **state)
         {"--only nothing 2>/dev/null", 2},
         {"--repeat 0 2>/dev/null", 2},
         {"surplus 2>/dev/null", 2},
+        {"--tune --json 2>/dev/null", 2},
         {"--clip nowhere.mp4 --only stage.decode 2>/dev/null", 3},
         {"--clip /dev/null --only stage.decode 2>/dev/null", 3},
     };

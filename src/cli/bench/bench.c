@@ -28,10 +28,10 @@ struct bench_options {
     struct common_options common;
     const char *only, *clip;
     int repeat; // 0: as often as each part says
-    bool json;
+    bool json, tune;
 };
 
-enum { OPT_JSON = 600, OPT_ONLY, OPT_CLIP, OPT_REPEAT };
+enum { OPT_JSON = 600, OPT_ONLY, OPT_CLIP, OPT_REPEAT, OPT_TUNE };
 
 static const struct argp_option bench_options[] = {
     {"json", OPT_JSON, NULL, 0, N_("print one flat JSON object"), 10},
@@ -43,6 +43,10 @@ static const struct argp_option bench_options[] = {
      N_("a film of a minute, 1280x720, with a face (default: one is made)"), 10},
     {"repeat", OPT_REPEAT, "N", 0,
      N_("measure so often and take the median (default: 5; jobs of five and ten minutes once)"),
+     10},
+    {"tune", OPT_TUNE, NULL, 0,
+     N_("measure instead which way of computing each layer of Wav2Lip in f32 is fastest here, and "
+        "keep that in the cache: jobs use it from then on"),
      10},
     {0},
 };
@@ -83,11 +87,16 @@ static error_t bench_parse(int key, char *arg, struct argp_state *state)
     case OPT_REPEAT:
         o->repeat = option_int(state, "--repeat", arg, 1, MAX_REPEAT);
         return 0;
+    case OPT_TUNE:
+        o->tune = true;
+        return 0;
     case ARGP_KEY_ARG:
         argp_error(state, _("'%s' is one argument too many; a film is given with --clip"), arg);
         return 0;
     case ARGP_KEY_END:
         check_only(o, state);
+        if (o->tune && (o->json || o->only || o->clip || o->repeat))
+            argp_error(state, _("--tune goes with none of --only, --clip, --repeat and --json"));
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -417,6 +426,8 @@ int cmd_bench(int argc, char **argv)
     struct bench_options o = {0};
     options_parse(&bench_argp, argc, argv, &o);
     struct kb_error err = {0};
+    if (o.tune)
+        return cli_report(bench_tune(&err), &err);
     CLEANUP(place_end) char *folder = NULL;
     if (o.clip && !file_exists(o.clip))
         return cli_report(kb_fail(&err, KB_NOT_FOUND, _("cannot open '%s'"), o.clip), &err);

@@ -79,6 +79,9 @@ struct bench_part {
     int seconds; // of speech, for whole jobs
 };
 
+// Measure Wav2Lip's layers, keep in the cache folder what is fastest here, and print it.
+enum kb_code bench_tune(struct kb_error *err);
+
 // Of the default way: how many seconds of speech the listener hears in one, and the milliseconds of
 // processor time that moving the lips of a frame takes.
 enum kb_code bench_listener(const struct bench *b, const struct bench_part *part, double *ret,

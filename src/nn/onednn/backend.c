@@ -25,6 +25,7 @@
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 enum kb_code onednn_check(dnnl_status_t s, const char *what, struct kb_error *err)
 {
@@ -119,6 +120,8 @@ static enum kb_code plan_create(struct plan **ret, const struct graph *g,
     p->batch = params->batch;
     p->threads = params->threads;
     p->observer = params->observer;
+    p->tuning = params->tuning;
+    p->times = params->times;
     p->pack = params->pack;
     p->pack_writer = params->pack_writer;
     omp_set_num_threads(p->threads); // the calling thread's own setting
@@ -154,8 +157,12 @@ static enum kb_code plan_create(struct plan **ret, const struct graph *g,
             onednn_add_quantize(p, outer, v);
         }
     }
-    for (int i = 0; i < g->n_ops; i++)
+    for (int i = 0; i < g->n_ops; i++) {
+        int first = p->n_steps;
         CHECK(add_op(p, g, &g->ops[i], err));
+        for (int k = first; k < p->n_steps; k++)
+            p->steps[k].op = i;
+    }
     for (int i = 0; i < g->n_outputs; i++) {
         struct slot *s = &p->slots[g->outputs[i]];
         if (s->type == SLOT_F32 && s->root == g->outputs[i] && !s->external)
@@ -165,6 +172,7 @@ static enum kb_code plan_create(struct plan **ret, const struct graph *g,
     }
     CHECK(onednn_map_memory(p, g, err));
     descs_clear(&p->descs);
+    p->tuning = NULL;
     *ret = TAKE(p);
     return KB_OK;
 }
@@ -184,30 +192,52 @@ static enum kb_code observe(const struct plan *p, const struct step *s, struct k
     return KB_OK;
 }
 
+static enum kb_code run_step(const struct plan *p, const struct step *s, struct kb_error *err)
+{
+    dnnl_exec_arg_t args[ARRAY_LEN(s->bindings)];
+    switch (s->kind) {
+    case STEP_MOVE:
+        move_run(&s->move);
+        break;
+    case STEP_PRELU:
+        prelu_run(&s->move.dst, s->slope, p->slots[s->dst].type == SLOT_BF16);
+        break;
+    case STEP_QUANTIZE:
+        quantize_run(&s->move.dst, &s->move.src[0], p->slots[s->src[0]].type == SLOT_BF16,
+                     s->factor);
+        break;
+    case STEP_SPATIAL:
+        spatial_run(&s->spatial);
+        break;
+    case STEP_WINOGRAD:
+        onednn_winograd_run(p, s);
+        break;
+    case STEP_PRIMITIVE:
+        for (int k = 0; k < s->n_bindings; k++)
+            args[k] = (dnnl_exec_arg_t){s->bindings[k].arg, s->bindings[k].memory};
+        DNNL_CHECK(dnnl_primitive_execute(s->primitive, p->stream, s->n_bindings, args));
+        if (p->observer)
+            CHECK(observe(p, s, err));
+    }
+    return KB_OK;
+}
+
+static double thread_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
 static enum kb_code plan_run(struct plan *p, struct kb_error *err)
 {
     omp_set_num_threads(p->threads);
     for (int i = 0; i < p->n_steps; i++) {
-        struct step *s = &p->steps[i];
-        if (s->kind == STEP_MOVE) {
-            move_run(&s->move);
-        } else if (s->kind == STEP_PRELU) {
-            prelu_run(&s->move.dst, s->slope, p->slots[s->dst].type == SLOT_BF16);
-        } else if (s->kind == STEP_QUANTIZE) {
-            quantize_run(&s->move.dst, &s->move.src[0], p->slots[s->src[0]].type == SLOT_BF16,
-                         s->factor);
-        } else if (s->kind == STEP_SPATIAL) {
-            spatial_run(&s->spatial);
-        } else if (s->kind == STEP_WINOGRAD) {
-            onednn_winograd_run(p, s);
-        } else {
-            dnnl_exec_arg_t args[ARRAY_LEN(s->bindings)];
-            for (int k = 0; k < s->n_bindings; k++)
-                args[k] = (dnnl_exec_arg_t){s->bindings[k].arg, s->bindings[k].memory};
-            DNNL_CHECK(dnnl_primitive_execute(s->primitive, p->stream, s->n_bindings, args));
-            if (p->observer)
-                CHECK(observe(p, s, err));
-        }
+        const struct step *s = &p->steps[i];
+        double since = p->times ? thread_us() : 0;
+        CHECK(run_step(p, s, err));
+        if (p->times && s->op >= 0)
+            p->times[s->op].us += thread_us() - since;
     }
     DNNL_CHECK(dnnl_stream_wait(p->stream));
     return KB_OK;

@@ -8,6 +8,7 @@
 #include "nn/layout.h"
 #include "nn/onednn/library.h"
 #include "nn/spatial.h"
+#include "nn/tuning.h"
 #include "nn/winograd/winograd.h"
 
 // Where a primitive's argument lies: a value, or memory of the plan's own.
@@ -19,6 +20,7 @@ struct binding {
 
 struct step {
     enum { STEP_PRIMITIVE, STEP_MOVE, STEP_PRELU, STEP_QUANTIZE, STEP_SPATIAL, STEP_WINOGRAD } kind;
+    int op; // of the graph, whose step it is; -1: none's
     dnnl_primitive_t primitive;
     int n_bindings;
     struct binding bindings[6];
@@ -45,6 +47,8 @@ struct plan {
     int n_owned, max_owned;
     struct descs descs; // while it is made
     struct observer *observer;
+    const struct tuning *tuning; // while it is made
+    struct op_time *times;
     struct pack *pack;               // constants come from here, or
     struct pack_writer *pack_writer; // are written there as they are made; either may be NULL
 };

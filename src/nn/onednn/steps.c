@@ -9,7 +9,7 @@ struct step *onednn_step(struct plan *p, int kind)
 {
     assert(p->n_steps < p->max_steps);
     struct step *s = &p->steps[p->n_steps++];
-    *s = (struct step){.kind = kind, .dst = -1, .src = {-1, -1, -1, -1}};
+    *s = (struct step){.kind = kind, .op = -1, .dst = -1, .src = {-1, -1, -1, -1}};
     return s;
 }
 

@@ -100,9 +100,44 @@ static int group_of(const struct op *ret[4], const struct plan *p, const struct 
     return 4;
 }
 
+static struct layer layer_of(const struct plan *p, const struct graph *g, const struct op *op,
+                             bool is_twice)
+{
+    const struct value *x = &g->values[op->in[0]], *y = &g->values[op->out];
+    return (struct layer){x->c, y->c, y->h, y->w, p->batch, is_twice};
+}
+
+static bool can_tile(const struct plan *p, const struct graph *g, const struct op **group, int n,
+                     int tile)
+{
+    for (int i = 0; i < n; i++) {
+        const struct winograd_shape s = shape_of(p, g, group[i]);
+        struct winograd w;
+        if (!winograd_make(&w, &s, tile, vectors(), p->threads))
+            return false;
+    }
+    return true;
+}
+
+// The operations of a group share what is said of its layer, and so does what interleaves them.
+static void note_layer(const struct plan *p, const struct graph *g, const struct op **group, int n)
+{
+    int phase;
+    const struct op_time note = {true, layer_of(p, g, group[0], n == 4), 0};
+    const struct op *join = interleaving(g, group[0]->out, &phase);
+    for (int i = 0; i < n; i++)
+        p->times[group[i] - g->ops] = note;
+    if (join)
+        p->times[join - g->ops] = note;
+}
+
 // The side of the tiles by which a group is fastest, 0: the library is.
 static int best_tile(const struct plan *p, const struct graph *g, const struct op **group, int n)
 {
+    const struct layer layer = layer_of(p, g, group[0], n == 4);
+    int known = tuning_find(p->tuning, &layer);
+    if (known >= 0)
+        return known > 0 && can_tile(p, g, group, n, known) ? known : 0;
     double best = 0;
     int ret = 0;
     for (int i = 0; i < n; i++) {
@@ -111,11 +146,13 @@ static int best_tile(const struct plan *p, const struct graph *g, const struct o
     }
     for (int tile = 2; tile <= 4; tile++) {
         double cost = 0;
+        if (!can_tile(p, g, group, n, tile))
+            continue;
         for (int i = 0; i < n; i++) {
             const struct winograd_shape s = shape_of(p, g, group[i]);
             struct winograd w;
-            cost +=
-                winograd_make(&w, &s, tile, vectors(), p->threads) ? winograd_cost(&w) : INFINITY;
+            winograd_make(&w, &s, tile, vectors(), p->threads);
+            cost += winograd_cost(&w);
         }
         if (cost >= best)
             continue;
@@ -134,6 +171,8 @@ static enum kb_code choose(int *ret, const struct plan *p, const struct graph *g
     *ret = 0;
     if (n == 0)
         return KB_OK;
+    if (p->times)
+        note_layer(p, g, group, n);
     if (p->pack) {
         const int *kept = pack_take(p->pack, sizeof(*kept));
         if (!kept)

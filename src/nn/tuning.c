@@ -1,0 +1,206 @@
+#include "nn/tuning.h"
+
+#include "base/file.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define MAX_LAYERS 1000
+#define MAX_SIDE   (1 << 16)
+
+int tuning_tile(int way)
+{
+    return way == 0 ? 0 : way + 1;
+}
+
+void tuning_free(struct tuning **t)
+{
+    if (!*t)
+        return;
+    free((*t)->layers);
+    free(*t);
+    *t = NULL;
+}
+
+static bool same(const struct layer *a, const struct layer *b)
+{
+    return a->in_c == b->in_c && a->out_c == b->out_c && a->h == b->h && a->w == b->w &&
+           a->batch == b->batch && a->is_twice == b->is_twice;
+}
+
+int tuning_find(const struct tuning *t, const struct layer *layer)
+{
+    if (t && t->forced >= 0)
+        return t->forced;
+    for (int i = 0; t && i < t->n; i++)
+        if (same(&t->layers[i].layer, layer))
+            return t->layers[i].tile;
+    return -1;
+}
+
+uint64_t tuning_hash(const struct tuning *t)
+{
+    uint64_t hash = 0;
+    for (int i = 0; t && i < t->n; i++) {
+        const struct layer *l = &t->layers[i].layer;
+        const int all[] = {l->in_c, l->out_c, l->h, l->w, l->batch, l->is_twice, t->layers[i].tile};
+        hash = XXH3_64bits_withSeed(all, sizeof(all), hash);
+    }
+    return hash;
+}
+
+// --- measuring ---
+
+// What a megabyte of weights must gain, in milliseconds of a batch: all that run it read them, and
+// they take memory from others.
+#define MS_PER_MB 0.1
+#define WORTH     0.95 // of the library's time, at most
+
+static void choose(struct tuned *l)
+{
+    double best = WORTH * l->ms[0];
+    l->tile = 0;
+    for (int way = 1; way < TUNING_WAYS; way++) {
+        int tile = tuning_tile(way), side = l->layer.is_twice ? 2 * tile + 1 : tile + 2;
+        double mb = (double)(side * side - 9) * l->layer.in_c * l->layer.out_c * 4 / 1e6;
+        double cost = l->ms[way] + MS_PER_MB * mb;
+        if ((l->layer.is_twice && tile == 2) || cost >= best)
+            continue; // of two taps there are no tiles of 2
+        best = cost;
+        l->tile = tile;
+    }
+}
+
+static struct tuned *entry(struct tuning *t, const struct layer *layer)
+{
+    for (int i = 0; i < t->n; i++)
+        if (same(&t->layers[i].layer, layer))
+            return &t->layers[i];
+    struct tuned *l = &t->layers[t->n++];
+    *l = (struct tuned){.layer = *layer};
+    return l;
+}
+
+// What one run took, where it is the least so far.
+static void collect(struct tuning *t, const struct op_time *times, int n_ops, int way)
+{
+    CLEANUP(kb_freep) double *sums = kb_alloc((size_t)(n_ops + 1) * sizeof(*sums));
+    for (int i = 0; i < n_ops; i++)
+        if (times[i].can_choose)
+            sums[entry(t, &times[i].layer) - t->layers] += times[i].us / 1e3;
+    for (int i = 0; i < t->n; i++) {
+        double *ms = &t->layers[i].ms[way];
+        *ms = *ms == 0 || sums[i] < *ms ? sums[i] : *ms;
+    }
+}
+
+static void fill_inputs(struct session *s)
+{
+    uint32_t state = 1;
+    for (int i = 0; i < session_n_inputs(s); i++) {
+        struct value v = session_input_shape(s, i);
+        for (int k = 0; k < session_batch(s) * v.h * v.w * v.c; k++) {
+            state = state * 1664525 + 1013904223;
+            session_input(s, i)[k] = (float)(state >> 8) / (1 << 24);
+        }
+    }
+}
+
+static enum kb_code measure_way(struct tuning *t, struct graph *g, struct op_time *times, int way,
+                                int batch, int runs, const struct cancel *cancel,
+                                struct kb_error *err)
+{
+    const struct tuning forced = {.forced = tuning_tile(way)};
+    const struct session_params params = {
+        .batch = batch, .precision = PRECISION_F32, .tuning = &forced, .times = times};
+    CLEANUP(session_free) struct session *s = NULL;
+    memset(times, 0, (size_t)g->n_ops * sizeof(*times));
+    enum kb_code code = session_create(&s, g, &params, err);
+    if (code == KB_OK)
+        fill_inputs(s);
+    for (int run = 0; run <= runs && code == KB_OK; run++) {
+        for (int i = 0; i < g->n_ops; i++)
+            times[i].us = 0;
+        code = cancel_check(cancel, err);
+        if (code == KB_OK)
+            code = session_run(s, err);
+        if (code == KB_OK && run > 0) // the first touches all memory
+            collect(t, times, g->n_ops, way);
+    }
+    return code;
+}
+
+enum kb_code tuning_measure(struct tuning **ret, struct graph *g, int batch, int runs,
+                            const struct cancel *cancel, struct kb_error *err)
+{
+    CLEANUP(tuning_free) struct tuning *t = kb_alloc(sizeof(*t));
+    enum kb_code code = graph_optimize(g, err);
+    CLEANUP(kb_freep) struct op_time *times = kb_alloc((size_t)g->n_ops * sizeof(*times));
+    t->layers = kb_alloc((size_t)g->n_ops * sizeof(*t->layers));
+    t->forced = -1;
+    session_backend(t->backend);
+    for (int way = 0; way < TUNING_WAYS && code == KB_OK; way++)
+        code = measure_way(t, g, times, way, batch, runs, cancel, err);
+    for (int i = 0; i < t->n; i++)
+        choose(&t->layers[i]);
+    if (code == KB_OK)
+        *ret = TAKE(t);
+    return code;
+}
+
+// --- the file ---
+
+enum kb_code tuning_save(const struct tuning *t, const char *path, struct kb_error *err)
+{
+    json_auto_t *root = json_pack("{s:s, s:[]}", "backend", t->backend, "layers");
+    json_t *layers = json_object_get(root, "layers");
+    for (int i = 0; i < t->n; i++) {
+        const struct tuned *l = &t->layers[i];
+        json_t *ms = json_array();
+        for (int way = 0; way < TUNING_WAYS; way++)
+            json_array_append_new(ms, json_real(l->ms[way]));
+        json_array_append_new(layers,
+                              json_pack("{s:i, s:i, s:i, s:i, s:i, s:b, s:i, s:o}", "in",
+                                        l->layer.in_c, "out", l->layer.out_c, "height", l->layer.h,
+                                        "width", l->layer.w, "batch", l->layer.batch, "twice",
+                                        (int)l->layer.is_twice, "tile", l->tile, "ms", ms));
+    }
+    CLEANUP(kb_freep) char *text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(4));
+    return text ? file_write_cached(path, text, strlen(text), err) : kb_no_memory(err);
+}
+
+static bool take(struct tuned *l, json_t *from)
+{
+    int twice = 0;
+    *l = (struct tuned){0};
+    if (json_unpack(from, "{s:i, s:i, s:i, s:i, s:i, s:b, s:i}", "in", &l->layer.in_c, "out",
+                    &l->layer.out_c, "height", &l->layer.h, "width", &l->layer.w, "batch",
+                    &l->layer.batch, "twice", &twice, "tile", &l->tile) != 0)
+        return false;
+    l->layer.is_twice = twice;
+    const int sizes[] = {l->layer.in_c, l->layer.out_c, l->layer.h, l->layer.w, l->layer.batch};
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
+        if (sizes[i] < 1 || sizes[i] > MAX_SIDE)
+            return false;
+    return l->tile == 0 || (l->tile >= 2 && l->tile <= 4);
+}
+
+struct tuning *tuning_load(const char *path)
+{
+    json_auto_t *root = json_load_file(path, 0, NULL);
+    const char *backend = json_string_value(json_object_get(root, "backend"));
+    const json_t *layers = json_object_get(root, "layers");
+    size_t n = json_array_size(layers);
+    CLEANUP(tuning_free) struct tuning *t = kb_alloc(sizeof(*t));
+    session_backend(t->backend);
+    t->forced = -1;
+    if (!backend || strcmp(backend, t->backend) != 0 || n < 1 || n > MAX_LAYERS)
+        return NULL;
+    t->layers = kb_alloc(n * sizeof(*t->layers));
+    for (; (size_t)t->n < n; t->n++)
+        if (!take(&t->layers[t->n], json_array_get(layers, (size_t)t->n)))
+            return NULL;
+    return TAKE(t);
+}

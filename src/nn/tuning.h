@@ -1,0 +1,57 @@
+// Which way of computing a layer is fastest on this machine, as it was measured here: `koubo bench
+// --tune` makes it, sessions obey it, and what it does not know is left to the rule
+// (winograd/winograd.h). Thread-safe once made.
+#ifndef NN_TUNING_H
+#define NN_TUNING_H
+
+#include "nn/session.h"
+
+#include "base/cancel.h"
+
+// A convolution of 3x3 and stride 1 that writes h x w, or (is_twice) a transposed one of stride 2
+// whose four phases do.
+struct layer {
+    int in_c, out_c, h, w, batch;
+    bool is_twice;
+};
+
+// The ways: the library's, and Winograd's by tiles of 2, 3 and 4.
+#define TUNING_WAYS 4
+int tuning_tile(int way); // 0, 2, 3, 4
+
+struct tuned {
+    struct layer layer;
+    int tile;               // what it should be computed by; 0: the library
+    double ms[TUNING_WAYS]; // of one thread's time, all such layers of the network together
+};
+
+struct tuning {
+    char backend[SESSION_BACKEND_SIZE]; // as session_backend() says it
+    int n;
+    struct tuned *layers; // owned
+    int forced;           // while it is measured: the tile for every layer; else -1
+};
+
+void tuning_free(struct tuning **t);
+
+// The tile for a layer, -1 where that is not known. t may be NULL.
+int tuning_find(const struct tuning *t, const struct layer *layer);
+uint64_t tuning_hash(const struct tuning *t); // of what it says; 0 for NULL
+
+// Measure every layer of an f32 network in every way, in the network, so often. *g is optimized.
+// Takes seconds. KB_CANCELLED.
+enum kb_code tuning_measure(struct tuning **ret, struct graph *g, int batch, int runs,
+                            const struct cancel *cancel, struct kb_error *err);
+
+enum kb_code tuning_save(const struct tuning *t, const char *path, struct kb_error *err);
+// NULL: there is none, it is damaged, or another processor's or library's.
+struct tuning *tuning_load(const char *path);
+
+// What a plan tells while it is tuned, one an operation of the graph.
+struct op_time {
+    bool can_choose; // it has a choice, and this is
+    struct layer layer;
+    double us; // processor time of the thread, added up over runs
+};
+
+#endif
