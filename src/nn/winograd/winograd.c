@@ -132,6 +132,8 @@ size_t winograd_scratch_size(const struct winograd *w)
 
 // --- weights ---
 
+#define MAX_WIDTH 32 // of a panel: two vectors
+
 size_t winograd_weights_size(const struct winograd *w)
 {
     return (size_t)w->points * (size_t)w->panels * 2 * (size_t)w->kernels->lanes *
@@ -161,29 +163,47 @@ static void line_at_points(double ret[WINOGRAD_MAX_POINTS][3], int taps, int out
     }
 }
 
+// One kernel at every point: to[point * step].
+static void kernel_at_points(const struct winograd *w, double down[][3], double across[][3],
+                             const float *kernel, float *to, int step)
+{
+    const int taps_h = w->shape.kernel_h, taps_w = w->shape.kernel_w;
+    const int rows = WINOGRAD_POINTS(taps_h, w->tile), columns = WINOGRAD_POINTS(taps_w, w->tile);
+    for (int r = 0; r < rows; r++) {
+        double line[3] = {0};
+        for (int y = 0; y < taps_h; y++)
+            for (int x = 0; x < taps_w; x++)
+                line[x] += down[r][y] * (double)kernel[y * taps_w + x];
+        for (int c = 0; c < columns; c++) {
+            double sum = 0;
+            for (int x = 0; x < taps_w; x++)
+                sum += across[c][x] * line[x];
+            to[(r * columns + c) * step] = (float)sum;
+        }
+    }
+}
+
 void winograd_weights(const struct winograd *w, const float *weight, float *ret)
 {
     const struct winograd_shape *s = &w->shape;
     const int width = 2 * w->kernels->lanes, taps = s->kernel_h * s->kernel_w;
-    const int columns = WINOGRAD_POINTS(s->kernel_w, w->tile);
     double down[WINOGRAD_MAX_POINTS][3], across[WINOGRAD_MAX_POINTS][3];
     line_at_points(down, s->kernel_h, w->tile);
     line_at_points(across, s->kernel_w, w->tile);
-    memset(ret, 0, winograd_weights_size(w));
 #pragma omp parallel for schedule(static)
-    for (int p = 0; p < w->points; p++) {
-        const double *v = down[p / columns], *u = across[p % columns];
-        for (int o = 0; o < s->out_c; o++) {
-            float *to = ret + ((size_t)p * (size_t)w->panels + (size_t)(o / width)) *
-                                  (size_t)s->in_c * (size_t)width;
-            for (int i = 0; i < s->in_c; i++) {
-                const float *g = weight + ((size_t)o * (size_t)s->in_c + (size_t)i) * (size_t)taps;
-                double sum = 0;
-                for (int y = 0; y < s->kernel_h; y++)
-                    for (int x = 0; x < s->kernel_w; x++)
-                        sum += v[y] * u[x] * g[y * s->kernel_w + x];
-                to[(size_t)i * (size_t)width + (size_t)(o % width)] = (float)sum;
+    for (int panel = 0; panel < w->panels; panel++) {
+        const int n = KB_MIN(width, s->out_c - panel * width);
+        for (int i = 0; i < s->in_c; i++) {
+            float points[WINOGRAD_MAX_POINTS * WINOGRAD_MAX_POINTS * MAX_WIDTH] = {0};
+            for (int o = 0; o < n; o++) {
+                size_t from = (size_t)(panel * width + o) * (size_t)s->in_c + (size_t)i;
+                kernel_at_points(w, down, across, weight + from * (size_t)taps, points + o, width);
             }
+            for (int p = 0; p < w->points; p++)
+                memcpy(ret + (((size_t)p * (size_t)w->panels + (size_t)panel) * (size_t)s->in_c +
+                              (size_t)i) *
+                                 (size_t)width,
+                       points + p * width, (size_t)width * sizeof(float));
         }
     }
 }
