@@ -3,24 +3,31 @@
 #include "queue/options.h"
 #include "store/sql.h"
 
-// Seconds and pixels of the result of one video, multiplied; 0: it cannot be used.
+// The result of one video: seconds and pixels, multiplied (0: it cannot be used), and how many
+// times as long as those alone it takes.
+struct output {
+    double size, effort;
+};
+
 static enum kb_code output_of(struct store *s, const char *video, const char *options,
-                              double speech_s, double *ret, bool *ret_known, struct kb_error *err)
+                              double speech_s, struct output *ret, bool *ret_known,
+                              struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     enum kb_code code = store_query(
         s, &q, err,
         "SELECT state <> 'bad' AND kind <> 'audio', v.width > 0 AND v.height > 0," OUTPUT_S(
-            "?2", "?3") "*" OUTPUT_PIXELS("?3") "FROM asset v WHERE id = ?1",
+            "?2",
+            "?3") "*" OUTPUT_PIXELS("?3") "," OUTPUT_EFFORT("?3") "FROM asset v WHERE id = ?1",
         "tdt", video, speech_s, options);
-    *ret = 0;
+    *ret = (struct output){0};
     *ret_known = true;
     if (code != KB_OK)
         return code == KB_EOF ? KB_OK : code;
     if (!sqlite3_column_int(q, 0))
         return KB_OK;
     *ret_known = sqlite3_column_int(q, 1);
-    *ret = sqlite3_column_double(q, 2);
+    *ret = (struct output){sqlite3_column_double(q, 2), sqlite3_column_double(q, 3)};
     return KB_OK;
 }
 
@@ -37,8 +44,8 @@ static enum kb_code find_speech(struct store *s, const char *audio, double *ret_
     return code;
 }
 
-static enum kb_code estimate_job(struct store *s, const struct batch_params *p, int i, double *ret,
-                                 bool *ret_known, struct kb_error *err)
+static enum kb_code estimate_job(struct store *s, const struct batch_params *p, int i,
+                                 struct output *ret, bool *ret_known, struct kb_error *err)
 {
     const struct batch_pair *pair = p->n_pairs > 0 ? &p->pairs[i] : NULL;
     CLEANUP(kb_freep) char *options = NULL;
@@ -57,19 +64,20 @@ static enum kb_code estimate(struct store *s, const struct batch_params *p,
                              struct batch_estimate *ret, struct kb_error *err)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
-    double output = 0;
+    double size = 0, work = 0;
     int n = 0, n_jobs = p->n_pairs > 0 ? p->n_pairs : p->n_videos;
     bool known = true;
     int64_t n_workers = 0;
     *ret = (struct batch_estimate){-1, -1};
     enum kb_code code = KB_OK;
     for (int i = 0; code == KB_OK && i < n_jobs; i++) {
-        double one = 0;
+        struct output one = {0};
         bool one_known = false;
         code = estimate_job(s, p, i, &one, &one_known, err);
         known = known && one_known;
-        output += one;
-        n += one > 0;
+        size += one.size;
+        work += one.size * one.effort;
+        n += one.size > 0;
     }
     if (code == KB_OK)
         code = store_query_int(s, &n_workers, err, "SELECT n FROM place", "");
@@ -78,8 +86,8 @@ static enum kb_code estimate(struct store *s, const struct batch_params *p,
     if (code != KB_OK || !known || sqlite3_column_type(q, 0) == SQLITE_NULL)
         return code;
     double at_once = (double)KB_MAX(1, KB_MIN(n_workers, (int64_t)n));
-    ret->seconds = output * sqlite3_column_double(q, 0) / at_once;
-    ret->bytes = output * sqlite3_column_double(q, 1);
+    ret->seconds = work * sqlite3_column_double(q, 0) / at_once;
+    ret->bytes = size * sqlite3_column_double(q, 1);
     return KB_OK;
 }
 

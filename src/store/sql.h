@@ -78,18 +78,42 @@ void store_add_column(struct text *ret, sqlite3_stmt *q, int i);
 #define FILM_S(options)                                                                            \
     " max(coalesce(v.duration_ms, 0) / 1000.0 - coalesce(json_extract(" options                    \
     ", '$.start'), 0), 0) "
-#define OUTPUT_S(speech_s, options)                                                                \
+#define DUB_S(speech_s, options)                                                                   \
     " min(max(" speech_s ", iif(json_extract(" options ", '$.keep_video')," FILM_S(                \
         options) ", 0)), coalesce(json_extract(" options                                           \
                  ", '$.duration'), 1e9), iif(json_extract(" options                                \
                  ", '$.loop') IS 'none' AND v.duration_ms > 0," FILM_S(options) ", 1e9)) "
+// With the films before and after it; a picture stands for three seconds (lipsync/join.h).
+#define WRAP_S(options, which)                                                                     \
+    " coalesce((SELECT iif(coalesce(w.duration_ms, 0) < 100, 3, w.duration_ms / 1000.0)"           \
+    " FROM asset w WHERE w.id = json_extract(" options ", '$." which "')), 0) "
+#define OUTPUT_S(speech_s, options)                                                                \
+    " (" DUB_S(speech_s, options) "+" WRAP_S(options, "intro") "+" WRAP_S(options, "outro") ") "
+// Of a film, or of what is cut out of it (finish/reframe.c): the largest window of that shape,
+// nearer by crop_zoom; as many rows as were asked for, else 1080 of its shorter side at most.
 #define OUTPUT_PIXELS(options)                                                                     \
-    " coalesce(json_extract(" options ", '$.height') * json_extract(" options ", '$.height')"      \
-    " * 1.0 * v.width / v.height, v.width * v.height) "
+    " iif(json_extract(" options ", '$.crop') IS NULL, coalesce(json_extract(" options             \
+    ", '$.height') * json_extract(" options ", '$.height') * 1.0 * v.width / v.height,"            \
+    " v.width * v.height),"                                                                        \
+    " (SELECT shape * high * high FROM (SELECT shape, min(rows, min(v.height, v.width / shape)"    \
+    "   / zoom) AS high FROM (SELECT shape, zoom, coalesce(rows, 1080 / min(shape, 1)) AS rows"    \
+    "   FROM (SELECT CAST(crop AS REAL)"                                                           \
+    "     / nullif(CAST(substr(crop, instr(crop, ':') + 1) AS REAL), 0) AS shape, zoom, rows"      \
+    "     FROM (SELECT json_extract(" options                                                      \
+    ", '$.crop') AS crop, coalesce(json_extract(" options                                          \
+    ", '$.crop_zoom'), 1) AS zoom, json_extract(" options ", '$.height') AS rows)))))) "
 
-// Seconds and pixels of the result of a job, multiplied: speech a, video v, batch b. What it will
-// take is in proportion to it; job.cost keeps it.
-#define JOB_OUTPUT OUTPUT_S("a.duration_ms / 1000.0", JOB_OPTIONS) "*" OUTPUT_PIXELS(JOB_OPTIONS)
+// How many times as long as a plain second and pixel one takes: another background is as much
+// processor time again as all the rest (2.0 and 2.2 measured, docs/performance.md).
+#define OUTPUT_EFFORT(options)                                                                     \
+    " iif(coalesce(json_extract(" options ", '$.background'), 'none') = 'none', 1.0, 2.0) "
+
+// Seconds, pixels and effort of the result of a job, multiplied: speech a, video v, batch b. What
+// it will take is in proportion to it; job.cost keeps it.
+#define JOB_EFFORT OUTPUT_EFFORT(JOB_OPTIONS)
+#define JOB_OUTPUT                                                                                 \
+    OUTPUT_S("a.duration_ms / 1000.0", JOB_OPTIONS)                                                \
+    "*" OUTPUT_PIXELS(JOB_OPTIONS) "*" JOB_EFFORT
 
 // The options of a job j of the batch b: those of the batch, with its own laid over.
 #define JOB_OPTIONS " iif(j.options IS NULL, b.options, json_patch(b.options, j.options)) "

@@ -35,18 +35,19 @@ const char store_views[] =
     " WHERE e.type = 'text' AND EXISTS (SELECT 1 FROM asset a WHERE a.id = e.atom);"
 
     // What queued jobs will take. Of a batch: the mean of those that it has done, or what those
-    // seem to take that run (NULL: nothing is known); of any: seconds for a second and pixel of
-    // output, by those done lately (NULL: there are none). What koubo restore took in tells
-    // nothing.
+    // seem to take that run (NULL: nothing is known); of any: seconds for a plain second and pixel
+    // of output (OUTPUT_EFFORT), by those done lately (NULL: there are none). What koubo restore
+    // took in tells nothing.
     "CREATE TEMP VIEW batch_guess(batch, seconds) AS SELECT j.batch, avg(iif(j.progress > 0.1,"
     "  (j.heartbeat_ms - j.started_ms) / 1000.0 +" JOB_ETA ", NULL))"
     " FROM job j WHERE j.state IN " JOB_STATES_RUNNING " GROUP BY j.batch;"
     "CREATE TEMP VIEW pace(seconds, bytes) AS SELECT"
-    " sum(seconds) / sum(output), sum(size) / sum(output) FROM"
-    " (SELECT (ended_ms - started_ms) / 1000.0 AS seconds, result_size AS size,"
-    "  result_ms / 1000.0 * result_width * result_height AS output FROM job"
+    " sum(seconds) / sum(output * effort), sum(size) / sum(output) FROM"
+    " (SELECT (j.ended_ms - started_ms) / 1000.0 AS seconds, result_size AS size,"
+    "  result_ms / 1000.0 * result_width * result_height AS output," JOB_EFFORT "AS effort"
+    "  FROM job j CROSS JOIN batch b ON b.id = j.batch"
     "  WHERE result IS NOT NULL AND stage_s IS NOT NULL AND result_ms > 0 AND result_width > 0"
-    "  AND result_height > 0 AND ended_ms >= started_ms ORDER BY ended_ms DESC LIMIT 50);"
+    "  AND result_height > 0 AND j.ended_ms >= started_ms ORDER BY j.ended_ms DESC LIMIT 50);"
 
     // What runs: how many, the seconds that they still take (NULL: not known of all), and of the
     // longest.

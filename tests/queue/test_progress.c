@@ -289,6 +289,15 @@ static void test_estimate_is_eta(void **state)
         {"{\"loop\":\"none\"}", 1},
         {"{\"loop\":\"none\",\"start\":2.75}", 0.25},
         {"{\"loop\":\"freeze\",\"start\":2.75}", 1},
+        {"{\"crop\":\"1:1\"}", 1}, // the film is square
+        {"{\"crop\":\"1:2\"}", 0.5},
+        {"{\"crop\":\"2:1\"}", 0.5},
+        {"{\"crop\":\"1:2\",\"height\":640}", 0.5}, // there are no more rows
+        {"{\"crop\":\"1:1\",\"crop_zoom\":2}", 0.25},
+        {"{\"background\":\"none\"}", 1},
+        {"{\"background\":\"blur\"}", 2},
+        {"{\"background\":\"#ffffff\",\"crop\":\"1:2\"}", 1},
+        {NULL, 1 + 4 + 3}, // a film before, a picture after
     };
     add_batch(t, 1, 5);
     struct job_claim c = claim(t, "w1");
@@ -298,21 +307,53 @@ static void test_estimate_is_eta(void **state)
     snprintf(audio, 33, "%s", add_asset(t, "audio", "ready", "a.wav"));
     snprintf(video, 33, "%s", add_asset(t, "video", "ready", "v.mp4"));
     run_sql(t, "UPDATE asset SET duration_ms = 3000 WHERE id = (SELECT max(id) FROM asset)");
+    char film[33], picture[33];
+    snprintf(film, 33, "%s", add_asset(t, "video", "ready", "intro.mp4"));
+    snprintf(picture, 33, "%s", add_asset(t, "video", "ready", "end.png"));
+    CLEANUP(kb_freep)
+    char *lengths = kb_printf("UPDATE asset SET duration_ms = iif(id = '%s', 4000, 40)"
+                              " WHERE id IN ('%s', '%s')",
+                              film, film, picture);
+    run_sql(t, lengths);
+    CLEANUP(kb_freep)
+    char *around = kb_printf("{\"intro\":\"%s\",\"outro\":\"%s\"}", film, picture);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *options = cases[i].options ? cases[i].options : around;
         const char *videos[] = {video};
-        struct batch_params p = {.audio = audio,
-                                 .videos = videos,
-                                 .n_videos = 1,
-                                 .options = cases[i].options,
-                                 .lang = "en"};
+        struct batch_params p = {
+            .audio = audio, .videos = videos, .n_videos = 1, .options = options, .lang = "en"};
         int64_t id = 0;
         assert_ok(t->err, batch_create(t->s, &p, &id, &t->err));
         double wanted = 10.0 * 64 / 48 * cases[i].share;
-        print_message("# %s\n", cases[i].options);
-        assert_near(estimate(t, audio, video, 1, cases[i].options).seconds, wanted);
+        print_message("# %s\n", options);
+        assert_near(estimate(t, audio, video, 1, options).seconds, wanted);
         assert_near(eta_of(t, id), wanted);
         assert_ok(t->err, batch_cancel(t->s, id, &t->err));
     }
+    run_sql(t, "UPDATE asset SET width = 4096, height = 4096 WHERE name = 'v.mp4'");
+    double pixels = 10.0 / 48 / 64;
+    assert_near(estimate(t, audio, video, 1, "{\"crop\":\"1:2\",\"height\":128}").seconds,
+                64 * 128 * pixels);
+    assert_near(estimate(t, audio, video, 1, "{\"crop\":\"2:1\"}").seconds, // as it is
+                2160 * 1080 * pixels);
+}
+
+// A job with another background is no slow job: it tells what others take.
+static void test_pace_knows_of_effort(void **state)
+{
+    struct queue_test *t = *state;
+    char audio[33], video[33];
+    add_batch(t, 1, 5);
+    struct job_claim c = claim(t, "w1");
+    finish(t, &c);
+    took_10_s(t);
+    run_sql(t, "UPDATE batch SET options = '{\"background\":\"blur\"}'");
+    snprintf(audio, 33, "%s", add_asset(t, "audio", "ready", "a.wav"));
+    snprintf(video, 33, "%s", add_asset(t, "video", "ready", "v.mp4"));
+    double one = 10.0 * 64 / 48;
+    assert_near(estimate(t, audio, video, 1, NULL).seconds, one / 2);
+    assert_near(estimate(t, audio, video, 1, "{\"background\":\"#ffffff\"}").seconds, one);
+    assert_near(estimate(t, audio, video, 1, NULL).bytes, 4.0 * 64 / 48); // not of size
 }
 
 // The first job of all tells about the others of its batch when it is far enough.
@@ -384,9 +425,16 @@ static void test_followed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_progress),  TEST(test_useless_videos), TEST(test_place),
-        TEST(test_eta),       TEST(test_estimate),       TEST(test_estimate_is_eta),
-        TEST(test_first_eta), TEST(test_job_facts),      TEST(test_followed),
+        TEST(test_progress),
+        TEST(test_useless_videos),
+        TEST(test_place),
+        TEST(test_eta),
+        TEST(test_estimate),
+        TEST(test_estimate_is_eta),
+        TEST(test_pace_knows_of_effort),
+        TEST(test_first_eta),
+        TEST(test_job_facts),
+        TEST(test_followed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
