@@ -677,6 +677,7 @@ struct onlooker {
     int64_t last_done[N_STAGES], calls;
     enum stage last;
     int64_t cancel_at;
+    double made; // of what is generated: 0 to 1
     bool backwards;
 };
 
@@ -687,6 +688,11 @@ static void look_on(void *opaque, const struct progress *p)
     w->last = p->stage;
     w->last_done[p->stage] = p->done;
     w->calls++;
+    if (p->stage == STAGE_GENERATING) {
+        double made = (double)p->done / (double)KB_MAX(p->total, 1);
+        w->backwards |= made < w->made || made > 1;
+        w->made = made;
+    }
     if (w->cancel_at > 0 && p->stage == STAGE_GENERATING && p->done >= w->cancel_at)
         cancel_request(&w->cancel);
 }
@@ -757,6 +763,13 @@ static void test_progress_moves_on(void **state)
     assert_ok(err, dub_run(&engine, &p, &r, &err));
     assert_false(w.backwards);
     assert_int_equal(w.last_done[STAGE_PREPROCESSING], lent);
+    // Films around it: all of their frames count, and at the end all is done.
+    w = (struct onlooker){0};
+    p.intro = p.outro = p.mouth_from;
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    assert_false(w.backwards);
+    assert_int_equal(w.last_done[STAGE_GENERATING], 75 + 25 + 75);
+    assert_true(fabs(w.made - 1) < 1e-9);
 }
 
 // How far the mouth is open in the frames of the output.
