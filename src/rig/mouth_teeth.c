@@ -8,18 +8,19 @@
 #include <math.h>
 
 // Canonical units. Where nothing is found; of the drawn mouth too.
-#define UPPER_END 0.020f
-#define LOWER_END (-0.004f)
-#define FROM      (-0.020f) // looked for, below the seam
-#define TO        0.040f
-#define STEP      0.001f
-#define N_PLACES  61
-#define WINDOW    0.006f // compared above and below
-#define RIM       0.004f // of the hole: lips and their shadows
-#define HALF      0.030f // of the incisors, from the middle
-#define JAW_OPEN  0.012f
-#define PICTURES  3     // that agree, at least
-#define CONTRAST  0.08f // share of the skin's light
+#define UPPER_END  0.020f
+#define LOWER_END  (-0.004f)
+#define FROM       (-0.020f) // looked for, below the seam
+#define TO         0.040f
+#define STEP       0.001f
+#define N_PLACES   61
+#define WINDOW     0.006f // compared above and below
+#define RIM        0.004f // of the hole: lips and their shadows
+#define HALF       0.030f // of the incisors, from the middle
+#define ROW_PLACES 31     // looked at in their width
+#define JAW_OPEN   0.012f
+#define PICTURES   3     // that agree, at least
+#define CONTRAST   0.08f // share of the skin's light
 
 // Mean of a row of the picture over the incisors' width, at a place below the seam. False outside.
 static bool row_at(const struct mouth_entry *e, float seam, float below, struct mouth_light *ret)
@@ -27,7 +28,8 @@ static bool row_at(const struct mouth_entry *e, float seam, float below, struct 
     float middle = (e->inner[0][0] + e->inner[LIPS_RIGHT][0]) / 2;
     int n = 0;
     *ret = (struct mouth_light){{0}};
-    for (float x = -HALF; x <= HALF; x += 2 * STEP) {
+    for (int i = 0; i < ROW_PLACES; i++) {
+        float x = HALF * (2 * (float)i / (ROW_PLACES - 1) - 1);
         const float at[3] = {middle + x, seam + below, e->inner[5][2]};
         float px[2];
         pose_apply(&e->pose, at, px);
@@ -134,9 +136,10 @@ static bool cavity_of(const struct mouths *m, const struct mouth_entry *e, float
         return false;
     ret->yuv[0] = 16 + CAVITY_MOST * (e->light.yuv[0] - 16);
     bool found = false;
-    for (float y = from + away; y < to - away; y += STEP) {
+    int n_rows = (int)((to - from - 2 * away) / STEP);
+    for (int i = 0; i < n_rows; i++) {
         struct mouth_light row;
-        if (row_at(e, seam, y, &row) && row.yuv[0] < ret->yuv[0]) {
+        if (row_at(e, seam, from + away + STEP * (float)i, &row) && row.yuv[0] < ret->yuv[0]) {
             *ret = row;
             found = true;
         }

@@ -94,8 +94,8 @@ static int drop_clip(void **state)
 struct part {
     int left, top, right, bottom;
 };
-static const struct part above_left = {3, 1, 46, 9}, above_right = {84, 1, 97, 9},
-                         above = {48, 1, 78, 9}, mouth = {36, 75, 64, 83}, eyes = {25, 52, 75, 60},
+static const struct part above_left = {3, 1, 46, 9}, above_right = {76, 1, 97, 9},
+                         above = {48, 1, 68, 9}, mouth = {36, 75, 64, 83}, eyes = {25, 52, 75, 60},
                          below = {10, 84, 90, 93}, sides = {10, 66, 25, 83};
 
 struct seen {

@@ -138,8 +138,8 @@ static void product(int tiles, int depth, const float *from, size_t from_row, co
         to += KB_ROWS * to_row;
     }
 #define REST(n)                                                                                    \
-    case n:                                                                                        \
-        product_of(n < KB_ROWS ? n : 1, depth, from, from_row, weights, to, to_row);               \
+    case (n):                                                                                      \
+        product_of((n) < KB_ROWS ? (n) : KB_ROWS - 1, depth, from, from_row, weights, to, to_row); \
         break;
     switch (tiles) {
         REST(1)
