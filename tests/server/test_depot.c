@@ -357,12 +357,24 @@ static bool has_come(void *opaque)
     return offset_there(0, 200) >= *(int64_t *)opaque;
 }
 
+struct coming {
+    int fd;
+    int64_t wanted;
+};
+
+static bool has_come_or_is_answered(void *opaque)
+{
+    struct coming *c = opaque;
+    char byte;
+    return has_come(&c->wanted) || recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
 // One that left in the middle, and one that only seems to be there still.
 static void test_result_broken_off(void **state)
 {
     int64_t offset, wanted = 150000;
     int fds[2];
-    for (int i = 0; i < 2; i++, wanted += 50000) {
+    for (int i = 0, tries = 0; i < 2 && tries < 100; tries++) {
         CLEANUP(kb_freep)
         char *next = put_target(job, lease, result_hash, sizeof(result), i ? 150000 : 0);
         CLEANUP(kb_freep) char *header = signed_by(0, "PUT", next, NONCE);
@@ -374,8 +386,15 @@ static void test_result_broken_off(void **state)
         site_send(fds[i], result + (i ? 150000 : 0), i ? 50000 : 150000);
         if (i == 0)
             shutdown(fds[i], 2);
-        assert_true(site_wait(has_come, &wanted));
+        assert_true(site_wait(has_come_or_is_answered, &(struct coming){fds[i], wanted}));
+        if (offset_there(0, 200) < wanted) { // 503: the first is just being let go
+            close(fds[i]);
+            continue;
+        }
+        wanted += 50000;
+        i++;
     }
+    assert_int_equal(wanted, 250000);
     assert_int_equal(put(0, 200000, 300000, &offset), 204);
     CLEANUP(reply_clear) struct reply r = {0};
     site_send(fds[1], result + 200000, 100000);
