@@ -242,14 +242,27 @@ const char store_schema_5[] =
     " '*?.webm.mp4' OR OLD.result GLOB '*?.mov.mp4'), substr(OLD.result, 1,"                       \
     " length(OLD.result) - 4), OLD.result)"
 
+// Does result_of_mark() take that for a whole name?
+#define IS_FILM(mark)                                                                              \
+    "(" mark " GLOB '*?.mp4' OR " mark " GLOB '*?.webm' OR " mark " GLOB '*?.mov')"
+
 const char store_schema_6[] =
-    // Results end in .mp4, .webm or .mov.
+    // Results end in .mp4, .webm or .mov. Marks had none of them before: "a.mov" was "a.mov.mp4".
+    // No name ends in "/", so none is in the way of another while they change.
     "DROP TRIGGER job_file_left;"
     "DROP TRIGGER job_file_deleted;"
+    "DROP TRIGGER job_output_left;"
     // clang-format off
+    "UPDATE job SET output = output || '.mp4' WHERE " IS_FILM("output") ";"
+    "UPDATE loose SET name = name || '.mp4/'"
+    " WHERE kind IN ('results', 'halves') AND " IS_FILM("name") ";"
+    "UPDATE loose SET name = rtrim(name, '/')"
+    " WHERE kind IN ('results', 'halves') AND name GLOB '*/';"
     LOOSE("job_file_left", "UPDATE OF result ON job",
           "OLD.result IS NOT NULL AND OLD.result IS NOT NEW.result", "results", OLD_MARK)
     LOOSE("job_file_deleted", "DELETE ON job", "OLD.result IS NOT NULL", "results", OLD_MARK)
+    LOOSE("job_output_left", "UPDATE OF output ON job",
+          "OLD.output IS NOT NULL AND OLD.output IS NOT NEW.output", "halves", "OLD.output")
     // clang-format on
 
     // What is said and when, of a speech whose text is known, JSON: docs/store.md.

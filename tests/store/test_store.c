@@ -3,6 +3,7 @@
 #include "queue/batch.h"
 #include "queue/job.h"
 #include "queue/lease.h"
+#include "store/internal.h"
 #include "store/privacy.h"
 
 #include <fcntl.h>
@@ -184,6 +185,57 @@ static void test_older(void **state)
     run_sql(t, "UPDATE job SET result = NULL WHERE id = 1");
     assert_int_equal(ask(t, "SELECT count(*) FROM loose WHERE kind = 'results' AND name = '1-2'"
                             " AND since_ms > 1600000000000"),
+                     1);
+}
+
+// Marks of version 5 had no ending: what looks like one belongs to the name.
+static void test_older_marks(void **state)
+{
+    struct queue_test *t = *state;
+    static const struct {
+        const char *before, *after;
+    } cases[] = {{"1_b/a.mov", "1_b/a.mov.mp4"},
+                 {"1_b/a.mov.mp4", "1_b/a.mov.mp4.mp4"},
+                 {"1_b/a.webm", "1_b/a.webm.mp4"},
+                 {"1_b/a.MOV", "1_b/a.MOV"},
+                 {"1_b/a.mov_c_2026-11-27", "1_b/a.mov_c_2026-11-27"},
+                 {"7-1", "7-1"}};
+    CLEANUP(kb_freep) char *path = path_join(t->folder, "koubo.db");
+    CLEANUP(text_free) struct text sql = {0};
+    sqlite3 *db = NULL;
+    store_close(&t->s);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(store_make_tables(db, 5), SQLITE_OK);
+    text_add(&sql, "INSERT INTO batch(id, name, audio, audio_name, options, priority, turn, lang,"
+                   " created_ms) VALUES (1, 'b', 'a', 'a.wav', '{}', 5, 1, 'en', 1);"
+                   "INSERT INTO loose VALUES ('files', 'a.mov', 1);");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        text_addf(&sql,
+                  "INSERT INTO job(batch, video, name, result_name, position, state_since_ms,"
+                  " created_ms, output) VALUES (1, 'v', 'v', 'v.mp4', 1, 1, 1, '%s');"
+                  "INSERT INTO loose VALUES ('results', '%s', 1), ('halves', '%s', 1);",
+                  cases[i].before, cases[i].before, cases[i].before);
+    assert_int_equal(sqlite3_exec(db, text_get(&sql), NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(db);
+    assert_ok(t->err, store_open(&t->s, t->folder, true, &t->err));
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(kb_freep) char *was = kb_printf("%s.mp4", cases[i].before);
+        CLEANUP(kb_freep) char *is = result_of_mark(cases[i].after);
+        assert_string_equal(is, was);
+        CLEANUP(kb_freep)
+        char *found = kb_printf("SELECT count(*) FROM loose, job WHERE id = %zu AND output = '%s'"
+                                " AND loose.name = output AND kind IN ('results', 'halves')",
+                                i + 1, cases[i].after);
+        assert_int_equal(ask(t, found), 2);
+    }
+    assert_int_equal(ask(t, "SELECT count(*) FROM loose WHERE kind = 'files' AND name = 'a.mov'"),
+                     1);
+    assert_int_equal(ask(t, "SELECT count(*) FROM loose"), 2 * ARRAY_LEN(cases) + 1);
+    // what an attempt leaves is still noted
+    run_sql(t, "DELETE FROM loose; UPDATE job SET output = NULL WHERE id = 1");
+    assert_int_equal(ask(t, "SELECT count(*) FROM loose WHERE kind = 'halves'"
+                            " AND name = '1_b/a.mov.mp4'"),
                      1);
 }
 
@@ -545,6 +597,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_guards, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_newer, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_older, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(test_older_marks, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_no_descriptors, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_read_only, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_no_permission, queue_setup, queue_teardown),
