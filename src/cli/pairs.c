@@ -139,7 +139,8 @@ static void refuse_doubles(struct pairs *p)
 const char *pair_ending(const struct pair *pair, const char *ending)
 {
     json_auto_t *options = pair->options ? json_loads(pair->options, 0, NULL) : NULL;
-    return json_object_get(options, "alpha") ? batch_options_ending(pair->options) : ending;
+    bool says = json_is_string(json_object_get(options, "alpha")); // null: as if not there
+    return says ? batch_options_ending(pair->options) : ending;
 }
 
 // path, which ends in ending, with another one.

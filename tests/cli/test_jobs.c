@@ -385,6 +385,23 @@ static void cells_of_a_list_as_options(void **state)
     assert_in_range(n, 50, 1000);
 }
 
+// With --alpha webm: null is as if nothing was said, for the name as for what is made.
+static void endings_of_lines(void **state)
+{
+    struct kb_error err = {0};
+    struct pairs pairs = {0};
+    const char *const wanted[] = {".webm", ".webm", ".mp4", ".mov"};
+    const char *path = make_text_file("endings.csv", "audio,video,alpha,crf\na.wav,a.mp4,,20\n"
+                                                     "a.wav,b.mp4,null,\na.wav,c.mp4,none,\n"
+                                                     "a.wav,d.mp4,mov,\n");
+    assert_ok(err, pairs_from_list(&pairs, path, ".", ".webm", &err));
+    pairs_name_outputs(&pairs, ".", ".webm");
+    assert_int_equal(pairs.n, ARRAY_LEN(wanted));
+    for (int i = 0; i < pairs.n; i++)
+        assert_true(text_ends(pairs.items[i].output, wanted[i]));
+    pairs_free(&pairs);
+}
+
 // What a recording says comes through a pipe as well as from a file.
 static void text_through_a_pipe(void **state)
 {
@@ -833,6 +850,7 @@ int main(void)
         cmocka_unit_test(a_person_in_place_of_a_video),
         cmocka_unit_test(batch_of_pairs),
         cmocka_unit_test(cells_of_a_list_as_options),
+        cmocka_unit_test(endings_of_lines),
         cmocka_unit_test(endings_of_outputs),
         cmocka_unit_test(text_through_a_pipe),
         cmocka_unit_test(batch_as_json),
