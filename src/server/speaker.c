@@ -22,7 +22,13 @@
 // the disk is full later, for some services ask money for each time.
 #define AGAIN_MS      1000
 #define AGAIN_FULL_MS 10000
-#define LATER         64 // texts that wait for that, of which the soonest may be tried too early
+#define FORGET_MS     3600000 // a text that was to be tried so long ago was deleted
+
+// A text that is not to be tried before then.
+struct later {
+    char id[33];
+    int64_t until_us;
+};
 
 struct speaker {
     struct server *server;
@@ -36,10 +42,8 @@ struct speaker {
     unsigned calls;        // of speaker_wake()
     char ids[THREADS][33]; // what is under way, "" = nothing
     char voices[THREADS][VOICES_NAME_BYTES + 24];
-    struct {
-        char id[33];
-        int64_t until_us;
-    } later[LATER];
+    struct later *later;
+    int n_later, later_capacity;
 };
 
 // A text that is being asked for.
@@ -77,7 +81,7 @@ static bool take(void *ctx, const char *id, const char *voice)
 {
     struct speaker *s = ctx;
     int place = -1;
-    for (int i = 0; i < LATER; i++)
+    for (int i = 0; i < s->n_later; i++)
         if (strcmp(s->later[i].id, id) == 0 && kb_now_us() < s->later[i].until_us)
             return false;
     for (int i = 0; i < THREADS; i++) {
@@ -93,25 +97,31 @@ static bool take(void *ctx, const char *id, const char *voice)
     return true;
 }
 
-static void leave(struct speaker *s, const char *id, int later_ms)
+// False: there was no memory to hold it.
+static bool leave(struct speaker *s, const char *id, int later_ms)
 {
+    int64_t now_us = kb_now_us();
+    bool held = true;
+    int n = 0;
     pthread_mutex_lock(&s->lock);
-    int soonest = 0;
-    for (int i = 0; i < LATER; i++) {
-        if (strcmp(s->later[i].id, id) == 0)
-            s->later[i].id[0] = '\0';
-        if (!s->later[i].id[0] ||
-            (s->later[soonest].id[0] && s->later[i].until_us < s->later[soonest].until_us))
-            soonest = i;
-    }
+    for (int i = 0; i < s->n_later; i++)
+        if (strcmp(s->later[i].id, id) != 0 &&
+            now_us < s->later[i].until_us + FORGET_MS * INT64_C(1000))
+            s->later[n++] = s->later[i];
+    s->n_later = n;
     if (later_ms > 0) {
-        snprintf(s->later[soonest].id, sizeof(s->later[soonest].id), "%s", id);
-        s->later[soonest].until_us = kb_now_us() + later_ms * INT64_C(1000);
+        held = kb_grow(&s->later, n, &s->later_capacity, sizeof(*s->later));
+        if (held) {
+            struct later *l = &s->later[s->n_later++];
+            snprintf(l->id, sizeof(l->id), "%s", id);
+            l->until_us = now_us + later_ms * INT64_C(1000);
+        }
     }
     for (int i = 0; i < THREADS; i++)
         if (strcmp(s->ids[i], id) == 0)
             s->ids[i][0] = '\0';
     pthread_mutex_unlock(&s->lock);
+    return held;
 }
 
 static void tell(void *ctx, int done, int total)
@@ -230,8 +240,8 @@ static bool speak_next(struct speaker *s, struct store *store)
     }
     if (passes(code)) // else the service would be asked again at once
         t.later_ms = AGAIN_MS;
-    leave(s, id, t.later_ms);
-    return code == KB_OK || code == KB_NOT_FOUND || code == KB_CANCELLED; // else it is too early
+    bool held = leave(s, id, t.later_ms);
+    return held && (code == KB_OK || code == KB_NOT_FOUND || code == KB_CANCELLED); // else too early
 }
 
 static void *speaker_main(void *opaque)
@@ -302,5 +312,6 @@ void speaker_stop(struct speaker **speaker)
         pthread_join(s->threads[i], NULL);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
+    free(s->later);
     free(s);
 }

@@ -191,6 +191,26 @@ static void test_waits_for_the_disk(void **state)
     assert_int_equal(service_number("count"), before + 1);
 }
 
+// However many wait for the disk, each is tried, and then not again for ten seconds.
+static void test_many_wait_for_the_disk(void **state)
+{
+    struct live *l = *state;
+    struct kb_error err = {0};
+    char id[33];
+    json_auto_t *saved = ask(l, 200, "POST", "/api/v1/settings/voices", add_body(KEY));
+    live_restart(l, &(struct server_params){.supervisor.worker.min_free_bytes = INT64_MAX / 2});
+    const struct asset_params p = {.name = "a", .speech = &(struct asset_speech){.fetched = true}};
+    store_set_durable(l->site.store, false);
+    int64_t began_us = kb_now_us();
+    for (int i = 0; i < 100; i++)
+        assert_ok(err, asset_create_speech(l->site.store, &p, "hello", "demo", id, &err));
+    wait_for(l, "SELECT count(*) = 100 FROM asset WHERE error LIKE '%not enough disk space%'");
+    assert_ok(err, store_exec(l->site.store, NULL, &err, "UPDATE asset SET error = NULL", ""));
+    usleep(500000);
+    bool early = number_of(l, "SELECT count(*) FROM asset WHERE error IS NOT NULL") > 0;
+    assert_false(early && kb_now_us() - began_us < 10000000);
+}
+
 // The database is held while the speech is to be written down: once that ends it is, without
 // another request.
 static void test_waits_for_the_database(void **state)
@@ -300,6 +320,7 @@ int main(void)
         CASE(test_fields),
         CASE(test_speeches),
         CASE(test_waits_for_the_disk),
+        CASE(test_many_wait_for_the_disk),
         CASE(test_waits_for_the_database),
         CASE(test_removed_meanwhile),
         CASE(test_samples),
