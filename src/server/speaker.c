@@ -3,6 +3,7 @@
 #include "asset/speech.h"
 #include "base/cancel.h"
 #include "base/deadline.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "server/internal.h"
@@ -19,15 +20,18 @@
 #define LOOK_MS     500 // how often the table is looked at
 #define PATIENCE_MS 500 // how long a database is waited for that another program holds
 // What cannot be spoken now, for a reason of this server's own, is tried again after that; where
-// the disk is full later, for some services ask money for each time.
+// the disk is full later. Where that shows only in what the service said, which it may ask money
+// for, each try waits twice as long as the one before, and the last one fails.
 #define AGAIN_MS      1000
 #define AGAIN_FULL_MS 10000
+#define TRIES         5
 #define FORGET_MS     3600000 // a text that was to be tried so long ago was deleted
 
 // A text that is not to be tried before then.
 struct later {
     char id[33];
     int64_t until_us;
+    int tries; // after which what the service said could not be kept
 };
 
 struct speaker {
@@ -53,6 +57,7 @@ struct turn {
     const char *id;
     struct cancel gone; // it was deleted
     int later_ms;       // 0: it ends as it did; else it is to be tried again then
+    int tries;          // as of struct later
 };
 
 // Until there were more calls than those, at most. False: stop.
@@ -97,9 +102,21 @@ static bool take(void *ctx, const char *id, const char *voice)
     return true;
 }
 
-// False: there was no memory to hold it.
-static bool leave(struct speaker *s, const char *id, int later_ms)
+static int tries_of(struct speaker *s, const char *id)
 {
+    int tries = 0;
+    pthread_mutex_lock(&s->lock);
+    for (int i = 0; i < s->n_later; i++)
+        if (strcmp(s->later[i].id, id) == 0)
+            tries = s->later[i].tries;
+    pthread_mutex_unlock(&s->lock);
+    return tries;
+}
+
+// False: there was no memory to hold it.
+static bool leave(struct speaker *s, const struct turn *t)
+{
+    const char *id = t->id;
     int64_t now_us = kb_now_us();
     bool held = true;
     int n = 0;
@@ -109,12 +126,13 @@ static bool leave(struct speaker *s, const char *id, int later_ms)
             now_us < s->later[i].until_us + FORGET_MS * INT64_C(1000))
             s->later[n++] = s->later[i];
     s->n_later = n;
-    if (later_ms > 0) {
+    if (t->later_ms > 0) {
         held = kb_grow(&s->later, n, &s->later_capacity, sizeof(*s->later));
         if (held) {
             struct later *l = &s->later[s->n_later++];
             snprintf(l->id, sizeof(l->id), "%s", id);
-            l->until_us = now_us + later_ms * INT64_C(1000);
+            l->until_us = now_us + t->later_ms * INT64_C(1000);
+            l->tries = t->tries;
         }
     }
     for (int i = 0; i < THREADS; i++)
@@ -137,6 +155,12 @@ static bool passes(enum kb_code code)
     return code == KB_UNAVAILABLE || code == KB_NO_SPACE;
 }
 
+static int again_full_ms(const struct turn *t)
+{
+    int ms = t->speaker->server->params.speech_again_ms;
+    return ms > 0 ? ms : AGAIN_FULL_MS;
+}
+
 // What was said is there already: the service need not say it again.
 static enum kb_code keep(struct turn *t, const char *sizes, double tempo, struct kb_error *err)
 {
@@ -151,6 +175,17 @@ static enum kb_code keep(struct turn *t, const char *sizes, double tempo, struct
     }
     if (passes(code))
         t->later_ms = AGAIN_MS; // the server ends
+    return code;
+}
+
+// Nor need it say again why it does not.
+static enum kb_code fail(struct turn *t, const struct kb_error *why, struct kb_error *err)
+{
+    enum kb_code code = asset_fail(t->store, t->id, why, err);
+    while (passes(code) && rest(t->speaker, LOOK_MS, calls_of(t->speaker))) {
+        store_renew_patience(t->store);
+        code = asset_fail(t->store, t->id, why, err);
+    }
     return code;
 }
 
@@ -174,8 +209,8 @@ static enum kb_code ask(struct turn *t, const json_t *voice, const char *text,
     }
     enum kb_code code = voice_recite(voice, text, &wish, fd, &sizes, &n, err);
     close(fd);
-    if (code == KB_NO_SPACE)
-        t->later_ms = AGAIN_FULL_MS;
+    if (code == KB_NO_SPACE && t->tries + 1 < TRIES)
+        t->later_ms = again_full_ms(t) << t->tries++;
     for (int i = 0; code == KB_OK && i < n; i++)
         json_array_append_new(list, json_integer(sizes[i]));
     CLEANUP(kb_freep) char *json = code == KB_OK ? json_dumps(list, JSON_COMPACT) : NULL;
@@ -191,6 +226,7 @@ static enum kb_code speak(struct turn *t, struct kb_error *err)
     CLEANUP(kb_freep) char *pieces = NULL;
     json_auto_t *voices = NULL;
     const struct server_params *p = &t->speaker->server->params;
+    CLEANUP(kb_freep) char *uploads = path_join(p->data, "uploads");
     struct asset asset;
     struct asset_speech how;
     enum kb_code code = asset_find(t->store, t->id, &asset, err);
@@ -198,13 +234,15 @@ static enum kb_code speak(struct turn *t, struct kb_error *err)
         code = asset_source(t->store, t->id, &text, err);
     if (code == KB_OK)
         code = asset_speech(t->store, t->id, &how, &pieces, err);
+    int64_t bytes = code == KB_OK ? (int64_t)utf8_count(text) * SPEECH_BYTES_A_LETTER : 0;
     if (code == KB_OK)
-        code = upload_check_room(p->data, p->supervisor.worker.min_free_bytes,
-                                 (int64_t)utf8_count(text) * SPEECH_BYTES_A_LETTER, err);
+        code = upload_check_room(p->data, p->supervisor.worker.min_free_bytes, bytes, err);
+    if (code == KB_OK) // which may be a disk of its own
+        code = upload_check_room(uploads, 0, bytes, err);
     if (code == KB_OK)
         code = voices_load_all(&voices, p->data, err);
     if (passes(code))
-        t->later_ms = code == KB_NO_SPACE ? AGAIN_FULL_MS : AGAIN_MS;
+        t->later_ms = code == KB_NO_SPACE ? again_full_ms(t) : AGAIN_MS;
     if (code != KB_OK)
         return code;
     const json_t *voice = voices_find(voices, asset.voice);
@@ -228,7 +266,11 @@ static bool speak_next(struct speaker *s, struct store *store)
             log_warn(_("speeches wait: %s"), err.text);
         return false;
     }
-    struct turn t = {.speaker = s, .store = store, .id = id, .gone = {.parent = &s->cancel}};
+    struct turn t = {.speaker = s,
+                     .store = store,
+                     .id = id,
+                     .gone = {.parent = &s->cancel},
+                     .tries = tries_of(s, id)};
     code = speak(&t, &why);
     if (t.later_ms) {
         log_verbose("a speech is tried again in %d ms: %s", t.later_ms, why.text);
@@ -236,12 +278,14 @@ static bool speak_next(struct speaker *s, struct store *store)
         code = KB_OK;
     } else if (code != KB_OK && code != KB_CANCELLED && code != KB_NOT_FOUND) {
         log_warn("%s", why.text);
-        code = asset_fail(store, id, &why, &err);
+        code = fail(&t, &why, &err);
     }
-    if (passes(code)) // else the service would be asked again at once
-        t.later_ms = AGAIN_MS;
-    bool held = leave(s, id, t.later_ms);
-    return held && (code == KB_OK || code == KB_NOT_FOUND || code == KB_CANCELLED); // else too early
+    bool over = code == KB_OK || code == KB_NOT_FOUND || code == KB_CANCELLED;
+    if (!over) { // else the service would be asked again at once
+        t.later_ms = again_full_ms(&t) << KB_MIN(t.tries, TRIES);
+        t.tries++;
+    }
+    return leave(s, &t) && over;
 }
 
 static void *speaker_main(void *opaque)

@@ -8,13 +8,30 @@
 #include "base/file.h"
 #include "store/sql.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define KEY "sk-of-the-test"
+
+// Is the disk full for what a service says, which only the write tells? Else it is libc's own.
+static atomic_bool full;
+
+ssize_t write(int fd, const void *data, size_t n)
+{
+    char at[40], path[400];
+    snprintf(at, sizeof(at), "/proc/self/fd/%d", fd);
+    ssize_t length = atomic_load(&full) ? readlink(at, path, sizeof(path)) : 0;
+    if (length < 5 || memcmp(path + length - 5, ".part", 5) != 0)
+        return syscall(SYS_write, fd, data, n);
+    errno = ENOSPC;
+    return -1;
+}
 
 static int setup(void **state)
 {
@@ -191,6 +208,25 @@ static void test_waits_for_the_disk(void **state)
     assert_int_equal(service_number("count"), before + 1);
 }
 
+// A disk that only the write finds full: the service is asked a few times, not for ever, and the
+// speech says what was wrong.
+static void test_fails_where_nothing_can_be_kept(void **state)
+{
+    struct live *l = *state;
+    struct kb_error err = {0};
+    char id[33];
+    json_auto_t *saved = ask(l, 200, "POST", "/api/v1/settings/voices", add_body(KEY));
+    int before = service_number("count");
+    const struct asset_params p = {.name = "a", .speech = &(struct asset_speech){.fetched = true}};
+    live_restart(l, &(struct server_params){.speech_again_ms = 10});
+    atomic_store(&full, true);
+    assert_ok(err, asset_create_speech(l->site.store, &p, "hello", "demo", id, &err));
+    wait_for(l, "SELECT count(*) = 1 FROM asset WHERE state = 'bad' AND"
+                " error LIKE '%could not be stored%'");
+    atomic_store(&full, false);
+    assert_int_equal(service_number("count"), before + 5);
+}
+
 // However many wait for the disk, each is tried, and then not again for ten seconds.
 static void test_many_wait_for_the_disk(void **state)
 {
@@ -321,6 +357,7 @@ int main(void)
         CASE(test_speeches),
         CASE(test_waits_for_the_disk),
         CASE(test_many_wait_for_the_disk),
+        CASE(test_fails_where_nothing_can_be_kept),
         CASE(test_waits_for_the_database),
         CASE(test_removed_meanwhile),
         CASE(test_samples),
