@@ -40,57 +40,82 @@ static bool smells(const char *name, size_t n)
     return false;
 }
 
-// Of "--token=abc", "TOKEN=abc" and "Authorization: Bearer abc" the place behind the sign; 0: the
-// argument holds no secret by itself.
+// How much of what is called so is kept: "max_tokens" is a number that anybody may see.
+enum { OPEN, TEXTS, ALL };
+
+static int secrecy(const char *name)
+{
+    char plain[100];
+    if (!smells(name, strlen(name)))
+        return OPEN;
+    strip(plain, sizeof(plain), name, strlen(name));
+    return strstr(plain, "tokens") ? TEXTS : ALL;
+}
+
+// Of "--token=abc", "TOKEN=abc", "--header=Authorization: Bearer abc" and "https://host/?key=abc"
+// the place behind the sign; 0: the argument holds no secret by itself.
 static size_t behind_name(const char *argument)
 {
-    size_t n = strcspn(argument, "=:");
-    if (!argument[n] || !smells(argument, n))
-        return 0;
-    return n + 1 + strspn(argument + n + 1, " ");
+    size_t from = 0, first = strcspn(argument, "=:");
+    for (size_t n = 0; argument[n]; n++) {
+        bool named = strchr("=:", argument[n]) && (smells(argument + from, n - from) ||
+                                                   (n == first && smells(argument, n)));
+        if (named)
+            return n + 1 + strspn(argument + n + 1, " ");
+        if (strchr("?& =,", argument[n]))
+            from = n + 1;
+    }
+    return 0;
 }
 
 // --- all of them
 
 // Told each secret and where it stands; what it returns, if anything, a new reference, takes the
-// place of the whole string, whose first `from` bytes are no secret.
-typedef json_t *secret_fn(void *ctx, const char *where, const char *text, size_t from);
+// place of the whole value, as whose text the first `from` bytes are no secret.
+typedef json_t *secret_fn(void *ctx, const char *where, const json_t *value, const char *text,
+                          size_t from);
 
-static void visit(const json_t *string, const char *where, size_t from, secret_fn *fn, void *ctx,
+static void visit(const json_t *value, const char *where, size_t from, secret_fn *fn, void *ctx,
                   json_t **ret)
 {
-    const char *text = json_string_value(string);
-    *ret = text && text[from] ? fn(ctx, where, text, from) : NULL;
+    CLEANUP(kb_freep)
+    char *number = json_is_number(value) ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
+    const char *text = number ? number : json_string_value(value);
+    *ret = text && text[from] ? fn(ctx, where, value, text, from) : NULL;
 }
 
-static void visit_option(json_t *options, const char *name, json_t *value, secret_fn *fn, void *ctx)
+// A value and all within.
+static void visit_option(json_t *value, const char *where, int kept, secret_fn *fn, void *ctx,
+                         json_t **ret)
 {
-    json_t *other;
+    const char *name;
+    void *next;
+    json_t *one, *other;
+    *ret = NULL;
+    if (kept == ALL || (kept == TEXTS && json_is_string(value)))
+        visit(value, where, 0, fn, ctx, ret);
     for (size_t i = 0; i < json_array_size(value); i++) {
-        CLEANUP(kb_freep) char *where = kb_printf("%s %zu", name, i);
-        visit(json_array_get(value, i), where, 0, fn, ctx, &other);
+        CLEANUP(kb_freep) char *there = kb_printf("%s %zu", where, i);
+        visit_option(json_array_get(value, i), there, kept, fn, ctx, &other);
         if (other)
             json_array_set_new(value, i, other);
     }
-    visit(value, name, 0, fn, ctx, &other);
-    if (other)
-        json_object_set_new(options, name, other);
+    json_object_foreach_safe(value, next, name, one)
+    {
+        CLEANUP(kb_freep) char *there = *where ? kb_printf("%s %s", where, name) : kb_strdup(name);
+        visit_option(one, there, KB_MAX(kept, secrecy(name)), fn, ctx, &other);
+        if (other)
+            json_object_set_new(value, name, other);
+    }
 }
 
 static void visit_all(json_t *voice, secret_fn *fn, void *ctx)
 {
-    json_t *options = json_object_get(voice, "options"), *command, *value, *other;
-    const char *name;
-    void *next;
+    json_t *command = json_object_get(voice, "command"), *other;
     visit(json_object_get(voice, "key"), "", 0, fn, ctx, &other);
     if (other)
         json_object_set_new(voice, "key", other);
-    json_object_foreach_safe(options, next, name, value)
-    {
-        if (smells(name, strlen(name)))
-            visit_option(options, name, value, fn, ctx);
-    }
-    command = json_object_get(voice, "command");
+    visit_option(json_object_get(voice, "options"), "", OPEN, fn, ctx, &other);
     bool follows = false; // "--token" "abc"
     for (size_t i = 0; i < json_array_size(command); i++) {
         const char *text = json_string_value(json_array_get(command, i));
@@ -106,7 +131,8 @@ static void visit_all(json_t *voice, secret_fn *fn, void *ctx)
 
 // --- shown
 
-static json_t *mask(void *ctx, const char *where, const char *text, size_t from)
+static json_t *mask(void *ctx, const char *where, const json_t *value, const char *text,
+                    size_t from)
 {
     CLEANUP(kb_freep) char *masked = kb_printf("%.*s" MASK, (int)from, text);
     return json_string(masked);
@@ -123,19 +149,22 @@ json_t *voice_shown(const json_t *voice)
 
 struct filling {
     json_t *known;
-    const char *where, *found;
+    const char *where;
+    const json_t *found;
     bool missing;
 };
 
-static json_t *take(void *ctx, const char *where, const char *text, size_t from)
+static json_t *take(void *ctx, const char *where, const json_t *value, const char *text,
+                    size_t from)
 {
     struct filling *f = ctx;
     if (strcmp(f->where, where) == 0)
-        f->found = text;
+        f->found = value;
     return NULL;
 }
 
-static json_t *fill(void *ctx, const char *where, const char *text, size_t from)
+static json_t *fill(void *ctx, const char *where, const json_t *value, const char *text,
+                    size_t from)
 {
     struct filling *f = ctx;
     if (strcmp(text + from, MASK) != 0)
@@ -144,10 +173,11 @@ static json_t *fill(void *ctx, const char *where, const char *text, size_t from)
     f->found = NULL;
     visit_all(f->known, take, f);
     f->missing = f->missing || !f->found;
-    return f->found ? json_string(f->found) : NULL;
+    return json_incref((json_t *)f->found);
 }
 
-static json_t *note_stars(void *ctx, const char *where, const char *text, size_t from)
+static json_t *note_stars(void *ctx, const char *where, const json_t *value, const char *text,
+                          size_t from)
 {
     *(bool *)ctx = *(bool *)ctx || strcmp(text + from, MASK) == 0;
     return NULL;
@@ -174,7 +204,8 @@ enum kb_code voice_fill_key(json_t *voice, const json_t *known, struct kb_error 
 
 // --- in what others said
 
-static json_t *star(void *ctx, const char *where, const char *text, size_t from)
+static json_t *star(void *ctx, const char *where, const json_t *value, const char *text,
+                    size_t from)
 {
     const char *secret = text + from;
     size_t n = strlen(secret);

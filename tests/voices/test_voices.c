@@ -345,10 +345,13 @@ static void test_secrets(void **state)
     json_auto_t *voice = make_voice(
         "{'name':'a','kind':'openai','url':'URL','options':{'api_key':'sk-1','X-Auth-Token':'t-2',"
         "'secrets':['s-3','s-4'],'Authorization':'Bearer a-5','top_k':5,'max_tokens':100,"
-        "'style':'calm','keyword':'plain'}}");
+        "'style':'calm','keyword':'plain','token':123456,'headers':[{'X-Api-Key':'h-6','n':7},"
+        "'plain'],'cookies':[['c-7',8]]}}");
     json_auto_t *program =
         make_voice("{'name':'p','kind':'command','command':['env','TOKEN=t-6','say','--api-key',"
-                   "'k-7','--key=k-8','-H','Authorization: Bearer b-9','{text_file}','out=x']}");
+                   "'k-7','--key=k-8','-H','Authorization: Bearer b-9','{text_file}','out=x',"
+                   "'--header=Authorization: Bearer b-1','https://host:8080/tts?a=b&api_key=k-2',"
+                   "'https://host:8080/tts?a=b']}");
     assert_ok(err, voice_check(voice, false, &err));
     assert_ok(err, voice_check(program, false, &err));
     json_auto_t *shown = voice_shown(voice), *wanted = json_deep_copy(voice);
@@ -357,11 +360,17 @@ static void test_secrets(void **state)
     json_object_set_new(o, "X-Auth-Token", json_string("********"));
     json_object_set_new(o, "Authorization", json_string("********"));
     json_object_set_new(o, "secrets", json_pack("[s, s]", "********", "********"));
+    json_object_set_new(o, "token", json_string("********"));
+    json_object_set_new(o, "headers",
+                        json_pack("[{s:s, s:i}, s]", "X-Api-Key", "********", "n", 7, "plain"));
+    json_object_set_new(o, "cookies", json_pack("[[s, s]]", "********", "********"));
     assert_true(json_equal(shown, wanted));
     json_auto_t *seen = voice_shown(program);
-    json_auto_t *arguments = json_pack("[s, s, s, s, s, s, s, s, s, s]", "env", "TOKEN=********",
-                                       "say", "--api-key", "********", "--key=********", "-H",
-                                       "Authorization: ********", "{text_file}", "out=x");
+    json_auto_t *arguments =
+        json_pack("[s, s, s, s, s, s, s, s, s, s, s, s, s]", "env", "TOKEN=********", "say",
+                  "--api-key", "********", "--key=********", "-H", "Authorization: ********",
+                  "{text_file}", "out=x", "--header=Authorization: ********",
+                  "https://host:8080/tts?a=b&api_key=********", "https://host:8080/tts?a=b");
     CLEANUP(kb_freep) char *as = json_dumps(json_object_get(seen, "command"), 0);
     CLEANUP(kb_freep) char *be = json_dumps(arguments, 0);
     assert_string_equal(as, be);
