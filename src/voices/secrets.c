@@ -190,15 +190,18 @@ enum kb_code voice_fill_key(json_t *voice, const json_t *known, struct kb_error 
     visit_all(voice, note_stars, &stars);
     if (!stars)
         return KB_OK;
+    const char *name = voice_text(voice, "name");
+    if (known && strcmp(voice_text(voice, "url"), voice_text(known, "url")) != 0)
+        return kb_fail(err, KB_BAD_INPUT,
+                       _("the address of the voice '%s' has changed: give its key again"), name);
     json_auto_t *copy = json_deep_copy(known);
-    struct filling f = {.known = copy};
-    if (known && strcmp(voice_text(voice, "url"), voice_text(known, "url")) == 0)
+    struct filling f = {.known = copy, .missing = !known};
+    if (known)
         visit_all(voice, fill, &f);
-    else
-        f.missing = true;
     return f.missing ? kb_fail(err, KB_BAD_INPUT,
-                               _("the address of the voice '%s' has changed: give its key again"),
-                               voice_text(voice, "name"))
+                               _("the voice '%s' has stars where a secret belongs, and none is kept "
+                                 "for that name: write the secret itself"),
+                               name)
                      : KB_OK;
 }
 

@@ -380,7 +380,11 @@ static void test_secrets(void **state)
     json_auto_t *led_away = voice_shown(voice);
     json_object_set_new(led_away, "url", json_string("http://evil.example"));
     assert_fails(err, KB_BAD_INPUT, "give its key again", voice_fill_key(led_away, voice, &err));
-    assert_fails(err, KB_BAD_INPUT, "give its key again", voice_fill_key(wanted, NULL, &err));
+    // Stars for what was never kept: under another name, or in an option of another one.
+    assert_fails(err, KB_BAD_INPUT, "none is kept", voice_fill_key(wanted, NULL, &err));
+    json_auto_t *renamed = voice_shown(voice);
+    json_object_set_new(json_object_get(renamed, "options"), "apikey", json_string("********"));
+    assert_fails(err, KB_BAD_INPUT, "none is kept", voice_fill_key(renamed, voice, &err));
 
     // The program says what it was started with.
     json_object_set_new(program, "command",

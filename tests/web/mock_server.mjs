@@ -817,7 +817,8 @@ export class Mock {
         if (id === 'voices') {
             const before = this.voices.find((v) => v.name === given.name);
             if (given.key === SECRET) {
-                if (before?.url !== given.url) throw new Problem(400, 'bad_input', `音色“${given.name}”的地址改了：请重新填写密钥`, 'give its key again');
+                if (!before) throw new Problem(400, 'bad_input', `音色“${given.name}”该填密钥的地方是星号，而这个名字下没有保存过密钥：请填写密钥本身`, 'none is kept');
+                if (before.url !== given.url) throw new Problem(400, 'bad_input', `音色“${given.name}”的地址改了：请重新填写密钥`, 'give its key again');
                 given.key = before.key;
             }
             delete given.changeable;
