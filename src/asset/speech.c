@@ -150,7 +150,7 @@ char *asset_error(struct store *s, const char *id)
 {
     CLEANUP(store_reset) sqlite3_stmt *q = NULL;
     if (store_query(s, &q, NULL,
-                    "SELECT say(error) FROM asset WHERE id = ? AND state = 'bad'"
+                    "SELECT say(error) FROM asset WHERE id = ? AND state IN ('bad', 'making')"
                     " AND error IS NOT NULL",
                     "t", id) != KB_OK)
         return NULL;

@@ -41,7 +41,8 @@ enum kb_code asset_hold_speech(struct store *s, const char *id, const struct kb_
 // is removed.
 enum kb_code asset_set_pieces(struct store *s, const char *id, const char *sizes, double tempo,
                               struct kb_error *err);
-// Why a sample (or any asset) is bad, in the language of the thread, a new string; NULL: it is not.
+// Why a sample (or any asset) is bad, or why it cannot be spoken now (asset_hold_speech()), in the
+// language of the thread, a new string; NULL: neither.
 char *asset_error(struct store *s, const char *id);
 
 #endif

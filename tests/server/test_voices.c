@@ -348,6 +348,20 @@ static void test_samples(void **state)
                  long_text.data);
 }
 
+// One that waits for the disk is answered with that.
+static void test_sample_waits_for_the_disk(void **state)
+{
+    struct live *l = *state;
+    json_auto_t *saved = ask(l, 200, "POST", "/api/v1/settings/voices", add_body(KEY));
+    live_restart(l, &(struct server_params){.speech_again_ms = 100000, .sample_ms = 3000});
+    atomic_store(&full, true);
+    json_auto_t *answer =
+        ask(l, 200, "POST", "/api/v1/voices/sample", "{'text':'hello','voice':'demo'}");
+    atomic_store(&full, false);
+    assert_true(json_is_false(json_object_get(answer, "ok")));
+    assert_non_null(strstr(text_at(answer, "error"), "could not be stored"));
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -361,6 +375,7 @@ int main(void)
         CASE(test_waits_for_the_database),
         CASE(test_removed_meanwhile),
         CASE(test_samples),
+        CASE(test_sample_waits_for_the_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define SAMPLE_LETTERS 300
-#define SAMPLE_S       120 // that long a sample is waited for
+#define SAMPLE_MS      120000 // that long a sample is waited for
 
 // One change at a time of the file of voices.
 static pthread_mutex_t changing = PTHREAD_MUTEX_INITIALIZER;
@@ -173,6 +173,7 @@ bool speech_fields(struct request *r, json_t *body, const char **ret_text, const
 
 struct sample {
     char *data, id[33];
+    int most_ms;
 };
 
 static void sample_free(void *ctx)
@@ -188,7 +189,8 @@ static char *sample_answer(struct store *store, const struct sample *s)
     struct asset a;
     struct kb_error err = {0};
     enum kb_code code = asset_find(store, s->id, &a, &err);
-    CLEANUP(kb_freep) char *error = code == KB_OK ? asset_error(store, s->id) : NULL;
+    bool bad = code == KB_OK && strcmp(a.state, "bad") == 0;
+    CLEANUP(kb_freep) char *error = bad ? asset_error(store, s->id) : NULL;
     if (code == KB_OK && !error && strcmp(a.state, "ready") != 0)
         return NULL;
     if (code != KB_OK && code != KB_NOT_FOUND)
@@ -207,7 +209,7 @@ static void sample_work(void *ctx, const struct cancel *cancel, struct text *ret
     const struct sample *s = ctx;
     CLEANUP(store_close) struct store *store = NULL;
     CLEANUP(kb_freep) char *answer = NULL;
-    int64_t until_us = kb_now_us() + SAMPLE_S * INT64_C(1000000);
+    int64_t until_us = kb_now_us() + s->most_ms * INT64_C(1000);
     while (!answer && !cancel_requested(cancel) && kb_now_us() < until_us) {
         if (store || store_open(&store, s->data, false, NULL) == KB_OK)
             answer = sample_answer(store, s);
@@ -215,9 +217,12 @@ static void sample_work(void *ctx, const struct cancel *cancel, struct text *ret
             usleep(50000);
     }
     if (!answer) {
+        CLEANUP(kb_freep) char *held = store ? asset_error(store, s->id) : NULL;
+        CLEANUP(kb_freep) char *why = held ? utf8_clean(held) : NULL;
         json_auto_t *late = json_pack("{s:b, s:s}", "ok", 0, "error",
-                                      _("the sentence is not spoken yet; the voice or the server "
-                                        "is busy, try again later"));
+                                      why ? why
+                                          : _("the sentence is not spoken yet; the voice or the "
+                                              "server is busy, try again later"));
         answer = json_dumps(late, JSON_COMPACT);
     }
     text_add(ret, answer ? answer : "{\"ok\":false}");
@@ -251,6 +256,7 @@ static void hear_sample(struct request *r)
     struct errand *errand = errand_enter(server->errands);
     struct sample *s = kb_alloc(sizeof(*s));
     s->data = kb_strdup(server->params.data);
+    s->most_ms = server->params.sample_ms > 0 ? server->params.sample_ms : SAMPLE_MS;
     enum kb_code code = errand ? asset_create_speech(request_store(r), &p, text, voice, s->id, &err)
                                : kb_fail(&err, KB_UNAVAILABLE, "%s",
                                          _("the server is busy; try again in a moment"));
