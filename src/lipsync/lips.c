@@ -80,7 +80,10 @@ enum kb_code lips_ranges_save(char **ret_path, const struct ranges *r, const cha
 
 char *lips_tuning_path(const char *folder)
 {
-    return kb_printf("%s/tuning.json", folder);
+    char backend[SESSION_BACKEND_SIZE];
+    session_backend(backend);
+    return kb_printf("%s/tuning-%016llx.json", folder,
+                     (unsigned long long)XXH3_64bits(backend, strlen(backend)));
 }
 
 // The ranges that are kept for these weights, as JSON, or NULL.

@@ -44,7 +44,7 @@ enum kb_code tuning_measure(struct tuning **ret, struct graph *g, int batch, int
                             const struct cancel *cancel, struct kb_error *err);
 
 enum kb_code tuning_save(const struct tuning *t, const char *path, struct kb_error *err);
-// NULL: there is none, it is damaged, or another processor's or library's.
+// NULL: there is none, it is damaged, or another instruction set's or library's.
 struct tuning *tuning_load(const char *path);
 
 // What a plan tells while it is tuned, one an operation of the graph.

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "lipsync/lips.h"
 #include "nn/import/import.h"
+#include "nn/tuning.h"
 
 static char *write_wav2lip(void)
 {
@@ -172,6 +173,41 @@ static void test_packed(void **state)
     unlink(model);
 }
 
+static int packs_after_loading(const char *model, const char *folder, enum precision precision)
+{
+    struct kb_error err = {0};
+    char pack[400];
+    CLEANUP(lips_free) struct lips *l = NULL;
+    struct lips_params p = {
+        .model = model, .precision = precision, .batch = 1, .cache_folder = folder};
+    assert_ok(err, lips_load(&l, &p, &err));
+    return count_packs(folder, pack, sizeof(pack));
+}
+
+// What is measured counts where it lies under the name of this instruction set.
+static void test_measured(void **state)
+{
+    char folder[] = "/tmp/koubo-packs-XXXXXX", pack[400];
+    assert_non_null(mkdtemp(folder));
+    struct kb_error err = {0};
+    CLEANUP(kb_freep) char *model = write_wav2lip(), *path = lips_tuning_path(folder);
+    CLEANUP(kb_freep) char *shared = kb_printf("%s/tuning.json", folder);
+    struct tuned layer = {.layer = {32, 32, 48, 48, 1, false}, .tile = 2};
+    struct tuning t = {.n = 1, .layers = &layer, .forced = -1};
+    session_backend(t.backend);
+    assert_int_equal(packs_after_loading(model, folder, PRECISION_F32), 1);
+    assert_ok(err, tuning_save(&t, shared, &err)); // of whatever machine
+    assert_int_equal(packs_after_loading(model, folder, PRECISION_F32), 1);
+    assert_ok(err, tuning_save(&t, path, &err));
+    assert_int_equal(packs_after_loading(model, folder, PRECISION_F32), 2);
+    unlink(path);
+    unlink(shared);
+    while (count_packs(folder, pack, sizeof(pack)) > 0)
+        unlink(pack);
+    rmdir(folder);
+    unlink(model);
+}
+
 static void test_another_network_is_named(void **state)
 {
     char file[] = "/tmp/koubo-lips-XXXXXX";
@@ -243,6 +279,7 @@ int main(void)
         cmocka_unit_test(test_mel_start),
         cmocka_unit_test(test_ranges_beside_the_model),
         cmocka_unit_test(test_packed),
+        cmocka_unit_test(test_measured),
         cmocka_unit_test(test_another_network_is_named),
         cmocka_unit_test(test_onnx),
         cmocka_unit_test(test_missing_model),
