@@ -32,6 +32,12 @@ static bool has_key(const char *name)
     return strspn(name, "0123456789abcdef") >= KEY_DIGITS;
 }
 
+// See lips_tuning_path().
+static bool is_tuning(const char *name)
+{
+    return strncmp(name, "tuning-", 7) == 0 && text_ends(name, ".json");
+}
+
 // --- the folder
 
 enum kb_code harvest_clear(const char *data, const char *folder, struct kb_error *err)
@@ -99,7 +105,7 @@ void harvest_lend(const struct seat *s, const char *data)
         }
     DIR *d = beneath_list(data, "networks");
     for (struct dirent *e; d && (e = readdir(d));)
-        if (has_key(e->d_name) && !text_ends(e->d_name, ".part"))
+        if ((has_key(e->d_name) && !text_ends(e->d_name, ".part")) || is_tuning(e->d_name))
             lend(s, data, "networks", e->d_name);
     if (d)
         closedir(d);

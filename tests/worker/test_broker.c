@@ -443,6 +443,25 @@ static void test_networks(void **state)
     leave(&w, NULL);
 }
 
+// What `koubo bench --tune` measured lies where a worker looks for it.
+static void test_what_was_measured_is_lent(void **state)
+{
+    struct queue_test *t = *state;
+    struct worker w = sit(t, "w1", false);
+    CLEANUP(kb_freep) char *kept = data_path(t, "networks/tuning-0123456789abcdef.json");
+    CLEANUP(kb_freep) char *lent = data_path(t, "work/w1/tuning-0123456789abcdef.json");
+    CLEANUP(kb_freep) char *other = data_path(t, "networks/other.json");
+    CLEANUP(kb_freep) char *never = data_path(t, "work/w1/other.json");
+    put(kept, "", "measured");
+    put(other, "", "private");
+    add_job(t);
+    free(take(t, &w, "w1", "job"));
+    assert_holds(lent, "measured");
+    assert_false(file_exists(never));
+    leave(&w, NULL);
+    assert_holds(kept, "measured");
+}
+
 static void test_an_upload_that_is_gone(void **state)
 {
     struct queue_test *t = *state;
@@ -746,6 +765,7 @@ int main(void)
         CASE(test_a_folder_of_its_cage),
         CASE(test_two_of_one_name),
         CASE(test_networks),
+        CASE(test_what_was_measured_is_lent),
         CASE(test_an_upload_that_is_gone),
         CASE(test_a_lock_loses_nothing),
         CASE(test_a_line_of_the_log_is_one),
