@@ -228,6 +228,14 @@ static bool is_bounded(const struct op *op)
            op->dilation_w > 0;
 }
 
+static bool has_phases(const struct graph *g, const struct op *op)
+{
+    for (int i = 1; i < 4 && op->n_in == 4; i++)
+        if (!same_shape(&g->values[op->in[0]], &g->values[op->in[i]]))
+            return false;
+    return op->n_in == 4;
+}
+
 static enum kb_code infer_shape(const struct graph *g, const struct op *op, struct kb_error *err)
 {
     const struct value *x = &g->values[op->in[0]];
@@ -271,7 +279,7 @@ static enum kb_code infer_shape(const struct graph *g, const struct op *op, stru
     case OP_INTERLEAVE:
         y->h = x->h * 2;
         y->w = x->w * 2;
-        return op->n_in == 4 ? KB_OK : misfit(op, _("needs four phases"), err);
+        return has_phases(g, op) ? KB_OK : misfit(op, _("needs four phases of one shape"), err);
     case OP_SCALE:
     case OP_CROP_MATRIX:
     case OP_WARP:

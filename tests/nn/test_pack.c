@@ -119,11 +119,41 @@ static void test_damaged_packs(void **state)
     unlink(packed_path);
 }
 
+// Each phase is written by its own size into what all four make.
+static void test_phases_of_two_shapes(void **state)
+{
+    struct kb_error err = {0};
+    for (int damaged = 0; damaged < 2; damaged++) {
+        CLEANUP(graph_free) struct graph *g = build_wide(), *again = NULL;
+        CLEANUP(pack_writer_free) struct pack_writer *w = pack_writer_create("the key");
+        CLEANUP(pack_close) struct pack *pack = NULL;
+        assert_ok(err, graph_finish(g, &err));
+        assert_ok(err, graph_optimize(g, &err));
+        const struct op *join = g->ops;
+        while (join->kind != OP_INTERLEAVE)
+            join++;
+        if (damaged) {
+            g->ops[graph_producer(g, join->in[3])].pad_bottom += 8;
+            g->values[join->in[3]].h += 8;
+        }
+        pack_put_graph(w, g);
+        assert_ok(err, pack_save(w, packed_path, &err));
+        pack = pack_open(packed_path, "the key");
+        assert_non_null(pack);
+        again = pack_take_graph(pack);
+        assert_int_equal(again != NULL, !damaged);
+        unlink(packed_path);
+        if (damaged)
+            assert_fails(err, KB_BAD_INPUT, "four phases of one shape", graph_finish(g, &err));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_packed_is_the_same),
         cmocka_unit_test(test_damaged_packs),
+        cmocka_unit_test(test_phases_of_two_shapes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

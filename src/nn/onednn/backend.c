@@ -62,8 +62,11 @@ static enum kb_code add_op(struct plan *p, const struct graph *g, const struct o
     if (!layout_is_move(op->kind))
         return kb_fail(err, KB_INTERNAL, _("operation %d cannot run on this backend"),
                        (int)op->kind);
-    if (op->kind == OP_INTERLEAVE && p->slots[op->in[0]].written_apart)
-        return KB_OK; // and so are the others
+    int n_apart = 0;
+    for (int i = 0; i < op->n_in && op->kind == OP_INTERLEAVE; i++)
+        n_apart += p->slots[op->in[i]].written_apart;
+    if (n_apart > 0) // all of them, but for what a pack may say
+        return n_apart == op->n_in ? KB_OK : onednn_unfit(err);
     onednn_add_move(p, op, op->in[0], op->out);
     struct step *s = &p->steps[p->n_steps - 1];
     s->move.n_src = op->n_in;
