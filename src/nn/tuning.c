@@ -58,14 +58,14 @@ uint64_t tuning_hash(const struct tuning *t)
 #define MS_PER_MB 0.1
 #define WORTH     0.95 // of the library's time, at most
 
-static void choose(struct tuned *l)
+void tuning_choose(struct tuned *l)
 {
     double best = WORTH * l->ms[0];
     l->tile = 0;
     for (int way = 1; way < TUNING_WAYS; way++) {
         int tile = tuning_tile(way), side = l->layer.is_twice ? 2 * tile + 1 : tile + 2;
         double mb = (double)(side * side - 9) * l->layer.in_c * l->layer.out_c * 4 / 1e6;
-        double cost = l->ms[way] + MS_PER_MB * mb;
+        double cost = l->ms[way] + MS_PER_MB * mb * l->n;
         if ((l->layer.is_twice && tile == 2) || cost >= best)
             continue; // of two taps there are no tiles of 2
         best = cost;
@@ -87,9 +87,15 @@ static struct tuned *entry(struct tuning *t, const struct layer *layer)
 static void collect(struct tuning *t, const struct op_time *times, int n_ops, int way)
 {
     CLEANUP(kb_freep) double *sums = kb_alloc((size_t)(n_ops + 1) * sizeof(*sums));
-    for (int i = 0; i < n_ops; i++)
-        if (times[i].can_choose)
-            sums[entry(t, &times[i].layer) - t->layers] += times[i].us / 1e3;
+    for (int i = 0; i < t->n; i++)
+        t->layers[i].n = 0;
+    for (int i = 0; i < n_ops; i++) {
+        if (!times[i].can_choose)
+            continue;
+        struct tuned *l = entry(t, &times[i].layer);
+        l->n += times[i].is_first;
+        sums[l - t->layers] += times[i].us / 1e3;
+    }
     for (int i = 0; i < t->n; i++) {
         double *ms = &t->layers[i].ms[way];
         *ms = *ms == 0 || sums[i] < *ms ? sums[i] : *ms;
@@ -144,7 +150,7 @@ enum kb_code tuning_measure(struct tuning **ret, struct graph *g, int batch, int
     for (int way = 0; way < TUNING_WAYS && code == KB_OK; way++)
         code = measure_way(t, g, times, way, batch, runs, cancel, err);
     for (int i = 0; i < t->n; i++)
-        choose(&t->layers[i]);
+        tuning_choose(&t->layers[i]);
     if (code == KB_OK)
         *ret = TAKE(t);
     return code;

@@ -21,6 +21,7 @@ int tuning_tile(int way); // 0, 2, 3, 4
 
 struct tuned {
     struct layer layer;
+    int n;                  // layers of the network that are such, where it was just measured
     int tile;               // what it should be computed by; 0: the library
     double ms[TUNING_WAYS]; // of one thread's time, all such layers of the network together
 };
@@ -37,6 +38,7 @@ void tuning_free(struct tuning **t);
 // The tile for a layer, -1 where that is not known. t may be NULL.
 int tuning_find(const struct tuning *t, const struct layer *layer);
 uint64_t tuning_hash(const struct tuning *t); // of what it says; 0 for NULL
+void tuning_choose(struct tuned *l);          // sets its tile by its times
 
 // Measure every layer of an f32 network in every way, in the network, so often. *g is optimized.
 // Takes seconds. KB_CANCELLED.
@@ -50,6 +52,7 @@ struct tuning *tuning_load(const char *path);
 // What a plan tells while it is tuned, one an operation of the graph.
 struct op_time {
     bool can_choose; // it has a choice, and this is
+    bool is_first;   // of the operations that make up a layer
     struct layer layer;
     double us; // processor time of the thread, added up over runs
 };

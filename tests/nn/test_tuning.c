@@ -40,9 +40,24 @@ static void test_every_layer_is_measured(void **state)
         for (int way = 0; way < TUNING_WAYS; way++)
             assert_true(t->layers[i].ms[way] > 0);
     assert_true(tuning_find(t, &plain) >= 0 && tuning_find(t, &twice) >= 0);
+    int n = 0;
+    for (int i = 0; i < t->n; i++)
+        n += t->layers[i].n;
+    assert_int_equal(n, 5);
+    assert_int_equal(t->layers[0].n, 2);
     const struct layer other = {32, 32, 21, 17, 4, false};
     assert_int_equal(tuning_find(t, &other), -1);
     assert_int_equal(tuning_find(NULL, &plain), -1);
+}
+
+// Times are those of all such layers, and each of them has weights: 28 MB more by tiles of 4.
+static void test_weights_count_for_every_layer(void **state)
+{
+    struct tuned l = {.layer = {512, 512, 6, 6, 8, false}, .ms = {20, 20, 20, 16}};
+    for (l.n = 1; l.n <= 2; l.n++) {
+        tuning_choose(&l);
+        assert_int_equal(l.tile, l.n == 1 ? 4 : 0);
+    }
 }
 
 static void test_it_is_obeyed(void **state)
@@ -122,6 +137,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_layer_is_measured),
+        cmocka_unit_test(test_weights_count_for_every_layer),
         cmocka_unit_test(test_it_is_obeyed),
         cmocka_unit_test(test_it_is_kept),
         cmocka_unit_test(test_what_cannot_be),

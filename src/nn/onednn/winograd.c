@@ -123,10 +123,11 @@ static bool can_tile(const struct plan *p, const struct graph *g, const struct o
 static void note_layer(const struct plan *p, const struct graph *g, const struct op **group, int n)
 {
     int phase;
-    const struct op_time note = {true, layer_of(p, g, group[0], n == 4), 0};
+    const struct op_time note = {.can_choose = true, .layer = layer_of(p, g, group[0], n == 4)};
     const struct op *join = interleaving(g, group[0]->out, &phase);
     for (int i = 0; i < n; i++)
         p->times[group[i] - g->ops] = note;
+    p->times[group[0] - g->ops].is_first = true;
     if (join)
         p->times[join - g->ops] = note;
 }
