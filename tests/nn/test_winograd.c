@@ -212,7 +212,8 @@ static void test_interleaved(void **state)
         }
 }
 
-// Channels that fill no vector, kernels and tiles of other sizes are not for it.
+// Channels that fill no vector, kernels and tiles of other sizes, and more tiles than can be counted
+// are not for it.
 static void test_refused(void **state)
 {
     struct winograd_shape s = {.n = 1,
@@ -227,6 +228,13 @@ static void test_refused(void **state)
     struct winograd w;
     assert_true(winograd_make(&w, &s, 4, VECTORS_PLAIN, 1));
     assert_false(winograd_make(&w, &s, 5, VECTORS_PLAIN, 1));
+    s.n = 256;
+    s.out_h = s.out_w = 1 << 13;
+    assert_true(winograd_make(&w, &s, 4, VECTORS_PLAIN, 1));
+    s.out_h = s.out_w = 1 << 14; // their number is 0 in 32 bits
+    assert_false(winograd_make(&w, &s, 4, VECTORS_PLAIN, 1));
+    s.n = 1;
+    s.out_h = s.out_w = 8;
     s.in_c = 6;
     assert_false(winograd_has_form(&s, VECTORS_PLAIN));
     s.in_c = 16;

@@ -31,6 +31,7 @@ static const struct winograd_kernels *kernels_for(enum vector_set vectors)
 // but the weights are read once a chunk, so it has this many tiles at least.
 #define CHUNK_BYTES (1 << 20)
 #define CHUNK_LEAST 48
+#define MAX_TILES   (1 << 30) // so that with a chunk more they are still an int
 
 static int round_up(int n, int to)
 {
@@ -73,6 +74,8 @@ bool winograd_make(struct winograd *ret, const struct winograd_shape *shape, int
         .down = (shape->out_h + tile - 1) / tile,
         .threads = threads,
     };
+    if ((int64_t)ret->down * ret->across > MAX_TILES / shape->n)
+        return false;
     // Not a multiple of a page from tile to tile or point to point: they would displace each other
     // in the first level of cache.
     ret->in_row = (size_t)shape->in_c + ALIGN;

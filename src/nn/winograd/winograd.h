@@ -35,7 +35,7 @@ struct winograd {
 };
 
 // Can it be computed so, by tiles of this side, with these vectors? False where there is no such
-// form, or channels do not fill the vectors.
+// form, channels do not fill the vectors, or there are more tiles than an int can count.
 bool winograd_make(struct winograd *ret, const struct winograd_shape *shape, int tile,
                    enum vector_set vectors, int threads);
 
