@@ -99,7 +99,7 @@ static char *find_ranges(const struct tensor_set *set, const char *model_path, c
 struct source {
     const struct lips_params *params;
     char *path, *ranges;    // owned; ranges as JSON, may be NULL
-    struct tuning *tuning;  // what was measured on this machine, or NULL
+    struct tuning *tuning;  // what was measured on this machine, or NULL where that does not matter
     struct tensor_set *set; // NULL: an .onnx file, which is read only where nothing is packed yet
 };
 
@@ -109,6 +109,14 @@ static void source_clear(struct source *s)
     free(s->ranges);
     tuning_free(&s->tuning);
     tensor_set_free(&s->set);
+}
+
+// Are there convolutions in f32? Only those obey a tuning. In int8 they are what is not u8.
+static bool has_f32(enum precision p, bool has_ranges)
+{
+    p = precision_resolve(p, has_ranges);
+    return p == PRECISION_F32 ||
+           (p == PRECISION_INT8 && precision_resolve(PRECISION_AUTO, false) == PRECISION_F32);
 }
 
 static enum kb_code source_find(struct source *s, const struct lips_params *params,
@@ -121,15 +129,15 @@ static enum kb_code source_find(struct source *s, const struct lips_params *para
         if (code != KB_OK)
             return code;
     }
-    if (params->cache_folder) {
-        CLEANUP(kb_freep) char *tuning = lips_tuning_path(params->cache_folder);
-        s->tuning = tuning_load(tuning);
-    }
     bool may_be_int8 = params->precision == PRECISION_AUTO || params->precision == PRECISION_INT8;
     if (params->ranges)
         s->ranges = ranges_to_json(params->ranges);
     else if (may_be_int8)
         s->ranges = find_ranges(s->set, s->path, params->cache_folder);
+    if (params->cache_folder && has_f32(params->precision, s->ranges != NULL)) {
+        CLEANUP(kb_freep) char *tuning = lips_tuning_path(params->cache_folder);
+        s->tuning = tuning_load(tuning);
+    }
     return KB_OK;
 }
 

@@ -184,7 +184,7 @@ static int packs_after_loading(const char *model, const char *folder, enum preci
     return count_packs(folder, pack, sizeof(pack));
 }
 
-// What is measured counts where it lies under the name of this instruction set.
+// What is measured counts where it lies under the name of this instruction set, and in f32.
 static void test_measured(void **state)
 {
     char folder[] = "/tmp/koubo-packs-XXXXXX", pack[400];
@@ -200,6 +200,12 @@ static void test_measured(void **state)
     assert_int_equal(packs_after_loading(model, folder, PRECISION_F32), 1);
     assert_ok(err, tuning_save(&t, path, &err));
     assert_int_equal(packs_after_loading(model, folder, PRECISION_F32), 2);
+    if (precision_can_run(PRECISION_BF16)) {
+        assert_int_equal(packs_after_loading(model, folder, PRECISION_BF16), 3);
+        layer.tile = 3;
+        assert_ok(err, tuning_save(&t, path, &err));
+        assert_int_equal(packs_after_loading(model, folder, PRECISION_BF16), 3);
+    }
     unlink(path);
     unlink(shared);
     while (count_packs(folder, pack, sizeof(pack)) > 0)

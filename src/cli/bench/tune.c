@@ -55,6 +55,6 @@ enum kb_code bench_tune(struct kb_error *err)
     if (code != KB_OK)
         return code;
     print_table(t);
-    log_info(_("kept in '%s'; Wav2Lip is packed anew when it is next used"), path);
+    log_info(_("kept in '%s'; Wav2Lip is packed anew when it is next used in f32"), path);
     return KB_OK;
 }
