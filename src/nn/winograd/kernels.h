@@ -1,5 +1,5 @@
 // The three loops of a Winograd convolution for one instruction set. kernels.c is compiled once for
-// each of them; run.c says what is called when. Thread-safe (no state).
+// each of them; winograd.c says what is called when. Thread-safe (no state).
 #ifndef NN_WINOGRAD_KERNELS_H
 #define NN_WINOGRAD_KERNELS_H
 
@@ -44,7 +44,6 @@ typedef void winograd_output_fn(const float *from, size_t step, int channels,
                                 const struct winograd_finish *f);
 
 struct winograd_kernels {
-    const char *name;
     int lanes; // floats of a vector: channels, in and out, are multiples of it
     int rows;  // tiles that the product takes at once
     // pixels: one tile's inputs, row by row, each of so many channels (those outside point at

@@ -1,12 +1,12 @@
 // Convolutions of stride 1 with fewer products: Winograd's way. A tile of the input is turned into
 // its values at a few points, where a convolution is one product for each pair of channels; so the
 // channels of many tiles make one matrix product for each point. Kernels of 3x3 need 36 products
-// instead of 144 for 4x4 outputs (form 4), 25 instead of 81 for 3x3 (3) or 16 instead of 36 for 2x2
+// instead of 144 for 4x4 outputs (tile 4), 25 instead of 81 for 3x3 (3) or 16 instead of 36 for 2x2
 // (2); those of 1x2, 2x1 and 2x2 taps, of which a transposed convolution of stride 2 is made, 20,
 // 20 and 25 instead of 32, 32 and 64.
 //
-// f32, NHWC. Internal to nn/. Thread-safe: no state; winograd_run() uses OpenMP, and its results do
-// not depend on how many threads there are.
+// f32, NHWC. Internal to nn/. Thread-safe: no state; winograd_weights() and winograd_run() use
+// OpenMP, and their results do not depend on how many threads there are.
 #ifndef NN_WINOGRAD_WINOGRAD_H
 #define NN_WINOGRAD_WINOGRAD_H
 
