@@ -465,6 +465,8 @@ static void endings_of_outputs(void **state)
     RUN(&r, "generate", "-q", "-a", voice, "-i", film, "--preview=0.2");
     assert_status(&r, 3);
     assert_says(r.err, "film_preview.mp4' exists");
+    free(r.out);
+    free(r.err);
 }
 
 // The objects of a batch, by video: what failed or was skipped moves nothing, and the time left is
