@@ -227,7 +227,7 @@ static void test_older_marks(void **state)
         char *found = kb_printf("SELECT count(*) FROM loose, job WHERE id = %zu AND output = '%s'"
                                 " AND loose.name = output AND kind IN ('results', 'halves')",
                                 i + 1, cases[i].after);
-        assert_int_equal(ask(t, found), 2);
+        assert_int_equal(ask(t, "%s", found), 2);
     }
     assert_int_equal(ask(t, "SELECT count(*) FROM loose WHERE kind = 'files' AND name = 'a.mov'"),
                      1);
