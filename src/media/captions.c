@@ -1,7 +1,7 @@
 // mp4's own subtitles: 3GPP timed text (TS 26.245, "tx3g"; FFmpeg calls it mov_text). A sample is
 // two bytes of length and UTF-8; the gaps between samples are the muxer's to fill. QuickTime takes
-// the same ones. WebM has WebVTT: a cue's text, in which "<" and "&" are written out and no line is
-// empty.
+// the same ones. WebM has WebVTT: a cue's text, in which "<", "&" and ">" (of "-->", which begins a
+// cue) are written out and no line is empty.
 #include "media/captions.h"
 
 #include "base/text.h"
@@ -89,6 +89,8 @@ static int fill_vtt(AVPacket *packet, const char *text)
             text_add(&cue, "&amp;");
         else if (*text == '<')
             text_add(&cue, "&lt;");
+        else if (*text == '>')
+            text_add(&cue, "&gt;");
         else if (*text != '\n' || (cue.size > 0 && cue.data[cue.size - 1] != '\n'))
             text_add_bytes(&cue, text, 1);
     }

@@ -523,13 +523,14 @@ static void test_alpha(void **state)
         const char *name, *decoder, *cue;
         size_t n;
     } table[] = {
-        {ALPHA_WEBM, "a.webm", "libvpx-vp9", "1 &lt; 2 &amp;\nnever", 20},
+        {ALPHA_WEBM, "a.webm", "libvpx-vp9", "1 &lt; 2 &amp;\nnever --&gt;", 27},
         {ALPHA_MOV, "a.mov", "prores",
-         "\0\016"
-         "1 < 2 &\n\nnever",
-         16},
+         "\0\022"
+         "1 < 2 &\n\nnever -->",
+         20},
     };
-    static struct subtitle cue = {.start_us = 40000, .end_us = 200000, .text = "1 < 2 &\n\nnever"};
+    static struct subtitle cue = {
+        .start_us = 40000, .end_us = 200000, .text = "1 < 2 &\n\nnever -->"};
     static const struct subtitle_track track = {.at = &cue, .n = 1};
     CLEANUP(place_end) char *folder = NULL;
     struct kb_error err = {0};
