@@ -68,14 +68,17 @@ static void read_profile(const struct mouth_entry *e, float seam, float *ret)
     }
 }
 
-// Mean of places [from, to) below the seam.
+// Mean of places [from, to) below the seam; < 0 where one lies outside the picture.
 static float mean_of(const float *profile, float from, float to)
 {
     int first = KB_MAX((int)lrintf((from - PROFILE_FROM) / STEP), 0);
     int end = KB_MIN((int)lrintf((to - PROFILE_FROM) / STEP), N_PROFILE);
     float sum = 0;
-    for (int i = first; i < end; i++)
+    for (int i = first; i < end; i++) {
+        if (profile[i] < 0)
+            return -1;
         sum += profile[i];
+    }
     return end > first ? sum / (float)(end - first) : -1;
 }
 

@@ -468,6 +468,22 @@ static void test_teeth_are_found(void **state)
     assert_float_equal(m->lower_end, -0.004f, 1e-6);
 }
 
+// Where a picture ends no row of teeth does.
+static void test_teeth_beyond_the_picture(void **state)
+{
+    CLEANUP(track_free) struct track *t = film_with_teeth(-1, 1); // dark all over
+    for (int i = 0; i < t->faces->n_mouths; i++) {
+        struct kept_mouth *kept = &t->faces->mouths[i];
+        float end = 100 + 300 * (0.69f + 0.012f); // tests/rig/film.c
+        kept->height = (int)((end - kept->y0) * kept->scale) & ~1;
+    }
+    struct person p;
+    CLEANUP(mouths_free) struct mouths *m = make_mouths(t, &p);
+    assert_true(m->n >= 6);
+    assert_float_equal(m->upper_end, 0.020f, 1e-6);
+    assert_float_equal(m->lower_end, -0.004f, 1e-6);
+}
+
 // How much of a column shows a row of the picture drawn out to stripes: what is longer than half
 // as long again as in the picture and not dark; canonical.
 static float stripes_in(const struct mouth_grid *g, const struct mouth_entry *e, int column)
@@ -589,6 +605,7 @@ int main(void)
         cmocka_unit_test(test_place_any),
         cmocka_unit_test(test_place_teeth),
         cmocka_unit_test(test_teeth_are_found),
+        cmocka_unit_test(test_teeth_beyond_the_picture),
         cmocka_unit_test(test_nothing_is_drawn_out),
         cmocka_unit_test(test_drawn),
         cmocka_unit_test(test_drawn_small),
