@@ -39,7 +39,7 @@ struct blurrer *blurrer_create(const struct matte *m, struct crew *crew)
     b->radius = KB_MIN(KB_MAX(KB_MIN(m->w, m->h) / 80, 2), MAX_RADIUS);
     size_t bytes = (size_t)b->w * (size_t)b->h * sizeof(float);
     for (int i = 0; i < crew_threads(crew); i++) {
-        b->boxes[i] = box_create(b->w, b->h, MAX_RADIUS);
+        b->boxes[i] = box_create(b->w, b->h, b->radius, N_LANES * (b->w + 2 * b->radius));
         b->rows[i] = kb_alloc(((size_t)b->w + 2) * sizeof(float));
     }
     b->alpha = kb_alloc(bytes);

@@ -8,8 +8,7 @@
 #include <string.h>
 
 struct box {
-    int width, height, max_radius;
-    size_t stride;   // of a row with its margins, at most
+    int width, height, max_radius, max_row;
     float *sums;     // of columns, over the rows of the window, one row a lane, margins of zeros
     float *rows;     // those of the window, a ring; n_lanes each
     float *means;    // what is emitted
@@ -17,17 +16,17 @@ struct box {
     float *scratch;
 };
 
-struct box *box_create(int width, int height, int max_radius)
+struct box *box_create(int width, int height, int max_radius, int max_row)
 {
     struct box *b = kb_alloc(sizeof(*b));
-    *b = (struct box){.width = width, .height = height, .max_radius = max_radius};
-    b->stride = (size_t)width + 2 * (size_t)max_radius + 2;
-    b->sums = kb_alloc(BOX_MAX_LANES * b->stride * sizeof(float));
-    b->rows =
-        kb_alloc((2 * (size_t)max_radius + 2) * BOX_MAX_LANES * (size_t)width * sizeof(float));
-    b->means = kb_alloc(BOX_MAX_LANES * (size_t)width * sizeof(float));
-    b->per_area = kb_alloc((size_t)width * sizeof(float));
-    b->scratch = kb_alloc(b->stride * sizeof(float));
+    *b = (struct box){
+        .width = width, .height = height, .max_radius = max_radius, .max_row = max_row};
+    size_t bytes = (size_t)max_row * sizeof(float);
+    b->sums = kb_alloc(bytes);
+    b->rows = kb_alloc((2 * (size_t)max_radius + 2) * bytes);
+    b->means = kb_alloc(bytes);
+    b->per_area = kb_alloc(bytes);
+    b->scratch = kb_alloc(bytes);
     return b;
 }
 
@@ -116,6 +115,7 @@ void box_run(struct box *b, const struct box_area *area, int radius, int n_lanes
                     .means = b->means,
                     .per_area = b->per_area,
                     .scratch = b->scratch};
+    assert(n_lanes * r.n_sums <= b->max_row);
     int n = r.to - r.from, n_ring = 2 * radius + 2;
     size_t row_size = (size_t)n_lanes * (size_t)n;
     float *means[BOX_MAX_LANES], *lanes[BOX_MAX_LANES];

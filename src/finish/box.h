@@ -18,11 +18,13 @@ typedef void box_fill_fn(void *context, int y, int x0, int x1, float *const *lan
 typedef void box_emit_fn(void *context, int y, int x0, int x1, float *const *means);
 
 struct box;
-struct box *box_create(int width, int height, int max_radius); // never NULL
+// max_row: the most floats that a row has, all lanes of a run with radius columns more at both ends
+// of each. Never NULL.
+struct box *box_create(int width, int height, int max_radius, int max_row);
 void box_free(struct box **b);
 // Rows of the area are emitted from the first to the last; what is filled reaches radius beyond the
-// area, and each row is filled once. 0 < radius <= max_radius, n_lanes <= BOX_MAX_LANES, the area
-// lies in the picture.
+// area, and each row is filled once. 0 < radius <= max_radius, n_lanes <= BOX_MAX_LANES, of each
+// lane 2 * radius more than the area's columns fit into max_row, the area lies in the picture.
 void box_run(struct box *b, const struct box_area *area, int radius, int n_lanes, box_fill_fn *fill,
              box_emit_fn *emit, void *context);
 

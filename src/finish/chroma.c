@@ -79,7 +79,8 @@ struct compose_screen chroma_spill(const struct chroma_screen *s)
 
 #define RADIUS 48
 // Columns that one thread does at a time.
-#define STRIP 256
+#define STRIP   256
+#define N_LANES 3
 
 struct keyer {
     struct crew *crew;
@@ -94,7 +95,7 @@ struct keyer *keyer_create(const struct matte *m, struct crew *crew)
     struct keyer *k = kb_alloc(sizeof(*k));
     k->crew = crew;
     for (int i = 0; i < crew_threads(crew); i++)
-        k->boxes[i] = box_create(m->w, m->h, RADIUS);
+        k->boxes[i] = box_create(m->w, m->h, RADIUS, N_LANES * (STRIP + 2 * RADIUS));
     return k;
 }
 
@@ -160,7 +161,7 @@ static void key_strip(void *context, int task, int worker)
     struct keyer *k = context;
     const struct box_area strip = {
         .x0 = task * STRIP, .x1 = KB_MIN((task + 1) * STRIP, k->matte->w), .y1 = k->matte->h};
-    box_run(k->boxes[worker], &strip, RADIUS, 3, fill_screen, emit_key, k);
+    box_run(k->boxes[worker], &strip, RADIUS, N_LANES, fill_screen, emit_key, k);
 }
 
 void keyer_run(struct keyer *k, const struct chroma_screen *s, const struct matte *m, float *alpha)

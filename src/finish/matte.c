@@ -21,6 +21,10 @@
 #define NEAR_LEAST 0.006f
 #define NEAR_MOST  0.988f
 
+// Lanes of a guided filter, and of the colours on both sides.
+#define MOMENTS 13
+#define SIDES   10
+
 // What a thread has for itself.
 struct hand {
     struct box *box;
@@ -48,10 +52,12 @@ static size_t row_of(const struct matter *m, int y)
     return (size_t)y * (size_t)m->matte.w;
 }
 
-static void hand_create(struct hand *a, int w, int h, int radius)
+static void hand_create(struct hand *a, const struct matter *m)
 {
-    size_t area = (size_t)(AREA_WIDTH + 2 * radius) * (size_t)(h + 2 * radius);
-    a->box = box_create(w, h, MAX_RADIUS);
+    int w = m->matte.w, h = m->matte.h, near = m->near_radius, far = m->far_radius;
+    size_t area = (size_t)(AREA_WIDTH + 2 * near) * (size_t)(h + 2 * near);
+    int row = KB_MAX(MOMENTS * (AREA_WIDTH + 4 * near), SIDES * (AREA_WIDTH + 2 * far));
+    a->box = box_create(w, h, far, KB_MAX(row, w + 2 * near)); // guide_area, mix_area, near_slice
     for (int i = 0; i < 4; i++)
         a->gains[i] = kb_alloc(area * sizeof(float));
     for (int i = 0; i < 2; i++)
@@ -91,7 +97,7 @@ struct matter *matter_create(int width, int height, struct crew *crew)
     m->far_radius = KB_MIN(KB_MAX(side / 26, 4), MAX_RADIUS);
     m->areas = areas_create(w, h);
     for (int i = 0; i < crew_threads(crew); i++)
-        hand_create(&m->hands[i], w, h, m->near_radius);
+        hand_create(&m->hands[i], m);
     return m;
 }
 
@@ -315,7 +321,7 @@ static void guide_area(void *context, int task, int worker)
                                    KB_MIN(area->x1 + r, m->matte.w),
                                    KB_MIN(area->y1 + r, m->matte.h)};
     struct part p = {m, &m->hands[worker], m->rough, wider.x0, wider.y0, wider.x1 - wider.x0};
-    box_run(p.hand->box, &wider, r, 13, fill_moments, emit_rough, &p);
+    box_run(p.hand->box, &wider, r, MOMENTS, fill_moments, emit_rough, &p);
     box_run(p.hand->box, area, r, 4, fill_gains, emit_guided, &p);
 }
 
@@ -389,7 +395,7 @@ KB_VECTORISED static void emit_mixture(void *context, int y, int x0, int x1, flo
 static void mix_area(void *context, int task, int worker)
 {
     struct matter *m = context;
-    box_run(m->hands[worker].box, &m->areas->list[task], m->far_radius, 10, fill_sides,
+    box_run(m->hands[worker].box, &m->areas->list[task], m->far_radius, SIDES, fill_sides,
             emit_mixture, m);
 }
 
@@ -554,7 +560,7 @@ static void colour_area(void *context, int task, int worker)
     struct matter *m = context;
     const struct box_area *area = &m->areas->list[task];
     struct part p = {.m = m, .hand = &m->hands[worker], .target = m->matte.planes[MATTE_ALPHA]};
-    box_run(p.hand->box, area, 2, 13, fill_moments, emit_fine, &p);
+    box_run(p.hand->box, area, 2, MOMENTS, fill_moments, emit_fine, &p);
     box_run(p.hand->box, area, m->far_radius / 2, 7, fill_colours, emit_colours, m);
 }
 

@@ -6,6 +6,7 @@
 #include "face/warp.h"
 #include "finish/areas.h"
 #include "finish/backdrop.h"
+#include "finish/blur.h"
 #include "finish/chroma.h"
 #include "finish/finish.h"
 #include "media/frame.h"
@@ -15,6 +16,7 @@
 
 #include <libavcodec/avcodec.h>
 #include <libavformat/avformat.h>
+#include <malloc.h>
 #include <math.h>
 
 #define W    320
@@ -165,7 +167,7 @@ static void test_means(void **state)
         p.values = malloc((size_t)(p.w * p.h) * sizeof(float));
         for (int i = 0; i < p.w * p.h; i++)
             p.values[i] = (float)((unsigned)i * 2654435761u >> 16) / 65536;
-        CLEANUP(box_free) struct box *b = box_create(p.w, p.h, 16);
+        CLEANUP(box_free) struct box *b = box_create(p.w, p.h, p.radius, 2 * (p.w + 2 * p.radius));
         const struct box_area areas[] = {{0, 0, p.w, p.h},
                                          {p.w / 3, p.h / 2, p.w, p.h / 2 + 1},
                                          {0, p.h / 3, (p.w + 1) / 2, p.h},
@@ -321,6 +323,32 @@ static void test_threads(void **state)
                                     five->data[p] + y * five->linesize[p],
                                     (size_t)in->width >> (p == 1 || p == 2));
     }
+}
+
+static size_t allocated(void)
+{
+    struct mallinfo2 all = mallinfo2();
+    return all.uordblks + all.hblkhd;
+}
+
+// What so many threads take for a large film.
+static size_t taken_by(int threads)
+{
+    CLEANUP(crew_free) struct crew *crew = crew_create(threads);
+    assert_int_equal(crew_threads(crew), threads);
+    size_t before = allocated();
+    CLEANUP(matter_free) struct matter *m = matter_create(1920, 1080, crew);
+    CLEANUP(keyer_free) struct keyer *k = keyer_create(matter_matte(m), crew);
+    CLEANUP(blurrer_free) struct blurrer *b = blurrer_create(matter_matte(m), crew);
+    return allocated() - before;
+}
+
+// A worker's memory is bounded, and threads may be many.
+static void test_memory(void **state)
+{
+    size_t one = taken_by(1), five = taken_by(5);
+    print_message("# a thread more: %zu KB\n", (five - one) / 4 / 1024);
+    assert_true(five - one < 4 * (2u << 20));
 }
 
 // A colour in the frames' own matrix and range.
@@ -612,7 +640,7 @@ int main(void)
         cmocka_unit_test(test_no_screen), cmocka_unit_test(test_blur),
         cmocka_unit_test(test_colour),    cmocka_unit_test(test_film),
         cmocka_unit_test(test_alpha),     cmocka_unit_test(test_areas),
-        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_threads),   cmocka_unit_test(test_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
