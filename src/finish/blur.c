@@ -69,17 +69,6 @@ static size_t row_of(const struct blurrer *b, int y)
     return (size_t)y * (size_t)b->w;
 }
 
-static int n_slices(const struct blurrer *b)
-{
-    return (b->h + SLICE - 1) / SLICE;
-}
-
-static struct box_area slice_of(const struct blurrer *b, int task)
-{
-    return (struct box_area){
-        .x1 = b->w, .y0 = task * SLICE, .y1 = KB_MIN((task + 1) * SLICE, b->h)};
-}
-
 // --- halves ---
 
 // Means of two by two; an odd last column or row is its own neighbour.
@@ -97,7 +86,7 @@ static void halve_slice(void *context, int task, int worker)
     static const int from[] = {MATTE_Y, MATTE_U, MATTE_V, MATTE_ALPHA};
     struct blurrer *b = context;
     const struct matte *m = b->matte;
-    const struct box_area slice = slice_of(b, task);
+    const struct box_area slice = slice_at(b->w, b->h, SLICE, task);
     float *const to[] = {b->planes[0][LANE_Y], b->planes[0][LANE_U], b->planes[0][LANE_V],
                          b->alpha};
     (void)worker;
@@ -134,7 +123,7 @@ KB_VECTORISED static void emit_weight(void *context, int y, int x0, int x1, floa
 static void weigh_slice(void *context, int task, int worker)
 {
     struct blurrer *b = context;
-    const struct box_area slice = slice_of(b, task);
+    const struct box_area slice = slice_at(b->w, b->h, SLICE, task);
     box_run(b->boxes[worker], &slice, KB_MAX(b->radius / 3, 2), 1, fill_alpha, emit_weight, b);
 }
 
@@ -165,7 +154,7 @@ KB_VECTORISED static void emit_pass(void *context, int y, int x0, int x1, float 
 static void blur_slice(void *context, int task, int worker)
 {
     struct blurrer *b = context;
-    const struct box_area slice = slice_of(b, task);
+    const struct box_area slice = slice_at(b->w, b->h, SLICE, task);
     box_run(b->boxes[worker], &slice, b->radius, N_LANES, fill_pass, emit_pass, b);
 }
 
@@ -249,14 +238,14 @@ enum kb_code blurrer_run(struct blurrer *b, const struct matte *m, const AVFrame
         if (av_frame_get_buffer(b->picture, 0) < 0)
             return kb_no_memory(err);
     }
-    crew_run(b->crew, n_slices(b), halve_slice, b);
-    crew_run(b->crew, n_slices(b), weigh_slice, b);
+    crew_run(b->crew, slices_in(b->h, SLICE), halve_slice, b);
+    crew_run(b->crew, slices_in(b->h, SLICE), weigh_slice, b);
     b->from = 0;
     for (b->pass = 0; b->pass < N_PASSES; b->pass++) {
-        crew_run(b->crew, n_slices(b), blur_slice, b);
+        crew_run(b->crew, slices_in(b->h, SLICE), blur_slice, b);
         b->from = !b->from;
     }
-    crew_run(b->crew, n_slices(b), enlarge_slice, b);
+    crew_run(b->crew, slices_in(b->h, SLICE), enlarge_slice, b);
     *ret = b->picture;
     return KB_OK;
 }

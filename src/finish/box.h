@@ -5,12 +5,26 @@
 #ifndef FINISH_BOX_H
 #define FINISH_BOX_H
 
+#include "base/base.h"
+
 #define BOX_MAX_LANES 16
 
 // A part of the picture: columns x0 to x1, rows y0 to y1, without the last.
 struct box_area {
     int x0, y0, x1, y1;
 };
+
+// All of the picture in slices of so many rows, of which the last may be lower: how many there are,
+// and one of them.
+static inline int slices_in(int height, int rows)
+{
+    return (height + rows - 1) / rows;
+}
+
+static inline struct box_area slice_at(int width, int height, int rows, int i)
+{
+    return (struct box_area){.x1 = width, .y0 = i * rows, .y1 = KB_MIN((i + 1) * rows, height)};
+}
 
 // The values of row y, columns x0 to x1 - 1, of each lane: lanes[i][0] is column x0's.
 typedef void box_fill_fn(void *context, int y, int x0, int x1, float *const *lanes);

@@ -159,18 +159,6 @@ KB_VECTORISED static void shrink_row(float *restrict to, int w, const uint8_t *f
         to[x] = (float)from[width - 1] * scale + shift;
 }
 
-// All of the picture, a slice of rows each.
-static int n_slices(const struct matter *m)
-{
-    return (m->matte.h + SLICE - 1) / SLICE;
-}
-
-static struct box_area slice_of(const struct matter *m, int task)
-{
-    return (struct box_area){
-        .x1 = m->matte.w, .y0 = task * SLICE, .y1 = KB_MIN((task + 1) * SLICE, m->matte.h)};
-}
-
 static void shrink(const struct matter *mm, int plane, const struct box_area *area)
 {
     const struct matte *m = &mm->matte;
@@ -195,7 +183,7 @@ static void shrink(const struct matter *mm, int plane, const struct box_area *ar
 static void look_slice(void *context, int task, int worker)
 {
     const struct matter *m = context;
-    const struct box_area slice = slice_of(m, task);
+    const struct box_area slice = slice_at(m->matte.w, m->matte.h, SLICE, task);
     (void)worker;
     for (int i = 0; i < 3; i++)
         shrink(m, i, &slice);
@@ -209,7 +197,7 @@ void matter_look(struct matter *m, const AVFrame *frame, bool is_cut)
         m->matte.planes[MATTE_Y + i] = old;
     }
     m->frame = frame;
-    crew_run(m->crew, n_slices(m), look_slice, m);
+    crew_run(m->crew, slices_in(m->matte.h, SLICE), look_slice, m);
     if (is_cut)
         m->has_before = false;
 }
@@ -429,7 +417,7 @@ KB_VECTORISED static void emit_near(void *context, int y, int x0, int x1, float 
 static void near_slice(void *context, int task, int worker)
 {
     struct matter *m = context;
-    const struct box_area slice = slice_of(m, task);
+    const struct box_area slice = slice_at(m->matte.w, m->matte.h, SLICE, task);
     box_run(m->hands[worker].box, &slice, m->near_radius, 1, fill_rough, emit_near, m);
 }
 
@@ -459,7 +447,7 @@ KB_VECTORISED static void steady(float *restrict now, float *restrict before,
 // Of the rough mask, or of the alpha; what is kept of the frame before becomes this one's.
 static void steady_slice(const struct matter *m, int task, float *now, float *before)
 {
-    const struct box_area slice = slice_of(m, task);
+    const struct box_area slice = slice_at(m->matte.w, m->matte.h, SLICE, task);
     size_t from = row_of(m, slice.y0), n = row_of(m, slice.y1) - from;
     if (m->has_before)
         steady(now + from, before + from, m->step + from, n);
@@ -470,7 +458,7 @@ static void steady_slice(const struct matter *m, int task, float *now, float *be
 static void rough_slice(void *context, int task, int worker)
 {
     const struct matter *m = context;
-    const struct box_area slice = slice_of(m, task);
+    const struct box_area slice = slice_at(m->matte.w, m->matte.h, SLICE, task);
     size_t from = row_of(m, slice.y0);
     (void)worker;
     if (m->has_before)
@@ -512,7 +500,7 @@ KB_VECTORISED static void find_cells(const struct matter *m, struct hand *hand, 
 static void cells_slice(void *context, int task, int worker)
 {
     struct matter *m = context;
-    const struct box_area slice = slice_of(m, task);
+    const struct box_area slice = slice_at(m->matte.w, m->matte.h, SLICE, task);
     for (int y = slice.y0; y < slice.y1; y++) {
         find_cells(m, &m->hands[worker], y);
         const uint8_t *cells = m->matte.cells + row_of(m, y);
@@ -567,13 +555,13 @@ static void colour_area(void *context, int task, int worker)
 void matter_refine(struct matter *m, const float *rough)
 {
     memcpy(m->rough, rough, row_of(m, m->matte.h) * sizeof(float));
-    crew_run(m->crew, n_slices(m), rough_slice, m);
-    crew_run(m->crew, n_slices(m), near_slice, m);
+    crew_run(m->crew, slices_in(m->matte.h, SLICE), rough_slice, m);
+    crew_run(m->crew, slices_in(m->matte.h, SLICE), near_slice, m);
     areas_gather(m->areas, 0, m->far_radius);
     crew_run(m->crew, m->areas->n, guide_area, m);
     crew_run(m->crew, m->areas->n, mix_area, m);
-    crew_run(m->crew, n_slices(m), alpha_slice, m);
-    crew_run(m->crew, n_slices(m), cells_slice, m);
+    crew_run(m->crew, slices_in(m->matte.h, SLICE), alpha_slice, m);
+    crew_run(m->crew, slices_in(m->matte.h, SLICE), cells_slice, m);
     areas_gather(m->areas, 1, m->far_radius / 2);
     crew_run(m->crew, m->areas->n, colour_area, m);
     m->has_before = true;
