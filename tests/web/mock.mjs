@@ -204,6 +204,11 @@ await run({
             holds(JSON.stringify(subtitles[0]) === '{"begin":0,"end":0.8,"text":"各位好"}' && subtitles.length === 2, `sent ${JSON.stringify(subtitles)}`);
             holds(JSON.stringify(Object.entries(look).sort()) === '[["crop","9:16"],["subtitle_colour","#ffcc00"],["subtitle_place","top"],["subtitle_size",9.5],["subtitles_as","burn,stream"]]', `sent ${JSON.stringify(look)}`);
 
+            // Another speech beside this one: they were this one's text.
+            await page.getByTestId('more-input').setInputFiles(make_speech(folder, '第二课.wav', '再见'));
+            await page.locator('.el-message').getByText('改过的字幕不再适用').waitFor();
+            holds(await part.getByTestId('captions-source').inputValue() === 'text', 'the text of each');
+
             // The same beside the picture: the player shows them by itself.
             const beside = mock.queue.createBatch({ audio: batch.audio.id, videos: [asset('老师').id], options: { subtitles, subtitles_as: 'srt' } });
             await until('both to be done', () => [batch, beside].every((b) => b.state === 'ended'));
@@ -235,7 +240,7 @@ await run({
         });
     },
 
-    async subtitles_of_a_file_come_back_when_changes_are_dropped() {
+    async subtitles_of_a_file_keep_their_changes_until_they_are_dropped() {
         await with_mock({}, async (mock) => {
             const page = await open_page(mock.url);
             const part = page.getByTestId('captions-options');
@@ -256,16 +261,26 @@ await run({
                 await part.getByText('改过的 2 条').waitFor();
                 holds((await options()).subtitles[0].text === '您好', 'changed');
             };
+            const come_back = async () => {
+                await page.reload();
+                await page.locator('details.options summary').click();
+                await part.getByText('改过的 2 条').waitFor();
+            };
             await change();
+            await come_back();
             await part.getByTestId('captions-edit').click();
             await page.getByRole('button', { name: '还原成自动的' }).click();
             await part.getByText('SRT, UTF-8').waitFor();
             holds((await options()).subtitles === file, 'the file again');
-            // A second speech: what was changed fits one of them at most.
+            // A second speech: both have the file, as it was changed.
             await change();
             await page.getByTestId('more-input').setInputFiles(make_speech(folder, '第二课.wav', '再见'));
-            await page.locator('.el-message').getByText('改过的字幕不再适用').waitFor();
-            holds((await options()).subtitles === file, 'the file for both');
+            await part.getByText('都用同样的字幕').waitFor();
+            await come_back();
+            await part.getByText('都用同样的字幕').waitFor();
+            holds(await part.getByTestId('captions-edit').isDisabled(), 'changed for one of two');
+            holds((await options()).subtitles[0].text === '您好', 'as it was changed, for both');
+            holds(await page.locator('.el-message').count() === 0, 'nothing was dropped');
             page.faults();
             await page.context().close();
         });
@@ -753,7 +768,7 @@ await run({
             // Chosen without an upload, remembered, sent as a person.
             await page.getByRole('button', { name: '清空列表' }).click();
             const [film] = [...mock.people.values()].map((p) => p.video.id);
-            mock.people.values().next().value.options = { crf: 30 };
+            mock.people.values().next().value.options = { crf: 30, background: 'blur' };
             await strip.getByRole('button', { name: '使用 王老师' }).click();
             await page.reload();
             await page.getByTestId('of-person').waitFor();
@@ -762,6 +777,15 @@ await run({
             await until('the batch', () => mock.queue.rows.batch.size === 1);
             const job = [...mock.queue.rows.job.values()].at(-1);
             holds(job.video === film && job.options.crf === 30, `${JSON.stringify(job.options)}`);
+
+            // Of two that exclude each other what the batch says holds.
+            await page.locator('details.options summary').click();
+            await page.getByTestId('background-options').getByText('透明', { exact: true }).click();
+            await page.getByTestId('more-input').setInputFiles(make_speech(folder, '第二课.wav', '再见'));
+            await page.locator('[data-testid=start]:enabled').click();
+            await until('both', () => mock.queue.rows.batch.size === 2);
+            const both = [...mock.queue.rows.job.values()].slice(-2).map((j) => JSON.stringify(j.options));
+            holds(both.every((o) => o === '{"crf":30}'), `sent ${both}`);
             await page.getByRole('button', { name: /不用它的设置/ }).click();
             await page.getByTestId('of-person').waitFor({ state: 'detached' });
 

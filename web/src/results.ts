@@ -90,6 +90,7 @@ async function putBack(videos: Asset[], options: Options, faces: Record<string, 
     state.videos = videos.map((v) => knownAsset(v, save));
     await loadDefaults();
     state.options = withoutDefaults(options);
+    state.cuesOf = '';
     Object.assign(state.faces, faces);
     for (const v of videos) if (!faces[v.id]) delete state.faces[v.id];
     state.anyway = videos.filter((v) => v.warnings.includes('no_face')).map((v) => v.id);

@@ -23,6 +23,7 @@ interface Saved {
     audio: Note | null;
     videos: Note[];
     options?: Options;
+    cuesOf?: string;
     faces?: Record<string, Point>;
     people?: Record<string, string>;
     anyway?: string[];
@@ -49,6 +50,7 @@ function make(name: string) {
         list: null as { name: string; lines: Line[] } | null,
         videos: [] as Entry[],
         options: {} as Options,
+        cuesOf: '', // what subtitles was before somebody changed them: text or a file's id; '': nobody knows
         materials: {} as Record<string, Entry>, // files on their way that options will name
         batchName: '',
         priority: 5,
@@ -68,6 +70,7 @@ function make(name: string) {
             pairing: state.pairing,
             list: state.list,
             options: state.options,
+            cuesOf: state.cuesOf,
             faces: Object.fromEntries(Object.entries(state.faces).filter(([id]) => isListed(id))),
             people: Object.fromEntries(Object.entries(state.people).filter(([id]) => isListed(id))),
             anyway: state.anyway.filter(isListed),
@@ -96,6 +99,7 @@ function make(name: string) {
             return; // nothing, or written by another version
         }
         state.options = saved.options ?? {};
+        state.cuesOf = saved.cuesOf ?? '';
         state.faces = saved.faces ?? {};
         state.people = saved.people ?? {};
         state.anyway = saved.anyway ?? [];

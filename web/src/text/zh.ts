@@ -95,7 +95,7 @@ const zh = {
         title: '字幕', source: '字幕来自', sources: { off: '不加字幕', text: '语音的文字', file: '字幕文件', edited: '改过的字幕' },
         about: { off: '可以压进画面，也可以作为可开关的字幕', text: '按说的话自动断句、对时间', file: 'SRT、VTT、ASS，编码自动识别', edited: '按改好的内容和时间来' },
         file: '字幕文件', choose: '选择文件', other: '换一个', words: '语音的文字稿', wordsHint: '把录音里说的话粘贴到这里', wordsHelp: '录音没有文字时需要；会按停顿对上时间',
-        look: '查看和修改字幕', several: '语音不止一条，各按自己的文字生成', edited: '改过的 {n} 条', editedGone: '语音换了，改过的字幕不再适用，已还原',
+        look: '查看和修改字幕', several: '语音不止一条，各按自己的文字生成', severalSame: '语音不止一条，都用同样的字幕，不能在这里修改', edited: '改过的 {n} 条', editedGone: '语音换了，改过的字幕不再适用，已还原',
         as: '怎么给', ways: { burn: '压进画面', burn_stream: '压进画面，再加可开关字幕', stream: '只加可开关字幕', srt: '只要 .srt 文件' }, asHelp: '结果里总能下载 .srt',
         place: '位置', places: { bottom: '下方', middle: '中间', top: '上方' }, size: '字号', sizeHelp: '占画面短边的百分比，2 到 15', colour: '颜色', box: '深色底框', boxHelp: '背景很花时更清楚',
         edit: '修改字幕', editHint: '回车在光标处拆成两条；时间写作 1:05.3。改好后点“用这些字幕”。', hear: '听这一条', begin: '开始', end: '结束', text: '文字', split: '拆开', merge: '并入下一条', add: '加一条',
