@@ -220,6 +220,18 @@ enum kb_code person_list_json(struct store *s, struct text *ret, struct kb_error
     return code == KB_EOF ? KB_OK : code;
 }
 
+// Of two options that exclude each other the batch's holds: is it said, the person's other goes.
+static void drop_excluded(json_t *own, const json_t *said)
+{
+    static const char *const pairs[][2] = {{"alpha", "background"}, {"crf", "bitrate"}};
+    for (size_t i = 0; i < 2 * ARRAY_LEN(pairs); i++) {
+        const json_t *value = json_object_get(said, pairs[i / 2][i % 2]);
+        const char *word = json_string_value(value);
+        if (value && !json_is_null(value) && (!word || strcmp(word, "none") != 0))
+            json_object_del(own, pairs[i / 2][1 - i % 2]);
+    }
+}
+
 enum kb_code person_own_options(const struct person *p, const char *options, char **ret,
                                 struct kb_error *err)
 {
@@ -228,6 +240,7 @@ enum kb_code person_own_options(const struct person *p, const char *options, cha
     const char *name;
     json_t *value;
     json_object_foreach(said, name, value) json_object_del(own, name);
+    drop_excluded(own, said);
     *ret = own ? json_dumps(own, JSON_COMPACT) : NULL;
     return *ret ? KB_OK : kb_no_memory(err);
 }

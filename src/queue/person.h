@@ -44,8 +44,8 @@ enum kb_code person_find(struct store *s, const char *word, bool by_name, struct
 enum kb_code person_json(struct store *s, const char *id, struct text *ret, struct kb_error *err);
 enum kb_code person_list_json(struct store *s, struct text *ret, struct kb_error *err);
 
-// The options of p that options (JSON or NULL) does not say itself, a new string: what is to be
-// laid over a batch's.
+// The options of p that options (JSON or NULL) neither says itself nor excludes, a new string: what
+// is to be laid over a batch's.
 enum kb_code person_own_options(const struct person *p, const char *options, char **ret,
                                 struct kb_error *err);
 

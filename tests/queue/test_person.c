@@ -84,6 +84,31 @@ static void test_rows(void **state)
     assert_fails(t->err, KB_NOT_FOUND, "no such person", person_delete(t->s, a.id, &t->err));
 }
 
+// Nobody can have both: what the batch says holds.
+static void test_what_excludes_each_other(void **state)
+{
+    struct queue_test *t = *state;
+    static const struct {
+        const char *his, *said, *left;
+    } cases[] = {
+        {"{\"background\":\"blur\",\"background_key\":\"green\"}", "{\"alpha\":\"webm\"}",
+         "{\"background_key\":\"green\"}"},
+        {"{\"alpha\":\"mov\",\"loop\":\"none\"}", "{\"background\":\"#ffffff\"}",
+         "{\"loop\":\"none\"}"},
+        {"{\"background\":\"blur\"}", "{\"alpha\":\"none\"}", "{\"background\":\"blur\"}"},
+        {"{\"background\":\"blur\"}", "{\"alpha\":null}", "{\"background\":\"blur\"}"},
+        {"{\"crf\":20}", "{\"bitrate\":\"source\"}", "{}"},
+        {"{\"bitrate\":\"source\"}", "{\"crf\":30}", "{}"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        CLEANUP(kb_freep) char *his = kb_strdup(cases[i].his);
+        CLEANUP(kb_freep) char *own = NULL;
+        struct person p = {.options = his};
+        assert_ok(t->err, person_own_options(&p, cases[i].said, &own, &t->err));
+        assert_string_equal(own, cases[i].left);
+    }
+}
+
 // Neither age nor somebody's deleting takes the files of a person.
 static void test_files_stay(void **state)
 {
@@ -277,6 +302,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_rows, queue_setup, queue_teardown),
+        cmocka_unit_test_setup_teardown(test_what_excludes_each_other, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_files_stay, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_in_a_batch, queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(test_export_and_import, queue_setup, queue_teardown),

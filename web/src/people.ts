@@ -1,7 +1,7 @@
 // People (我的人物): films with their settings under a name, as the server has them. docs/people.md.
 import { shallowReactive } from 'vue';
 import { del, get, patch, post } from './api';
-import type { Options, Person, Point } from './types';
+import type { Options, OwnOptions, Person, Point } from './types';
 
 export const people = shallowReactive(new Map<string, Person>());
 
@@ -38,6 +38,11 @@ export async function removePerson(id: string) {
     await loadPeople();
 }
 
-// Those of a person's options that the others do not say.
-export const ownOptions = (id: string | undefined, said: Options): Options =>
-    Object.fromEntries(Object.entries((id && people.get(id)?.options) || {}).filter(([option]) => !(option in said)));
+// Options that exclude each other (src/queue/person.c).
+const EXCLUDES: Record<string, string> = { alpha: 'background', background: 'alpha', crf: 'bitrate', bitrate: 'crf' };
+
+// Those of a person's options that the others neither say nor exclude.
+export function ownOptions(id: string | undefined, said: OwnOptions): Options {
+    const isExcluded = (option: string) => (said[EXCLUDES[option]] ?? 'none') !== 'none';
+    return Object.fromEntries(Object.entries((id && people.get(id)?.options) || {}).filter(([option]) => !(option in said) && !isExcluded(option)));
+}

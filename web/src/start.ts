@@ -99,7 +99,7 @@ function jobsToMake(state: State): Job[] {
             const job: Job = { audio: audio?.id ?? '', video: video.id! };
             if (state.faces[video.id!]) job.face_at = state.faces[video.id!];
             if (line?.output) job.name = line.output.replace(/^.*[\\/]/, '');
-            const options = { ...ownOptions(state.people[video.id!], state.options), ...line?.options };
+            const options = { ...ownOptions(state.people[video.id!], { ...state.options, ...line?.options }), ...line?.options };
             if (Object.keys(options).length) job.options = options;
             if (line && !audio) linesOf.set(job, line);
             return job;
