@@ -179,6 +179,38 @@ static void a_pair_without_a_word_keeps_the_label(void **state)
     job_claim_free(&c);
 }
 
+// A result says what its job did with the subtitles: null is the default there too.
+static void a_result_knows_whether_its_subtitles_are_drawn(void **state)
+{
+    static const struct {
+        const char *own;
+        bool burned;
+    } cases[] = {{NULL, false},
+                 {"{\"crf\":20}", false},
+                 {"{\"subtitles_as\":\"burn,srt\"}", true},
+                 {"{\"subtitles_as\":null}", true}};
+    struct queue_test *t = *state;
+    struct files f = add_files(t, "ready");
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct batch_pair pair = {.audio = f.speech[0],
+                                  .video = f.film[0],
+                                  .options = cases[i].own,
+                                  .face_at = {-1, -1, -1}};
+        struct batch_params p = {
+            .pairs = &pair, .n_pairs = 1, .priority = 5, .options = "{\"subtitles_as\":\"srt\"}"};
+        int64_t id = 0;
+        assert_ok(t->err, batch_create(t->s, &p, &id, &t->err));
+        struct job_claim c = claim(t, "w1");
+        int64_t job = c.job;
+        finish(t, &c);
+        run_sql(t, "UPDATE job SET cues = '{\"cues\":[]}'");
+        CLEANUP(text_free) struct text json = {0};
+        assert_ok(t->err, result_json(t->s, job, &json, &t->err));
+        json_auto_t *r = json_loads(text_get(&json), 0, NULL);
+        assert_int_equal(json_is_true(json_object_get(r, "subtitles_burned")), cases[i].burned);
+    }
+}
+
 // Who reads English gets a mark in English, also of a pair that alone has one.
 static void a_pair_that_alone_is_labelled_says_so_in_its_language(void **state)
 {
@@ -265,6 +297,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_pair_that_alone_is_labelled_says_so_in_its_language,
                                         queue_setup, queue_teardown),
         cmocka_unit_test_setup_teardown(a_pair_without_a_word_keeps_the_label, queue_setup,
+                                        queue_teardown),
+        cmocka_unit_test_setup_teardown(a_result_knows_whether_its_subtitles_are_drawn, queue_setup,
                                         queue_teardown),
         cmocka_unit_test_setup_teardown(what_is_wrong_with_a_pair_is_said, queue_setup,
                                         queue_teardown),
