@@ -104,9 +104,11 @@ void store_add_column(struct text *ret, sqlite3_stmt *q, int i);
     ", '$.crop_zoom'), 1) AS zoom, json_extract(" options ", '$.height') AS rows)))))) "
 
 // How many times as long as a plain second and pixel one takes: another background is as much
-// processor time again as all the rest (2.0 and 2.2 measured, docs/performance.md).
+// processor time again as all the rest (2.0 and 2.2 measured, docs/performance.md). People are cut
+// out alike where nothing is behind them (alpha).
 #define OUTPUT_EFFORT(options)                                                                     \
-    " iif(coalesce(json_extract(" options ", '$.background'), 'none') = 'none', 1.0, 2.0) "
+    " iif(coalesce(json_extract(" options ", '$.background'), 'none') = 'none' AND"                \
+    " coalesce(json_extract(" options ", '$.alpha'), 'none') = 'none', 1.0, 2.0) "
 
 // Seconds, pixels and effort of the result of a job, multiplied: speech a, video v, batch b. What
 // it will take is in proportion to it; job.cost keeps it.

@@ -353,6 +353,8 @@ static void test_pace_knows_of_effort(void **state)
     double one = 10.0 * 64 / 48;
     assert_near(estimate(t, audio, video, 1, NULL).seconds, one / 2);
     assert_near(estimate(t, audio, video, 1, "{\"background\":\"#ffffff\"}").seconds, one);
+    assert_near(estimate(t, audio, video, 1, "{\"alpha\":\"webm\"}").seconds, one);
+    assert_near(estimate(t, audio, video, 1, "{\"alpha\":\"none\"}").seconds, one / 2);
     assert_near(estimate(t, audio, video, 1, NULL).bytes, 4.0 * 64 / 48); // not of size
 }
 
