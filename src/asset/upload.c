@@ -413,17 +413,19 @@ static enum kb_code place(struct asset_upload *u, struct store *s, const char *s
     return file_settle(s, "files", sha256) ? KB_OK : cannot_store(err, errno);
 }
 
-// What an inspector found out about the same content need not be found out again. It looks at
-// other things, and fewer of them, in what becomes a result.
+// What an inspector found out about the same content need not be found out again, the subtitles of
+// a file among it; what a speech says belongs to how it was made. It looks at other things, and
+// fewer of them, in what becomes a result.
 static enum kb_code copy_facts(struct store *s, const char *id, const char *sha256,
                                struct kb_error *err)
 {
     return store_exec(
         s, NULL, err,
         "UPDATE asset SET (state, kind, duration_ms, width, height, fps, codec, faces, face_boxes,"
-        " face_boxes_at, warnings, peaks, thumbnail) = (SELECT state, kind, duration_ms, width,"
-        " height, fps, codec, faces, face_boxes, face_boxes_at, warnings, peaks, thumbnail"
-        " FROM asset WHERE sha256 = ?2 AND state = 'ready' AND job IS NULL LIMIT 1)"
+        " face_boxes_at, warnings, peaks, thumbnail, words) = (SELECT state, kind, duration_ms,"
+        " width, height, fps, codec, faces, face_boxes, face_boxes_at, warnings, peaks, thumbnail,"
+        " coalesce(asset.words, iif(kind = 'text', o.words, NULL))"
+        " FROM asset o WHERE sha256 = ?2 AND state = 'ready' AND job IS NULL LIMIT 1)"
         " WHERE id = ?1 AND job IS NULL AND EXISTS (SELECT 1 FROM asset WHERE sha256 = ?2"
         "  AND state = 'ready'"
         "  AND job IS NULL)",

@@ -85,6 +85,21 @@ static void test_kept_once(void **state)
     assert_fails(t->err, KB_NOT_FOUND, "exist", asset_delete(t->s, second, &t->err));
 }
 
+// A file's subtitles are its content's; what a speech says is of the text that it was made of.
+static void test_words_are_kept_with_the_content(void **state)
+{
+    struct queue_test *t = *state;
+    char first[33], second[33], third[33];
+    upload(t, "a.srt", "content", 7, first);
+    set_facts(t, first);
+    run_sql(t, "UPDATE asset SET kind = 'text', words = '{\"cues\":[]}'");
+    upload(t, "b.srt", "content", 7, second);
+    assert_int_equal(ask(t, "SELECT count(*) FROM asset WHERE words = '{\"cues\":[]}'"), 2);
+    run_sql(t, "UPDATE asset SET kind = 'audio'");
+    upload(t, "c.wav", "content", 7, third);
+    assert_int_equal(ask(t, "SELECT count(*) FROM asset WHERE words IS NULL"), 1);
+}
+
 // A content on disk that is too short (a damaged disk, an old crash) is replaced by whole bytes.
 static void test_damaged_content_heals(void **state)
 {
@@ -539,6 +554,7 @@ int main(void)
     kb_language_set_process(KB_LANGUAGE_SOURCE);
     const struct CMUnitTest tests[] = {
         TEST(test_kept_once),
+        TEST(test_words_are_kept_with_the_content),
         TEST(test_damaged_content_heals),
         TEST(test_content_on_other_disk),
         TEST(test_delete_needed),
