@@ -40,8 +40,8 @@ char *lips_ranges_path(const char *model_path); // beside the model; free()
 enum kb_code lips_ranges_save(char **ret_path, const struct ranges *r, const char *model_path,
                               const char *folder, struct kb_error *err);
 
-// Where what was measured on this machine is kept in a cache folder (nn/tuning.h): one file for each
-// library and instruction set, for machines may share the folder. free().
+// Where what was measured on this machine is kept in a cache folder (nn/tuning.h): one file for
+// each library and instruction set, for machines may share the folder. free().
 char *lips_tuning_path(const char *folder);
 
 enum precision lips_precision(const struct lips *l);

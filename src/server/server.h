@@ -23,9 +23,9 @@ struct server_params {
     int uploads_per_client; // unfinished ones at a time; 0 = 200
     struct supervisor_params supervisor;
     struct head_params
-        head; // redis: NULL = no other machines. data and min_free_bytes are filled in
-    int speech_again_ms;     // a text is spoken again where the disk was full; 0 = 10000
-    int sample_ms;           // how long a sample is waited for; 0 = two minutes
+        head;            // redis: NULL = no other machines. data and min_free_bytes are filled in
+    int speech_again_ms; // a text is spoken again where the disk was full; 0 = 10000
+    int sample_ms;       // how long a sample is waited for; 0 = two minutes
     int64_t first_backup_ms; // after the start, if one is due; 0 = 30000
     const char *lang;        // "zh" or "en" for clients that do not say; NULL = "zh"
     const char *defaults;    // options of batches that do not say them, JSON; NULL = none

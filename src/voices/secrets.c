@@ -58,8 +58,8 @@ static size_t behind_name(const char *argument)
 {
     size_t from = 0, first = strcspn(argument, "=:");
     for (size_t n = 0; argument[n]; n++) {
-        bool named = strchr("=:", argument[n]) && (smells(argument + from, n - from) ||
-                                                   (n == first && smells(argument, n)));
+        bool named = strchr("=:", argument[n]) &&
+                     (smells(argument + from, n - from) || (n == first && smells(argument, n)));
         if (named)
             return n + 1 + strspn(argument + n + 1, " ");
         if (strchr("?& =,", argument[n]))
@@ -198,11 +198,12 @@ enum kb_code voice_fill_key(json_t *voice, const json_t *known, struct kb_error 
     struct filling f = {.known = copy, .missing = !known};
     if (known)
         visit_all(voice, fill, &f);
-    return f.missing ? kb_fail(err, KB_BAD_INPUT,
-                               _("the voice '%s' has stars where a secret belongs, and none is kept "
-                                 "for that name: write the secret itself"),
-                               name)
-                     : KB_OK;
+    return f.missing
+               ? kb_fail(err, KB_BAD_INPUT,
+                         _("the voice '%s' has stars where a secret belongs, and none is kept "
+                           "for that name: write the secret itself"),
+                         name)
+               : KB_OK;
 }
 
 // --- in what others said

@@ -212,8 +212,8 @@ static void test_interleaved(void **state)
         }
 }
 
-// Channels that fill no vector, kernels and tiles of other sizes, and more tiles than can be counted
-// are not for it.
+// Channels that fill no vector, kernels and tiles of other sizes, and more tiles than can be
+// counted are not for it.
 static void test_refused(void **state)
 {
     struct winograd_shape s = {.n = 1,
