@@ -29,6 +29,12 @@ struct lip_edge lip_edge_at(const float (*inner)[3], bool lower, float x)
     return (struct lip_edge){before[1], before[2]};
 }
 
+float mouth_seam(const struct mouths *m)
+{
+    const float(*neutral)[3] = m->person.neutral + TRACK_INNER_FIRST;
+    return (neutral[LIPS_RIGHT / 2][1] + neutral[TRACK_N_LIPS - LIPS_RIGHT / 2][1]) / 2;
+}
+
 float mouth_shadow(float below_upper, float above_lower)
 {
     return (1 - 0.55f * expf(-fmaxf(below_upper, 0) / 0.008f)) *

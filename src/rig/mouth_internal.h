@@ -38,6 +38,9 @@ struct lip_edge {
 };
 struct lip_edge lip_edge_at(const float (*inner)[3], bool lower, float x);
 
+// y of the closed mouth in its middle, canonical.
+float mouth_seam(const struct mouths *m);
+
 // How much of the light in front of the mouth reaches a place so far below the upper lip and above
 // the lower one (canonical units): the lips' contact shadows.
 float mouth_shadow(float below_upper, float above_lower);

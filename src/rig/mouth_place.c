@@ -254,8 +254,7 @@ void mouths_place(const struct mouths *m, int picture, const float (*target)[3],
 {
     assert(picture >= 0 && picture < m->n);
     const struct mouth_entry *e = &m->entries[picture];
-    const float(*neutral)[3] = m->person.neutral + TRACK_INNER_FIRST;
-    float seam = (neutral[5][1] + neutral[TRACK_N_LIPS - 5][1]) / 2;
+    float seam = mouth_seam(m);
     float jaw = person_jaw(&m->person, target);
     struct placing p = {.e = e,
                         .drawn = m->drawn,

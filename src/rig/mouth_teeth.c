@@ -181,8 +181,7 @@ static void find_cavity(struct mouths *m, float seam)
 
 void mouth_find_teeth(struct mouths *m)
 {
-    const float(*neutral)[3] = m->person.neutral + TRACK_INNER_FIRST;
-    float seam = (neutral[5][1] + neutral[TRACK_N_LIPS - 5][1]) / 2;
+    float seam = mouth_seam(m);
     struct edge_votes upper = {{0}, {0}}, lower = {{0}, {0}};
     for (int i = 0; i < m->n && !m->drawn; i++) {
         float profile[N_PROFILE];
