@@ -26,6 +26,13 @@ static struct files add_files(struct queue_test *t, const char *state)
     return f;
 }
 
+// The first speech with the first film, and options of their own.
+static struct batch_pair first_with(const struct files *f, const char *own)
+{
+    return (struct batch_pair){
+        .audio = f->speech[0], .video = f->film[0], .options = own, .face_at = {-1, -1, -1}};
+}
+
 // Each speech with each film, speeches first.
 static int64_t add_pairs(struct queue_test *t, const struct files *f)
 {
@@ -166,10 +173,7 @@ static void a_pair_without_a_word_keeps_the_label(void **state)
 {
     struct queue_test *t = *state;
     struct files f = add_files(t, "ready");
-    struct batch_pair pair = {.audio = f.speech[0],
-                              .video = f.film[0],
-                              .options = "{\"ai_label\":null,\"crf\":null}",
-                              .face_at = {-1, -1, -1}};
+    struct batch_pair pair = first_with(&f, "{\"ai_label\":null,\"crf\":null}");
     struct batch_params p = {
         .pairs = &pair, .n_pairs = 1, .priority = 5, .defaults = "{\"ai_label\":\"corner\"}"};
     int64_t id = 0;
@@ -192,10 +196,7 @@ static void a_result_knows_whether_its_subtitles_are_drawn(void **state)
     struct queue_test *t = *state;
     struct files f = add_files(t, "ready");
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct batch_pair pair = {.audio = f.speech[0],
-                                  .video = f.film[0],
-                                  .options = cases[i].own,
-                                  .face_at = {-1, -1, -1}};
+        struct batch_pair pair = first_with(&f, cases[i].own);
         struct batch_params p = {
             .pairs = &pair, .n_pairs = 1, .priority = 5, .options = "{\"subtitles_as\":\"srt\"}"};
         int64_t id = 0;
@@ -232,10 +233,7 @@ static void a_pair_that_alone_is_labelled_says_so_in_its_language(void **state)
     struct queue_test *t = *state;
     struct files f = add_files(t, "ready");
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        struct batch_pair pair = {.audio = f.speech[0],
-                                  .video = f.film[0],
-                                  .options = cases[i].own,
-                                  .face_at = {-1, -1, -1}};
+        struct batch_pair pair = first_with(&f, cases[i].own);
         struct batch_params p = {.pairs = &pair,
                                  .n_pairs = 1,
                                  .priority = 5,
