@@ -3,6 +3,7 @@
 
 #include "base/beneath.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/sentence.h"
 #include "queue/internal.h"
 #include "store/names.h"
@@ -94,10 +95,14 @@ static void remove_output(struct store *s, const struct lost_job *j, bool gone)
     bool whole = beneath_stat(s->folder, path, &st);
     if (!gone && beneath_stat(s->folder, half, &part))
         return;
-    if (!whole || st.st_mtim.tv_sec * 1000LL <= j->heartbeat_ms + LEASE_MS)
+    if (!whole || st.st_mtim.tv_sec * 1000LL <= j->heartbeat_ms + LEASE_MS) {
         result_unlink(s, name);
-    else
+    } else {
         beneath_unlink(s->folder, half); // its folder is not empty
+        log_info(_("'%s' was written long after its worker was last heard of; it stays there, and "
+                   "koubo restore takes it in"),
+                 path);
+    }
 }
 
 enum kb_code job_lose(struct store *s, int64_t job, const char *reason, bool late, bool hung,

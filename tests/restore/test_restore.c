@@ -4,6 +4,7 @@
 #include "tests/queue/queue.h"
 #include "tests/worker/grey.h"
 
+#include "base/log.h"
 #include "queue/retention.h"
 #include "media/subtitle_file.h"
 #include "queue/subtitles.h"
@@ -348,6 +349,12 @@ static void test_a_long_name(void **state)
     assert_int_equal(ask(t, "SELECT length(CAST(result_name AS BLOB)) FROM job"), 2 + 82 * 3 + 4);
 }
 
+static void note_line(void *opaque, enum log_level level, const char *text)
+{
+    (void)level;
+    text_add(opaque, text);
+}
+
 static void test_an_older_backup_overwrites_nothing(void **state)
 {
     struct queue_test *t = *state;
@@ -372,8 +379,12 @@ static void test_an_older_backup_overwrites_nothing(void **state)
     assert_int_equal(clean_up(t, false, false), 0);
     // the worker of job 2 is long gone; what lies there was made after all that is known of it
     run_sql(t, "UPDATE job SET heartbeat_ms = 1000, worker_pid = 999999999 WHERE id = 2");
+    CLEANUP(text_free) struct text said = {0};
+    log_send_to(note_line, &said);
     assert_ok(t->err, sweep_run(t->s, &(struct sweep_params){.lease_ms = 1}, &t->err));
+    log_send_to(NULL, NULL);
     assert_true(there(t, second_file));
+    assert_non_null(strstr(said.data, second_file));
     assert_int_equal(clean_up(t, false, false), 0);
     assert_ok(t->err, lost_remembered(t->s, &lost, &t->err));
     assert_int_equal(lost.n_results, 3);
