@@ -18,13 +18,15 @@ struct mouth_entry {
     float inner[TRACK_N_LIPS][3]; // canonical
     float jaw;                    // person_jaw()
     float aperture, yaw, pitch;
+    // Where the skull's part of the picture ends and where the jaw's begins, canonical, below the
+    // closed seam. upper_end <= lower_end.
+    float upper_end, lower_end;
 };
 
 struct mouths {
     struct person person;
     bool drawn;
-    // Where the skull's part of the pictures ends and where the jaw's begins, canonical: below the
-    // closed seam, the latter with the jaw closed.
+    // The same where all pictures agree; the jaw's with the jaw closed.
     float upper_end, lower_end;
     struct mouth_light cavity, cavity_skin; // behind the teeth, in the light of that skin
     uint8_t *pixels;                        // of the drawn one
@@ -49,7 +51,7 @@ float mouth_shadow(float below_upper, float above_lower);
 float mouth_cost(const struct mouth_entry *e, const struct mouth_need *need);
 float mouth_switch_cost(const struct mouth_need *need);
 
-// Finds upper_end, lower_end and the cavity in the pictures.
+// Finds upper_end, lower_end of all and of each, and the cavity in the pictures.
 void mouth_find_teeth(struct mouths *m);
 
 // Fills the library's one drawn picture, for a face in this light and of so many pixels in a

@@ -20,15 +20,18 @@
 // is dark, wholly so from DARK_LACK on.
 #define STRETCH     0.35f
 #define DARK_LACK   0.005f
+#define LACK_PIXELS 3.0f   // or so many, if they are more
 #define DARK_EDGE   0.004f // from no dark to all of it, and as many pixels besides
 #define EDGE_PIXELS 1.5f
+#define DEEP        0.5f // of the cavity's light is lost under the upper teeth
+#define ASIDE       0.4f // and towards the corners
 #define USABLE_GAP  0.3f // share of the hole's greatest height: nearer to a corner is only lip
 
 struct placing {
     const struct mouth_entry *e;
     bool drawn;              // it has no lips, and its shadows are known
     const float (*inner)[3]; // of the target
-    float margin, dark_edge;
+    float margin, dark_lack, dark_edge;
     float usable[2], middle;    // of the picture, x
     float jaw;                  // further down in the target than in the picture
     float upper_end, lower_end; // of what belongs to the skull, and to the jaw; y of the target
@@ -40,13 +43,21 @@ static float clampf(float v, float low, float high)
     return fminf(fmaxf(v, low), high);
 }
 
-// What of the picture may be seen at x: its hole less the margin.
+// The hole of the picture at x.
 static void hole_at(const struct placing *p, float x, float *ret_low, float *ret_high)
 {
-    float upper = lip_edge_at(p->e->inner, false, x).y, lower = lip_edge_at(p->e->inner, true, x).y;
-    float margin = fminf(p->margin, fmaxf(lower - upper, 0) * MARGIN_SHARE);
-    *ret_low = upper + margin;
-    *ret_high = fmaxf(lower - margin, upper + margin);
+    *ret_low = lip_edge_at(p->e->inner, false, x).y;
+    *ret_high = fmaxf(lip_edge_at(p->e->inner, true, x).y, *ret_low);
+}
+
+// The nearest of what may be seen of it: the hole less the margin. What stands at its rim goes on
+// up to the lip: teeth are upright, and the lip's shadow lies there.
+static float seen_at(const struct placing *p, float x, float y)
+{
+    float low, high;
+    hole_at(p, x, &low, &high);
+    float margin = fminf(p->margin, (high - low) * MARGIN_SHARE);
+    return clampf(y, low + margin, high - margin);
 }
 
 // --- across ---
@@ -131,13 +142,11 @@ static struct column column_of(const struct placing *p, float x, float top, floa
     c.from[SKULL] = skull;
     c.from[JAW] = jaw;
     c.from[BETWEEN] = between;
-    // The margins are lacking even in the picture's own frame: all of it is that little larger.
     float lack = height - has - (p->drawn ? INFINITY : STRETCH * between);
-    float larger = has > 0 ? 1 + clampf(lack, 0, 2 * p->margin) / has : 1;
-    c.dark = clampf((lack - 2 * p->margin) / DARK_LACK, 0, 1);
-    c.to[SKULL] = skull * larger;
-    c.to[JAW] = jaw * larger;
-    c.to[BETWEEN] = fmaxf(height - c.to[SKULL] - c.to[JAW], 0);
+    c.dark = clampf((lack - p->margin) / p->dark_lack, 0, 1);
+    c.to[SKULL] = skull;
+    c.to[JAW] = jaw;
+    c.to[BETWEEN] = fmaxf(height - skull - jaw, 0);
     return c;
 }
 
@@ -148,6 +157,7 @@ _Static_assert(BETWEEN_ROWS == 6, "two for each edge, two for what is between th
 
 struct place {
     float target, source, dark;
+    float down; // of what is between, 0..1
 };
 
 static struct place between_at(const struct column *c, float dark_edge, int row)
@@ -164,6 +174,7 @@ static struct place between_at(const struct column *c, float dark_edge, int row)
         .source =
             c->first + c->from[SKULL] + (length > 0 ? at[row] / length : 0) * c->from[BETWEEN],
         .dark = c->dark * deep * deep * (3 - 2 * deep),
+        .down = length > 0 ? at[row] / length : 1,
     };
 }
 
@@ -174,7 +185,7 @@ static struct place place_at(const struct column *c, float dark_edge, int row)
     bool jaw = row > PART_ROWS;
     int part = jaw ? JAW : SKULL;
     float share = (float)(jaw ? row - PART_ROWS - BETWEEN_ROWS : row) / PART_ROWS;
-    struct place p = {c->top + share * c->to[part], c->first + share * c->from[part], 0};
+    struct place p = {c->top + share * c->to[part], c->first + share * c->from[part], 0, 1};
     if (jaw) {
         p.target += c->to[SKULL] + c->to[BETWEEN];
         p.source += c->from[SKULL] + c->from[BETWEEN];
@@ -200,7 +211,13 @@ static float shade_at(const struct placing *p, float target_gap, const float tar
     // How dark such shadows are in a film is not known; less than half is never wrong by much.
     float shadow = p->drawn ? now / then : powf(now / then, 0.4f);
     float narrow = fminf(gap_light(target_gap) / gap_light(p->e->aperture), 1);
-    return clampf(shadow * narrow, 0.3f, 1.05f);
+    return shadow * narrow;
+}
+
+// A cavity is lightest where the tongue lies: at the lower teeth, in the middle.
+static float depth_at(const struct place *at, float aside)
+{
+    return 1 - at->dark * (1 - (1 - DEEP * (1 - at->down)) * (1 - ASIDE * aside * aside));
 }
 
 // Pixel of the picture of a canonical place between its lips.
@@ -233,17 +250,18 @@ static void place_column(const struct placing *p, int i, float gap, struct mouth
         up[1] = down[1] = (up[1] + down[1]) / 2;
     struct column column = column_of(p, (up[0] + down[0]) / 2, up[1], down[1]);
     float height = down[1] - up[1];
+    float aside = 2 * (float)i / (MOUTH_COLUMNS - 1) - 1;
     for (int row = 0; row < MOUTH_ROWS; row++) {
         struct place at = place_at(&column, p->dark_edge, row);
-        float share = height > 0 ? (at.target - up[1]) / height : 0, source[2], low, high;
+        float share = height > 0 ? (at.target - up[1]) / height : 0, source[2];
         int v = row * MOUTH_COLUMNS + i;
         float *target = ret->target[v];
         target[0] = up[0] + share * (down[0] - up[0]);
         target[1] = at.target;
         source[0] = source_x(p, target[0]);
-        hole_at(p, source[0], &low, &high); // a column may lean
-        source[1] = clampf(at.source, low, high);
-        ret->shade[v] = shade_at(p, gap, target, up[1], down[1], source);
+        source[1] = seen_at(p, source[0], at.source);
+        float shade = shade_at(p, gap, target, up[1], down[1], source) * depth_at(&at, aside);
+        ret->shade[v] = clampf(shade, 0.3f, 1.05f);
         ret->dark[v] = at.dark;
         to_picture(p, source, ret->source[v]);
     }
@@ -261,8 +279,9 @@ void mouths_place(const struct mouths *m, int picture, const float (*target)[3],
                         .inner = target + TRACK_INNER_FIRST,
                         .margin = fmaxf(MARGIN, MARGIN_PIXELS / (e->pose.scale * e->scale)),
                         .jaw = jaw - e->jaw,
-                        .upper_end = seam + m->upper_end,
-                        .lower_end = seam + m->lower_end + jaw};
+                        .upper_end = seam + e->upper_end,
+                        .lower_end = seam + e->lower_end + jaw - e->jaw};
+    p.dark_lack = fmaxf(DARK_LACK, LACK_PIXELS / (e->pose.scale * e->scale));
     p.dark_edge = DARK_EDGE + EDGE_PIXELS / (e->pose.scale * e->scale);
     if (m->drawn)
         p.margin = 0;

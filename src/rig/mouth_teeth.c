@@ -118,6 +118,50 @@ static float best_of(const struct edge_votes *v, float otherwise)
     return at;
 }
 
+// --- of one picture ---
+//
+// How far the jaw is open is told from the chin, to a few pixels; where this picture's own edges
+// are seen near those of all, they are there.
+
+#define UPPER_NEAR 0.006f
+#define LOWER_NEAR 0.014f
+#define FINE       0.003f // compared above and below
+
+// The strongest edge in [from, to], below the seam; `otherwise` if there is none.
+static float edge_in(const struct mouth_entry *e, const float *profile, float from, float to,
+                     bool lower, float otherwise)
+{
+    float light = fmaxf(e->light.yuv[0] - 16, 16), best = CONTRAST, at = otherwise;
+    int n = to >= from ? (int)((to - from) / STEP) + 1 : 0;
+    for (int i = 0; i < n; i++) {
+        float y = from + STEP * (float)i;
+        float above = mean_of(profile, y - FINE, y), below = mean_of(profile, y, y + FINE);
+        float contrast = (lower ? below - above : above - below) / light;
+        if (above >= 0 && below >= 0 && contrast > best) {
+            best = contrast;
+            at = y;
+        }
+    }
+    return at;
+}
+
+static void find_edges(const struct mouths *m, struct mouth_entry *e, float seam)
+{
+    float profile[N_PROFILE], up, down, upper = m->upper_end, lower = m->lower_end + e->jaw;
+    if (!m->drawn) {
+        read_profile(e, seam, profile);
+        hole_of(e, seam, &up, &down);
+        up += RIM;
+        down -= RIM;
+        upper = edge_in(e, profile, fmaxf(upper - UPPER_NEAR, up), fminf(upper + UPPER_NEAR, down),
+                        false, upper);
+        lower = edge_in(e, profile, fmaxf(lower - LOWER_NEAR, fmaxf(up, upper)),
+                        fminf(lower + LOWER_NEAR, down), true, lower);
+    }
+    e->upper_end = upper;
+    e->lower_end = fmaxf(lower, upper);
+}
+
 // --- the cavity ---
 
 #define CAVITY_GAP  0.010f // between the rows at least, where it is looked for
@@ -128,12 +172,11 @@ static float best_of(const struct edge_votes *v, float otherwise)
 #define CAVITY_V    2.0f
 
 // The darkest row of what a picture has between its teeth, away from their edges.
-static bool cavity_of(const struct mouths *m, const struct mouth_entry *e, float seam,
-                      struct mouth_light *ret)
+static bool cavity_of(const struct mouth_entry *e, float seam, struct mouth_light *ret)
 {
     float up, down;
     hole_of(e, seam, &up, &down);
-    float from = fmaxf(m->upper_end, up + RIM), to = fminf(m->lower_end + e->jaw, down - RIM);
+    float from = fmaxf(e->upper_end, up + RIM), to = fminf(e->lower_end, down - RIM);
     float away = (to - from) / 4;
     if (to - from < CAVITY_GAP)
         return false;
@@ -157,7 +200,7 @@ static void find_cavity(struct mouths *m, float seam)
     int n = 0;
     for (int i = 0; i < m->n && !m->drawn; i++) {
         struct mouth_light one = {{0}};
-        if (!cavity_of(m, &m->entries[i], seam, &one))
+        if (!cavity_of(&m->entries[i], seam, &one))
             continue;
         n++;
         for (int k = 0; k < 3; k++) {
@@ -193,5 +236,7 @@ void mouth_find_teeth(struct mouths *m)
     }
     m->upper_end = best_of(&upper, UPPER_END);
     m->lower_end = best_of(&lower, LOWER_END);
+    for (int i = 0; i < m->n; i++)
+        find_edges(m, &m->entries[i], seam);
     find_cavity(m, seam);
 }

@@ -425,7 +425,8 @@ static void paint_teeth(struct kept_mouth *kept, float scale, float y, float upp
 }
 
 // A film of one person with these teeth, opening the mouth from hardly to wide in eight pictures.
-static struct track *film_with_teeth(float upper_end, float lower_end)
+// In every second one the lower teeth stand so much lower than the chin tells.
+static struct track *film_with_uneven_teeth(float upper_end, float lower_end, float off)
 {
     struct shot shots[N_FRAMES];
     for (int i = 0; i < N_FRAMES; i++)
@@ -439,10 +440,15 @@ static struct track *film_with_teeth(float upper_end, float lower_end)
         film_keep_mouth(t, frame, 240, 150);
         float face[TRACK_N_POINTS][3];
         film_face(shots[frame].open, face);
-        paint_teeth(&t->faces->mouths[i], 300, 100, upper_end, lower_end,
+        paint_teeth(&t->faces->mouths[i], 300, 100, upper_end, lower_end + (i % 2 ? off : 0),
                     person_jaw(&p, (const float(*)[3])face));
     }
     return t;
+}
+
+static struct track *film_with_teeth(float upper_end, float lower_end)
+{
+    return film_with_uneven_teeth(upper_end, lower_end, 0);
 }
 
 static const float rows_of_teeth[][2] = {{0.004f, 0.001f}, {0.012f, -0.004f}, {-0.003f, 0.006f}};
@@ -466,6 +472,48 @@ static void test_teeth_are_found(void **state)
     CLEANUP(mouths_free) struct mouths *m = make_mouths(t, &p);
     assert_float_equal(m->upper_end, 0.020f, 1e-6);
     assert_float_equal(m->lower_end, -0.004f, 1e-6);
+}
+
+// The chin is found to a few pixels only; the teeth of a picture are where they are seen in it.
+static void test_teeth_of_each_picture(void **state)
+{
+    const float upper_end = 0.004f, off[] = {0.007f, -0.007f};
+    for (size_t i = 0; i < ARRAY_LEN(off); i++) {
+        CLEANUP(track_free) struct track *t = film_with_uneven_teeth(upper_end, 0.008f, off[i]);
+        struct person p;
+        CLEANUP(mouths_free) struct mouths *m = make_mouths(t, &p);
+        int skipped = 8 - m->n; // the first ones are hardly open
+        assert_true(skipped <= 2);
+        for (int k = 2; k < m->n; k++) {
+            const struct mouth_entry *e = &m->entries[k];
+            float lower = 0.008f + ((k + skipped) % 2 ? off[i] : 0) + e->jaw;
+            assert_float_equal(e->upper_end, upper_end, 0.004);
+            assert_float_equal(e->lower_end, lower, 0.004);
+        }
+    }
+}
+
+// An upper lip that comes down hides teeth; those still seen are as large as in the picture.
+static void test_teeth_keep_their_size(void **state)
+{
+    CLEANUP(track_free) struct track *t = film_with_teeth(0.012f, 0.006f);
+    struct person p;
+    CLEANUP(mouths_free) struct mouths *m = make_mouths(t, &p);
+    const struct mouth_entry *e = &m->entries[m->n / 2];
+    for (int step = 0; step < 4; step++) {
+        float target[TRACK_N_POINTS][3], down = 0.004f * (float)step;
+        struct mouth_grid g;
+        film_face(0.08f, target);
+        for (int i = 1; i < LIPS_RIGHT; i++)
+            target[TRACK_INNER_FIRST + i][1] += down;
+        mouths_place(m, m->n / 2, (const float(*)[3])target, &g);
+        const int v = MOUTH_COLUMNS / 2, last = v + 4 * MOUTH_COLUMNS; // from the lip to the edge
+        float shown = g.target[last][1] - g.target[v][1];
+        float had = (g.source[last][1] - g.source[v][1]) / (e->scale * e->pose.scale);
+        assert_true(shown > 0.004f);
+        // At the rim of the picture's hole a margin is not seen; a lip that is lower hides it.
+        assert_float_equal(shown, had, down < 0.006f ? 0.007 : 0.0005);
+    }
 }
 
 // Where a picture ends no row of teeth does.
@@ -605,6 +653,8 @@ int main(void)
         cmocka_unit_test(test_place_any),
         cmocka_unit_test(test_place_teeth),
         cmocka_unit_test(test_teeth_are_found),
+        cmocka_unit_test(test_teeth_of_each_picture),
+        cmocka_unit_test(test_teeth_keep_their_size),
         cmocka_unit_test(test_teeth_beyond_the_picture),
         cmocka_unit_test(test_nothing_is_drawn_out),
         cmocka_unit_test(test_drawn),
