@@ -249,10 +249,10 @@ static char *resolve(const struct pair *pair, const char *path)
     return path[0] == '/' || !pair->base ? kb_strdup(path) : path_join(pair->base, path);
 }
 
-// --subtitles text with a list: what each line says.
+// --subtitles text: what each line of a list says, or --text.
 static bool tells_own_text(const struct work_options *o)
 {
-    return o->shared.subtitles_spoken && o->shared.speech.optional && !o->shared.subtitles_text;
+    return o->shared.subtitles_spoken && !o->shared.subtitles_text;
 }
 
 // Its own options over those of the command line.
@@ -546,6 +546,8 @@ static enum kb_code find_pairs(struct batch *b, struct work_options *o, struct k
     enum kb_code code = KB_OK;
     if (o->list)
         code = pairs_from_list(&b->pairs, o->list, o->folder, ending, err);
+    else if (o->shared.speech.text)
+        pairs_say(&b->pairs, o->shared.speech.text, o->shared.speech.voice, &o->inputs);
     else if (o->by_name)
         code = pairs_by_name(&b->pairs, &o->speeches, &o->inputs, err);
     else
@@ -559,9 +561,9 @@ static enum kb_code find_pairs(struct batch *b, struct work_options *o, struct k
 
 static enum kb_code prepare(struct batch *b, struct work_options *o, struct kb_error *err)
 {
-    enum kb_code code = speech_prepare(&o->shared.speech, err);
-    if (code == KB_OK && o->shared.speech.text)
-        inputs_append(&o->speeches, kb_strdup(o->shared.speech.audio));
+    // A text is spoken, which may take minutes and cost money, once the videos were looked at.
+    const struct speech_options *speech = &o->shared.speech;
+    enum kb_code code = speech->text ? speech_speakable(speech->text, speech->voice, err) : KB_OK;
     if (code == KB_OK)
         code = find_pairs(b, o, err);
     if (code == KB_OK && !b->differ && b->pairs.items[0].audio) {

@@ -26,6 +26,15 @@ void pairs_each(struct pairs *p, const struct inputs *speeches, const struct inp
             pairs_add(p, speeches->paths[i], videos->paths[k]);
 }
 
+void pairs_say(struct pairs *p, const char *text, const char *voice, const struct inputs *videos)
+{
+    for (size_t k = 0; k < videos->n; k++) {
+        struct pair *pair = pairs_add(p, NULL, videos->paths[k]);
+        pair->text = kb_strdup(text);
+        pair->voice = kb_strdup(voice);
+    }
+}
+
 // --- by name
 
 static bool is_digit(char c)

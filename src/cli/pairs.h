@@ -7,11 +7,11 @@
 
 struct pair {
     char *audio;         // a path; NULL: text is spoken
-    char *text;          // of a list, as are those below; NULL
+    char *text;          // NULL
     char *voice;         // for text; NULL: by the text
     char *video;         // a path
     char *output;        // where the result goes
-    char *options;       // a JSON object of options as in the API; NULL
+    char *options;       // of a list, as is what follows: options as in the API, JSON; NULL
     char *base;          // the folder that paths in them are relative to
     int line;            // of the list; 0: none
     struct kb_error why; // what is wrong with its line; code KB_OK: nothing
@@ -27,6 +27,9 @@ struct pair *pairs_add(struct pairs *p, const char *audio, const char *video);
 
 // Each speech with each video, speeches first.
 void pairs_each(struct pairs *p, const struct inputs *speeches, const struct inputs *videos);
+
+// Each video with a text, which is not spoken yet. voice: NULL = by the text.
+void pairs_say(struct pairs *p, const char *text, const char *voice, const struct inputs *videos);
 
 // Each video with the speech of the same name, or with the longest name that is part of its own, as
 // in 01.wav and teacher_01.mp4; numbers count whole. Says what is left over. KB_BAD_INPUT: nothing

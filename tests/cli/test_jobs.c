@@ -164,6 +164,39 @@ static void text_instead_of_a_file(void **state)
         in_folder("text.mp4"), "-q");
     assert_status(&r, 0);
     assert_video(in_folder("text.mp4"), 256);
+
+    // Of a batch it is spoken once there is a video to say it, and then once for all of them.
+    const char *before = getenv("XDG_CONFIG_HOME");
+    CLEANUP(kb_freep) char *kept = kb_strdup(before), *asked = kb_strdup(in_folder("asked"));
+    setenv("XDG_CONFIG_HOME", in_folder("config"), 1);
+    RUN(&r, "voice", "add", "told", "--kind", "command", "--", "cp", "{text_file}", asked);
+    assert_status(&r, 0);
+    const char *bad = make_text_file("bad.mp4", "not a video");
+    RUN(&r, "batch", "-q", "--text", "Good morning", "--voice", "told", bad, "-o",
+        in_folder("texts"));
+    assert_status(&r, 6);
+    assert_says(r.out, "0 done, 0 failed, 0 cancelled, 1 skipped");
+    assert_false(file_exists(asked));
+    RUN(&r, "batch", "-q", "--text", "Good morning", "--voice", "told", talking(), bad, "-o",
+        in_folder("texts"));
+    assert_status(&r, 5); // what cp says is no sound
+    assert_true(file_exists(asked));
+    if (kept)
+        setenv("XDG_CONFIG_HOME", kept, 1);
+    else
+        unsetenv("XDG_CONFIG_HOME");
+    RUN(&r, "batch", "-q", "--text", "Good morning", "--voice", "nobodys", talking(), "-o",
+        in_folder("texts"));
+    assert_status(&r, 3);
+    RUN(&r, "batch", "-q", "--text", "Good morning", "--voice", "en", "--duration", "0.4",
+        "--subtitles", "text", "--subtitles-as", "srt", bad, talking(), "-o", in_folder("texts"));
+    assert_status(&r, 6);
+    assert_video(in_folder("texts/talking.mp4"), 256);
+    struct kb_error err = {0};
+    struct file_map map = {0};
+    assert_ok(err, file_map(&map, in_folder("texts/talking.srt"), &err));
+    assert_non_null(memmem(map.data, map.size, "Good", 4));
+    file_unmap(&map);
     assert_nothing_half_done();
     free(r.out);
     free(r.err);
