@@ -575,6 +575,9 @@ static error_t dub_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_CRF:
         o->dub.crf = option_int(state, "--crf", arg, 0, 51);
+        o->crf_said = true;
+        if (!o->bitrate_said) // it is a person's
+            o->dub.bitrate_source = false;
         return 0;
     case OPT_PRESET:
         o->dub.preset =
@@ -588,7 +591,9 @@ static error_t dub_parse(int key, char *arg, struct argp_state *state)
     case OPT_BITRATE:
         if (strcmp(arg, "source") != 0)
             argp_error(state, _("%s takes one of %s, not '%s'"), "--bitrate", "source", arg);
-        o->dub.bitrate_source = true;
+        o->dub.bitrate_source = o->bitrate_said = true;
+        if (!o->crf_said)
+            o->dub.crf = -1;
         return 0;
     case ARGP_KEY_END:
         if (o->dub.bitrate_source && o->dub.crf >= 0)

@@ -64,6 +64,8 @@ struct dub_options {
     const char *track_folder; // as the user named it; NULL = the default cache
     bool no_cache;
     bool label_said; // --ai-label, else the language decides
+    // What was said of those that exclude each other: where one was, a person's other one goes.
+    bool background_said, alpha_said, crf_said, bitrate_said;
     bool subtitles_spoken, subtitles_as_said, subtitles_styled; // what of --subtitle… was given
     char *subtitles_text;                                       // that --subtitles-text read
     char *tracks, *networks; // folders that dub_options_prepare() chose, or NULL

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "cli/pairs.h"
+#include "media/demux.h"
 #include "media/reader.h"
 #include "nn/import/import.h"
 
@@ -39,6 +40,22 @@ static void assert_video(const char *path, int height)
     reader_close(&reader);
 }
 
+// The first picture of a .mov has nothing in its upper right corner.
+static void assert_clear_corner(const char *path)
+{
+    struct kb_error err = {0};
+    struct demux film = {0};
+    CLEANUP(av_frame_free) AVFrame *f = av_frame_alloc();
+    uint16_t alpha;
+    assert_ok(err, demux_open(&film, path, AVMEDIA_TYPE_VIDEO, NULL, &err));
+    assert_ok(err, demux_open_decoder(&film, 1, &err));
+    assert_ok(err, demux_decode(&film, f, &err));
+    assert_non_null(f->data[3]);
+    memcpy(&alpha, f->data[3] + 2 * (f->width - 4), sizeof(alpha));
+    assert_in_range(alpha, 0, 20);
+    demux_close(&film);
+}
+
 #define SAY(wanted, ...)                                                                           \
     do {                                                                                           \
         struct outcome said = {0};                                                                 \
@@ -52,7 +69,8 @@ static void assert_video(const char *path, int height)
 static void a_person_in_place_of_a_video(void **state)
 {
     struct outcome r = {0};
-    const char *data = in_folder("people"), *file = in_folder("anna.koubo");
+    CLEANUP(kb_freep) char *data = kb_strdup(in_folder("people"));
+    CLEANUP(kb_freep) char *file = kb_strdup(in_folder("anna.koubo"));
     SAY(0, "person", "add", "安娜", talking(), "--option", "height=128", "--data", data);
     SAY(3, "person", "add", "安娜", talking(), "--data", data);
     SAY(3, "person", "add", "b", talking(), "--option", "height=-1", "--data", data);
@@ -69,7 +87,7 @@ static void a_person_in_place_of_a_video(void **state)
     free(r.out);
     free(r.err);
 
-    const char *out = in_folder("person.mp4");
+    CLEANUP(kb_freep) char *out = kb_strdup(in_folder("person.mp4"));
     SAY(0, "generate", "-a", speech(), "--person", "Anna", "--data", data, "-o", out, "--duration",
         "0.3");
     assert_video(out, 128);
@@ -78,6 +96,25 @@ static void a_person_in_place_of_a_video(void **state)
         "0.3", "-y");
     assert_video(out, 96);
     SAY(2, "generate", "-a", speech(), "-i", talking(), "--person", file, "-o", out, "-y");
+    // Of two that exclude each other what is said holds.
+    SAY(0, "person", "add", "blurred", talking(), "--option", "background=blur", "--option",
+        "bitrate=source", "--option", "height=64", "--data", data);
+    r = (struct outcome){0};
+    RUN(&r, "generate", "-a", speech(), "--person", "blurred", "--data", data, "--alpha", "mov",
+        "--crf", "40", "-o", in_folder("clear.mov"), "--duration", "0.1");
+    assert_status(&r, 0);
+    assert_says(r.err, "the background that the person was saved with is left out");
+    assert_clear_corner(in_folder("clear.mov"));
+    SAY(2, "generate", "-a", speech(), "--person", "blurred", "--data", data, "--alpha", "mov",
+        "--background", "blur", "-o", in_folder("both.mov"));
+    SAY(2, "generate", "-a", speech(), "--person", "blurred", "--data", data, "--crf", "40",
+        "--bitrate", "source", "-o", out, "-y");
+    SAY(0, "person", "add", "clear", talking(), "--option", "alpha=mov", "--option", "height=64",
+        "--data", data);
+    SAY(0, "generate", "-a", speech(), "--person", "clear", "--data", data, "--background",
+        "#ff0000", "-o", out, "-y", "--duration", "0.1");
+    free(r.out);
+    free(r.err);
     SAY(3, "generate", "-a", speech(), "--person", "nobody", "--data", data, "-o", out, "-y");
     SAY(0, "person", "remove", "Anna", "--data", data);
     SAY(3, "person", "show", "Anna", "--data", data);

@@ -1,6 +1,8 @@
 // --background and what belongs to it (docs/background.md).
 #include "cli/finish/finish.h"
 
+#include "base/log.h"
+
 #include <string.h>
 
 enum { OPT_BACKGROUND = 2300, OPT_BACKGROUND_KEY, OPT_ALPHA };
@@ -24,6 +26,26 @@ static const struct argp_option background_options[] = {
     {0},
 };
 
+// What was not said is a person's, and goes where the other is said, as in a batch
+// (queue/person.h).
+static void leave_out_background(struct dub_options *o)
+{
+    struct background_params *b = &o->dub.finish.background;
+    if (b->alpha == ALPHA_NONE || b->kind == BACKGROUND_AS_IT_IS || o->background_said)
+        return;
+    b->kind = BACKGROUND_AS_IT_IS;
+    b->path = NULL;
+    log_info("%s", _("--alpha leaves nothing behind the people; the background that the person was "
+                     "saved with is left out"));
+}
+
+static void leave_out_alpha(struct dub_options *o)
+{
+    struct background_params *b = &o->dub.finish.background;
+    if (b->alpha != ALPHA_NONE && b->kind != BACKGROUND_AS_IT_IS && !o->alpha_said)
+        b->alpha = ALPHA_NONE;
+}
+
 static error_t background_parse_option(int key, char *arg, struct argp_state *state)
 {
     struct dub_options *o = state->input;
@@ -34,6 +56,8 @@ static error_t background_parse_option(int key, char *arg, struct argp_state *st
             b->kind = BACKGROUND_FILE;
             b->path = option_path(arg);
         }
+        o->background_said = true;
+        leave_out_alpha(o);
         return 0;
     case OPT_BACKGROUND_KEY:
         if (!background_key_parse(arg, &b->key))
@@ -43,6 +67,8 @@ static error_t background_parse_option(int key, char *arg, struct argp_state *st
     case OPT_ALPHA:
         if (!background_alpha_parse(arg, &b->alpha))
             argp_error(state, _("%s takes one of %s, not '%s'"), "--alpha", "webm, mov", arg);
+        o->alpha_said = true;
+        leave_out_background(o);
         return 0;
     case ARGP_KEY_END:
         if (b->key != KEY_AUTO && b->alpha == ALPHA_NONE && b->kind == BACKGROUND_AS_IT_IS &&
