@@ -60,8 +60,10 @@ function make(name: string) {
         speech: { text: '', voice: '', speed: 1, pause: 0.35 } as Speech, // to be spoken by a voice
     });
 
+    let restoring = false; // what is remembered is still to come, and stays remembered
     const note = (e: Entry): Note => (e.id ? { id: e.id, name: e.name, size: e.size } : { name: e.name, size: e.size });
     function save() {
+        if (restoring) return;
         const isListed = (id: string) => state.videos.some((e) => e.id === id);
         const saved: Saved = {
             audio: state.audio && !state.audio.error ? note(state.audio) : null,
@@ -98,6 +100,7 @@ function make(name: string) {
         } catch {
             return; // nothing, or written by another version
         }
+        restoring = true;
         state.options = saved.options ?? {};
         state.cuesOf = saved.cuesOf ?? '';
         state.faces = saved.faces ?? {};
@@ -111,6 +114,8 @@ function make(name: string) {
         state.audio ??= audio;
         state.more.unshift(...others.slice(0, notes.length).filter((e) => e !== null));
         state.videos.unshift(...others.slice(notes.length).filter((e) => e !== null));
+        restoring = false;
+        save();
     }
 
     function setAudio(entry: Entry | null) {
