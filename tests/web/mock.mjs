@@ -204,10 +204,17 @@ await run({
             holds(JSON.stringify(subtitles[0]) === '{"begin":0,"end":0.8,"text":"各位好"}' && subtitles.length === 2, `sent ${JSON.stringify(subtitles)}`);
             holds(JSON.stringify(Object.entries(look).sort()) === '[["crop","9:16"],["subtitle_colour","#ffcc00"],["subtitle_place","top"],["subtitle_size",9.5],["subtitles_as","burn,stream"]]', `sent ${JSON.stringify(look)}`);
 
-            // Another speech beside this one: they were this one's text.
+            // Another speech beside this one, and nobody looks at the options: they were this one's text.
+            await page.reload();
+            await page.getByTestId('tab-batch').click();
+            await page.locator('.chosen-audio').waitFor();
+            holds(await part.count() === 0, 'the options are open');
             await page.getByTestId('more-input').setInputFiles(make_speech(folder, '第二课.wav', '再见'));
             await page.locator('.el-message').getByText('改过的字幕不再适用').waitFor();
+            await form.locator('summary').click();
             holds(await part.getByTestId('captions-source').inputValue() === 'text', 'the text of each');
+            const { subtitles: each } = await page.evaluate(() => JSON.parse(localStorage.getItem('koubo.batch')).options);
+            holds(each === 'text', `kept ${JSON.stringify(each)}`);
 
             // The same beside the picture: the player shows them by itself.
             const beside = mock.queue.createBatch({ audio: batch.audio.id, videos: [asset('老师').id], options: { subtitles, subtitles_as: 'srt' } });

@@ -3,8 +3,10 @@
 import { reactive, watch } from 'vue';
 import { ApiError } from './api';
 import { useOf } from './files';
+import { t } from './i18n';
 import { assets, listsVersion, loadAsset } from './live';
-import type { Line, Pairing } from './pairs';
+import { isPaired, type Line, type Pairing } from './pairs';
+import { warn } from './tell';
 import type { Asset, Options, Person, Point } from './types';
 import { type Entry, fits, giveFile, knownAsset, removeUpload, startUpload, unfinishedUpload } from './uploads';
 
@@ -24,6 +26,7 @@ interface Saved {
     videos: Note[];
     options?: Options;
     cuesOf?: string;
+    cuesFor?: string;
     faces?: Record<string, Point>;
     people?: Record<string, string>;
     anyway?: string[];
@@ -51,6 +54,7 @@ function make(name: string) {
         videos: [] as Entry[],
         options: {} as Options,
         cuesOf: '', // what subtitles was before somebody changed them: text or a file's id; '': nobody knows
+        cuesFor: '', // and with which speech, its asset
         materials: {} as Record<string, Entry>, // files on their way that options will name
         batchName: '',
         priority: 5,
@@ -73,6 +77,7 @@ function make(name: string) {
             list: state.list,
             options: state.options,
             cuesOf: state.cuesOf,
+            cuesFor: state.cuesFor,
             faces: Object.fromEntries(Object.entries(state.faces).filter(([id]) => isListed(id))),
             people: Object.fromEntries(Object.entries(state.people).filter(([id]) => isListed(id))),
             anyway: state.anyway.filter(isListed),
@@ -103,6 +108,7 @@ function make(name: string) {
         restoring = true;
         state.options = saved.options ?? {};
         state.cuesOf = saved.cuesOf ?? '';
+        state.cuesFor = saved.cuesFor ?? saved.audio?.id ?? '';
         state.faces = saved.faces ?? {};
         state.people = saved.people ?? {};
         state.anyway = saved.anyway ?? [];
@@ -175,6 +181,16 @@ function make(name: string) {
         if (found && !state.audio) useAsSpeech(found);
     });
     watch(() => state.speech, save, { deep: true });
+
+    // A list of subtitles that was made of a speech's text belongs to that speech, and to no other; one of a file was for whatever is said.
+    const cuesFit = () => !Array.isArray(state.options.subtitles) || state.cuesOf !== 'text'
+        || (!isPaired(state) && (!state.audio?.id || !state.cuesFor || state.audio.id === state.cuesFor));
+    watch(cuesFit, (fit) => {
+        if (fit) return;
+        state.options = { ...state.options, subtitles: 'text' };
+        save();
+        warn(t('captions.editedGone'));
+    });
 
     // The stream tells only what changes after the lists were loaded.
     watch(listsVersion, () => {
