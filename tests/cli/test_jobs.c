@@ -433,6 +433,7 @@ static void cells_of_a_list_as_options(void **state)
     int n = 0;
     for (char *line = strtok_r(lines, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
         char *in = line, *name = strsep(&in, "\t"), *cell = strsep(&in, "\t");
+        const char *json = strsep(&in, "\t");
         if (*line == '#')
             continue;
         CLEANUP(text_free) struct text list = {0};
@@ -443,10 +444,10 @@ static void cells_of_a_list_as_options(void **state)
         assert_ok(err, pairs_from_list(&pairs, path, ".", ".mp4", &err));
         const struct pair *p = &pairs.items[0];
         json_t *got = p->options ? json_loads(p->options, 0, NULL) : NULL;
-        json_t *wanted = json_loads(in, JSON_DECODE_ANY, NULL);
+        json_t *wanted = json_loads(json, JSON_DECODE_ANY, NULL);
         if (wanted ? !json_equal(json_object_get(got, name), wanted) : p->why.code == KB_OK)
             fail_msg("%s: '%s' is %s, not %s (%s)", name, cell, p->options ? p->options : "wrong",
-                     in, p->why.text);
+                     json, p->why.text);
         json_decref(got);
         json_decref(wanted);
         pairs_free(&pairs);

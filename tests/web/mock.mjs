@@ -721,6 +721,22 @@ await run({
             await look('pairs-made-phone');
             await page.setViewportSize({ width: 1440, height: 900 });
             await look('pairs-made');
+            // A logo by its name: one that nobody has is told with its line, which is left out; one that is chosen here fits something.
+            const signs = make_clip(folder, '标志.mp4', 1, 1);
+            writeFileSync(list, '语音,视频,logo\r\n第2课,老师.mp4,角标/标志.mp4\r\n第2课,老师_第2课.mp4,没有.png\r\n');
+            await page.getByTestId('list-input').setInputFiles(list);
+            await page.getByTestId('pairs-missing').getByText('第 2 行：角标/标志.mp4').waitFor();
+            await page.getByTestId('video-input').setInputFiles([signs]);
+            await page.getByTestId('pairs-missing').getByText('第 3 行：没有.png').waitFor();
+            await page.getByTestId('pairs-missing').getByText('第 2 行').waitFor({ state: 'detached' });
+            await page.getByTestId('pair-row').waitFor();
+            holds(!(await page.getByTestId('pairs-left').innerText()).includes('标志'), 'the logo fits nothing');
+            await look('pairs-files');
+            const logo = () => [...mock.queue.rows.asset.values()].find((a) => a.name === '标志.mp4');
+            await until('the logo', () => logo()?.state === 'ready');
+            same(await start(), [`第2课.wav 老师.mp4  {"logo":"${logo().id}"}`]);
+            await page.getByTestId('video-input').setInputFiles([{ name: '标志.mp4', mimeType: 'video/mp4', buffer: readFileSync(slow) }]);
+            await page.getByTestId('pairs-missing').getByText('第 2 行：角标/标志.mp4（选了几个同名的文件').waitFor();
             writeFileSync(list, 'a,b\r\n1,2\r\n');
             await page.getByTestId('list-input').setInputFiles(list);
             await page.getByText('的第一行要写列名').waitFor();
@@ -742,13 +758,26 @@ await run({
             const quoted = (cell) => `"${cell.replaceAll('"', '""')}"`;
             writeFileSync(path.join(folder, '选项.csv'), `audio,video,${names.join()}\n`
                 + table.map(([name, cell]) => `课程.wav,老师.mp4,${names.map((n) => (n === name ? quoted(cell) : '')).join()}\n`).join(''));
+            const kind = (name) => ({ music: 'audio', subtitles: 'text' })[name] ?? 'video';
+            // The newest of that name counts that is of use.
+            const upload = (name, is) => Object.assign(mock.newAsset(name, 1, 'ready'), { kind: is }).id;
+            const files = table.map(([name, cell, , file]) => {
+                if (!file) return null;
+                const bare = cell.replace(/.*\//, '');
+                upload(bare, kind(name));
+                const id = upload(bare, kind(name));
+                upload(bare, kind(name) === 'audio' ? 'text' : 'audio');
+                upload(`1${bare}`, kind(name));
+                return id;
+            });
             await choose(page, audio, [clip]);
             await page.getByTestId('more-input').setInputFiles(path.join(folder, '选项.csv'));
             await page.getByTestId('pair-row').nth(table.length - 1).waitFor();
             await page.locator('[data-testid=start]:enabled').click();
             await until('the batch', () => mock.queue.rows.batch.size === 1);
             mock.queue.jobsOf([...mock.queue.rows.batch.keys()][0]).forEach((job, i) => {
-                const [name, cell, wanted] = table[i];
+                const [name, cell] = table[i];
+                const wanted = files[i] ? JSON.stringify(files[i]) : table[i][2];
                 const got = JSON.stringify(job.options?.[name]);
                 // What the option does not take is refused by the server.
                 holds(wanted === '-' ? got !== undefined : got === wanted, `${name}: '${cell}' is ${got}, not ${wanted}`);

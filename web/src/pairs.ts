@@ -1,5 +1,6 @@
 // Several speeches: which goes with which video. Each with each, by their names, or by a list; the same rules as koubo
 // batch (src/cli/pairs.c, pairs_list.c).
+import { filesNamed } from './listed';
 import { isText } from './options';
 import type { Selection } from './selection';
 import type { OptionValue, OwnOptions } from './types';
@@ -28,7 +29,7 @@ export interface Pair {
 export interface Pairs {
     pairs: Pair[];
     left: Entry[]; // speeches and videos that fit nothing
-    missing: { line: number; name: string }[]; // names of a list that were not chosen
+    missing: { line: number; name: string; several?: boolean }[]; // names of a list that no file has, or several of those chosen here
 }
 
 const LIST_BYTES = 8 << 20;
@@ -60,22 +61,28 @@ const named = (name: string, files: Entry[]) => {
     return files.find((e) => e.name.toLowerCase() === wanted) ?? files.find((e) => stem(e.name) === wanted);
 };
 
-function byList(lines: Line[], speeches: Entry[], videos: Entry[]): Pairs {
+function byList(lines: Line[], speeches: Entry[], videos: Entry[], used: Set<Entry>): Pairs {
     const found: Pairs = { pairs: [], left: [], missing: [] };
+    const chosen = [...speeches, ...videos];
     for (const line of lines) {
         const audio = line.text ? null : named(line.audio, speeches);
         const video = named(line.video, videos);
         if (audio === undefined) found.missing.push({ line: line.line, name: line.audio });
         if (!video) found.missing.push({ line: line.line, name: line.video });
-        if (audio !== undefined && video) found.pairs.push({ audio, video, line });
+        const files = filesNamed(line.options, chosen);
+        const bad = files.filter((f) => f.fault);
+        found.missing.push(...bad.map((f) => ({ line: line.line, name: f.name, several: f.fault === 'several' })));
+        if (audio !== undefined && video && !bad.length) found.pairs.push({ audio, video, line });
+        files.forEach((f) => { if (f.entry) used.add(f.entry); });
     }
     return found;
 }
 
 export function pairsOf(state: State): Pairs {
     const speeches = speechesOf(state);
+    const used = new Set<Entry>();
     let found: Pairs = { pairs: [], left: [], missing: [] };
-    if (state.pairing === 'list') found = byList(state.list?.lines ?? [], speeches, state.videos);
+    if (state.pairing === 'list') found = byList(state.list?.lines ?? [], speeches, state.videos, used);
     else if (state.pairing === 'each') found.pairs = speeches.flatMap((audio) => state.videos.map((video) => ({ audio, video })));
     else {
         for (const video of state.videos) {
@@ -83,7 +90,7 @@ export function pairsOf(state: State): Pairs {
             if (audio) found.pairs.push({ audio, video });
         }
     }
-    const used = new Set(found.pairs.flatMap(({ audio, video }) => [audio, video]));
+    found.pairs.forEach(({ audio, video }) => [audio, video].forEach((e) => { if (e) used.add(e); }));
     found.left = [...speeches, ...state.videos].filter((e) => !used.has(e));
     return found;
 }

@@ -2,6 +2,7 @@
 import { post } from './api';
 import { loadDefaults, withoutDefaults } from './defaults';
 import { t } from './i18n';
+import { findFiles, withFiles } from './listed';
 import { assets, batches, clock, jobsOf, loadJobs } from './live';
 import { type Line, isPaired, pairsOf, readList, speechesOf } from './pairs';
 import { ownOptions, people } from './people';
@@ -89,6 +90,9 @@ interface Request {
     name?: string;
 }
 
+const chosenOf = (state: State) => [...speechesOf(state), ...state.videos];
+// The files that the lines of a list name, as they are now.
+export const findListed = (state: State) => findFiles(state.pairing === 'list' ? state.list?.lines ?? [] : [], chosenOf(state));
 const mayBeMade = (state: State) => (v: Entry) => v.id !== null && ['ready', 'checking'].includes(kindOf(v, state));
 const linesOf = new WeakMap<Job, Line>(); // of those that say a text
 
@@ -99,7 +103,8 @@ function jobsToMake(state: State): Job[] {
             const job: Job = { audio: audio?.id ?? '', video: video.id! };
             if (state.faces[video.id!]) job.face_at = state.faces[video.id!];
             if (line?.output) job.name = line.output.replace(/^.*[\\/]/, '');
-            const options = { ...ownOptions(state.people[video.id!], { ...state.options, ...line?.options }), ...line?.options };
+            const said = withFiles(line?.options ?? {}, chosenOf(state));
+            const options = { ...ownOptions(state.people[video.id!], { ...state.options, ...said }), ...said };
             if (Object.keys(options).length) job.options = options;
             if (line && !audio) linesOf.set(job, line);
             return job;
@@ -159,6 +164,12 @@ async function speakTexts(jobs: Job[]) {
 }
 
 export async function startBatch(state: State): Promise<Batch | undefined> {
+    if (!await attempt(() => findListed(state).then(() => true))) return undefined;
+    const reason = reasonNotToStart(state); // a file that was there is gone, and with it the last pair
+    if (reason) {
+        warn(reason);
+        return undefined;
+    }
     const request = requestOf(state);
     await loadDefaults();
     const same = sameBefore(request);

@@ -62,9 +62,9 @@ const en: Texts = {
     },
     pairs: {
         title: 'Pairs', count: '{n} pairs', each: 'Each with each', name: 'By file name', list: 'By a list', speech: 'Speech', video: 'Video', output: 'Result', comma: ', ',
-        eachHint: 'Each speech is made with each video.', nameHint: 'Of the same name, or the speech’s name is part of the video’s, as 01.wav and teacher_01.mp4.', listHint: 'A line a pair, by the names of the chosen speeches and videos; where a line has a text and no speech, the text is spoken first.',
+        eachHint: 'Each speech is made with each video.', nameHint: 'Of the same name, or the speech’s name is part of the video’s, as 01.wav and teacher_01.mp4.', listHint: 'A line a pair, by the names of the chosen speeches and videos; where a line has a text and no speech, the text is spoken first. Columns such as logo, music and intro take names of files: chosen here, or uploaded before.',
         getTemplate: 'Download a template', templateName: 'pairs.csv', template: 'audio,video,output,text,voice,mouth_amount\r\nlesson1.wav,teacher.mp4,lesson1.mp4,,,\r\n,teacher.mp4,lesson2.mp4,This text is spoken where there is no audio,en,1.2\r\n',
-        lines: '{n} lines', otherList: 'Another list', noList: 'No list', missing: '{n} names of the list are not among the chosen files; add the files or change the list:', missingOne: 'line {line}: {name}',
+        lines: '{n} lines', otherList: 'Another list', noList: 'No list', missing: '{n} names of the list are not among the chosen files; add the files or change the list:', missingOne: 'line {line}: {name}', missingSeveral: 'line {line}: {name} (several files of that name are chosen; leave one)',
         left: '{n} fit nothing and are left out: {names}', none: 'Nothing fits yet', andMore: 'and {n} more', byItself: 'by itself', addSpeech: 'Add speeches, or a list (CSV)', removeSpeech: 'Remove the speech {name}',
         fault: { large: '“{name}” is too large for a list', noText: '“{name}” is no CSV list; save it as “CSV UTF-8”', header: 'The first line of “{name}” must name its columns: video, and audio or text', empty: '“{name}” has no lines' },
     },

@@ -57,9 +57,9 @@ const zh = {
     },
     pairs: {
         title: '配对', count: '{n} 对', each: '每段语音配每个视频', name: '按文件名配对', list: '按清单配对', speech: '语音', video: '视频', output: '输出', comma: '、',
-        eachHint: '每段语音都和每个视频各做一个。', nameHint: '同名的，或语音的名字包含在视频的名字里，如 01.wav 和 老师_01.mp4。', listHint: '清单一行一对，按名字对应已选的语音和视频；有文字而没有语音的行，会先合成语音。',
+        eachHint: '每段语音都和每个视频各做一个。', nameHint: '同名的，或语音的名字包含在视频的名字里，如 01.wav 和 老师_01.mp4。', listHint: '清单一行一对，按名字对应已选的语音和视频；有文字而没有语音的行，会先合成语音。logo、music、intro 等列写文件名：这里选的，或以前上传过的。',
         getTemplate: '下载清单模板', templateName: '配对清单.csv', template: '语音,视频,输出,文字,音色,mouth_amount\r\n第一课.wav,老师.mp4,第一课.mp4,,,\r\n,老师.mp4,第二课.mp4,没有语音时就说这段文字,zh,1.2\r\n',
-        lines: '{n} 行', otherList: '换一份清单', noList: '不用清单', missing: '清单里有 {n} 个名字在这里找不到，请把文件加进来，或改清单：', missingOne: '第 {line} 行：{name}',
+        lines: '{n} 行', otherList: '换一份清单', noList: '不用清单', missing: '清单里有 {n} 个名字在这里找不到，请把文件加进来，或改清单：', missingOne: '第 {line} 行：{name}', missingSeveral: '第 {line} 行：{name}（选了几个同名的文件，请只留一个）',
         left: '有 {n} 个没有配上，不会生成：{names}', none: '还没有配上的', andMore: '还有 {n} 对', byItself: '自动命名', addSpeech: '添加语音或清单（CSV）', removeSpeech: '移除语音 {name}',
         fault: { large: '“{name}”太大，不像一份清单', noText: '“{name}”不是 CSV 清单；请另存为“CSV UTF-8”', header: '“{name}”的第一行要写列名：视频，以及语音或文字', empty: '“{name}”里没有内容' },
     },
