@@ -4,6 +4,12 @@
 
 #include "store/sql.h"
 
+// Does result_of_mark() take that for a whole name?
+#define IS_FILM(mark)                                                                              \
+    "(" mark " GLOB '*?.mp4' OR " mark " GLOB '*?.webm' OR " mark " GLOB '*?.mov')"
+// What is being written (job.output) of before version 6, where "a.mov" was "a.mov.mp4".
+#define STORE_OUTPUTS_6 "UPDATE job SET output = output || '.mp4' WHERE " IS_FILM("output") ";"
+
 // The sentence for the connection's last error.
 enum kb_code store_error(struct store *s, struct kb_error *err);
 enum kb_code store_damaged(struct store *s, struct kb_error *err);

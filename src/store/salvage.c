@@ -489,7 +489,10 @@ static enum kb_code salvage(struct salvage *s, const char *from, const char *to,
         return kb_no_memory(err);
     if (s->failed)
         return refuse(s, to, err);
-    code = run(s, to, mend, err);
+    if (pages_version(s->pages) > 0 && pages_version(s->pages) < 6)
+        code = run(s, to, STORE_OUTPUTS_6, err);
+    if (code == KB_OK)
+        code = run(s, to, mend, err);
     if (code == KB_OK)
         fill_report(s, ret);
     return code;

@@ -3,7 +3,7 @@
 // Every change of an asset, batch or job gets the next number of clock.rev by trigger (SQLite's
 // recursive triggers are off, so a trigger's own UPDATE does not fire it again); what is deleted
 // leaves a row in gone. A reader that knows revision N asks for rev > N and has missed nothing.
-#include "store/sql.h"
+#include "store/internal.h"
 
 #define REVISION(table, kind)                                                                      \
     "CREATE INDEX " table "_rev ON " table "(rev);"                                                \
@@ -242,10 +242,6 @@ const char store_schema_5[] =
     " '*?.webm.mp4' OR OLD.result GLOB '*?.mov.mp4'), substr(OLD.result, 1,"                       \
     " length(OLD.result) - 4), OLD.result)"
 
-// Does result_of_mark() take that for a whole name?
-#define IS_FILM(mark)                                                                              \
-    "(" mark " GLOB '*?.mp4' OR " mark " GLOB '*?.webm' OR " mark " GLOB '*?.mov')"
-
 const char store_schema_6[] =
     // Results end in .mp4, .webm or .mov. Marks had none of them before: "a.mov" was "a.mov.mp4".
     // No name ends in "/", so none is in the way of another while they change.
@@ -253,7 +249,7 @@ const char store_schema_6[] =
     "DROP TRIGGER job_file_deleted;"
     "DROP TRIGGER job_output_left;"
     // clang-format off
-    "UPDATE job SET output = output || '.mp4' WHERE " IS_FILM("output") ";"
+    STORE_OUTPUTS_6
     "UPDATE loose SET name = name || '.mp4/'"
     " WHERE kind IN ('results', 'halves') AND " IS_FILM("name") ";"
     "UPDATE loose SET name = rtrim(name, '/')"

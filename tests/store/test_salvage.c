@@ -429,6 +429,30 @@ static void test_versions(void **state)
                                 " ended_ms > 0"),
                      1);
     assert_int_equal(ask(&d->t, "PRAGMA m.user_version"), STORE_VERSION);
+
+    // What version 5 called "a.mov" is a film called so today: it was "a.mov.mp4".
+    unlink(d->broken);
+    unlink(d->mended);
+    assert_int_equal(sqlite3_open(d->broken, &db), SQLITE_OK);
+    const char *const versions[] = {store_schema,   store_schema_2, store_schema_3,
+                                    store_schema_4, store_schema_5, "PRAGMA user_version = 5"};
+    for (size_t i = 0; i < ARRAY_LEN(versions); i++)
+        assert_int_equal(sqlite3_exec(db, versions[i], NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_exec(db,
+                     "INSERT INTO batch(id, name, audio, audio_name, options, priority, turn, lang,"
+                     " created_ms) VALUES (4, 'b', 'a', 'a.wav', '{}', 5, 1, 'en', 1);"
+                     "INSERT INTO job(id, batch, video, name, result_name, position, state,"
+                     " state_since_ms, created_ms, output) VALUES"
+                     " (8, 4, 'v', 'v', 'v.mp4', 1, 'generating', 1, 1, '4_b/a.mov'),"
+                     " (9, 4, 'v', 'v', 'w.mp4', 2, 'generating', 1, 1, '4_b/a')",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
+    sqlite3_close(db);
+    mend(d);
+    assert_int_equal(
+        ask(&d->t, "SELECT count(*) FROM m.job WHERE id = 8 AND output = '4_b/a.mov.mp4'"), 1);
+    assert_int_equal(ask(&d->t, "SELECT count(*) FROM m.job WHERE id = 9 AND output = '4_b/a'"), 1);
     begin(d);
     char version[4] = {0, 0, 0, STORE_VERSION + 1};
     overwrite(d->broken, 60, version, 4);
