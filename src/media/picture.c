@@ -303,12 +303,25 @@ static int prepare_alpha(struct shaper *s, const AVFrame *f)
     return e;
 }
 
-// Puts a picture with transparency on white: before it is scaled, or the hidden colours would come
-// in at the edges.
-static int put_on_white(struct shaper *s, AVFrame *frame)
+// As in the page's player (web/src/components/ResultVideo.vue): squares of so many to a picture's
+// width, grey and white.
+#define SQUARES 27
+static const uint8_t chequer_grey[3] = {0xd4, 0xd7, 0xdc};
+
+// What lies behind a pixel.
+static int ground(const struct shaper *s, int square, int x, int y, int c)
+{
+    bool grey = s->chequered && (x / square + y / square) % 2 == 0;
+    return grey ? chequer_grey[c] : 255;
+}
+
+// Puts a picture with transparency on its ground: before it is scaled, or the hidden colours would
+// come in at the edges.
+static int put_on_ground(struct shaper *s, AVFrame *frame)
 {
     if (!has_alpha(frame->format))
         return 0;
+    int square = KB_MAX(frame->width / SQUARES, 1);
     int e = prepare_alpha(s, frame);
     if (e >= 0)
         e = run(&s->to_rgba, frame);
@@ -318,7 +331,8 @@ static int put_on_white(struct shaper *s, AVFrame *frame)
         uint8_t *p = frame->data[0] + (ptrdiff_t)y * frame->linesize[0];
         for (int x = 0; x < frame->width; x++, p += 4)
             for (int c = 0; c < 3 && p[3] < 255; c++)
-                p[c] = (uint8_t)((p[c] * p[3] + 255 * (255 - p[3]) + 127) / 255);
+                p[c] = (uint8_t)((p[c] * p[3] + ground(s, square, x, y, c) * (255 - p[3]) + 127) /
+                                 255);
     }
     frame->format = AV_PIX_FMT_RGB0;
     return e;
@@ -399,7 +413,7 @@ enum kb_code shaper_apply(struct shaper *s, AVFrame *frame, struct kb_error *err
 {
     int64_t pts = frame->pts, duration = FRAME_DURATION(frame);
     drop_j_format(frame);
-    int e = put_on_white(s, frame);
+    int e = put_on_ground(s, frame);
     if (e >= 0)
         e = prepare(s, frame);
     if (e >= 0 && s->filters.graph)

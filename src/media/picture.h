@@ -1,6 +1,7 @@
 // Brings decoded pictures into one shape: upright, scaled, even, 8-bit yuv420p. A film may change
 // its size on the way; what has other proportions then gets bars. What is transparent lies on
-// white, as on a page or in a phone's gallery: whatever colours the file has there do not show.
+// white, as on a page or in a phone's gallery, or on a chequered ground: whatever colours the file
+// has there do not show.
 // What was made for bright screens (PQ, HLG) gets the colours of all the others, BT.709, or stays
 // as it is and is carried along with ten bits (media/deep.h). Not thread-safe; may move between
 // threads.
@@ -22,6 +23,7 @@ struct shaper {
     enum AVColorPrimaries primaries;
     enum AVColorTransferCharacteristic transfer;
     bool denoise, tone_map, deep;
+    bool chequered; // set it after shaper_init()
     int threads;
     int32_t matrix[9]; // where the container says how to hold the picture
     bool has_matrix;

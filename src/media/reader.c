@@ -160,9 +160,23 @@ static enum kb_code no_picture(const struct reader *r, struct kb_error *err)
                    r->source.path);
 }
 
+// FFmpeg's own decoder of VP9 leaves the transparency out.
+static void choose_decoder(struct reader *r)
+{
+    const AVStream *stream = r->source.stream;
+    const AVDictionaryEntry *alpha = av_dict_get(stream->metadata, "alpha_mode", NULL, 0);
+    const AVCodec *other = NULL;
+    if (r->params.chequered && alpha && strcmp(alpha->value, "1") == 0 &&
+        stream->codecpar->codec_id == AV_CODEC_ID_VP9)
+        other = avcodec_find_decoder_by_name("libvpx-vp9");
+    if (other)
+        r->source.codec = other;
+}
+
 // Decode the first picture.
 static enum kb_code start(struct reader *r, struct kb_error *err)
 {
+    choose_decoder(r);
     enum kb_code code = demux_open_decoder(&r->source, r->params.threads, err);
     if (code != KB_OK)
         return code;
@@ -255,6 +269,7 @@ static enum kb_code set_up(struct reader *r, struct kb_error *err)
                        r->params.denoise, r->params.deep, r->params.threads, err);
     if (code != KB_OK)
         return kb_wrap(err, "'%s'", r->source.path);
+    r->shaper.chequered = r->params.chequered;
     fill_info(r);
     return KB_OK;
 }

@@ -16,7 +16,8 @@ struct reader_params {
     int height;   // scale down to this many rows (even), width in proportion; 0 or >= source: no
     bool denoise; // hqdn3d
     bool deep;    // keep more than 8 bits, and colours for bright screens, where the file has them
-    int threads;  // decoder threads; 0 means 1
+    bool chequered; // what is transparent lies on grey and white squares instead of white
+    int threads;    // decoder threads; 0 means 1
     const struct cancel *cancel; // NULL = never
 };
 

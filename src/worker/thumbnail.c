@@ -100,7 +100,8 @@ enum kb_code thumbnail_of_video(const char *video, int64_t at_us, const char *pa
 {
     CLEANUP(reader_close) struct reader *reader = NULL;
     CLEANUP(av_frame_free) AVFrame *frame = NULL;
-    enum kb_code code = reader_open(&reader, video, &(struct reader_params){.cancel = cancel}, err);
+    const struct reader_params p = {.chequered = true, .cancel = cancel};
+    enum kb_code code = reader_open(&reader, video, &p, err);
     if (code != KB_OK)
         return code;
     if (reader_info(reader)->duration_us > at_us && reader_seek(reader, at_us, err) != KB_OK)
