@@ -103,12 +103,15 @@ void store_add_column(struct text *ret, sqlite3_stmt *q, int i);
     ", '$.crop') AS crop, coalesce(json_extract(" options                                          \
     ", '$.crop_zoom'), 1) AS zoom, json_extract(" options ", '$.height') AS rows)))))) "
 
-// How many times as long as a plain second and pixel one takes: another background is as much
-// processor time again as all the rest (2.0 and 2.2 measured, docs/performance.md). People are cut
-// out alike where nothing is behind them (alpha).
+// How many times as long as a plain second and pixel one takes, as measured (docs/performance.md):
+// another background is as much processor time again as all the rest, a film there has to be read,
+// and the encoders that keep alpha take longer than x264.
 #define OUTPUT_EFFORT(options)                                                                     \
-    " iif(coalesce(json_extract(" options ", '$.background'), 'none') = 'none' AND"                \
-    " coalesce(json_extract(" options ", '$.alpha'), 'none') = 'none', 1.0, 2.0) "
+    " CASE coalesce(json_extract(" options ", '$.alpha'), 'none')"                                 \
+    " WHEN 'webm' THEN 2.9 WHEN 'mov' THEN 8.0 ELSE"                                               \
+    " CASE coalesce(json_extract(" options ", '$.background'), 'none')"                            \
+    " WHEN 'none' THEN 1.0 WHEN 'blur' THEN 2.2 ELSE iif((SELECT w.duration_ms FROM asset w"       \
+    " WHERE w.id = json_extract(" options ", '$.background')) >= 100, 2.3, 2.0) END END "
 
 // Seconds, pixels and effort of the result of a job, multiplied: speech a, video v, batch b. What
 // it will take is in proportion to it; job.cost keeps it.

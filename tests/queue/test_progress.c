@@ -116,7 +116,8 @@ static void test_useless_videos(void **state)
     snprintf(sound, 33, "%s", add_asset(t, "audio", "ready", "song.mp3"));
     run_sql(t, "UPDATE asset SET error = 'this is no video' WHERE name = 'bad.mp4'");
     const char *videos[] = {bad, good, sound};
-    struct batch_params p = {.audio = audio, .videos = videos, .n_videos = 3, .priority = 5};
+    struct batch_params p = {
+        .audio = audio, .videos = videos, .n_videos = 3, .priority = 5, .lang = "en"};
     int64_t id = 0;
     assert_ok(t->err, batch_create(t->s, &p, &id, &t->err));
     json_t *b = batch_of(t, id), *counts = json_object_get(b, "counts");
@@ -295,7 +296,7 @@ static void test_estimate_is_eta(void **state)
         {"{\"crop\":\"1:2\",\"height\":640}", 0.5}, // there are no more rows
         {"{\"crop\":\"1:1\",\"crop_zoom\":2}", 0.25},
         {"{\"background\":\"none\"}", 1},
-        {"{\"background\":\"blur\"}", 2},
+        {"{\"background\":\"blur\"}", 2.2},
         {"{\"background\":\"#ffffff\",\"crop\":\"1:2\"}", 1},
         {NULL, 1 + 4 + 3}, // a film before, a picture after
     };
@@ -351,10 +352,36 @@ static void test_pace_knows_of_effort(void **state)
     snprintf(audio, 33, "%s", add_asset(t, "audio", "ready", "a.wav"));
     snprintf(video, 33, "%s", add_asset(t, "video", "ready", "v.mp4"));
     double one = 10.0 * 64 / 48;
-    assert_near(estimate(t, audio, video, 1, NULL).seconds, one / 2);
-    assert_near(estimate(t, audio, video, 1, "{\"background\":\"#ffffff\"}").seconds, one);
-    assert_near(estimate(t, audio, video, 1, "{\"alpha\":\"webm\"}").seconds, one);
-    assert_near(estimate(t, audio, video, 1, "{\"alpha\":\"none\"}").seconds, one / 2);
+    char picture[33], film[33];
+    snprintf(picture, 33, "%s", add_asset(t, "video", "ready", "p.jpg"));
+    snprintf(film, 33, "%s", add_asset(t, "video", "ready", "f.mp4"));
+    run_sql(t, "UPDATE asset SET duration_ms = 40 WHERE name = 'p.jpg'");
+    run_sql(t, "UPDATE asset SET duration_ms = 5000 WHERE name = 'f.mp4'");
+    const struct {
+        const char *name, *value;
+        double effort;
+    } cases[] = {
+        {"alpha", "none", 1},       {"background", "blur", 2.2}, {"background", "#ffffff", 2},
+        {"background", picture, 2}, {"background", film, 2.3},   {"alpha", "webm", 2.9},
+        {"alpha", "mov", 8},        {"background", "none", 1},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char options[100];
+        snprintf(options, sizeof(options), "{\"%s\":\"%s\"}", cases[i].name, cases[i].value);
+        assert_near(estimate(t, audio, video, 1, options).seconds, one / 2.2 * cases[i].effort);
+        // In the line it is the same.
+        struct batch_params p = {.audio = audio,
+                                 .videos = (const char *const[]){video},
+                                 .n_videos = 1,
+                                 .options = options,
+                                 .priority = 5,
+                                 .lang = "en"};
+        int64_t id = 0;
+        assert_ok(t->err, batch_create(t->s, &p, &id, &t->err));
+        assert_near(eta_of(t, id), one / 2.2 * cases[i].effort);
+        assert_ok(t->err, batch_cancel(t->s, id, &t->err));
+    }
+    assert_near(estimate(t, audio, video, 1, NULL).seconds, one / 2.2);
     assert_near(estimate(t, audio, video, 1, NULL).bytes, 4.0 * 64 / 48); // not of size
 }
 
