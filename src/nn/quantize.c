@@ -123,8 +123,21 @@ static void find_scales(const struct slot *slots, const struct graph *g, int val
     }
 }
 
+// The largest weight of n channels; in_pairs: or the largest sum of two of one sign that are added.
+static float largest_of(const float *q, size_t n, size_t kernel, bool in_pairs)
+{
+    float largest = 0;
+    for (size_t i = 0; i < n * kernel; i++) {
+        size_t channel = i / kernel;
+        float other = in_pairs && channel % 2 == 0 && channel + 1 < n ? q[i + kernel] : 0;
+        float together = q[i] * other > 0 ? fabsf(q[i] + other) : 0;
+        largest = fmaxf(largest, fmaxf(fabsf(q[i]), together));
+    }
+    return largest;
+}
+
 void quantize_weights(const struct slot *slots, const struct graph *g, const struct op *op,
-                      float *ret_weight, float *ret_step)
+                      bool in_pairs, float *ret_weight, float *ret_step)
 {
     size_t in_c = (size_t)g->values[op->in[0]].c, out_c = (size_t)g->values[op->out].c;
     size_t kernel = (size_t)op->kernel_h * (size_t)op->kernel_w;
@@ -132,11 +145,10 @@ void quantize_weights(const struct slot *slots, const struct graph *g, const str
     find_scales(slots, g, op->in[0], scales);
     for (size_t o = 0; o < out_c; o++) {
         const float *w = op->weight + o * in_c * kernel;
-        float *q = ret_weight + o * in_c * kernel, largest = 0;
-        for (size_t i = 0; i < in_c * kernel; i++) {
+        float *q = ret_weight + o * in_c * kernel;
+        for (size_t i = 0; i < in_c * kernel; i++)
             q[i] = w[i] * scales[i / kernel];
-            largest = fmaxf(largest, fabsf(q[i]));
-        }
+        float largest = largest_of(q, in_c, kernel, in_pairs); // becomes 127; a pair's rounded, 128
         ret_step[o] = largest > 0 ? largest / 127 : 1;
         for (size_t i = 0; i < in_c * kernel; i++)
             q[i] = rintf(q[i] / ret_step[o]);

@@ -15,7 +15,10 @@ void quantize_choose(struct slot *slots, const struct graph *g, const struct ran
 
 // Weights of a convolution that reads u8: ret_weight (as op->weight) holds whole numbers -127…127,
 // ret_step[o] is the real value of an accumulator's 1 in output channel o.
+// in_pairs: two products are added in 16 bits, those of input channels 2i and 2i + 1 at one place
+// of the kernel. So those of one sign in a pair are at most 128 together, for 255 * 128 fits:
+// seven bits where both are large, eight where one is.
 void quantize_weights(const struct slot *slots, const struct graph *g, const struct op *op,
-                      float *ret_weight, float *ret_step);
+                      bool in_pairs, float *ret_weight, float *ret_step);
 
 #endif

@@ -14,8 +14,7 @@ const char *precision_name(enum precision p);
 // "auto", "f32", "bf16", "int8". False if text is none of them.
 bool precision_parse(const char *text, enum precision *ret);
 // What PRECISION_AUTO means on this processor: int8 where VNNI is native and the ranges of the
-// values are known (without VNNI the library adds pairs of products in 16 bits, which saturate),
-// bf16 where AVX512_BF16 is native, else f32.
+// values are known, bf16 where AVX512_BF16 is native, else f32.
 enum precision precision_resolve(enum precision p, bool has_ranges);
 bool precision_can_run(enum precision p); // on this processor, fast or not
 

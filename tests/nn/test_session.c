@@ -96,6 +96,49 @@ static void test_int8_stays_near(void **state)
     }
 }
 
+// The sum of a kernel's weights, by brightest pixels. c input channels; by: what they are by turns.
+static void check_sum(int c, int side, const float by[4])
+{
+    struct kb_error err = {0};
+    CLEANUP(graph_free) struct graph *g = graph_create();
+    CLEANUP(session_free) struct session *s = NULL;
+    int x = graph_add_input(g, "x", 8, 8, c);
+    int y = CONV(g, x, c, .out_c = 32, .kernel_h = side, .kernel_w = side);
+    graph_add_output(g, CONV(g, y, 32, .out_c = 32, .kernel_h = 1, .kernel_w = 1));
+    double want = 0;
+    for (int k = 0; k < 32 * c * side * side; k++) {
+        g->ops[0].weight[k] = by[k / (side * side) % c % 4];
+        want += g->ops[0].weight[k] / 32;
+    }
+    for (int k = 0; k < 32 * 32; k++)
+        g->ops[1].weight[k] = k / 32 == k % 32;
+    memset(g->ops[0].bias, 0, 32 * sizeof(float));
+    memset(g->ops[1].bias, 0, 32 * sizeof(float));
+    assert_ok(err, graph_finish(g, &err));
+    float limits[3] = {1};
+    struct ranges ranges = {.n_values = 3, .limits = limits};
+    struct session_params params = {.precision = PRECISION_INT8, .ranges = &ranges};
+    assert_ok(err, session_create(&s, g, &params, &err));
+    for (int k = 0; k < 8 * 8 * c; k++)
+        session_input(s, 0)[k] = 1;
+    assert_ok(err, session_run(s, &err));
+    double got = session_output(s, 0)[32 * 4 + 5];
+    if (!(fabs(got - want) < 0.05 * fabs(want)))
+        fail_msg("%d channels, %dx%d: %g instead of %g", c, side, side, got, want);
+}
+
+// Where products are added in pairs of 16 bits, those of large weights of 8 bits and one sign would
+// be cut. The third is cut where others than neighbours are pairs.
+static void test_int8_does_not_saturate(void **state)
+{
+    static const float by[][4] = {{1, 1, 0.98f, 1}, {-1, -1, -0.98f, -1}, {1, -0.8f, -1, 0.5f}};
+    static const int channels[] = {6, 7, 32, 64};
+    for (size_t i = 0; i < ARRAY_LEN(channels); i++)
+        for (size_t k = 0; k < ARRAY_LEN(by); k++)
+            for (int side = 1; side <= 3; side += 2)
+                check_sum(channels[i], side, by[k]);
+}
+
 static size_t memory_of(struct graph *(*build)(void), enum precision precision,
                         const struct ranges *ranges, struct observer *observer)
 {
@@ -243,11 +286,17 @@ static void test_precision_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_f32_matches_plain_loops), cmocka_unit_test(test_bf16_stays_near),
-        cmocka_unit_test(test_int8_stays_near),         cmocka_unit_test(test_int8_is_used),
-        cmocka_unit_test(test_winograd_is_used),        cmocka_unit_test(test_int8_needs_ranges),
-        cmocka_unit_test(test_ranges_are_kept),         cmocka_unit_test(test_outliers_are_cut_off),
-        cmocka_unit_test(test_bad_graphs_are_refused),  cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_f32_matches_plain_loops),
+        cmocka_unit_test(test_bf16_stays_near),
+        cmocka_unit_test(test_int8_stays_near),
+        cmocka_unit_test(test_int8_is_used),
+        cmocka_unit_test(test_int8_does_not_saturate),
+        cmocka_unit_test(test_winograd_is_used),
+        cmocka_unit_test(test_int8_needs_ranges),
+        cmocka_unit_test(test_ranges_are_kept),
+        cmocka_unit_test(test_outliers_are_cut_off),
+        cmocka_unit_test(test_bad_graphs_are_refused),
+        cmocka_unit_test(test_counts),
         cmocka_unit_test(test_precision_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -268,6 +268,11 @@ bool onednn_has_isa(dnnl_cpu_isa_t wanted)
     return (dnnl_get_effective_cpu_isa() & wanted) == wanted;
 }
 
+bool onednn_has_vnni(void)
+{
+    return onednn_has_isa(dnnl_cpu_isa_avx512_core_vnni) || onednn_has_isa(dnnl_cpu_isa_avx2_vnni);
+}
+
 static void library(char *ret, size_t size)
 {
     static const struct {
@@ -302,8 +307,7 @@ static bool is_native(enum precision p)
 {
     return p == PRECISION_F32 ||
            (p == PRECISION_BF16 && onednn_has_isa(dnnl_cpu_isa_avx512_core_bf16)) ||
-           (p == PRECISION_INT8 && (onednn_has_isa(dnnl_cpu_isa_avx512_core_vnni) ||
-                                    onednn_has_isa(dnnl_cpu_isa_avx2_vnni)));
+           (p == PRECISION_INT8 && onednn_has_vnni());
 }
 
 const struct backend backend_onednn = {

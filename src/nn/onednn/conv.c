@@ -40,7 +40,7 @@ static enum kb_code quantized(struct conv_numbers *ret, const struct plan *p, co
     }
     n->weight = kb_alloc(n_weights * sizeof(float));
     n->bias = op->bias ? kb_alloc(out_c * sizeof(float)) : NULL;
-    quantize_weights(p->slots, g, op, n->weight, n->scales);
+    quantize_weights(p->slots, g, op, !onednn_has_vnni(), n->weight, n->scales);
     for (size_t o = 0; o < out_c; o++) {
         if (op->bias) // it is added after the scale, or before
             n->bias[o] = op->bias[o] / (ONEDNN_ARG_SCALES ? n->unit : n->scales[o]);
