@@ -44,22 +44,25 @@ void cuts_free(struct cuts **c)
     *c = NULL;
 }
 
+// The mean of each cell's samples. They are added as whole numbers, cell by cell in a row: sums of
+// floats would wait for each other.
 static void plane_cells(const uint8_t *data, ptrdiff_t stride, int width, int height, int samples,
                         float *ret)
 {
     int columns[SIDE * SAMPLES], n = SIDE * samples;
     for (int i = 0; i < n; i++)
         columns[i] = (int)(((int64_t)2 * i + 1) * width / (2 * n));
-    for (int i = 0; i < CELLS; i++)
-        ret[i] = 0;
-    for (int row = 0; row < n; row++) {
-        const uint8_t *line = data + ((int64_t)2 * row + 1) * height / (2 * n) * stride;
-        float *cells = ret + row / samples * SIDE;
-        for (int i = 0; i < n; i++)
-            cells[i / samples] += line[columns[i]];
+    for (int y = 0; y < SIDE; y++) {
+        int sums[SIDE] = {0};
+        for (int row = y * samples; row < (y + 1) * samples; row++) {
+            const uint8_t *line = data + ((int64_t)2 * row + 1) * height / (2 * n) * stride;
+            for (int x = 0; x < SIDE; x++)
+                for (int i = x * samples; i < (x + 1) * samples; i++)
+                    sums[x] += line[columns[i]];
+        }
+        for (int x = 0; x < SIDE; x++)
+            ret[y * SIDE + x] = (float)sums[x] / (float)(samples * samples);
     }
-    for (int i = 0; i < CELLS; i++)
-        ret[i] /= (float)(samples * samples);
 }
 
 void cuts_see(struct cuts *c, const AVFrame *frame)
