@@ -181,7 +181,7 @@ static enum kb_code create_session(struct lips *l, struct graph *g, const struct
 // --- the packed form, kept in the cache folder ---
 
 // What lies in a pack before the graph is lips.params.
-#define PACK_VERSION 3 // to be raised when the graph of a file, or what is made of it, changes
+#define PACK_VERSION 4 // to be raised when the graph of a file, or what is made of it, changes
 
 // Where the packed form of this source lies, and what it depends on beside the weights.
 #define KEY_SIZE 300

@@ -265,8 +265,23 @@ static void fuse_activations(struct graph *g)
     }
 }
 
-// y = act(conv(x) + r): the convolution must be the last computed of the two sides, so that r is
-// there when it runs.
+// Can this convolution take in an addition that reads its output, value?
+static bool can_take_residual(const struct graph *g, int conv, int value)
+{
+    return conv >= 0 && g->ops[conv].kind == OP_CONV && g->ops[conv].act == ACT_NONE &&
+           g->ops[conv].residual < 0 && graph_uses(g, value) == 1;
+}
+
+// Operation from moves behind those up to to, none of which reads what it writes.
+static void move_behind(struct graph *g, int from, int to)
+{
+    struct op op = g->ops[from];
+    memmove(&g->ops[from], &g->ops[from + 1], (size_t)(to - from) * sizeof(op));
+    g->ops[to] = op;
+}
+
+// y = act(conv(x) + r): the convolution runs where the addition was, so that r is there. Of two
+// convolutions it is the one that was computed last.
 static void fuse_residuals(struct graph *g)
 {
     for (int i = 0; i < g->n_ops; i++) {
@@ -275,15 +290,20 @@ static void fuse_residuals(struct graph *g)
             continue;
         int a = graph_producer(g, add->in[0]), b = graph_producer(g, add->in[1]);
         int side = a > b ? 0 : 1;
-        int p = KB_MAX(a, b);
-        if (p < 0 || a == b || g->ops[p].kind != OP_CONV || g->ops[p].act != ACT_NONE ||
-            g->ops[p].residual >= 0 || graph_uses(g, add->in[side]) != 1)
+        if (a == b)
             continue;
+        if (!can_take_residual(g, KB_MAX(a, b), add->in[side])) {
+            side = 1 - side;
+            if (!can_take_residual(g, KB_MIN(a, b), add->in[side]))
+                continue;
+        }
+        int p = side == 0 ? a : b;
         g->ops[p].residual = add->in[1 - side];
         g->ops[p].act = add->act;
         g->ops[p].alpha = add->alpha;
         g->ops[p].slope = TAKE(add->slope);
         absorb(g, p, i--);
+        move_behind(g, p, i);
     }
 }
 

@@ -187,8 +187,40 @@ struct graph *build_wide(void)
     return g;
 }
 
-struct graph *(*const builders[N_BUILDERS])(void) = {build_unet, build_wav2lip_like,
-                                                     build_mediapipe_like, build_wide};
+// One pair and the activation of its sum with its input; stride 2: with the maximum of that.
+static int narrow_pair(struct graph *g, int x, int in_c, int out_c, int stride)
+{
+    int beside = x;
+    int each = CONV(g, x, in_c, .out_c = in_c, .groups = in_c, .kernel_h = 3, .kernel_w = 3,
+                    .stride_h = stride, .stride_w = stride, .pad_top = 2 - stride,
+                    .pad_left = 2 - stride, .pad_bottom = 1, .pad_right = 1);
+    int y = CONV(g, each, in_c, .out_c = out_c);
+    if (stride == 2)
+        beside = OP(g, x, .kind = OP_MAX_POOL, .kernel_h = 2, .kernel_w = 2, .stride_h = 2,
+                    .stride_w = 2);
+    if (out_c > in_c)
+        beside = OP(g, beside, .kind = OP_PAD, .pad_channels = out_c - in_c);
+    y = OP(g, beside, .kind = OP_ADD, .n_in = 2, .in = {0, y});
+    return OP(g, y, .kind = OP_ACTIVATION, .act = ACT_PRELU, .slope = noises(out_c, 0.5f));
+}
+
+struct graph *build_narrow(void)
+{
+    struct graph *g = graph_create();
+    int x = graph_add_input(g, "picture", 44, 68, 3);
+    x = CONV(g, x, 3, .out_c = 24, .kernel_h = 3, .kernel_w = 3, .stride_h = 2, .stride_w = 2,
+             .pad_bottom = 1, .pad_right = 1, .act = ACT_RELU);
+    x = narrow_pair(g, x, 24, 24, 1);
+    x = narrow_pair(g, x, 24, 28, 1);
+    x = narrow_pair(g, x, 28, 32, 2);
+    x = narrow_pair(g, x, 32, 32, 1);
+    graph_add_output(g, CONV(g, x, 32, .out_c = 5));
+    graph_add_output(g, CONV(g, x, 32, .out_c = 1));
+    return g;
+}
+
+struct graph *(*const builders[N_BUILDERS])(void) = {
+    build_unet, build_wav2lip_like, build_mediapipe_like, build_narrow, build_wide};
 
 struct ranges *calibrate(struct graph *(*build)(void), int batch)
 {

@@ -32,7 +32,11 @@ struct graph *build_rectified(void);
 // Winograd's way, at odd sizes, with every activation and a residual.
 struct graph *build_wide(void);
 
-#define N_BUILDERS 4
+// Pairs of 3x3 of each channel and 1x1, some of half the size beside their input's maximum, with so
+// few channels that they are computed directly.
+struct graph *build_narrow(void);
+
+#define N_BUILDERS 5
 extern struct graph *(*const builders[N_BUILDERS])(void); // all but build_rectified()
 
 // The ranges of a graph's values on the inputs that compare() in test_session.c gives it.

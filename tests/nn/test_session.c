@@ -170,6 +170,14 @@ static void test_winograd_is_used(void **state)
                 memory_of(build_wide, PRECISION_F32, NULL, observer) + 100000);
 }
 
+// What is taken in by a direct convolution has no memory of its own.
+static void test_direct_is_used(void **state)
+{
+    CLEANUP(observer_free) struct observer *observer = observer_create();
+    assert_true(memory_of(build_narrow, PRECISION_F32, NULL, NULL) + 30000 <
+                memory_of(build_narrow, PRECISION_F32, NULL, observer));
+}
+
 static void test_int8_needs_ranges(void **state)
 {
     struct kb_error err = {0};
@@ -292,6 +300,7 @@ int main(void)
         cmocka_unit_test(test_int8_is_used),
         cmocka_unit_test(test_int8_does_not_saturate),
         cmocka_unit_test(test_winograd_is_used),
+        cmocka_unit_test(test_direct_is_used),
         cmocka_unit_test(test_int8_needs_ranges),
         cmocka_unit_test(test_ranges_are_kept),
         cmocka_unit_test(test_outliers_are_cut_off),

@@ -38,6 +38,10 @@ enum kb_code onednn_check(dnnl_status_t s, const char *what, struct kb_error *er
 static enum kb_code add_op(struct plan *p, const struct graph *g, const struct op *op,
                            struct kb_error *err)
 {
+    bool done;
+    CHECK(onednn_add_direct(p, g, op, &done, err));
+    if (done)
+        return KB_OK;
     switch (op->kind) {
     case OP_CONV:
         return onednn_add_conv(p, g, op, err);
@@ -90,6 +94,7 @@ static void plan_free(struct plan **pp)
         free(s->slope);
         free(s->crop);
         onednn_winograd_free(&s->winograd);
+        onednn_direct_free(&s->direct);
     }
     for (int i = 0; i < p->n_owned; i++)
         dnnl_memory_destroy(p->owned[i]);
@@ -214,6 +219,9 @@ static enum kb_code run_step(const struct plan *p, const struct step *s, struct 
         break;
     case STEP_WINOGRAD:
         onednn_winograd_run(p, s);
+        break;
+    case STEP_DIRECT:
+        onednn_direct_run(p, s);
         break;
     case STEP_PRIMITIVE:
         for (int k = 0; k < s->n_bindings; k++)

@@ -4,6 +4,7 @@
 #define NN_ONEDNN_INTERNAL_H
 
 #include "nn/backend.h"
+#include "nn/direct/direct.h"
 #include "nn/kernels.h"
 #include "nn/layout.h"
 #include "nn/onednn/library.h"
@@ -19,7 +20,15 @@ struct binding {
 };
 
 struct step {
-    enum { STEP_PRIMITIVE, STEP_MOVE, STEP_PRELU, STEP_QUANTIZE, STEP_SPATIAL, STEP_WINOGRAD } kind;
+    enum {
+        STEP_PRIMITIVE,
+        STEP_MOVE,
+        STEP_PRELU,
+        STEP_QUANTIZE,
+        STEP_SPATIAL,
+        STEP_WINOGRAD,
+        STEP_DIRECT
+    } kind;
     int op; // of the graph, whose step it is; -1: none's
     dnnl_primitive_t primitive;
     int n_bindings;
@@ -32,6 +41,7 @@ struct step {
     struct spatial spatial; // STEP_SPATIAL; images from src[0], src[1], dst when memory is planned
     float factor;           // STEP_QUANTIZE: from src[0] to dst
     struct winograd_step *winograd; // STEP_WINOGRAD, owned; src[0], residual src[1] or -1, dst
+    struct direct_step *direct;     // STEP_DIRECT, owned; as above
 };
 
 struct plan {
@@ -120,6 +130,20 @@ enum kb_code onednn_add_winograd(struct plan *p, const struct graph *g, const st
                                  bool *ret_done, struct kb_error *err);
 void onednn_winograd_run(const struct plan *p, const struct step *s);
 void onednn_winograd_free(struct winograd_step **w);
+// Of the library's instruction set.
+enum vector_set onednn_vectors(void);
+// What a convolution's activation is to the kernels of our own: for each of n channels bias and
+// slope, which become the caller's, and the top. Not of sigmoid and hard swish.
+void onednn_activation(const struct op *op, int n, float **bias, float **slope, float *top);
+
+// --- direct.c ---
+
+// Add an operation as a step of our own, with those that it takes in, or as none because another
+// takes it in; or nothing (*ret_done false).
+enum kb_code onednn_add_direct(struct plan *p, const struct graph *g, const struct op *op,
+                               bool *ret_done, struct kb_error *err);
+void onednn_direct_run(const struct plan *p, const struct step *s);
+void onednn_direct_free(struct direct_step **d);
 
 // --- primitives.c, conv.c ---
 

@@ -30,7 +30,7 @@ void onednn_winograd_free(struct winograd_step **w)
 
 #define WORTH 0.9 // of the library's time, at most
 
-static enum vector_set vectors(void)
+enum vector_set onednn_vectors(void)
 {
     if (onednn_has_isa(dnnl_cpu_isa_avx512_core))
         return VECTORS_AVX512;
@@ -76,7 +76,7 @@ static bool can(const struct plan *p, const struct graph *g, const struct op *op
            p->slots[op->in[0]].type == SLOT_F32 && p->slots[op->out].type == SLOT_F32 &&
            (op->residual < 0 || p->slots[op->residual].type == SLOT_F32) &&
            op->act != ACT_SIGMOID && op->act != ACT_HARD_SWISH &&
-           winograd_has_form(&shape, vectors());
+           winograd_has_form(&shape, onednn_vectors());
 }
 
 // The convolutions that are computed alike or not at all so: of what is interleaved all four, else
@@ -113,7 +113,7 @@ static bool can_tile(const struct plan *p, const struct graph *g, const struct o
     for (int i = 0; i < n; i++) {
         const struct winograd_shape s = shape_of(p, g, group[i]);
         struct winograd w;
-        if (!winograd_make(&w, &s, tile, vectors(), p->threads))
+        if (!winograd_make(&w, &s, tile, onednn_vectors(), p->threads))
             return false;
     }
     return true;
@@ -152,7 +152,7 @@ static int best_tile(const struct plan *p, const struct graph *g, const struct o
         for (int i = 0; i < n; i++) {
             const struct winograd_shape s = shape_of(p, g, group[i]);
             struct winograd w;
-            winograd_make(&w, &s, tile, vectors(), p->threads);
+            winograd_make(&w, &s, tile, onednn_vectors(), p->threads);
             cost += winograd_cost(&w);
         }
         if (cost >= best)
@@ -208,20 +208,17 @@ static enum kb_code make_weights(struct plan *p, struct winograd_step *w, const 
     return KB_OK;
 }
 
-static void set_activation(struct winograd_step *w, const struct op *op)
+void onednn_activation(const struct op *op, int n, float **bias, float **slope, float *top)
 {
-    size_t n = (size_t)w->how.shape.out_c;
-    w->bias = kb_alloc(n * sizeof(float));
-    w->slope = kb_alloc(n * sizeof(float));
+    *bias = kb_alloc((size_t)n * sizeof(float));
+    *slope = kb_alloc((size_t)n * sizeof(float));
     if (op->bias)
-        memcpy(w->bias, op->bias, n * sizeof(float));
-    for (size_t i = 0; i < n; i++)
-        w->slope[i] = op->act == ACT_PRELU        ? op->slope[i]
+        memcpy(*bias, op->bias, (size_t)n * sizeof(float));
+    for (int i = 0; i < n; i++)
+        (*slope)[i] = op->act == ACT_PRELU        ? op->slope[i]
                       : op->act == ACT_LEAKY_RELU ? op->alpha
                                                   : op->act == ACT_NONE;
-    w->job.bias = w->bias;
-    w->job.slope = w->slope;
-    w->job.top = op->act == ACT_RELU6 ? 6 : INFINITY;
+    *top = op->act == ACT_RELU6 ? 6 : INFINITY;
 }
 
 enum kb_code onednn_add_winograd(struct plan *p, const struct graph *g, const struct op *op,
@@ -235,10 +232,12 @@ enum kb_code onednn_add_winograd(struct plan *p, const struct graph *g, const st
         return KB_OK;
     struct step *s = onednn_step(p, STEP_WINOGRAD);
     struct winograd_step *w = s->winograd = kb_alloc(sizeof(*w));
-    if (!winograd_make(&w->how, &shape, tile, vectors(), p->threads))
+    if (!winograd_make(&w->how, &shape, tile, onednn_vectors(), p->threads))
         return onednn_unfit(err);
     CHECK(make_weights(p, w, op, err));
-    set_activation(w, op);
+    onednn_activation(op, shape.out_c, &w->bias, &w->slope, &w->job.top);
+    w->job.bias = w->bias;
+    w->job.slope = w->slope;
     s->src[0] = op->in[0];
     s->src[1] = op->residual;
     s->dst = op->out;
