@@ -243,7 +243,8 @@ static const struct argp_option engine_options[] = {
         ".pt or .onnx), which paints them (default: koubo-lips-research)"),
      50},
     {"precision", OPT_PRECISION, "P", 0,
-     N_("of Wav2Lip: auto, f32, bf16 or int8 (default: auto, the fastest that the processor has)"),
+     N_("of Wav2Lip: auto, f32, bf16 or int8 (default: auto, the fastest that koubo bench --tune "
+        "measured here, else by the processor's instructions)"),
      50},
     {"batch-size", OPT_BATCH_SIZE, "N", 0, N_("frames per run of Wav2Lip, 1 to 256 (default: 8)"),
      50},

@@ -4,7 +4,7 @@
 #include "base/file.h"
 #include "base/proc.h"
 #include "base/text.h"
-#include "nn/session.h"
+#include "lipsync/lips.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,17 +49,21 @@ static void look_at_processor(struct doctor *d)
     }
     getloadavg(&load, 1);
     int cores = kb_cpu_count();
-    bool old = !has_word(flags, "avx2");
+    bool old = !has_word(flags, "avx2"), measured;
+    CLEANUP(kb_freep) char *networks = kb_printf("%s/networks", d->data);
+    const char *precision = precision_name(lips_auto(networks, true, &measured));
+    CLEANUP(kb_freep)
+    char *why = kb_printf(
+        measured ? _("%s (measured here)") : _("%s (by the processor's instructions)"), precision);
     bool busy = load > 2.0 * cores + 1;
-    doctor_add(d, "processor", _("processor"), old || busy ? FINDING_WARNING : FINDING_OK,
-               old ? _("this processor is old; expect it to be many times slower")
-               : busy
-                   ? _("the machine has more to do than it can; end other programs, or make fewer "
-                       "videos at the same time (koubo serve --workers 1)")
-                   : NULL,
-               _("%s, %d cores for koubo, %s; load %.1f; networks run in %s"),
-               model[0] ? model : _("unknown model"), cores, list[0] ? list : _("no AVX2"), load,
-               precision_name(precision_resolve(PRECISION_AUTO, true)));
+    doctor_add(
+        d, "processor", _("processor"), old || busy ? FINDING_WARNING : FINDING_OK,
+        old    ? _("this processor is old; expect it to be many times slower")
+        : busy ? _("the machine has more to do than it can; end other programs, or make fewer "
+                   "videos at the same time (koubo serve --workers 1)")
+               : NULL,
+        _("%s, %d cores for koubo, %s; load %.1f; networks run in %s"),
+        model[0] ? model : _("unknown model"), cores, list[0] ? list : _("no AVX2"), load, why);
 }
 
 static void look_at_memory(struct doctor *d)

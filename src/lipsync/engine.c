@@ -76,7 +76,11 @@ static enum kb_code load_model(struct engine *e, enum precision precision, struc
 static void say_precision(const struct engine *e)
 {
     const char *name = engine_name(e);
-    log_info(_("the network %s runs in %s"), name, engine_precision(e));
+    if (e->lips && lips_was_measured(e->lips))
+        log_info(_("the network %s runs in %s, by what koubo bench --tune measured here"), name,
+                 engine_precision(e));
+    else
+        log_info(_("the network %s runs in %s"), name, engine_precision(e));
     if (e->wants_ranges)
         log_info(_("%s would run about twice as fast in int8: the first video will show whether it "
                    "may (koubo model quantize does that ahead of time)"),
@@ -105,7 +109,7 @@ enum kb_code engine_load(struct engine *ret, const struct engine_params *params,
     }
     watch_tell(&params->watch, STAGE_LOADING, 2, 2);
     e.wants_ranges = e.lips && params->precision == PRECISION_AUTO &&
-                     precision_resolve(PRECISION_AUTO, true) == PRECISION_INT8 &&
+                     lips_auto(e.cache_folder, true, NULL) == PRECISION_INT8 &&
                      lips_precision(e.lips) != PRECISION_INT8;
     say_precision(&e);
     *ret = e;

@@ -15,6 +15,7 @@
 struct lips {
     struct session *session;
     enum precision precision;
+    bool was_measured;
     int64_t params;
     int side;
     struct pack *pack; // where the session's weights lie, or NULL
@@ -98,7 +99,9 @@ static char *find_ranges(const struct tensor_set *set, const char *model_path, c
 // What lips_load() has found out about a model before it builds anything.
 struct source {
     const struct lips_params *params;
-    char *path, *ranges;    // owned; ranges as JSON, may be NULL
+    enum precision precision; // no auto
+    bool was_measured;        // it was auto
+    char *path, *ranges;      // owned; ranges as JSON, may be NULL
     struct tuning *tuning;  // what was measured on this machine, or NULL where that does not matter
     struct tensor_set *set; // NULL: an .onnx file, which is read only where nothing is packed yet
 };
@@ -112,11 +115,24 @@ static void source_clear(struct source *s)
 }
 
 // Are there convolutions in f32? Only those obey a tuning. In int8 they are what is not u8.
-static bool has_f32(enum precision p, bool has_ranges)
+static bool has_f32(enum precision p)
 {
-    p = precision_resolve(p, has_ranges);
     return p == PRECISION_F32 ||
            (p == PRECISION_INT8 && precision_resolve(PRECISION_AUTO, false) == PRECISION_F32);
+}
+
+static struct tuning *find_tuning(const char *folder)
+{
+    CLEANUP(kb_freep) char *path = folder ? lips_tuning_path(folder) : NULL;
+    return path ? tuning_load(path) : NULL;
+}
+
+enum precision lips_auto(const char *cache_folder, bool has_ranges, bool *ret_measured)
+{
+    CLEANUP(tuning_free) struct tuning *t = find_tuning(cache_folder);
+    if (ret_measured)
+        *ret_measured = tuning_knows_precisions(t);
+    return tuning_precision(t, PRECISION_AUTO, has_ranges);
 }
 
 static enum kb_code source_find(struct source *s, const struct lips_params *params,
@@ -134,10 +150,11 @@ static enum kb_code source_find(struct source *s, const struct lips_params *para
         s->ranges = ranges_to_json(params->ranges);
     else if (may_be_int8)
         s->ranges = find_ranges(s->set, s->path, params->cache_folder);
-    if (params->cache_folder && has_f32(params->precision, s->ranges != NULL)) {
-        CLEANUP(kb_freep) char *tuning = lips_tuning_path(params->cache_folder);
-        s->tuning = tuning_load(tuning);
-    }
+    s->tuning = find_tuning(params->cache_folder);
+    s->precision = tuning_precision(s->tuning, params->precision, s->ranges != NULL);
+    s->was_measured = params->precision == PRECISION_AUTO && tuning_knows_precisions(s->tuning);
+    if (!has_f32(s->precision))
+        tuning_free(&s->tuning);
     return KB_OK;
 }
 
@@ -166,14 +183,15 @@ static enum kb_code create_session(struct lips *l, struct graph *g, const struct
         return code;
     const struct lips_params *p = s->params;
     struct session_params sp = {.batch = p->batch > 0 ? p->batch : 8, // gains a tenth over 1
-                                .precision = p->precision,
+                                .precision = s->precision,
                                 .threads = p->threads,
                                 .ranges = ranges,
                                 .observer = p->observer,
                                 .tuning = s->tuning,
                                 .pack = l->pack,
                                 .pack_writer = writer};
-    l->precision = precision_resolve(p->precision, ranges != NULL);
+    l->precision = s->precision;
+    l->was_measured = s->was_measured;
     l->side = g->values[g->inputs[FACE_INPUT]].h;
     return session_create(&l->session, g, &sp, err);
 }
@@ -192,7 +210,7 @@ static bool pack_place(const struct source *s, char **ret_path, char ret_key[KEY
     const struct lips_params *p = s->params;
     if (!p->cache_folder || p->observer || file_hash(hash, s->path, NULL) != KB_OK)
         return false;
-    const char *precision = precision_name(precision_resolve(p->precision, s->ranges != NULL));
+    const char *precision = precision_name(s->precision);
     char ranges[17] = "";
     if (s->ranges)
         snprintf(ranges, sizeof(ranges), "%016llx",
@@ -283,6 +301,11 @@ void lips_free(struct lips **l)
 enum precision lips_precision(const struct lips *l)
 {
     return l->precision;
+}
+
+bool lips_was_measured(const struct lips *l)
+{
+    return l->was_measured;
 }
 
 int lips_batch(const struct lips *l)

@@ -45,6 +45,10 @@ enum kb_code lips_ranges_save(char **ret_path, const struct ranges *r, const cha
 char *lips_tuning_path(const char *folder);
 
 enum precision lips_precision(const struct lips *l);
+bool lips_was_measured(const struct lips *l); // the precision was auto, and chosen by a tuning
+// What --precision auto means for networks kept in this cache folder (may be NULL): as it was
+// measured on this machine, *ret_measured (may be NULL) then, else by a rule.
+enum precision lips_auto(const char *cache_folder, bool has_ranges, bool *ret_measured);
 int lips_batch(const struct lips *l);
 int lips_side(const struct lips *l); // LIPS_SIDE, or what the graph of an .onnx file says
 // Whether another one loaded with the same parameters shares its weights, so that each processor

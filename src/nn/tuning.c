@@ -3,8 +3,10 @@
 #include "base/file.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <xxhash.h>
 
 #define MAX_LAYERS 1000
@@ -49,6 +51,34 @@ uint64_t tuning_hash(const struct tuning *t)
         hash = XXH3_64bits_withSeed(all, sizeof(all), hash);
     }
     return hash;
+}
+
+#define TIE 1.1 // of the least time: then memory decides
+
+bool tuning_knows_precisions(const struct tuning *t)
+{
+    return t && t->whole[PRECISION_F32].ms > 0;
+}
+
+static bool may_be(const struct tuning *t, enum precision p, bool has_ranges)
+{
+    return t->whole[p].ms > 0 && precision_can_run(p) && (p != PRECISION_INT8 || has_ranges);
+}
+
+enum precision tuning_precision(const struct tuning *t, enum precision p, bool has_ranges)
+{
+    if (p != PRECISION_AUTO || !tuning_knows_precisions(t))
+        return precision_resolve(p, has_ranges);
+    double least = t->whole[PRECISION_F32].ms;
+    for (p = PRECISION_F32; p <= PRECISION_INT8; p++)
+        if (may_be(t, p, has_ranges))
+            least = fmin(least, t->whole[p].ms);
+    enum precision best = PRECISION_AUTO;
+    for (p = PRECISION_F32; p <= PRECISION_INT8; p++)
+        if (may_be(t, p, has_ranges) && t->whole[p].ms <= TIE * least &&
+            (best == PRECISION_AUTO || t->whole[p].mb < t->whole[best].mb))
+            best = p;
+    return best;
 }
 
 // --- measuring ---
@@ -138,6 +168,54 @@ static enum kb_code measure_way(struct tuning *t, struct graph *g, struct op_tim
     return code;
 }
 
+static double thread_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static enum kb_code find_ranges(struct ranges **ret, struct graph *g, int batch,
+                                struct kb_error *err)
+{
+    CLEANUP(observer_free) struct observer *observer = observer_create();
+    CLEANUP(session_free) struct session *s = NULL;
+    const struct session_params params = {
+        .batch = batch, .precision = PRECISION_F32, .observer = observer};
+    enum kb_code code = session_create(&s, g, &params, err);
+    if (code == KB_OK) {
+        fill_inputs(s);
+        code = session_run(s, err);
+    }
+    if (code == KB_OK)
+        *ret = observer_ranges(observer);
+    return code;
+}
+
+static enum kb_code measure_whole(struct tuning *t, struct graph *g, enum precision p,
+                                  const struct ranges *ranges, int batch, int runs,
+                                  const struct cancel *cancel, struct kb_error *err)
+{
+    CLEANUP(session_free) struct session *s = NULL;
+    const struct session_params params = {
+        .batch = batch, .precision = p, .tuning = t, .ranges = ranges};
+    enum kb_code code = session_create(&s, g, &params, err);
+    if (code != KB_OK)
+        return code;
+    fill_inputs(s);
+    for (int run = 0; run <= runs && code == KB_OK; run++) {
+        double since = thread_ms();
+        code = cancel_check(cancel, err);
+        if (code == KB_OK)
+            code = session_run(s, err);
+        double ms = thread_ms() - since;
+        if (run > 0 && (run == 1 || ms < t->whole[p].ms)) // the first touches all memory
+            t->whole[p].ms = ms;
+    }
+    t->whole[p].mb = (double)session_memory_bytes(s) / 1e6;
+    return code;
+}
+
 enum kb_code tuning_measure(struct tuning **ret, struct graph *g, int batch, int runs,
                             const struct cancel *cancel, struct kb_error *err)
 {
@@ -151,6 +229,12 @@ enum kb_code tuning_measure(struct tuning **ret, struct graph *g, int batch, int
         code = measure_way(t, g, times, way, batch, runs, cancel, err);
     for (int i = 0; i < t->n; i++)
         tuning_choose(&t->layers[i]);
+    CLEANUP(ranges_free) struct ranges *ranges = NULL;
+    if (code == KB_OK)
+        code = find_ranges(&ranges, g, batch, err);
+    for (enum precision p = PRECISION_F32; p <= PRECISION_INT8 && code == KB_OK; p++)
+        if (precision_can_run(p))
+            code = measure_whole(t, g, p, ranges, batch, runs, cancel, err);
     if (code == KB_OK)
         *ret = TAKE(t);
     return code;
@@ -173,6 +257,13 @@ enum kb_code tuning_save(const struct tuning *t, const char *path, struct kb_err
                                         "width", l->layer.w, "batch", l->layer.batch, "twice",
                                         (int)l->layer.is_twice, "tile", l->tile, "ms", ms));
     }
+    json_t *whole = json_object();
+    for (enum precision p = PRECISION_F32; p <= PRECISION_INT8; p++)
+        if (t->whole[p].ms > 0)
+            json_object_set_new(
+                whole, precision_name(p),
+                json_pack("{s:f, s:f}", "ms", t->whole[p].ms, "mb", t->whole[p].mb));
+    json_object_set_new(root, "precisions", whole);
     CLEANUP(kb_freep) char *text = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(4));
     return text ? file_write_cached(path, text, strlen(text), err) : kb_no_memory(err);
 }
@@ -193,6 +284,18 @@ static bool take(struct tuned *l, json_t *from)
     return l->tile == 0 || (l->tile >= 2 && l->tile <= 4);
 }
 
+// What is missing or cannot be was not measured.
+static void take_precisions(struct tuning *t, const json_t *from)
+{
+    for (enum precision p = PRECISION_F32; p <= PRECISION_INT8; p++) {
+        const json_t *one = json_object_get(from, precision_name(p));
+        double ms = json_number_value(json_object_get(one, "ms"));
+        double mb = json_number_value(json_object_get(one, "mb"));
+        if (ms > 0 && mb > 0)
+            t->whole[p] = (struct tuned_precision){ms, mb};
+    }
+}
+
 struct tuning *tuning_load(const char *path)
 {
     json_auto_t *root = json_load_file(path, 0, NULL);
@@ -204,6 +307,7 @@ struct tuning *tuning_load(const char *path)
     t->forced = -1;
     if (!backend || strcmp(backend, t->backend) != 0 || n < 1 || n > MAX_LAYERS)
         return NULL;
+    take_precisions(t, json_object_get(root, "precisions"));
     t->layers = kb_alloc(n * sizeof(*t->layers));
     for (; (size_t)t->n < n; t->n++)
         if (!take(&t->layers[t->n], json_array_get(layers, (size_t)t->n)))

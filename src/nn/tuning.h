@@ -26,8 +26,15 @@ struct tuned {
     double ms[TUNING_WAYS]; // of one thread's time, all such layers of the network together
 };
 
+// The whole network in a precision, as it was measured.
+struct tuned_precision {
+    double ms; // of one thread's time a batch; 0: not measured
+    double mb; // weights and values
+};
+
 struct tuning {
-    char backend[SESSION_BACKEND_SIZE]; // as session_backend() says it
+    struct tuned_precision whole[PRECISION_INT8 + 1]; // of each enum precision
+    char backend[SESSION_BACKEND_SIZE];               // as session_backend() says it
     int n;
     struct tuned *layers; // owned
     int forced;           // while it is measured: the tile for every layer; else -1
@@ -40,7 +47,13 @@ int tuning_find(const struct tuning *t, const struct layer *layer);
 uint64_t tuning_hash(const struct tuning *t); // of what it says; 0 for NULL
 void tuning_choose(struct tuned *l);          // sets its tile by its times
 
-// Measure every layer of an f32 network in every way, in the network, so often. *g is optimized.
+// What a precision means here: of auto the fastest that was measured, or one within a tenth of it
+// that takes less memory; precision_resolve() where nothing was. has_ranges: int8 may be it.
+enum precision tuning_precision(const struct tuning *t, enum precision p, bool has_ranges);
+bool tuning_knows_precisions(const struct tuning *t); // t may be NULL
+
+// Measure every layer of an f32 network in every way, in the network, so often, and then the whole
+// in every precision that can run. *g is optimized.
 // Takes seconds. KB_CANCELLED.
 enum kb_code tuning_measure(struct tuning **ret, struct graph *g, int batch, int runs,
                             const struct cancel *cancel, struct kb_error *err);

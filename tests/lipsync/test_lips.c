@@ -206,6 +206,20 @@ static void test_measured(void **state)
         assert_ok(err, tuning_save(&t, path, &err));
         assert_int_equal(packs_after_loading(model, folder, PRECISION_BF16), 3);
     }
+    // The whole, too: auto is what was fastest, and what is asked for stays.
+    bool measured;
+    assert_int_equal(lips_auto(folder, false, &measured), precision_resolve(PRECISION_AUTO, false));
+    assert_false(measured);
+    t.whole[PRECISION_F32] = (struct tuned_precision){50, 300};
+    t.whole[PRECISION_BF16] = t.whole[PRECISION_INT8] = (struct tuned_precision){100, 60};
+    assert_ok(err, tuning_save(&t, path, &err));
+    assert_int_equal(lips_auto(folder, true, &measured), PRECISION_F32);
+    assert_true(measured);
+    CLEANUP(lips_free) struct lips *l = NULL;
+    const struct lips_params p = {.model = model, .batch = 1, .cache_folder = folder};
+    assert_ok(err, lips_load(&l, &p, &err));
+    assert_int_equal(lips_precision(l), PRECISION_F32);
+    assert_true(lips_was_measured(l));
     unlink(path);
     unlink(shared);
     while (count_packs(folder, pack, sizeof(pack)) > 0)

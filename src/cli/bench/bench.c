@@ -45,8 +45,8 @@ static const struct argp_option bench_options[] = {
      N_("measure so often and take the median (default: 5; jobs of five and ten minutes once)"),
      10},
     {"tune", OPT_TUNE, NULL, 0,
-     N_("measure instead which way of computing each layer of Wav2Lip in f32 is fastest here, and "
-        "keep that in the cache: jobs use it from then on"),
+     N_("measure instead which way of computing each layer of Wav2Lip in f32, and which precision "
+        "of the whole, is fastest here, and keep that in the cache: jobs use it from then on"),
      10},
     {0},
 };

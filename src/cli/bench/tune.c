@@ -1,4 +1,5 @@
-// koubo bench --tune: which convolutions of Wav2Lip are fastest in which way here.
+// koubo bench --tune: which convolutions of Wav2Lip are fastest in which way here, and the
+// whole of it in which precision.
 #include "cli/bench/bench.h"
 
 #include "base/cache.h"
@@ -37,6 +38,16 @@ static void print_table(const struct tuning *t)
         print_row(&t->layers[i]);
 }
 
+static void print_precisions(const struct tuning *t)
+{
+    for (enum precision p = PRECISION_F32; p <= PRECISION_INT8; p++)
+        if (t->whole[p].ms > 0)
+            printf("%-24s%9.1f ms %9.0f MB\n", precision_name(p), t->whole[p].ms, t->whole[p].mb);
+    log_info(_("--precision auto takes %s here, and %s where a model's ranges for int8 are known"),
+             precision_name(tuning_precision(t, PRECISION_AUTO, false)),
+             precision_name(tuning_precision(t, PRECISION_AUTO, true)));
+}
+
 enum kb_code bench_tune(struct kb_error *err)
 {
     CLEANUP(tensor_set_free) struct tensor_set *weights = wav2lip_random(1);
@@ -55,6 +66,7 @@ enum kb_code bench_tune(struct kb_error *err)
     if (code != KB_OK)
         return code;
     print_table(t);
+    print_precisions(t);
     log_info(_("kept in '%s'; Wav2Lip is packed anew when it is next used in f32"), path);
     return KB_OK;
 }

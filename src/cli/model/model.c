@@ -1,12 +1,14 @@
 // koubo model: what is known about model files.
 #include "cli/model/model.h"
 
+#include "base/cache.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "base/utf8.h"
 #include "cli/group.h"
 #include "cli/screen.h"
+#include "lipsync/lips.h"
 #include "lipsync/motion.h"
 #include "lipsync/sync.h"
 #include "nn/import/import.h"
@@ -196,9 +198,10 @@ static void print_graph(const struct graph *g, bool has_ranges)
     print_field(_("multiply-adds"), macs);
     print_values(g, _("input"), g->inputs, g->n_inputs);
     print_values(g, _("output"), g->outputs, g->n_outputs);
+    CLEANUP(kb_freep) char *networks = cache_folder("networks");
     CLEANUP(kb_freep)
     char *precision = kb_printf(_("f32, bf16, int8; auto means %s here"),
-                                precision_name(precision_resolve(PRECISION_AUTO, has_ranges)));
+                                precision_name(lips_auto(networks, has_ranges, NULL)));
     print_field(_("precision"), precision);
 }
 
