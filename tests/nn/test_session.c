@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "nn/onednn/internal.h"
 #include "nn/session.h"
 
 // tolerance: largest allowed difference over the largest value of the output.
@@ -293,6 +294,23 @@ static void test_counts(void **state)
     graph_free(&g);
 }
 
+// int8 by rule: 512 bits of VNNI, or 256 as Alder Lake has them without AVX-512.
+static void test_vnni_of_instruction_sets(void **state)
+{
+    static const struct {
+        unsigned isa;
+        bool has;
+    } cases[] = {
+        {dnnl_cpu_isa_sse41, false},           {dnnl_cpu_isa_avx2, false},
+        {dnnl_cpu_isa_avx2_vnni, true},        {dnnl_cpu_isa_avx512_core, false},
+        {dnnl_cpu_isa_avx512_core_vnni, true}, {dnnl_cpu_isa_avx512_core_bf16, true},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        assert_int_equal(onednn_is_vnni(cases[i].isa), cases[i].has);
+    bool here = onednn_has_vnni();
+    assert_int_equal(precision_resolve(PRECISION_AUTO, true) == PRECISION_INT8, here);
+}
+
 static void test_precision_names(void **state)
 {
     enum precision p;
@@ -320,6 +338,7 @@ int main(void)
         cmocka_unit_test(test_outliers_are_cut_off),
         cmocka_unit_test(test_bad_graphs_are_refused),
         cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_vnni_of_instruction_sets),
         cmocka_unit_test(test_precision_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -308,9 +308,15 @@ bool onednn_has_isa(dnnl_cpu_isa_t wanted)
     return (dnnl_get_effective_cpu_isa() & wanted) == wanted;
 }
 
+bool onednn_is_vnni(unsigned isa)
+{
+    const unsigned wide = dnnl_cpu_isa_avx512_core_vnni, narrow = dnnl_cpu_isa_avx2_vnni;
+    return (isa & wide) == wide || (isa & narrow) == narrow;
+}
+
 bool onednn_has_vnni(void)
 {
-    return onednn_has_isa(dnnl_cpu_isa_avx512_core_vnni) || onednn_has_isa(dnnl_cpu_isa_avx2_vnni);
+    return onednn_is_vnni((unsigned)dnnl_get_effective_cpu_isa());
 }
 
 static void library(char *ret, size_t size)

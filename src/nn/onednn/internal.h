@@ -68,6 +68,7 @@ bool onednn_has_isa(dnnl_cpu_isa_t wanted);
 // Instructions that add products of u8 and s8 in 32 bits, of 256 or 512 bits. Without them the
 // library adds pairs of products in 16 bits first, which saturate.
 bool onednn_has_vnni(void);
+bool onednn_is_vnni(unsigned isa); // the same of any set of dnnl_cpu_isa_t
 // oneDNN's word as ours; what: what was asked of it.
 enum kb_code onednn_check(dnnl_status_t s, const char *what, struct kb_error *err);
 
