@@ -114,13 +114,6 @@ static void source_clear(struct source *s)
     tensor_set_free(&s->set);
 }
 
-// Are there convolutions in f32? Only those obey a tuning. In int8 they are what is not u8.
-static bool has_f32(enum precision p)
-{
-    return p == PRECISION_F32 ||
-           (p == PRECISION_INT8 && precision_resolve(PRECISION_AUTO, false) == PRECISION_F32);
-}
-
 static struct tuning *find_tuning(const char *folder)
 {
     CLEANUP(kb_freep) char *path = folder ? lips_tuning_path(folder) : NULL;
@@ -153,8 +146,6 @@ static enum kb_code source_find(struct source *s, const struct lips_params *para
     s->tuning = find_tuning(params->cache_folder);
     s->precision = tuning_precision(s->tuning, params->precision, s->ranges != NULL);
     s->was_measured = params->precision == PRECISION_AUTO && tuning_knows_precisions(s->tuning);
-    if (!has_f32(s->precision))
-        tuning_free(&s->tuning);
     return KB_OK;
 }
 
@@ -199,7 +190,7 @@ static enum kb_code create_session(struct lips *l, struct graph *g, const struct
 // --- the packed form, kept in the cache folder ---
 
 // What lies in a pack before the graph is lips.params.
-#define PACK_VERSION 4 // to be raised when the graph of a file, or what is made of it, changes
+#define PACK_VERSION 5 // to be raised when the graph of a file, or what is made of it, changes
 
 // Where the packed form of this source lies, and what it depends on beside the weights.
 #define KEY_SIZE 300

@@ -197,8 +197,7 @@ void quantize_choose(struct slot *slots, const struct graph *g, const struct ran
     }
 }
 
-// The scale of every channel of a u8 value: those of a concatenation differ from part to part.
-static void find_scales(const struct slot *slots, const struct graph *g, int value, float *ret)
+void quantize_scales(const struct slot *slots, const struct graph *g, int value, float *ret)
 {
     int p = graph_producer(g, value), c = g->values[value].c;
     const struct op *op = p >= 0 ? &g->ops[p] : NULL;
@@ -207,11 +206,11 @@ static void find_scales(const struct slot *slots, const struct graph *g, int val
             ret[i] = slots[value].scale;
     } else if (op->kind == OP_CONCAT) {
         for (int k = 0; k < op->n_in; k++) {
-            find_scales(slots, g, op->in[k], ret);
+            quantize_scales(slots, g, op->in[k], ret);
             ret += g->values[op->in[k]].c;
         }
     } else { // a copy of a concatenation
-        find_scales(slots, g, op->in[0], ret);
+        quantize_scales(slots, g, op->in[0], ret);
     }
 }
 
@@ -234,7 +233,7 @@ void quantize_weights(const struct slot *slots, const struct graph *g, const str
     size_t in_c = (size_t)g->values[op->in[0]].c, out_c = (size_t)g->values[op->out].c;
     size_t kernel = (size_t)op->kernel_h * (size_t)op->kernel_w;
     CLEANUP(kb_freep) float *scales = kb_alloc(in_c * sizeof(*scales));
-    find_scales(slots, g, op->in[0], scales);
+    quantize_scales(slots, g, op->in[0], scales);
     for (size_t o = 0; o < out_c; o++) {
         const float *w = op->weight + o * in_c * kernel;
         float *q = ret_weight + o * in_c * kernel;

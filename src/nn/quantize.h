@@ -24,6 +24,9 @@ void int8_costs_clear(struct int8_costs *c);
 void quantize_choose(struct slot *slots, const struct graph *g, const struct ranges *ranges,
                      const struct int8_costs *costs);
 
+// The scale of every channel of a u8 value: those of a concatenation differ from part to part.
+void quantize_scales(const struct slot *slots, const struct graph *g, int value, float *ret);
+
 // Weights of a convolution that reads u8: ret_weight (as op->weight) holds whole numbers -127…127,
 // ret_step[o] is the real value of an accumulator's 1 in output channel o.
 // in_pairs: two products are added in 16 bits, those of input channels 2i and 2i + 1 at one place

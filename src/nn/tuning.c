@@ -29,7 +29,7 @@ void tuning_free(struct tuning **t)
 static bool same(const struct layer *a, const struct layer *b)
 {
     return a->in_c == b->in_c && a->out_c == b->out_c && a->h == b->h && a->w == b->w &&
-           a->batch == b->batch && a->is_twice == b->is_twice;
+           a->batch == b->batch && a->is_twice == b->is_twice && a->bits == b->bits;
 }
 
 int tuning_find(const struct tuning *t, const struct layer *layer)
@@ -47,7 +47,8 @@ uint64_t tuning_hash(const struct tuning *t)
     uint64_t hash = 0;
     for (int i = 0; t && i < t->n; i++) {
         const struct layer *l = &t->layers[i].layer;
-        const int all[] = {l->in_c, l->out_c, l->h, l->w, l->batch, l->is_twice, t->layers[i].tile};
+        const int all[] = {l->in_c,  l->out_c,    l->h,    l->w,
+                           l->batch, l->is_twice, l->bits, t->layers[i].tile};
         hash = XXH3_64bits_withSeed(all, sizeof(all), hash);
     }
     return hash;
@@ -94,7 +95,8 @@ void tuning_choose(struct tuned *l)
     l->tile = 0;
     for (int way = 1; way < TUNING_WAYS; way++) {
         int tile = tuning_tile(way), side = l->layer.is_twice ? 2 * tile + 1 : tile + 2;
-        double mb = (double)(side * side - 9) * l->layer.in_c * l->layer.out_c * 4 / 1e6;
+        double mb = (double)(side * side - 9) * l->layer.in_c * l->layer.out_c *
+                    KB_MAX(l->layer.bits / 8, 2) / 1e6;
         double cost = l->ms[way] + MS_PER_MB * mb * l->n;
         if ((l->layer.is_twice && tile == 2) || cost >= best)
             continue; // of two taps there are no tiles of 2
@@ -113,11 +115,11 @@ static struct tuned *entry(struct tuning *t, const struct layer *layer)
     return l;
 }
 
-// What one run took, where it is the least so far.
-static void collect(struct tuning *t, const struct op_time *times, int n_ops, int way)
+// What one run took, where it is the least so far. Its layers begin with this one.
+static void collect(struct tuning *t, const struct op_time *times, int n_ops, int way, int first)
 {
     CLEANUP(kb_freep) double *sums = kb_alloc((size_t)(n_ops + 1) * sizeof(*sums));
-    for (int i = 0; i < t->n; i++)
+    for (int i = first; i < t->n; i++)
         t->layers[i].n = 0;
     for (int i = 0; i < n_ops; i++) {
         if (!times[i].can_choose)
@@ -126,7 +128,7 @@ static void collect(struct tuning *t, const struct op_time *times, int n_ops, in
         l->n += times[i].is_first;
         sums[l - t->layers] += times[i].us / 1e3;
     }
-    for (int i = 0; i < t->n; i++) {
+    for (int i = first; i < t->n; i++) {
         double *ms = &t->layers[i].ms[way];
         *ms = *ms == 0 || sums[i] < *ms ? sums[i] : *ms;
     }
@@ -145,12 +147,12 @@ static void fill_inputs(struct session *s)
 }
 
 static enum kb_code measure_way(struct tuning *t, struct graph *g, struct op_time *times, int way,
-                                int batch, int runs, const struct cancel *cancel,
-                                struct kb_error *err)
+                                enum precision precision, int first, int batch, int runs,
+                                const struct cancel *cancel, struct kb_error *err)
 {
     const struct tuning forced = {.forced = tuning_tile(way)};
     const struct session_params params = {
-        .batch = batch, .precision = PRECISION_F32, .tuning = &forced, .times = times};
+        .batch = batch, .precision = precision, .tuning = &forced, .times = times};
     CLEANUP(session_free) struct session *s = NULL;
     memset(times, 0, (size_t)g->n_ops * sizeof(*times));
     enum kb_code code = session_create(&s, g, &params, err);
@@ -163,7 +165,7 @@ static enum kb_code measure_way(struct tuning *t, struct graph *g, struct op_tim
         if (code == KB_OK)
             code = session_run(s, err);
         if (code == KB_OK && run > 0) // the first touches all memory
-            collect(t, times, g->n_ops, way);
+            collect(t, times, g->n_ops, way, first);
     }
     return code;
 }
@@ -222,11 +224,15 @@ enum kb_code tuning_measure(struct tuning **ret, struct graph *g, int batch, int
     CLEANUP(tuning_free) struct tuning *t = kb_alloc(sizeof(*t));
     enum kb_code code = graph_optimize(g, err);
     CLEANUP(kb_freep) struct op_time *times = kb_alloc((size_t)g->n_ops * sizeof(*times));
-    t->layers = kb_alloc((size_t)g->n_ops * sizeof(*t->layers));
+    t->layers = kb_alloc(2 * (size_t)g->n_ops * sizeof(*t->layers));
     t->forced = -1;
     session_backend(t->backend);
-    for (int way = 0; way < TUNING_WAYS && code == KB_OK; way++)
-        code = measure_way(t, g, times, way, batch, runs, cancel, err);
+    const bool has_bf16 = precision_resolve(PRECISION_AUTO, false) == PRECISION_BF16;
+    for (enum precision p = PRECISION_F32; p <= (has_bf16 ? PRECISION_BF16 : PRECISION_F32); p++) {
+        const int first = t->n;
+        for (int way = 0; way < TUNING_WAYS && code == KB_OK; way++)
+            code = measure_way(t, g, times, way, p, first, batch, runs, cancel, err);
+    }
     for (int i = 0; i < t->n; i++)
         tuning_choose(&t->layers[i]);
     CLEANUP(ranges_free) struct ranges *ranges = NULL;
@@ -251,11 +257,11 @@ enum kb_code tuning_save(const struct tuning *t, const char *path, struct kb_err
         json_t *ms = json_array();
         for (int way = 0; way < TUNING_WAYS; way++)
             json_array_append_new(ms, json_real(l->ms[way]));
-        json_array_append_new(layers,
-                              json_pack("{s:i, s:i, s:i, s:i, s:i, s:b, s:i, s:o}", "in",
-                                        l->layer.in_c, "out", l->layer.out_c, "height", l->layer.h,
-                                        "width", l->layer.w, "batch", l->layer.batch, "twice",
-                                        (int)l->layer.is_twice, "tile", l->tile, "ms", ms));
+        json_array_append_new(layers, json_pack("{s:i, s:i, s:i, s:i, s:i, s:b, s:i, s:i, s:o}",
+                                                "in", l->layer.in_c, "out", l->layer.out_c,
+                                                "height", l->layer.h, "width", l->layer.w, "batch",
+                                                l->layer.batch, "twice", (int)l->layer.is_twice,
+                                                "bits", l->layer.bits, "tile", l->tile, "ms", ms));
     }
     json_t *whole = json_object();
     for (enum precision p = PRECISION_F32; p <= PRECISION_INT8; p++)
@@ -271,16 +277,19 @@ enum kb_code tuning_save(const struct tuning *t, const char *path, struct kb_err
 static bool take(struct tuned *l, json_t *from)
 {
     int twice = 0;
-    *l = (struct tuned){0};
-    if (json_unpack(from, "{s:i, s:i, s:i, s:i, s:i, s:b, s:i}", "in", &l->layer.in_c, "out",
+    *l = (struct tuned){.layer.bits = 32};
+    if (json_unpack(from, "{s:i, s:i, s:i, s:i, s:i, s:b, s?i, s:i}", "in", &l->layer.in_c, "out",
                     &l->layer.out_c, "height", &l->layer.h, "width", &l->layer.w, "batch",
-                    &l->layer.batch, "twice", &twice, "tile", &l->tile) != 0)
+                    &l->layer.batch, "twice", &twice, "bits", &l->layer.bits, "tile",
+                    &l->tile) != 0)
         return false;
     l->layer.is_twice = twice;
     const int sizes[] = {l->layer.in_c, l->layer.out_c, l->layer.h, l->layer.w, l->layer.batch};
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
         if (sizes[i] < 1 || sizes[i] > MAX_SIDE)
             return false;
+    if (l->layer.bits != 32 && l->layer.bits != 16 && l->layer.bits != 8)
+        return false;
     return l->tile == 0 || (l->tile >= 2 && l->tile <= 4);
 }
 

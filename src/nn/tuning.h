@@ -13,6 +13,7 @@
 struct layer {
     int in_c, out_c, h, w, batch;
     bool is_twice;
+    int bits; // of the numbers that it reads: 32 f32, 16 bf16, 8 u8
 };
 
 // The ways: the library's, and Winograd's by tiles of 2, 3 and 4.
@@ -52,9 +53,8 @@ void tuning_choose(struct tuned *l);          // sets its tile by its times
 enum precision tuning_precision(const struct tuning *t, enum precision p, bool has_ranges);
 bool tuning_knows_precisions(const struct tuning *t); // t may be NULL
 
-// Measure every layer of an f32 network in every way, in the network, so often, and then the whole
-// in every precision that can run. *g is optimized.
-// Takes seconds. KB_CANCELLED.
+// Measure every layer in every way, in the network, so often, in f32 and, where it is native, bf16;
+// then the whole in every precision that can run. *g is optimized. Takes seconds. KB_CANCELLED.
 enum kb_code tuning_measure(struct tuning **ret, struct graph *g, int batch, int runs,
                             const struct cancel *cancel, struct kb_error *err);
 

@@ -35,18 +35,24 @@ static size_t memory_with(const struct tuning *tuning)
 static void test_every_layer_is_measured(void **state)
 {
     CLEANUP(tuning_free) struct tuning *t = measured();
-    const struct layer plain = {32, 32, 21, 17, 3, false}, twice = {32, 16, 21, 17, 3, true};
-    assert_int_equal(t->n, 4);
+    const struct layer plain = {32, 32, 21, 17, 3, false, 32},
+                       twice = {32, 16, 21, 17, 3, true, 32};
     for (int i = 0; i < t->n; i++)
         for (int way = 0; way < TUNING_WAYS; way++)
             assert_true(t->layers[i].ms[way] > 0);
     assert_true(tuning_find(t, &plain) >= 0 && tuning_find(t, &twice) >= 0);
-    int n = 0;
-    for (int i = 0; i < t->n; i++)
-        n += t->layers[i].n;
+    int n = 0, n_entries = 0, n_bf16 = 0; // these only where it is native
+    for (int i = 0; i < t->n; i++) {
+        bool is_f32 = t->layers[i].layer.bits == 32;
+        n += is_f32 ? t->layers[i].n : 0;
+        n_entries += is_f32;
+        n_bf16 += t->layers[i].layer.bits == 16;
+    }
     assert_int_equal(n, 5);
+    assert_int_equal(n_entries, 4);
+    assert_int_equal(n_bf16 > 0, precision_resolve(PRECISION_AUTO, false) == PRECISION_BF16);
     assert_int_equal(t->layers[0].n, 2);
-    const struct layer other = {32, 32, 21, 17, 4, false};
+    const struct layer other = {32, 32, 21, 17, 4, false, 32};
     assert_int_equal(tuning_find(t, &other), -1);
     assert_int_equal(tuning_find(NULL, &plain), -1);
 }
@@ -54,7 +60,7 @@ static void test_every_layer_is_measured(void **state)
 // Times are those of all such layers, and each of them has weights: 28 MB more by tiles of 4.
 static void test_weights_count_for_every_layer(void **state)
 {
-    struct tuned l = {.layer = {512, 512, 6, 6, 8, false}, .ms = {20, 20, 20, 16}};
+    struct tuned l = {.layer = {512, 512, 6, 6, 8, false, 32}, .ms = {20, 20, 20, 16}};
     for (l.n = 1; l.n <= 2; l.n++) {
         tuning_choose(&l);
         assert_int_equal(l.tile, l.n == 1 ? 4 : 0);

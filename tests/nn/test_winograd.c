@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "nn/winograd/winograd.h"
 
@@ -30,7 +31,10 @@ static void floats_free(struct floats *f)
 static bool has(enum vector_set vectors)
 {
 #ifdef __x86_64__
-    return vectors == VECTORS_AVX512 ? __builtin_cpu_supports("avx512f")
+    return vectors == VECTORS_VNNI
+               ? __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw")
+           : vectors == VECTORS_AVX512
+               ? __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
            : vectors == VECTORS_AVX2
                ? __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
                : true;
@@ -38,6 +42,124 @@ static bool has(enum vector_set vectors)
     return vectors == VECTORS_PLAIN;
 #endif
 }
+
+// --- points in 16 bits ---
+
+struct numbers {
+    enum winograd_type type;
+    void *data;
+};
+
+static float number_at(const struct numbers *x, size_t i)
+{
+    uint32_t bits = x->type == WINOGRAD_BF16 ? (uint32_t)((uint16_t *)x->data)[i] << 16 : 0;
+    float ret;
+    memcpy(&ret, &bits, sizeof(ret));
+    return x->type == WINOGRAD_U8     ? ((uint8_t *)x->data)[i]
+           : x->type == WINOGRAD_BF16 ? ret
+                                      : ((float *)x->data)[i];
+}
+
+// Whole numbers 0 to 255, all of them the largest where is_full; bf16 has those too.
+static struct numbers picture(enum winograd_type type, size_t n, bool is_full)
+{
+    struct numbers x = {type, aligned_alloc(64, (n * 4 + 127) & ~(size_t)63)};
+    assert_non_null(x.data);
+    for (size_t i = 0; i < n; i++) {
+        float value = is_full ? (i % 7 == 0 ? 0 : 255) : rintf(fabsf(noise()) * 255);
+        uint32_t bits;
+        memcpy(&bits, &value, sizeof(bits));
+        if (type == WINOGRAD_U8)
+            ((uint8_t *)x.data)[i] = (uint8_t)value;
+        else
+            ((uint16_t *)x.data)[i] = (uint16_t)(bits >> 16);
+    }
+    return x;
+}
+
+// A convolution of 3x3 of what stands in u8 or bf16 into every type, with a residual and ReLU,
+// against sums in double. Full pictures and weights of one sign would leave 32 bits, if any did.
+static double worst_of(enum winograd_type in, enum winograd_type out, enum vector_set vectors,
+                       int tile, int in_c, bool is_full)
+{
+    enum { H = 7, W = 9, OUT = 48 };
+    struct winograd_shape s = {2, H, W, in_c, H, W, OUT, 3, 3, 1, 1, in, out, !is_full};
+    struct winograd w;
+    if (!winograd_make(&w, &s, tile, vectors, 2))
+        return -1;
+    seed = 5;
+    const size_t pixels = 2 * H * W;
+    struct numbers x = picture(in, pixels * (size_t)in_c, is_full);
+    struct numbers r = {out, aligned_alloc(64, (pixels * OUT * 4 + 63) & ~(size_t)63)};
+    struct numbers y = {out, aligned_alloc(64, (pixels * OUT * 4 + 63) & ~(size_t)63)};
+    memset(r.data, 0, pixels * OUT * 4);
+    if (out == WINOGRAD_U8)
+        memset(r.data, 40, pixels * OUT);
+    FLOATS weight = filled((size_t)OUT * (size_t)in_c * 9, true), bias = filled(OUT, true);
+    FLOATS slope = filled(OUT, false), scratch = filled(winograd_scratch_size(&w) / 4, true);
+    FLOATS packed = filled(winograd_weights_size(&w) / 4 + 1, false);
+    for (size_t i = 0; i < weight.n; i++)
+        weight.data[i] = (is_full ? fabsf(weight.data[i]) : weight.data[i]) / (float)in_c;
+    memset(slope.data, 0, OUT * sizeof(float));
+    winograd_weights(&w, weight.data, packed.data);
+    const struct winograd_job job = {.weights = packed.data,
+                                     .bias = bias.data,
+                                     .slope = slope.data,
+                                     .top = INFINITY,
+                                     .residual_factor = 0.5f,
+                                     .in = {x.data, 2, H, W, in_c, in_c},
+                                     .residual = {r.data, 2, H, W, OUT, OUT},
+                                     .out = {y.data, 2, H, W, OUT, OUT},
+                                     .scratch = scratch.data};
+    winograd_run(&w, &job);
+    double worst = 0, largest = 1e-3;
+    for (size_t at = 0; at < pixels; at++)
+        for (size_t o = 0; o < OUT; o++) {
+            int py = (int)(at % (H * W)) / W, px = (int)(at % W);
+            double sum = (double)bias.data[o] + 0.5 * (double)number_at(&r, at * OUT + o);
+            for (int k = 0; k < 9; k++) {
+                int dy = k / 3 - 1, dx = k % 3 - 1;
+                if (py + dy < 0 || py + dy >= H || px + dx < 0 || px + dx >= W)
+                    continue;
+                size_t from = at + (size_t)(dy * W + dx); // wraps to what lies before it
+                for (size_t i = 0; i < (size_t)in_c; i++)
+                    sum += (double)number_at(&x, from * (size_t)in_c + i) *
+                           (double)weight.data[(o * (size_t)in_c + i) * 9 + (size_t)k];
+            }
+            double want = fmax(sum, 0), got = (double)number_at(&y, at * OUT + o);
+            want = out == WINOGRAD_U8 ? fmin(want, 255) : want;
+            worst = fmax(worst, fabs(want - got));
+            largest = fmax(largest, want);
+        }
+    free(x.data);
+    free(r.data);
+    free(y.data);
+    return out == WINOGRAD_U8 ? worst : worst / largest;
+}
+
+static void test_points_of_16_bits(void **state)
+{
+    int n = 0;
+    for (enum vector_set v = VECTORS_AVX2; v <= VECTORS_VNNI; v++)
+        for (int k = 0; has(v) && k < 2 * 2 * 3 * 3; k++) {
+            enum winograd_type in = k % 2 ? WINOGRAD_U8 : WINOGRAD_BF16;
+            enum winograd_type out = (enum winograd_type)(k / 4 % 3);
+            bool is_full = k / 2 % 2;
+            int tile = 2 + k / 12;
+            double worst = worst_of(in, out, v, tile, is_full ? 304 : 80, is_full);
+            double most = out == WINOGRAD_U8 ? 0.8 : out == WINOGRAD_BF16 ? 0.005 : 0.0015;
+            n += worst >= 0;
+            if (worst > most)
+                fail_msg("%d to %d, vectors %d, tiles of %d, full %d: off by %g", (int)in, (int)out,
+                         (int)v, tile, is_full, worst);
+        }
+#ifdef __x86_64__
+    if (has(VECTORS_AVX2))
+        assert_true(n >= 12);
+#endif
+}
+
+// --- f32 ---
 
 // What stands around the numbers of one convolution.
 struct layer {
@@ -247,6 +369,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ordinary),
         cmocka_unit_test(test_interleaved),
+        cmocka_unit_test(test_points_of_16_bits),
         cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

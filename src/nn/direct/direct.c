@@ -23,7 +23,7 @@ static int64_t pixels_of(const struct direct *d)
 static const struct direct_kernels *kernels_for(enum vector_set vectors, int channels)
 {
 #ifdef __x86_64__
-    if (vectors == VECTORS_AVX512 && channels >= direct_avx512.lanes)
+    if (vectors >= VECTORS_AVX512 && channels >= direct_avx512.lanes)
         return &direct_avx512;
     if (vectors >= VECTORS_AVX2 && channels >= direct_avx2.lanes)
         return &direct_avx2;

@@ -3,6 +3,7 @@
 // the residual is read where it lies, and phases of a transposed convolution are written where they
 // belong, without a step that interleaves them.
 #include "nn/onednn/internal.h"
+#include "nn/quantize.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@
 struct winograd_step {
     struct winograd how;
     struct winograd_job job;
-    float *weights; // owned; NULL where they are the pack's
+    void *weights; // owned; NULL where they are the pack's
     float *bias, *slope;
 };
 
@@ -32,6 +33,8 @@ void onednn_winograd_free(struct winograd_step **w)
 
 enum vector_set onednn_vectors(void)
 {
+    if (onednn_has_isa(dnnl_cpu_isa_avx512_core_vnni))
+        return VECTORS_VNNI;
     if (onednn_has_isa(dnnl_cpu_isa_avx512_core))
         return VECTORS_AVX512;
     return onednn_has_isa(dnnl_cpu_isa_avx2) ? VECTORS_AVX2 : VECTORS_PLAIN;
@@ -51,6 +54,28 @@ static const struct op *interleaving(const struct graph *g, int value, int *ret_
     return NULL;
 }
 
+static enum winograd_type type_of(const struct plan *p, int value)
+{
+    static const enum winograd_type types[] = {
+        [SLOT_F32] = WINOGRAD_F32, [SLOT_BF16] = WINOGRAD_BF16, [SLOT_U8] = WINOGRAD_U8};
+    return types[p->slots[value].type];
+}
+
+// Is no number of this value below zero? What only moves numbers is as what it moves.
+static bool is_positive(const struct graph *g, int value)
+{
+    int producer = graph_producer(g, value);
+    const struct op *op = producer >= 0 ? &g->ops[producer] : NULL;
+    if (!op)
+        return false;
+    if (op->act == ACT_RELU || op->act == ACT_RELU6 || op->act == ACT_SIGMOID)
+        return true;
+    bool ret = op->kind == OP_CONCAT || op->kind == OP_INTERLEAVE;
+    for (int i = 0; i < op->n_in && ret; i++)
+        ret = is_positive(g, op->in[i]);
+    return ret;
+}
+
 static struct winograd_shape shape_of(const struct plan *p, const struct graph *g,
                                       const struct op *op)
 {
@@ -65,7 +90,10 @@ static struct winograd_shape shape_of(const struct plan *p, const struct graph *
                                    .kernel_h = op->kernel_h,
                                    .kernel_w = op->kernel_w,
                                    .pad_top = op->pad_top,
-                                   .pad_left = op->pad_left};
+                                   .pad_left = op->pad_left,
+                                   .in = type_of(p, op->in[0]),
+                                   .out = type_of(p, op->out),
+                                   .in_is_positive = is_positive(g, op->in[0])};
 }
 
 static bool can(const struct plan *p, const struct graph *g, const struct op *op)
@@ -73,10 +101,9 @@ static bool can(const struct plan *p, const struct graph *g, const struct op *op
     const struct winograd_shape shape = shape_of(p, g, op);
     return op->kind == OP_CONV && op->groups == 1 && op->stride_h == 1 && op->stride_w == 1 &&
            op->dilation_h == 1 && op->dilation_w == 1 && !p->observer &&
-           p->slots[op->in[0]].type == SLOT_F32 && p->slots[op->out].type == SLOT_F32 &&
-           (op->residual < 0 || p->slots[op->residual].type == SLOT_F32) &&
-           op->act != ACT_SIGMOID && op->act != ACT_HARD_SWISH &&
-           winograd_has_form(&shape, onednn_vectors());
+           (shape.in != WINOGRAD_BF16 || onednn_has_isa(dnnl_cpu_isa_avx512_core_bf16)) &&
+           (op->residual < 0 || type_of(p, op->residual) == shape.out) && op->act != ACT_SIGMOID &&
+           op->act != ACT_HARD_SWISH && winograd_has_form(&shape, onednn_vectors());
 }
 
 // The convolutions that are computed alike or not at all so: of what is interleaved all four, else
@@ -87,7 +114,7 @@ static int group_of(const struct op *ret[4], const struct plan *p, const struct 
     int phase;
     const struct op *join = interleaving(g, op->out, &phase);
     ret[0] = op;
-    if (join && p->slots[join->out].type != SLOT_F32)
+    if (join && type_of(p, join->out) != type_of(p, op->out))
         return 0;
     if (!join)
         return op->kernel_h == 3 && op->kernel_w == 3 && can(p, g, op);
@@ -104,7 +131,8 @@ static struct layer layer_of(const struct plan *p, const struct graph *g, const 
                              bool is_twice)
 {
     const struct value *x = &g->values[op->in[0]], *y = &g->values[op->out];
-    return (struct layer){x->c, y->c, y->h, y->w, p->batch, is_twice};
+    const int bits = 8 * slot_elem_size(p->slots[op->in[0]].type);
+    return (struct layer){x->c, y->c, y->h, y->w, p->batch, is_twice, bits};
 }
 
 static bool can_tile(const struct plan *p, const struct graph *g, const struct op **group, int n,
@@ -141,6 +169,8 @@ static int best_tile(const struct plan *p, const struct graph *g, const struct o
         return known > 0 && can_tile(p, g, group, n, known) ? known : 0;
     double best = 0;
     int ret = 0;
+    if (layer.bits < 32 && onednn_has_isa(dnnl_cpu_isa_avx512_core_amx))
+        return 0; // whose products take an eighth of the time
     for (int i = 0; i < n; i++) {
         const struct winograd_shape s = shape_of(p, g, group[i]);
         best += WORTH * winograd_direct_cost(&s);
@@ -199,8 +229,34 @@ static enum kb_code choose(int *ret, const struct plan *p, const struct graph *g
 
 // --- a step ---
 
-static enum kb_code make_weights(struct plan *p, struct winograd_step *w, const struct op *op,
-                                 struct kb_error *err)
+// The real value of 1 in the output.
+static float unit_of(const struct plan *p, const struct op *op)
+{
+    const struct slot *out = &p->slots[op->out];
+    return out->type == SLOT_U8 ? out->scale : 1;
+}
+
+// The weights that make sums in the output's units of what the input holds; NULL: the graph's do.
+static float *scaled_weights(const struct plan *p, const struct graph *g, const struct op *op)
+{
+    const size_t taps = (size_t)op->kernel_h * (size_t)op->kernel_w;
+    const size_t in_c = (size_t)g->values[op->in[0]].c, out_c = (size_t)g->values[op->out].c;
+    const bool reads_u8 = type_of(p, op->in[0]) == WINOGRAD_U8;
+    if (!reads_u8 && type_of(p, op->out) != WINOGRAD_U8)
+        return NULL;
+    CLEANUP(kb_freep) float *scales = kb_alloc(in_c * sizeof(*scales));
+    float *ret = kb_alloc(out_c * in_c * taps * sizeof(*ret));
+    for (size_t i = 0; i < in_c; i++)
+        scales[i] = 1;
+    if (reads_u8)
+        quantize_scales(p->slots, g, op->in[0], scales);
+    for (size_t i = 0; i < out_c * in_c * taps; i++)
+        ret[i] = op->weight[i] * scales[i / taps % in_c] / unit_of(p, op);
+    return ret;
+}
+
+static enum kb_code make_weights(struct plan *p, const struct graph *g, struct winograd_step *w,
+                                 const struct op *op, struct kb_error *err)
 {
     size_t size = winograd_weights_size(&w->how);
     if (p->pack) {
@@ -210,7 +266,8 @@ static enum kb_code make_weights(struct plan *p, struct winograd_step *w, const 
     w->weights = aligned_alloc(64, (size + 63) & ~(size_t)63);
     if (!w->weights)
         return kb_no_memory(err);
-    winograd_weights(&w->how, op->weight, w->weights);
+    CLEANUP(kb_freep) float *scaled = scaled_weights(p, g, op);
+    winograd_weights(&w->how, scaled ? scaled : op->weight, w->weights);
     w->job.weights = w->weights;
     p->weight_bytes += size;
     if (p->pack_writer)
@@ -231,6 +288,20 @@ void onednn_activation(const struct op *op, int n, float **bias, float **slope, 
     *top = op->act == ACT_RELU6 ? 6 : INFINITY;
 }
 
+// Bias, top and residual in units of the output.
+static void set_finish(struct winograd_step *w, const struct plan *p, const struct op *op)
+{
+    const float unit = unit_of(p, op);
+    onednn_activation(op, w->how.shape.out_c, &w->bias, &w->slope, &w->job.top);
+    for (int i = 0; i < w->how.shape.out_c; i++)
+        w->bias[i] /= unit;
+    w->job.bias = w->bias;
+    w->job.slope = w->slope;
+    w->job.top /= unit;
+    bool is_scaled = op->residual >= 0 && p->slots[op->residual].type == SLOT_U8;
+    w->job.residual_factor = is_scaled ? p->slots[op->residual].scale / unit : 1;
+}
+
 enum kb_code onednn_add_winograd(struct plan *p, const struct graph *g, const struct op *op,
                                  bool *ret_done, struct kb_error *err)
 {
@@ -244,10 +315,8 @@ enum kb_code onednn_add_winograd(struct plan *p, const struct graph *g, const st
     struct winograd_step *w = s->winograd = kb_alloc(sizeof(*w));
     if (!winograd_make(&w->how, &shape, tile, onednn_vectors(), p->threads))
         return onednn_unfit(err);
-    CHECK(make_weights(p, w, op, err));
-    onednn_activation(op, shape.out_c, &w->bias, &w->slope, &w->job.top);
-    w->job.bias = w->bias;
-    w->job.slope = w->slope;
+    CHECK(make_weights(p, g, w, op, err));
+    set_finish(w, p, op);
     s->src[0] = op->in[0];
     s->src[1] = op->residual;
     s->dst = op->out;

@@ -1,9 +1,11 @@
-// The three loops of a Winograd convolution for one instruction set. kernels.c is compiled once for
-// each of them; winograd.c says what is called when. Thread-safe (no state).
+// The loops of a Winograd convolution for one instruction set: with points in f32 (kernels.c), and
+// in 16 bits (short.c) out of pictures in u8 or bf16. Each file is compiled once for each set;
+// winograd.c says what is called when. Thread-safe (no state).
 #ifndef NN_WINOGRAD_KERNELS_H
 #define NN_WINOGRAD_KERNELS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 // Kernels of taps x taps (down, across) and tiles of out x out outputs: WINOGRAD_FORMS(X) says
 // X(taps down, taps across, out) for each that there is. 3x3 is an ordinary convolution, the others
@@ -28,13 +30,20 @@
 // Points at which the products are taken: as many as a tile has inputs.
 #define WINOGRAD_POINTS(taps, out) ((taps) + (out)-1)
 
-// What becomes of one tile's sums. Pointers to the first channel of the tile's first pixel.
+// The numbers of a picture.
+enum winograd_type { WINOGRAD_F32, WINOGRAD_BF16, WINOGRAD_U8 };
+#define WINOGRAD_N_TYPES 3
+
+// What becomes of one tile's sums. Pointers to the first channel of the tile's first pixel, in the
+// type of the output; steps in numbers.
 struct winograd_finish {
-    const float *bias, *slope;              // of each channel; y > 0 ? y : slope * y
-    float top;                              // then at most this
-    const float *residual;                  // added before that; may be NULL
-    ptrdiff_t residual_row, residual_pixel; // steps, in floats
-    float *to;
+    const float *factors; // points in 16 bits: what each output, row by row, is multiplied by first
+    const float *bias, *slope; // of each channel; y > 0 ? y : slope * y
+    float top;                 // then at most this
+    const void *residual;      // added before that; may be NULL
+    float residual_factor;     // points in 16 bits: times this
+    ptrdiff_t residual_row, residual_pixel;
+    void *to;
     ptrdiff_t to_row, to_pixel;
     int rows, columns; // of the tile, that lie in the picture
 };
@@ -57,5 +66,29 @@ struct winograd_kernels {
 };
 
 extern const struct winograd_kernels winograd_plain, winograd_avx2, winograd_avx512;
+
+// --- points in 16 bits ---
+
+// So many products are added in 32 bits before their sum goes to f32.
+#define WINOGRAD_BLOCK 128
+
+// factors: what each pixel of bf16 is multiplied by; u8 is taken as it is.
+typedef void winograd_short_input_fn(const void *const *pixels, int channels, const float *factors,
+                                     int16_t *to, size_t step);
+
+// lanes, rows and forms as above, but that there are at least 2 * lanes channels to read.
+struct winograd_short_kernels {
+    int lanes, rows;
+    // Of n pixels in bf16: the largest number, without its sign.
+    float (*largest)(const void *const *pixels, int n, int channels);
+    winograd_short_input_fn *input[WINOGRAD_N_TYPES][WINOGRAD_N_FORMS]; // NULL: not that type
+    // The same sums, times scales[column]. weights[k / 2][column][k % 2].
+    void (*product)(int tiles, int depth, const int16_t *from, size_t from_row,
+                    const int16_t *weights, const float *scales, float *to, size_t to_row);
+    winograd_output_fn *output[WINOGRAD_N_TYPES][WINOGRAD_N_FORMS];
+};
+
+extern const struct winograd_short_kernels winograd_short_avx2, winograd_short_avx512,
+    winograd_short_vnni;
 
 #endif

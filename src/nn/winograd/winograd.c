@@ -1,11 +1,10 @@
 #include "nn/winograd/winograd.h"
 
-#include "nn/winograd/kernels.h"
-
+#include <math.h>
 #include <omp.h>
 #include <string.h>
 
-#define ALIGN (64 / sizeof(float))
+#define ALIGN 64 // bytes
 
 static const struct form {
     int down, across, out;
@@ -14,15 +13,32 @@ static const struct form {
     WINOGRAD_FORMS(FORM)};
 _Static_assert(ARRAY_LEN(forms) == WINOGRAD_N_FORMS, "one for each");
 
-static const struct winograd_kernels *kernels_for(enum vector_set vectors)
+// The loops for these types; false where there are none.
+static bool choose_kernels(struct winograd *w, enum vector_set vectors)
 {
+    const struct winograd_shape *s = &w->shape;
+    const struct winograd_kernels *k = &winograd_plain;
+    const struct winograd_short_kernels *shorts = NULL;
 #ifdef __x86_64__
-    if (vectors == VECTORS_AVX512)
-        return &winograd_avx512;
-    if (vectors == VECTORS_AVX2)
-        return &winograd_avx2;
+    static const struct winograd_kernels *const all[] = {&winograd_plain, &winograd_avx2,
+                                                         &winograd_avx512, &winograd_avx512};
+    static const struct winograd_short_kernels *const all_shorts[] = {
+        NULL, &winograd_short_avx2, &winograd_short_avx512, &winograd_short_vnni};
+    k = all[vectors];
+    shorts = all_shorts[vectors];
 #endif
-    return &winograd_plain;
+    if (s->in == WINOGRAD_F32) {
+        w->kernels = k;
+        w->lanes = k->lanes;
+        w->rows = k->rows;
+        return s->out == WINOGRAD_F32;
+    }
+    if (!shorts || !shorts->input[s->in][0] || !shorts->output[s->out][0])
+        return false;
+    w->shorts = shorts;
+    w->lanes = shorts->lanes;
+    w->rows = shorts->rows;
+    return s->in_c >= 2 * w->lanes;
 }
 
 // --- the plan ---
@@ -43,46 +59,78 @@ static int tiles_of(const struct winograd *w)
     return w->shape.n * w->down * w->across;
 }
 
+static size_t point_size(const struct winograd *w)
+{
+    return w->shorts ? sizeof(int16_t) : sizeof(float);
+}
+
+static size_t number_size(enum winograd_type t)
+{
+    return t == WINOGRAD_F32 ? 4 : t == WINOGRAD_BF16 ? 2 : 1;
+}
+
 static void choose_chunk(struct winograd *w)
 {
-    size_t bytes = (size_t)w->points * (w->in_row + w->out_row) * sizeof(float);
-    int rows = w->kernels->rows, all = tiles_of(w);
+    size_t bytes = (size_t)w->points * (w->in_row * point_size(w) + w->out_row * sizeof(float));
+    int all = tiles_of(w);
     int fit = KB_MAX((int)(CHUNK_BYTES / bytes), CHUNK_LEAST);
     int n_chunks = round_up((all + fit - 1) / fit, w->threads);
-    w->chunk = round_up((all + n_chunks - 1) / n_chunks, rows);
+    w->chunk = round_up((all + n_chunks - 1) / n_chunks, w->rows);
+}
+
+// Where inputs are multiplied by powers of 4 / 3 along a line, and outputs by those of 3 / 4, the
+// places 1, -1, 2 and -2 stand for three quarters of themselves: then what is rounded off the
+// points grows half as much on its way to the outputs.
+#define SPREAD 0.75
+
+static void choose_factors(struct winograd *w)
+{
+    const struct winograd_shape *s = &w->shape;
+    const int rows = WINOGRAD_POINTS(s->kernel_h, w->tile);
+    const int columns = WINOGRAD_POINTS(s->kernel_w, w->tile);
+    w->spread_h = s->in == WINOGRAD_BF16 && s->kernel_h > 1 ? SPREAD : 1;
+    w->spread_w = s->in == WINOGRAD_BF16 && s->kernel_w > 1 ? SPREAD : 1;
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < columns; c++)
+            w->in_factors[r * columns + c] = (float)(pow(w->spread_h, -r) * pow(w->spread_w, -c));
+    for (int r = 0; r < w->tile; r++)
+        for (int c = 0; c < w->tile; c++)
+            w->out_factors[r * w->tile + c] = (float)(pow(w->spread_h, r) * pow(w->spread_w, c));
+    double reach[WINOGRAD_MAX_POINTS * WINOGRAD_MAX_POINTS], most = 0;
+    if (!w->shorts)
+        return;
+    winograd_reach(w, reach);
+    for (int p = 0; p < w->points; p++)
+        most = fmax(most, reach[p]);
+    w->limit = s->in == WINOGRAD_U8 ? 255 : (float)(32766 / most);
 }
 
 bool winograd_make(struct winograd *ret, const struct winograd_shape *shape, int tile,
                    enum vector_set vectors, int threads)
 {
-    const struct winograd_kernels *k = kernels_for(vectors);
-    int form = 0;
-    while (form < WINOGRAD_N_FORMS &&
-           (forms[form].down != shape->kernel_h || forms[form].across != shape->kernel_w ||
-            forms[form].out != tile))
-        form++;
-    if (form == WINOGRAD_N_FORMS || shape->in_c % k->lanes != 0 || shape->out_c % k->lanes != 0)
+    struct winograd w = {.shape = *shape, .tile = tile, .threads = threads};
+    while (w.form < WINOGRAD_N_FORMS &&
+           (forms[w.form].down != shape->kernel_h || forms[w.form].across != shape->kernel_w ||
+            forms[w.form].out != tile))
+        w.form++;
+    if (w.form == WINOGRAD_N_FORMS || !choose_kernels(&w, vectors) || shape->in_c % w.lanes != 0 ||
+        shape->out_c % w.lanes != 0)
         return false;
-    *ret = (struct winograd){
-        .shape = *shape,
-        .kernels = k,
-        .tile = tile,
-        .form = form,
-        .points = WINOGRAD_POINTS(shape->kernel_h, tile) * WINOGRAD_POINTS(shape->kernel_w, tile),
-        .panels = (shape->out_c + 2 * k->lanes - 1) / (2 * k->lanes),
-        .across = (shape->out_w + tile - 1) / tile,
-        .down = (shape->out_h + tile - 1) / tile,
-        .threads = threads,
-    };
-    if ((int64_t)ret->down * ret->across > MAX_TILES / shape->n)
+    w.points = WINOGRAD_POINTS(shape->kernel_h, tile) * WINOGRAD_POINTS(shape->kernel_w, tile);
+    w.panels = (shape->out_c + 2 * w.lanes - 1) / (2 * w.lanes);
+    w.across = (shape->out_w + tile - 1) / tile;
+    w.down = (shape->out_h + tile - 1) / tile;
+    if ((int64_t)w.down * w.across > MAX_TILES / shape->n)
         return false;
     // Not a multiple of a page from tile to tile or point to point: they would displace each other
     // in the first level of cache.
-    ret->in_row = (size_t)shape->in_c + ALIGN;
-    ret->out_row = (size_t)ret->panels * 2 * (size_t)k->lanes + ALIGN;
-    choose_chunk(ret);
-    ret->in_step = (size_t)ret->chunk * ret->in_row + ALIGN;
-    ret->out_step = (size_t)ret->chunk * ret->out_row + ALIGN;
+    w.in_row = (size_t)shape->in_c + ALIGN / point_size(&w);
+    w.out_row = (size_t)w.panels * 2 * (size_t)w.lanes + ALIGN / sizeof(float);
+    choose_chunk(&w);
+    w.in_step = (size_t)w.chunk * w.in_row + ALIGN / point_size(&w);
+    w.out_step = (size_t)w.chunk * w.out_row + ALIGN / sizeof(float);
+    choose_factors(&w);
+    *ret = w;
     return true;
 }
 
@@ -103,112 +151,52 @@ bool winograd_has_form(const struct winograd_shape *shape, enum vector_set vecto
 #define COST_WEIGHT    80.0
 #define COST_DIRECT    1.25
 
+// Points in 16 bits: their products take half the time, weights half the memory. The library's
+// products of bf16 take half the time too, those of u8 a quarter.
+#define SHORT_TRANSFORM 30.0
+#define SHORT_WEIGHT    40.0
+
 double winograd_cost(const struct winograd *w)
 {
     const double tiles = tiles_of(w), points = w->points, in = w->shape.in_c;
-    const double out = w->panels * 2.0 * w->kernels->lanes;
-    return points * (tiles * (2 * in * out + COST_TRANSFORM * (in + w->shape.out_c)) +
-                     COST_WEIGHT * in * out);
+    const double out = w->panels * 2.0 * w->lanes;
+    const double transform = w->shorts ? SHORT_TRANSFORM : COST_TRANSFORM;
+    const double weight = w->shorts ? SHORT_WEIGHT : COST_WEIGHT, product = w->shorts ? 1 : 2;
+    return points *
+           (tiles * (product * in * out + transform * (in + w->shape.out_c)) + weight * in * out);
 }
 
 double winograd_direct_cost(const struct winograd_shape *s)
 {
     const double weights = (double)s->kernel_h * s->kernel_w * s->in_c * s->out_c;
-    return weights * (COST_DIRECT * 2 * s->n * s->out_h * s->out_w + COST_WEIGHT);
+    const double part = s->in == WINOGRAD_F32 ? 1 : s->in == WINOGRAD_BF16 ? 0.5 : 0.25;
+    return part * weights * (COST_DIRECT * 2 * s->n * s->out_h * s->out_w + COST_WEIGHT);
 }
 
-static size_t zeros_size(const struct winograd *w)
+// Where one thread's memory has what: zeros for what lies outside the picture, what the tiles of a
+// chunk were scaled by, points of the input, points of the output; and how much that is. In bytes.
+struct parts {
+    size_t scales, in, out, size;
+};
+
+static size_t after(size_t at, size_t bytes)
 {
-    return (size_t)round_up(w->shape.in_c, ALIGN);
+    return (at + bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
 }
 
-// Floats for one thread: zeros for what lies outside, points of the input, points of the output.
-static size_t thread_size(const struct winograd *w)
+static struct parts parts_of(const struct winograd *w)
 {
-    return zeros_size(w) + (size_t)w->points * (w->in_step + w->out_step);
+    struct parts p;
+    p.scales = after(0, (size_t)w->shape.in_c * number_size(w->shape.in));
+    p.in = after(p.scales, (size_t)w->chunk * sizeof(float));
+    p.out = after(p.in, (size_t)w->points * w->in_step * point_size(w));
+    p.size = after(p.out, (size_t)w->points * w->out_step * sizeof(float));
+    return p;
 }
 
 size_t winograd_scratch_size(const struct winograd *w)
 {
-    return (size_t)w->threads * thread_size(w) * sizeof(float);
-}
-
-// --- weights ---
-
-#define MAX_WIDTH 32 // of a panel: two vectors
-
-size_t winograd_weights_size(const struct winograd *w)
-{
-    return (size_t)w->points * (size_t)w->panels * 2 * (size_t)w->kernels->lanes *
-           (size_t)w->shape.in_c * sizeof(float);
-}
-
-// What a line of so many taps is at each point: ret[point][tap].
-static void line_at_points(double ret[WINOGRAD_MAX_POINTS][3], int taps, int out)
-{
-    static const double at[] = {0, 1, -1, 2, -2};
-    int points = WINOGRAD_POINTS(taps, out);
-    memset(ret, 0, WINOGRAD_MAX_POINTS * sizeof(ret[0]));
-    for (int i = 0; i < points; i++) {
-        if (taps == 1) {
-            ret[i][0] = 1;
-            continue;
-        }
-        if (i == points - 1) { // infinity
-            ret[i][taps - 1] = 1;
-            continue;
-        }
-        double power = 1;
-        for (int k = 0; k < points - 1; k++)
-            power /= k == i ? 1 : at[i] - at[k];
-        for (int t = 0; t < taps; t++, power *= at[i])
-            ret[i][t] = power;
-    }
-}
-
-// One kernel at every point: to[point * step].
-static void kernel_at_points(const struct winograd *w, double down[][3], double across[][3],
-                             const float *kernel, float *to, int step)
-{
-    const int taps_h = w->shape.kernel_h, taps_w = w->shape.kernel_w;
-    const int rows = WINOGRAD_POINTS(taps_h, w->tile), columns = WINOGRAD_POINTS(taps_w, w->tile);
-    for (int r = 0; r < rows; r++) {
-        double line[3] = {0};
-        for (int y = 0; y < taps_h; y++)
-            for (int x = 0; x < taps_w; x++)
-                line[x] += down[r][y] * (double)kernel[y * taps_w + x];
-        for (int c = 0; c < columns; c++) {
-            double sum = 0;
-            for (int x = 0; x < taps_w; x++)
-                sum += across[c][x] * line[x];
-            to[(r * columns + c) * step] = (float)sum;
-        }
-    }
-}
-
-void winograd_weights(const struct winograd *w, const float *weight, float *ret)
-{
-    const struct winograd_shape *s = &w->shape;
-    const int width = 2 * w->kernels->lanes, taps = s->kernel_h * s->kernel_w;
-    double down[WINOGRAD_MAX_POINTS][3], across[WINOGRAD_MAX_POINTS][3];
-    line_at_points(down, s->kernel_h, w->tile);
-    line_at_points(across, s->kernel_w, w->tile);
-#pragma omp parallel for schedule(static)
-    for (int panel = 0; panel < w->panels; panel++) {
-        const int n = KB_MIN(width, s->out_c - panel * width);
-        for (int i = 0; i < s->in_c; i++) {
-            float points[WINOGRAD_MAX_POINTS * WINOGRAD_MAX_POINTS * MAX_WIDTH] = {0};
-            for (int o = 0; o < n; o++) {
-                size_t from = (size_t)(panel * width + o) * (size_t)s->in_c + (size_t)i;
-                kernel_at_points(w, down, across, weight + from * (size_t)taps, points + o, width);
-            }
-            for (int p = 0; p < w->points; p++)
-                memcpy(ret + (((size_t)p * (size_t)w->panels + (size_t)panel) * (size_t)s->in_c +
-                              (size_t)i) *
-                                 (size_t)width,
-                       points + p * width, (size_t)width * sizeof(float));
-        }
-    }
+    return (size_t)w->threads * parts_of(w).size;
 }
 
 // --- a run ---
@@ -224,84 +212,132 @@ static struct place place_of(const struct winograd *w, int tile)
                           in_image % w->across * w->tile};
 }
 
-static float *pixel(const struct image *im, int n, int y, int x)
+static void *pixel(const struct image *im, enum winograd_type type, int n, int y, int x)
 {
-    return (float *)im->data +
-           (((ptrdiff_t)n * im->h + y) * im->w + x) * (ptrdiff_t)im->pixel_stride;
+    ptrdiff_t at = (((ptrdiff_t)n * im->h + y) * im->w + x) * (ptrdiff_t)im->pixel_stride;
+    return (char *)im->data + at * (ptrdiff_t)number_size(type);
+}
+
+// Writes the points of a tile. Returns what its numbers were multiplied by.
+static float to_short_points(const struct winograd *w, const void *const *pixels, int16_t *to)
+{
+    const struct winograd_shape *s = &w->shape;
+    float factors[WINOGRAD_MAX_POINTS * WINOGRAD_MAX_POINTS] = {0}, scale = 1;
+    if (s->in == WINOGRAD_BF16) {
+        float largest = w->shorts->largest(pixels, w->points, s->in_c);
+        scale = largest > 1e-30f ? w->limit / largest : 0;
+        for (int p = 0; p < w->points; p++)
+            factors[p] = scale * w->in_factors[p];
+    }
+    w->shorts->input[s->in][w->form](pixels, s->in_c, factors, to, w->in_step);
+    return scale;
 }
 
 static void take_in(const struct winograd *w, const struct winograd_job *job, int tile,
-                    const float *zeros, float *to)
+                    const char *zeros, float *ret_scale, void *to)
 {
     const struct winograd_shape *s = &w->shape;
     const int rows = WINOGRAD_POINTS(s->kernel_h, w->tile);
     const int columns = WINOGRAD_POINTS(s->kernel_w, w->tile);
-    const float *pixels[WINOGRAD_MAX_POINTS * WINOGRAD_MAX_POINTS];
+    const void *pixels[WINOGRAD_MAX_POINTS * WINOGRAD_MAX_POINTS];
     struct place at = place_of(w, tile);
     for (int r = 0; r < rows; r++) {
         int y = at.y - s->pad_top + r;
         for (int c = 0; c < columns; c++) {
             int x = at.x - s->pad_left + c;
             bool inside = y >= 0 && y < s->in_h && x >= 0 && x < s->in_w;
-            pixels[r * columns + c] = inside ? pixel(&job->in, at.image, y, x) : zeros;
+            pixels[r * columns + c] = inside ? pixel(&job->in, s->in, at.image, y, x) : zeros;
         }
     }
-    w->kernels->input[w->form](pixels, s->in_c, to, w->in_step);
+    if (w->shorts)
+        *ret_scale = to_short_points(w, pixels, to);
+    else
+        w->kernels->input[w->form]((const float *const *)pixels, s->in_c, to, w->in_step);
 }
 
+// scale: of the tile (to_short_points()).
 static void give_out(const struct winograd *w, const struct winograd_job *job, int tile,
-                     const float *from)
+                     float scale, const float *from)
 {
     const struct winograd_shape *s = &w->shape;
     const struct image *out = &job->out, *residual = &job->residual;
     struct place at = place_of(w, tile);
     const int step = job->interleaved ? 2 : 1;
+    float factors[WINOGRAD_MAX_OUT * WINOGRAD_MAX_OUT];
     struct winograd_finish f = {
+        .factors = factors,
         .bias = job->bias,
         .slope = job->slope,
         .top = job->top,
-        .to = pixel(out, at.image, at.y * step + job->row, at.x * step + job->column),
+        .residual_factor = job->residual_factor,
+        .to = pixel(out, s->out, at.image, at.y * step + job->row, at.x * step + job->column),
         .to_row = (ptrdiff_t)out->w * out->pixel_stride * step,
         .to_pixel = out->pixel_stride * step,
         .rows = KB_MIN(w->tile, s->out_h - at.y),
         .columns = KB_MIN(w->tile, s->out_w - at.x),
     };
     if (residual->data) {
-        f.residual = pixel(residual, at.image, at.y, at.x);
+        f.residual = pixel(residual, s->out, at.image, at.y, at.x);
         f.residual_row = (ptrdiff_t)residual->w * residual->pixel_stride;
         f.residual_pixel = residual->pixel_stride;
     }
-    w->kernels->output[w->form](from, w->out_step, s->out_c, &f);
+    if (!w->shorts) {
+        w->kernels->output[w->form](from, w->out_step, s->out_c, &f);
+        return;
+    }
+    for (int i = 0; i < w->tile * w->tile; i++)
+        factors[i] = scale > 0 ? w->out_factors[i] / scale : 0;
+    w->shorts->output[s->out][w->form](from, w->out_step, s->out_c, &f);
+}
+
+// The sums of one point for one panel. Returns the weights of the next panel.
+static const char *multiply(const struct winograd *w, int n, const void *in, const char *weights,
+                            const float *scales, float *out)
+{
+    const int depth = w->shape.in_c;
+    if (w->shorts)
+        w->shorts->product(n, depth, in, w->in_row, (const int16_t *)(const void *)weights, scales,
+                           out, w->out_row);
+    else
+        w->kernels->product(n, depth, in, w->in_row, (const float *)(const void *)weights, out,
+                            w->out_row);
+    return weights + (size_t)depth * 2 * (size_t)w->lanes * point_size(w);
 }
 
 static void run_chunk(const struct winograd *w, const struct winograd_job *job, int first,
-                      const float *zeros, float *in, float *out)
+                      char *memory)
 {
-    const int n = KB_MIN(w->chunk, tiles_of(w) - first), width = 2 * w->kernels->lanes;
-    const float *weights = job->weights;
+    const struct parts parts = parts_of(w);
+    const int n = KB_MIN(w->chunk, tiles_of(w) - first), width = 2 * w->lanes;
+    const char *weights = job->weights;
+    const float *scales = (const float *)(const void *)(weights + winograd_scales_at(w));
+    float *tile_scales = (float *)(void *)(memory + parts.scales);
+    float *out = (float *)(void *)(memory + parts.out);
+    char *in = memory + parts.in;
     for (int i = 0; i < n; i++)
-        take_in(w, job, first + i, zeros, in + (size_t)i * w->in_row);
+        take_in(w, job, first + i, memory, tile_scales + i,
+                in + (size_t)i * w->in_row * point_size(w));
     for (int p = 0; p < w->points; p++) {
         for (int panel = 0; panel < w->panels; panel++) {
-            w->kernels->product(n, w->shape.in_c, in + (size_t)p * w->in_step, w->in_row, weights,
-                                out + (size_t)p * w->out_step + panel * width, w->out_row);
-            weights += w->shape.in_c * width;
+            weights = multiply(w, n, in + (size_t)p * w->in_step * point_size(w), weights, scales,
+                               out + (size_t)p * w->out_step + panel * width);
+            scales += width;
         }
     }
     for (int i = 0; i < n; i++)
-        give_out(w, job, first + i, out + (size_t)i * w->out_row);
+        give_out(w, job, first + i, tile_scales[i], out + (size_t)i * w->out_row);
 }
 
 void winograd_run(const struct winograd *w, const struct winograd_job *job)
 {
     const int n = tiles_of(w);
+    const struct parts parts = parts_of(w);
 #pragma omp parallel num_threads(w->threads)
     {
-        float *zeros = (float *)job->scratch + (size_t)omp_get_thread_num() * thread_size(w);
-        float *in = zeros + zeros_size(w), *out = in + (size_t)w->points * w->in_step;
-        memset(zeros, 0, zeros_size(w) * sizeof(float));
+        char *memory = (char *)job->scratch + (size_t)omp_get_thread_num() * parts.size;
+        memset(memory, 0, parts.in);
 #pragma omp for schedule(dynamic)
         for (int first = 0; first < n; first += w->chunk)
-            run_chunk(w, job, first, zeros, in, out);
+            run_chunk(w, job, first, memory);
     }
 }
