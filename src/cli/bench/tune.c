@@ -17,8 +17,8 @@ static void print_row(const struct tuned *l)
 {
     const struct layer *a = &l->layer;
     CLEANUP(kb_freep)
-    char *name =
-        kb_printf("%d > %d, %dx%d%s", a->in_c, a->out_c, a->h, a->w, a->is_twice ? " x2" : "");
+    char *name = kb_printf("%d > %d, %dx%d%s%s", a->in_c, a->out_c, a->h, a->w,
+                           a->is_twice ? " x2" : "", a->bits == 16 ? " bf16" : "");
     printf("%-24s", name);
     for (int way = 0; way < TUNING_WAYS; way++) {
         int tile = tuning_tile(way);
