@@ -1,8 +1,10 @@
 // koubo batch: one speech with many videos, or many pairs. The models are loaded once, a speech is
-// heard once for all that stand beside each other; a pair that fails, fails alone; what exists
-// already, and what is known to be unusable before any work, is skipped.
+// heard once for all that stand beside each other; while one is generated the next is prepared
+// (preparer.h); a pair that fails, fails alone; what exists already, and what is known to be
+// unusable before any work, is skipped.
 #include "cli/options.h"
 #include "cli/pairs.h"
+#include "cli/preparer.h"
 #include "cli/screen.h"
 #include "cli/speech.h"
 
@@ -144,10 +146,13 @@ struct batch {
     // What is loaded, and the latest speech: those who say the same stand beside each other.
     struct engine engine;
     struct engine_params loaded;
-    const struct pair *heard;
-    struct speech_options spoken; // of a text
-    struct mel *mel;
-    bool loudnorm;
+    struct hearing hearing;
+
+    // What the next one needs is made while one is generated.
+    struct preparer *preparer;
+    const struct work_options *options;
+    struct progress_view *view; // of the current one
+    double ready;               // part of its work that had been done when its turn came
 };
 
 static size_t count(const struct batch *b, enum outcome outcome)
@@ -169,10 +174,11 @@ static size_t count_unusable(const struct batch *b)
 // --- how far it is
 
 // How much of a video's work is done: faces take about a third of it, where no track is there.
+#define FACES_PART 0.33
 static double fraction_of(const struct progress *now)
 {
     static const double begins[N_STAGES + 1] = {
-        [STAGE_PREPROCESSING] = 0, [STAGE_GENERATING] = 0.33, [STAGE_FINISHING] = 0.97, 1};
+        [STAGE_PREPROCESSING] = 0, [STAGE_GENERATING] = FACES_PART, [STAGE_FINISHING] = 0.97, 1};
     double within = now->total > 0 ? (double)KB_MIN(now->done, now->total) / (double)now->total : 0;
     return begins[now->stage] + (begins[now->stage + 1] - begins[now->stage]) * within;
 }
@@ -183,13 +189,20 @@ static double fraction_of(const struct progress *now)
 static void tell_whole(void *opaque, const struct progress *now, struct progress_whole *ret)
 {
     const struct batch *b = opaque;
-    double done = 0, work = 0, left = 0, n = 0, here = fraction_of(now);
+    struct progress next;
+    bool ready;
+    size_t ahead = (size_t)preparer_state(b->preparer, &next, &ready);
+    double there = ready ? FACES_PART : fraction_of(&next);
+    double done = 0, work = 0, left = 0, n = 0, here = KB_MAX(fraction_of(now), b->ready);
     int64_t spent_us = kb_now_us() - b->item_began_us;
     for (size_t i = 0; i < b->n; i++) {
         const struct item *item = &b->items[i];
         if (item->outcome != OUTCOME_OPEN && item->outcome != OUTCOME_DONE)
             continue;
-        double part = item->outcome == OUTCOME_DONE ? 1 : i == b->current ? here : 0;
+        double part = item->outcome == OUTCOME_DONE ? 1
+                      : i == b->current             ? here
+                      : i + 1 == ahead              ? there
+                                                    : 0;
         n++;
         done += part;
         work += part * item->weight;
@@ -201,6 +214,11 @@ static void tell_whole(void *opaque, const struct progress *now, struct progress
                                    .began_us = b->began_us,
                                    .part = (int)b->current + 1,
                                    .parts = (int)b->n};
+    if (ahead > 0 && ahead != b->current + 1) {
+        ret->next = (int)ahead;
+        ret->next_at = next;
+        ret->next_ready = ready;
+    }
     if (spent_us > 1000000 && done > 0.01)
         ret->left_s = left / work * (double)spent_us / 1e6;
 }
@@ -352,41 +370,30 @@ static bool same(const char *a, const char *b)
     return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
-static void forget_speech(struct batch *b)
-{
-    mel_free(&b->mel);
-    speech_cleanup(&b->spoken);
-    b->spoken = (struct speech_options){0};
-    b->heard = NULL;
-}
-
-// The speech of a pair, as it was heard for the one before if it is the same.
+// The speech of a pair, as it was heard for the one before if it is the same, or ahead of it.
 static enum kb_code hear(struct batch *b, struct item *item, const struct work_options *o,
-                         const struct watch *watch, struct kb_error *err)
+                         struct prepared *ahead, const struct watch *watch, struct kb_error *err)
 {
-    const struct pair *pair = item->pair, *heard = b->heard;
     struct dub_params *dub = &item->own.dub;
+    struct hearing *heard = &b->hearing;
     enum kb_code code = KB_OK;
-    if (!heard || b->loudnorm != dub->loudnorm || !same(heard->audio, pair->audio) ||
-        !same(heard->text, pair->text) || !same(heard->voice, pair->voice)) {
-        forget_speech(b);
-        b->spoken = (struct speech_options){.audio = pair->audio,
-                                            .text = pair->text,
-                                            .voice = pair->voice,
-                                            .speed = o->shared.speech.speed,
-                                            .has_pause = o->shared.speech.has_pause,
-                                            .pause_ms = o->shared.speech.pause_ms};
-        code = speech_prepare(&b->spoken, err);
+    if (ahead->tried || !hearing_fits(heard, item->pair, dub->loudnorm)) {
+        hearing_clear(heard);
+        code = ahead->code;
+        if (code != KB_OK)
+            *err = ahead->err;
+        else if (!ahead->tried)
+            code = hearing_make(heard, item->pair, dub->loudnorm, &o->shared.speech, watch, err);
+        else
+            *heard = ahead->hearing;
+        ahead->hearing = (struct hearing){0};
         if (code == KB_OK)
-            code =
-                speech_hear(&b->mel, b->spoken.audio, b->spoken.audio, dub->loudnorm, watch, err);
-        b->loudnorm = dub->loudnorm;
-        b->heard = code == KB_OK ? pair : NULL;
+            speech_say(heard->mel, heard->spoken.audio);
     }
-    dub->audio = b->spoken.audio;
-    dub->mel = b->mel;
+    dub->audio = heard->spoken.audio;
+    dub->mel = heard->mel;
     if (tells_own_text(o))
-        dub->finish.captions.words = &b->spoken.words;
+        dub->finish.captions.words = &heard->spoken.words;
     return code;
 }
 
@@ -409,22 +416,61 @@ static enum kb_code load(struct batch *b, const struct item *item, const struct 
     return code;
 }
 
+// While this one is generated, what the next one needs.
+static void prepare_next(struct batch *b)
+{
+    size_t next = b->current + 1;
+    while (next < b->n && b->items[next].outcome != OUTCOME_OPEN)
+        next++;
+    if (next < b->n)
+        preparer_begin(b->preparer, &(struct preparing){.number = (int)next + 1,
+                                                        .pair = b->items[next].pair,
+                                                        .how = &b->options->shared.speech,
+                                                        .heard = &b->hearing,
+                                                        .dub = b->items[next].own.dub});
+}
+
+// A progress_fn of the current one.
+static void tell_item(void *opaque, const struct progress *now)
+{
+    struct batch *b = opaque;
+    progress_update(b->view, now);
+    if (now->stage == STAGE_GENERATING)
+        prepare_next(b);
+}
+
+static enum kb_code item_make(struct batch *b, struct item *item, const struct work_options *o,
+                              struct dub_result *ret, struct kb_error *err)
+{
+    CLEANUP(prepared_clear) struct prepared ahead = {0};
+    const struct watch watch = {cli_cancel(), tell_item, b};
+    struct dub_params *dub = &item->own.dub;
+    preparer_take(b->preparer, (int)b->current + 1, &watch, &ahead);
+    b->ready = ahead.kept ? FACES_PART : 0;
+    enum kb_code code = load(b, item, o, &watch, err);
+    if (code == KB_OK)
+        code = hear(b, item, o, &ahead, &watch, err);
+    if (code != KB_OK)
+        return code;
+    if (ahead.kept) // else its own film comes first: it may be the same
+        prepare_next(b);
+    dub->watch = watch;
+    dub->kept = ahead.kept;
+    code = dub_run(&b->engine, dub, ret, err);
+    dub->kept = NULL;
+    return code;
+}
+
 static void item_run(struct batch *b, struct item *item, const struct work_options *o)
 {
     struct dub_result result = {0};
     struct kb_error err = {0};
     CLEANUP(kb_freep) char *label = kb_printf("[%zu/%zu] %s", b->current + 1, b->n, item->title);
     b->item_began_us = kb_now_us();
-    CLEANUP(progress_stop)
-    struct progress_view *view = progress_start_part(b->mode, label, tell_whole, b);
-    const struct watch watch = {cli_cancel(), progress_update, view};
-    item->own.dub.watch = watch;
-    enum kb_code code = load(b, item, o, &watch, &err);
-    if (code == KB_OK)
-        code = hear(b, item, o, &watch, &err);
-    if (code == KB_OK)
-        code = dub_run(&b->engine, &item->own.dub, &result, &err);
-    progress_stop(&view);
+    b->ready = 0;
+    b->view = progress_start_part(b->mode, label, tell_whole, b);
+    enum kb_code code = item_make(b, item, o, &result, &err);
+    progress_stop(&b->view);
     if (code == KB_CANCELLED)
         return;
     if (code != KB_OK) {
@@ -450,7 +496,7 @@ static enum kb_code run_open_items(struct batch *b, const struct work_options *o
     const struct watch watch = {cli_cancel(), progress_update, view};
     enum kb_code code = load(b, &b->items[first], o, &watch, err);
     if (code == KB_OK && !b->differ)
-        code = hear(b, &b->items[first], o, &watch, err);
+        code = hear(b, &b->items[first], o, &(struct prepared){0}, &watch, err);
     if (code != KB_OK) {
         progress_stop(&view);
         return code;
@@ -591,7 +637,8 @@ static enum kb_code run(struct batch *b, struct work_options *o, struct kb_error
 
 static void batch_free(struct batch *b)
 {
-    forget_speech(b);
+    preparer_free(&b->preparer);
+    hearing_clear(&b->hearing);
     engine_free(&b->engine);
     for (size_t i = 0; b->items && i < b->n; i++) {
         batch_options_free(&b->items[i].own);
@@ -606,7 +653,10 @@ static void batch_free(struct batch *b)
 static int run_and_report(struct work_options *o)
 {
     dub_options_prepare(&o->shared);
-    CLEANUP(batch_free) struct batch b = {.mode = progress_mode_of(o->shared.common.progress)};
+    CLEANUP(batch_free)
+    struct batch b = {.mode = progress_mode_of(o->shared.common.progress),
+                      .options = o,
+                      .preparer = preparer_create()};
     struct kb_error err = {0};
     enum kb_code code = prepare(&b, o, &err);
     if (code == KB_OK) {

@@ -56,9 +56,14 @@ static bool counts_frames(enum stage stage)
     return stage == STAGE_PREPROCESSING || stage == STAGE_GENERATING;
 }
 
-static double fraction_of(const struct progress_view *v)
+static double fraction_of(const struct progress *now)
 {
-    return v->now.total > 0 ? (double)KB_MIN(v->now.done, v->now.total) / (double)v->now.total : 0;
+    return now->total > 0 ? (double)KB_MIN(now->done, now->total) / (double)now->total : 0;
+}
+
+static double next_fraction(const struct progress_whole *w)
+{
+    return w->next_ready ? 1 : fraction_of(&w->next_at);
 }
 
 static void print_json(const struct progress_view *v, int64_t now_us)
@@ -70,7 +75,7 @@ static void print_json(const struct progress_view *v, int64_t now_us)
     printf("{\"stage\":\"%s\",\"done\":%lld,\"total\":%lld,\"progress\":%.3f,\"fps\":%.1f,"
            "\"eta_s\":%.1f,\"elapsed_s\":%.1f",
            stage_id(v->now.stage), frames ? (long long)v->now.done : 0LL,
-           frames ? (long long)v->now.total : 0LL, fraction_of(v), frames ? rate : 0, left,
+           frames ? (long long)v->now.total : 0LL, fraction_of(&v->now), frames ? rate : 0, left,
            (double)(now_us - v->stage_began_us) / 1e6);
     if (v->whole) {
         struct progress_whole w = {0};
@@ -79,6 +84,9 @@ static void print_json(const struct progress_view *v, int64_t now_us)
                w.parts, w.done);
         printf(w.left_s < 0 ? "null" : "%.1f", w.left_s);
         printf(",\"elapsed_s\":%.1f}", (double)(now_us - w.began_us) / 1e6);
+        if (w.next > 0)
+            printf(",\"next\":{\"video\":%d,\"stage\":\"%s\",\"progress\":%.3f}", w.next,
+                   stage_id(w.next_at.stage), next_fraction(&w));
     }
     puts("}");
     fflush(stdout);
@@ -99,11 +107,12 @@ struct figures {
     int percent;
     char elapsed[64], left[64]; // closing: elapsed says it all
     char count[64], speed[64];
+    char next[96];
 };
 
 static struct figures figures_of(const struct progress_view *v, int64_t now_us, bool closing)
 {
-    struct figures f = {.percent = closing ? 100 : (int)(100 * fraction_of(v))};
+    struct figures f = {.percent = closing ? 100 : (int)(100 * fraction_of(&v->now))};
     double rate = rate_of(v, now_us);
     int64_t left = eta_s(v, rate), began_us = v->stage_began_us;
     if (v->whole) {
@@ -112,6 +121,9 @@ static struct figures figures_of(const struct progress_view *v, int64_t now_us, 
         f.percent = (int)(100 * w.done);
         left = w.left_s < 0 ? -1 : (int64_t)(w.left_s + 0.5);
         began_us = w.began_us;
+        if (w.next > 0)
+            snprintf(f.next, sizeof(f.next), _("  next: %s %d%%"), stage_title(w.next_at.stage),
+                     (int)(100 * next_fraction(&w)));
     }
     char time[24];
     if (closing) {
@@ -177,6 +189,7 @@ static void print_bar(const struct progress_view *v, int64_t now_us, bool closin
     takes(&room, more);
     bool count = takes(&room, screen_width(f.count));
     bool speed = count && takes(&room, screen_width(f.speed));
+    bool next = takes(&room, screen_width(f.next));
 
     CLEANUP(text_free) struct text line = {0};
     CLEANUP(kb_freep) char *name = screen_cut(v->label, label + more);
@@ -184,8 +197,8 @@ static void print_bar(const struct progress_view *v, int64_t now_us, bool closin
               title_width() - screen_width(title), "");
     if (bar)
         add_bar(&line, f.percent);
-    text_addf(&line, " %3d%%%s%s%s%s", f.percent, elapsed ? f.elapsed : "", left ? f.left : "",
-              count ? f.count : "", speed ? f.speed : "");
+    text_addf(&line, " %3d%%%s%s%s%s%s", f.percent, elapsed ? f.elapsed : "", left ? f.left : "",
+              count ? f.count : "", speed ? f.speed : "", next ? f.next : "");
     CLEANUP(kb_freep) char *fits = screen_cut(text_get(&line), columns);
     fprintf(stderr, "\r%s\033[K%s", fits, closing ? "\n" : "");
     fflush(stderr);
@@ -194,8 +207,8 @@ static void print_bar(const struct progress_view *v, int64_t now_us, bool closin
 static void print_line(const struct progress_view *v, int64_t now_us, bool closing)
 {
     struct figures f = figures_of(v, now_us, closing);
-    fprintf(stderr, "%s%s%s %d%%%s%s%s%s\n", v->label, *v->label ? " " : "",
-            stage_title(v->now.stage), f.percent, f.elapsed, f.left, f.count, f.speed);
+    fprintf(stderr, "%s%s%s %d%%%s%s%s%s%s\n", v->label, *v->label ? " " : "",
+            stage_title(v->now.stage), f.percent, f.elapsed, f.left, f.count, f.speed, f.next);
 }
 
 static void show(struct progress_view *v, bool closing)

@@ -27,6 +27,10 @@ struct progress_whole {
     double left_s;    // until all of it is done; < 0: not known yet
     int64_t began_us; // kb_now_us()
     int part, parts;  // this one, from 1, of how many
+    // Which part is prepared meanwhile, 0: none; how far that is; ready: it waits for its turn.
+    int next;
+    struct progress next_at;
+    bool next_ready;
 };
 // Called with the part's progress, never two at once, from the threads that call progress_update()
 // and from the view's own.

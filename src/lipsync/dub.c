@@ -73,6 +73,12 @@ static int64_t speech_length_us(const struct dub_params *p, const struct mel *me
     return p->duration_us > 0 ? KB_MIN(length, p->duration_us) : length;
 }
 
+// How far the film is looked at for a dub of that length; 0: to its end.
+static int64_t track_limit(const struct dub_params *p, int64_t length_us)
+{
+    return p->keep_video ? 0 : p->start_us + length_us;
+}
+
 // With --keep-video: up to the end of the video's last frame, which is shown for last_us.
 static int64_t kept_length_us(const struct dub_params *p, const struct timeline_params *source,
                               int64_t speech_us)
@@ -473,8 +479,8 @@ static enum kb_code make_ready(struct dub *d, struct dub_params *p, struct dub_r
     if (p->look_us > 0)
         code = settle_look(p, d, err);
     if (code == KB_OK)
-        code = kept_track(k, d->engine, p, d->reader,
-                          p->keep_video ? 0 : p->start_us + d->length_us, &ret->track_cached, err);
+        code = kept_track(k, d->engine->faces, p, d->reader, track_limit(p, d->length_us),
+                          &ret->track_cached, err);
     lap(clock, STAGE_PREPROCESSING);
     d->track = k->track;
     if (code == KB_OK && p->look_us > 0) { // its pictures are as long as those of the whole
@@ -514,6 +520,23 @@ enum kb_code dub_run(struct engine *e, const struct dub_params *params, struct d
         return code;
     *ret = result;
     return KB_OK;
+}
+
+// --- ahead of it
+
+enum kb_code dub_prepare(struct face_models *faces, const struct dub_params *params,
+                         struct kb_error *err)
+{
+    struct dub_params half = *params, *p = &half;
+    half.threads = decoder_threads(params->threads); // the dub beside it has the rest
+    CLEANUP(reader_close) struct reader *film = NULL;
+    const struct reader_params rp = {.deep = dub_is_deep(p), .cancel = p->watch.cancel};
+    bool cached;
+    enum kb_code code = reader_open(&film, p->video, &rp, err);
+    if (code == KB_OK)
+        code = kept_track(p->kept, faces, p, film, track_limit(p, speech_length_us(p, p->mel)),
+                          &cached, err);
+    return code;
 }
 
 // --- one frame

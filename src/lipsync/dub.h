@@ -126,6 +126,12 @@ enum kb_code dub_check(const struct dub_params *p, struct reader **ret_film, str
 enum kb_code dub_run(struct engine *e, const struct dub_params *p, struct dub_result *ret,
                      struct kb_error *err);
 
+// The part of a dub for which neither engine nor output is needed: the track of its film, into
+// kept, where dub_run() finds it. p->mel and p->kept are there; the whole, no look. May run beside
+// a dub_run() of other parameters, with face networks of its own. The codes of dub_run().
+enum kb_code dub_prepare(struct face_models *faces, const struct dub_params *p,
+                         struct kb_error *err);
+
 // One frame of a look: the one that is shown at_us after its beginning, with all that is drawn in
 // it; at the end of the look, its last. Needs dub_params.kept and its film stays open there;
 // dub_params.output and film do not count. *ret is the caller's. The codes of dub_run().

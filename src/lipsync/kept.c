@@ -94,7 +94,7 @@ enum kb_code kept_hear(struct dub_kept *k, struct engine *e, const struct dub_pa
     return code;
 }
 
-enum kb_code kept_track(struct dub_kept *k, struct engine *e, const struct dub_params *p,
+enum kb_code kept_track(struct dub_kept *k, struct face_models *faces, const struct dub_params *p,
                         struct reader *film, int64_t limit_us, bool *ret_cached,
                         struct kb_error *err)
 {
@@ -114,7 +114,7 @@ enum kb_code kept_track(struct dub_kept *k, struct engine *e, const struct dub_p
                               .deep = deep,
                               .watch = p->watch};
     enum kb_code code =
-        track_obtain(&k->track, p->video, p->track_folder, e->faces, &tp, ret_cached, err);
+        track_obtain(&k->track, p->video, p->track_folder, faces, &tp, ret_cached, err);
     if (code == KB_OK)
         kept_is(&k->film_key, TAKE(key));
     return code;

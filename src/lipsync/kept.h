@@ -31,7 +31,7 @@ bool kept_is(char **key, char *now);
 enum kb_code kept_hear(struct dub_kept *k, struct engine *e, const struct dub_params *p,
                        const struct mel **ret_mel, struct kb_error *err);
 // The track of a film that is open, up to limit_us (<= 0: all of it).
-enum kb_code kept_track(struct dub_kept *k, struct engine *e, const struct dub_params *p,
+enum kb_code kept_track(struct dub_kept *k, struct face_models *faces, const struct dub_params *p,
                         struct reader *film, int64_t limit_us, bool *ret_cached,
                         struct kb_error *err);
 // Whether the cast, or those who are rigged, have to be made anew; what is there is gone then.

@@ -21,7 +21,7 @@ static void say_holes(const struct sound_facts *f, const char *name)
         name, f->missing_s, text_get(&where));
 }
 
-static void say_what_is_wrong(const struct mel *m, const char *name)
+void speech_say(const struct mel *m, const char *name)
 {
     const struct sound_facts *f = mel_sound(m);
     double level = mel_level_db(m);
@@ -44,6 +44,6 @@ enum kb_code speech_hear(struct mel **ret, const char *path, const char *name, b
 {
     enum kb_code code = mel_from_file(ret, path, loudnorm, watch, err);
     if (code == KB_OK)
-        say_what_is_wrong(*ret, name);
+        speech_say(*ret, name);
     return code;
 }

@@ -10,5 +10,7 @@
 // name: what people call the file.
 enum kb_code speech_hear(struct mel **ret, const char *path, const char *name, bool loudnorm,
                          const struct watch *watch, struct kb_error *err);
+// Those warnings alone, of a sound that mel_from_file() heard.
+void speech_say(const struct mel *mel, const char *name);
 
 #endif

@@ -552,6 +552,7 @@ static void batch_as_json(void **state)
         in_folder("json"), "--no-cache", "--progress", "json");
     assert_status(&r, 6);
     double last = 0, progress_of_second = -1;
+    bool prepared = false;
     int ended[5] = {0};
     char *rest = NULL;
     for (char *line = strtok_r(r.out, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
@@ -574,6 +575,16 @@ static void batch_as_json(void **state)
             last = video == 2 ? 0 : progress;
             json_t *eta = json_object_get(batch, "eta_s");
             assert_true(json_is_null(eta) || json_number_value(eta) >= 0);
+            // The second is prepared while the first is generated, and none after it.
+            json_t *next = json_object_get(o, "next");
+            if (strcmp(stage, "finishing") == 0)
+                assert_true(!next == (video != 3));
+            if (next) {
+                assert_int_equal(json_integer_value(json_object_get(next, "video")), 4);
+                assert_in_range(json_number_value(json_object_get(next, "progress")) * 1000, 0,
+                                1000);
+                prepared = true;
+            }
         } else if (strcmp(stage, "ended") == 0) {
             json_t *counts = json_object_get(o, "counts");
             assert_string_equal(json_string_value(json_object_get(o, "outcome")), "partly");
@@ -597,8 +608,64 @@ static void batch_as_json(void **state)
     // The two that ended before it count for nothing.
     assert_true(progress_of_second >= 0 && progress_of_second < 0.1);
     assert_true(last > 0.9);
+    assert_true(prepared);
     free(r.out);
     free(r.err);
+}
+
+// Every byte, but for the number in the mark that a film is made by AI, which is new each time and
+// stands there twice.
+static void assert_same_film(const char *a, const char *b)
+{
+    struct kb_error err = {0};
+    CLEANUP(file_unmap) struct file_map x = {0};
+    CLEANUP(file_unmap) struct file_map y = {0};
+    assert_ok(err, file_map(&x, a, &err));
+    assert_ok(err, file_map(&y, b, &err));
+    assert_int_equal(x.size, y.size);
+    int differ = 0;
+    for (size_t i = 0; i < x.size; i++)
+        differ += x.data[i] != y.data[i];
+    assert_in_range(differ, 0, 2 * 32);
+}
+
+// What was made ahead is what each would have made alone: with and without a cache, with another
+// speech each, and beside a film that fails, in its own turn.
+static void what_is_prepared_changes_nothing(void **state)
+{
+    struct outcome r = {0};
+    struct kb_error err = {0};
+    assert_ok(err, file_make_dirs(in_folder("ahead"), &err));
+    make_cut("ahead/one.mp4", talking(), 1 << 30);
+    make_cut("ahead/three.mp4", talking(), 1 << 30);
+    make_faceless_video("ahead/two.mp4", 5);
+    make_cut("ahead/said.wav", speech(), 1 << 30);
+    const char *list = make_text_file("ahead/list.csv", "audio,text,video,duration,start\n"
+                                                        "said.wav,,one.mp4,0.4,\n"
+                                                        "said.wav,,two.mp4,0.4,\n"
+                                                        ",Good morning,three.mp4,0.4,0.2\n"
+                                                        "said.wav,,three.mp4,0.4,0.2\n");
+    SAY(0, "generate", "-q", "-a", speech(), "-i", talking(), "--duration", "0.4", "--no-cache",
+        "-o", in_folder("ahead/alone.mp4"));
+    SAY(0, "generate", "-q", "-a", speech(), "-i", talking(), "--duration", "0.4", "--start", "0.2",
+        "--no-cache", "-o", in_folder("ahead/later.mp4"));
+    for (int cached = 0; cached < 2; cached++) {
+        RUN(&r, "batch", "--list", list, "-o", in_folder("ahead/out"), "--force", "--progress",
+            "lines", cached ? "--track-dir" : "--no-cache",
+            cached ? in_folder("ahead/tracks") : "-v");
+        assert_status(&r, 6);
+        assert_says(r.out, "3 done, 1 failed, 0 cancelled, 0 skipped");
+        const char *first = strstr(r.err, "[1/4] one.mp4 + said.wav  Done");
+        const char *why = strstr(r.err, "no face was found in");
+        const char *third = strstr(r.err, "[3/4] ");
+        assert_true(first && why && third);
+        assert_true(first < why && why < third);
+        assert_same_film(in_folder("ahead/out/one_said.mp4"), in_folder("ahead/alone.mp4"));
+        assert_same_film(in_folder("ahead/out/three_said.mp4"), in_folder("ahead/later.mp4"));
+    }
+    free(r.out);
+    free(r.err);
+    assert_nothing_half_done();
 }
 
 static void preprocess_then_generate(void **state)
@@ -927,6 +994,7 @@ int main(void)
         cmocka_unit_test(endings_of_outputs),
         cmocka_unit_test(text_through_a_pipe),
         cmocka_unit_test(batch_as_json),
+        cmocka_unit_test(what_is_prepared_changes_nothing),
         cmocka_unit_test(preprocess_then_generate),
         cmocka_unit_test(models),
         cmocka_unit_test(quantize_a_model),
