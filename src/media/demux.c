@@ -441,11 +441,13 @@ bool demux_seek(struct demux *s, int64_t timestamp)
         return false;
     if (avformat_seek_file(s->demux, s->stream->index, INT64_MIN, timestamp, timestamp, 0) < 0)
         return false;
+    s->draining = false;
+    if (!s->decoder)
+        return true;
     avcodec_flush_buffers(s->decoder);
     // The H.264 decoder drops what follows an open-GOP key frame if the file ends before that
     // frame was put out. The caller starts at key frames, so nothing unfit is let through.
     s->decoder->flags |= AV_CODEC_FLAG_OUTPUT_CORRUPT;
-    s->draining = false;
     return true;
 }
 

@@ -1,12 +1,19 @@
 #include "media/encode.h"
 #include "media/demux.h"
+#include "media/original.h"
 
 enum kb_code encoder_init(struct encoder *e, struct mux *mux, const AVCodec *codec,
                           struct kb_error *err)
 {
-    *e = (struct encoder){
-        .mux = mux, .context = avcodec_alloc_context3(codec), .packet = av_packet_alloc()};
-    if (!e->context || !e->packet)
+    *e = (struct encoder){.mux = mux, .packet = av_packet_alloc()};
+    return e->packet ? encoder_renew(e, codec, err) : kb_no_memory(err);
+}
+
+enum kb_code encoder_renew(struct encoder *e, const AVCodec *codec, struct kb_error *err)
+{
+    avcodec_free_context(&e->context);
+    e->context = avcodec_alloc_context3(codec);
+    if (!e->context)
         return kb_no_memory(err);
     e->context->flags |= AV_CODEC_FLAG_GLOBAL_HEADER; // mp4 keeps it in its index
     return KB_OK;
@@ -22,6 +29,15 @@ AVStream *encoder_add_stream(struct encoder *e)
     return stream;
 }
 
+enum kb_code encoder_pass(struct encoder *e, AVPacket *packet, AVRational units,
+                          struct kb_error *err)
+{
+    packet->stream_index = e->stream;
+    if (e->splice)
+        packet->dts = splice_next_dts(e->splice);
+    return mux_write(e->mux, packet, units, err);
+}
+
 enum kb_code encoder_put(struct encoder *e, const AVFrame *frame, struct kb_error *err)
 {
     int status = avcodec_send_frame(e->context, frame);
@@ -29,10 +45,11 @@ enum kb_code encoder_put(struct encoder *e, const AVFrame *frame, struct kb_erro
         status = avcodec_receive_packet(e->context, e->packet);
         if (status < 0)
             break;
-        e->packet->stream_index = e->stream;
         if (e->duration > 0 && e->packet->pts == e->pts)
             e->packet->duration = e->duration;
-        enum kb_code code = mux_write(e->mux, e->packet, e->context->time_base, err);
+        enum kb_code code = e->splice ? original_repack(e->packet, 0, NULL, err) : KB_OK;
+        if (code == KB_OK)
+            code = encoder_pass(e, e->packet, e->context->time_base, err);
         if (code != KB_OK)
             return code;
     }

@@ -368,6 +368,20 @@ static int prepare(struct shaper *s, const AVFrame *f)
     return 0;
 }
 
+bool shaper_is_plain(const struct shaper *s, const AVFrame *f)
+{
+    struct shaper tried = *s; // only described
+    AVFrame plain = {.format = f->format,
+                     .width = f->width,
+                     .height = f->height,
+                     .color_trc = f->color_trc,
+                     .sample_aspect_ratio = f->sample_aspect_ratio};
+    char filters[640];
+    drop_j_format(&plain);
+    describe(&tried, &plain, filters, sizeof(filters));
+    return !filters[0] && !s->deep && f->width == s->width && f->height == s->height;
+}
+
 // n samples of a plane's row; wide: two bytes each, ten bits.
 static void fill_row(uint8_t *row, int n, int value, bool wide)
 {

@@ -45,6 +45,8 @@ enum kb_code shaper_init(struct shaper *s, const AVFrame *first, const int32_t *
                          bool denoise, bool deep, int threads, struct kb_error *err);
 // *frame is replaced by the shaped picture; its pts and duration stay.
 enum kb_code shaper_apply(struct shaper *s, AVFrame *frame, struct kb_error *err);
+// Does a picture like f, upright and in this shape already, stay as it is?
+bool shaper_is_plain(const struct shaper *s, const AVFrame *f);
 // Forget earlier pictures (the denoiser remembers them).
 void shaper_reset(struct shaper *s);
 

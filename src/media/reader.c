@@ -304,6 +304,23 @@ const struct reader_info *reader_info(const struct reader *r)
     return &r->info;
 }
 
+bool reader_is_plain(const struct reader *r)
+{
+    return r->ahead && !r->guessed && !r->info.is_still && !r->source.gallery &&
+           r->origin != AV_NOPTS_VALUE && r->ahead->pts == 0 &&
+           shaper_is_plain(&r->shaper, r->ahead);
+}
+
+const struct demux *reader_source(const struct reader *r)
+{
+    return &r->source;
+}
+
+int64_t reader_origin(const struct reader *r)
+{
+    return r->origin;
+}
+
 // What the container says about the last picture, if it makes sense: it is not long, or it may
 // stand until the film is over.
 static int64_t last_duration(const struct reader *r, const AVFrame *f)

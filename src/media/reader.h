@@ -9,6 +9,7 @@
 
 #include <libavutil/rational.h>
 
+struct demux;
 struct reader;
 
 // All zero is "decode everything as it is".
@@ -64,6 +65,12 @@ enum kb_code reader_seek(struct reader *r, int64_t pts_us, struct kb_error *err)
 // codes of reader_open().
 enum kb_code reader_restart(struct reader *r, const struct reader_params *params,
                             struct kb_error *err);
+
+// For who takes the pictures as the file has them (original.h), only before the first
+// reader_next(): does each come out as it was decoded, with the time that the file gives it?
+bool reader_is_plain(const struct reader *r);
+const struct demux *reader_source(const struct reader *r); // the reader's
+int64_t reader_origin(const struct reader *r); // the first picture's time stamp in the stream
 
 void reader_close(struct reader **r); // NULL and half-opened are fine; sets *r to NULL
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include <libavcodec/avcodec.h>
+#include <libavutil/avstring.h>
 #include <libavutil/mathematics.h>
 #include <libavutil/opt.h>
 
@@ -17,6 +18,7 @@
 #include "media/deep.h"
 #include "media/encode.h"
 #include "media/mux.h"
+#include "media/original.h"
 #include "media/soundtrack.h"
 #include "media/demux.h"
 
@@ -29,7 +31,11 @@ const char *const writer_presets[N_WRITER_PRESETS] = {
 struct writer {
     struct writer_params params;
     struct mux mux;
-    struct encoder encoder; // its pts is -1 before the first picture
+    struct encoder encoder; // its pts is -1 before the first picture; no context while passing
+    const AVCodec *codec;
+    AVRational units;      // of its times
+    struct splice *splice; // NULL: nothing is passed
+    char *preset;
     AVFrame *frame;
     struct alpha_shape shape; // where pictures have alpha
     struct captions *captions;
@@ -70,8 +76,10 @@ static enum kb_code check_params(const struct writer_params *p, struct kb_error 
     return p->preset ? check_preset(p->preset, err) : KB_OK;
 }
 
-static void set_up_effort(AVCodecContext *c, const struct writer_params *p)
+static void set_up_effort(AVCodecContext *c, const struct writer_params *p,
+                          const struct splice *splice)
 {
+    const char *more = ""; // than presets say
     bool automatic = !p->preset || strcmp(p->preset, "auto") == 0;
     av_opt_set(c->priv_data, "preset", automatic ? "superfast" : p->preset, 0);
     if (p->deep) {
@@ -85,11 +93,15 @@ static void set_up_effort(AVCodecContext *c, const struct writer_params *p)
         // Of what veryfast does more than superfast, deciding by how long a block stays in the
         // picture (mbtree) makes a talking head half as large for next to no time;
         // docs/performance.md.
-        av_opt_set(c->priv_data, "x264-params", "mbtree=1:rc-lookahead=10", 0);
+        more = "mbtree=1:rc-lookahead=10";
+        av_opt_set(c->priv_data, "x264-params", more, 0);
     }
+    if (splice)
+        splice_set_up(splice, c, more);
 }
 
-static void set_up_encoder(AVCodecContext *c, const struct writer_params *p)
+static void set_up_encoder(AVCodecContext *c, const struct writer_params *p,
+                           const struct splice *splice)
 {
     c->width = p->width;
     c->height = p->height;
@@ -110,11 +122,44 @@ static void set_up_encoder(AVCodecContext *c, const struct writer_params *p)
         alpha_set_up(c, p->crf);
         return;
     }
-    set_up_effort(c, p);
+    set_up_effort(c, p, splice);
     if (p->bitrate > 0)
         c->bit_rate = p->bitrate;
     else
         av_opt_set_double(c->priv_data, "crf", p->crf, 0);
+}
+
+static enum kb_code open_context(struct writer *w, const struct writer_params *p,
+                                 const struct splice *splice, struct kb_error *err)
+{
+    AVCodecContext *c = w->encoder.context;
+    set_up_encoder(c, p, splice);
+    int e = avcodec_open2(c, w->codec, NULL);
+    if (e == AVERROR(ENOMEM))
+        return kb_no_memory(err);
+    if (e < 0)
+        return kb_fail(err, KB_BAD_INPUT, _("the encoder refuses pictures of %dx%d: %s"), p->width,
+                       p->height, ffmpeg_error(e));
+    return KB_OK;
+}
+
+// Opened as the film's own parameters want it, if that is possible; else it is as good as new, and
+// w->splice stays NULL.
+static enum kb_code try_splice(struct writer *w, const struct writer_params *p,
+                               struct kb_error *err)
+{
+    const char *format = w->mux.out->oformat->name;
+    bool fits = av_match_name("mp4", format) || av_match_name("mov", format);
+    if (!fits || p->deep || p->alpha || p->bitrate > 0)
+        return KB_OK;
+    CLEANUP(splice_free)
+    struct splice *s = splice_create(original_config(p->original), original_sps(p->original));
+    if (!s)
+        return KB_OK;
+    if (open_context(w, p, s, NULL) != KB_OK || !splice_fit(s, w->encoder.context))
+        return encoder_renew(&w->encoder, w->codec, err);
+    w->splice = TAKE(s);
+    return KB_OK;
 }
 
 static enum kb_code open_encoder(struct writer *w, const struct writer_params *params,
@@ -133,25 +178,24 @@ static enum kb_code open_encoder(struct writer *w, const struct writer_params *p
     if (!codec)
         return kb_fail(err, KB_UNAVAILABLE,
                        _("this FFmpeg has no H.264 encoder (libx264); install one that has"));
+    w->codec = codec;
     code = encoder_init(&w->encoder, &w->mux, codec, err);
+    if (code == KB_OK && params->original)
+        code = try_splice(w, params, err);
+    if (code == KB_OK && !w->splice)
+        code = open_context(w, params, NULL, err);
     if (code != KB_OK)
         return code;
-    AVCodecContext *c = w->encoder.context;
-    set_up_encoder(c, params);
-    int e = avcodec_open2(c, codec, NULL);
-    if (e == AVERROR(ENOMEM))
-        return kb_no_memory(err);
-    if (e < 0)
-        return kb_fail(err, KB_BAD_INPUT, _("the encoder refuses pictures of %dx%d: %s"),
-                       params->width, params->height, ffmpeg_error(e));
-
+    const AVCodecContext *c = w->encoder.context;
+    w->units = c->time_base;
     AVStream *stream = encoder_add_stream(&w->encoder);
     if (!stream)
         return kb_no_memory(err);
     stream->avg_frame_rate = c->framerate;
     stream->sample_aspect_ratio = c->sample_aspect_ratio;
     w->encoder.pts = -1;
-    return KB_OK;
+    w->encoder.splice = w->splice;
+    return w->splice ? splice_describe(w->splice, stream->codecpar, err) : KB_OK;
 }
 
 static enum kb_code tell_of_itself(struct writer *w, const struct writer_params *p,
@@ -173,7 +217,9 @@ enum kb_code writer_open(struct writer **ret, const char *path, const struct wri
         return code;
     CLEANUP(writer_close) struct writer *w = kb_alloc(sizeof(*w));
     w->params = *params;
-    w->params.preset = w->params.audio_path = w->params.comment = NULL;
+    w->params.preset = w->preset = params->preset ? kb_strdup(params->preset) : NULL;
+    w->params.audio_path = w->params.comment = NULL;
+    w->params.original = NULL;
     w->params.cues = w->params.aigc = w->params.mark = NULL;
     w->params.mix = NULL;
     w->params.audio_facts = NULL; // the caller's, good only until we return
@@ -202,6 +248,28 @@ enum kb_code writer_open(struct writer **ret, const char *path, const struct wri
     return code;
 }
 
+// After pictures that were passed.
+static enum kb_code encode_again(struct writer *w, struct kb_error *err)
+{
+    enum kb_code code = encoder_renew(&w->encoder, w->codec, err);
+    if (code == KB_OK)
+        code = open_context(w, &w->params, w->splice, err);
+    if (code == KB_OK && !splice_fits_again(w->splice, w->encoder.context))
+        code = kb_fail(err, KB_INTERNAL, "the encoder writes another kind of pictures this time");
+    return code;
+}
+
+// What is heard and read up to a time.
+static enum kb_code write_beside(struct writer *w, int64_t to_us, struct kb_error *err)
+{
+    enum kb_code code = KB_OK;
+    if (w->sound)
+        code = soundtrack_write(w->sound, to_us, err);
+    if (code == KB_OK && w->captions)
+        code = captions_write(w->captions, to_us, err);
+    return code;
+}
+
 enum kb_code writer_put(struct writer *w, AVFrame *frame, struct kb_error *err)
 {
     enum kb_code code = cancel_check(w->params.cancel, err);
@@ -216,10 +284,14 @@ enum kb_code writer_put(struct writer *w, AVFrame *frame, struct kb_error *err)
         return KB_OK;
 
     struct encoder *e = &w->encoder;
-    AVRational units = e->context->time_base, rate = e->context->framerate;
+    AVRational units = w->units, rate = w->params.frame_rate;
+    if (!e->context)
+        code = encode_again(w, err);
+    if (code != KB_OK)
+        return code;
     int64_t duration_us = FRAME_DURATION(frame);
     if (duration_us <= 0)
-        duration_us = rate.num > 0 ? av_rescale_q(1, av_inv_q(rate), us) : 40000;
+        duration_us = rate.num > 0 && rate.den > 0 ? av_rescale_q(1, av_inv_q(rate), us) : 40000;
     w->end_us = frame->pts + duration_us;
     if (limit_us > 0)
         w->end_us = KB_MIN(w->end_us, limit_us);
@@ -238,13 +310,63 @@ enum kb_code writer_put(struct writer *w, AVFrame *frame, struct kb_error *err)
     w->frame->pict_type = AV_PICTURE_TYPE_NONE;
     while (w->frame->nb_side_data > 0)
         av_frame_remove_side_data(w->frame, w->frame->side_data[0]->type);
-    code = encoder_put(e, w->frame, err);
+    if (w->splice)
+        code = splice_expect(w->splice, e->pts, err);
+    if (code == KB_OK)
+        code = encoder_put(e, w->frame, err);
     av_frame_unref(w->frame);
-    if (code == KB_OK && w->sound)
-        code = soundtrack_write(w->sound, frame->pts, err);
-    if (code == KB_OK && w->captions)
-        code = captions_write(w->captions, frame->pts, err);
+    return code == KB_OK ? write_beside(w, frame->pts, err) : code;
+}
+
+bool writer_passes(const struct writer *w)
+{
+    return w->splice != NULL;
+}
+
+// The last pictures that are in the encoder. It cannot go on after that.
+static enum kb_code stop_encoding(struct writer *w, struct kb_error *err)
+{
+    if (!w->encoder.context)
+        return KB_OK;
+    enum kb_code code = encoder_put(&w->encoder, NULL, err);
+    avcodec_free_context(&w->encoder.context);
     return code;
+}
+
+// Which of these pictures is shown as number i: ret[i].
+static void sort_pictures(const struct passed_picture *pictures, int n, int *ret)
+{
+    for (int i = 0; i < n; i++) {
+        int k = i;
+        for (; k > 0 && pictures[ret[k - 1]].pts_us > pictures[i].pts_us; k--)
+            ret[k] = ret[k - 1];
+        ret[k] = i;
+    }
+}
+
+enum kb_code writer_pass(struct writer *w, const struct passed_picture *pictures, int n,
+                         struct kb_error *err)
+{
+    struct encoder *e = &w->encoder;
+    int order[MAX_PASSED];
+    enum kb_code code = cancel_check(w->params.cancel, err);
+    if (code == KB_OK)
+        code = stop_encoding(w, err);
+    sort_pictures(pictures, n, order);
+    for (int i = 0; i < n && code == KB_OK; i++) {
+        const struct passed_picture *p = &pictures[order[i]];
+        w->end_us = p->pts_us + p->duration_us;
+        if (w->params.max_duration_us > 0)
+            w->end_us = KB_MIN(w->end_us, w->params.max_duration_us);
+        e->pts = KB_MAX(av_rescale_q(p->pts_us, us, w->units), e->pts + 1);
+        p->packet->pts = e->pts;
+        p->packet->duration = KB_MAX(av_rescale_q(w->end_us, us, w->units) - e->pts, 1);
+        p->packet->pos = -1;
+        code = splice_expect(w->splice, e->pts, err);
+    }
+    for (int i = 0; i < n && code == KB_OK; i++)
+        code = encoder_pass(e, pictures[i].packet, w->units, err);
+    return code == KB_OK ? write_beside(w, pictures[order[n - 1]].pts_us, err) : code;
 }
 
 enum kb_code writer_finish(struct writer *w, struct kb_error *err)
@@ -253,7 +375,7 @@ enum kb_code writer_finish(struct writer *w, struct kb_error *err)
     if (code == KB_OK && w->encoder.pts < 0)
         code = kb_fail(err, KB_BAD_INPUT, _("there is no picture to write to '%s'"), w->mux.path);
     if (code == KB_OK)
-        code = encoder_put(&w->encoder, NULL, err);
+        code = stop_encoding(w, err);
     if (code == KB_OK && w->sound)
         code = soundtrack_finish(w->sound, w->end_us, err);
     if (code == KB_OK && w->captions)
@@ -271,6 +393,8 @@ void writer_close(struct writer **w)
     soundtrack_close(&(*w)->sound);
     captions_close(&(*w)->captions);
     encoder_clear(&(*w)->encoder);
+    splice_free(&(*w)->splice);
+    free((*w)->preset);
     alpha_shape_clear(&(*w)->shape);
     av_frame_free(&(*w)->frame);
     mux_close(&(*w)->mux);

@@ -9,7 +9,10 @@
 #include "media/extras.h"
 #include "media/reader.h"
 
+#include <libavcodec/packet.h>
+
 struct mix_params;
+struct original;
 struct sound_facts;
 struct writer;
 
@@ -41,10 +44,12 @@ struct writer_params {
     int64_t max_duration_us;                // cut sound and picture there; 0 = no limit
     const struct subtitle_track *subtitles; // as captions_open() wants them; NULL = none
     int n_subtitles;
-    const char *comment; // of the file, UTF-8; NULL = none
-    const char *cues;    // CUES_TAG; NULL = none
-    const char *aigc;    // its implicit label (aigc.h); NULL = none
-    const char *mark;    // AIGC_MARK_KEY; NULL = none
+    const char *comment;             // of the file, UTF-8; NULL = none
+    const char *cues;                // CUES_TAG; NULL = none
+    const char *aigc;                // its implicit label (aigc.h); NULL = none
+    const char *mark;                // AIGC_MARK_KEY; NULL = none
+    const struct original *original; // the film some of whose pictures are to be passed on as they
+                                     // are, see writer_passes(); NULL = none
     const struct cancel *cancel;
 };
 
@@ -60,6 +65,23 @@ enum kb_code writer_open(struct writer **ret, const char *path, const struct wri
 // the same time is written along, so memory does not grow. KB_NO_SPACE when the disk is full: says
 // so.
 enum kb_code writer_put(struct writer *w, AVFrame *frame, struct kb_error *err);
+
+// May pictures of params.original be passed on? In .mp4 and .mov, of H.264, and where the encoder
+// can write what that film's own parameters say.
+bool writer_passes(const struct writer *w);
+
+// A picture as original_next() gave it, and when it is shown, as writer_put() counts.
+struct passed_picture {
+    AVPacket *packet;
+    int64_t pts_us, duration_us;
+};
+#define MAX_PASSED 64
+// n of them, at most MAX_PASSED, in the order of decoding: all that are shown from the first of
+// them to the last, after all that came before. What follows a writer_put() begins with a key. Each
+// is decoded at most as many places after the one that it is shown at as the film says (n_reorder).
+// Empties the packets, which stay the caller's. The codes of writer_put().
+enum kb_code writer_pass(struct writer *w, const struct passed_picture *pictures, int n,
+                         struct kb_error *err);
 
 // Drain, write the sound that is left (up to the end of the last picture, or max_duration_us),
 // trailer with faststart, sync, rename. On failure the .part file is gone.
