@@ -147,15 +147,18 @@ static void print_result(const struct dub_params *dub, const struct dub_result *
 {
     log_info(_("'%s': %.2f s, %lld frames of %dx%d, mouth replaced in %lld"), dub->output,
              r->seconds, (long long)r->frames, r->width, r->height, (long long)r->frames_animated);
+    if (r->frames_copied > 0)
+        log_verbose(_("%lld frames as the video has them encoded"), (long long)r->frames_copied);
     for (int i = STAGE_AUDIO; i < N_STAGES; i++)
         log_verbose(_("%s took %.2f s%s"), stage_title((enum stage)i), r->stage_s[i],
                     i == STAGE_PREPROCESSING && r->track_cached ? _(" (face track from the cache)")
                                                                 : "");
     if (progress == PROGRESS_JSON) {
-        printf("{\"stage\":\"done\",\"frames\":%lld,\"frames_animated\":%lld,\"seconds\":%.3f,"
+        printf("{\"stage\":\"done\",\"frames\":%lld,\"frames_animated\":%lld,\"frames_copied\":%"
+               "lld,\"seconds\":%.3f,"
                "\"track_cached\":%s}\n",
-               (long long)r->frames, (long long)r->frames_animated, r->seconds,
-               r->track_cached ? "true" : "false");
+               (long long)r->frames, (long long)r->frames_animated, (long long)r->frames_copied,
+               r->seconds, r->track_cached ? "true" : "false");
         fflush(stdout);
     }
 }

@@ -46,6 +46,7 @@ enum {
     OPT_DURATION,
     OPT_HEIGHT,
     OPT_DENOISE,
+    OPT_COPY,
     OPT_LOUDNORM,
     OPT_CRF,
     OPT_PRESET,
@@ -436,6 +437,10 @@ static const struct argp_option dub_options[] = {
     {"preset", OPT_PRESET, "NAME", 0,
      N_("effort of x264: ultrafast to placebo (default: auto, between superfast and veryfast)"),
      40},
+    {"copy", OPT_COPY, "yes|no", 0,
+     N_("take over stretches in which nothing is drawn as the video has them encoded, where that "
+        "fits: quicker, and nothing of them is lost; no encodes all pictures anew (default: yes)"),
+     40},
     {"hdr", OPT_HDR, "sdr|keep", 0,
      N_("films of ten bits, HDR among them: sdr makes ordinary colours in H.264, which play "
         "everywhere, keep writes HEVC of ten bits with the colours of the film (default: sdr)"),
@@ -480,9 +485,10 @@ static void parse_pads(struct argp_state *state, const char *arg, int pads[4])
                      "--pads 0 10 0 0"));
 }
 
+static const char *const yes_no[] = {"yes", "no"};
+
 static error_t dub_parse_face(int key, char *arg, struct argp_state *state)
 {
-    static const char *const yes_no[] = {"yes", "no"};
     struct dub_options *o = state->input;
     switch (key) {
     case OPT_START:
@@ -570,6 +576,9 @@ static error_t dub_parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_DENOISE:
         o->dub.denoise = true;
+        return 0;
+    case OPT_COPY:
+        o->dub.encode_all = option_word(state, "--copy", arg, yes_no, ARRAY_LEN(yes_no)) == 1;
         return 0;
     case OPT_LOUDNORM:
         o->dub.loudnorm = true;

@@ -185,10 +185,18 @@ static enum kb_code open_finisher(struct finisher **ret, struct subtitles *ret_s
     return code == KB_OK ? finisher_open(ret, &params, &source, picture, err) : code;
 }
 
+// Pictures that nothing is drawn into pass as they are encoded, where all that follows keeps them.
+static enum kb_code open_pass(struct pass **ret, const struct pipeline_params *pp,
+                              const struct dub_params *p, struct kb_error *err)
+{
+    bool asked = !p->encode_all && p->look_us <= 0 && !p->bitrate_source && !pp->finisher;
+    return asked ? pipeline_find_pass(ret, pp, err) : KB_OK;
+}
+
 static enum kb_code open_writer(struct writer **ret, const struct dub *d,
                                 const struct finish_picture *picture, const struct extras *extras,
                                 const struct subtitles *subtitles, const struct wrap *wrap,
-                                struct kb_error *err)
+                                const struct pass *pass, struct kb_error *err)
 {
     const struct dub_params *p = d->p;
     const struct reader_info *v = reader_info(d->reader);
@@ -222,6 +230,7 @@ static enum kb_code open_writer(struct writer **ret, const struct dub *d,
         .cues = cues,
         .aigc = aigc,
         .mark = mark,
+        .original = pass ? pass_original(pass) : NULL,
         .cancel = p->watch.cancel,
     };
     return writer_open(ret, p->output, &wp, err);
@@ -355,6 +364,7 @@ static enum kb_code play(struct wrap *wrap, struct pipeline_params *pp,
                          struct kb_error *err)
 {
     int64_t around = 0;
+    struct pipeline_result done = {0};
     const struct watch watch = pp->watch;
     pp->watch = wrap_watch(wrap, &watch);
     pp->before_us = wrap->before_us;
@@ -362,12 +372,14 @@ static enum kb_code play(struct wrap *wrap, struct pipeline_params *pp,
         wrap_play(wrap, PART_INTRO, picture, pp->finisher, pp->writer, &around, err);
     wrap_watch(wrap, &watch);
     if (code == KB_OK)
-        code = pipeline_run(pp, &ret->frames, &ret->frames_animated, &ret->seconds, err);
+        code = pipeline_run(pp, &done, err);
     if (code == KB_OK)
         code = wrap_play(wrap, PART_OUTRO, picture, pp->finisher, pp->writer, &around, err);
-    ret->frames += around;
+    ret->frames = done.frames + around;
+    ret->frames_animated = done.animated;
+    ret->frames_copied = done.passed;
     ret->seconds =
-        wrap->outro ? (double)wrap->output_us / 1e6 : ret->seconds + (double)wrap->before_us / 1e6;
+        wrap->outro ? (double)wrap->output_us / 1e6 : done.seconds + (double)wrap->before_us / 1e6;
     return code;
 }
 
@@ -394,6 +406,7 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
     CLEANUP(extras_clear) struct extras extras = {0};
     CLEANUP(subtitles_clear) struct subtitles subtitles = {0};
     CLEANUP(finisher_close) struct finisher *finisher = NULL;
+    CLEANUP(pass_free) struct pass *pass = NULL;
     CLEANUP(writer_close) struct writer *writer = NULL;
     struct finish_picture picture = dub_picture(reader_info(d->reader));
     struct pipeline_params pp = {0};
@@ -406,13 +419,16 @@ static enum kb_code run_stages(const struct dub *d, struct dub_result *ret, stru
         code = open_finisher(&finisher, &subtitles, d, &wrap, &picture, err);
     if (code == KB_OK && p->look_us <= 0)
         subtitles_stream(&subtitles, wrap.before_us, &extras);
+    pp.finisher = finisher;
+    pp.watch = p->watch;
     if (code == KB_OK)
-        code = open_writer(&writer, d, &picture, &extras, &subtitles, &wrap, err);
+        code = open_pass(&pass, &pp, p, err);
+    if (code == KB_OK)
+        code = open_writer(&writer, d, &picture, &extras, &subtitles, &wrap, pass, err);
     if (code != KB_OK)
         return code;
-    pp.finisher = finisher;
     pp.writer = writer;
-    pp.watch = p->watch;
+    pp.pass = writer_passes(writer) ? pass : NULL;
     if (p->lead) // the second time through the film
         pp.watch = (struct watch){p->watch.cancel, passes_report, &d->kept->people.passes};
     code = play(&wrap, &pp, &picture, ret, err);
@@ -585,7 +601,7 @@ enum kb_code dub_still(struct engine *e, const struct dub_params *params, int64_
     pp.onlooker = &frame;
     pp.watch.cancel = p.watch.cancel;
     if (code == KB_OK)
-        code = pipeline_run(&pp, &told.frames, &told.frames_animated, &told.seconds, err);
+        code = pipeline_run(&pp, &(struct pipeline_result){0}, err);
     if (code == KB_OK)
         *ret = TAKE(frame);
     return code;

@@ -54,6 +54,8 @@ struct dub_params {
     int crf;             // -1 = 18
     bool bitrate_source; // the video's own bitrate instead of crf
     const char *preset;  // one of writer_presets; NULL = "auto"
+    bool encode_all; // also the pictures that nothing is drawn into, which else stay as they are
+                     // encoded where that is possible (docs/films.md)
 
     float mouth_amount; // of the speech's motion, 1 = as far as the person opens the mouth in the
                         // film
@@ -104,6 +106,7 @@ void dub_kept_free(struct dub_kept **k);
 struct dub_result {
     int64_t frames;          // written
     int64_t frames_animated; // of them with a face whose mouth was replaced
+    int64_t frames_copied;   // of them as the video has them encoded
     double seconds;          // length of the output
     double from_s;           // of a look: where in the whole it begins
     bool track_cached;

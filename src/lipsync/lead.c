@@ -158,9 +158,9 @@ enum kb_code lead_run(struct motion **ret, int64_t *ret_frames, const struct lea
     painting.writer = NULL;
     painting.look = look;
     painting.onlooker = &lead;
-    int64_t animated;
-    double seconds;
-    enum kb_code code = pipeline_run(&painting, ret_frames, &animated, &seconds, err);
+    struct pipeline_result done;
+    enum kb_code code = pipeline_run(&painting, &done, err);
+    *ret_frames = done.frames;
     if (code != KB_OK)
         return code;
     if (lead.painted > 0 && lead.n == 0)

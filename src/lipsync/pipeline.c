@@ -19,7 +19,8 @@
 
 // One frame on its way. The float arrays are there only if a network paints it.
 struct item {
-    struct shown_frame shown;
+    struct shown_frame shown; // without a frame where packets pass instead
+    struct passed *passed;    // or NULL
     bool animate;
     struct affine to_frame;
     float points[TRACK_N_POINTS][2]; // in crop pixels
@@ -54,6 +55,7 @@ static void item_free(void *opaque)
     if (!it)
         return;
     av_frame_free(&it->shown.frame);
+    passed_free(&it->passed);
     free(it->target);
     free(it->output);
     free(it);
@@ -90,6 +92,18 @@ static enum kb_code next_only(const struct shown_frame *only, struct shown_frame
     return ret->frame ? KB_OK : kb_no_memory(err);
 }
 
+// Packets that pass, or a frame.
+static enum kb_code next_item(const struct pipeline_params *p, struct timeline *source,
+                              struct item *ret, struct kb_error *err)
+{
+    enum kb_code code = p->pass ? pass_next(p->pass, source, &ret->passed, err) : KB_OK;
+    if (code != KB_OK || !ret->passed)
+        return code == KB_OK ? timeline_next(source, &ret->shown, err) : code;
+    ret->shown.pts_us = ret->passed->begin_us;
+    ret->shown.duration_us = ret->passed->duration_us;
+    return KB_OK;
+}
+
 static void *decode_thread(void *opaque)
 {
     struct pipeline *pl = opaque;
@@ -103,7 +117,7 @@ static void *decode_thread(void *opaque)
         if (code == KB_OK && only)
             code = n > 0 ? KB_EOF : next_only(only, &it->shown, &err);
         else if (code == KB_OK)
-            code = timeline_next(source, &it->shown, &err);
+            code = next_item(pl->p, source, it, &err);
         if (code != KB_OK || !queue_push(pl->decoded, it)) {
             item_free(it);
             break;
@@ -122,6 +136,8 @@ static void *decode_thread(void *opaque)
 static void prepare(struct lane *lane, struct item *it)
 {
     const struct pipeline_params *p = lane->pipeline->p;
+    if (it->passed)
+        return;
     int member = cast_at(p->cast, it->shown.track_frame);
     struct cropper cropper = p->cropper;
     cropper.face = member >= 0 ? cast_face(p->cast, member) : -1;
@@ -237,6 +253,8 @@ static enum kb_code draw(struct brush *b, struct item *it, struct kb_error *err)
     const struct rig *rig = NULL;
     struct rig_frame f;
     struct still_state state;
+    if (it->passed)
+        return KB_OK;
     const struct still *still = plan ? plan_still(plan, it->shown.pts_us, &state) : NULL;
     if (plan)
         it->animate = plan_frame(plan, it->shown.number, &it->shown, &f, &rig);
@@ -293,7 +311,8 @@ static void *finish_thread(void *opaque)
                                          .output_us = pl->p->before_us + it->shown.pts_us,
                                          .duration_us = it->shown.duration_us,
                                          .track_frame = it->shown.track_frame};
-        enum kb_code code = finisher_put(pl->p->finisher, &it->shown.frame, &at, &err);
+        enum kb_code code =
+            it->passed ? KB_OK : finisher_put(pl->p->finisher, &it->shown.frame, &at, &err);
         if (code != KB_OK)
             stop_with(pl, code, &err);
         if (code != KB_OK || !queue_push(pl->finished, it)) {
@@ -310,6 +329,10 @@ static void *finish_thread(void *opaque)
 static enum kb_code put_out(const struct pipeline_params *p, struct item *it, struct kb_error *err)
 {
     AVFrame *frame = it->shown.frame;
+    for (int i = 0; it->passed && i < it->passed->n; i++)
+        it->passed->pictures[i].pts_us += p->before_us - p->source.from_us;
+    if (it->passed)
+        return writer_pass(p->writer, it->passed->pictures, it->passed->n, err);
     int64_t begin_us = KB_MAX(it->shown.pts_us, p->source.from_us);
     frame->pts = p->before_us + begin_us - p->source.from_us;
     FRAME_DURATION(frame) = it->shown.pts_us + it->shown.duration_us - begin_us;
@@ -317,31 +340,33 @@ static enum kb_code put_out(const struct pipeline_params *p, struct item *it, st
                      : p->look(p->onlooker, &it->shown, it->animate, err);
 }
 
-static void encode_all(struct pipeline *pl, int64_t *ret_frames, int64_t *ret_animated,
-                       double *ret_seconds)
+static void encode_all(struct pipeline *pl, struct pipeline_result *ret)
 {
     const struct pipeline_params *p = pl->p;
     struct kb_error err = {0};
     struct item *it;
-    int64_t end_us = p->source.from_us, total = p->only ? 1 : timeline_count(&p->source);
+    int64_t end_us = p->source.from_us, done = 0, total = p->only ? 1 : timeline_count(&p->source);
     struct queue *from = p->finisher ? pl->finished : pl->pasted;
     while ((it = queue_pop(from))) {
         enum kb_code code = put_out(p, it, &err);
         end_us = it->shown.pts_us + it->shown.duration_us;
-        *ret_animated += it->animate;
+        ret->animated += it->animate;
+        int64_t n = it->passed ? it->passed->n : 0;
+        ret->passed += n;
+        done += it->passed ? it->passed->n_frames : 1;
         item_free(it);
         if (code != KB_OK) {
             stop_with(pl, code, &err);
             return;
         }
-        ++*ret_frames;
-        watch_tell(&p->watch, STAGE_GENERATING, *ret_frames, KB_MAX(total, *ret_frames));
+        ret->frames += KB_MAX(n, 1);
+        watch_tell(&p->watch, STAGE_GENERATING, done, KB_MAX(total, done));
     }
-    *ret_seconds = (double)(KB_MIN(end_us, p->source.length_us) - p->source.from_us) / 1e6;
+    ret->seconds = (double)(KB_MIN(end_us, p->source.length_us) - p->source.from_us) / 1e6;
 }
 
-enum kb_code pipeline_run(const struct pipeline_params *p, int64_t *ret_frames,
-                          int64_t *ret_animated, double *ret_seconds, struct kb_error *err)
+enum kb_code pipeline_run(const struct pipeline_params *p, struct pipeline_result *ret,
+                          struct kb_error *err)
 {
     struct pipeline pl = {.p = p, .n_running = p->n_lanes};
     pthread_mutex_init(&pl.lock, NULL);
@@ -368,9 +393,8 @@ enum kb_code pipeline_run(const struct pipeline_params *p, int64_t *ret_frames,
     if (started < n_wanted)
         stop_with(&pl, kb_fail(&failure, KB_NO_SPACE, _("cannot start a thread")), &failure);
 
-    *ret_frames = *ret_animated = 0;
-    *ret_seconds = 0;
-    encode_all(&pl, ret_frames, ret_animated, ret_seconds);
+    *ret = (struct pipeline_result){0};
+    encode_all(&pl, ret);
     for (int i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
 
@@ -386,7 +410,22 @@ enum kb_code pipeline_run(const struct pipeline_params *p, int64_t *ret_frames,
             *err = pl.err;
         return pl.code;
     }
-    if (*ret_frames == 0)
+    if (ret->frames == 0)
         return kb_fail(err, KB_BAD_INPUT, _("the video gave no picture to work on"));
     return KB_OK;
+}
+
+// A network paints whoever is in the cast, as long as there is speech.
+static bool is_drawn(const void *opaque, const struct planned_frame *frame, int place)
+{
+    const struct pipeline_params *p = opaque;
+    if (p->plan)
+        return plan_draws(p->plan, place, frame->pts_us);
+    return cast_at(p->cast, frame->track_frame) >= 0 && frame->pts_us < mel_duration_us(p->mel);
+}
+
+enum kb_code pipeline_find_pass(struct pass **ret, const struct pipeline_params *p,
+                                struct kb_error *err)
+{
+    return pass_create(ret, &p->source, is_drawn, p, p->watch.cancel, err);
 }

@@ -7,6 +7,7 @@
 #include "finish/finish.h"
 #include "lipsync/crop.h"
 #include "lipsync/engine.h"
+#include "lipsync/pass.h"
 #include "lipsync/paste.h"
 #include "lipsync/plan.h"
 #include "lipsync/timeline.h"
@@ -31,6 +32,7 @@ struct pipeline_params {            // everything is borrowed
     struct paste_params paste;
     int64_t before_us;         // of the output, before the first frame
     struct finisher *finisher; // what the frames go through before they are put out; or NULL
+    struct pass *pass;         // of whose stretches the writer gets packets; NULL: all is decoded
     // Where the frames go: into the writer; or, where that is NULL, past `look`, in order, from the
     // calling thread, and no further.
     struct writer *writer;
@@ -39,8 +41,17 @@ struct pipeline_params {            // everything is borrowed
     struct watch watch; // STAGE_GENERATING, told from the calling thread
 };
 
+struct pipeline_result {
+    int64_t frames, animated, passed; // put out; of them: drawn into; passed as packets
+    double seconds;
+};
 // Runs until the source ends. The writer is not finished. At least one frame was put out on KB_OK.
-enum kb_code pipeline_run(const struct pipeline_params *p, int64_t *ret_frames,
-                          int64_t *ret_animated, double *ret_seconds, struct kb_error *err);
+enum kb_code pipeline_run(const struct pipeline_params *p, struct pipeline_result *ret,
+                          struct kb_error *err);
+
+// What passes undrawn (pass.h) through a pipeline of these parameters, for `pass`: *ret is NULL
+// where nothing does. The reader is at its first picture. The codes of pass_create().
+enum kb_code pipeline_find_pass(struct pass **ret, const struct pipeline_params *p,
+                                struct kb_error *err);
 
 #endif

@@ -159,6 +159,11 @@ float plan_gain(const struct plan *p, int member)
     return p->gains[member];
 }
 
+bool plan_draws(const struct plan *p, int64_t n, int64_t pts_us)
+{
+    return p->is_still || (p->strengths[n] > 0 && pts_us < p->p.speech_us);
+}
+
 bool plan_frame(const struct plan *p, int64_t n, const struct shown_frame *shown,
                 struct rig_frame *ret, const struct rig **ret_rig)
 {

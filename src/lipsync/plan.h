@@ -39,6 +39,8 @@ void plan_free(struct plan **p);
 // The n-th shown frame, and the rig that draws it. False: the film is shown as it is.
 bool plan_frame(const struct plan *p, int64_t n, const struct shown_frame *shown,
                 struct rig_frame *ret, const struct rig **ret_rig);
+// Is anything drawn in the n-th frame, which is planned for that time?
+bool plan_draws(const struct plan *p, int64_t n, int64_t pts_us);
 // The head of a still picture at the time of a shown frame. NULL: this is a film, it moves by
 // itself.
 const struct still *plan_still(const struct plan *p, int64_t pts_us, struct still_state *ret);

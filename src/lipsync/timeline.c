@@ -416,3 +416,28 @@ enum kb_code timeline_next(struct timeline *s, struct shown_frame *ret, struct k
     }
     return code;
 }
+
+int64_t timeline_number(const struct timeline *s)
+{
+    return s->order.number;
+}
+
+bool timeline_is_at(struct timeline *s, int track_frame)
+{
+    struct order *o = &s->order;
+    return !s->current && order_time(o) < s->p.length_us && order_ready(o) &&
+           o->direction == FORWARD && o->piece == 0 && o->next == track_frame;
+}
+
+int64_t timeline_pass(struct timeline *s, int64_t *ret_pts_us, int64_t *ret_duration_us)
+{
+    struct order *o = &s->order;
+    int64_t n = 1, pts, duration;
+    order_take(o, ret_pts_us, ret_duration_us);
+    for (; o->piece > 0 && order_time(o) < s->p.length_us; n++) {
+        order_take(o, &pts, &duration);
+        *ret_duration_us += duration;
+    }
+    o->seek = true;
+    return n;
+}

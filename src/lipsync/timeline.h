@@ -65,4 +65,11 @@ struct timeline *timeline_create(const struct timeline_params *p); // never NULL
 enum kb_code timeline_next(struct timeline *s, struct shown_frame *ret, struct kb_error *err);
 void timeline_free(struct timeline **s);
 
+// For pictures that need not be decoded (pass.h). The place in timeline_plan() of what comes next.
+int64_t timeline_number(const struct timeline *s);
+// Does a picture come next, whole and forwards, and is it that one of the track?
+bool timeline_is_at(struct timeline *s, int track_frame);
+// Then: it is passed over, unread. When it is shown; returns how many frames it would have been.
+int64_t timeline_pass(struct timeline *s, int64_t *ret_pts_us, int64_t *ret_duration_us);
+
 #endif

@@ -97,6 +97,14 @@ static enum kb_code set_denoise(struct batch_options *o, const json_t *v, struct
     return option_read_bool("denoise", v, &o->dub.denoise, err);
 }
 
+static enum kb_code set_copy(struct batch_options *o, const json_t *v, struct kb_error *err)
+{
+    bool copy = true;
+    enum kb_code code = option_read_bool("copy", v, &copy, err);
+    o->dub.encode_all = !copy;
+    return code;
+}
+
 static enum kb_code set_loudnorm(struct batch_options *o, const json_t *v, struct kb_error *err)
 {
     return option_read_bool("loudnorm", v, &o->dub.loudnorm, err);
@@ -214,6 +222,7 @@ static const struct option_row dub_options[] = {
     {"duration", set_duration},
     {"height", set_height},
     {"denoise", set_denoise},
+    {"copy", set_copy},
     {"loudnorm", set_loudnorm},
     {"crf", set_crf},
     {"bitrate", set_bitrate},

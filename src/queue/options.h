@@ -5,10 +5,10 @@
 #include "queue/material.h"
 
 // The options of a batch, named as those of koubo generate (docs/openapi.yaml: Options): model,
-// precision, face, loop, keep_video, start, duration, height, denoise, loudnorm, crf, bitrate,
-// preset, mouth_amount, mouth_from, style_from, still_motion, and of Wav2Lip's paint, pads,
-// nosmooth, mask_feather, mask_dilate, sharpen; those of finish/ as in their options_*.c. Unknown
-// names and values out of range are KB_BAD_INPUT. Strings in *ret live as long as *keep
+// precision, face, loop, keep_video, start, duration, height, denoise, copy, loudnorm, crf,
+// bitrate, preset, mouth_amount, mouth_from, style_from, still_motion, and of Wav2Lip's paint,
+// pads, nosmooth, mask_feather, mask_dilate, sharpen; those of finish/ as in their options_*.c.
+// Unknown names and values out of range are KB_BAD_INPUT. Strings in *ret live as long as *keep
 // (json_decref it).
 struct json_t;
 struct batch_options {

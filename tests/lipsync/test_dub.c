@@ -563,6 +563,58 @@ static char *make_of(const char *video, const char *options, const char *name)
     return kb_strdup(make_file(name, all));
 }
 
+// Packets of the output are decoded in order, each before it is shown, and its pictures from
+// `first` on are those of the film, bit by bit.
+static void assert_copied(const struct dub_params *p, int first)
+{
+    struct kb_error err = {0};
+    CLEANUP(reader_close) struct reader *in = NULL, *out = NULL;
+    CLEANUP(av_packet_free) AVPacket *packet = av_packet_alloc();
+    struct demux film = {0};
+    assert_ok(err, demux_open(&film, p->output, AVMEDIA_TYPE_VIDEO, NULL, &err));
+    for (int64_t before = INT64_MIN; demux_read(&film, packet, &err) == KB_OK;
+         before = packet->dts) {
+        assert_true(packet->dts > before && packet->dts <= packet->pts);
+        av_packet_unref(packet);
+    }
+    demux_close(&film);
+    assert_ok(err, reader_open(&in, p->video, NULL, &err));
+    assert_ok(err, reader_open(&out, p->output, NULL, &err));
+    for (int k = 0;; k++) {
+        CLEANUP(av_frame_free) AVFrame *a = NULL, *b = NULL;
+        enum kb_code code = reader_next(in, &a, &err);
+        assert_int_equal(reader_next(out, &b, &err), code);
+        if (code == KB_EOF)
+            break;
+        assert_true(llabs(a->pts - b->pts) < 1000);
+        for (int y = 0; k >= first && y < a->height; y++)
+            assert_memory_equal(a->data[0] + y * a->linesize[0], b->data[0] + y * b->linesize[0],
+                                (size_t)a->width);
+    }
+}
+
+// What is kept beyond the speech is not encoded again, from the first picture on that needs no
+// other.
+static void test_kept_video_is_copied(void **state)
+{
+    struct kb_error err = {0};
+    struct dub_params p = job_on("grid_brbk7n.mpg", "square_512.mp4");
+    struct dub_result r;
+    CLEANUP(kb_freep)
+    char *film = make_of(p.video, "-c:v libx264 -preset fast -g 10 -s 320x320 -t 4.8", "keys.mp4");
+    p.video = film;
+    p.preset = NULL;
+    p.duration_us = 0;
+    p.keep_video = true;
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    assert_true(r.frames_copied >= 30 && r.frames_copied % 10 == 0);
+    assert_true(r.frames_copied + r.frames_animated <= r.frames);
+    assert_copied(&p, (int)(r.frames - r.frames_copied));
+    p.encode_all = true;
+    assert_ok(err, dub_run(&engine, &p, &r, &err));
+    assert_int_equal(r.frames_copied, 0);
+}
+
 // A picture that only its time tells to be one has a mouth for every 40 ms.
 static void test_picture_in_a_film(void **state)
 {
@@ -944,6 +996,7 @@ int main(void)
         unit_test_without_tsan(test_turned_and_small_faces),
         unit_test_without_tsan(test_start_height_and_loops),
         cmocka_unit_test(test_keep_video),
+        cmocka_unit_test(test_kept_video_is_copied),
         cmocka_unit_test(test_look_is_a_part_of_the_whole),
         cmocka_unit_test(test_look_begins_with_the_voice),
         unit_test_without_tsan(test_still_is_a_frame_of_the_look), // libavcodec's own atomics
