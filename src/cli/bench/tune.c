@@ -67,6 +67,6 @@ enum kb_code bench_tune(struct kb_error *err)
         return code;
     print_table(t);
     print_precisions(t);
-    log_info(_("kept in '%s'; Wav2Lip is packed anew when it is next used in f32"), path);
+    log_info(_("kept in '%s'; Wav2Lip is packed anew when it is next used"), path);
     return KB_OK;
 }
