@@ -122,17 +122,13 @@ KB_VECTORISED static void quantize_bf16(uint8_t *restrict d, const uint16_t *res
 
 void quantize_run(const struct image *dst, const struct image *src, bool src_is_bf16, float factor)
 {
-    bool dense = dst->pixel_stride == src->c;
     int64_t row = (int64_t)src->w * src->c, rows = (int64_t)src->n * src->h;
-    int64_t run = dense ? row : src->c;
 #pragma omp parallel for schedule(static) if (rows >= 16)
     for (int64_t i = 0; i < rows; i++) {
-        uint8_t *to = (uint8_t *)dst->data + i * src->w * dst->pixel_stride;
-        for (int64_t k = 0; k < row; k += run, to += dst->pixel_stride) {
-            if (src_is_bf16)
-                quantize_bf16(to, (uint16_t *)src->data + i * row + k, run, factor);
-            else
-                quantize_f32(to, (float *)src->data + i * row + k, run, factor);
-        }
+        if (src_is_bf16)
+            quantize_bf16((uint8_t *)dst->data + i * row, (uint16_t *)src->data + i * row, row,
+                          factor);
+        else
+            quantize_f32((uint8_t *)dst->data + i * row, (float *)src->data + i * row, row, factor);
     }
 }

@@ -30,7 +30,7 @@ void move_run(const struct move *m);
 // y = x > 0 ? x : slope[c] * x, in place.
 void prelu_run(const struct image *x, const float *slope, bool is_bf16);
 
-// f32 or bf16 to u8: src * factor, rounded, cut to 0…255. src is dense.
+// f32 or bf16 to u8: src * factor, rounded, cut to 0…255. Both images dense.
 void quantize_run(const struct image *dst, const struct image *src, bool src_is_bf16, float factor);
 
 #endif

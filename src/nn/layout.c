@@ -59,8 +59,7 @@ static void choose_roots(struct slot *slots, const struct graph *g)
         for (int k = 0; k < op->n_in; k++) {
             int v = op->in[k], uses = graph_uses(g, v), producer = graph_producer(g, v);
             if (producer >= 0 && uses == 1 && layout_is_move(g->ops[producer].kind) &&
-                g->ops[producer].kind != OP_PAD && slots[v].root == v &&
-                slots[v].type == slots[op->out].type) {
+                g->ops[producer].kind != OP_PAD && slots[v].root == v) {
                 slots[v].root = op->out;
                 slots[v].offset = offset;
                 slots[v].pixel_stride = g->values[op->out].c;
@@ -71,11 +70,11 @@ static void choose_roots(struct slot *slots, const struct graph *g)
 }
 
 void layout_choose(struct slot *slots, const struct graph *g, enum slot_type wide,
-                   const struct ranges *ranges, const struct int8_costs *costs)
+                   const struct ranges *ranges)
 {
     choose_types(slots, g, wide);
     if (ranges)
-        quantize_choose(slots, g, ranges, costs);
+        quantize_choose(slots, g, ranges);
     choose_roots(slots, g);
 }
 

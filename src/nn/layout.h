@@ -14,11 +14,10 @@ struct slot {
     int64_t offset;       // elements from the root's start
     int64_t pixel_stride; // elements
     enum slot_type type;
-    float scale;      // SLOT_U8: real value of 1; SLOT_U8 of a concatenation: 0, its parts differ;
-                      // wide: of the u8 that it becomes in a concatenation
-    int first, last;  // steps between which the root's memory is in use
-    size_t bytes, at; // of a root in the arena
-    void *external;   // the session's buffer, for f32 inputs and outputs
+    float scale;        // SLOT_U8: real value of 1; SLOT_U8 of a concatenation: 0, its parts differ
+    int first, last;    // steps between which the root's memory is in use
+    size_t bytes, at;   // of a root in the arena
+    void *external;     // the session's buffer, for f32 inputs and outputs
     bool written_apart; // one of an interleaving's four, and it lies in what that makes already
 };
 
@@ -28,10 +27,9 @@ int slot_elem_size(enum slot_type t);
 bool layout_is_move(enum op_kind k);
 
 // Fill value, root, offset, pixel_stride and type of the graph's n_values zeroed slots. wide: f32
-// or bf16. ranges not NULL: u8 where that can be, wide elsewhere; costs may be NULL (quantize.h).
-struct int8_costs;
+// or bf16. ranges not NULL: u8 where that can be, wide elsewhere (quantize.h).
 void layout_choose(struct slot *slots, const struct graph *g, enum slot_type wide,
-                   const struct ranges *ranges, const struct int8_costs *costs);
+                   const struct ranges *ranges);
 
 // A slot beside those of the values, of the shape of a value, dense, with memory of its own.
 struct slot layout_extra(const struct graph *g, int value, int index, enum slot_type type);

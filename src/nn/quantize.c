@@ -31,7 +31,7 @@ static bool settle(struct slot *slots, const struct graph *g, enum slot_type wid
         bool all = slots[op->out].type == SLOT_U8;
         if (copies(op)) {
             for (int k = 0; k < op->n_in; k++)
-                all = all && (slots[op->in[k]].type == SLOT_U8 || slots[op->in[k]].scale > 0);
+                all = all && slots[op->in[k]].type == SLOT_U8;
             if (all)
                 continue;
             for (int k = 0; k < op->n_in; k++)
@@ -64,94 +64,7 @@ static void spare_last(struct slot *slots, const struct graph *g, enum slot_type
     }
 }
 
-// --- what stays wide because it is faster so ---
-
-void int8_costs_clear(struct int8_costs *c)
-{
-    free(c->as_u8);
-    free(c->as_wide);
-}
-
-// Values of one type with those of the chain, since sums are made in place. False: no more.
-static bool bind_sums(bool *chain, const struct graph *g)
-{
-    bool changed = false;
-    for (int i = 0; i < g->n_ops; i++) {
-        const struct op *op = &g->ops[i];
-        if (op->kind != OP_CONV || op->residual < 0)
-            continue;
-        const int bound[] = {op->in[0], op->residual, op->out};
-        bool any = chain[bound[0]] || chain[bound[1]] || chain[bound[2]];
-        for (size_t k = 0; k < ARRAY_LEN(bound) && any; k++) {
-            changed |= !chain[bound[k]];
-            chain[bound[k]] = true;
-        }
-    }
-    return changed;
-}
-
-static double numbers_of(const struct graph *g, int value)
-{
-    const struct value *v = &g->values[value];
-    return (double)v->h * v->w * v->c;
-}
-
-// What it gains when the values of a chain are wide; less than 0 where that cannot be.
-static double gain_of(const bool *chain, const struct slot *slots, const struct graph *g,
-                      const struct int8_costs *costs)
-{
-    double gain = 0;
-    for (int v = 0; v < g->n_values; v++) {
-        int p = graph_producer(g, v);
-        if (!chain[v])
-            continue;
-        if (slots[v].type != SLOT_U8 || p < 0 || g->ops[p].kind == OP_CONCAT)
-            return -1;
-        if (g->ops[p].kind != OP_CONV || !chain[g->ops[p].in[0]])
-            gain -= costs->convert * numbers_of(g, v);
-    }
-    for (int i = 0; i < g->n_ops; i++) {
-        const struct op *op = &g->ops[i];
-        for (int k = 0; k < op->n_in; k++) {
-            if (!chain[op->in[k]])
-                continue;
-            if (op->kind == OP_CONCAT)
-                gain -= costs->convert * numbers_of(g, op->in[k]);
-            else if (op->kind == OP_CONV && chain[op->out])
-                gain += costs->as_u8[i] - costs->as_wide[i];
-            else
-                return -1;
-        }
-    }
-    return gain;
-}
-
-static void spare_faster(struct slot *slots, const struct graph *g, const struct ranges *ranges,
-                         const struct int8_costs *costs, enum slot_type wide)
-{
-    CLEANUP(kb_freep) bool *chain = kb_alloc((size_t)g->n_values * sizeof(*chain));
-    for (int i = 0; i < g->n_ops; i++) {
-        const struct op *op = &g->ops[i];
-        if (op->kind != OP_CONV || slots[op->in[0]].type != SLOT_U8)
-            continue;
-        for (int v = 0; v < g->n_values; v++)
-            chain[v] = v == op->in[0] || v == op->out;
-        while (bind_sums(chain, g))
-            ;
-        if (!(gain_of(chain, slots, g, costs) > 0))
-            continue;
-        for (int v = 0; v < g->n_values; v++)
-            if (chain[v]) {
-                slots[v].type = wide;
-                slots[v].scale = ranges->limits[v] / 255; // where it becomes part of something
-            }
-    }
-}
-
-// --- all of it ---
-
-void quantize_choose(struct slot *slots, const struct graph *g, const struct ranges *ranges,
-                     const struct int8_costs *costs)
+void quantize_choose(struct slot *slots, const struct graph *g, const struct ranges *ranges)
 {
     enum slot_type wide = SLOT_F32;
     for (int v = 0; v < g->n_values; v++)
@@ -175,14 +88,9 @@ void quantize_choose(struct slot *slots, const struct graph *g, const struct ran
     spare_last(slots, g, wide);
     while (settle(slots, g, wide))
         ;
-    if (costs)
-        spare_faster(slots, g, ranges, costs, wide);
-    while (settle(slots, g, wide))
-        ;
 
     for (int v = 0; v < g->n_values; v++)
-        if (slots[v].type == SLOT_U8)
-            slots[v].scale = ranges->limits[v] / 255;
+        slots[v].scale = slots[v].type == SLOT_U8 ? ranges->limits[v] / 255 : 0;
     for (int i = 0; i < g->n_ops; i++) {
         const struct op *op = &g->ops[i];
         if (slots[op->out].type != SLOT_U8 || op->kind == OP_CONV)

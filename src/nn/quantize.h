@@ -10,19 +10,8 @@
 
 #include "nn/layout.h"
 
-// What the convolutions of a graph take as long as, one way and the other, in any one unit.
-struct int8_costs {
-    double *as_u8, *as_wide; // of each operation, owned; INFINITY: it is no choice
-    double convert;          // of a number of one image from wide to u8 or back
-};
-
-void int8_costs_clear(struct int8_costs *c);
-
-// Turn types of slots that can be to SLOT_U8 and set their scale. With costs (may be NULL)
-// convolutions stay wide where that is faster, with what it takes to convert their values: those
-// that only each other and concatenations read.
-void quantize_choose(struct slot *slots, const struct graph *g, const struct ranges *ranges,
-                     const struct int8_costs *costs);
+// Turn types of slots that can be to SLOT_U8 and set their scale.
+void quantize_choose(struct slot *slots, const struct graph *g, const struct ranges *ranges);
 
 // The scale of every channel of a u8 value: those of a concatenation differ from part to part.
 void quantize_scales(const struct slot *slots, const struct graph *g, int value, float *ret);

@@ -219,21 +219,6 @@ struct graph *build_narrow(void)
     return g;
 }
 
-struct graph *build_mixed(void)
-{
-    struct graph *g = graph_create();
-    int x = graph_add_input(g, "x", 12, 12, 64);
-    int a = WIDE(x, 64, .out_c = 64, .act = ACT_RELU);
-    int up = twice(g, a, 64, 64);
-    int b = WIDE(up, 64, .out_c = 64, .residual = up, .act = ACT_RELU);
-    int c = WIDE(b, 64, .out_c = 64, .residual = b, .act = ACT_RELU);
-    int skip = twice(g, a, 64, 16);
-    int both = OP(g, c, .kind = OP_CONCAT, .n_in = 2, .in = {0, skip}, .axis = 'c');
-    int d = WIDE(both, 80, .out_c = 32, .act = ACT_RELU);
-    graph_add_output(g, CONV(g, d, 32, .out_c = 3, .kernel_h = 1, .kernel_w = 1));
-    return g;
-}
-
 struct graph *(*const builders[N_BUILDERS])(void) = {
     build_unet, build_wav2lip_like, build_mediapipe_like, build_narrow, build_wide};
 

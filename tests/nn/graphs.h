@@ -36,10 +36,6 @@ struct graph *build_wide(void);
 // few channels that they are computed directly.
 struct graph *build_narrow(void);
 
-// Two layers of 3x3 with residuals between a transposed convolution and a concatenation, as Wav2Lip
-// has them, all of which can be u8.
-struct graph *build_mixed(void);
-
 #define N_BUILDERS 5
 extern struct graph *(*const builders[N_BUILDERS])(void); // all but build_rectified()
 

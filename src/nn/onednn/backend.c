@@ -120,39 +120,6 @@ static enum slot_type wide_type(enum precision precision)
     return precision == PRECISION_BF16 ? SLOT_BF16 : SLOT_F32;
 }
 
-// Without VNNI products of u8 are some three times as fast as those of f32, which Winograd's way
-// saves more than that. Both in the unit of winograd_cost(), as measured on AVX2.
-#define COST_U8      0.5 // of a product and a sum, each
-#define COST_CONVERT 25  // of a number, read and written
-
-static void find_costs(struct int8_costs *ret, const struct plan *p, const struct graph *g)
-{
-    ret->as_u8 = kb_alloc((size_t)g->n_ops * sizeof(double));
-    ret->as_wide = kb_alloc((size_t)g->n_ops * sizeof(double));
-    ret->convert = COST_CONVERT * p->batch;
-    for (int i = 0; i < g->n_ops; i++) {
-        const struct op *op = &g->ops[i];
-        if (op->kind != OP_CONV)
-            continue;
-        const struct value *x = &g->values[op->in[0]], *y = &g->values[op->out];
-        ret->as_wide[i] = onednn_winograd_cost(p, g, op);
-        ret->as_u8[i] = COST_U8 * 2 * p->batch * y->h * y->w * y->c * (double)x->c * op->kernel_h *
-                        op->kernel_w;
-    }
-}
-
-static void choose_layout(struct plan *p, const struct graph *g,
-                          const struct session_params *params)
-{
-    CLEANUP(int8_costs_clear) struct int8_costs costs = {0};
-    enum slot_type wide = wide_type(params->precision);
-    bool is_int8 = params->precision == PRECISION_INT8;
-    bool may_mix = is_int8 && wide == SLOT_F32 && !onednn_has_vnni();
-    if (may_mix)
-        find_costs(&costs, p, g);
-    layout_choose(p->slots, g, wide, is_int8 ? params->ranges : NULL, may_mix ? &costs : NULL);
-}
-
 static enum kb_code plan_create(struct plan **ret, const struct graph *g,
                                 const struct session_params *params, float *const *inputs,
                                 float *const *outputs, struct kb_error *err)
@@ -184,7 +151,8 @@ static enum kb_code plan_create(struct plan **ret, const struct graph *g,
     p->max_owned = 3 * g->n_ops + g->n_inputs + g->n_outputs;
     p->owned = kb_alloc((size_t)p->max_owned * sizeof(p->owned[0]));
 
-    choose_layout(p, g, params);
+    layout_choose(p->slots, g, wide_type(params->precision),
+                  params->precision == PRECISION_INT8 ? params->ranges : NULL);
     for (int i = 0; i < g->n_inputs; i++) {
         int v = g->inputs[i];
         if (p->slots[v].type == SLOT_F32) {

@@ -129,9 +129,6 @@ void onednn_add_concat(struct plan *p, const struct graph *g, const struct op *o
 // fast.
 enum kb_code onednn_add_winograd(struct plan *p, const struct graph *g, const struct op *op,
                                  bool *ret_done, struct kb_error *err);
-// What it costs so, as winograd_cost() says it, before any type is chosen; INFINITY: the library's
-// is as fast, or it is one of a transposed convolution's.
-double onednn_winograd_cost(const struct plan *p, const struct graph *g, const struct op *op);
 void onednn_winograd_run(const struct plan *p, const struct step *s);
 void onednn_winograd_free(struct winograd_step **w);
 // Of the library's instruction set.

@@ -39,19 +39,13 @@ void onednn_add_prelu(struct plan *p, const struct graph *g, const struct op *op
     s->slope = copy_of(op->slope, (size_t)g->values[op->out].c * sizeof(float));
 }
 
-static struct step *add_quantize(struct plan *p, int src, int dst, float scale)
+void onednn_add_quantize(struct plan *p, int src, int dst)
 {
     struct step *s = onednn_step(p, STEP_QUANTIZE);
     s->src[0] = src;
     s->dst = dst;
     s->move.n_src = 1;
-    s->factor = 1 / scale;
-    return s;
-}
-
-void onednn_add_quantize(struct plan *p, int src, int dst)
-{
-    add_quantize(p, src, dst, p->slots[dst].scale);
+    s->factor = 1 / p->slots[dst].scale;
 }
 
 enum kb_code onednn_add_spatial(struct plan *p, const struct op *op, struct kb_error *err)
@@ -84,12 +78,7 @@ void onednn_add_concat(struct plan *p, const struct graph *g, const struct op *o
     int row = 0, column = 0;
     for (int i = 0; i < op->n_in; i++) {
         const struct value *x = &g->values[op->in[i]];
-        const struct slot *from = &p->slots[op->in[i]], *to = &p->slots[op->out];
-        if (from->type != to->type) { // u8, along the channels
-            struct step *s = add_quantize(p, op->in[i], op->out, from->scale);
-            s->dst_offset = channel;
-            s->move.dst.c = x->c;
-        } else if (from->root != to->root) { // else it is already in place
+        if (p->slots[op->in[i]].root != p->slots[op->out].root) { // else it is already in place
             struct op part = {.kind = OP_CONCAT, .pad_top = row, .pad_left = column};
             onednn_add_move(p, &part, op->in[i], op->out);
             p->steps[p->n_steps - 1].dst_offset = channel;

@@ -193,17 +193,6 @@ static int best_tile(const struct plan *p, const struct graph *g, const struct o
     return ret;
 }
 
-double onednn_winograd_cost(const struct plan *p, const struct graph *g, const struct op *op)
-{
-    const struct op *group[4];
-    const struct winograd_shape shape = shape_of(p, g, op);
-    struct winograd w;
-    int tile = group_of(group, p, g, op) == 1 ? best_tile(p, g, group, 1) : 0;
-    return tile > 0 && winograd_make(&w, &shape, tile, onednn_vectors(), p->threads)
-               ? winograd_cost(&w)
-               : INFINITY;
-}
-
 // The same, as the pack has it, or written there.
 static enum kb_code choose(int *ret, const struct plan *p, const struct graph *g,
                            const struct op *op, struct kb_error *err)
