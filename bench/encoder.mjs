@@ -22,7 +22,8 @@ const CRFS = [15, 18, 21, 24];
 const SHOWN = 18; // of these, that of --crf unless said otherwise
 const OLD = 'superfast/mbtree=1:rc-lookahead=10';
 const SETTINGS = [
-    `auto of 0.1=${OLD}`,
+    `before=${OLD}`,
+    `auto=${OLD}:aq-mode=2:aq-strength=0.8:no-dct-decimate=1`,
     `aq-mode=2=${OLD}:aq-mode=2`,
     `aq-strength=0.7=${OLD}:aq-strength=0.7`,
     `qcomp=0.5=${OLD}:qcomp=0.5`,
