@@ -4,6 +4,7 @@
 // and is decoded.
 #include "lipsync/pass.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #define LEAST_US 1000000 // of a stretch
@@ -195,8 +196,8 @@ static enum kb_code read_group(struct pass *p, int frame, int end, struct passed
                                struct kb_error *err)
 {
     CLEANUP(passed_free) struct passed *group = kb_alloc(sizeof(*group));
-    int frames[MAX_PASSED], highest = -1, order = original_sps(p->film)->n_reorder;
-    enum kb_code code;
+    int frames[MAX_PASSED] = {0}, highest = -1, order = original_sps(p->film)->n_reorder;
+    enum kb_code code = KB_OK;
     while (group->n < MAX_PASSED && (code = look(p, err)) == KB_OK) {
         int at = frame_of(p->source.track, p->packet_us);
         bool again = false;
@@ -233,7 +234,7 @@ static enum kb_code read_first(struct pass *p, const struct stretch *s, struct k
 // The timeline moves on over the pictures, which thereby get their times.
 static void time_them(struct passed *g, struct timeline *s)
 {
-    int64_t begin[MAX_PASSED], duration[MAX_PASSED];
+    int64_t begin[MAX_PASSED] = {0}, duration[MAX_PASSED] = {0};
     for (int i = 0; i < g->n; i++)
         g->n_frames += timeline_pass(s, &begin[i], &duration[i]);
     for (int i = 0; i < g->n; i++) {
@@ -288,6 +289,7 @@ enum kb_code pass_next(struct pass *p, struct timeline *timeline, struct passed 
         else if (code == KB_OK)
             code = KB_EOF;
         if (code == KB_OK) {
+            assert(*ret);
             time_them(*ret, timeline);
             s->frame += (*ret)->n;
             s->number = timeline_number(timeline);

@@ -286,7 +286,7 @@ static void run_chunk(const struct direct *d, const struct direct_job *job, int 
         make_lines(d, job, first, made);
         p.runs = s->kernel_h;
         p.run = s->kernel_w * s->in_c;
-        p.from_row = (size_t)(s->stride_w * s->in_c);
+        p.from_row = (size_t)s->stride_w * (size_t)s->in_c;
         p.from_run = line_size(s);
     } else {
         p.from = pixel(&job->in, 0, 0, first);
