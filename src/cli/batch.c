@@ -152,7 +152,7 @@ struct batch {
     struct preparer *preparer;
     const struct work_options *options;
     struct progress_view *view; // of the current one
-    double ready;               // part of its work that had been done when its turn came
+    _Atomic double ready;       // part of its work that had been done when its turn came
 };
 
 static size_t count(const struct batch *b, enum outcome outcome)
@@ -377,6 +377,8 @@ static enum kb_code hear(struct batch *b, struct item *item, const struct work_o
     struct dub_params *dub = &item->own.dub;
     struct hearing *heard = &b->hearing;
     enum kb_code code = KB_OK;
+    if (ahead->tried && ahead->code == KB_NO_SPACE) // beside the one before; alone it may fit
+        *ahead = (struct prepared){0};
     if (ahead->tried || !hearing_fits(heard, item->pair, dub->loudnorm)) {
         hearing_clear(heard);
         code = ahead->code;
@@ -452,8 +454,8 @@ static enum kb_code item_make(struct batch *b, struct item *item, const struct w
         code = hear(b, item, o, &ahead, &watch, err);
     if (code != KB_OK)
         return code;
-    if (ahead.kept) // else its own film comes first: it may be the same
-        prepare_next(b);
+    if (ahead.kept && !dub->mouth_from && !dub->style_from)
+        prepare_next(b); // else its own films come first: one may be the same
     dub->watch = watch;
     dub->kept = ahead.kept;
     code = dub_run(&b->engine, dub, ret, err);

@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
+#include <unistd.h>
 
 // What is made ahead yields to the dub that runs, and takes what that leaves.
 #define NICE 5
@@ -68,7 +68,7 @@ static void make(struct preparer *p, struct prepared *ret)
 static void *work(void *opaque)
 {
     struct preparer *p = opaque;
-    setpriority(PRIO_PROCESS, 0, NICE); // of this thread, and of those that it starts
+    (void)!nice(NICE); // of this thread, and of those that it starts
     pthread_mutex_lock(&p->lock);
     while (!p->end) {
         if (p->state != ASKED) {

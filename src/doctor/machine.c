@@ -1,6 +1,7 @@
 // The machine: processor, memory, GPU, disk.
 #include "doctor/internal.h"
 
+#include "base/cache.h"
 #include "base/file.h"
 #include "base/proc.h"
 #include "base/text.h"
@@ -51,7 +52,10 @@ static void look_at_processor(struct doctor *d)
     int cores = kb_cpu_count();
     bool old = !has_word(flags, "avx2"), measured;
     CLEANUP(kb_freep) char *networks = kb_printf("%s/networks", d->data);
+    CLEANUP(kb_freep) char *own = cache_folder("networks"); // of commands without a server
     const char *precision = precision_name(lips_auto(networks, true, &measured));
+    if (!measured)
+        precision = precision_name(lips_auto(own, true, &measured));
     CLEANUP(kb_freep)
     char *why = kb_printf(
         measured ? _("%s (measured here)") : _("%s (by the processor's instructions)"), precision);

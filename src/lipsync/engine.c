@@ -82,7 +82,7 @@ static void say_precision(const struct engine *e)
     else
         log_info(_("the network %s runs in %s"), name, engine_precision(e));
     if (e->wants_ranges)
-        log_info(_("%s would run about twice as fast in int8: the first video will show whether it "
+        log_info(_("%s would run faster in int8: the first video will show whether it "
                    "may (koubo model quantize does that ahead of time)"),
                  name);
 }

@@ -7,8 +7,9 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define LEAST_US 1000000 // of a stretch
-#define MAX_HELD 64      // groups of pictures that are read before the first is passed
+#define LEAST_US     1000000 // of a stretch
+#define KEYLESS_MOST 8       // stretches, before the film is taken to have no such pictures
+#define MAX_HELD     64      // groups of pictures that are read before the first is passed
 
 // Pictures one after another that nothing is drawn into.
 struct stretch {
@@ -28,6 +29,7 @@ struct pass {
     int64_t packet_us;
     struct passed *held[MAX_HELD];
     int n_held, i_held;
+    int n_keyless; // stretches one after another without a picture to begin with
 };
 
 void passed_free(struct passed **p)
@@ -115,11 +117,17 @@ enum kb_code pass_create(struct pass **ret, const struct timeline_params *source
     *ret = NULL;
     if (reader_info(source->reader)->is_still)
         return KB_OK;
-    enum kb_code code = timeline_plan(source, &p->plan, &p->n_plan, err);
-    if (code == KB_OK)
-        find_stretches(p, is_drawn, opaque);
-    if (code != KB_OK || p->n_stretches == 0)
+    struct kb_error long_one = {0};
+    enum kb_code code = timeline_plan(source, &p->plan, &p->n_plan, &long_one);
+    if (code == KB_BAD_INPUT) // more pictures than a plan may have: all are encoded
+        return KB_OK;
+    if (code != KB_OK) {
+        *err = long_one;
         return code;
+    }
+    find_stretches(p, is_drawn, opaque);
+    if (p->n_stretches == 0)
+        return KB_OK;
     code = original_open(&p->film, source->reader, cancel, err);
     if (code == KB_OK && p->film)
         *ret = TAKE(p);
@@ -281,6 +289,9 @@ enum kb_code pass_next(struct pass *p, struct timeline *timeline, struct passed 
         if (p->state == AHEAD && number >= s->number) {
             code = find_key(p, s, err);
             p->state = AT_KEY;
+            p->n_keyless = code == KB_EOF ? p->n_keyless + 1 : 0;
+            if (p->n_keyless == KEYLESS_MOST) // each is a search from the last key on
+                p->next = p->n_stretches - 1;
         }
         if (code == KB_OK && number < s->number)
             return KB_OK;

@@ -18,7 +18,7 @@ typedef bool pass_drawn_fn(const void *opaque, const struct planned_frame *frame
 
 // source: as that of timeline_plan(), borrowed until pass_free(); its reader is at its first
 // picture. *ret is NULL where no stretch is long enough or the film is of another kind.
-// KB_BAD_INPUT, KB_CANCELLED, KB_NO_SPACE.
+// KB_CANCELLED, KB_NO_SPACE.
 enum kb_code pass_create(struct pass **ret, const struct timeline_params *source,
                          pass_drawn_fn *is_drawn, const void *opaque, const struct cancel *cancel,
                          struct kb_error *err);

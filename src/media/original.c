@@ -14,6 +14,7 @@ struct original {
     struct h264_config config; // points into the stream's parameters
     struct h264_sps sps;
     int64_t origin;
+    bool changed; // see is_changed()
 };
 
 void original_close(struct original **o)
@@ -115,6 +116,13 @@ static bool is_set(const struct h264_unit *u)
     return h264_type(u) == H264_SPS || h264_type(u) == H264_PPS;
 }
 
+// Left out: sets, which the file says once, and of the film what its maker told beside the pictures
+// (captions of the words that are no longer spoken, a camera's notes).
+static bool is_left_out(const struct h264_unit *u, const struct h264_config *config)
+{
+    return is_set(u) || (config && h264_type(u) == H264_SEI);
+}
+
 // How many bytes the packet will have; 0: it cannot be passed on.
 static size_t measure(const AVPacket *packet, int length_bytes, const struct h264_config *config,
                       bool *ret_key)
@@ -129,12 +137,11 @@ static size_t measure(const AVPacket *packet, int length_bytes, const struct h26
         bool picture = type == H264_SLICE || type == H264_IDR;
         has_picture |= picture;
         *ret_key |= type == H264_IDR;
-        if (is_set(&u)) {
-            fits &= is_known(&u, config);
-            continue;
-        }
-        fits &= picture || type == H264_SEI || type == H264_DELIMITER || type == H264_FILLER;
-        n += 4 + u.size;
+        fits &= is_set(&u)
+                    ? is_known(&u, config)
+                    : picture || type == H264_SEI || type == H264_DELIMITER || type == H264_FILLER;
+        if (!is_left_out(&u, config))
+            n += 4 + u.size;
     }
     return fits && has_picture && !units.broken && n < INT32_MAX / 2 ? n : 0;
 }
@@ -153,7 +160,7 @@ enum kb_code original_repack(AVPacket *packet, int length_bytes, const struct h2
     struct h264_unit u;
     uint8_t *to = buffer->data;
     while (h264_next(&units, &u)) {
-        if (is_set(&u))
+        if (is_left_out(&u, config))
             continue;
         AV_WB32(to, (uint32_t)u.size);
         memcpy(to + 4, u.data, u.size);
@@ -167,14 +174,19 @@ enum kb_code original_repack(AVPacket *packet, int length_bytes, const struct h2
     return KB_OK;
 }
 
-// Is it a picture that is shown, described by what the file says of all?
+// Is it a picture that is shown?
 static bool is_usual(const AVPacket *packet)
 {
-    size_t size;
     return packet->pts != AV_NOPTS_VALUE &&
-           !(packet->flags & (AV_PKT_FLAG_DISCARD | AV_PKT_FLAG_CORRUPT)) &&
-           !av_packet_get_side_data(packet, AV_PKT_DATA_NEW_EXTRADATA, &size) &&
-           !av_packet_get_side_data(packet, AV_PKT_DATA_PARAM_CHANGE, &size);
+           !(packet->flags & (AV_PKT_FLAG_DISCARD | AV_PKT_FLAG_CORRUPT));
+}
+
+// From here on, is the stream described by something else than what the file says of all?
+static bool is_changed(const AVPacket *packet)
+{
+    size_t size;
+    return av_packet_get_side_data(packet, AV_PKT_DATA_NEW_EXTRADATA, &size) ||
+           av_packet_get_side_data(packet, AV_PKT_DATA_PARAM_CHANGE, &size);
 }
 
 enum kb_code original_next(struct original *o, AVPacket *ret, int64_t *ret_us, struct kb_error *err)
@@ -182,9 +194,12 @@ enum kb_code original_next(struct original *o, AVPacket *ret, int64_t *ret_us, s
     enum kb_code code = demux_read(&o->source, ret, err);
     if (code != KB_OK)
         return code;
-    int64_t since;
+    int64_t since = 0;
     bool fits = is_usual(ret) && !__builtin_sub_overflow(ret->pts, o->origin, &since);
-    code = fits ? original_repack(ret, o->config.length_bytes, &o->config, err) : KB_EOF;
+    // A change is told with its first packet alone; what comes after it looks as usual.
+    o->changed |= is_changed(ret);
+    code = fits && !o->changed ? original_repack(ret, o->config.length_bytes, &o->config, err)
+                               : KB_EOF;
     if (code == KB_OK)
         *ret_us = av_rescale_q(since, o->source.stream->time_base, AV_TIME_BASE_Q);
     else

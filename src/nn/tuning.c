@@ -105,9 +105,9 @@ void tuning_choose(struct tuned *l)
     }
 }
 
-static struct tuned *entry(struct tuning *t, const struct layer *layer)
+static struct tuned *entry(struct tuning *t, const struct layer *layer, int first)
 {
-    for (int i = 0; i < t->n; i++)
+    for (int i = first; i < t->n; i++)
         if (same(&t->layers[i].layer, layer))
             return &t->layers[i];
     struct tuned *l = &t->layers[t->n++];
@@ -124,7 +124,7 @@ static void collect(struct tuning *t, const struct op_time *times, int n_ops, in
     for (int i = 0; i < n_ops; i++) {
         if (!times[i].can_choose)
             continue;
-        struct tuned *l = entry(t, &times[i].layer);
+        struct tuned *l = entry(t, &times[i].layer, first);
         l->n += times[i].is_first;
         sums[l - t->layers] += times[i].us / 1e3;
     }

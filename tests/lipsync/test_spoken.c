@@ -63,7 +63,7 @@ static void test_error(void **state)
         assert_ok(err, spoken_align(&found, texts[i], mel, NULL, &err));
         compare(&told, &found, &mean, &worst);
         print_message(
-            "text %zu: %d words, off by %.3f s in the mean, a tenth by more than %.3f s\n", i,
+            "# text %zu: %d words, off by %.3f s in the mean, a tenth by more than %.3f s\n", i,
             found.n, mean, worst);
         assert_true(mean < 0.3 && worst < 0.6);
         for (int k = 1; k < found.n; k++)

@@ -173,7 +173,8 @@ static void test_whole_life(void **state)
     struct tm t = {0};
     const char *expires = reply_value(&r, "Upload-Expires");
     assert_non_null(strptime(expires, "%a, %d %b %Y %H:%M:%S GMT", &t));
-    assert_in_range(timegm(&t) - time(NULL), 24 * 3600 - 60, 24 * 3600);
+    // time() may be a tick behind the clock that the server read.
+    assert_in_range(timegm(&t) - time(NULL), 24 * 3600 - 60, 24 * 3600 + 1);
 
     site_ask(&site, &head, "HEAD", upload, TUS, NULL, 0);
     assert_string_equal(reply_value(&head, "Upload-Offset"), "4");

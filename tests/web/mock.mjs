@@ -768,6 +768,7 @@ await run({
                 const id = upload(bare, kind(name));
                 upload(bare, kind(name) === 'audio' ? 'text' : 'audio');
                 upload(`1${bare}`, kind(name));
+                mock.newAsset(bare, 1, 'uploading');
                 return id;
             });
             await choose(page, audio, [clip]);

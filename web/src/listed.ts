@@ -2,6 +2,7 @@
 // here, else the newest of all uploaded ones of that very name. On the command line they are paths (docs/cli.md).
 import { reactive } from 'vue';
 import { get, query } from './api';
+import { assets } from './live';
 import type { Asset, List, OptionValue, OwnOptions } from './types';
 import type { Entry } from './uploads';
 
@@ -31,6 +32,8 @@ export interface Named {
 
 const bare = (name: string) => name.replace(/^.*[\\/]/, '');
 const keyOf = (option: string, name: string) => `${option} ${bare(name)}`;
+// Not known to be something else, or damaged.
+const fits = (a: Asset | undefined, option: string) => !a || (a.state !== 'bad' && (a.kind === '' || OPTIONS[option].kinds.includes(a.kind)));
 const isFile = (option: string, value: OptionValue | null): value is string =>
     option in OPTIONS && typeof value === 'string' && value !== '' && !ID.test(value) && !OPTIONS[option].words?.test(value);
 
@@ -38,7 +41,7 @@ const isFile = (option: string, value: OptionValue | null): value is string =>
 export function filesNamed(options: OwnOptions, chosen: Entry[]): Named[] {
     return Object.entries(options).flatMap(([option, name]): Named[] => {
         if (!isFile(option, name)) return [];
-        const here = chosen.filter((e) => !e.error && e.name === bare(name));
+        const here = chosen.filter((e) => !e.error && e.name === bare(name) && fits(assets.get(e.id ?? ''), option));
         if (here.length > 1 && new Set(here.map((e) => e.id ?? e.key)).size > 1) return [{ option, name, entry: here[0], id: null, fault: 'several' }];
         if (here.length) return [{ option, name, entry: here[0], id: here[0].id }];
         const id = found.get(keyOf(option, name));
@@ -54,7 +57,7 @@ export function withFiles(options: OwnOptions, chosen: Entry[]): OwnOptions {
 async function newest(option: string, name: string): Promise<string | null> {
     for (let offset = 0; ; offset += PART) {
         const { items } = await get<List<Asset>>(`/assets${query({ search: name, offset, limit: PART })}`);
-        const asset = items.find((a) => a.name === name && a.state !== 'bad' && (a.kind === '' || OPTIONS[option].kinds.includes(a.kind)));
+        const asset = items.find((a) => a.name === name && ['new', 'ready'].includes(a.state) && fits(a, option));
         if (asset || items.length < PART) return asset?.id ?? null;
     }
 }
@@ -62,5 +65,5 @@ async function newest(option: string, name: string): Promise<string | null> {
 // Asks the server for those that are not chosen here.
 export async function findFiles(lines: { options: OwnOptions }[], chosen: Entry[]) {
     const wanted = new Map(lines.flatMap(({ options }) => filesNamed(options, chosen)).filter((f) => !f.entry).map((f) => [keyOf(f.option, f.name), f]));
-    for (const [key, { option, name }] of wanted) found.set(key, await newest(option, bare(name)));
+    await Promise.all([...wanted].map(async ([key, { option, name }]) => found.set(key, await newest(option, bare(name)))));
 }

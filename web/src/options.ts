@@ -50,6 +50,7 @@ export const groups: { name: string; fields: Field[] }[] = [
             choice('preset', ['auto', 'ultrafast', 'superfast', 'veryfast', 'faster', 'fast', 'medium', 'slow', 'slower', 'veryslow', 'placebo'], orAuto),
             choice('hdr', ['sdr', 'keep'], (v) => t(`options.hdrs.${v}`)),
             onOff('bitrate', 'source'),
+            onOff('copy', false),
             onOff('denoise'),
             onOff('loudnorm'),
         ],

@@ -101,7 +101,7 @@ function make(name: string) {
     async function restore() {
         let saved: Saved;
         try {
-            saved = JSON.parse(localStorage.getItem(key) ?? '');
+            saved = JSON.parse(localStorage.getItem(key) ?? '') ?? {};
         } catch {
             return; // nothing, or written by another version
         }
@@ -115,13 +115,20 @@ function make(name: string) {
         state.pairing = saved.pairing ?? 'each';
         state.list = saved.list ?? null;
         Object.assign(state.speech, saved.speech);
+        try {
+            await restoreFiles(saved);
+        } finally {
+            restoring = false;
+        }
+        save();
+    }
+
+    async function restoreFiles(saved: Saved) {
         const notes = saved.more ?? [];
         const [audio, ...others] = await Promise.all([saved.audio, ...notes, ...(saved.videos ?? [])].map(find));
         state.audio ??= audio;
         state.more.unshift(...others.slice(0, notes.length).filter((e) => e !== null));
         state.videos.unshift(...others.slice(notes.length).filter((e) => e !== null));
-        restoring = false;
-        save();
     }
 
     function setAudio(entry: Entry | null) {

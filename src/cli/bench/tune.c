@@ -9,6 +9,7 @@
 #include "cli/screen.h"
 #include "nn/import/import.h"
 #include "nn/tuning.h"
+#include "store/store.h"
 
 #define BATCH 8 // as jobs run it
 #define RUNS  5
@@ -48,6 +49,23 @@ static void print_precisions(const struct tuning *t)
              precision_name(tuning_precision(t, PRECISION_AUTO, true)));
 }
 
+// The server of this user lends it to its workers from now on, if there is one.
+static enum kb_code save_for_server(const struct tuning *t, struct kb_error *err)
+{
+    CLEANUP(kb_freep) char *data = store_default_folder();
+    CLEANUP(kb_freep) char *database = path_join(data, "koubo.db");
+    CLEANUP(kb_freep) char *folder = path_join(data, "networks");
+    CLEANUP(kb_freep) char *path = lips_tuning_path(folder);
+    if (!file_exists(database))
+        return KB_OK;
+    enum kb_code code = file_make_dirs(folder, err);
+    if (code == KB_OK)
+        code = tuning_save(t, path, err);
+    if (code == KB_OK)
+        log_info(_("and in '%s', for koubo serve"), path);
+    return code;
+}
+
 enum kb_code bench_tune(struct kb_error *err)
 {
     CLEANUP(tensor_set_free) struct tensor_set *weights = wav2lip_random(1);
@@ -55,7 +73,7 @@ enum kb_code bench_tune(struct kb_error *err)
     CLEANUP(tuning_free) struct tuning *t = NULL;
     CLEANUP(kb_freep) char *folder = cache_folder("networks");
     CLEANUP(kb_freep) char *path = lips_tuning_path(folder);
-    log_info(_("measuring the layers of Wav2Lip; this takes some ten seconds"));
+    log_info(_("measuring the layers of Wav2Lip; this takes some twenty seconds"));
     enum kb_code code = wav2lip_graph(&g, weights, err);
     if (code == KB_OK)
         code = tuning_measure(&t, g, BATCH, RUNS, cli_cancel(), err);
@@ -68,5 +86,5 @@ enum kb_code bench_tune(struct kb_error *err)
     print_table(t);
     print_precisions(t);
     log_info(_("kept in '%s'; Wav2Lip is packed anew when it is next used"), path);
-    return KB_OK;
+    return save_for_server(t, err);
 }

@@ -30,6 +30,8 @@ void onednn_winograd_free(struct winograd_step **w)
 // --- which ---
 
 #define WORTH 0.9 // of the library's time, at most
+// How much longer products of u8 take without VNNI.
+#define NO_VNNI 2
 
 enum vector_set onednn_vectors(void)
 {
@@ -173,7 +175,8 @@ static int best_tile(const struct plan *p, const struct graph *g, const struct o
         return 0; // whose products take an eighth of the time
     for (int i = 0; i < n; i++) {
         const struct winograd_shape s = shape_of(p, g, group[i]);
-        best += WORTH * winograd_direct_cost(&s);
+        best += WORTH * (layer.bits == 8 && !onednn_has_vnni() ? NO_VNNI : 1) *
+                winograd_direct_cost(&s);
     }
     for (int tile = 2; tile <= 4; tile++) {
         double cost = 0;

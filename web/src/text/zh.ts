@@ -106,7 +106,7 @@ const zh = {
         batchName: '批次名称', namePlaceholder: '默认用音频的名字', priority: '优先级', priorities: { 8: '高', 5: '普通', 2: '低' },
         groups: { who: '人物', time: '时长', picture: '画面和声音', mouth: '嘴和头', wav2lip: '嘴部（只用于 Wav2Lip 模型）', compute: '计算' },
         model: '模型', face: '谁说话', loop: '音频比视频长时', keep_video: '音频较短时保留余下视频', start: '从第几秒开始', duration: '最多做几秒',
-        height: '输出高度', crf: '画质', preset: '编码速度', hdr: 'HDR 和 10 位视频', bitrate: '使用原视频的码率', denoise: '画面去噪', loudnorm: '统一响度', sharpen: '嘴部锐化',
+        height: '输出高度', crf: '画质', preset: '编码速度', hdr: 'HDR 和 10 位视频', bitrate: '使用原视频的码率', copy: '全部重新编码', denoise: '画面去噪', loudnorm: '统一响度', sharpen: '嘴部锐化',
         mask_feather: '蒙版柔边', mask_dilate: '蒙版扩大', nosmooth: '不平滑人脸位置', pads: '人脸边距（上 下 左 右）', precision: '计算精度',
         mouth_amount: '嘴张多大', mouth_from: '牙齿取自', ownMouth: '各个视频自己', style_from: '说话习惯取自', ownStyle: '各个视频自己', words: { no: '不学（普通人的嘴形）' }, still_motion: '图片里头动多少', paint: '只借用它的嘴形',
         faces: { largest: '最大的脸', left: '最左边', right: '最右边', center: '最中间' }, faceNumber: '第 {n} 大的脸',
@@ -114,7 +114,7 @@ const zh = {
         help: {
             model: '自带的听得最准，但只能用于非商业用途；商用请选 koubo-lips。选 Wav2Lip 模型后，下面会多出它的参数', face: '画面里有几个人时有用', loop: '来回播放最自然，看不出接头', keep_video: '不选时，视频跟着音频一起结束',
             start: '空着：从头开始', duration: '空着：全部；先试 10 秒很方便', height: '只会缩小，不会放大', crf: '0 最好，51 最差；默认 18，看不出损失',
-            preset: '越慢，文件越小', hdr: '普通色彩在哪里都能播放；保留 HDR 输出 10 位 HEVC，慢一些，有的浏览器放不了', bitrate: '不压低码率，画质一项不再起作用', denoise: '画面有噪点时使用', loudnorm: '音量忽大忽小时使用（-16 LUFS）',
+            preset: '越慢，文件越小', hdr: '普通色彩在哪里都能播放；保留 HDR 输出 10 位 HEVC，慢一些，有的浏览器放不了', bitrate: '不压低码率，画质一项不再起作用', copy: '平时没有改动的段落保留原来的编码，又快又不损失；要把文件变小时打开', denoise: '画面有噪点时使用', loudnorm: '音量忽大忽小时使用（-16 LUFS）',
             sharpen: '嘴部发糊时试 0.5 到 1', mask_feather: '嘴部边缘看得出接缝时加大', mask_dilate: '下巴没有盖住时加大', nosmooth: '脸动得很快时使用',
             mouth_amount: '默认 1：和本人在视频里一样；嘴动得太少时试 1.3', mouth_from: '视频里从不张嘴时，选同一个人的另一个视频', style_from: '从本人说话的视频和原声里学口型习惯，至少 10 秒；学不到就不用', still_motion: '只用于图片：0 不动，1 最明显',
             paint: '移动本人的嘴唇，和视频一样清晰；关闭时显示模型画的嘴',
