@@ -286,8 +286,10 @@ await run({
                 await page.keyboard.press('Tab');
                 holds(await page.evaluate(() => !!document.activeElement.closest('.el-dialog, .el-overlay')), 'the focus stays in the dialog');
             }
-            await page.keyboard.press('Escape');
-            await page.getByTestId('player').waitFor({ state: 'detached' });
+            await until('the player to be closed', async () => { // what else is open, such as a tip, takes the first one
+                await page.keyboard.press('Escape');
+                return await page.getByTestId('player').count() === 0;
+            });
         });
     },
 
