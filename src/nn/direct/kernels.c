@@ -1,46 +1,7 @@
 // Compiled once for each instruction set, with KB_DIRECT its name, KB_LANES floats in a vector and
 // KB_ROWS pixels in a product: as many sums as its registers hold, two vectors for each pixel.
 #include "nn/direct/kernels.h"
-
-#include <stdint.h>
-#include <string.h>
-#if KB_LANES > 4
-#include <immintrin.h>
-#endif
-
-#define INLINE static inline __attribute__((always_inline))
-
-typedef float vec __attribute__((vector_size(KB_LANES * 4)));
-
-INLINE vec load(const float *p)
-{
-    vec v;
-    memcpy(&v, p, sizeof(v));
-    return v;
-}
-
-INLINE void store(float *p, vec v)
-{
-    memcpy(p, &v, sizeof(v));
-}
-
-#if KB_LANES == 16
-#define LARGER  _mm512_max_ps
-#define SMALLER _mm512_min_ps
-#elif KB_LANES == 8
-#define LARGER  _mm256_max_ps
-#define SMALLER _mm256_min_ps
-#else
-typedef int32_t mask __attribute__((vector_size(KB_LANES * 4)));
-
-INLINE vec choose(mask m, vec a, vec b)
-{
-    return (vec)((m & (mask)a) | (~m & (mask)b));
-}
-
-#define LARGER(a, b)  choose((a) > (b), a, b)
-#define SMALLER(a, b) choose((a) < (b), a, b)
-#endif
+#include "nn/lanes.h"
 
 // --- products ---
 
@@ -141,16 +102,7 @@ INLINE void products(const struct direct_product *p, int vectors)
     case 1:
         product_of_one(p, at, vectors);
         break;
-        REST(2)
-        REST(3)
-        REST(4)
-        REST(5)
-        REST(6)
-        REST(7)
-        REST(8)
-        REST(9)
-        REST(10)
-        REST(11)
+        CASES_OF_REST(REST)
     default:
         break;
     }

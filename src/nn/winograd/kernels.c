@@ -68,16 +68,7 @@ static void product(int tiles, int depth, const float *from, size_t from_row, co
         break;
     switch (tiles) {
         REST(1)
-        REST(2)
-        REST(3)
-        REST(4)
-        REST(5)
-        REST(6)
-        REST(7)
-        REST(8)
-        REST(9)
-        REST(10)
-        REST(11)
+        CASES_OF_REST(REST)
     default:
         break;
     }

@@ -260,16 +260,7 @@ static void block(int tiles, int depth, const int16_t *from, size_t from_row,
         break;
     switch (tiles) {
         REST(1)
-        REST(2)
-        REST(3)
-        REST(4)
-        REST(5)
-        REST(6)
-        REST(7)
-        REST(8)
-        REST(9)
-        REST(10)
-        REST(11)
+        CASES_OF_REST(REST)
     default:
         break;
     }

@@ -1,5 +1,4 @@
-// Vectors of KB_LANES floats, and the transforms along a line that are made of them: for the files
-// of this folder that are compiled once for each instruction set. Thread-safe (no state).
+// The transforms along a line, of vectors (nn/lanes.h). Thread-safe (no state).
 //
 // Transforms are those of Toom and Cook for the points 0, 1, -1, 2, -2 and infinity (Lavin and Gray
 // 2015, "Fast algorithms for convolutional neural networks"), as many of them as are needed. Their
@@ -7,50 +6,8 @@
 #ifndef NN_WINOGRAD_VECTORS_H
 #define NN_WINOGRAD_VECTORS_H
 
+#include "nn/lanes.h"
 #include "nn/winograd/kernels.h"
-
-#include <stdint.h>
-#include <string.h>
-#ifndef KB_LANES
-#define KB_LANES 4
-#endif
-#if KB_LANES > 4
-#include <immintrin.h>
-#endif
-
-#define INLINE static inline __attribute__((always_inline))
-
-typedef float vec __attribute__((vector_size(KB_LANES * 4)));
-
-INLINE vec load(const float *p)
-{
-    vec v;
-    memcpy(&v, p, sizeof(v));
-    return v;
-}
-
-INLINE void store(float *p, vec v)
-{
-    memcpy(p, &v, sizeof(v));
-}
-
-#if KB_LANES == 16
-#define LARGER  _mm512_max_ps
-#define SMALLER _mm512_min_ps
-#elif KB_LANES == 8
-#define LARGER  _mm256_max_ps
-#define SMALLER _mm256_min_ps
-#else
-typedef int32_t mask __attribute__((vector_size(KB_LANES * 4)));
-
-INLINE vec choose(mask m, vec a, vec b)
-{
-    return (vec)((m & (mask)a) | (~m & (mask)b));
-}
-
-#define LARGER(a, b)  choose((a) > (b), a, b)
-#define SMALLER(a, b) choose((a) < (b), a, b)
-#endif
 
 // --- from inputs to points ---
 
