@@ -6,6 +6,9 @@
 
 #include "nn/graph.h"
 
+// Which vectors the convolutions of our own are computed with. VECTORS_VNNI: AVX-512 with it.
+enum vector_set { VECTORS_PLAIN, VECTORS_AVX2, VECTORS_AVX512, VECTORS_VNNI };
+
 // A batch of images in memory. A pixel's channels are dense; pixels of a row stand pixel_stride
 // elements apart (more than c where the image is a slice of the channels of a wider one); rows
 // and images follow each other without gaps.

@@ -6,18 +6,7 @@
 #include <stdlib.h>
 
 #include "nn/direct/direct.h"
-
-static bool has(enum vector_set vectors)
-{
-#ifdef __x86_64__
-    return vectors == VECTORS_AVX512 ? __builtin_cpu_supports("avx512f")
-           : vectors == VECTORS_AVX2
-               ? __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
-               : true;
-#else
-    return vectors == VECTORS_PLAIN;
-#endif
-}
+#include "tests/nn/vectors.h"
 
 struct numbers {
     struct direct_shape shape;

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "nn/winograd/winograd.h"
+#include "tests/nn/vectors.h"
 
 struct floats {
     float *data;
@@ -27,21 +28,6 @@ static void floats_free(struct floats *f)
     free(f->data);
 }
 #define FLOATS CLEANUP(floats_free) struct floats
-
-static bool has(enum vector_set vectors)
-{
-#ifdef __x86_64__
-    return vectors == VECTORS_VNNI
-               ? __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw")
-           : vectors == VECTORS_AVX512
-               ? __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
-           : vectors == VECTORS_AVX2
-               ? __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
-               : true;
-#else
-    return vectors == VECTORS_PLAIN;
-#endif
-}
 
 // --- points in 16 bits ---
 

@@ -10,8 +10,6 @@
 
 #include "nn/kernels.h"
 
-#include "nn/winograd/winograd.h" // enum vector_set
-
 enum direct_way {
     DIRECT_POINTS,    // 1x1, stride 1
     DIRECT_DEPTHWISE, // 3x3 of each channel by itself, then 1x1

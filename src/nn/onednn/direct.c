@@ -11,17 +11,14 @@
 struct direct_step {
     struct direct how;
     struct direct_job job;
-    float *weights; // owned; NULL where they are the pack's
-    float *bias, *slope;
+    struct constants constants;
 };
 
 void onednn_direct_free(struct direct_step **d)
 {
     if (!*d)
         return;
-    free((*d)->weights);
-    free((*d)->bias);
-    free((*d)->slope);
+    onednn_constants_clear(&(*d)->constants);
     free(*d);
     *d = NULL;
 }
@@ -198,19 +195,14 @@ static enum kb_code make_weights(struct plan *p, struct direct_step *d, const st
                                  const struct op *each, struct kb_error *err)
 {
     size_t size = direct_weights_size(&d->how);
-    if (p->pack) {
-        d->job.weights = pack_take(p->pack, size);
-        return d->job.weights ? KB_OK : onednn_unfit(err);
-    }
-    d->weights = aligned_alloc(64, (size + 63) & ~(size_t)63);
-    if (!d->weights)
-        return kb_no_memory(err);
+    const void *weights;
+    CHECK(onednn_take_weights(p, &d->constants, size, &weights, err));
+    d->job.weights = weights;
+    if (!d->constants.weights)
+        return KB_OK;
     direct_weights(&d->how, op->weight, each ? each->weight : NULL, each ? each->bias : NULL,
-                   d->weights);
-    d->job.weights = d->weights;
-    p->weight_bytes += size;
-    if (p->pack_writer)
-        pack_put(p->pack_writer, d->weights, size);
+                   d->constants.weights);
+    onednn_keep_weights(p, &d->constants, size);
     return KB_OK;
 }
 
@@ -226,9 +218,10 @@ enum kb_code onednn_add_direct(struct plan *p, const struct graph *g, const stru
     struct direct_step *d = s->direct = kb_alloc(sizeof(*d));
     d->how = f.how;
     CHECK(make_weights(p, d, op, f.each, err));
-    onednn_activation(op, g->values[op->out].c, &d->bias, &d->slope, &d->job.top);
-    d->job.bias = d->bias;
-    d->job.slope = d->slope;
+    struct constants *c = &d->constants;
+    onednn_activation(op, g->values[op->out].c, &c->bias, &c->slope, &d->job.top);
+    d->job.bias = c->bias;
+    d->job.slope = c->slope;
     s->src[0] = f.in;
     s->src[1] = f.residual;
     s->dst = op->out;

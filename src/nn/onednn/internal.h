@@ -123,6 +123,25 @@ void onednn_add_quantize(struct plan *p, int src, int dst);
 enum kb_code onednn_add_spatial(struct plan *p, const struct op *op, struct kb_error *err);
 void onednn_add_concat(struct plan *p, const struct graph *g, const struct op *op);
 
+// --- own.c ---
+
+// Of a step whose kernel is our own. weights: NULL where they are the pack's.
+struct constants {
+    void *weights;
+    float *bias, *slope;
+};
+void onednn_constants_clear(struct constants *c);
+// Of the library's instruction set.
+enum vector_set onednn_vectors(void);
+// *ret: the weights of a step, out of the pack, which has to have so many bytes of them, or room
+// for them in c->weights, aligned to 64 bytes: who fills it calls onednn_keep_weights().
+enum kb_code onednn_take_weights(struct plan *p, struct constants *c, size_t size, const void **ret,
+                                 struct kb_error *err);
+void onednn_keep_weights(struct plan *p, const struct constants *c, size_t size);
+// What a convolution's activation is to the kernels of our own: for each of n channels bias and
+// slope, which become the caller's, and the top. Not of sigmoid and hard swish.
+void onednn_activation(const struct op *op, int n, float **bias, float **slope, float *top);
+
 // --- winograd.c ---
 
 // Add a convolution as one step of its own, or nothing (*ret_done false) where the library's is as
@@ -131,11 +150,6 @@ enum kb_code onednn_add_winograd(struct plan *p, const struct graph *g, const st
                                  bool *ret_done, struct kb_error *err);
 void onednn_winograd_run(const struct plan *p, const struct step *s);
 void onednn_winograd_free(struct winograd_step **w);
-// Of the library's instruction set.
-enum vector_set onednn_vectors(void);
-// What a convolution's activation is to the kernels of our own: for each of n channels bias and
-// slope, which become the caller's, and the top. Not of sigmoid and hard swish.
-void onednn_activation(const struct op *op, int n, float **bias, float **slope, float *top);
 
 // --- direct.c ---
 

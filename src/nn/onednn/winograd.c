@@ -12,17 +12,14 @@
 struct winograd_step {
     struct winograd how;
     struct winograd_job job;
-    void *weights; // owned; NULL where they are the pack's
-    float *bias, *slope;
+    struct constants constants;
 };
 
 void onednn_winograd_free(struct winograd_step **w)
 {
     if (!*w)
         return;
-    free((*w)->weights);
-    free((*w)->bias);
-    free((*w)->slope);
+    onednn_constants_clear(&(*w)->constants);
     free(*w);
     *w = NULL;
 }
@@ -32,15 +29,6 @@ void onednn_winograd_free(struct winograd_step **w)
 #define WORTH 0.9 // of the library's time, at most
 // How much longer products of u8 take without VNNI.
 #define NO_VNNI 2
-
-enum vector_set onednn_vectors(void)
-{
-    if (onednn_has_isa(dnnl_cpu_isa_avx512_core_vnni))
-        return VECTORS_VNNI;
-    if (onednn_has_isa(dnnl_cpu_isa_avx512_core))
-        return VECTORS_AVX512;
-    return onednn_has_isa(dnnl_cpu_isa_avx2) ? VECTORS_AVX2 : VECTORS_PLAIN;
-}
 
 // The interleaving that is all that reads this value, or NULL; and which of its four it is.
 static const struct op *interleaving(const struct graph *g, int value, int *ret_phase)
@@ -252,44 +240,25 @@ static enum kb_code make_weights(struct plan *p, const struct graph *g, struct w
                                  const struct op *op, struct kb_error *err)
 {
     size_t size = winograd_weights_size(&w->how);
-    if (p->pack) {
-        w->job.weights = pack_take(p->pack, size);
-        return w->job.weights ? KB_OK : onednn_unfit(err);
-    }
-    w->weights = aligned_alloc(64, (size + 63) & ~(size_t)63);
-    if (!w->weights)
-        return kb_no_memory(err);
+    CHECK(onednn_take_weights(p, &w->constants, size, &w->job.weights, err));
+    if (!w->constants.weights)
+        return KB_OK;
     CLEANUP(kb_freep) float *scaled = scaled_weights(p, g, op);
-    winograd_weights(&w->how, scaled ? scaled : op->weight, w->weights);
-    w->job.weights = w->weights;
-    p->weight_bytes += size;
-    if (p->pack_writer)
-        pack_put(p->pack_writer, w->weights, size);
+    winograd_weights(&w->how, scaled ? scaled : op->weight, w->constants.weights);
+    onednn_keep_weights(p, &w->constants, size);
     return KB_OK;
-}
-
-void onednn_activation(const struct op *op, int n, float **bias, float **slope, float *top)
-{
-    *bias = kb_alloc((size_t)n * sizeof(float));
-    *slope = kb_alloc((size_t)n * sizeof(float));
-    if (op->bias)
-        memcpy(*bias, op->bias, (size_t)n * sizeof(float));
-    for (int i = 0; i < n; i++)
-        (*slope)[i] = op->act == ACT_PRELU        ? op->slope[i]
-                      : op->act == ACT_LEAKY_RELU ? op->alpha
-                                                  : op->act == ACT_NONE;
-    *top = op->act == ACT_RELU6 ? 6 : INFINITY;
 }
 
 // Bias, top and residual in units of the output.
 static void set_finish(struct winograd_step *w, const struct plan *p, const struct op *op)
 {
     const float unit = unit_of(p, op);
-    onednn_activation(op, w->how.shape.out_c, &w->bias, &w->slope, &w->job.top);
+    struct constants *c = &w->constants;
+    onednn_activation(op, w->how.shape.out_c, &c->bias, &c->slope, &w->job.top);
     for (int i = 0; i < w->how.shape.out_c; i++)
-        w->bias[i] /= unit;
-    w->job.bias = w->bias;
-    w->job.slope = w->slope;
+        c->bias[i] /= unit;
+    w->job.bias = c->bias;
+    w->job.slope = c->slope;
     w->job.top /= unit;
     bool is_scaled = op->residual >= 0 && p->slots[op->residual].type == SLOT_U8;
     w->job.residual_factor = is_scaled ? p->slots[op->residual].scale / unit : 1;

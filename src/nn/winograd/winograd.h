@@ -18,9 +18,6 @@
 #include "nn/kernels.h"
 #include "nn/winograd/kernels.h"
 
-// VECTORS_VNNI: AVX-512 with it.
-enum vector_set { VECTORS_PLAIN, VECTORS_AVX2, VECTORS_AVX512, VECTORS_VNNI };
-
 struct winograd_shape {
     int n; // images
     int in_h, in_w, in_c;
